@@ -1,0 +1,45 @@
+# Everything runs from .venv, which holds exactly what locks/dev.txt says.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo up test lint format oracle clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## create .venv from the lock
+
+.venv/ready: locks/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or newer")'
+	@$(PYTHON) -c 'import venv, ensurepip' || { echo "needs python3-venv" >&2; exit 1; }
+	@echo "setting up .venv (once, about a minute) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	@touch $@
+
+demo: .venv/ready ## start the services, send every picture of client/images, stop them
+	@$(BIN)/python -m tools.demo
+
+up: .venv/ready ## start the services and keep them running until Ctrl-C
+	@$(BIN)/python -m tools.stack
+
+test: .venv/ready ## run all tests that need no container engine and no cluster
+	@$(BIN)/python -m pytest
+
+lint: .venv/ready ## formatter check, linter, type checker, import contracts, spelling
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: .venv/ready ## format the code and fix what the linter can fix
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+oracle: ## install Debian's darknet, which some tests compare with
+	@tools/install-oracle
+
+clean: ## remove what make created
+	rm -rf .venv demo-output

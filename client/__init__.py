@@ -1,0 +1,1 @@
+"""A program that sends pictures to the web service; it imports nothing of the services."""

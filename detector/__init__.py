@@ -1,0 +1,1 @@
+"""Darknet files in, boxes out: no HTTP, no settings, usable alone."""

@@ -1,0 +1,145 @@
+"""Read a Darknet .weights file against the network that its .cfg describes.
+
+Layout (Darknet `src/parser.c`, load_weights_upto): int32 major, minor, revision, then `seen` (how
+many pictures training saw), 64 bits wide from version 0.2 on and 32 before. Then, for every
+convolution: biases, with batch normalisation also scales, rolling means and rolling variances,
+then the filters. All float32, little-endian, nothing between the layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.darknet.layers import Convolutional, Network
+from detector.errors import WeightsError
+
+Floats = NDArray[np.float32]
+
+# Darknet divides by sqrt(variance) plus this (src/blas.c, normalize_cpu).
+_VARIANCE_EPSILON = np.float32(1e-6)
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """The statistics of one batch normalisation, each (filters,) float32."""
+
+    scales: Floats
+    means: Floats
+    variances: Floats
+
+
+@dataclass(frozen=True)
+class ConvolutionWeights:
+    """One convolution as stored: filters (n, c / groups, size, size), biases (n,)."""
+
+    filters: Floats
+    biases: Floats
+    batch_norm: BatchNorm | None
+
+    def folded(self) -> tuple[Floats, Floats]:
+        """Return filters and biases with the batch normalisation folded into them."""
+        if self.batch_norm is None:
+            return self.filters, self.biases
+        norm = self.batch_norm
+        factor = norm.scales / (np.sqrt(norm.variances) + _VARIANCE_EPSILON)
+        return self.filters * factor[:, None, None, None], self.biases - norm.means * factor
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The whole file: its version, `seen`, and the convolutions by layer index."""
+
+    version: tuple[int, int, int]
+    seen: int
+    convolutions: dict[int, ConvolutionWeights]
+
+
+def read_weights(path: Path, network: Network) -> Weights:
+    """Read the weights of `network`; raises WeightsError naming layer and floats if they do not fit.
+
+    The file is mapped, not copied: a 250 MB model costs its pages only.
+    """
+    version, seen, header_bytes = _read_header(path)
+    body_bytes = path.stat().st_size - header_bytes
+    if body_bytes % 4:
+        raise WeightsError(
+            f"{path.name}: {body_bytes} bytes after the header are no whole number of floats: "
+            "the file is damaged or not a Darknet .weights file"
+        )
+    _check_count(path, network, body_bytes // 4)
+    floats = np.memmap(path, dtype="<f4", mode="r", offset=header_bytes)
+    convolutions: dict[int, ConvolutionWeights] = {}
+    at = 0
+    for layer in _convolutions(network):
+        part = np.asarray(floats[at : at + layer.float_count])
+        _check_finite(path, layer, part)
+        convolutions[layer.index] = _split(part, layer)
+        at += layer.float_count
+    return Weights(version, seen, convolutions)
+
+
+def _read_header(path: Path) -> tuple[tuple[int, int, int], int, int]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(20)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(raw) < 16:
+        raise WeightsError(f"{path.name}: {len(raw)} bytes are too few for a Darknet header")
+    major, minor, revision = (int(n) for n in np.frombuffer(raw, "<i4", 3))
+    if not (0 <= major < 10_000 and 0 <= minor < 10_000):
+        raise WeightsError(
+            f"{path.name}: version {major}.{minor} in the header: not a Darknet .weights file"
+        )
+    wide_seen = major * 10 + minor >= 2 and major < 1000 and minor < 1000
+    if wide_seen and len(raw) < 20:
+        raise WeightsError(f"{path.name}: {len(raw)} bytes are too few for a Darknet header")
+    seen = int(np.frombuffer(raw, "<u8" if wide_seen else "<u4", 1, offset=12)[0])
+    return (major, minor, revision), seen, 20 if wide_seen else 16
+
+
+def _check_count(path: Path, network: Network, found: int) -> None:
+    expected = 0
+    for layer in _convolutions(network):
+        if found < expected + layer.float_count:
+            raise WeightsError(
+                f"{path.name}: too short for {network.name}.cfg: layer {layer.index} "
+                f"[convolutional] (line {layer.line} of the .cfg) needs {layer.float_count:,} "
+                f"floats, found {found - expected:,}: "
+                f"{expected + layer.float_count - found:,} floats are missing there"
+            )
+        expected += layer.float_count
+    if found > expected:
+        last = _convolutions(network)[-1]
+        raise WeightsError(
+            f"{path.name}: too long for {network.name}.cfg: {found - expected:,} floats are left "
+            f"after the last layer with weights, {last.index} [convolutional] "
+            f"(line {last.line} of the .cfg): expected {expected:,}, found {found:,}"
+        )
+
+
+def _check_finite(path: Path, layer: Convolutional, part: Floats) -> None:
+    if not np.isfinite(part).all():
+        raise WeightsError(
+            f"{path.name}: layer {layer.index} [convolutional] (line {layer.line} of the .cfg) "
+            "holds values that are no finite numbers"
+        )
+
+
+def _split(part: Floats, layer: Convolutional) -> ConvolutionWeights:
+    n = layer.output.channels
+    biases, rest = part[:n], part[n:]
+    batch_norm = None
+    if layer.batch_normalize:
+        batch_norm = BatchNorm(rest[:n], rest[n : 2 * n], rest[2 * n : 3 * n])
+        rest = rest[3 * n :]
+    filters = rest.reshape(-1, n).T if layer.flipped else rest
+    return ConvolutionWeights(filters.reshape(layer.weights_shape), biases, batch_norm)
+
+
+def _convolutions(network: Network) -> list[Convolutional]:
+    return [layer for layer in network.layers if isinstance(layer, Convolutional)]

@@ -1,0 +1,99 @@
+"""The complete way from a picture to boxes, in one process: what the three services do together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from detector.boxes import CLASS, SCORE, Floats, Pixels
+from detector.decode import decode
+from detector.engines.base import Engine
+from detector.heads import decode_heads
+from detector.letterbox import Letterbox, draw_letterbox
+from detector.model import Model
+from detector.nms import suppress
+from picture.header import read_header
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object: label, score, and (centre x, centre y, width, height) in picture pixels."""
+
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+
+
+class Detector:
+    """A model in an engine."""
+
+    def __init__(self, model: Model, engine: Engine) -> None:
+        """Join a model and an engine that was built for it."""
+        self.model = model
+        self.engine = engine
+
+    @property
+    def network_size(self) -> tuple[int, int]:
+        """(width, height) of the network's input in pixels."""
+        return self.model.network.input.width, self.model.network.input.height
+
+    def run(self, images: Pixels) -> list[Floats]:
+        """Run the engine alone on (n, height, width, 3) uint8; see Engine.run."""
+        return self.engine.run(images)
+
+    def find(self, outputs: list[Floats], threshold: float, iou: float) -> list[Floats]:
+        """Decode the engine's outputs into one (k, 6) array for each picture.
+
+        Rows are x1 y1 x2 y2 score class in network pixels, best score first.
+        """
+        pictures = len(outputs[0])
+        return [
+            suppress(
+                decode_heads(self.model.network, [head[i] for head in outputs], threshold), iou
+            )
+            for i in range(pictures)
+        ]
+
+    def detect(
+        self,
+        data: bytes,
+        threshold: float | None = None,
+        iou: float | None = None,
+        *,
+        exact: bool = False,
+    ) -> list[Detection]:
+        """Detect objects in a picture file's bytes.
+
+        `threshold` and `iou` default to the model's. `exact` decodes every pixel of a large JPEG.
+        Raises PictureError.
+        """
+        header = read_header(data)
+        box = Letterbox.fit(header.upright_size, self.network_size)
+        pixels = decode(data, header, None if exact else box.inner)
+        image = draw_letterbox(pixels, header.orientation, box)
+        outputs = self.run(image[np.newaxis])
+        found = self.find(
+            outputs,
+            self.model.threshold if threshold is None else threshold,
+            self.model.iou if iou is None else iou,
+        )
+        return name_detections(box.to_picture(found[0]), self.model.labels)
+
+
+def name_detections(found: Floats, labels: tuple[str, ...]) -> list[Detection]:
+    """Turn (k, 6) corner rows into labelled detections with centre boxes."""
+    return [
+        Detection(
+            labels[int(row[CLASS])],
+            round(float(row[SCORE]), 6),
+            centre_box(*(float(value) for value in row[:4])),
+        )
+        for row in found
+    ]
+
+
+def centre_box(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, float, float]:
+    """Return (centre x, centre y, width, height), rounded to a hundredth of a pixel."""
+    box = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+    return tuple(round(value, 2) for value in box)  # type: ignore[return-value]  # four of them

@@ -1,0 +1,1 @@
+"""Engines run a network on pictures. One interface (base.py), one file for each engine."""

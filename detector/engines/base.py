@@ -1,0 +1,30 @@
+"""The one interface that every engine has."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from detector.boxes import Floats, Pixels
+
+
+class Engine(Protocol):
+    """A network, ready to run. Used by one thread at a time."""
+
+    @property
+    def name(self) -> str:
+        """What ENGINE calls it."""
+
+    @property
+    def precision(self) -> str:
+        """The number format that it computes in: fp32, bf16, ..."""
+
+    @property
+    def device(self) -> str:
+        """What DEVICE calls it: cpu or cuda."""
+
+    def run(self, images: Pixels) -> list[Floats]:
+        """Run a batch.
+
+        `images` is (n, height, width, 3) uint8 RGB at network size. Returns for each head, in
+        network order, (n, anchors * (5 + classes), rows, columns) float32 as it enters the head.
+        """

@@ -1,0 +1,1 @@
+"""The services. Each is a package that imports `services.common` and no other service."""

@@ -1,0 +1,1 @@
+"""What every service has: settings, errors, probes, request context, telemetry, drain."""

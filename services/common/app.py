@@ -1,0 +1,53 @@
+"""Assemble a FastAPI app with everything that all services have in common."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from services.common.middleware import RequestMiddleware
+from services.common.probes import Phase, Readiness, StatusCheck, add_probes
+from services.common.problems import install_problems
+from services.common.settings import ServiceSettings
+from services.common.telemetry import Metrics
+from services.common.version import VERSION
+
+
+def build_app(
+    *,
+    summary: str,
+    settings: ServiceSettings,
+    readiness: Readiness,
+    metrics: Metrics,
+    routers: list[APIRouter],
+    check_dependencies: Callable[[], Awaitable[None]],
+    check_status: StatusCheck,
+    resources: Callable[[], AbstractAsyncContextManager[None]],
+) -> FastAPI:
+    """Return the app; `resources` opens and closes what the routes need.
+
+    The process is ready once the resources are open; the server finds `readiness` in
+    `app.state` and turns it to draining at shutdown.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with resources():
+            readiness.phase = Phase.SERVING
+            yield
+
+    app = FastAPI(
+        title=f"elastic-yolo {metrics.service}",
+        summary=summary,
+        version=VERSION,
+        lifespan=lifespan,
+    )
+    app.state.readiness = readiness
+    install_problems(app)
+    for router in routers:
+        app.include_router(router)
+    add_probes(app, readiness, metrics, check_dependencies, check_status)
+    app.add_middleware(RequestMiddleware, metrics=metrics, longest_ms=settings.request_timeout_ms)
+    return app

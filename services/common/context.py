@@ -1,0 +1,64 @@
+"""What belongs to one request: its id, its deadline, its timings."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from services.common.deadline import Deadline
+from services.common.timings import Timings
+
+_VALID_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_KEY = "elastic_yolo.context"
+
+
+@dataclass
+class RequestContext:
+    """Created once by the middleware; the deadline is set there as soon as it has been read."""
+
+    request_id: str
+    deadline: Deadline
+    timings: Timings = field(default_factory=Timings)
+
+    @property
+    def uid(self) -> str:
+        """The request id as 32 hex digits."""
+        return self.request_id.replace("-", "").lower()
+
+    def to_headers(self) -> dict[str, str]:
+        """Return the headers that carry this request's identity and budget to the next tier."""
+        return {"x-request-id": self.request_id, **self.deadline.to_header()}
+
+
+def accept_request_id(sent: str | None) -> str:
+    """Return the caller's request id if it is 32 hex digits or a UUID, otherwise a new one.
+
+    Anything else could forge log lines or headers.
+    """
+    if sent is not None and _VALID_ID.fullmatch(sent):
+        return sent
+    return uuid.uuid4().hex
+
+
+def attach_context(scope: MutableMapping[str, Any], context: RequestContext) -> None:
+    """Store the context where `context_of` finds it."""
+    scope[_KEY] = context
+
+
+def context_of(scope: MutableMapping[str, Any]) -> RequestContext:
+    """Return the context that the middleware attached."""
+    context = scope[_KEY]
+    assert isinstance(context, RequestContext)
+    return context
+
+
+def _from_request(request: Request) -> RequestContext:
+    return context_of(request.scope)
+
+
+Context = Annotated[RequestContext, Depends(_from_request)]

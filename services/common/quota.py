@@ -1,0 +1,41 @@
+"""How much CPU this process may use: the container's quota, not the host's cores.
+
+Sources: the kernel's documentation of cgroup v2 (cpu.max) and v1 (cpu.cfs_quota_us).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def cpu_quota(cgroups: Path = _CGROUPS) -> float:
+    """Return the CPUs that this process may use at once; never more than it may run on."""
+    allowed = float(len(os.sched_getaffinity(0)))
+    limit = _read_v2(cgroups) or _read_v1(cgroups)
+    return allowed if limit is None else min(allowed, limit)
+
+
+def thread_count(cgroups: Path = _CGROUPS) -> int:
+    """Return how many threads make use of the quota: 1.5 CPUs are two threads, throttled a little."""
+    return max(1, math.ceil(cpu_quota(cgroups)))
+
+
+def _read_v2(cgroups: Path) -> float | None:
+    try:
+        quota, period = (cgroups / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _read_v1(cgroups: Path) -> float | None:
+    try:
+        quota = int((cgroups / "cpu" / "cpu.cfs_quota_us").read_text())
+        period = int((cgroups / "cpu" / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return None if quota < 0 else quota / period

@@ -1,0 +1,87 @@
+"""Run an app until a signal, then drain.
+
+The order of a shutdown: SIGTERM arrives, `/readyz` turns to 503 while everything else still works,
+balancers get `drain_delay_s` to notice, the listener closes, requests in flight finish, exit 0.
+Stock uvicorn closes its listener first, so that balancers see refused connections instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import time
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from services.common.logs import get_logger
+from services.common.probes import Phase, Readiness
+from services.common.settings import ServiceSettings
+
+
+# How often a drain looks whether it has been told to hurry; uvicorn's own loop ticks as often.
+_TICK_S = 0.1
+
+
+class DrainingServer(uvicorn.Server):
+    """A uvicorn server that says not ready before it stops accepting."""
+
+    def __init__(self, config: uvicorn.Config, readiness: Readiness, delay_s: float) -> None:
+        """Drain for `delay_s` seconds after SIGTERM; an interrupt from the keyboard skips that."""
+        super().__init__(config)
+        self._readiness = readiness
+        self._delay_s = delay_s
+        self._hurry = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note the signal; a second one, or Ctrl-C, ends the drain delay."""
+        if sig == signal.SIGINT or self.should_exit:
+            self._hurry = True
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the listener and log the address that it got."""
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            get_logger().info("listening", address=f"http://{host}:{port}", port=port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Turn readiness off, wait for balancers, then let uvicorn finish what is in flight."""
+        self._readiness.phase = Phase.DRAINING
+        get_logger().info("draining", delay_s=self._delay_s)
+        until = time.monotonic() + self._delay_s
+        while time.monotonic() < until and not self._hurry:
+            await asyncio.sleep(_TICK_S)
+        await super().shutdown(sockets)
+        get_logger().info("stopped")
+
+
+def serve(app: FastAPI, settings: ServiceSettings) -> None:
+    """Serve until SIGTERM or SIGINT and return; ends the process with 1 if start-up fails."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
+        # Idle keep-alive connections outlive the usual 60 s of proxies in front, so that a proxy
+        # never sends a request into a connection that is being closed here.
+        timeout_keep_alive=75,
+        # A header that never ends must not fill the memory.
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    # After a clean drain uvicorn raises the signal again for the default handler, which would
+    # turn exit status 0 into "killed by SIGTERM".
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server = DrainingServer(config, app.state.readiness, settings.drain_delay_s)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve())
+    if not server.started:
+        sys.exit(1)

@@ -1,0 +1,54 @@
+"""Configuration from the environment, checked before anything else happens."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal, NoReturn, TypeVar
+
+from pydantic import AfterValidator, Field, HttpUrl, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BaseUrl = Annotated[HttpUrl, AfterValidator(lambda url: str(url).rstrip("/"))]
+"""An http:// or https:// address; a str without a slash at its end once validated."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told. One frozen object for each process."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+    )
+
+    host: str = "0.0.0.0"  # noqa: S104  # a container must be reachable from outside
+    """Address to listen on."""
+    port: int = Field(ge=0, le=65535)
+    """Port to listen on; 0 lets the system choose, and the log says which."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least important message that is logged."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """How log lines look; auto means text on a terminal and JSON elsewhere."""
+    request_timeout_ms: int = Field(30_000, ge=1, le=3_600_000)
+    """Longest time for a request, in milliseconds; a caller's X-Timeout-Ms can only shorten it."""
+    drain_delay_s: float = Field(0.0, ge=0, le=600)
+    """Seconds to go on serving as not ready after SIGTERM, until balancers have noticed."""
+    drain_timeout_s: float = Field(25.0, ge=0, le=3600)
+    """Seconds that requests in flight may still take after that."""
+
+
+T = TypeVar("T", bound=ServiceSettings)
+
+
+def load_settings(kind: type[T]) -> T:
+    """Read the environment, or end the process with one line that names the variable."""
+    try:
+        return kind()
+    except ValidationError as error:
+        _refuse(error)
+
+
+def _refuse(error: ValidationError) -> NoReturn:
+    first = error.errors()[0]
+    variable = "_".join(str(part) for part in first["loc"]).upper()
+    found = "" if first["type"] == "missing" else f", found {first['input']!r}"
+    print(f"{variable}: {first['msg']}{found}", file=sys.stderr)
+    raise SystemExit(2)

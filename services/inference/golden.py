@@ -1,0 +1,53 @@
+"""Find or make the picture whose answer is known."""
+
+from __future__ import annotations
+
+import base64
+
+import cv2
+import numpy as np
+
+from detector.detector import Detection, Detector
+from detector.errors import ModelError
+from detector.manifest import Tolerance
+from services.common.golden import Found, Golden
+
+
+def prepare_golden(detector: Detector) -> Golden:
+    """Return the model's golden picture with its expected answer.
+
+    A model without one gets a synthetic picture, whose expected answer is what the model says at
+    start: that proves no accuracy, but notices a service that stops answering the same.
+    Raises ModelError if the picture that model.yaml names cannot be read.
+    """
+    statement = detector.model.golden
+    if statement is None:
+        data, tolerance = _synthetic_picture(detector.network_size), Tolerance()
+        expected = as_found(detector.detect(data))
+    else:
+        path = detector.model.folder / statement.picture
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+        tolerance = statement.tolerance
+        expected = [(label, score, list(box)) for label, score, box in statement.expected]
+    return Golden(
+        picture=base64.b64encode(data).decode(),
+        expected=expected,
+        tolerance_px=tolerance.px,
+        tolerance_score=tolerance.score,
+    )
+
+
+def as_found(detections: list[Detection]) -> list[Found]:
+    """Return detections in the form that services exchange."""
+    return [(detection.label, detection.score, list(detection.box)) for detection in detections]
+
+
+def _synthetic_picture(size: tuple[int, int]) -> bytes:
+    width, height = size
+    y, x = np.mgrid[0:height, 0:width]
+    waves = np.stack([np.sin(x / 17) * np.cos(y / (11 + 7 * channel)) for channel in range(3)], 2)
+    _, png = cv2.imencode(".png", (127.5 * (waves + 1)).astype(np.uint8))
+    return png.tobytes()

@@ -1,0 +1,200 @@
+"""The Open Inference Protocol v2 on the wire: JSON, and the binary tensor extension.
+
+Sources: kserve/open-inference-protocol, `specification/protocol/inference_rest.md`; Triton,
+`docs/protocol/extension_binary_data.md`. In a binary request the first N bytes are JSON, N being
+the header `Inference-Header-Content-Length`; raw tensors follow in the order of the inputs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.boxes import Floats, Pixels
+from services.common.errors import MalformedRequest, ParameterOutOfRange
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+INPUT_NAME = "images"
+DETECTIONS = "detections"
+COUNTS = "counts"
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """A request that has been understood. `images` is (n, height, width, 3) uint8."""
+
+    id: str | None
+    images: Pixels
+    threshold: float | None
+    iou: float | None
+    binary_outputs: bool
+
+
+@dataclass(frozen=True)
+class InferAnswer:
+    """What goes back: `found` has one (k, 6) array for each picture of the request."""
+
+    id: str | None
+    model_name: str
+    model_version: str
+    digest: str
+    found: list[Floats]
+
+
+def parse_request(
+    body: bytes, header_length: str | None, size: tuple[int, int], max_batch: int
+) -> InferRequest:
+    """Read a request for a network of `size` (width, height).
+
+    Raises MalformedRequest where it breaks the protocol or the model's metadata, and
+    ParameterOutOfRange for a threshold or iou outside 0 to 1.
+    """
+    head, raw = _split(body, header_length)
+    try:
+        request = json.loads(head)
+    except ValueError:
+        raise MalformedRequest("the request's JSON cannot be parsed") from None
+    if not isinstance(request, dict):
+        raise MalformedRequest("the request's JSON is no object")
+    tensor = _only_input(request)
+    shape = _check_shape(tensor, size, max_batch)
+    parameters = _object(request, "parameters")
+    identity = request.get("id")
+    if identity is not None and not isinstance(identity, str):
+        raise MalformedRequest("id: expected a string")
+    return InferRequest(
+        id=identity,
+        images=_read_tensor(tensor, shape, raw),
+        threshold=_fraction(parameters, "threshold"),
+        iou=_fraction(parameters, "iou"),
+        binary_outputs=_wants_binary(request, parameters),
+    )
+
+
+def format_answer(answer: InferAnswer, *, binary: bool) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers. `detections` holds the rows of all pictures one after the other,
+    `counts` how many belong to each.
+    """
+    tensors: dict[str, NDArray[Any]] = {
+        DETECTIONS: np.concatenate(answer.found).astype("<f4"),
+        COUNTS: np.array([len(rows) for rows in answer.found], "<i8"),
+    }
+    head: dict[str, Any] = {
+        "model_name": answer.model_name,
+        "model_version": answer.model_version,
+        "parameters": {"digest": answer.digest},
+        "outputs": [_describe(name, tensor, binary) for name, tensor in tensors.items()],
+    }
+    if answer.id is not None:
+        head["id"] = answer.id
+    encoded = json.dumps(head, separators=(",", ":")).encode()
+    if not binary:
+        return encoded, {"Content-Type": "application/json"}
+    parts = [encoded, *(tensor.tobytes() for tensor in tensors.values())]
+    headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(encoded))}
+    return b"".join(parts), headers
+
+
+def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
+    if header_length is None:
+        return body, memoryview(b"")
+    if not (header_length.isascii() and header_length.isdigit()):
+        raise MalformedRequest(f"{HEADER_LENGTH}: expected a number of bytes")
+    length = int(header_length)
+    if length > len(body):
+        raise MalformedRequest(
+            f"{HEADER_LENGTH}: {length} bytes of JSON announced, the body has {len(body)}"
+        )
+    return body[:length], memoryview(body)[length:]
+
+
+def _only_input(request: dict[str, Any]) -> dict[str, Any]:
+    inputs = request.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise MalformedRequest(f"inputs: expected a list with exactly one tensor, {INPUT_NAME!r}")
+    tensor: dict[str, Any] = inputs[0]
+    if tensor.get("name") != INPUT_NAME:
+        raise MalformedRequest(f"inputs: expected the tensor {INPUT_NAME!r}")
+    if tensor.get("datatype") != "UINT8":
+        raise MalformedRequest(f"{INPUT_NAME}: expected datatype UINT8")
+    return tensor
+
+
+def _check_shape(
+    tensor: dict[str, Any], size: tuple[int, int], max_batch: int
+) -> tuple[int, int, int, int]:
+    shape = tensor.get("shape")
+    width, height = size
+    is_numbers = isinstance(shape, list) and all(type(n) is int for n in shape)
+    if not is_numbers or len(shape) != 4 or shape[1:] != [height, width, 3]:
+        raise MalformedRequest(f"{INPUT_NAME}: expected shape [n, {height}, {width}, 3]")
+    if not 1 <= shape[0] <= max_batch:
+        raise ParameterOutOfRange(f"{INPUT_NAME}: expected 1 to {max_batch} pictures")
+    return shape[0], height, width, 3
+
+
+def _read_tensor(
+    tensor: dict[str, Any], shape: tuple[int, int, int, int], raw: memoryview
+) -> Pixels:
+    expected = int(np.prod(shape))
+    announced = _object(tensor, "parameters").get("binary_data_size")
+    if announced is not None:
+        if announced != expected or len(raw) != expected:
+            raise MalformedRequest(
+                f"{INPUT_NAME}: expected {expected} bytes of binary data, "
+                f"announced {announced}, found {len(raw)}"
+            )
+        return np.frombuffer(raw, np.uint8).reshape(shape)
+    try:
+        # The protocol allows nested lists as well as one flat list in row-major order.
+        values = np.array(tensor.get("data"))
+        whole = values.dtype.kind in "iu" and values.size == expected
+        if whole and values.min() >= 0 and values.max() <= 255:
+            return values.astype(np.uint8).reshape(shape)
+    except ValueError:
+        pass  # a ragged list: answered below like any other wrong data
+    raise MalformedRequest(f"{INPUT_NAME}: expected {expected} whole numbers from 0 to 255 as data")
+
+
+def _wants_binary(request: dict[str, Any], parameters: dict[str, Any]) -> bool:
+    outputs = request.get("outputs", [])
+    if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
+        raise MalformedRequest("outputs: expected a list of objects")
+    for output in outputs:
+        if output.get("name") not in (DETECTIONS, COUNTS):
+            raise MalformedRequest(f"outputs: expected {DETECTIONS!r} or {COUNTS!r}")
+    asked = [_object(output, "parameters").get("binary_data") for output in outputs]
+    return bool(any(asked) if outputs else parameters.get("binary_data_output"))
+
+
+def _object(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    value = parent.get(key, {})
+    if not isinstance(value, dict):
+        raise MalformedRequest(f"{key}: expected an object")
+    return value
+
+
+def _fraction(parameters: dict[str, Any], key: str) -> float | None:
+    value = parameters.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ParameterOutOfRange(f"{key}: expected a number from 0 to 1")
+    return float(value)
+
+
+def _describe(name: str, tensor: NDArray[Any], binary: bool) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": name,
+        "datatype": "FP32" if tensor.dtype.kind == "f" else "INT64",
+        "shape": list(tensor.shape),
+    }
+    if binary:
+        described["parameters"] = {"binary_data_size": tensor.nbytes}
+    else:
+        described["data"] = tensor.ravel().tolist()
+    return described

@@ -1,0 +1,149 @@
+"""The routes of the Open Inference Protocol v2, and one of our own for the golden picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from detector.boxes import Floats
+from detector.detector import Detector
+from services.common.body import read_body
+from services.common.context import Context, RequestContext
+from services.common.errors import UnknownModel
+from services.common.golden import Golden
+from services.common.probes import Readiness
+from services.common.version import VERSION
+from services.inference import protocol
+from services.inference.protocol import InferAnswer, InferRequest
+from services.common.work_queue import WorkQueue
+
+# Room for the JSON in front of the tensors.
+_HEAD_BYTES = 64 * 1024
+# A pixel value in JSON takes up to three digits and a comma, and some clients add a blank.
+_JSON_BYTES_PER_VALUE = 5
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What the routes work with."""
+
+    detector: Detector
+    golden: Golden
+    queue: WorkQueue
+    max_batch: int
+
+    async def find(self, context: RequestContext, request: InferRequest) -> list[Floats]:
+        """Run the engine on a request and return one (k, 6) array for each picture."""
+        model = self.detector.model
+        threshold = model.threshold if request.threshold is None else request.threshold
+        iou = model.iou if request.iou is None else request.iou
+
+        def job() -> list[Floats]:
+            with context.timings.measure("engine"):
+                outputs = self.detector.run(request.images)
+            with context.timings.measure("heads"):
+                return self.detector.find(outputs, threshold, iou)
+
+        return await self.queue.run(context, job)
+
+    def require_model(self, name: str, version: str | None) -> None:
+        """Raise UnknownModel unless this is the model that is served."""
+        model = self.detector.model
+        if name != model.name or version not in (None, model.version):
+            asked = name if version is None else f"{name} version {version}"
+            raise UnknownModel(f"no model {asked[:80]!r} here; there is {model.name!r}")
+
+    def max_body_bytes(self, binary: bool) -> int:
+        """Return how long a request's body can reasonably be."""
+        values = self.max_batch * int(np.prod(self.detector.network_size)) * 3
+        return _HEAD_BYTES + values * (1 if binary else _JSON_BYTES_PER_VALUE)
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the model metadata of the protocol; our own facts are in `parameters`."""
+        model = self.detector.model
+        width, height = self.detector.network_size
+        return {
+            "name": model.name,
+            "versions": [model.version],
+            "platform": f"darknet_{self.detector.engine.name}",
+            "inputs": [
+                {"name": protocol.INPUT_NAME, "datatype": "UINT8", "shape": [-1, height, width, 3]}
+            ],
+            "outputs": [
+                {"name": protocol.DETECTIONS, "datatype": "FP32", "shape": [-1, 6]},
+                {"name": protocol.COUNTS, "datatype": "INT64", "shape": [-1]},
+            ],
+            "parameters": {
+                "digest": model.digest,
+                "labels": list(model.labels),
+                "threshold": model.threshold,
+                "iou": model.iou,
+                "engine": self.detector.engine.name,
+                "precision": self.detector.engine.precision,
+                "device": self.detector.engine.device,
+            },
+        }
+
+
+def build_router(inference: Inference, readiness: Readiness) -> APIRouter:
+    """Return the routes under /v2."""
+    router = APIRouter(prefix="/v2", tags=["open inference protocol v2"])
+    model = inference.detector.model
+
+    @router.get("", summary="Server metadata")
+    async def server_metadata() -> dict[str, Any]:
+        return {
+            "name": "elastic-yolo",
+            "version": VERSION,
+            "extensions": ["binary_tensor_data"],
+            # Not of the protocol: which models there are, the default first.
+            "models": [model.name],
+        }
+
+    @router.get("/health/live", summary="Server live")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @router.get("/health/ready", summary="Server ready")
+    async def ready() -> dict[str, bool]:
+        readiness.require()
+        return {"ready": True}
+
+    @router.get("/models/{name}", summary="Model metadata")
+    @router.get("/models/{name}/versions/{version}", summary="Model metadata")
+    async def model_metadata(name: str, version: str | None = None) -> dict[str, Any]:
+        inference.require_model(name, version)
+        return inference.metadata()
+
+    @router.get("/models/{name}/ready", summary="Model ready")
+    @router.get("/models/{name}/versions/{version}/ready", summary="Model ready")
+    async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
+        inference.require_model(name, version)
+        readiness.require()
+        return {"name": name, "ready": True}
+
+    @router.get("/models/{name}/golden", summary="A picture and what the model finds in it")
+    async def golden(name: str) -> Golden:
+        inference.require_model(name, None)
+        return inference.golden
+
+    @router.post("/models/{name}/infer", summary="Detect objects in tensors")
+    @router.post("/models/{name}/versions/{version}/infer", summary="Detect objects in tensors")
+    async def infer(
+        request: Request, context: Context, name: str, version: str | None = None
+    ) -> Response:
+        inference.require_model(name, version)
+        header_length = request.headers.get(protocol.HEADER_LENGTH)
+        body = await read_body(request, inference.max_body_bytes(header_length is not None))
+        parsed = protocol.parse_request(
+            body, header_length, inference.detector.network_size, inference.max_batch
+        )
+        found = await inference.find(context, parsed)
+        answer = InferAnswer(parsed.id, model.name, model.version, model.digest, found)
+        content, headers = protocol.format_answer(answer, binary=parsed.binary_outputs)
+        return Response(content, headers=headers)
+
+    return router

@@ -1,0 +1,33 @@
+"""What the inference service can be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from services.common.settings import ServiceSettings
+
+
+class InferenceSettings(ServiceSettings):
+    """Environment of the inference service."""
+
+    port: int = Field(4002, ge=0, le=65535)
+    """Port to listen on; 0 lets the system choose, and the log says which."""
+    model_path: Path
+    """Folder with one .cfg, one .weights, one .names and perhaps a model.yaml."""
+    engine: Literal["auto", "openvino"] = "auto"
+    """What runs the network; auto takes the fastest that is installed."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format to compute in; auto means fp32, which answers as Darknet does."""
+    device: Literal["auto", "cpu"] = "auto"
+    """Where to run it."""
+    threads: int = Field(0, ge=0, le=1024)
+    """Threads of the engine; 0 takes them from the container's CPU quota."""
+    cache_dir: Path | None = None
+    """Folder for compiled models, so that a second start is faster; none is kept without it."""
+    max_queue: int = Field(32, ge=1, le=100_000)
+    """Requests that may wait for the engine; one more is answered with 429."""
+    max_batch: int = Field(16, ge=1, le=1024)
+    """Pictures that one request may hold."""

@@ -1,0 +1,67 @@
+"""Assemble the preprocess service."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import cv2
+from fastapi import FastAPI
+
+from services.common.app import build_app
+from services.common.context import Context
+from services.common.golden import require_agreement
+from services.common.peers import Peer
+from services.common.probes import Readiness
+from services.common.quota import thread_count
+from services.common.telemetry import Metrics
+from services.common.work_queue import WorkQueue
+from services.preprocess.models import ModelDirectory
+from services.preprocess.pipeline import Pipeline
+from services.preprocess.routes import build_router, to_json
+from services.preprocess.settings import PreprocessSettings
+
+
+def create_app(settings: PreprocessSettings) -> FastAPI:
+    """Return the service; connections open with the first request."""
+    # Each picture is decoded by one thread of ours: OpenCV's own pool would only fight with them.
+    cv2.setNumThreads(1)
+    readiness = Readiness()
+    inference = Peer("inference", str(settings.inference_url))
+    pipeline = Pipeline(
+        inference=inference,
+        models=ModelDirectory(inference),
+        decoding=WorkQueue(
+            "decode_queue",
+            workers=settings.threads or thread_count(),
+            max_waiting=settings.max_queue,
+        ),
+        max_pixels=settings.max_pixels,
+    )
+
+    @asynccontextmanager
+    async def resources() -> AsyncIterator[None]:
+        yield
+        pipeline.decoding.close()
+        await inference.aclose()
+
+    async def check_status(context: Context) -> dict[str, Any]:
+        info = await pipeline.models.get(context, None)
+        golden = await pipeline.models.golden(context, info)
+        picture = base64.b64decode(golden.picture)
+        answer = to_json(await pipeline.process(context, picture, None, {}))
+        require_agreement(golden, answer["detections"])
+        return {"model": answer["model"], "found": answer["detections"]}
+
+    return build_app(
+        summary="Decodes and letterboxes pictures, has them inferred, maps the boxes back.",
+        settings=settings,
+        readiness=readiness,
+        metrics=Metrics("preprocess"),
+        routers=[build_router(pipeline, settings.max_body_bytes)],
+        check_dependencies=inference.check_ready,
+        check_status=check_status,
+        resources=resources,
+    )

@@ -1,0 +1,24 @@
+"""What the preprocess service can be told."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from services.common.settings import BaseUrl, ServiceSettings
+
+
+class PreprocessSettings(ServiceSettings):
+    """Environment of the preprocess service."""
+
+    port: int = Field(8000, ge=0, le=65535)
+    """Port to listen on; 0 lets the system choose, and the log says which."""
+    inference_url: BaseUrl
+    """Address of the inference service, such as http://127.0.0.1:4002."""
+    max_body_bytes: int = Field(20_000_000, ge=1_000, le=1_000_000_000)
+    """Largest picture file, in bytes."""
+    max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)
+    """Largest picture, in pixels; decoding takes three bytes for each."""
+    max_queue: int = Field(32, ge=1, le=100_000)
+    """Pictures that may wait for decoding; one more is answered with 429."""
+    threads: int = Field(0, ge=0, le=1024)
+    """Pictures decoded at once; 0 takes the number from the container's CPU quota."""

@@ -1,0 +1,68 @@
+"""Ask for detections with the binary tensor extension: the pixels travel as they lie in memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from detector.boxes import COLUMNS, Floats, Pixels
+from services.common.context import RequestContext
+from services.common.peers import Peer
+from services.preprocess.models import ModelInfo
+
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """An answer: `found` is (k, 6) in network pixels, `digest` that of the model that gave it."""
+
+    found: Floats
+    version: str
+    digest: str
+
+
+async def infer(
+    inference: Peer,
+    context: RequestContext,
+    info: ModelInfo,
+    image: Pixels,
+    parameters: dict[str, float],
+) -> Inferred:
+    """Send one (height, width, 3) uint8 picture at network size and return what was found."""
+    head = json.dumps(_request(image, parameters), separators=(",", ":")).encode()
+    response = await inference.send(
+        context,
+        "POST",
+        f"{info.path}/infer",
+        content=b"".join((head, image.data)),
+        headers={"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(head))},
+    )
+    try:
+        length = int(response.headers[_HEADER_LENGTH])
+        answer = json.loads(response.content[:length])
+        rows = answer["outputs"][0]["shape"][0]
+        found = np.frombuffer(response.content, "<f4", rows * COLUMNS, offset=length)
+        return Inferred(
+            found.reshape(rows, COLUMNS), answer["model_version"], answer["parameters"]["digest"]
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise inference.nonsense() from error
+
+
+def _request(image: Pixels, parameters: dict[str, float]) -> dict[str, Any]:
+    return {
+        "inputs": [
+            {
+                "name": "images",
+                "datatype": "UINT8",
+                "shape": [1, *image.shape],
+                "parameters": {"binary_data_size": image.nbytes},
+            }
+        ],
+        "outputs": [{"name": "detections", "parameters": {"binary_data": True}}],
+        "parameters": parameters,
+    }

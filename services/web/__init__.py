@@ -1,0 +1,1 @@
+"""Takes pictures from people and programs, and answers with boxes."""

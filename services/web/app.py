@@ -1,0 +1,57 @@
+"""Assemble the web service."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from services.common.app import build_app
+from services.common.context import Context
+from services.common.golden import Golden, require_agreement
+from services.common.peers import Peer
+from services.common.probes import Readiness
+from services.common.telemetry import Metrics
+from services.common.work_queue import WorkQueue
+from services.web.admission import Admission
+from services.web.routes import Web, build_router
+from services.web.settings import WebSettings
+
+
+def create_app(settings: WebSettings) -> FastAPI:
+    """Return the service; connections open with the first request."""
+    readiness = Readiness()
+    preprocess = Peer("preprocess", str(settings.preprocess_url))
+    web = Web(
+        preprocess=preprocess,
+        admission=Admission(settings.max_in_flight),
+        drawing=WorkQueue("drawing_queue", workers=1, max_waiting=settings.max_in_flight),
+        max_body_bytes=settings.max_body_bytes,
+        max_pixels=settings.max_pixels,
+    )
+
+    @asynccontextmanager
+    async def resources() -> AsyncIterator[None]:
+        yield
+        web.drawing.close()
+        await preprocess.aclose()
+
+    async def check_status(context: Context) -> dict[str, Any]:
+        golden = preprocess.read_model(Golden, await preprocess.send(context, "GET", "/golden"))
+        answer = await web.detect(context, base64.b64decode(golden.picture), {})
+        require_agreement(golden, answer["detections"])
+        return {"model": answer["model"], "found": answer["detections"]}
+
+    return build_app(
+        summary="Takes pictures and answers with boxes.",
+        settings=settings,
+        readiness=readiness,
+        metrics=Metrics("web"),
+        routers=[build_router(web)],
+        check_dependencies=preprocess.check_ready,
+        check_status=check_status,
+        resources=resources,
+    )

@@ -1,0 +1,129 @@
+"""The routes of the web service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from picture.header import check_pixels, read_header
+from services.common.body import read_body
+from services.common.context import Context, RequestContext
+from services.common.peers import Peer
+from services.common.work_queue import WorkQueue
+from services.web.admission import Admission
+from services.web.drawing import FORMATS, draw_boxes
+from services.web.upload import find_picture
+
+Fraction = Annotated[float | None, Query(ge=0, le=1)]
+
+# Nothing but the page's own inline script and style, and pictures that it made itself.
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+)
+# What a caller may send: told to the API documentation, read by `find_picture`.
+_REQUEST_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {"image": {"type": "string", "format": "binary"}},
+            }
+        },
+        "image/*": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Web:
+    """What the routes work with."""
+
+    preprocess: Peer
+    admission: Admission
+    drawing: WorkQueue
+    max_body_bytes: int
+    max_pixels: int
+
+    async def detect(
+        self, context: RequestContext, picture: bytes, params: dict[str, str]
+    ) -> dict[str, Any]:
+        """Hand a picture to the preprocess service and return its answer."""
+        header = read_header(picture)
+        check_pixels(header, self.max_pixels)
+        response = await self.preprocess.send(
+            context,
+            "POST",
+            "/process",
+            content=picture,
+            params=params,
+            headers={"Content-Type": header.media_type},
+        )
+        answer = self.preprocess.read_json(response)
+        if not isinstance(answer, dict) or not {"detections", "model", "image"} <= answer.keys():
+            raise self.preprocess.nonsense()
+        return answer
+
+
+def build_router(web: Web) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["web"])
+    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+
+    @router.post(
+        "/inference",
+        summary="Detect objects in a picture",
+        openapi_extra={"requestBody": _REQUEST_BODY},
+    )
+    async def inference(
+        request: Request,
+        context: Context,
+        model: Annotated[str | None, Query(max_length=200)] = None,
+        threshold: Fraction = None,
+        iou: Fraction = None,
+    ) -> Response:
+        with web.admission.slot():
+            body = await read_body(request, web.max_body_bytes)
+            picture = find_picture(body, request.headers.get("content-type"))
+            asked = {"model": model, "threshold": threshold, "iou": iou}
+            params = {name: str(value) for name, value in asked.items() if value is not None}
+            answer = await web.detect(context, picture, params)
+            wanted = wanted_picture(request.headers.get("accept", ""))
+            if wanted is None:
+                return JSONResponse(to_json(answer, context.uid))
+            drawn = await web.drawing.run(
+                context, lambda: draw_boxes(picture, answer["detections"], wanted)
+            )
+            return Response(drawn, media_type=wanted)
+
+    @router.get("/", summary="A page to try it", response_class=HTMLResponse)
+    async def show_page() -> HTMLResponse:
+        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
+
+    return router
+
+
+def to_json(answer: dict[str, Any], uid: str) -> dict[str, Any]:
+    """Return the answer in the shape that clients of the tutorial know."""
+    return {
+        "data": answer["detections"],
+        "uid": uid,
+        "success": "true",
+        "model": answer["model"],
+        "image": answer["image"],
+    }
+
+
+def wanted_picture(accept: str) -> str | None:
+    """Return the picture type that the Accept header asks for, or None for JSON.
+
+    A browser lists picture types behind text/html; only who asks for a picture first gets one.
+    """
+    first = accept.split(",")[0].split(";")[0].strip().lower()
+    return first if first in FORMATS else None

@@ -1,0 +1,22 @@
+"""What the web service can be told."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from services.common.settings import BaseUrl, ServiceSettings
+
+
+class WebSettings(ServiceSettings):
+    """Environment of the web service."""
+
+    port: int = Field(5000, ge=0, le=65535)
+    """Port to listen on; 0 lets the system choose, and the log says which."""
+    preprocess_url: BaseUrl
+    """Address of the preprocess service, such as http://127.0.0.1:8000."""
+    max_body_bytes: int = Field(20_000_000, ge=1_000, le=1_000_000_000)
+    """Largest request body, in bytes."""
+    max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)
+    """Largest picture, in pixels."""
+    max_in_flight: int = Field(128, ge=1, le=100_000)
+    """Pictures that may be on their way at once; one more is answered with 429."""

@@ -1,0 +1,212 @@
+"""The three services as processes on loopback, from the sources in this folder.
+
+`python -m tools.stack` is `make up`; the demo and the tests use the class.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO_MODEL = ROOT / "models" / "demo"
+LOOPBACK = "127.0.0.1"
+PORTS = {"inference": 4002, "preprocess": 8000, "web": 5000}
+
+_POLL_S = 0.05
+_READY_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 30.0
+
+
+class StackError(Exception):
+    """A service did not start, or did not stop; the message says which and shows its last words."""
+
+
+@dataclass
+class Service(AbstractContextManager["Service"]):
+    """One service process: started on entering, drained with SIGTERM on leaving."""
+
+    name: str
+    port: int
+    env: dict[str, str]
+    log: Path | None = None
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def __enter__(self) -> Service:
+        """Start the process; it is not ready yet."""
+        output: IO[bytes] | None = self.log.open("ab") if self.log else None
+        self.process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
+            [sys.executable, "-m", f"services.{self.name}"],
+            cwd=ROOT,
+            env={**os.environ, "HOST": LOOPBACK, "PORT": str(self.port), **self.env},
+            stdout=output,
+            stderr=output,
+        )
+        if output:
+            output.close()
+        return self
+
+    def wait_ready(self, timeout_s: float = _READY_TIMEOUT_S) -> None:
+        """Return when `/readyz` answers 200; raises StackError if the process ends first."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            status = self.process.poll()
+            if status is not None:
+                raise StackError(f"{self.name} ended with {status} at start{self._last_words()}")
+            if self._is_ready():
+                return
+            time.sleep(_POLL_S)
+        raise StackError(f"{self.name} was not ready after {timeout_s:.0f} s{self._last_words()}")
+
+    def stop(self) -> int:
+        """Ask the process to drain, wait for it, and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise StackError(f"{self.name} did not stop within {_STOP_TIMEOUT_S:.0f} s") from None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop the process."""
+        self.stop()
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2):  # noqa: S310
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _last_words(self) -> str:
+        if self.log is None:
+            return ""
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return ": " + lines[-1] if lines else ""
+
+
+class Stack(AbstractContextManager["Stack"]):
+    """Inference, preprocess and web, each knowing the one behind it."""
+
+    def __init__(
+        self,
+        *,
+        model: Path = DEMO_MODEL,
+        ports: dict[str, int] | None = None,
+        logs: Path | None = None,
+        env: dict[str, dict[str, str]] | None = None,
+    ) -> None:
+        """Prepare; `ports` are free ones by default, `logs` is a folder, `env` is by service."""
+        ports = ports or {name: free_port() for name in PORTS}
+        extra = env or {}
+
+        def service(name: str, settings: dict[str, str]) -> Service:
+            log = logs / f"{name}.log" if logs else None
+            return Service(name, ports[name], {**settings, **extra.get(name, {})}, log)
+
+        self.inference = service("inference", {"MODEL_PATH": str(model)})
+        self.preprocess = service("preprocess", {"INFERENCE_URL": self.inference.url})
+        self.web = service("web", {"PREPROCESS_URL": self.preprocess.url})
+        self._running = ExitStack()
+
+    @property
+    def services(self) -> tuple[Service, Service, Service]:
+        """From back to front, the order in which they become ready."""
+        return self.inference, self.preprocess, self.web
+
+    def __enter__(self) -> Stack:
+        """Start all three and wait until they are ready."""
+        with ExitStack() as starting:
+            for service in self.services:
+                starting.enter_context(service)
+            for service in self.services:
+                service.wait_ready()
+            self._running = starting.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop them from front to back, so that nobody asks one that is gone."""
+        self._running.close()
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def taken_ports() -> list[int]:
+    """Return those of the services' own ports that somebody listens on."""
+    taken = []
+    for port in PORTS.values():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                taken.append(port)
+    return taken
+
+
+def main() -> None:
+    """Run the stack until Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.stack", description="Run the three services on loopback."
+    )
+    parser.add_argument(
+        "--model", type=Path, default=DEMO_MODEL, help="model folder (default: models/demo)"
+    )
+    arguments = parser.parse_args()
+    if taken := taken_ports():
+        sys.exit(f"port {taken[0]} is in use already: stop what listens there, then try again")
+    stopped = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    # The children share the terminal and get Ctrl-C themselves; SIGTERM only reaches us.
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        with Stack(model=arguments.model.resolve(), ports=PORTS) as stack:
+            print(f"\nThe web page: {stack.web.url}/ (Ctrl-C stops everything)\n", flush=True)
+            while not stopped and all(s.process.poll() is None for s in stack.services):
+                time.sleep(_POLL_S)
+    except StackError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
