@@ -27,19 +27,22 @@ def decode(data: bytes, header: PictureHeader, needed: tuple[int, int] | None = 
     is decoded at 1/2, 1/4 or 1/8 of its size, which libjpeg does in a fraction of the time; without
     `needed` every pixel is decoded. Raises PictureUndecodable.
     """
-    flags = cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_COLOR_RGB
-    if needed is not None and header.media_type == "image/jpeg":
-        flags |= _REDUCED.get(_reduction(header, needed), 0)
+    reduced = _REDUCED.get(_reduction(header, needed))
+    flags = cv2.IMREAD_COLOR_RGB if reduced is None else reduced
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise PictureUndecodable(f"the {header.media_type} file does not decode") from error
     if pixels is None:
         raise PictureUndecodable(f"the {header.media_type} file does not decode")
-    return np.asarray(pixels, np.uint8)
+    # OpenCV has no flag for a reduced picture in RGB.
+    rgb = pixels if reduced is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return np.asarray(rgb, np.uint8)
 
 
-def _reduction(header: PictureHeader, needed: tuple[int, int]) -> int:
+def _reduction(header: PictureHeader, needed: tuple[int, int] | None) -> int:
+    if needed is None or header.media_type != "image/jpeg":
+        return 1
     width, height = header.upright_size
     for factor in _REDUCED:
         if all(

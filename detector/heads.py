@@ -66,7 +66,8 @@ def _decode_head(head: Yolo, output: Floats, network: Network, threshold: float)
 
 def sigmoid(values: Floats) -> Floats:
     """Return 1 / (1 + exp(-values)) without overflow."""
-    return np.float32(0.5) * (np.tanh(np.float32(0.5) * values) + np.float32(1))
+    result: Floats = np.float32(0.5) * (np.tanh(np.float32(0.5) * values) + np.float32(1))
+    return result
 
 
 def _logit(probability: float) -> np.float32:

@@ -33,7 +33,7 @@ class Model:
 
 
 def read_model(folder: Path) -> Model:
-    """Read a folder completely; raises ModelError with file, line or layer for whatever is wrong."""
+    """Read a folder completely; raises ModelError with file, line or layer if anything is wrong."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder: expected one with .cfg, .weights and .names")
     cfg_path, weights_path, names_path = (

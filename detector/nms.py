@@ -56,4 +56,5 @@ def overlaps(box: Floats, others: Floats) -> Floats:
     areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
     union = (box[2] - box[0]) * (box[3] - box[1]) + areas - intersection
     # Two boxes without area overlap nowhere.
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    result: Floats = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return result

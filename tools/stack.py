@@ -14,11 +14,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_MODEL = ROOT / "models" / "demo"
@@ -35,7 +35,7 @@ class StackError(Exception):
 
 
 @dataclass
-class Service(AbstractContextManager["Service"]):
+class Service:
     """One service process: started on entering, drained with SIGTERM on leaving."""
 
     name: str
@@ -49,7 +49,7 @@ class Service(AbstractContextManager["Service"]):
         """Its address."""
         return f"http://{LOOPBACK}:{self.port}"
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> Self:
         """Start the process; it is not ready yet."""
         output: IO[bytes] | None = self.log.open("ab") if self.log else None
         self.process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
@@ -109,7 +109,7 @@ class Service(AbstractContextManager["Service"]):
         return ": " + lines[-1] if lines else ""
 
 
-class Stack(AbstractContextManager["Stack"]):
+class Stack:
     """Inference, preprocess and web, each knowing the one behind it."""
 
     def __init__(
@@ -138,7 +138,7 @@ class Stack(AbstractContextManager["Stack"]):
         """From back to front, the order in which they become ready."""
         return self.inference, self.preprocess, self.web
 
-    def __enter__(self) -> Stack:
+    def __enter__(self) -> Self:
         """Start all three and wait until they are ready."""
         with ExitStack() as starting:
             for service in self.services:

@@ -17,10 +17,12 @@ ACTIVATIONS = ("linear", "leaky", "relu", "logistic")
 
 # Options that steer training only. They cannot change what a network answers.
 _TRAINING = frozenset(
-    "batch subdivisions momentum decay angle saturation exposure hue learning_rate burn_in "
-    "max_batches policy steps scales adam max_crop min_crop power gamma step aspect inputs "
-    "ignore_thresh truth_thresh jitter random max map stopbackward dontload dontloadscales "
-    "learning_rate_scale max_chart".split()
+    """
+    batch subdivisions momentum decay angle saturation exposure hue learning_rate burn_in
+    max_batches policy steps scales adam max_crop min_crop power gamma step aspect inputs
+    ignore_thresh truth_thresh jitter random max map stopbackward dontload dontloadscales
+    learning_rate_scale max_chart
+    """.split()
 )
 
 
@@ -323,8 +325,8 @@ def _layer_index(section: Section, key: str, number: int, index: int) -> int:
 def _not_empty(section: Section, shape: Shape) -> Shape:
     if shape.height < 1 or shape.width < 1:
         raise CfgError(
-            f"{section.file}:{section.line}: [{section.kind}] would have an empty output ({shape}): "
-            "the network's width or height is too small"
+            f"{section.file}:{section.line}: [{section.kind}] would have an empty output "
+            f"({shape}): the network's width or height is too small"
         )
     return shape
 

@@ -45,8 +45,11 @@ class ConvolutionWeights:
         if self.batch_norm is None:
             return self.filters, self.biases
         norm = self.batch_norm
-        factor = norm.scales / (np.sqrt(norm.variances) + _VARIANCE_EPSILON)
-        return self.filters * factor[:, None, None, None], self.biases - norm.means * factor
+        deviations: Floats = np.sqrt(norm.variances)
+        factor: Floats = norm.scales / (deviations + _VARIANCE_EPSILON)
+        filters: Floats = self.filters * factor[:, None, None, None]
+        biases: Floats = self.biases - norm.means * factor
+        return filters, biases
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Weights:
 
 
 def read_weights(path: Path, network: Network) -> Weights:
-    """Read the weights of `network`; raises WeightsError naming layer and floats if they do not fit.
+    """Read the weights of `network`; raises WeightsError with layer and floats if they do not fit.
 
     The file is mapped, not copied: a 250 MB model costs its pages only.
     """

@@ -9,7 +9,7 @@ from services.common.errors import BodyTooLarge, MalformedRequest
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Return the body; raises BodyTooLarge as soon as more than `max_bytes` are announced or sent."""
+    """Return the body; raises BodyTooLarge once more than `max_bytes` are announced or sent."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_bytes:
         raise _too_large(max_bytes)

@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 
@@ -52,9 +52,7 @@ def attach_context(scope: MutableMapping[str, Any], context: RequestContext) -> 
 
 def context_of(scope: MutableMapping[str, Any]) -> RequestContext:
     """Return the context that the middleware attached."""
-    context = scope[_KEY]
-    assert isinstance(context, RequestContext)
-    return context
+    return cast("RequestContext", scope[_KEY])
 
 
 def _from_request(request: Request) -> RequestContext:

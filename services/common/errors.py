@@ -68,5 +68,5 @@ class RemoteProblem(ServiceError):
 
     @property
     def is_rejection(self) -> bool:
-        """Whether the other service found fault with the request itself (400) or its target (404)."""
+        """Whether the other service found fault with the request (400) or its target (404)."""
         return self.status in (400, 404)

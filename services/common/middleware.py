@@ -41,16 +41,18 @@ class RequestMiddleware:
         )
         attach_context(scope, context)
         answer = _Answer(context, self._metrics.service, send)
+        self._metrics.in_flight.inc()
         try:
             context.deadline = Deadline.from_header(headers.get(HEADER), self._longest_ms)
             await self._app(scope, receive, answer.send)
         except MalformedRequest as error:
             await to_response(error, context.uid)(scope, receive, answer.send)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the last resort: logged, answered with 500
             get_logger().exception("unexpected error", uid=context.uid, path=scope["path"])
             if not answer.begun:
                 await to_response(error, context.uid)(scope, receive, answer.send)
         finally:
+            self._metrics.in_flight.dec()
             self._record(scope, context, answer.status)
 
     def _record(self, scope: Mapping[str, Any], context: RequestContext, status: int) -> None:

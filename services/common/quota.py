@@ -20,7 +20,7 @@ def cpu_quota(cgroups: Path = _CGROUPS) -> float:
 
 
 def thread_count(cgroups: Path = _CGROUPS) -> int:
-    """Return how many threads make use of the quota: 1.5 CPUs are two threads, throttled a little."""
+    """Return how many threads make use of the quota; 1.5 CPUs are two, throttled a little."""
     return max(1, math.ceil(cpu_quota(cgroups)))
 
 

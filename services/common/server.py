@@ -21,7 +21,6 @@ from services.common.logs import get_logger
 from services.common.probes import Phase, Readiness
 from services.common.settings import ServiceSettings
 
-
 # How often a drain looks whether it has been told to hurry; uvicorn's own loop ticks as often.
 _TICK_S = 0.1
 
@@ -54,7 +53,8 @@ class DrainingServer(uvicorn.Server):
         self._readiness.phase = Phase.DRAINING
         get_logger().info("draining", delay_s=self._delay_s)
         until = time.monotonic() + self._delay_s
-        while time.monotonic() < until and not self._hurry:
+        # A signal handler sets the flag, so no event can be awaited here.
+        while time.monotonic() < until and not self._hurry:  # noqa: ASYNC110
             await asyncio.sleep(_TICK_S)
         await super().shutdown(sockets)
         get_logger().info("stopped")

@@ -6,6 +6,7 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     GCCollector,
+    Gauge,
     Histogram,
     PlatformCollector,
     ProcessCollector,
@@ -40,6 +41,12 @@ class Metrics:
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
         )
+        self.in_flight = Gauge(
+            "elastic_yolo_requests_in_flight",
+            "Requests that have arrived and are not answered yet.",
+            ("service",),
+            registry=self.registry,
+        ).labels(service)
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Record one answered request. `route` is the pattern, so that labels stay few."""

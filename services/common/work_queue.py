@@ -22,7 +22,7 @@ class WorkQueue:
     """Runs jobs off the event loop, so that probes answer while all workers are busy."""
 
     def __init__(self, name: str, *, workers: int, max_waiting: int) -> None:
-        """Let `workers` jobs run and `max_waiting` more wait; `name` is their Server-Timing entry."""
+        """Let `workers` jobs run and `max_waiting` wait; `name` is the wait in Server-Timing."""
         self._name = name
         self._workers = workers
         self._limit = workers + max_waiting
@@ -73,7 +73,7 @@ class WorkQueue:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            # A thread cannot be stopped: keep its turn until it is done, or two jobs would share it.
+            # A thread cannot be stopped: keep its turn until it is done.
             await asyncio.wait([running])
             raise
         finally:

@@ -15,8 +15,8 @@ from services.common.context import Context
 from services.common.golden import require_agreement
 from services.common.probes import Readiness
 from services.common.telemetry import Metrics
-from services.inference.golden import as_found, prepare_golden
 from services.common.work_queue import WorkQueue
+from services.inference.golden import as_found, prepare_golden
 from services.inference.routes import Inference, build_router
 from services.inference.settings import InferenceSettings
 

@@ -76,8 +76,9 @@ def parse_request(
 
 
 def format_answer(answer: InferAnswer, *, binary: bool) -> tuple[bytes, dict[str, str]]:
-    """Return body and headers. `detections` holds the rows of all pictures one after the other,
-    `counts` how many belong to each.
+    """Return body and headers.
+
+    `detections` holds the rows of all pictures one after the other, `counts` how many are whose.
     """
     tensors: dict[str, NDArray[Any]] = {
         DETECTIONS: np.concatenate(answer.found).astype("<f4"),
@@ -87,7 +88,7 @@ def format_answer(answer: InferAnswer, *, binary: bool) -> tuple[bytes, dict[str
         "model_name": answer.model_name,
         "model_version": answer.model_version,
         "parameters": {"digest": answer.digest},
-        "outputs": [_describe(name, tensor, binary) for name, tensor in tensors.items()],
+        "outputs": [_describe(name, tensor, binary=binary) for name, tensor in tensors.items()],
     }
     if answer.id is not None:
         head["id"] = answer.id
@@ -127,10 +128,10 @@ def _only_input(request: dict[str, Any]) -> dict[str, Any]:
 def _check_shape(
     tensor: dict[str, Any], size: tuple[int, int], max_batch: int
 ) -> tuple[int, int, int, int]:
-    shape = tensor.get("shape")
+    shape: Any = tensor.get("shape")
     width, height = size
-    is_numbers = isinstance(shape, list) and all(type(n) is int for n in shape)
-    if not is_numbers or len(shape) != 4 or shape[1:] != [height, width, 3]:
+    is_shape = isinstance(shape, list) and len(shape) == 4 and all(type(n) is int for n in shape)
+    if not is_shape or shape[1:] != [height, width, 3]:
         raise MalformedRequest(f"{INPUT_NAME}: expected shape [n, {height}, {width}, 3]")
     if not 1 <= shape[0] <= max_batch:
         raise ParameterOutOfRange(f"{INPUT_NAME}: expected 1 to {max_batch} pictures")
@@ -187,7 +188,7 @@ def _fraction(parameters: dict[str, Any], key: str) -> float | None:
     return float(value)
 
 
-def _describe(name: str, tensor: NDArray[Any], binary: bool) -> dict[str, Any]:
+def _describe(name: str, tensor: NDArray[Any], *, binary: bool) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": name,
         "datatype": "FP32" if tensor.dtype.kind == "f" else "INT64",

@@ -16,9 +16,9 @@ from services.common.errors import UnknownModel
 from services.common.golden import Golden
 from services.common.probes import Readiness
 from services.common.version import VERSION
+from services.common.work_queue import WorkQueue
 from services.inference import protocol
 from services.inference.protocol import InferAnswer, InferRequest
-from services.common.work_queue import WorkQueue
 
 # Room for the JSON in front of the tensors.
 _HEAD_BYTES = 64 * 1024
@@ -56,7 +56,7 @@ class Inference:
             asked = name if version is None else f"{name} version {version}"
             raise UnknownModel(f"no model {asked[:80]!r} here; there is {model.name!r}")
 
-    def max_body_bytes(self, binary: bool) -> int:
+    def max_body_bytes(self, *, binary: bool) -> int:
         """Return how long a request's body can reasonably be."""
         values = self.max_batch * int(np.prod(self.detector.network_size)) * 3
         return _HEAD_BYTES + values * (1 if binary else _JSON_BYTES_PER_VALUE)
@@ -137,7 +137,7 @@ def build_router(inference: Inference, readiness: Readiness) -> APIRouter:
     ) -> Response:
         inference.require_model(name, version)
         header_length = request.headers.get(protocol.HEADER_LENGTH)
-        body = await read_body(request, inference.max_body_bytes(header_length is not None))
+        body = await read_body(request, inference.max_body_bytes(binary=header_length is not None))
         parsed = protocol.parse_request(
             body, header_length, inference.detector.network_size, inference.max_batch
         )

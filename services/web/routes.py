@@ -125,5 +125,5 @@ def wanted_picture(accept: str) -> str | None:
 
     A browser lists picture types behind text/html; only who asks for a picture first gets one.
     """
-    first = accept.split(",")[0].split(";")[0].strip().lower()
+    first = accept.partition(",")[0].partition(";")[0].strip().lower()
     return first if first in FORMATS else None

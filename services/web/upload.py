@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from services.common.errors import MalformedRequest, UnsupportedMedia
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 FIELD = "image"
 _EXPECTED = (
@@ -40,58 +43,61 @@ def find_picture(body: bytes, content_type: str | None) -> bytes:
     return picture
 
 
-@dataclass
-class _Part:
-    header: bytearray = field(default_factory=bytearray)
-    disposition: bytes = b""
-    start: int = 0
-    content: bytearray = field(default_factory=bytearray)
+class _FormReader:
+    """Keeps the content of the first field `image` while a form is parsed, and nothing else."""
+
+    def __init__(self) -> None:
+        self.picture: bytearray | None = None
+        self._parts = 0
+        self._wanted = False
+        self._header = b""
+        self._disposition = b""
+
+    def callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_begin": self._begin_header,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._content,
+        }
+
+    def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise MalformedRequest(f"the form has more than {_MAX_PARTS} fields")
+        self._disposition = b""
+
+    def _begin_header(self) -> None:
+        self._header = b""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition += data[start:end]
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._wanted = self.picture is None and options.get(b"name") == FIELD.encode()
+        if self._wanted:
+            self.picture = bytearray()
+
+    def _content(self, data: bytes, start: int, end: int) -> None:
+        if self._wanted and self.picture is not None:
+            self.picture += memoryview(data)[start:end]
 
 
 def _read_form(body: bytes, boundary: bytes) -> bytes:
-    parts: list[_Part] = []
-    names: list[bytes] = []
-
-    def begin() -> None:
-        if len(parts) >= _MAX_PARTS:
-            raise MalformedRequest(f"the form has more than {_MAX_PARTS} fields")
-        parts.append(_Part())
-
-    def header_field(data: bytes, start: int, end: int) -> None:
-        parts[-1].header += data[start:end]
-
-    def header_value(data: bytes, start: int, end: int) -> None:
-        if bytes(parts[-1].header).lower() == b"content-disposition":
-            parts[-1].disposition += data[start:end]
-
-    def header_end() -> None:
-        parts[-1].header.clear()
-
-    def headers_finished() -> None:
-        _, options = parse_options_header(parts[-1].disposition)
-        names.append(options.get(b"name", b""))
-
-    def content(data: bytes, start: int, end: int) -> None:
-        if names[-1] == FIELD.encode():
-            parts[-1].content += memoryview(data)[start:end]
-
-    parser = MultipartParser(
-        boundary,
-        {
-            "on_part_begin": begin,
-            "on_header_field": header_field,
-            "on_header_value": header_value,
-            "on_header_end": header_end,
-            "on_headers_finished": headers_finished,
-            "on_part_data": content,
-        },
-    )
+    reader = _FormReader()
     try:
+        parser = MultipartParser(boundary, reader.callbacks())
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
         raise MalformedRequest(f"the form cannot be parsed: {_EXPECTED}") from error
-    for name, part in zip(names, parts, strict=False):
-        if name == FIELD.encode():
-            return bytes(part.content)
-    raise MalformedRequest(f"the form has no field {FIELD!r}: {_EXPECTED}")
+    if reader.picture is None:
+        raise MalformedRequest(f"the form has no field {FIELD!r}: {_EXPECTED}")
+    return bytes(reader.picture)

@@ -1,0 +1,37 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import settings
+
+from tests.tiny import write_tiny_model
+from tools.stack import DEMO_MODEL, Stack
+
+# The same examples on every machine, and no verdict by the clock of a busy one.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def demo_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The three services with the embedded model, for tests that do not disturb them."""
+    with Stack(model=DEMO_MODEL, logs=tmp_path_factory.mktemp("logs")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def web(demo_stack: Stack) -> Iterator[httpx.Client]:
+    """A client of the web service in front of the embedded model."""
+    with httpx.Client(base_url=demo_stack.web.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def tiny_model(tmp_path: Path) -> Path:
+    """A folder with the model whose answer can be computed by hand."""
+    return write_tiny_model(tmp_path / "tiny")

@@ -1,0 +1,81 @@
+"""From a picture to boxes, in one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.detector import Detector
+from detector.errors import EngineError
+from detector.loading import load_detector
+from picture.errors import PictureUndecodable
+from tests.pictures import encode, plain
+from tests.tiny import ANCHOR, SCORE, write_tiny_model
+
+
+@pytest.fixture
+def tiny(tiny_model: Path) -> Detector:
+    return load_detector(tiny_model, threads=1)
+
+
+def test_the_tiny_models_answer_is_the_one_computed_by_hand(tiny: Detector) -> None:
+    """The box lies in the middle and has the anchor's size, scaled as the 32x32 input was."""
+    (found,) = tiny.detect(encode(plain(320, 320)))
+
+    assert found.label == "square"
+    assert found.score == pytest.approx(SCORE, abs=1e-5)
+    assert found.box == (160, 160, 10 * ANCHOR[0], 10 * ANCHOR[1])
+
+
+def test_boxes_are_relative_to_the_picture_and_not_to_its_margins(tiny: Detector) -> None:
+    (found,) = tiny.detect(encode(plain(640, 320)))
+
+    assert found.box == (320, 160, 20 * ANCHOR[0], 20 * ANCHOR[1])
+
+
+def test_a_batch_is_answered_picture_by_picture(tmp_path: Path) -> None:
+    detector = load_detector(write_tiny_model(tmp_path, width=64, height=32), threads=1)
+
+    found = detector.find(detector.run(np.zeros((3, 32, 64, 3), np.uint8)), 0.5, 0.45)
+
+    assert [len(rows) for rows in found] == [2, 2, 2]
+    assert sorted(found[0][:, 0].tolist()) == [8, 40]
+
+
+def test_the_threshold_of_a_call_counts(tiny: Detector) -> None:
+    assert tiny.detect(encode(plain(32, 32)), threshold=0.99) == []
+    assert len(tiny.detect(encode(plain(32, 32)), threshold=0.0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "damage"),
+    [
+        ("JPEG", 4, b"\x00\x02"),  # the first segment claims to be empty
+        ("PNG", 3000, bytes(200)),  # inside the compressed rows
+        ("WEBP", 20, b"\xff\xff\xff"),  # the frame claims not to be a key frame
+    ],
+)
+def test_a_damaged_body_behind_a_good_header_is_refused(
+    tiny: Detector, kind: str, start: int, damage: bytes
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = bytearray(encode(noise, kind))
+    data[start : start + len(damage)] = damage
+
+    with pytest.raises(PictureUndecodable):
+        tiny.detect(bytes(data))
+
+
+def test_a_precision_that_the_engine_lacks_is_refused(tiny_model: Path) -> None:
+    with pytest.raises(EngineError, match="fp32, bf16 here, not in fp4"):
+        load_detector(tiny_model, threads=1, precision="fp4")
+
+
+def test_a_compiled_model_is_kept_in_the_cache(tiny_model: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+
+    load_detector(tiny_model, threads=1, cache=cache)
+
+    assert list(cache.iterdir())

@@ -1,0 +1,92 @@
+"""Head decoding against Darknet's formulas written out one value at a time."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.darknet.cfg import parse_cfg
+from detector.darknet.layers import Network, plan_network
+from detector.heads import decode_heads
+
+CFG = """[net]
+width=96
+height=64
+channels=3
+[convolutional]
+filters=14
+stride=32
+activation=linear
+[yolo]
+classes=2
+num=2
+anchors=10,20, 30,5
+"""
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return plan_network(parse_cfg(CFG, Path("x.cfg")))
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def decode_one_by_one(
+    output: np.ndarray, threshold: float
+) -> list[tuple[list[float], list[float]]]:
+    """Return (x1 y1 x2 y2, class scores) in Darknet's order: anchor, row, column."""
+    anchors = [(10, 20), (30, 5)]
+    found = []
+    for a, row, column in np.ndindex(2, 2, 3):
+        x, y, w, h, objectness, *classes = (
+            float(v) for v in output[7 * a : 7 * a + 7, row, column]
+        )
+        if not sigmoid(objectness) > threshold:
+            continue
+        cx = (sigmoid(x) + column) / 3 * 96
+        cy = (sigmoid(y) + row) / 2 * 64
+        width, height = math.exp(w) * anchors[a][0], math.exp(h) * anchors[a][1]
+        scores = [sigmoid(objectness) * sigmoid(c) for c in classes]
+        box = [cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2]
+        found.append((box, [score if score > threshold else 0 for score in scores]))
+    return found
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.05, 0.3, 0.5, 0.9]))
+def test_boxes_and_scores_follow_the_formulas(seed: int, threshold: float) -> None:
+    network = plan_network(parse_cfg(CFG, Path("x.cfg")))
+    output = np.random.default_rng(seed).normal(0, 2, (14, 2, 3)).astype(np.float32)
+
+    candidates = decode_heads(network, [output], threshold)
+
+    expected = decode_one_by_one(output, threshold)
+    assert len(candidates.boxes) == len(expected)
+    for i, (box, scores) in enumerate(expected):
+        assert candidates.boxes[i] == pytest.approx(box, rel=1e-4, abs=1e-3)
+        assert candidates.scores[i] == pytest.approx(scores, abs=1e-5)
+
+
+def test_an_absurd_size_is_dropped(network: Network) -> None:
+    output = np.full((14, 2, 3), 5, np.float32)
+    output[2, 0, 0] = 500
+
+    candidates = decode_heads(network, [output], 0.5)
+
+    assert len(candidates.boxes) == 11
+    assert np.isfinite(candidates.boxes).all()
+
+
+@pytest.mark.parametrize(("threshold", "count"), [(0.0, 12), (1.0, 0)])
+def test_extreme_thresholds_take_everything_or_nothing(
+    network: Network, threshold: float, count: int
+) -> None:
+    output = np.zeros((14, 2, 3), np.float32)
+
+    assert len(decode_heads(network, [output], threshold).boxes) == count

@@ -1,0 +1,89 @@
+"""A model folder as its owner copied it, and what can be wrong with one."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from detector.errors import ModelError
+from detector.model import read_model
+from tests.tiny import write_tiny_model
+
+
+def test_a_folder_needs_nothing_but_darknets_own_files(tiny_model: Path) -> None:
+    model = read_model(tiny_model)
+
+    assert (model.name, model.version, model.labels) == ("tiny", "1", ("square", "circle"))
+    assert (model.threshold, model.iou, model.golden) == (0.5, 0.45, None)
+    assert model.digest.startswith("sha256:")
+
+
+def test_the_digest_changes_with_each_file(tiny_model: Path) -> None:
+    before = read_model(tiny_model).digest
+    (tiny_model / "tiny.names").write_text("square\nround\n")
+
+    assert read_model(tiny_model).digest != before
+
+
+def test_model_yaml_states_name_version_and_thresholds(tmp_path: Path) -> None:
+    folder = write_tiny_model(
+        tmp_path, manifest='name: mine\nversion: "7"\nthreshold: 0.25\niou: 0.6\n'
+    )
+
+    model = read_model(folder)
+
+    assert (model.name, model.version, model.threshold, model.iou) == ("mine", "7", 0.25, 0.6)
+
+
+def test_a_digest_that_holds_is_accepted(tiny_model: Path) -> None:
+    digest = hashlib.sha256((tiny_model / "tiny.weights").read_bytes()).hexdigest()
+    (tiny_model / "model.yaml").write_text(f"files: {{tiny.weights: 'sha256:{digest}'}}\n")
+
+    assert read_model(tiny_model).name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ("colour: red\n", r"model\.yaml: colour: Extra inputs"),
+        ("threshold: 2\n", r"model\.yaml: threshold: Input should be less than or equal to 1"),
+        ("name: [\n", r"model\.yaml:\d+: not valid YAML"),
+        (f"files: {{tiny.weights: 'sha256:{'0' * 64}'}}\n", r"tiny\.weights: expected sha256:0000"),
+        (f"files: {{other.bin: 'sha256:{'0' * 64}'}}\n", r"names other\.bin, which is not there"),
+        ("golden: {picture: a.png, expected: []}\n", r"golden\.expected: .* at least 1"),
+    ],
+)
+def test_a_wrong_model_yaml_is_refused(tiny_model: Path, manifest: str, message: str) -> None:
+    (tiny_model / "model.yaml").write_text(manifest)
+
+    with pytest.raises(ModelError, match=message):
+        read_model(tiny_model)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such folder"):
+        read_model(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("suffix", [".cfg", ".weights", ".names"])
+def test_each_file_must_be_there(tiny_model: Path, suffix: str) -> None:
+    (tiny_model / f"tiny{suffix}").unlink()
+
+    with pytest.raises(ModelError, match=rf"expected exactly one \{suffix} file, found none"):
+        read_model(tiny_model)
+
+
+def test_two_candidates_are_refused(tiny_model: Path) -> None:
+    (tiny_model / "backup.weights").write_bytes(b"")
+
+    with pytest.raises(ModelError, match=r"found backup\.weights, tiny\.weights"):
+        read_model(tiny_model)
+
+
+def test_labels_must_match_the_classes(tiny_model: Path) -> None:
+    (tiny_model / "tiny.names").write_text("square\n")
+
+    with pytest.raises(ModelError, match=r"1 labels, but tiny\.cfg has classes=2"):
+        read_model(tiny_model)

@@ -1,0 +1,75 @@
+"""Suppression against Darknet's two nested loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.heads import Candidates
+from detector.nms import overlaps, suppress
+
+
+def candidates_of(boxes: np.ndarray, scores: np.ndarray) -> Candidates:
+    return Candidates(
+        boxes.astype(np.float32), np.ones(len(boxes), np.float32), scores.astype(np.float32)
+    )
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(0.0, width) * max(0.0, height)
+    area = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return float(shared / (area - shared)) if area > shared else 0.0
+
+
+def darknet_nms(boxes: np.ndarray, scores: np.ndarray, limit: float) -> set[tuple[int, int]]:
+    """do_nms_sort: for each class, sort by its score, and let each box clear those after it."""
+    scores = scores.copy()
+    for number in range(scores.shape[1]):
+        order = np.argsort(-scores[:, number], kind="stable")
+        for i, first in enumerate(order):
+            if scores[first, number] == 0:
+                continue
+            for second in order[i + 1 :]:
+                if iou(boxes[first], boxes[second]) > limit:
+                    scores[second, number] = 0
+    return {(int(box), int(number)) for box, number in np.argwhere(scores > 0)}
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 25), st.sampled_from([0.0, 0.3, 0.45, 0.9]))
+def test_the_same_boxes_remain_as_in_darknet(seed: int, count: int, limit: float) -> None:
+    random = np.random.default_rng(seed)
+    corners = random.integers(0, 40, (count, 2))
+    boxes = np.hstack([corners, corners + random.integers(1, 30, (count, 2))]).astype(np.float32)
+    scores = random.permutation(count * 3).reshape(count, 3) / max(1, count * 3)
+    scores[scores < 0.3] = 0
+
+    found = suppress(candidates_of(boxes, scores), limit)
+
+    expected = darknet_nms(boxes, scores.astype(np.float32), limit)
+    remaining = {(tuple(boxes[box]), number) for box, number in expected}
+    assert {(tuple(row[:4]), int(row[5])) for row in found} == remaining
+    assert len(found) == len(expected)
+    assert (np.diff(found[:, 4]) <= 0).all()
+
+
+def test_a_box_may_count_for_several_classes() -> None:
+    found = suppress(candidates_of(np.array([[0, 0, 10, 10]]), np.array([[0.6, 0.9]])), 0.45)
+
+    assert found[:, 5].tolist() == [1, 0]
+    assert found[:, 4] == pytest.approx([0.9, 0.6])
+
+
+def test_nothing_in_nothing_out() -> None:
+    found = suppress(candidates_of(np.empty((0, 4)), np.empty((0, 3))), 0.45)
+
+    assert found.shape == (0, 6)
+
+
+def test_boxes_without_area_overlap_nowhere() -> None:
+    point = np.array([5, 5, 5, 5], np.float32)
+
+    assert overlaps(point, point[np.newaxis]).tolist() == [0]

@@ -1,0 +1,218 @@
+"""The small parts that all services share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from picture import errors as picture_errors
+from services.common import errors
+from services.common.context import RequestContext, accept_request_id
+from services.common.deadline import Deadline
+from services.common.golden import Golden, find_difference
+from services.common.problems import STATUS, to_response
+from services.common.quota import cpu_quota, thread_count
+from services.common.timings import Timings
+from services.common.work_queue import WorkQueue
+
+
+def leaves(kind: type[Exception]) -> set[type[Exception]]:
+    below = kind.__subclasses__()
+    return {kind} if not below else set().union(*(leaves(child) for child in below))
+
+
+def test_every_error_has_exactly_one_status() -> None:
+    """RemoteProblem brings its own."""
+    raised = leaves(errors.ServiceError) | leaves(picture_errors.PictureError)
+
+    assert set(STATUS) == raised - {errors.RemoteProblem}
+
+
+def test_the_statuses_are_those_of_the_contract() -> None:
+    assert {int(status) for status in STATUS.values()} == {400, 404, 413, 415, 422, 429, 503, 504}
+
+
+def test_an_unforeseen_error_tells_nothing() -> None:
+    response = to_response(RuntimeError("password=hunter2 at 10.0.0.7"), "0" * 32)
+
+    assert response.status_code == 500
+    assert b"hunter2" not in response.body
+    assert b"10.0.0.7" not in response.body
+
+
+@pytest.mark.parametrize(
+    "valid", ["0" * 32, "8844047e9ce84ecf841fb6f002a14f5d", "8844047e-9ce8-4ecf-841f-b6f002a14f5d"]
+)
+def test_a_valid_request_id_is_kept(valid: str) -> None:
+    assert accept_request_id(valid) == valid
+    assert len(RequestContext(valid, Deadline.after_ms(1)).uid) == 32
+
+
+@given(st.text(max_size=64))
+def test_any_other_request_id_is_replaced(sent: str) -> None:
+    accepted = accept_request_id(sent)
+
+    assert accepted == sent or (len(accepted) == 32 and int(accepted, 16) >= 0)
+    assert "\n" not in accepted
+
+
+def test_a_callers_budget_can_only_shorten_the_deadline() -> None:
+    assert Deadline.from_header("500", 1000).remaining_s() <= 0.5
+    assert 0.5 < Deadline.from_header("999999", 1000).remaining_s() <= 1
+    assert 0.5 < Deadline.from_header(None, 1000).remaining_s() <= 1
+
+
+def test_a_deadline_is_handed_on_smaller() -> None:
+    assert 0 < int(Deadline.after_ms(800).to_header()["x-timeout-ms"]) < 800
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-5", "1.5", "1e3", "٣", "9" * 13])
+def test_a_budget_that_is_no_number_is_malformed(value: str) -> None:
+    with pytest.raises(errors.MalformedRequest, match="X-Timeout-Ms"):
+        Deadline.from_header(value, 1000)
+
+
+def test_no_time_left_is_an_error() -> None:
+    with pytest.raises(errors.DeadlineExceeded):
+        Deadline.from_header("0", 1000).remaining_s()
+
+
+def test_a_tiers_own_time_leaves_out_what_lies_behind() -> None:
+    timings = Timings()
+    timings.absorb("preprocess;dur=5.00, decode;dur=4.00, inference;dur=30.00, engine;dur=29.00")
+    timings.add("extra", 1.5)
+
+    header = timings.header("web")
+
+    entries = dict(entry.split(";dur=") for entry in header.split(", "))
+    assert float(entries["web"]) == 0  # less time has passed here than the others claim
+    assert entries["inference"] == "30.00"
+    assert entries["extra"] == "1.50"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "50000 100000"}, 0.5),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "25000", "cpu/cpu.cfs_period_us": "100000"}, 0.25),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({}, None),
+    ],
+)
+def test_the_quota_is_the_cgroups(
+    tmp_path: Path, files: dict[str, str], expected: float | None
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content + "\n")
+    unlimited = cpu_quota(tmp_path / "absent")
+
+    assert cpu_quota(tmp_path) == (unlimited if expected is None else expected)
+    assert thread_count(tmp_path) >= 1
+
+
+GOLDEN = Golden(
+    picture="",
+    expected=[("cat", 0.9, [10, 10, 5, 5]), ("cat", 0.8, [30, 30, 5, 5])],
+    tolerance_px=1,
+    tolerance_score=0.05,
+)
+
+
+@pytest.mark.parametrize(
+    ("found", "difference"),
+    [
+        ([("cat", 0.8, [30, 30, 5, 5]), ("cat", 0.9, [10.5, 10, 5, 5.9])], None),
+        ([("cat", 0.9, [10, 10, 5, 5])], "expected 2 objects, found 1"),
+        ([("cat", 0.9, [10, 10, 5, 5]), ("dog", 0.8, [30, 30, 5, 5])], "no cat with score 0.800"),
+        ([("cat", 0.9, [10, 10, 5, 5]), ("cat", 0.7, [30, 30, 5, 5])], "no cat with score 0.800"),
+        ([("cat", 0.9, [12, 10, 5, 5]), ("cat", 0.8, [30, 30, 5, 5])], "no cat with score 0.900"),
+    ],
+)
+def test_an_answer_is_compared_with_the_known_one(found: list, difference: str | None) -> None:
+    result = find_difference(GOLDEN, found)
+
+    assert result is None if difference is None else difference in str(result)
+
+
+def context(budget_ms: float = 10_000) -> RequestContext:
+    return RequestContext("0" * 32, Deadline.after_ms(budget_ms))
+
+
+def test_one_request_too_many_is_told_when_to_come_back() -> None:
+    async def scenario() -> None:
+        queue = WorkQueue("queue", workers=1, max_waiting=1)
+        release = threading.Event()
+        busy = [asyncio.create_task(queue.run(context(), release.wait)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(errors.TooManyRequests) as refused:
+            await queue.run(context(), release.wait)
+        release.set()
+        assert await asyncio.gather(*busy) == [True, True]
+        assert await queue.run(context(), lambda: "free again") == "free again"
+        assert refused.value.retry_after_s >= 1
+        queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_job_whose_time_is_up_never_runs() -> None:
+    async def scenario() -> None:
+        queue = WorkQueue("queue", workers=1, max_waiting=5)
+        release = threading.Event()
+        ran: list[str] = []
+        busy = asyncio.create_task(queue.run(context(), release.wait))
+        await asyncio.sleep(0)  # lets the task take the only turn
+        with pytest.raises(errors.DeadlineExceeded):
+            await queue.run(context(50), lambda: ran.append("late"))
+        release.set()
+        await busy
+        assert ran == []
+        queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_cancelled_request_keeps_its_turn_until_its_thread_is_done() -> None:
+    async def scenario() -> None:
+        queue = WorkQueue("queue", workers=1, max_waiting=5)
+        begun, release = threading.Event(), threading.Event()
+        order: list[str] = []
+
+        def slow() -> None:
+            begun.set()
+            release.wait()
+            order.append("first")
+
+        first = asyncio.create_task(queue.run(context(), slow))
+        await asyncio.to_thread(begun.wait)
+        second = asyncio.create_task(queue.run(context(), lambda: order.append("second")))
+        first.cancel()
+        await asyncio.sleep(0)
+        release.set()
+        await second
+        assert order == ["first", "second"]
+        assert first.cancelled()
+        queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_time_in_the_queue_is_measured() -> None:
+    async def scenario() -> float:
+        queue = WorkQueue("queue", workers=1, max_waiting=5)
+        waiting = context()
+        busy = asyncio.create_task(queue.run(context(), lambda: threading.Event().wait(0.05)))
+        await asyncio.sleep(0)
+        await queue.run(waiting, lambda: None)
+        await busy
+        queue.close()
+        return float(waiting.timings.header("web").split("queue;dur=")[1])
+
+    assert asyncio.run(scenario()) > 20

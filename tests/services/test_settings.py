@@ -1,0 +1,97 @@
+"""The environment is checked before anything else, and documented as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.common.settings import ServiceSettings
+from services.inference.settings import InferenceSettings
+from services.preprocess.settings import PreprocessSettings
+from services.web.settings import WebSettings
+from tests.tiny import write_weights
+from tools.stack import ROOT
+
+KINDS = {"web": WebSettings, "preprocess": PreprocessSettings, "inference": InferenceSettings}
+
+
+def start(service: str, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", f"services.{service}"],
+        cwd=ROOT,
+        env={**clean, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("service", "env", "line"),
+    [
+        ("web", {}, "PREPROCESS_URL: Field required"),
+        ("web", {"PREPROCESS_URL": "preprocess:8000"}, "PREPROCESS_URL: "),
+        ("preprocess", {"INFERENCE_URL": "http://x", "PORT": "many"}, "PORT: Input should be"),
+        ("preprocess", {"INFERENCE_URL": "http://x", "MAX_PIXELS": "-1"}, "MAX_PIXELS: "),
+        ("inference", {}, "MODEL_PATH: Field required"),
+        ("inference", {"MODEL_PATH": "/", "ENGINE": "steam"}, "ENGINE: Input should be"),
+        ("inference", {"MODEL_PATH": "/", "LOG_LEVEL": "loud"}, "LOG_LEVEL: Input should be"),
+    ],
+)
+def test_a_bad_value_stops_the_process_with_one_line(
+    service: str, env: dict[str, str], line: str
+) -> None:
+    ended = start(service, **env)
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(line)
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_model_that_does_not_fit_stops_the_process_with_one_line(tiny_model: Path) -> None:
+    write_weights(tiny_model / "tiny.weights", [0.0] * 20)
+
+    ended = start("inference", MODEL_PATH=str(tiny_model))
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("MODEL_PATH: tiny.weights: too short for tiny.cfg: layer 0")
+    assert ended.stderr.count("\n") == 1
+
+
+def documented(service: str) -> dict[str, str]:
+    """Return variable and default from the table in the service's README."""
+    text = (ROOT / "services" / service / "README.md").read_text()
+    return dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*?) \|", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("service", KINDS)
+def test_the_readme_lists_every_variable_with_its_default(service: str) -> None:
+    expected = {
+        name.upper(): "required" if field.is_required() else f"`{field.default}`"
+        for name, field in KINDS[service].model_fields.items()
+    }
+
+    assert documented(service) == expected
+
+
+@pytest.mark.parametrize("service", KINDS)
+def test_the_readme_says_of_every_variable_what_the_code_says(service: str) -> None:
+    text = (ROOT / "services" / service / "README.md").read_text()
+    for field in KINDS[service].model_fields.values():
+        assert field.description
+        assert field.description in text
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = WebSettings(preprocess_url="http://127.0.0.1:1")
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1
+    assert issubclass(WebSettings, ServiceSettings)

@@ -1,0 +1,39 @@
+"""Write the environment table of each service's README from its settings: `make docs`."""
+
+from __future__ import annotations
+
+import re
+
+from services.common.settings import ServiceSettings
+from services.inference.settings import InferenceSettings
+from services.preprocess.settings import PreprocessSettings
+from services.web.settings import WebSettings
+from tools.stack import ROOT
+
+KINDS: dict[str, type[ServiceSettings]] = {
+    "web": WebSettings,
+    "preprocess": PreprocessSettings,
+    "inference": InferenceSettings,
+}
+_TABLE = re.compile(r"\| variable \|.*?(?=\n\n|\Z)", re.DOTALL)
+
+
+def table(kind: type[ServiceSettings]) -> str:
+    """Return the Markdown table of a settings class."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in kind.model_fields.items():
+        default = "required" if field.is_required() else f"`{field.default}`"
+        rows.append(f"| `{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Replace the tables in place."""
+    for service, kind in KINDS.items():
+        path = ROOT / "services" / service / "README.md"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(_TABLE.sub(lambda _, kind=kind: table(kind), text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
