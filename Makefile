@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test lint format oracle clean
+.PHONY: help setup demo up test lint format docs oracle clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lint: .venv/ready ## formatter check, linter, type checker, import contracts, sp
 format: .venv/ready ## format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: .venv/ready ## write the environment tables of the services' READMEs
+	@$(BIN)/python -m tools.settings_table
 
 oracle: ## install Debian's darknet, which some tests compare with
 	@tools/install-oracle

@@ -24,7 +24,7 @@ import httpx
 
 # Found beside this file also when it runs as a script.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from client.truth import Truth, read_truth  # noqa: E402
+from client.truth import Truth, read_truth
 
 IMAGES = Path(__file__).resolve().parent / "images"
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -143,7 +143,7 @@ class Sender:
             pause = min(_LONGEST_PAUSE_S, 2 * pause)
 
     async def _send(self, picture: Path) -> None:
-        data = picture.read_bytes()
+        data = await asyncio.to_thread(picture.read_bytes)
         started = time.perf_counter()
         try:
             response = await self._post(picture, data, accept="application/json")
@@ -185,8 +185,7 @@ class Sender:
             self._fail(picture, str(response.status_code), "no picture")
             return
         target = self._arguments.save / f"{picture.stem}.jpg"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(response.content)
+        await asyncio.to_thread(_write, target, response.content)
 
     async def _post(self, picture: Path, data: bytes, accept: str) -> httpx.Response:
         media_type = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
@@ -218,6 +217,11 @@ def find_fault(answer: Any) -> str | None:
                     continue
         return f"an entry is not [label, score, [cx, cy, w, h]]: {entry!r}"
     return None
+
+
+def _write(target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
 
 
 def list_pictures(folder: Path) -> list[Path]:

@@ -1,1 +1,1 @@
-"""What can be known of a picture from its bytes alone, without decoding it. Standard library only."""
+"""What a picture's bytes say without being decoded. Needs the standard library only."""

@@ -32,7 +32,8 @@ def main() -> None:
     for service, kind in KINDS.items():
         path = ROOT / "services" / service / "README.md"
         text = path.read_text(encoding="utf-8")
-        path.write_text(_TABLE.sub(lambda _, kind=kind: table(kind), text), encoding="utf-8")
+        before, after = _TABLE.split(text)
+        path.write_text(before + table(kind) + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

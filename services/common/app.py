@@ -43,6 +43,8 @@ def build_app(
         summary=summary,
         version=VERSION,
         lifespan=lifespan,
+        # A redirected POST is sent twice or loses its body, depending on the client.
+        redirect_slashes=False,
     )
     app.state.readiness = readiness
     install_problems(app)

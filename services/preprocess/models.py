@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from services.common.context import RequestContext
+from services.common.errors import UnknownModel
 from services.common.golden import Golden
 from services.common.peers import Peer
+
+# What a name may be; anything else must not become part of a path.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class ModelInfo:
     @property
     def path(self) -> str:
         """Where the inference service has it."""
-        return f"/v2/models/{quote(self.name, safe='')}"
+        return f"/v2/models/{self.name}"
 
 
 class ModelDirectory:
@@ -39,8 +43,10 @@ class ModelDirectory:
     async def get(self, context: RequestContext, name: str | None) -> ModelInfo:
         """Return the facts about a model, or about the default one where `name` is None.
 
-        Raises UnknownModel's RemoteProblem, Unavailable or DeadlineExceeded.
+        Raises UnknownModel, or what the inference service answered.
         """
+        if name is not None and not _NAME.fullmatch(name):
+            raise UnknownModel(f"no model {name[:80]!r} here")
         if name not in self._known:
             info = await self._ask(context, name or await self._default_name(context))
             self._known[name] = info
@@ -65,7 +71,7 @@ class ModelDirectory:
             raise self._inference.nonsense() from error
 
     async def _ask(self, context: RequestContext, name: str) -> ModelInfo:
-        response = await self._inference.send(context, "GET", f"/v2/models/{quote(name, safe='')}")
+        response = await self._inference.send(context, "GET", f"/v2/models/{name}")
         metadata = self._inference.read_json(response)
         try:
             _, height, width, _ = metadata["inputs"][0]["shape"]

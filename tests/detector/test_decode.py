@@ -30,7 +30,7 @@ def smooth(width: int, height: int) -> np.ndarray:
 def test_a_jpeg_keeps_twice_the_networks_size(
     size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    """libjpeg rounds reduced sizes up."""
+    """A reduced size is rounded up, says libjpeg."""
     data = encode(smooth(*size), "JPEG")
     header = read_header(data)
     box = Letterbox.fit(size, (416, 416))

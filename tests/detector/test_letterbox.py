@@ -48,11 +48,9 @@ def test_the_inner_picture_is_darknets(w: int, h: int) -> None:
     box = Letterbox.fit((w, h), NETWORK)
 
     # src/image.c, letterbox_image, in C's integer arithmetic; 0 there is a crash, 1 here
-    if 416 / w < 416 / h:
-        expected = (416, max(1, h * 416 // w))
-    else:
-        expected = (max(1, w * 416 // h), 416)
-    assert box.inner == expected
+    wide = 416 / w < 416 / h
+    expected = (416, h * 416 // w) if wide else (w * 416 // h, 416)
+    assert box.inner == (max(1, expected[0]), max(1, expected[1]))
 
 
 def find_rectangle(inner: np.ndarray) -> np.ndarray:

@@ -1,0 +1,223 @@
+"""Each row of the error table, over real sockets, through the real services."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.pictures import encode, plain, png_bomb
+from tests.services.waiting import in_flight, wait_until
+from tests.tiny import write_tiny_model
+from tools.stack import Service, Stack
+
+MAX_BODY = 300_000
+LIMITS = {"MAX_BODY_BYTES": str(MAX_BODY)}
+JPEG = encode(plain(64, 48), "JPEG")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The three services with the tiny model and small limits."""
+    folder = tmp_path_factory.mktemp("errors")
+    env = {"web": {**LIMITS, "MAX_IN_FLIGHT": "2"}, "preprocess": LIMITS}
+    model = write_tiny_model(folder / "model")
+    with Stack(model=model, logs=folder, env=env) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def web(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.web.url, timeout=20) as client:
+        yield client
+
+
+def post(web: httpx.Client, picture: bytes, **query: str) -> httpx.Response:
+    return web.post("/inference", files={"image": ("a.jpg", picture)}, params=query)
+
+
+def assert_problem(response: httpx.Response, status: int, detail: str) -> None:
+    """Status and body agree, the uid is the request's, and nothing from inside shows."""
+    problem = response.json()
+    assert response.status_code == problem["status"] == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert re.search(detail, problem["detail"]), problem["detail"]
+    assert problem["uid"] == response.headers["x-request-id"]
+    assert not re.search(r"Traceback|127\.0\.0\.1|localhost|/services/|\.py", response.text)
+
+
+@contextmanager
+def stopped(service: Service) -> Iterator[None]:
+    """Freeze a service: it stays connected and never answers."""
+    os.kill(service.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(service.process.pid, signal.SIGCONT)
+
+
+def test_a_good_picture_still_passes(web: httpx.Client) -> None:
+    answer = post(web, JPEG)
+
+    assert answer.status_code == 200
+    assert answer.json()["data"][0][0] == "square"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "detail"),
+    [
+        (b"", {"Content-Type": "image/jpeg"}, 400, "the picture is empty"),
+        (b"--x--", {"Content-Type": "multipart/form-data; boundary=x"}, 400, "no field 'image'"),
+        (b"nonsense", {"Content-Type": "multipart/form-data; boundary=x"}, 400, "form cannot be"),
+        (b"--x", {"Content-Type": "multipart/form-data"}, 400, "without a boundary"),
+        (JPEG, {"Content-Type": "image/jpeg", "X-Timeout-Ms": "soon"}, 400, "X-Timeout-Ms"),
+        (JPEG, {}, 415, "no Content-Type"),
+        (b"{}", {"Content-Type": "application/json"}, 415, "'application/json' is not taken"),
+        (b"<html></html>", {"Content-Type": "image/jpeg"}, 415, "not a picture that we take"),
+        (b"GIF89a" + bytes(99), {"Content-Type": "image/gif"}, 415, "not a picture"),
+        (JPEG[:-40], {"Content-Type": "image/jpeg"}, 422, "truncated"),
+        (b"x" * (MAX_BODY + 1), {"Content-Type": "image/jpeg"}, 413, "limit of 300,000 bytes"),
+        (png_bomb(20_000, 15_000), {"Content-Type": "image/png"}, 413, "300,000,000 pixels"),
+        (JPEG, {"Content-Type": "image/jpeg", "X-Timeout-Ms": "0"}, 504, "time .* is up"),
+    ],
+)
+def test_a_bad_body_has_its_status(
+    web: httpx.Client, body: bytes, headers: dict[str, str], status: int, detail: str
+) -> None:
+    assert_problem(web.post("/inference", content=body, headers=headers), status, detail)
+
+
+def test_html_named_jpg_is_known_by_its_content(web: httpx.Client) -> None:
+    files = {"image": ("cat.jpg", b"<html><body>a cat</body></html>", "image/jpeg")}
+
+    assert_problem(web.post("/inference", files=files), 415, "not a picture")
+
+
+def test_a_picture_named_html_is_known_by_its_content(web: httpx.Client) -> None:
+    response = web.post("/inference", files={"image": ("index.html", JPEG, "text/html")})
+
+    assert response.status_code == 200
+
+
+def test_a_wrong_field_name_is_explained(web: httpx.Client) -> None:
+    response = web.post("/inference", files={"picture": ("a.jpg", JPEG)})
+
+    assert_problem(response, 400, "no field 'image': send multipart/form-data with a field 'image'")
+
+
+def test_a_body_that_grows_without_an_announced_length_is_cut_off(web: httpx.Client) -> None:
+    endless = (b"x" * 10_000 for _ in range(1000))
+
+    response = web.post("/inference", content=endless, headers={"Content-Type": "image/jpeg"})
+
+    assert_problem(response, 413, "limit of 300,000 bytes")
+
+
+def test_thousands_of_form_fields_are_refused(web: httpx.Client) -> None:
+    fields = {f"field{i}": "x" for i in range(1000)}
+
+    response = web.post("/inference", data=fields, files={"image": ("a.jpg", JPEG)})
+
+    assert_problem(response, 400, "more than 32 fields")
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.1", "nan", "much"])
+@pytest.mark.parametrize("name", ["threshold", "iou"])
+def test_a_parameter_out_of_range_is_refused(web: httpx.Client, name: str, value: str) -> None:
+    assert_problem(post(web, JPEG, **{name: value}), 422, name)
+
+
+@pytest.mark.parametrize("name", ["absent", "../../etc", "tiny/versions/9"])
+def test_an_unknown_model_is_not_found(web: httpx.Client, name: str) -> None:
+    assert_problem(post(web, JPEG, model=name), 404, "no model .* here")
+
+
+def test_a_damaged_picture_behind_a_good_header_is_refused(web: httpx.Client) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = bytearray(encode(noise, "PNG"))
+    data[3000:3200] = bytes(200)
+
+    assert_problem(post(web, bytes(data)), 422, "does not decode")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/inference/", "/v2"])
+def test_an_unknown_route_is_not_found(web: httpx.Client, path: str) -> None:
+    assert_problem(web.get(path), 404, "Not Found")
+
+
+def test_a_wrong_method_is_refused(web: httpx.Client) -> None:
+    assert_problem(web.get("/inference"), 405, "Method Not Allowed")
+
+
+def test_a_frozen_inference_service_costs_the_callers_budget_and_no_more(
+    stack: Stack, web: httpx.Client
+) -> None:
+    post(web, JPEG)  # preprocess knows the model now
+    with stopped(stack.inference):
+        response = web.post("/inference", files={"image": JPEG}, headers={"X-Timeout-Ms": "300"})
+
+    assert_problem(response, 504, "did not answer in time|time for this request")
+    assert response.elapsed.total_seconds() < 5
+    assert post(web, JPEG).status_code == 200
+
+
+def test_one_picture_too_many_is_told_when_to_come_back(stack: Stack, web: httpx.Client) -> None:
+    """Two may be on their way; the service behind is frozen, so that they stay there."""
+    with ThreadPoolExecutor() as threads:
+        with stopped(stack.preprocess):
+            busy = [threads.submit(post, web, JPEG) for _ in range(2)]
+            wait_until(lambda: in_flight(stack.web.url) == 2, "two in flight")
+            response = post(web, JPEG)
+        answers = [future.result().status_code for future in busy]
+
+    assert_problem(response, 429, "2 pictures are on their way")
+    assert int(response.headers["retry-after"]) >= 1
+    assert answers == [200, 200]
+
+
+def test_half_a_request_leaves_nothing_behind(stack: Stack, web: httpx.Client) -> None:
+    """A caller that announces a body and goes away holds no slot afterwards."""
+    head = (
+        b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+        b"Content-Length: 5000\r\n\r\nhalf"
+    )
+    with socket.create_connection(("127.0.0.1", stack.web.port)) as connection:
+        connection.sendall(head)
+        wait_until(lambda: in_flight(stack.web.url) == 1, "the half request arrives")
+    wait_until(lambda: in_flight(stack.web.url) == 0, "its slot is free")
+
+    assert post(web, JPEG).status_code == 200
+
+
+def test_inference_down_is_unavailable_and_comes_back(tmp_path: Path) -> None:
+    """Readiness of the tiers in front follows; liveness does not."""
+    model = write_tiny_model(tmp_path / "model")
+    with Stack(model=model, logs=tmp_path) as stack:
+        web = httpx.Client(base_url=stack.web.url, timeout=20)
+        assert post(web, JPEG).status_code == 200
+        stack.inference.stop()
+
+        down = post(web, JPEG)
+        ready, live = web.get("/readyz"), web.get("/livez")
+        status = web.get("/health/status")
+
+        with Service("inference", stack.inference.port, stack.inference.env, tmp_path / "again"):
+            wait_until(lambda: web.get("/readyz").status_code == 200, "ready again")
+            again = post(web, JPEG)
+
+    assert_problem(down, 503, "the inference service cannot be reached")
+    assert_problem(ready, 503, "the preprocess service is not ready")
+    assert_problem(status, 503, "the inference service cannot be reached")
+    assert live.status_code == 200
+    assert again.status_code == 200
+    logs = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert "Traceback" not in logs
