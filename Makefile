@@ -15,7 +15,7 @@ setup: .venv/ready ## create .venv from the lock
 	@$(PYTHON) -c 'import venv, ensurepip' || { echo "needs python3-venv" >&2; exit 1; }
 	@echo "setting up .venv (once, about a minute) ..."
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
 	@touch $@
 
 demo: .venv/ready ## start the services, send every picture of client/images, stop them

@@ -1,0 +1,196 @@
+"""The client as a person runs it: as a program, against the real services."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.client import find_fault, percentile
+from client.truth import Truth, iou
+from tests.pictures import encode, plain
+from tests.services.waiting import wait_until
+from tests.tiny import write_tiny_model
+from tools.stack import ROOT, Service, Stack, free_port
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("client")
+    with Stack(model=write_tiny_model(folder / "model"), logs=folder) as running:
+        yield running
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "client" / "client.py"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd="/",
+    )
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    process = start(*arguments)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "square.png"
+    path.write_bytes(encode(plain(320, 320)))
+    return path
+
+
+def test_one_picture_prints_the_tutorials_line_and_a_summary(stack: Stack, picture: Path) -> None:
+    status, out, err = run("--url", stack.web.url, "--image", str(picture))
+
+    assert (status, err) == (0, "")
+    found = re.search(r"^Response: b'(.*)'$", out, re.MULTILINE)
+    assert found
+    answer = json.loads(found[1])
+    assert answer["data"] == [["square", pytest.approx(0.9354, abs=1e-3), [160, 160, 160, 80]]]
+    assert answer["success"] == "true"
+    assert "1 requests (200: 1), 0 failed" in out
+    assert re.search(r"latency in ms: p50 \d+, p95 \d+, p99 \d+, max \d+", out)
+
+
+def test_random_pictures_come_from_its_own_folder_at_the_rate(stack: Stack) -> None:
+    status, out, _ = run("--url", stack.web.url, "--count", "5", "--rate", "20")
+
+    assert status == 0
+    names = re.findall(r"^(scene-\S+)$", out, re.MULTILINE)
+    assert len(names) == 5
+    assert all((ROOT / "client" / "images" / name).exists() for name in names)
+    assert "5 requests (200: 5), 0 failed" in out
+
+
+def test_save_writes_the_picture_with_boxes(stack: Stack, picture: Path, tmp_path: Path) -> None:
+    status, _, _ = run(
+        "--url", stack.web.url, "--image", str(picture), "--save", str(tmp_path / "out")
+    )
+
+    assert status == 0
+    assert (tmp_path / "out" / "square.jpg").read_bytes().startswith(b"\xff\xd8\xff")
+
+
+def test_a_refused_picture_is_a_failure(stack: Stack, tmp_path: Path) -> None:
+    page = tmp_path / "page.jpg"
+    page.write_text("<html></html>")
+
+    status, out, _ = run("--url", stack.web.url, "--image", str(page))
+
+    assert status == 1
+    assert "1 requests (415: 1), 1 failed" in out
+
+
+def test_a_server_that_is_away_is_one_clear_line() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+
+    status, out, err = run("--url", url)
+
+    assert (status, out) == (1, "")
+    assert err == (
+        f"client: {url} cannot be reached (ConnectError); --wait SECONDS tries again for a while\n"
+    )
+
+
+def test_wait_tries_until_the_server_is_there(tmp_path: Path, picture: Path) -> None:
+    inference = Service(
+        "inference",
+        free_port(),
+        {"MODEL_PATH": str(write_tiny_model(tmp_path / "model"))},
+        tmp_path / "inference.log",
+    )
+    preprocess = Service(
+        "preprocess", free_port(), {"INFERENCE_URL": inference.url}, tmp_path / "preprocess.log"
+    )
+    web = Service("web", free_port(), {"PREPROCESS_URL": preprocess.url}, tmp_path / "web.log")
+    client = start("--url", web.url, "--image", str(picture), "--wait", "60")
+    assert client.stderr
+    assert "cannot be reached (ConnectError), trying again" in client.stderr.readline()
+
+    with inference, preprocess, web:
+        out, _ = client.communicate(timeout=90)
+
+    assert client.returncode == 0
+    assert "1 requests (200: 1), 0 failed" in out
+
+
+def test_a_server_that_goes_away_is_counted(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "model")
+    with Stack(model=model, logs=tmp_path) as stack:
+        client = start("--url", stack.web.url, "--count", "0")
+        assert client.stdout
+        wait_until(lambda: "Response" in client.stdout.readline(), "the first answer")
+        stack.web.stop()
+        wait_until(lambda: "no answer" in client.stderr.readline(), "a failure is reported")
+        client.send_signal(2)
+        out, err = client.communicate(timeout=20)
+
+    assert client.returncode == 1
+    assert re.search(r"\d+ requests \(200: \d+, \w+: \d+\), \d+ failed", out)
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--rate", "0"], ["--count", "-1"], ["--image", "/absent.jpg"], ["--all", "--image", "/x"]],
+)
+def test_wrong_usage_ends_with_two(arguments: list[str]) -> None:
+    status, _, err = run(*arguments)
+
+    assert status == 2
+    assert "usage: client.py" in err
+
+
+GOOD = {"success": "true", "uid": "0" * 32, "data": [["cat", 0.9, [1, 2.5, 3, 4]]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({}, None),
+        ({"data": []}, None),
+        ({"success": "false"}, "success"),
+        ({"uid": "123"}, "uid"),
+        ({"data": None}, "data"),
+        ({"data": [["cat", 0.9]]}, "entry"),
+        ({"data": [["cat", 1.9, [1, 2, 3, 4]]]}, "entry"),
+        ({"data": [["cat", 0.9, [1, 2, 3, "4"]]]}, "entry"),
+    ],
+)
+def test_the_shape_of_an_answer_is_checked(change: dict[str, object], fault: str | None) -> None:
+    found = find_fault({**GOOD, **change})
+
+    assert found is None if fault is None else fault in str(found)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.integers(1, 100))
+def test_percentiles_are_nearest_rank(values: list[float], percent: int) -> None:
+    value = percentile(values, percent)
+
+    assert value in values
+    assert sum(v <= value for v in values) >= len(values) * percent / 100
+
+
+def test_each_object_needs_an_entry_of_its_own() -> None:
+    truth = Truth([("cat", [10, 10, 10, 10]), ("cat", [11, 10, 10, 10]), ("dog", [50, 50, 9, 9])])
+
+    assert truth.count_found([("cat", 0.9, [10, 10, 10, 10])]) == 1
+    assert truth.count_found([("cat", 0.9, [10, 10, 10, 10]), ("cat", 0.8, [11, 11, 10, 9])]) == 2
+    assert truth.count_found([("dog", 0.9, [50, 50, 3, 3]), ("cat", 0.9, [50, 50, 9, 9])]) == 0
+
+
+def test_overlap_of_known_boxes() -> None:
+    assert iou([0, 0, 2, 2], [1, 0, 2, 2]) == pytest.approx(1 / 3)
+    assert iou([0, 0, 2, 2], [5, 5, 2, 2]) == 0
