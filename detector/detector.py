@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from detector.boxes import CLASS, SCORE, Floats, Pixels
+from detector.boxes import Detection, Floats, Pixels, name_detections
 from detector.decode import decode
 from detector.engines.base import Engine
 from detector.heads import decode_heads
@@ -14,15 +12,6 @@ from detector.letterbox import Letterbox, draw_letterbox
 from detector.model import Model
 from detector.nms import suppress
 from picture.header import read_header
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One object: label, score, and (centre x, centre y, width, height) in picture pixels."""
-
-    label: str
-    score: float
-    box: tuple[float, float, float, float]
 
 
 class Detector:
@@ -79,21 +68,3 @@ class Detector:
             self.model.iou if iou is None else iou,
         )
         return name_detections(box.to_picture(found[0]), self.model.labels)
-
-
-def name_detections(found: Floats, labels: tuple[str, ...]) -> list[Detection]:
-    """Turn (k, 6) corner rows into labelled detections with centre boxes."""
-    return [
-        Detection(
-            labels[int(row[CLASS])],
-            round(float(row[SCORE]), 6),
-            centre_box(*(float(value) for value in row[:4])),
-        )
-        for row in found
-    ]
-
-
-def centre_box(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, float, float]:
-    """Return (centre x, centre y, width, height), rounded to a hundredth of a pixel."""
-    box = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
-    return tuple(round(value, 2) for value in box)  # type: ignore[return-value]  # four of them

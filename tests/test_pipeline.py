@@ -13,7 +13,8 @@ from PIL import Image
 
 from client.client import find_fault, list_pictures
 from client.truth import iou, read_truth
-from detector.detector import Detection, Detector
+from detector.boxes import Detection
+from detector.detector import Detector
 from detector.loading import load_detector
 from picture.header import ACCEPTED, read_header
 from tools.stack import DEMO_MODEL, ROOT, Stack

@@ -7,7 +7,8 @@ import base64
 import cv2
 import numpy as np
 
-from detector.detector import Detection, Detector
+from detector.boxes import Detection
+from detector.detector import Detector
 from detector.errors import ModelError
 from detector.manifest import Tolerance
 from services.common.golden import Found, Golden

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detector.boxes import Pixels
+from detector.boxes import Detection, Pixels, name_detections
 from detector.decode import decode
-from detector.detector import Detection, name_detections
 from detector.letterbox import Letterbox, draw_letterbox
 from picture.header import PictureHeader, check_pixels, read_header
 from services.common.context import RequestContext
