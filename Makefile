@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test lint format docs oracle clean
+.PHONY: help setup demo up test lint format docs oracle browser clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,10 @@ docs: .venv/ready ## write the environment tables of the services' READMEs
 	@$(BIN)/python -m tools.settings_table
 
 oracle: ## install Debian's darknet, which some tests compare with
-	@tools/install-oracle
+	@tools/apt-install /usr/lib/darknet/libdarknet.so darknet
+
+browser: ## install Debian's Chromium, in which the page is tested
+	@tools/apt-install /usr/bin/chromedriver chromium chromium-driver
 
 clean: ## remove what make created
 	rm -rf .venv demo-output
