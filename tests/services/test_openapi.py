@@ -1,0 +1,59 @@
+"""Each service's OpenAPI description, and thousands of ways to misuse what it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+
+from tests.tiny import write_tiny_model
+from tools.stack import Stack
+
+# A caller's nonsense has one of these; 5xx would be ours. 503 is a wrong golden picture.
+CALLERS_FAULT = {400, 404, 405, 413, 415, 422}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("openapi")
+    with Stack(model=write_tiny_model(folder / "model"), logs=folder) as running:
+        yield running
+
+
+def load(stack: Stack, name: str) -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_url(f"{getattr(stack, name).url}/openapi.json")
+
+
+@pytest.mark.parametrize("name", ["web", "preprocess", "inference"])
+def test_no_misuse_of_a_described_route_is_a_server_error(stack: Stack, name: str) -> None:
+    schema = load(stack, name)
+    statuses: set[int] = set()
+
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        # Nothing can be of the wrong type in a request that is all path: every path is a string.
+        speaks = len(operation.query) or operation.body
+        for mode in GenerationMode if speaks else (GenerationMode.POSITIVE,):
+
+            @settings(max_examples=15)
+            @given(operation.as_strategy(generation_mode=mode))
+            def send(case: schemathesis.Case) -> None:
+                response = case.call()
+                statuses.add(response.status_code)
+                case.validate_response(response, checks=[not_a_server_error])
+
+            send()
+
+    assert statuses <= CALLERS_FAULT | {200}
+
+
+def test_the_description_of_inference_names_form_and_picture(stack: Stack) -> None:
+    described = httpx.get(f"{stack.web.url}/openapi.json").json()["paths"]["/inference"]["post"]
+
+    assert set(described["requestBody"]["content"]) == {"multipart/form-data", "image/*"}
+    assert {p["name"] for p in described["parameters"]} == {"model", "threshold", "iou"}
