@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.boxes import CLASS, SCORE, Floats, Pixels
+from detector.boxes import CLASS, SCORE, Floats, Pixels, centre_box
 from detector.darknet.cfg import read_cfg
 from detector.darknet.layers import Network, plan_network
 from detector.darknet.weights import read_weights
-from detector.detector import Detector, centre_box
+from detector.detector import Detector
 from detector.engines.openvino import OpenVinoEngine
 from detector.graph import build_graph
 from detector.heads import decode_heads

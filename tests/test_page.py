@@ -48,6 +48,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, demo_stack: Stack) -> webdriver.Chrome:
+    browser.get_log("browser")  # forgets what earlier tests provoked
     browser.get(f"{demo_stack.web.url}/")
     return browser
 
