@@ -27,11 +27,12 @@ up: .venv/ready ## start the services and keep them running until Ctrl-C
 test: .venv/ready ## run all tests that need no container engine and no cluster
 	@$(BIN)/python -m pytest
 
-lint: .venv/ready ## formatter check, linter, type checker, import contracts, spelling
+lint: .venv/ready ## formatter check, linter, type checker, import contracts, dependencies, spelling
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry --no-ansi .
 	$(BIN)/codespell
 
 format: .venv/ready ## format the code and fix what the linter can fix

@@ -198,11 +198,25 @@ def test_half_a_request_leaves_nothing_behind(stack: Stack, web: httpx.Client) -
     assert post(web, JPEG).status_code == 200
 
 
+def test_a_body_that_trickles_in_for_ever_is_given_up(stack: Stack) -> None:
+    head = (
+        b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+        b"X-Timeout-Ms: 200\r\nContent-Length: 5000\r\n\r\nhalf"
+    )
+    with socket.create_connection(("127.0.0.1", stack.web.port), timeout=20) as connection:
+        connection.sendall(head)
+        answer = connection.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 504 ")
+
+
 def test_inference_down_is_unavailable_and_comes_back(tmp_path: Path) -> None:
     """Readiness of the tiers in front follows; liveness does not."""
     model = write_tiny_model(tmp_path / "model")
-    with Stack(model=model, logs=tmp_path) as stack:
-        web = httpx.Client(base_url=stack.web.url, timeout=20)
+    with (
+        Stack(model=model, logs=tmp_path) as stack,
+        httpx.Client(base_url=stack.web.url, timeout=20) as web,
+    ):
         assert post(web, JPEG).status_code == 200
         stack.inference.stop()
 
