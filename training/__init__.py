@@ -1,0 +1,1 @@
+"""Generates scenes of emoji drawings and trains the small demo network on them."""
