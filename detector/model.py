@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.darknet.cfg import read_cfg
-from detector.darknet.layers import Network, plan_network
+from detector.darknet.layers import Network
+from detector.darknet.plan import plan_network
 from detector.darknet.weights import Weights, read_weights
 from detector.errors import ModelError
 from detector.manifest import GoldenStatement, Manifest, read_manifest

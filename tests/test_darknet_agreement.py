@@ -18,7 +18,8 @@ import pytest
 
 from detector.boxes import CLASS, SCORE, Floats, Pixels, centre_box
 from detector.darknet.cfg import read_cfg
-from detector.darknet.layers import Network, plan_network
+from detector.darknet.layers import Network
+from detector.darknet.plan import plan_network
 from detector.darknet.weights import read_weights
 from detector.detector import Detector
 from detector.engines.openvino import OpenVinoEngine
@@ -122,6 +123,40 @@ def test_yolov3_spp_puts_out_what_darknet_puts_out(spp: BothSides) -> None:
 def test_yolov3_puts_out_what_darknet_puts_out(full: BothSides) -> None:
     image = picture_at_network_size(DARKNET / "data" / "kite.jpg", full.oracle)
     assert_heads_agree(full.engine.run(image[np.newaxis]), full.oracle.raw_head_inputs(image))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("yolov2", (352, 288)),
+        ("yolov2-voc", (288, 352)),
+        ("yolov2-tiny", (416, 352)),
+        ("yolov2-tiny-voc", (352, 416)),
+        ("yolov3-voc", (256, 224)),
+    ],
+)
+def test_every_other_detector_of_the_package_puts_out_what_darknet_puts_out(
+    tmp_path: Path, name: str, size: tuple[int, int]
+) -> None:
+    """[region] and [reorg] are in the yolov2 family."""
+    for both in both_sides_of(name, size, tmp_path):
+        image = picture_at_network_size(DARKNET / "data" / "eagle.jpg", both.oracle)
+        assert_heads_agree(both.engine.run(image[np.newaxis]), both.oracle.raw_head_inputs(image))
+
+
+def test_yolov2_finds_the_boxes_that_darknet_finds(tmp_path: Path) -> None:
+    for both in both_sides_of("yolov2-tiny-voc", (416, 352), tmp_path):
+        image = picture_at_network_size(DARKNET / "data" / "horses.jpg", both.oracle)
+        png = save_png(image, tmp_path)
+        theirs = both.oracle.detect(png, 0.04, 0.45)
+        outputs = both.engine.run(image[np.newaxis])
+        found = suppress(decode_heads(both.network, [head[0] for head in outputs], 0.04), 0.45)
+        assert len(theirs) > 20
+        assert len(found) == len(theirs)
+        for row, (label, score, box) in zip(found, theirs, strict=True):
+            assert row[CLASS] == label
+            assert abs(row[SCORE] - score) < 1e-4
+            assert np.allclose(centre_box(*row[:4].tolist()), box, atol=0.05)
 
 
 def test_random_weights_make_outputs_worth_comparing(tiny: BothSides) -> None:

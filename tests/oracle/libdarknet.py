@@ -21,7 +21,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.oracle.structs import YOLO, Detection, Image, Layer, Network
+from tests.oracle.structs import REGION, YOLO, Detection, Image, Layer, Network
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -62,7 +62,7 @@ class DarknetOracle:
         self.height = int(self._lib.network_height(self._net))
         assert (network.w, network.h, network.c) == (self.width, self.height, 3)
         self._layers: list[Layer] = [network.layers[i] for i in range(network.n)]
-        self._heads = [i for i, layer in enumerate(self._layers) if layer.type == YOLO]
+        self._heads = [i for i, layer in enumerate(self._layers) if layer.type in (REGION, YOLO)]
         self.classes = int(self._layers[self._heads[-1]].classes)
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class DarknetOracle:
         return [self._values_of(index, index) for index in self._heads]
 
     def raw_head_inputs(self, image: Pixels) -> list[Floats]:
-        """Return what enters each [yolo] layer; shapes as head_outputs, no logistic anywhere."""
+        """Return what enters each head; shapes as head_outputs, no logistic anywhere."""
         self._predict(image)
         return [self._values_of(index - 1, index) for index in self._heads]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ctypes import POINTER, Structure, c_float, c_int, c_size_t, c_void_p
 
 # enum LAYER_TYPE: the only value that the tests ask for.
+REGION = 22
 YOLO = 23
 
 _Members = list[tuple[str, type]]
