@@ -22,6 +22,8 @@ class Model:
     """
 
     folder: Path
+    cfg: Path
+    weights_file: Path
     name: str
     version: str
     digest: str
@@ -46,6 +48,8 @@ def read_model(folder: Path) -> Model:
     network = plan_network(read_cfg(cfg_path))
     return Model(
         folder=folder,
+        cfg=cfg_path,
+        weights_file=weights_path,
         name=manifest.name or cfg_path.stem,
         version=manifest.version,
         digest="sha256:" + hashlib.sha256("\n".join(digests.values()).encode()).hexdigest(),
