@@ -16,6 +16,11 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="(auto: fp32)"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(auto)")
+    add_threads_option(parser)
+
+
+def add_threads_option(parser: argparse.ArgumentParser) -> None:
+    """Add --threads."""
     parser.add_argument(
         "--threads", type=_threads, default=len(os.sched_getaffinity(0)), help="(%(default)s)"
     )

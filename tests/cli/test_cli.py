@@ -145,3 +145,39 @@ def test_a_model_that_cannot_be_read_is_one_line(tmp_path: Path, picture: Path) 
 
     assert (status, out) == (1, "")
     assert err == f"elastic-yolo: {tmp_path}: expected exactly one .cfg file, found none\n"
+
+
+def test_bench_measures_side_by_side(tiny_model: Path, tmp_path: Path) -> None:
+    """One short round: the figures mean nothing, their relations hold all the same."""
+    target = tmp_path / "bench.json"
+    status, out, err = run(
+        "bench", tiny_model, "--rounds", "1", "--seconds", "1", "--batch", "1,3", "--json",
+        "--engines", "openvino,onnxruntime,opencv", "--precisions", "fp32", "--output", target,
+    )  # fmt: skip
+
+    assert status == 0, err
+    rows = json.loads(out)
+    assert rows == json.loads(target.read_text())
+    found = {(row["engine"], row["precision"], row["batch"]) for row in rows}
+    assert found == {
+        (engine, "fp32", batch)
+        for engine in ("openvino", "onnxruntime", "opencv")
+        for batch in (1, 3)
+    }
+    for row in rows:
+        assert row["lowest_ms"] <= row["median_ms"] <= row["highest_ms"]
+        assert row["images_per_s"] == pytest.approx(1000 * row["batch"] / row["median_ms"], rel=0.1)
+
+
+def test_bench_leaves_out_what_cannot_run(tiny_model: Path) -> None:
+    cfg = tiny_model / "tiny.cfg"
+    cfg.write_text(cfg.read_text().replace("activation=linear", "activation=hard_mish"))
+
+    status, out, err = run(
+        "bench", tiny_model, "--rounds", "1", "--seconds", "1", "--engines", "openvino,darknet",
+        "--precisions", "fp32",
+    )  # fmt: skip
+
+    assert status == 0
+    assert "left out: darknet fp32 x1: " in err
+    assert "openvino     fp32" in out
