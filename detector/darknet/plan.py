@@ -32,6 +32,10 @@ from detector.darknet.layers import (
 from detector.darknet.options import check_options
 from detector.errors import CfgError
 
+# Two gigabytes for one layer's output: ten times what the largest known detector needs. Without a
+# limit a number in a file that somebody sent would decide how much memory is asked for.
+_MOST_VALUES = 2**29
+
 
 @dataclass(frozen=True)
 class _Place:
@@ -53,6 +57,7 @@ def plan_network(cfg: Cfg) -> Network:
     shape = Shape(
         cfg.net.integer("channels", 0), cfg.net.integer("height", 0), cfg.net.integer("width", 0)
     )
+    _check_size(cfg.net, shape)
     if shape.channels != 3 or shape.height < 1 or shape.width < 1:
         raise CfgError(
             f"{cfg.net.file}:{cfg.net.line}: [net] asks for {shape}: "
@@ -68,10 +73,20 @@ def plan_network(cfg: Cfg) -> Network:
             )
         check_options(section)
         previous = layers[-1].output if layers else shape
-        layers.append(reader(section, _Place(len(layers), previous, shape, layers)))
+        layer = reader(section, _Place(len(layers), previous, shape, layers))
+        _check_size(section, layer.output)
+        layers.append(layer)
     network = Network(cfg.path.stem, shape, tuple(layers))
     _check_heads(network, cfg)
     return network
+
+
+def _check_size(section: Section, shape: Shape) -> None:
+    if shape.channels * shape.height * shape.width > _MOST_VALUES:
+        raise CfgError(
+            f"{section.file}:{section.line}: [{section.kind}] would put out {shape} values: "
+            f"expected at most {_MOST_VALUES:,}"
+        )
 
 
 def _check_heads(network: Network, cfg: Cfg) -> None:
