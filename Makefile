@@ -10,12 +10,14 @@ help: ## show this list
 
 setup: .venv/ready ## create .venv from the lock
 
-.venv/ready: locks/dev.txt
+.venv/ready: locks/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or newer")'
 	@$(PYTHON) -c 'import venv, ensurepip' || { echo "needs python3-venv" >&2; exit 1; }
 	@echo "setting up .venv (once, about a minute) ..."
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --editable .
 	@touch $@
 
 demo: .venv/ready ## start the services, send every picture of client/images, stop them

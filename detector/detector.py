@@ -37,12 +37,11 @@ class Detector:
         Rows are x1 y1 x2 y2 score class in network pixels, best score first.
         """
         pictures = len(outputs[0])
-        return [
-            suppress(
-                decode_heads(self.model.network, [head[i] for head in outputs], threshold), iou
-            )
-            for i in range(pictures)
-        ]
+        network = self.model.network
+        candidates = (
+            decode_heads(network, [head[i] for head in outputs], threshold) for i in range(pictures)
+        )
+        return [suppress(found, iou, network.heads[-1]) for found in candidates]
 
     def detect(
         self,

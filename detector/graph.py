@@ -1,12 +1,12 @@
 """Build an ONNX graph from a Darknet network and its weights.
 
 The graph takes pictures as they are, uint8 (n, height, width, 3) RGB, and answers for each head
-the values that enter its [yolo] layer, float32 (n, anchors * (5 + classes), rows, columns).
+the values that enter its [yolo] or [region] layer, float32 (n, anchors * (5 + classes), rows,
+columns).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,56 +16,47 @@ from onnx import TensorProto, helper, numpy_helper
 
 from detector.darknet.layers import (
     Convolutional,
+    GlobalAverage,
+    Head,
     Layer,
-    Maxpool,
+    Multiply,
     Network,
+    PassThrough,
+    Pool,
+    Reorg,
     Route,
     Shape,
     Shortcut,
     Upsample,
-    Yolo,
 )
 from detector.darknet.weights import Weights
 
 INPUT_NAME = "images"
-_OPSET = 17
+# The first with Mish.
+_OPSET = 18
 _IR_VERSION = 8
-# src/activations.h: leaky_activate multiplies negative values by 0.1.
-_LEAKY_SLOPE = 0.1
-
-
-@dataclass
-class _Nodes:
-    """The nodes and constants of a graph that grows."""
-
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: list[onnx.TensorProto] = field(default_factory=list)
-
-    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Append a node with one output and return the output's name."""
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
-
-    def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        """Add a constant tensor and return its name."""
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
+# src/activations.h: leaky_activate multiplies negative values by 0.1; selu has rounded constants.
+_ATTRIBUTES = {
+    "leaky": ("LeakyRelu", {"alpha": 0.1}),
+    "relu": ("Relu", {}),
+    "elu": ("Elu", {}),
+    "selu": ("Selu", {"alpha": 1.6732, "gamma": 1.0507}),
+    "tanh": ("Tanh", {}),
+    "logistic": ("Sigmoid", {}),
+    "mish": ("Mish", {}),
+}
 
 
 def build_graph(network: Network, weights: Weights) -> onnx.ModelProto:
-    """Return the ONNX model of `network` (opset 17, any batch size)."""
-    graph = _Nodes()
-    previous = _add_input(graph)
-    outputs: list[str] = []
-    heads: list[onnx.ValueInfoProto] = []
+    """Return the ONNX model of `network` (any batch size)."""
+    graph = _Graph(network, weights)
+    graph.add_input()
     for layer in network.layers:
-        previous = _add_layer(graph, layer, previous, outputs, weights)
-        outputs.append(previous)
-        if isinstance(layer, Yolo):
-            heads.append(_value(previous, TensorProto.FLOAT, layer.output))
+        graph.add_layer(layer)
     images = helper.make_tensor_value_info(
         INPUT_NAME, TensorProto.UINT8, ["n", network.input.height, network.input.width, 3]
     )
+    heads = [_value(graph.outputs[head.index], head.output) for head in network.heads]
     onnx_graph = helper.make_graph(
         graph.nodes, network.name, [images], heads, initializer=graph.constants
     )
@@ -77,95 +68,189 @@ def build_graph(network: Network, weights: Weights) -> onnx.ModelProto:
     )
 
 
-def _add_input(graph: _Nodes) -> str:
-    as_float = graph.add("Cast", [INPUT_NAME], "images_float", to=TensorProto.FLOAT)
-    channels_first = graph.add("Transpose", [as_float], "images_nchw", perm=[0, 3, 1, 2])
-    full_scale = graph.constant("full_scale", np.array(255, np.float32))
-    return graph.add("Div", [channels_first, full_scale], "input")
+class _Graph:
+    """A graph that grows layer by layer; `outputs[i]` is the tensor that layer i puts out."""
+
+    def __init__(self, network: Network, weights: Weights) -> None:
+        self.network = network
+        self.weights = weights
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.outputs: list[str] = []
+        self.previous = ""
+
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Append a node with one output and return the output's name."""
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, value: NDArray[np.generic] | float | list[int]) -> str:
+        """Add a constant (float32, or int64 for lists) and return its name."""
+        kind = np.int64 if isinstance(value, list) else np.float32
+        array = np.ascontiguousarray(value, kind).reshape(np.shape(value))
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def add_input(self) -> None:
+        """Turn uint8 rows of RGB pixels into planes from 0 to 1."""
+        as_float = self.node("Cast", [INPUT_NAME], "images_float", to=TensorProto.FLOAT)
+        planes = self.node("Transpose", [as_float], "images_nchw", perm=[0, 3, 1, 2])
+        self.previous = self.node("Div", [planes, self.constant("full_scale", 255.0)], "input")
+
+    def add_layer(self, layer: Layer) -> None:
+        """Append the nodes of one layer."""
+        name = f"layer{layer.index}"
+        match layer:
+            case Convolutional():
+                output = self._convolution(layer, name)
+            case Pool():
+                output = self._pool(layer, name)
+            case GlobalAverage():
+                output = self.node("GlobalAveragePool", [self.previous], name)
+            case Upsample():
+                output = self._upsample(layer, name)
+            case Route():
+                output = self._route(layer, name)
+            case Shortcut():
+                output = self._shortcut(layer, name)
+            case Multiply():
+                factors = [self.previous, self.outputs[layer.source]]
+                product = self.node("Mul", factors, f"{name}_product")
+                output = self._activate(layer.activation, product, name)
+            case Reorg():
+                output = self._reorg(layer, name)
+            case PassThrough() | Head():
+                output = self.node("Identity", [self.previous], name)
+        self.outputs.append(output)
+        self.previous = output
+
+    def _convolution(self, layer: Convolutional, name: str) -> str:
+        filters, biases = self.weights.convolutions[layer.index].folded()
+        inputs = [
+            self.previous,
+            self.constant(f"{name}_filters", filters),
+            self.constant(f"{name}_biases", biases),
+        ]
+        output = self.node(
+            "Conv",
+            inputs,
+            f"{name}_conv",
+            kernel_shape=[layer.size] * 2,
+            strides=list(layer.stride),
+            dilations=[layer.dilation] * 2,
+            pads=[layer.padding] * 4,
+            group=layer.groups,
+        )
+        return self._activate(layer.activation, output, name)
+
+    def _pool(self, layer: Pool, name: str) -> str:
+        before = layer.padding // 2
+
+        def after(size_in: int, size_out: int, stride: int) -> int:
+            return max(0, (size_out - 1) * stride + layer.size - size_in - before)
+
+        down = after(layer.input.height, layer.output.height, layer.stride[0])
+        right = after(layer.input.width, layer.output.width, layer.stride[1])
+        # Darknet's mean, like ONNX's by default, is over the window's part inside the picture.
+        return self.node(
+            "AveragePool" if layer.average else "MaxPool",
+            [self.previous],
+            name,
+            kernel_shape=[layer.size] * 2,
+            strides=list(layer.stride),
+            pads=[before, before, down, right],
+        )
+
+    def _upsample(self, layer: Upsample, name: str) -> str:
+        scales = np.array([1, 1, layer.stride, layer.stride], np.float32)
+        larger = self.node(
+            "Resize",
+            [self.previous, "", self.constant(f"{name}_scales", scales)],
+            f"{name}_larger",
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+        if layer.scale == 1:
+            return larger
+        return self.node("Mul", [larger, self.constant(f"{name}_factor", layer.scale)], name)
+
+    def _route(self, layer: Route, name: str) -> str:
+        parts = []
+        for number, source in enumerate(layer.sources):
+            share = self.network.layers[source].output.channels // layer.groups
+            first = share * layer.group
+            parts.append(self._channels(source, first, first + share, f"{name}_part{number}"))
+        return self.node("Concat", parts, name, axis=1)
+
+    def _shortcut(self, layer: Shortcut, name: str) -> str:
+        total = self.previous
+        for number, source in enumerate(layer.sources):
+            have = self.network.layers[source].output.channels
+            wanted = layer.output.channels
+            part = self._channels(source, 0, min(have, wanted), f"{name}_part{number}")
+            if have < wanted:
+                missing = self.constant(
+                    f"{name}_missing{number}", [0, 0, 0, 0, 0, wanted - have, 0, 0]
+                )
+                part = self.node("Pad", [part, missing], f"{name}_padded{number}")
+            total = self.node("Add", [total, part], f"{name}_sum{number}")
+        return self._activate(layer.activation, total, name)
+
+    def _channels(self, source: int, first: int, end: int, name: str) -> str:
+        """Return some channels of a layer's output, or the output itself if that is all of it."""
+        output = self.outputs[source]
+        if (first, end) == (0, self.network.layers[source].output.channels):
+            return output
+        bounds = [
+            self.constant(f"{name}_{word}", [value])
+            for word, value in (("first", first), ("end", end), ("axis", 1))
+        ]
+        return self.node("Slice", [output, *bounds], name)
+
+    def _reorg(self, layer: Reorg, name: str) -> str:
+        """Read the input's memory as (c / s^2, h, s, w, s) planes, as reorg_cpu of src/blas.c does.
+
+        That is not the space-to-depth that the name suggests: Darknet calls it with the sizes of
+        the other direction, and YOLOv2's weights were trained with what comes out.
+        """
+        s, shape, target = layer.stride, layer.input, layer.output
+        split = [0, shape.channels // s**2, shape.height, s, shape.width, s]
+        apart = self.node(
+            "Reshape", [self.previous, self.constant(f"{name}_split", split)], f"{name}_apart"
+        )
+        turned = self.node("Transpose", [apart], f"{name}_turned", perm=[0, 3, 5, 1, 2, 4])
+        joined = [0, target.channels, target.height, target.width]
+        # 0 keeps the batch in both; the rest is counted out because memory is read anew.
+        return self.node("Reshape", [turned, self.constant(f"{name}_join", joined)], name)
+
+    def _activate(self, activation: str, value: str, name: str) -> str:
+        match activation:
+            case "linear":
+                return value
+            case "swish":
+                gate = self.node("Sigmoid", [value], f"{name}_gate")
+                return self.node("Mul", [value, gate], name)
+            case "relu6":
+                bounds = [self.constant(f"{name}_{v}", v) for v in (0.0, 6.0)]
+                return self.node("Clip", [value, *bounds], name)
+            case "hard_mish":
+                return self._hard_mish(value, name)
+            case _:
+                kind, attributes = _ATTRIBUTES[activation]
+                return self.node(kind, [value], name, **attributes)
+
+    def _hard_mish(self, value: str, name: str) -> str:
+        """X above 0, x^2 / 2 + x from -2 to 0, 0 below: x * clip(x / 2 + 1, 0, 1)."""
+        half = self.node("Mul", [value, self.constant(f"{name}_half", 0.5)], f"{name}_halved")
+        one = self.constant(f"{name}_one", 1.0)
+        shifted = self.node("Add", [half, one], f"{name}_shifted")
+        zero = self.constant(f"{name}_zero", 0.0)
+        gate = self.node("Clip", [shifted, zero, one], f"{name}_gate")
+        return self.node("Mul", [value, gate], name)
 
 
-def _add_layer(
-    graph: _Nodes, layer: Layer, previous: str, outputs: list[str], weights: Weights
-) -> str:
-    name = f"layer{layer.index}"
-    match layer:
-        case Convolutional():
-            return _add_convolution(graph, layer, previous, weights)
-        case Maxpool():
-            return _add_maxpool(graph, layer, previous)
-        case Upsample():
-            scales = np.array([1, 1, layer.stride, layer.stride], np.float32)
-            return graph.add(
-                "Resize",
-                [previous, "", graph.constant(f"{name}_scales", scales)],
-                name,
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            )
-        case Route():
-            return graph.add("Concat", [outputs[i] for i in layer.sources], name, axis=1)
-        case Shortcut():
-            total = graph.add("Add", [previous, outputs[layer.source]], f"{name}_sum")
-            return _add_activation(graph, layer.activation, total, name)
-        case Yolo():
-            return graph.add("Identity", [previous], name)
-
-
-def _add_convolution(graph: _Nodes, layer: Convolutional, previous: str, weights: Weights) -> str:
-    name = f"layer{layer.index}"
-    filters, biases = weights.convolutions[layer.index].folded()
-    inputs = [
-        previous,
-        graph.constant(f"{name}_filters", filters),
-        graph.constant(f"{name}_biases", biases),
-    ]
-    output = graph.add(
-        "Conv",
-        inputs,
-        f"{name}_conv",
-        kernel_shape=[layer.size] * 2,
-        strides=[layer.stride] * 2,
-        pads=[layer.padding] * 4,
-        group=layer.groups,
-    )
-    return _add_activation(graph, layer.activation, output, name)
-
-
-def _add_maxpool(graph: _Nodes, layer: Maxpool, previous: str) -> str:
-    before = layer.padding // 2
-
-    def after(size_in: int, size_out: int) -> int:
-        return max(0, (size_out - 1) * layer.stride + layer.size - size_in - before)
-
-    return graph.add(
-        "MaxPool",
-        [previous],
-        f"layer{layer.index}",
-        kernel_shape=[layer.size] * 2,
-        strides=[layer.stride] * 2,
-        pads=[
-            before,
-            before,
-            after(layer.input.height, layer.output.height),
-            after(layer.input.width, layer.output.width),
-        ],
-    )
-
-
-def _add_activation(graph: _Nodes, activation: str, previous: str, name: str) -> str:
-    match activation:
-        case "leaky":
-            return graph.add("LeakyRelu", [previous], name, alpha=_LEAKY_SLOPE)
-        case "relu":
-            return graph.add("Relu", [previous], name)
-        case "logistic":
-            return graph.add("Sigmoid", [previous], name)
-        case _:
-            return graph.add("Identity", [previous], name)
-
-
-def _value(name: str, kind: int, shape: Shape) -> onnx.ValueInfoProto:
+def _value(name: str, shape: Shape) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(
-        name, kind, ["n", shape.channels, shape.height, shape.width]
+        name, TensorProto.FLOAT, ["n", shape.channels, shape.height, shape.width]
     )

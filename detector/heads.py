@@ -1,7 +1,8 @@
-"""Decode the raw outputs of [yolo] layers into scored boxes.
+"""Decode the raw outputs of [yolo] and [region] layers into scored boxes.
 
-Formulas: Darknet `src/yolo_layer.c`, forward_yolo_layer and get_yolo_box (2018); the paper is
-Redmon and Farhadi, "YOLOv3: An Incremental Improvement", 2018, section 2.1.
+Formulas: Darknet `src/yolo_layer.c` and `src/region_layer.c` (pjreddie, 2018), and AlexeyAB's fork
+of them for `scale_x_y` and `new_coords`. The papers: Redmon and Farhadi, "YOLO9000: Better, Faster,
+Stronger", 2016, section 2; "YOLOv3: An Incremental Improvement", 2018, section 2.1.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detector.boxes import Floats
-from detector.darknet.layers import Network, Yolo
+from detector.darknet.layers import Head, Network
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,48 @@ def decode_heads(network: Network, outputs: list[Floats], threshold: float) -> C
     )
 
 
-def _decode_head(head: Yolo, output: Floats, network: Network, threshold: float) -> Candidates:
+def _decode_head(head: Head, output: Floats, network: Network, threshold: float) -> Candidates:
     rows, columns = head.output.height, head.output.width
     values = output.reshape(len(head.anchors), 5 + head.classes, rows, columns)
-    # Only cells whose objectness passes are worth an exponential: usually a handful of thousands.
-    anchor, row, column = np.nonzero(values[:, 4] > _logit(threshold))
+    # Only cells whose objectness passes are worth an exponential: a handful of thousands.
+    least = np.float32(threshold) if head.new_coords else _logit(threshold)
+    anchor, row, column = np.nonzero(values[:, 4] > least)
     chosen = values[anchor, :, row, column]
-    sizes = np.array(head.anchors, np.float32)[anchor]
-    x = (sigmoid(chosen[:, 0]) + column) * np.float32(network.input.width / columns)
-    y = (sigmoid(chosen[:, 1]) + row) * np.float32(network.input.height / rows)
-    with np.errstate(over="ignore"):  # a size beyond float32 is infinite, and dropped below
-        half = np.exp(chosen[:, 2:4]) * sizes / 2
-    boxes = np.stack((x - half[:, 0], y - half[:, 1], x + half[:, 0], y + half[:, 1]), axis=1)
-    objectness = sigmoid(chosen[:, 4])
-    scores = objectness[:, None] * sigmoid(chosen[:, 5:])
+    cell = np.array([network.input.width / columns, network.input.height / rows], np.float32)
+    centres = (_offsets(head, chosen[:, :2]) + np.stack((column, row), axis=1)) * cell
+    half = _sizes(head, chosen[:, 2:4]) * np.array(head.anchors, np.float32)[anchor] / 2
+    boxes = np.concatenate((centres - half, centres + half), axis=1).astype(np.float32)
+    objectness = chosen[:, 4] if head.new_coords else sigmoid(chosen[:, 4])
+    scores = objectness[:, None] * _classes(head, chosen[:, 5:])
     scores[~(scores > threshold)] = 0
     sane = np.isfinite(boxes).all(axis=1)
-    return Candidates(boxes[sane].astype(np.float32), objectness[sane], scores[sane])
+    return Candidates(boxes[sane], objectness[sane], scores[sane])
+
+
+def _offsets(head: Head, values: Floats) -> Floats:
+    inside = values if head.new_coords else sigmoid(values)
+    scale = np.float32(head.scale_xy)
+    result: Floats = inside * scale - np.float32(0.5) * (scale - np.float32(1))
+    return result
+
+
+def _sizes(head: Head, values: Floats) -> Floats:
+    if head.new_coords:
+        squares: Floats = np.square(2 * values)
+        return squares
+    with np.errstate(over="ignore"):  # a size beyond float32 is infinite, and dropped by the caller
+        exponentials: Floats = np.exp(values)
+    return exponentials
+
+
+def _classes(head: Head, values: Floats) -> Floats:
+    if head.new_coords:
+        return values
+    if not head.softmax:
+        return sigmoid(values)
+    exponentials = np.exp(values - values.max(axis=1, keepdims=True, initial=-np.inf))
+    result: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return result
 
 
 def sigmoid(values: Floats) -> Floats:

@@ -5,20 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from detector.detector import Detector
-from detector.engines.openvino import OpenVinoEngine
-from detector.graph import build_graph
+from detector.engines.choose import Choice, EngineOptions, build_engine
 from detector.model import read_model
 
 
-def load_detector(
-    folder: Path, *, threads: int, precision: str = "fp32", cache: Path | None = None
-) -> Detector:
-    """Read a model folder and compile its network.
+def load_detector(folder: Path, options: EngineOptions) -> tuple[Detector, Choice]:
+    """Read a model folder and load its network into an engine; also say which, and why.
 
-    `threads` is how many the engine uses, `cache` a folder for compiled models. Raises ModelError
-    for what is wrong with the folder, EngineError for what the engine cannot do.
+    Raises ModelError for what is wrong with the folder, EngineError for what no engine can do.
     """
     model = read_model(folder)
-    graph = build_graph(model.network, model.weights)
-    engine = OpenVinoEngine(graph, threads=threads, precision=precision, cache=cache)
-    return Detector(model, engine)
+    engine, choice = build_engine(model, options)
+    return Detector(model, engine), choice

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.darknet.cfg import read_cfg
-from detector.darknet.layers import Network, plan_network
+from detector.darknet.layers import Network
+from detector.darknet.plan import plan_network
 from detector.darknet.weights import Weights, read_weights
 from detector.errors import ModelError
 from detector.manifest import GoldenStatement, Manifest, read_manifest
@@ -21,6 +22,8 @@ class Model:
     """
 
     folder: Path
+    cfg: Path
+    weights_file: Path
     name: str
     version: str
     digest: str
@@ -45,6 +48,8 @@ def read_model(folder: Path) -> Model:
     network = plan_network(read_cfg(cfg_path))
     return Model(
         folder=folder,
+        cfg=cfg_path,
+        weights_file=weights_path,
         name=manifest.name or cfg_path.stem,
         version=manifest.version,
         digest="sha256:" + hashlib.sha256("\n".join(digests.values()).encode()).hexdigest(),

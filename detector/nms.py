@@ -1,6 +1,8 @@
-"""Non-maximum suppression, class by class, as Darknet's do_nms_sort does (`src/box.c`).
+"""Non-maximum suppression, class by class, as Darknet does it.
 
-A box that is suppressed for one class may still count for another; a box may count for several.
+`do_nms_sort` of `src/box.c`, and `diounms_sort` of AlexeyAB's fork (Zheng et al., "Distance-IoU
+Loss", 2019, section 4). A box that is suppressed for one class may still count for another; a box
+may count for several.
 """
 
 from __future__ import annotations
@@ -9,27 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.boxes import Floats, no_detections
+from detector.darknet.layers import Head, Nms
 from detector.heads import Candidates
 
 
-def suppress(candidates: Candidates, iou: float) -> Floats:
+def suppress(candidates: Candidates, iou: float, head: Head | None = None) -> Floats:
     """Return what remains as (n, 6) float32 detections in network pixels, best score first.
 
     Among the boxes of a class, each removes those after it whose overlap with it exceeds `iou`.
+    `head` says how overlap is measured; Darknet asks the last head of a network.
     """
+    diou_beta = head.nms_beta if head is not None and head.nms is Nms.DIOU else None
     classes = np.flatnonzero(candidates.scores.any(axis=0))
-    found = [_suppress_class(candidates, int(number), iou) for number in classes]
+    found = [_suppress_class(candidates, int(number), iou, diou_beta) for number in classes]
     if not found:
         return no_detections()
     detections = np.concatenate(found)
     return detections[np.argsort(-detections[:, 4], kind="stable")]
 
 
-def _suppress_class(candidates: Candidates, number: int, iou: float) -> Floats:
+def _suppress_class(
+    candidates: Candidates, number: int, iou: float, diou_beta: float | None
+) -> Floats:
     scores = candidates.scores[:, number]
     order = np.argsort(-scores, kind="stable")
     order = order[: np.count_nonzero(scores)]
-    kept = _greedy(candidates.boxes[order], iou)
+    kept = _greedy(candidates.boxes[order], iou, diou_beta)
     chosen = order[kept]
     detections = np.empty((len(chosen), 6), np.float32)
     detections[:, :4] = candidates.boxes[chosen]
@@ -38,13 +45,16 @@ def _suppress_class(candidates: Candidates, number: int, iou: float) -> Floats:
     return detections
 
 
-def _greedy(boxes: Floats, iou: float) -> NDArray[np.intp]:
+def _greedy(boxes: Floats, iou: float, diou_beta: float | None) -> NDArray[np.intp]:
     kept: list[int] = []
     alive = np.ones(len(boxes), bool)
     for i in range(len(boxes)):
         if alive[i]:
             kept.append(i)
-            alive[i + 1 :] &= ~(overlaps(boxes[i], boxes[i + 1 :]) > iou)
+            overlap = overlaps(boxes[i], boxes[i + 1 :])
+            if diou_beta is not None:
+                overlap -= distances(boxes[i], boxes[i + 1 :]) ** np.float32(diou_beta)
+            alive[i + 1 :] &= ~(overlap > iou)
     return np.array(kept, np.intp)
 
 
@@ -57,4 +67,18 @@ def overlaps(box: Floats, others: Floats) -> Floats:
     union = (box[2] - box[0]) * (box[3] - box[1]) + areas - intersection
     # Two boxes without area overlap nowhere.
     result: Floats = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return result
+
+
+def distances(box: Floats, others: Floats) -> Floats:
+    """Return how far centres lie apart, as (k,) float32.
+
+    That is the squared distance between the centres of one (4,) box and each of (k, 4), divided by
+    the squared diagonal of the smallest box around both; 0 where that diagonal is 0.
+    """
+    apart = (box[:2] + box[2:] - others[:, :2] - others[:, 2:]) / 2
+    around = np.maximum(box[2:], others[:, 2:]) - np.minimum(box[:2], others[:, :2])
+    squared = np.square(apart).sum(axis=1)
+    diagonal = np.square(around).sum(axis=1)
+    result: Floats = np.divide(squared, diagonal, out=np.zeros_like(squared), where=diagonal > 0)
     return result

@@ -1,1 +1,1 @@
-"""What a picture's bytes say without being decoded. Needs the standard library only."""
+"""Pictures as files: what their bytes say without being decoded, and boxes drawn into them."""

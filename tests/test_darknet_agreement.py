@@ -18,16 +18,17 @@ import pytest
 
 from detector.boxes import CLASS, SCORE, Floats, Pixels, centre_box
 from detector.darknet.cfg import read_cfg
-from detector.darknet.layers import Network, plan_network
+from detector.darknet.layers import Network
+from detector.darknet.plan import plan_network
 from detector.darknet.weights import read_weights
 from detector.detector import Detector
+from detector.engines.libdarknet import Found, LibDarknet, find_libdarknet
 from detector.engines.openvino import OpenVinoEngine
 from detector.graph import build_graph
 from detector.heads import decode_heads
 from detector.letterbox import Letterbox, draw_letterbox
 from detector.model import read_model
 from detector.nms import suppress
-from tests.oracle.libdarknet import DarknetOracle, Found, find_libdarknet
 from tests.oracle.random_weights import write_random_weights
 
 pytestmark = [
@@ -65,7 +66,7 @@ SCORES = 0.005
 class BothSides:
     """One network in Darknet and in this project's engine."""
 
-    oracle: DarknetOracle
+    oracle: LibDarknet
     network: Network
     engine: OpenVinoEngine
 
@@ -95,9 +96,9 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothSides]:
 
 
 @pytest.fixture(scope="module")
-def demo_oracle() -> Iterator[DarknetOracle]:
+def demo_oracle() -> Iterator[LibDarknet]:
     """The embedded model in Darknet."""
-    with DarknetOracle(*demo_files()) as oracle:
+    with LibDarknet(*demo_files()) as oracle:
         yield oracle
 
 
@@ -122,6 +123,40 @@ def test_yolov3_spp_puts_out_what_darknet_puts_out(spp: BothSides) -> None:
 def test_yolov3_puts_out_what_darknet_puts_out(full: BothSides) -> None:
     image = picture_at_network_size(DARKNET / "data" / "kite.jpg", full.oracle)
     assert_heads_agree(full.engine.run(image[np.newaxis]), full.oracle.raw_head_inputs(image))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("yolov2", (352, 288)),
+        ("yolov2-voc", (288, 352)),
+        ("yolov2-tiny", (416, 352)),
+        ("yolov2-tiny-voc", (352, 416)),
+        ("yolov3-voc", (256, 224)),
+    ],
+)
+def test_every_other_detector_of_the_package_puts_out_what_darknet_puts_out(
+    tmp_path: Path, name: str, size: tuple[int, int]
+) -> None:
+    """[region] and [reorg] are in the yolov2 family."""
+    for both in both_sides_of(name, size, tmp_path):
+        image = picture_at_network_size(DARKNET / "data" / "eagle.jpg", both.oracle)
+        assert_heads_agree(both.engine.run(image[np.newaxis]), both.oracle.raw_head_inputs(image))
+
+
+def test_yolov2_finds_the_boxes_that_darknet_finds(tmp_path: Path) -> None:
+    for both in both_sides_of("yolov2-tiny-voc", (416, 352), tmp_path):
+        image = picture_at_network_size(DARKNET / "data" / "horses.jpg", both.oracle)
+        png = save_png(image, tmp_path)
+        theirs = both.oracle.detect(png, 0.04, 0.45)
+        outputs = both.engine.run(image[np.newaxis])
+        found = suppress(decode_heads(both.network, [head[0] for head in outputs], 0.04), 0.45)
+        assert len(theirs) > 20
+        assert len(found) == len(theirs)
+        for row, (label, score, box) in zip(found, theirs, strict=True):
+            assert row[CLASS] == label
+            assert abs(row[SCORE] - score) < 1e-4
+            assert np.allclose(centre_box(*row[:4].tolist()), box, atol=0.05)
 
 
 def test_random_weights_make_outputs_worth_comparing(tiny: BothSides) -> None:
@@ -168,7 +203,7 @@ def test_letterbox_draws_what_darknet_draws(tiny: BothSides, picture: Path, tmp_
 
 @pytest.mark.parametrize("picture", DARKNET_PICTURES, ids=lambda path: path.stem)
 def test_embedded_model_puts_out_what_darknet_puts_out(
-    demo_oracle: DarknetOracle, demo_detector: Detector, picture: Path
+    demo_oracle: LibDarknet, demo_detector: Detector, picture: Path
 ) -> None:
     image = picture_at_network_size(picture, demo_oracle)
     assert_heads_agree(demo_detector.run(image[np.newaxis]), demo_oracle.raw_head_inputs(image))
@@ -180,7 +215,7 @@ def test_embedded_model_comes_with_pictures() -> None:
 
 @pytest.mark.parametrize("picture", DEMO_PICTURES, ids=lambda path: path.name)
 def test_embedded_model_finds_what_darknet_finds(
-    demo_oracle: DarknetOracle, demo_detector: Detector, picture: Path, tmp_path: Path
+    demo_oracle: LibDarknet, demo_detector: Detector, picture: Path, tmp_path: Path
 ) -> None:
     # A PNG, so that both sides see the same pixels, whatever their decoders do.
     png = save_png(read_picture(picture), tmp_path)
@@ -206,7 +241,7 @@ def both_sides_of(name: str, size: tuple[int, int] | None, folder: Path) -> Iter
     write_random_weights(cfg, weights, SEED)
     network = plan_network(read_cfg(cfg))
     engine = OpenVinoEngine(build_graph(network, read_weights(weights, network)), threads=1)
-    with DarknetOracle(cfg, weights) as oracle:
+    with LibDarknet(cfg, weights) as oracle:
         # Up to 250 MB that nobody needs once both sides have read them.
         weights.unlink()
         yield BothSides(oracle, network, engine)
@@ -226,7 +261,7 @@ def read_picture(path: Path) -> Pixels:
     return np.asarray(pixels, np.uint8)
 
 
-def picture_at_network_size(path: Path, oracle: DarknetOracle) -> Pixels:
+def picture_at_network_size(path: Path, oracle: LibDarknet) -> Pixels:
     """Return a picture stretched to (height, width, 3) of the network."""
     return np.asarray(cv2.resize(read_picture(path), (oracle.width, oracle.height)), np.uint8)
 

@@ -15,6 +15,7 @@ from client.client import find_fault, list_pictures
 from client.truth import iou, read_truth
 from detector.boxes import Detection
 from detector.detector import Detector
+from detector.engines.choose import EngineOptions
 from detector.loading import load_detector
 from picture.header import ACCEPTED, read_header
 from tools.stack import DEMO_MODEL, ROOT, Stack
@@ -28,7 +29,7 @@ JPEGS = [path for path in PICTURES if path.suffix == ".jpg"]
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return load_detector(DEMO_MODEL, threads=2)
+    return load_detector(DEMO_MODEL, EngineOptions(threads=2))[0]
 
 
 def send(web: httpx.Client, path: Path, **headers: str) -> httpx.Response:

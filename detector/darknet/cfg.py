@@ -7,6 +7,7 @@ are dropped, also inside a line.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Section:
         if option is None:
             return default
         try:
-            return float(option.value)
+            return _finite(option.value)
         except ValueError:
             raise self.error(key, "a number") from None
 
@@ -67,7 +68,7 @@ class Section:
     def numbers(self, key: str) -> tuple[float, ...]:
         """Return a comma-separated option as floats; empty where the section lacks it."""
         try:
-            return tuple(float(part) for part in self._parts(key))
+            return tuple(_finite(part) for part in self._parts(key))
         except ValueError:
             raise self.error(key, "numbers separated by commas") from None
 
@@ -101,6 +102,13 @@ class Cfg:
     def sections(self) -> tuple[Section, ...]:
         """Every section, `[net]` first."""
         return (self.net, *self.layers)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def read_cfg(path: Path) -> Cfg:

@@ -77,7 +77,7 @@ def read_weights(path: Path, network: Network) -> Weights:
     floats = np.memmap(path, dtype="<f4", mode="r", offset=header_bytes)
     convolutions: dict[int, ConvolutionWeights] = {}
     at = 0
-    for layer in _convolutions(network):
+    for layer in network.convolutions:
         part = np.asarray(floats[at : at + layer.float_count])
         _check_finite(path, layer, part)
         convolutions[layer.index] = _split(part, layer)
@@ -107,7 +107,7 @@ def _read_header(path: Path) -> tuple[tuple[int, int, int], int, int]:
 
 def _check_count(path: Path, network: Network, found: int) -> None:
     expected = 0
-    for layer in _convolutions(network):
+    for layer in network.convolutions:
         if found < expected + layer.float_count:
             raise WeightsError(
                 f"{path.name}: too short for {network.name}.cfg: layer {layer.index} "
@@ -117,7 +117,7 @@ def _check_count(path: Path, network: Network, found: int) -> None:
             )
         expected += layer.float_count
     if found > expected:
-        last = _convolutions(network)[-1]
+        last = network.convolutions[-1]
         raise WeightsError(
             f"{path.name}: too long for {network.name}.cfg: {found - expected:,} floats are left "
             f"after the last layer with weights, {last.index} [convolutional] "
@@ -142,7 +142,3 @@ def _split(part: Floats, layer: Convolutional) -> ConvolutionWeights:
         rest = rest[3 * n :]
     filters = rest.reshape(-1, n).T if layer.flipped else rest
     return ConvolutionWeights(filters.reshape(layer.weights_shape), biases, batch_norm)
-
-
-def _convolutions(network: Network) -> list[Convolutional]:
-    return [layer for layer in network.layers if isinstance(layer, Convolutional)]

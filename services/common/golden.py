@@ -1,9 +1,10 @@
-"""The picture whose answer is known, and how an answer is compared with it."""
+"""The picture whose answer is known, as it travels from tier to tier."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from picture.agreement import find_difference
 from services.common.errors import Unavailable
 
 Found = tuple[str, float, list[float]]
@@ -24,30 +25,8 @@ class Golden(BaseModel):
 
 def require_agreement(golden: Golden, found: list[Found]) -> None:
     """Raise Unavailable with the first difference between an answer and the expected one."""
-    difference = find_difference(golden, found)
+    difference = find_difference(
+        golden.expected, found, px=golden.tolerance_px, score=golden.tolerance_score
+    )
     if difference is not None:
         raise Unavailable(f"the prediction for the known picture is wrong: {difference}")
-
-
-def find_difference(golden: Golden, found: list[Found]) -> str | None:
-    """Return the first difference in words, or None where everything lies within tolerance."""
-    expected = golden.expected
-    if len(found) != len(expected):
-        return f"expected {len(expected)} objects, found {len(found)}"
-    left = list(found)
-    for label, score, box in expected:
-        match = next((other for other in left if _agrees(golden, (label, score, box), other)), None)
-        if match is None:
-            return f"no {label} with score {score:.3f} at {box}"
-        left.remove(match)
-    return None
-
-
-def _agrees(golden: Golden, expected: Found, found: Found) -> bool:
-    return (
-        expected[0] == found[0]
-        and abs(expected[1] - found[1]) <= golden.tolerance_score
-        and all(
-            abs(a - b) <= golden.tolerance_px for a, b in zip(expected[2], found[2], strict=True)
-        )
-    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from detector.errors import DetectorError
+from detector.engines.choose import EngineOptions
+from detector.errors import DetectorError, EngineError
 from detector.loading import load_detector
 from services.common.logs import configure_logs, get_logger
 from services.common.quota import cpu_quota, thread_count
@@ -19,14 +20,19 @@ def main() -> None:
     settings = load_settings(InferenceSettings)
     configure_logs("inference", settings.log_level, settings.log_format)
     threads = settings.threads or thread_count()
-    precision = "fp32" if settings.precision == "auto" else settings.precision
+    options = EngineOptions(
+        threads=threads,
+        engine=settings.engine,
+        precision=settings.precision,
+        device=settings.device,
+        cache=settings.cache_dir,
+    )
     try:
-        detector = load_detector(
-            settings.model_path, threads=threads, precision=precision, cache=settings.cache_dir
-        )
+        detector, choice = load_detector(settings.model_path, options)
         app = create_app(settings, detector)
     except DetectorError as error:
-        print(f"MODEL_PATH: {error}", file=sys.stderr)
+        variable = "ENGINE" if isinstance(error, EngineError) else "MODEL_PATH"
+        print(f"{variable}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     get_logger().info(
         "model loaded",
@@ -36,6 +42,7 @@ def main() -> None:
         engine=detector.engine.name,
         precision=detector.engine.precision,
         device=detector.engine.device,
+        why=choice.why,
         threads=threads,
         cpu_quota=cpu_quota(),
     )

@@ -17,12 +17,12 @@ class InferenceSettings(ServiceSettings):
     """Port to listen on; 0 lets the system choose, and the log says which."""
     model_path: Path
     """Folder with one .cfg, one .weights, one .names and perhaps a model.yaml."""
-    engine: Literal["auto", "openvino"] = "auto"
-    """What runs the network; auto takes the fastest that is installed."""
+    engine: Literal["auto", "openvino", "onnxruntime", "darknet"] = "auto"
+    """What runs the network; auto takes onnxruntime for CUDA, openvino for the CPU."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format to compute in; auto means fp32, which answers as Darknet does."""
-    device: Literal["auto", "cpu"] = "auto"
-    """Where to run it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to run it; auto means CUDA where onnxruntime finds it, and the CPU otherwise."""
     threads: int = Field(0, ge=0, le=1024)
     """Threads of the engine; 0 takes them from the container's CPU quota."""
     cache_dir: Path | None = None

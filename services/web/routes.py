@@ -9,13 +9,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from picture.drawing import FORMATS, draw_boxes
 from picture.header import check_pixels, read_header
 from services.common.body import read_body
 from services.common.context import Context, RequestContext
 from services.common.peers import Peer
 from services.common.work_queue import WorkQueue
 from services.web.admission import Admission
-from services.web.drawing import FORMATS, draw_boxes
 from services.web.upload import find_picture
 
 Fraction = Annotated[float | None, Query(ge=0, le=1)]

@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 
 from detector.detector import Detector
-from detector.errors import EngineError
+from detector.engines.choose import EngineOptions
 from detector.loading import load_detector
 from picture.errors import PictureUndecodable
 from tests.pictures import encode, plain
 from tests.tiny import ANCHOR, SCORE, write_tiny_model
 
 
+def load(folder: Path) -> Detector:
+    return load_detector(folder, EngineOptions(threads=1))[0]
+
+
 @pytest.fixture
 def tiny(tiny_model: Path) -> Detector:
-    return load_detector(tiny_model, threads=1)
+    return load(tiny_model)
 
 
 def test_the_tiny_models_answer_is_the_one_computed_by_hand(tiny: Detector) -> None:
@@ -36,7 +40,7 @@ def test_boxes_are_relative_to_the_picture_and_not_to_its_margins(tiny: Detector
 
 
 def test_a_batch_is_answered_picture_by_picture(tmp_path: Path) -> None:
-    detector = load_detector(write_tiny_model(tmp_path, width=64, height=32), threads=1)
+    detector = load(write_tiny_model(tmp_path, width=64, height=32))
 
     found = detector.find(detector.run(np.zeros((3, 32, 64, 3), np.uint8)), 0.5, 0.45)
 
@@ -66,16 +70,3 @@ def test_a_damaged_body_behind_a_good_header_is_refused(
 
     with pytest.raises(PictureUndecodable):
         tiny.detect(bytes(data))
-
-
-def test_a_precision_that_the_engine_lacks_is_refused(tiny_model: Path) -> None:
-    with pytest.raises(EngineError, match="fp32, bf16 here, not in fp4"):
-        load_detector(tiny_model, threads=1, precision="fp4")
-
-
-def test_a_compiled_model_is_kept_in_the_cache(tiny_model: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-
-    load_detector(tiny_model, threads=1, cache=cache)
-
-    assert list(cache.iterdir())

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.darknet.cfg import parse_cfg
-from detector.darknet.layers import Network, plan_network
+from detector.darknet.layers import Network
+from detector.darknet.plan import plan_network
 from detector.heads import decode_heads
 
 CFG = """[net]
@@ -71,6 +72,41 @@ def test_boxes_and_scores_follow_the_formulas(seed: int, threshold: float) -> No
     for i, (box, scores) in enumerate(expected):
         assert candidates.boxes[i] == pytest.approx(box, rel=1e-4, abs=1e-3)
         assert candidates.scores[i] == pytest.approx(scores, abs=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_new_coords_and_scale_follow_their_formulas(seed: int) -> None:
+    """AlexeyAB's get_yolo_box with new_coords: the layer before has applied the sigmoid."""
+    text = CFG + "new_coords=1\nscale_x_y=2.0\n"
+    network = plan_network(parse_cfg(text, Path("x.cfg")))
+    output = np.random.default_rng(seed).uniform(0, 1, (14, 2, 3)).astype(np.float32)
+
+    candidates = decode_heads(network, [output], 0.3)
+
+    anchors = [(10, 20), (30, 5)]
+    expected = []
+    for a, row, column in np.ndindex(2, 2, 3):
+        x, y, w, h, objectness, *classes = output[7 * a : 7 * a + 7, row, column].tolist()
+        if objectness > 0.3:
+            cx, cy = (x * 2 - 0.5 + column) / 3 * 96, (y * 2 - 0.5 + row) / 2 * 64
+            half_w, half_h = w * w * 4 * anchors[a][0] / 2, h * h * 4 * anchors[a][1] / 2
+            scores = [objectness * c if objectness * c > 0.3 else 0 for c in classes]
+            expected.append(([cx - half_w, cy - half_h, cx + half_w, cy + half_h], scores))
+    assert len(candidates.boxes) == len(expected)
+    for i, (box, scores) in enumerate(expected):
+        assert candidates.boxes[i] == pytest.approx(box, rel=1e-4, abs=1e-3)
+        assert candidates.scores[i] == pytest.approx(scores, abs=1e-5)
+
+
+def test_classes_of_a_region_compete() -> None:
+    """Softmax: equal values share the objectness, whatever they are."""
+    text = CFG.replace("[yolo]", "[region]") + "softmax=1\n"
+    network = plan_network(parse_cfg(text, Path("x.cfg")))
+    output = np.full((14, 2, 3), 6, np.float32)
+
+    candidates = decode_heads(network, [output], 0.1)
+
+    assert candidates.scores == pytest.approx(sigmoid(6) / 2, abs=1e-5)
 
 
 def test_an_absurd_size_is_dropped(network: Network) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from detector.darknet.cfg import parse_cfg
-from detector.darknet.layers import Convolutional, Maxpool, Network, Shape, plan_network
+from detector.darknet.layers import Convolutional, Network, Nms, Pool, Shape
+from detector.darknet.plan import plan_network
 from detector.errors import CfgError
 
 NET = "[net]\nwidth=64\nheight=32\nchannels=3\n"
@@ -46,7 +47,7 @@ def test_maxpool_sizes(options: str, shape: Shape, padding: int) -> None:
     """Without padding= Darknet pads size - 1 in total, so that stride 1 keeps the size."""
     layer = plan(f"[maxpool]\n{options}\n{HEAD}").layers[0]
 
-    assert isinstance(layer, Maxpool)
+    assert isinstance(layer, Pool)
     assert (layer.output, layer.padding) == (shape, padding)
 
 
@@ -84,18 +85,23 @@ def test_a_head_keeps_the_anchors_of_its_mask() -> None:
     ("layers", "message"),
     [
         ("[lstm]\noutput=3\n", r"x\.cfg:5: \[lstm\] is not supported: expected one of"),
-        ("[convolutional]\nfilters=3\nspinning=1\n", r"x\.cfg:7: .* spinning= is not supported"),
+        ("[convolutional]\nfilters=3\nspinning=1\n", r"x\.cfg:7: .* spinning=1 is not supported"),
         ("[convolutional]\nactivation=mush\n", r"x\.cfg:6: .*activation=mush: expected one of"),
         ("[convolutional]\nfilters=-1\n", r"filters=-1: expected a positive whole number"),
         ("[convolutional]\nfilters=4\ngroups=2\n", "divisor of 3 and 4 channels"),
         ("[convolutional]\nsize=99\nactivation=linear\n", "empty output"),
         ("[route]\nlayers=-1\n", r"expected layers before this one"),
         ("[route]\n", r"x\.cfg:5: \[route\] needs layers="),
-        (
-            "[maxpool]\nstride=2\n[shortcut]\nfrom=0\n" + HEAD[:-1] + "\n[shortcut]\nfrom=0\n",
-            "from",
-        ),
-        ("[upsample]\nstride=2\n", r"no \[yolo\] layer"),
+        ("[maxpool]\nsize=1\n[maxpool]\nstride=2\n[shortcut]\nfrom=0\n", "layer 0 has 3x32x64"),
+        ("[maxpool]\nsize=1\n[route]\nlayers=0\ngroups=2\n", "divisor of the 3 channels of 0"),
+        ("[maxpool]\nsize=1\n[route]\nlayers=0\ngroups=3\ngroup_id=3\n", "from 0 to 2"),
+        ("[maxpool]\nsize=1\n[sam]\nfrom=0\n[avgpool]\n[sam]\nfrom=0\n", "shape 3x1x1"),
+        ("[maxpool]\nsize=1\n[scale_channels]\nfrom=0\n", "factors of shape 3x1x1 before it"),
+        ("[reorg]\nstride=5\n", "divisor of 32 and 64"),
+        ("[convolutional]\nxnor=1\n", r"xnor=1 is not supported"),
+        ("[shortcut]\nfrom=-1\nweights_type=per_channel\n", "weights_type=per_channel is not"),
+        ("[region]\nclasses=1\nnum=1\ntree=9k.tree\n", r"tree=9k\.tree is not supported"),
+        ("[upsample]\nstride=2\n", r"no \[yolo\] or \[region\] layer"),
         ("[yolo]\nclasses=1\nnum=1\nanchors=5,5\n", "= 6 filters in the layer before, found 3"),
         ("[yolo]\nclasses=1\nnum=2\nanchors=5,5\n", "4 numbers for num=2, found 2"),
         ("[yolo]\nclasses=1\nnum=1\nmask=1\nanchors=5,5\n", "anchor numbers from 0 to 0"),
@@ -106,6 +112,52 @@ def test_what_does_not_fit_is_refused_with_its_line(layers: str, message: str) -
         plan(layers)
 
 
+def test_options_of_training_are_passed_over_where_they_change_no_answer() -> None:
+    network = plan(
+        "[convolutional]\nfilters=6\nactivation=linear\nxnor=0\nstopbackward=800\n"
+        "[dropout]\nprobability=.5\n"
+        "[yolo]\nclasses=1\nnum=1\nanchors=5,5\niou_loss=ciou\nresize=1.5\nmax_delta=2\n",
+        NET + "mosaic=1\nletter_box=1\nema_alpha=0.9998\n",
+    )
+
+    assert network.heads[0].anchors == ((5.0, 5.0),)
+
+
+def test_anchors_of_a_region_count_cells() -> None:
+    """Two cells of 32 pixels across; [yolo] counts pixels of the network."""
+    network = plan(
+        "[convolutional]\nfilters=6\nsize=1\nstride=32\nactivation=linear\n"
+        "[region]\nclasses=1\nnum=1\nanchors=0.5,2\nsoftmax=1\n"
+    )
+
+    assert network.heads[0].anchors == ((16.0, 64.0),)
+    assert network.heads[0].softmax
+
+
+@pytest.mark.parametrize(
+    ("options", "nms", "beta"),
+    [
+        ("", Nms.IOU, 0.6),
+        ("nms_kind=greedynms\nbeta_nms=0.9", Nms.DIOU, 0.6),
+        ("nms_kind=diounms\nbeta_nms=0.9", Nms.DIOU, 0.9),
+    ],
+)
+def test_a_head_says_how_boxes_are_suppressed(options: str, nms: Nms, beta: float) -> None:
+    head = plan(f"{HEAD}{options}\n").heads[0]
+
+    assert (head.nms, head.nms_beta) == (nms, beta)
+
+
+def test_dilation_spreads_window_and_padding() -> None:
+    """A 3x3 window with dilation 2 covers 5 pixels; pad=1 keeps the size all the same."""
+    layer = plan(
+        f"[convolutional]\nfilters=4\nsize=3\npad=1\ndilation=2\nactivation=leaky\n{HEAD}"
+    ).layers[0]
+
+    assert isinstance(layer, Convolutional)
+    assert (layer.output, layer.padding) == (Shape(4, 32, 64), 2)
+
+
 def test_routes_of_different_sizes_are_refused() -> None:
     with pytest.raises(CfgError, match="outputs of one size, but layer 0 has 3x32x64"):
         plan(f"[maxpool]\nsize=1\nstride=1\n[maxpool]\nstride=2\n[route]\nlayers=0,1\n{HEAD}")
@@ -114,7 +166,7 @@ def test_routes_of_different_sizes_are_refused() -> None:
 def test_heads_must_score_the_same_classes() -> None:
     other = HEAD.replace("filters=6", "filters=7").replace("classes=1", "classes=2")
 
-    with pytest.raises(CfgError, match="classes=2, an earlier head has 1"):
+    with pytest.raises(CfgError, match="classes=2, an earlier one has 1"):
         plan(f"{HEAD}[route]\nlayers=0\n{other}")
 
 

@@ -7,14 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.darknet.layers import Head, Nms, Shape
 from detector.heads import Candidates
-from detector.nms import overlaps, suppress
+from detector.nms import distances, overlaps, suppress
 
 
 def candidates_of(boxes: np.ndarray, scores: np.ndarray) -> Candidates:
     return Candidates(
         boxes.astype(np.float32), np.ones(len(boxes), np.float32), scores.astype(np.float32)
     )
+
+
+def head_with(beta: float | None) -> Head:
+    kind = Nms.IOU if beta is None else Nms.DIOU
+    return Head(0, 1, Shape(8, 1, 1), 3, ((1, 1),), nms=kind, nms_beta=beta or 0.6)
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -25,7 +31,16 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float(shared / (area - shared)) if area > shared else 0.0
 
 
-def darknet_nms(boxes: np.ndarray, scores: np.ndarray, limit: float) -> set[tuple[int, int]]:
+def diou(a: np.ndarray, b: np.ndarray, beta: float) -> float:
+    """box_diounms of AlexeyAB's src/box.c."""
+    around = (max(a[2], b[2]) - min(a[0], b[0])) ** 2 + (max(a[3], b[3]) - min(a[1], b[1])) ** 2
+    apart = ((a[0] + a[2] - b[0] - b[2]) / 2) ** 2 + ((a[1] + a[3] - b[1] - b[3]) / 2) ** 2
+    return iou(a, b) - float(apart / around) ** beta if around else iou(a, b)
+
+
+def darknet_nms(
+    boxes: np.ndarray, scores: np.ndarray, limit: float, beta: float | None
+) -> set[tuple[int, int]]:
     """do_nms_sort: for each class, sort by its score, and let each box clear those after it."""
     scores = scores.copy()
     for number in range(scores.shape[1]):
@@ -34,22 +49,30 @@ def darknet_nms(boxes: np.ndarray, scores: np.ndarray, limit: float) -> set[tupl
             if scores[first, number] == 0:
                 continue
             for second in order[i + 1 :]:
-                if iou(boxes[first], boxes[second]) > limit:
+                a, b = boxes[first], boxes[second]
+                if (iou(a, b) if beta is None else diou(a, b, beta)) > limit:
                     scores[second, number] = 0
     return {(int(box), int(number)) for box, number in np.argwhere(scores > 0)}
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 25), st.sampled_from([0.0, 0.3, 0.45, 0.9]))
-def test_the_same_boxes_remain_as_in_darknet(seed: int, count: int, limit: float) -> None:
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 25),
+    st.sampled_from([0.0, 0.3, 0.45, 0.9]),
+    st.sampled_from([None, 0.6, 0.9]),
+)
+def test_the_same_boxes_remain_as_in_darknet(
+    seed: int, count: int, limit: float, beta: float | None
+) -> None:
     random = np.random.default_rng(seed)
     corners = random.integers(0, 40, (count, 2))
     boxes = np.hstack([corners, corners + random.integers(1, 30, (count, 2))]).astype(np.float32)
     scores = random.permutation(count * 3).reshape(count, 3) / max(1, count * 3)
     scores[scores < 0.3] = 0
 
-    found = suppress(candidates_of(boxes, scores), limit)
+    found = suppress(candidates_of(boxes, scores), limit, head_with(beta))
 
-    expected = darknet_nms(boxes, scores.astype(np.float32), limit)
+    expected = darknet_nms(boxes, scores.astype(np.float32), limit, beta)
     remaining = {(tuple(boxes[box]), number) for box, number in expected}
     assert {(tuple(row[:4]), int(row[5])) for row in found} == remaining
     assert len(found) == len(expected)
@@ -73,3 +96,4 @@ def test_boxes_without_area_overlap_nowhere() -> None:
     point = np.array([5, 5, 5, 5], np.float32)
 
     assert overlaps(point, point[np.newaxis]).tolist() == [0]
+    assert distances(point, point[np.newaxis]).tolist() == [0]

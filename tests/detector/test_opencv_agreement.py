@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from detector.darknet.cfg import read_cfg
-from detector.darknet.layers import Convolutional, plan_network
+from detector.darknet.layers import Head
+from detector.darknet.plan import plan_network
 from detector.darknet.weights import read_weights
 from detector.engines.openvino import OpenVinoEngine
 from detector.graph import build_graph
@@ -98,31 +99,117 @@ num=4
 """
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A network with every kind of layer, and random weights."""
-    folder = tmp_path_factory.mktemp("every-layer")
+# What YOLOv4 and its variants add.
+CFG_V4 = """[net]
+width=96
+height=64
+channels=3
+
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=mish
+
+[convolutional]
+batch_normalize=1
+filters=12
+size=3
+stride=2
+pad=1
+groups=4
+activation=swish
+
+[route]
+layers=-1
+groups=2
+group_id=1
+
+[convolutional]
+batch_normalize=1
+filters=6
+size=3
+pad=1
+activation=mish
+
+[route]
+layers=-1,-2
+
+[shortcut]
+from=-4
+activation=linear
+
+[avgpool]
+
+[convolutional]
+filters=12
+size=1
+activation=logistic
+
+[scale_channels]
+from=-3
+
+[dropout]
+probability=.5
+
+[convolutional]
+filters=14
+size=1
+pad=1
+activation=linear
+
+[yolo]
+mask=0,1
+anchors=4,6, 9,7, 20,25, 40,30
+classes=2
+num=4
+scale_x_y=1.05
+nms_kind=greedynms
+beta_nms=0.6
+
+[route]
+layers=-3
+
+[convolutional]
+filters=14
+size=1
+pad=1
+activation=logistic
+
+[yolo]
+mask=2,3
+anchors=4,6, 9,7, 20,25, 40,30
+classes=2
+num=4
+scale_x_y=2.0
+new_coords=1
+"""
+
+
+def write_files(folder: Path, text: str) -> tuple[Path, Path]:
+    """Write a network and random weights for it."""
     cfg, weights = folder / "net.cfg", folder / "net.weights"
-    cfg.write_text(CFG)
-    network = plan_network(read_cfg(cfg))
+    cfg.write_text(text)
     random = np.random.default_rng(7)
     parts = []
-    for layer in network.layers:
-        if isinstance(layer, Convolutional):
-            count = layer.output.channels
-            parts.append(random.normal(0, 0.5, count))
-            if layer.batch_normalize:
-                parts += [random.uniform(0.5, 1.5, count), random.normal(0, 0.5, count)]
-                parts.append(random.uniform(0.5, 1.5, count))
-            fan_in = int(np.prod(layer.weights_shape[1:]))
-            parts.append(random.normal(0, 2 / fan_in**0.5, count * fan_in))
+    for layer in plan_network(read_cfg(cfg)).convolutions:
+        count = layer.output.channels
+        parts.append(random.normal(0, 0.5, count))
+        if layer.batch_normalize:
+            parts += [random.uniform(0.5, 1.5, count), random.normal(0, 0.5, count)]
+            parts.append(random.uniform(0.5, 1.5, count))
+        fan_in = int(np.prod(layer.weights_shape[1:]))
+        parts.append(random.normal(0, 2 / fan_in**0.5, count * fan_in))
     write_weights(weights, np.concatenate(parts))
     return cfg, weights
 
 
-def test_every_layer_agrees_with_opencv(files: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize("text", [CFG, CFG_V4], ids=["v3", "v4"])
+def test_every_layer_agrees_with_opencv(tmp_path: Path, text: str) -> None:
     """OpenCV's region output is (cells, 5 + classes) with x, y, objectness, scores decoded."""
-    cfg, weights = files
+    cfg, weights = write_files(tmp_path, text)
     network = plan_network(read_cfg(cfg))
     image = np.random.default_rng(1).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     net = cv2.dnn.readNetFromDarknet(str(cfg), str(weights))
@@ -133,16 +220,27 @@ def test_every_layer_agrees_with_opencv(files: tuple[Path, Path]) -> None:
     outputs = engine.run(image[np.newaxis])
 
     for head, ours, theirs in zip(network.heads, outputs, expected, strict=True):
-        rows, columns = head.output.height, head.output.width
-        cells = ours.reshape(len(head.anchors), 7, rows, columns).transpose(2, 3, 0, 1)
-        theirs = theirs.reshape(cells.shape)  # noqa: PLW2901
-        offset_x = np.arange(columns)[None, :, None]
-        assert np.allclose((sigmoid(cells[..., 0]) + offset_x) / columns, theirs[..., 0], atol=1e-4)
-        widths = np.array([width for width, _ in head.anchors]) / 96
-        assert np.allclose(np.exp(cells[..., 2]) * widths, theirs[..., 2], rtol=1e-3)
-        objectness = sigmoid(cells[..., 4])
-        assert np.allclose(objectness, theirs[..., 4], atol=1e-4)
-        scores = objectness[..., None] * sigmoid(cells[..., 5:])
-        shown = theirs[..., 5:] > 0  # OpenCV leaves out scores below its own threshold
+        boxes, objectness, scores = decode_densely(head, ours, (96, 64))
+        region = theirs.reshape(*objectness.shape, 7)
+        assert np.allclose(boxes, region[..., :4], rtol=1e-3, atol=1e-4)
+        assert np.allclose(objectness, region[..., 4], atol=1e-4)
+        shown = region[..., 5:] > 0  # OpenCV leaves out scores below its own threshold
         assert shown.any()
-        assert np.allclose(scores[shown], theirs[..., 5:][shown], atol=1e-4)
+        assert np.allclose(scores[shown], region[..., 5:][shown], atol=1e-4)
+
+
+def decode_densely(
+    head: Head, output: np.ndarray, network: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return centre boxes relative to the picture, objectness and scores of every cell."""
+    rows, columns = head.output.height, head.output.width
+    cells = output.reshape(len(head.anchors), 7, rows, columns).transpose(2, 3, 0, 1)
+    activated = cells if head.new_coords else sigmoid(cells)
+    place = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=2)[:, :, None]
+    inside = activated[..., :2] * head.scale_xy - (head.scale_xy - 1) / 2
+    centres = (inside + place) / [columns, rows]
+    factors = 4 * cells[..., 2:4] ** 2 if head.new_coords else np.exp(cells[..., 2:4])
+    sizes = factors * np.array(head.anchors) / network
+    objectness = activated[..., 4]
+    scores = objectness[..., None] * activated[..., 5:]
+    return np.concatenate([centres, sizes], axis=-1), objectness, scores

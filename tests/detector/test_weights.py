@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from detector.darknet.cfg import parse_cfg
-from detector.darknet.layers import Network, plan_network
+from detector.darknet.layers import Network
+from detector.darknet.plan import plan_network
 from detector.darknet.weights import read_weights
 from detector.errors import WeightsError
 from tests.tiny import write_weights

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from detector.darknet.cfg import read_cfg
 from detector.darknet.layers import (
     Convolutional,
+    Head,
     Layer,
-    Maxpool,
     Network,
+    Pool,
     Route,
     Shortcut,
-    Yolo,
-    plan_network,
 )
+from detector.darknet.plan import plan_network
 
-# Asked of the convolution before a [yolo] layer; a little more than half of it arrives.
+# Asked of the convolution before a head; a little more than half of it arrives.
 _HEAD_SPREAD = 1.6
 # A branch that is added to its shortcut is kept small, or 23 of them would add up.
 _BRANCH_GAIN = 0.5
@@ -61,6 +61,8 @@ _ACTIVATION = {
     "leaky": _Moments(0.359, 0.505),
     "relu": _Moments(0.399, 0.5),
     "logistic": _Moments(0.5, 0.293),
+    "mish": _Moments(0.24, 0.452),
+    "swish": _Moments(0.206, 0.356),
 }
 
 
@@ -76,7 +78,7 @@ class _Part:
     def gain(self) -> float:
         """The standard deviation wanted before the activation."""
         match self.follower:
-            case Yolo():
+            case Head():
                 return _HEAD_SPREAD
             case Shortcut():
                 return _BRANCH_GAIN
@@ -126,7 +128,7 @@ def _leaving(
             gain = _Part(layer, _follower(network, layer), entering).gain
             norm = _BATCH_NORM if layer.batch_normalize else 1.0
             return _ACTIVATION[layer.activation] * (gain**2 * norm)
-        case Maxpool():
+        case Pool():
             # A maximum is larger than what it is chosen from; a fit to these networks' windows.
             return entering * (1 + 0.5 * float(np.log2(layer.size)))
         case Route():
@@ -135,7 +137,7 @@ def _leaving(
             return _Moments(*np.average(sources, axis=0, weights=channels).tolist())
         case Shortcut():
             # Every shortcut in these networks is linear.
-            return entering + outputs[layer.source]
+            return sum((outputs[i] for i in layer.sources), entering)
         case _:
             return entering
 

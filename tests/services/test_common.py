@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from picture import errors as picture_errors
+from picture.agreement import find_difference
 from services.common import errors
 from services.common.context import RequestContext, accept_request_id
 from services.common.deadline import Deadline
-from services.common.golden import Golden, find_difference
 from services.common.problems import STATUS, to_response
 from services.common.quota import cpu_quota, thread_count
 from services.common.timings import Timings
@@ -117,12 +117,7 @@ def test_the_quota_is_the_cgroups(
     assert thread_count(tmp_path) >= 1
 
 
-GOLDEN = Golden(
-    picture="",
-    expected=[("cat", 0.9, [10, 10, 5, 5]), ("cat", 0.8, [30, 30, 5, 5])],
-    tolerance_px=1,
-    tolerance_score=0.05,
-)
+EXPECTED = [("cat", 0.9, [10, 10, 5, 5]), ("cat", 0.8, [30, 30, 5, 5])]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +131,7 @@ GOLDEN = Golden(
     ],
 )
 def test_an_answer_is_compared_with_the_known_one(found: list, difference: str | None) -> None:
-    result = find_difference(GOLDEN, found)
+    result = find_difference(EXPECTED, found, px=1, score=0.05)
 
     assert result is None if difference is None else difference in str(result)
 

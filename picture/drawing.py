@@ -1,4 +1,4 @@
-"""Draw boxes into a picture, for callers that want to look and not to compute."""
+"""Draw boxes into a picture, for callers that want to look and not to compute. Needs Pillow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import zlib
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from picture.errors import PictureUndecodable
-from services.common.golden import Found
+
+Found = tuple[str, float, list[float]]
+"""Label, score, [centre x, centre y, width, height] in pixels of the upright picture."""
 
 FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG"}
 # Pillow's own limit is a warning; ours has been checked against the header before.

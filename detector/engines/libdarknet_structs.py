@@ -1,14 +1,15 @@
 """The C structures of darknet.h (September 2018, built without GPU) for ctypes.
 
 Every member is declared, in order and with its C type, so that ctypes finds the same offsets as
-the compiler. Pointers that the tests never follow are plain `void *`.
+the compiler. Pointers that nobody here follows are plain `void *`.
 """
 
 from __future__ import annotations
 
 from ctypes import POINTER, Structure, c_float, c_int, c_size_t, c_void_p
 
-# enum LAYER_TYPE: the only value that the tests ask for.
+# enum LAYER_TYPE: the heads.
+REGION = 22
 YOLO = 23
 
 _Members = list[tuple[str, type]]

@@ -19,12 +19,11 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tests.oracle.structs import YOLO, Detection, Image, Layer, Network
+from detector.boxes import Floats, Pixels
+from detector.engines.libdarknet_structs import REGION, YOLO, Detection, Image, Layer, Network
+from detector.errors import EngineError
 
-Floats = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 Found = tuple[int, float, tuple[float, float, float, float]]
 """Class index, score, (centre x, centre y, width, height)."""
 
@@ -43,11 +42,11 @@ def find_libdarknet() -> Path | None:
     return next((place for place in _PLACES if place.is_file()), None)
 
 
-class DarknetOracle:
+class LibDarknet:
     """A network in libdarknet, for one picture at a time. Use it as a context manager."""
 
     def __init__(self, cfg: Path, weights: Path) -> None:
-        """Load a network; raises FileNotFoundError for the library and for both files."""
+        """Load a network; raises EngineError without the library, FileNotFoundError for a file."""
         for path in (cfg, weights):
             if not path.is_file():
                 raise FileNotFoundError(path)
@@ -60,9 +59,10 @@ class DarknetOracle:
         # The library is asked as well: a structure declared wrongly would show here.
         self.width = int(self._lib.network_width(self._net))
         self.height = int(self._lib.network_height(self._net))
-        assert (network.w, network.h, network.c) == (self.width, self.height, 3)
+        if (network.w, network.h, network.c) != (self.width, self.height, 3):
+            raise EngineError("this libdarknet.so is not the one of September 2018")
         self._layers: list[Layer] = [network.layers[i] for i in range(network.n)]
-        self._heads = [i for i, layer in enumerate(self._layers) if layer.type == YOLO]
+        self._heads = [i for i, layer in enumerate(self._layers) if layer.type in (REGION, YOLO)]
         self.classes = int(self._layers[self._heads[-1]].classes)
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class DarknetOracle:
         return [self._values_of(index, index) for index in self._heads]
 
     def raw_head_inputs(self, image: Pixels) -> list[Floats]:
-        """Return what enters each [yolo] layer; shapes as head_outputs, no logistic anywhere."""
+        """Return what enters each head; shapes as head_outputs, no logistic anywhere."""
         self._predict(image)
         return [self._values_of(index - 1, index) for index in self._heads]
 
@@ -148,7 +148,7 @@ class DarknetOracle:
 def _load_library() -> ctypes.CDLL:
     path = find_libdarknet()
     if path is None:
-        raise FileNotFoundError("libdarknet.so")
+        raise EngineError("libdarknet.so is not installed: Debian's package darknet brings it")
     lib = ctypes.CDLL(str(path))
     net = POINTER(Network)
     boxes = POINTER(Detection)

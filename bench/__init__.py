@@ -1,0 +1,1 @@
+"""Benchmarks: contestants in processes of their own, taking turns, compared as ratios."""

@@ -1,0 +1,122 @@
+"""Let contestants take turns, so that a machine that drifts drifts for all of them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.contestants import Contestant, flop
+from detector.model import Model
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one contestant; times are those of one step, medians of rounds."""
+
+    engine: str
+    precision: str
+    batch: int
+    median_ms: float
+    lowest_ms: float
+    highest_ms: float
+    images_per_s: float
+    gflop_per_s: float
+    ready_s: float
+
+
+class ContestantFailed(Exception):
+    """A contestant's process ended; the message has its last words."""
+
+
+class _Process:
+    def __init__(self, contestant: Contestant, model: Path, threads: int) -> None:
+        task = {"contestant": asdict(contestant), "model": str(model), "threads": threads}
+        self.contestant = contestant
+        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
+            [sys.executable, "-m", "bench.worker", json.dumps(task)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def read(self) -> object:
+        """Return the next answer."""
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            _, words = self._process.communicate()
+            last = words.strip().splitlines()[-1:] or ["no reason given"]
+            raise ContestantFailed(f"{self.contestant.label}: {last[0]}")
+        return json.loads(line)
+
+    def ask(self, seconds: float) -> list[float]:
+        """Let it work for so many seconds and return the milliseconds of every step."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{seconds}\n")
+        self._process.stdin.flush()
+        answer = self.read()
+        assert isinstance(answer, list)
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def compete(
+    contestants: Sequence[Contestant],
+    model: Model,
+    *,
+    threads: int,
+    rounds: int,
+    seconds: float,
+    progress: Callable[[str], None],
+) -> list[Row]:
+    """Measure all contestants in rounds of `seconds` each; leave out those that cannot start."""
+    with ExitStack() as stack:
+        ready: list[tuple[_Process, float]] = []
+        for contestant in contestants:
+            process = _Process(contestant, model.folder, threads)
+            stack.callback(process.close)
+            try:
+                hello = process.read()
+            except ContestantFailed as error:
+                progress(f"left out: {error}")
+                continue
+            assert isinstance(hello, dict)
+            progress(f"ready: {contestant.label}")
+            ready.append((process, float(hello["ready_s"])))
+        medians: list[list[float]] = [[] for _ in ready]
+        for number in range(rounds):
+            progress(f"round {number + 1} of {rounds}")
+            for times, (process, _) in zip(medians, ready, strict=True):
+                times.append(statistics.median(process.ask(seconds)))
+    return [
+        _row(process.contestant, model, times, ready_s)
+        for times, (process, ready_s) in zip(medians, ready, strict=True)
+    ]
+
+
+def _row(contestant: Contestant, model: Model, times: list[float], ready_s: float) -> Row:
+    median = statistics.median(times)
+    return Row(
+        engine=contestant.engine,
+        precision=contestant.precision,
+        batch=contestant.batch,
+        median_ms=round(median, 3),
+        lowest_ms=round(min(times), 3),
+        highest_ms=round(max(times), 3),
+        images_per_s=round(1000 * contestant.batch / median, 2),
+        gflop_per_s=round(flop(contestant, model) / median / 1e6, 1),
+        ready_s=round(ready_s, 2),
+    )

@@ -1,0 +1,48 @@
+"""One contestant in a process of its own: it gets ready, then measures each time it is told to.
+
+Two inference runtimes in one process fight over spinning threads, so each has its own. The process
+speaks JSON lines: `{"ready_s": ...}` at first, then for every line on its standard input, which is
+a number of seconds, a list of milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from bench.contestants import Contestant, prepare
+
+_WARM_UPS = 2
+
+
+def main() -> None:
+    """Serve one contestant until standard input ends."""
+    task = json.loads(sys.argv[1])
+    started = time.perf_counter()
+    step = prepare(Contestant(**task["contestant"]), Path(task["model"]), task["threads"])
+    for _ in range(_WARM_UPS):
+        step()
+    _say({"ready_s": time.perf_counter() - started})
+    for line in sys.stdin:
+        _say(_measure(step, float(line)))
+
+
+def _measure(step: object, seconds: float) -> list[float]:
+    assert callable(step)
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        started = time.perf_counter()
+        step()
+        times.append((time.perf_counter() - started) * 1000)
+    return times
+
+
+def _say(value: object) -> None:
+    print(json.dumps(value), flush=True)
+
+
+if __name__ == "__main__":
+    main()

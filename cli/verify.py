@@ -1,0 +1,122 @@
+"""`elastic-yolo verify`: whether a model folder is what it claims, before anybody serves it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from cli.options import add_engine_options, engine_options, folder
+from detector.detector import Detector
+from detector.engines.choose import EngineOptions, build_engine
+from detector.engines.libdarknet import find_libdarknet
+from detector.errors import EngineError, ModelError
+from detector.model import Model, read_model
+from picture.agreement import find_difference
+
+# Two implementations in float32 differ by far less; an error of ours by far more.
+_RELATIVE = 1e-3
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report. `passed` is None for what could not be checked here."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "verify",
+        help="check a model folder",
+        description="Check a model folder: .cfg against .weights, labels, digests, the golden "
+        "picture, and Darknet's own C code where it is installed.",
+    )
+    parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_engine_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Print every check; the exit status is 1 if one failed."""
+    checks = []
+    for check in verify(parsed.model, engine_options(parsed)):
+        checks.append(check)
+        if not parsed.json:
+            word = {True: "ok", False: "FAILED", None: "not checked"}[check.passed]
+            print(f"{check.name:<10} {word:<12} {check.detail}", flush=True)
+    if parsed.json:
+        print(json.dumps([asdict(check) for check in checks], indent=2))
+    return 1 if any(check.passed is False for check in checks) else 0
+
+
+def verify(path: Any, options: EngineOptions) -> Iterator[Check]:
+    """Yield the checks of a folder one by one; stops at the first without which none can follow."""
+    try:
+        model = read_model(path)
+    except ModelError as error:
+        yield Check("files", passed=False, detail=str(error))
+        return
+    yield Check("files", passed=True, detail=_describe(model))
+    yield Check("digest", passed=True, detail=model.digest)
+    try:
+        engine, choice = build_engine(model, options)
+    except EngineError as error:
+        yield Check("engine", passed=False, detail=str(error))
+        return
+    yield Check("engine", passed=True, detail=f"{engine.name} {engine.precision}: {choice.why}")
+    detector = Detector(model, engine)
+    yield _check_golden(detector)
+    yield _check_oracle(detector)
+
+
+def _describe(model: Model) -> str:
+    network = model.network
+    parameters = sum(layer.float_count for layer in network.convolutions)
+    flop = sum(layer.flop for layer in network.convolutions)
+    return (
+        f"{model.name} version {model.version}: {len(network.layers)} layers, "
+        f"{parameters:,} parameters, {flop / 1e9:.2f} GFLOP, "
+        f"{network.input.width}x{network.input.height}, {len(model.labels)} classes"
+    )
+
+
+def _check_golden(detector: Detector) -> Check:
+    golden = detector.model.golden
+    if golden is None:
+        return Check("golden", passed=None, detail="model.yaml names no golden picture")
+    found = detector.detect((detector.model.folder / golden.picture).read_bytes())
+    difference = find_difference(
+        golden.expected,
+        [(item.label, item.score, item.box) for item in found],
+        px=golden.tolerance.px,
+        score=golden.tolerance.score,
+    )
+    detail = difference or f"{golden.picture}: {len(found)} objects as expected"
+    return Check("golden", passed=difference is None, detail=detail)
+
+
+def _check_oracle(detector: Detector) -> Check:
+    if find_libdarknet() is None:
+        return Check("darknet", passed=None, detail="libdarknet is not installed here")
+    try:
+        oracle, _ = build_engine(detector.model, EngineOptions(threads=1, engine="darknet"))
+    except EngineError as error:
+        return Check("darknet", passed=None, detail=str(error))
+    width, height = detector.network_size
+    image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    worst = max(
+        float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+        for ours, theirs in zip(detector.run(image), oracle.run(image), strict=True)
+    )
+    detail = f"raw heads differ from Darknet's by {worst:.1e} of the largest"
+    tolerance = _RELATIVE if detector.engine.precision == "fp32" else 1.0
+    return Check("darknet", passed=worst <= tolerance, detail=detail)

@@ -1,0 +1,61 @@
+"""Run a network with Darknet's own C code: to compare with, and to see what it costs.
+
+It knows the networks of 2018. It has one thread, whatever it is given, and takes its own .cfg and
+.weights instead of a graph.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detector.boxes import Floats, Pixels
+from detector.darknet.layers import Convolutional, Head, Layer, Multiply, Nms, Pool, Route, Shortcut
+from detector.engines.libdarknet import LibDarknet
+from detector.errors import EngineError
+from detector.model import Model
+
+_ACTIVATIONS = frozenset({"linear", "leaky", "relu", "elu", "tanh", "logistic"})
+
+
+class DarknetEngine:
+    """A network in libdarknet. The process ends if the C code meets what it takes for an error."""
+
+    name = "darknet"
+    device = "cpu"
+    precision = "fp32"
+
+    def __init__(self, model: Model) -> None:
+        """Load the model's own files; raises EngineError if the library or a layer is unknown."""
+        for layer in model.network.layers:
+            if _is_newer(layer):
+                raise EngineError(
+                    f"darknet: the layer of line {layer.line} of {model.cfg.name} is newer than "
+                    "the C library, which would run it wrongly"
+                )
+        self._library = LibDarknet(model.cfg, model.weights_file)
+
+    def run(self, images: Pixels) -> list[Floats]:
+        """Run a batch, picture by picture; see Engine.run."""
+        answers = [self._library.raw_head_inputs(image) for image in images]
+        heads = zip(*answers, strict=True)
+        # (anchors, 5 + classes, rows, columns) there, both in one dimension here.
+        return [np.stack([head.reshape(-1, *head.shape[2:]) for head in group]) for group in heads]
+
+
+def _is_newer(layer: Layer) -> bool:
+    """Return whether the layer uses what only AlexeyAB's fork has."""
+    newer = False
+    match layer:
+        case Convolutional():
+            newer = layer.dilation != 1 or layer.stride[0] != layer.stride[1]
+        case Pool():
+            newer = layer.average or layer.stride[0] != layer.stride[1]
+        case Route():
+            newer = layer.groups != 1
+        case Shortcut():
+            newer = len(layer.sources) != 1
+        case Multiply():
+            newer = True
+        case Head():
+            newer = layer.nms is not Nms.IOU or layer.new_coords or layer.scale_xy != 1
+    return newer or getattr(layer, "activation", "linear") not in _ACTIVATIONS

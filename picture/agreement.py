@@ -1,0 +1,34 @@
+"""Whether an answer is the expected one: for the picture whose answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Found = tuple[str, float, Sequence[float]]
+"""Label, score, (centre x, centre y, width, height) in pixels of the picture."""
+
+
+def find_difference(
+    expected: Sequence[Found], found: Sequence[Found], *, px: float, score: float
+) -> str | None:
+    """Return the first difference in words, or None where everything lies within tolerance.
+
+    `px` and `score` are how far coordinates and scores may lie apart; the order does not count.
+    """
+    if len(found) != len(expected):
+        return f"expected {len(expected)} objects, found {len(found)}"
+    left = list(found)
+    for wanted in expected:
+        match = next((other for other in left if _agree(wanted, other, px, score)), None)
+        if match is None:
+            return f"no {wanted[0]} with score {wanted[1]:.3f} at {list(wanted[2])}"
+        left.remove(match)
+    return None
+
+
+def _agree(one: Found, other: Found, px: float, score: float) -> bool:
+    return (
+        one[0] == other[0]
+        and abs(one[1] - other[1]) <= score
+        and all(abs(a - b) <= px for a, b in zip(one[2], other[2], strict=True))
+    )
