@@ -11,7 +11,7 @@ from picture.header import PictureHeader
 
 # A reduced JPEG must stay this many times larger than the network's view of it. What this costs in
 # score and position is measured in tests/detector/test_decode.py and stated in docs/accuracy.md.
-REDUCED_MARGIN = 2
+REDUCED_MARGIN = 3
 
 _REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.boxes import Detection, Floats, Pixels, name_detections
+from detector.boxes import Detection, Floats, Image, name_detections
 from detector.decode import decode
 from detector.engines.base import Engine
 from detector.heads import decode_heads
@@ -27,8 +27,8 @@ class Detector:
         """(width, height) of the network's input in pixels."""
         return self.model.network.input.width, self.model.network.input.height
 
-    def run(self, images: Pixels) -> list[Floats]:
-        """Run the engine alone on (n, height, width, 3) uint8; see Engine.run."""
+    def run(self, images: Image) -> list[Floats]:
+        """Run the engine alone on (n, height, width, 3) pixels; see Engine.run."""
         return self.engine.run(images)
 
     def find(self, outputs: list[Floats], threshold: float, iou: float) -> list[Floats]:
@@ -53,13 +53,13 @@ class Detector:
     ) -> list[Detection]:
         """Detect objects in a picture file's bytes.
 
-        `threshold` and `iou` default to the model's. `exact` decodes every pixel of a large JPEG.
-        Raises PictureError.
+        `threshold` and `iou` default to the model's. `exact` decodes every pixel of a large JPEG
+        and rounds nothing on the way to the network, as Darknet does. Raises PictureError.
         """
         header = read_header(data)
         box = Letterbox.fit(header.upright_size, self.network_size)
         pixels = decode(data, header, None if exact else box.inner)
-        image = draw_letterbox(pixels, header.orientation, box)
+        image = draw_letterbox(pixels, header.orientation, box, exact=exact)
         outputs = self.run(image[np.newaxis])
         found = self.find(
             outputs,

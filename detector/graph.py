@@ -1,8 +1,8 @@
 """Build an ONNX graph from a Darknet network and its weights.
 
-The graph takes pictures as they are, uint8 (n, height, width, 3) RGB, and answers for each head
-the values that enter its [yolo] or [region] layer, float32 (n, anchors * (5 + classes), rows,
-columns).
+The graph takes pictures as float32 (n, height, width, 3), RGB from 0 to 255, whole numbers or
+fractions, and answers for each head the values that enter its [yolo] or [region] layer, float32
+(n, anchors * (5 + classes), rows, columns).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def build_graph(network: Network, weights: Weights) -> onnx.ModelProto:
     for layer in network.layers:
         graph.add_layer(layer)
     images = helper.make_tensor_value_info(
-        INPUT_NAME, TensorProto.UINT8, ["n", network.input.height, network.input.width, 3]
+        INPUT_NAME, TensorProto.FLOAT, ["n", network.input.height, network.input.width, 3]
     )
     heads = [_value(graph.outputs[head.index], head.output) for head in network.heads]
     onnx_graph = helper.make_graph(
@@ -92,9 +92,8 @@ class _Graph:
         return name
 
     def add_input(self) -> None:
-        """Turn uint8 rows of RGB pixels into planes from 0 to 1."""
-        as_float = self.node("Cast", [INPUT_NAME], "images_float", to=TensorProto.FLOAT)
-        planes = self.node("Transpose", [as_float], "images_nchw", perm=[0, 3, 1, 2])
+        """Turn rows of RGB pixels into planes from 0 to 1."""
+        planes = self.node("Transpose", [INPUT_NAME], "images_nchw", perm=[0, 3, 1, 2])
         self.previous = self.node("Div", [planes, self.constant("full_scale", 255.0)], "input")
 
     def add_layer(self, layer: Layer) -> None:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from detector.boxes import Floats, Pixels
+from detector.boxes import Floats, Image, Pixels
 
-# Darknet fills with 0.5; there is no 127.5.
+# Darknet fills with 0.5; among whole numbers there is no 127.5.
 FILL = 128
+EXACT_FILL = 127.5
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,21 @@ class Letterbox:
         return np.array([x, y, x, y], np.float32)
 
 
-def draw_letterbox(stored: Pixels, orientation: int, box: Letterbox) -> Pixels:
-    """Return the (height, width, 3) uint8 network input for a picture as it is stored.
+def draw_letterbox(
+    stored: Pixels, orientation: int, box: Letterbox, *, exact: bool = False
+) -> Image:
+    """Return the (height, width, 3) network input for a picture as it is stored.
 
     `stored` is (h, w, 3) uint8, perhaps at a reduced size; `orientation` is its Exif orientation.
-    It is turned upright after resizing, when there are far fewer pixels to move.
+    It is turned upright after resizing, when there are far fewer pixels to move. The result is
+    uint8, or with `exact` float32, to the last digit what Darknet computes.
     """
     width, height = box.inner
-    sideways = orientation >= 5
-    inner = resize(stored, (height, width) if sideways else (width, height))
+    size = (height, width) if orientation >= 5 else (width, height)
+    shape = (box.network[1], box.network[0], 3)
+    inner: Image = resize_exactly(stored, size) if exact else resize(stored, size)
+    canvas: Image = np.full(shape, EXACT_FILL if exact else FILL, inner.dtype)
     x, y = box.corner
-    canvas = np.full((box.network[1], box.network[0], 3), FILL, np.uint8)
     canvas[y : y + height, x : x + width] = turn_upright(inner, orientation)
     return canvas
 
@@ -103,7 +109,34 @@ def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(resized, np.uint8)
 
 
-def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
+def resize_exactly(pixels: Pixels, size: tuple[int, int]) -> Floats:
+    """Resample (h, w, 3) uint8 to `size` (width, height) as `resize` does, without rounding.
+
+    Ten times slower: `resize` places its samples on a grid of 1/32 of a source pixel.
+    """
+    x, next_x, part_x = _taps(size[0], pixels.shape[1])
+    y, next_y, part_y = _taps(size[1], pixels.shape[0])
+    # Rows first: what remains is small.
+    upper, lower = pixels[y].astype(np.float32), pixels[next_y].astype(np.float32)
+    rows: Floats = upper * (1 - part_y)[:, None, None] + lower * part_y[:, None, None]
+    resized: Floats = rows[:, x] * (1 - part_x)[:, None] + rows[:, next_x] * part_x[:, None]
+    return resized
+
+
+def _taps(size: int, source: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """Return for each of `size` samples the source pixels on both sides and the second's part."""
+    at: Floats
+    if size == 1:
+        at = np.array([source - 1], np.float32)
+    else:
+        at = np.arange(size, dtype=np.float32)
+        at *= np.float32((source - 1) / (size - 1))
+    low = np.minimum(at.astype(np.intp), source - 1)
+    part: Floats = np.subtract(at, low, dtype=np.float32)
+    return low, np.minimum(low + 1, source - 1), part
+
+
+def turn_upright(pixels: Image, orientation: int) -> Image:
     """Apply an Exif orientation (1 to 8) to (h, w, 3) pixels; a view where that is possible."""
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)

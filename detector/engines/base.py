@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from detector.boxes import Floats, Pixels
+from detector.boxes import Floats, Image
 
 
 class Engine(Protocol):
@@ -22,9 +22,10 @@ class Engine(Protocol):
     def device(self) -> str:
         """What DEVICE calls it: cpu or cuda."""
 
-    def run(self, images: Pixels) -> list[Floats]:
+    def run(self, images: Image) -> list[Floats]:
         """Run a batch.
 
-        `images` is (n, height, width, 3) uint8 RGB at network size. Returns for each head, in
-        network order, (n, anchors * (5 + classes), rows, columns) float32 as it enters the head.
+        `images` is (n, height, width, 3) RGB at network size, uint8 or float32. Returns for each
+        head, in network order, (n, anchors * (5 + classes), rows, columns) float32 as it enters
+        the head.
         """

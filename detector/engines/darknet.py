@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.boxes import Floats, Pixels
+from detector.boxes import Floats, Image
 from detector.darknet.layers import Convolutional, Head, Layer, Multiply, Nms, Pool, Route, Shortcut
 from detector.engines.libdarknet import LibDarknet
 from detector.errors import EngineError
@@ -34,7 +34,7 @@ class DarknetEngine:
                 )
         self._library = LibDarknet(model.cfg, model.weights_file)
 
-    def run(self, images: Pixels) -> list[Floats]:
+    def run(self, images: Image) -> list[Floats]:
         """Run a batch, picture by picture; see Engine.run."""
         answers = [self._library.raw_head_inputs(image) for image in images]
         heads = zip(*answers, strict=True)

@@ -20,7 +20,8 @@ from typing import Self
 
 import numpy as np
 
-from detector.boxes import Floats, Pixels
+from detector.boxes import Floats
+from detector.boxes import Image as Picture
 from detector.engines.libdarknet_structs import REGION, YOLO, Detection, Image, Layer, Network
 from detector.errors import EngineError
 
@@ -78,16 +79,16 @@ class LibDarknet:
         """Free the network."""
         self._lib.free_network(self._net)
 
-    def head_outputs(self, image: Pixels) -> list[Floats]:
+    def head_outputs(self, image: Picture) -> list[Floats]:
         """Return what each [yolo] layer puts out, in network order.
 
-        `image` is (height, width, 3) uint8 RGB. Each array is (anchors, 5 + classes, rows,
+        `image` is (height, width, 3) RGB from 0 to 255. Each array is (anchors, 5 + classes, rows,
         columns) float32: x, y, objectness and classes after the logistic, w and h as they came.
         """
         self._predict(image)
         return [self._values_of(index, index) for index in self._heads]
 
-    def raw_head_inputs(self, image: Pixels) -> list[Floats]:
+    def raw_head_inputs(self, image: Picture) -> list[Floats]:
         """Return what enters each head; shapes as head_outputs, no logistic anywhere."""
         self._predict(image)
         return [self._values_of(index - 1, index) for index in self._heads]
@@ -125,9 +126,9 @@ class LibDarknet:
         self._lib.free_image(image)
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
-    def _predict(self, image: Pixels) -> None:
-        if image.shape != (self.height, self.width, 3) or image.dtype != np.uint8:
-            raise ValueError(f"expected uint8 {(self.height, self.width, 3)}, got {image.shape}")
+    def _predict(self, image: Picture) -> None:
+        if image.shape != (self.height, self.width, 3):
+            raise ValueError(f"expected {(self.height, self.width, 3)}, got {image.shape}")
         planes = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
         with _silence():
             self._lib.network_predict(self._net, planes.ctypes.data_as(POINTER(c_float)))

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from detector.boxes import Floats, Pixels
+from detector.boxes import Floats, Image
 from detector.errors import EngineError
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -40,9 +40,9 @@ class OnnxRuntimeEngine:
             raise EngineError(f"onnxruntime could not start {provider}")
         self._input = self._session.get_inputs()[0].name
 
-    def run(self, images: Pixels) -> list[Floats]:
+    def run(self, images: Image) -> list[Floats]:
         """Run a batch; see Engine.run."""
-        outputs = self._session.run(None, {self._input: np.ascontiguousarray(images)})
+        outputs = self._session.run(None, {self._input: np.ascontiguousarray(images, np.float32)})
         return [np.asarray(output, np.float32) for output in outputs]
 
 

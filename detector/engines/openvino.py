@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import openvino as ov
 
-from detector.boxes import Floats, Pixels
+from detector.boxes import Floats, Image
 from detector.errors import EngineError
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -56,13 +56,13 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot compile the network: {error}") from error
 
-    def run(self, images: Pixels) -> list[Floats]:
+    def run(self, images: Image) -> list[Floats]:
         """Run a batch, picture by picture; see Engine.run."""
         answers = [self._run_one(images[i : i + 1]) for i in range(len(images))]
         return [np.concatenate(head) for head in zip(*answers, strict=True)]
 
-    def _run_one(self, image: Pixels) -> list[Floats]:
-        self._request.infer([np.ascontiguousarray(image)])
+    def _run_one(self, image: Image) -> list[Floats]:
+        self._request.infer([np.ascontiguousarray(image, np.float32)])
         # The request's output buffers are overwritten by the next run.
         return [output.data.copy() for output in self._request.output_tensors]
 

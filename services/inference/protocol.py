@@ -14,21 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.boxes import Floats, Pixels
+from detector.boxes import Floats, Image
 from services.common.errors import MalformedRequest, ParameterOutOfRange
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 INPUT_NAME = "images"
 DETECTIONS = "detections"
 COUNTS = "counts"
+# Pixels from 0 to 255, rounded or not.
+_DATATYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
 
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A request that has been understood. `images` is (n, height, width, 3) uint8."""
+    """A request that has been understood. `images` is (n, height, width, 3), uint8 or float32."""
 
     id: str | None
-    images: Pixels
+    images: Image
     threshold: float | None
     iou: float | None
     binary_outputs: bool
@@ -120,8 +122,8 @@ def _only_input(request: dict[str, Any]) -> dict[str, Any]:
     tensor: dict[str, Any] = inputs[0]
     if tensor.get("name") != INPUT_NAME:
         raise MalformedRequest(f"inputs: expected the tensor {INPUT_NAME!r}")
-    if tensor.get("datatype") != "UINT8":
-        raise MalformedRequest(f"{INPUT_NAME}: expected datatype UINT8")
+    if tensor.get("datatype") not in _DATATYPES:
+        raise MalformedRequest(f"{INPUT_NAME}: expected datatype {' or '.join(_DATATYPES)}")
     return tensor
 
 
@@ -140,25 +142,34 @@ def _check_shape(
 
 def _read_tensor(
     tensor: dict[str, Any], shape: tuple[int, int, int, int], raw: memoryview
-) -> Pixels:
-    expected = int(np.prod(shape))
+) -> Image:
+    kind = _DATATYPES[tensor["datatype"]]
     announced = _object(tensor, "parameters").get("binary_data_size")
-    if announced is not None:
-        if announced != expected or len(raw) != expected:
-            raise MalformedRequest(
-                f"{INPUT_NAME}: expected {expected} bytes of binary data, "
-                f"announced {announced}, found {len(raw)}"
-            )
-        return np.frombuffer(raw, np.uint8).reshape(shape)
+    if announced is None:
+        return _read_numbers(tensor.get("data"), kind, shape)
+    expected = int(np.prod(shape)) * kind.itemsize
+    if announced != expected or len(raw) != expected:
+        raise MalformedRequest(
+            f"{INPUT_NAME}: expected {expected} bytes of binary data, "
+            f"announced {announced}, found {len(raw)}"
+        )
+    images: Image = np.frombuffer(raw, kind).reshape(shape)
+    if kind.kind == "f" and not np.isfinite(images).all():
+        raise MalformedRequest(f"{INPUT_NAME}: expected finite numbers")
+    return images
+
+
+def _read_numbers(data: Any, kind: np.dtype[Any], shape: tuple[int, int, int, int]) -> Image:
+    """Read JSON numbers: the protocol allows nested lists, and one flat list in row-major order."""
+    expected = int(np.prod(shape))
     try:
-        # The protocol allows nested lists as well as one flat list in row-major order.
-        values = np.array(tensor.get("data"))
-        whole = values.dtype.kind in "iu" and values.size == expected
-        if whole and values.min() >= 0 and values.max() <= 255:
-            return values.astype(np.uint8).reshape(shape)
+        values = np.array(data)
+        numbers = values.dtype.kind in ("iuf" if kind.kind == "f" else "iu")
+        if numbers and values.size == expected and values.min() >= 0 and values.max() <= 255:
+            return values.astype(kind).reshape(shape)
     except ValueError:
         pass  # a ragged list: answered below like any other wrong data
-    raise MalformedRequest(f"{INPUT_NAME}: expected {expected} whole numbers from 0 to 255 as data")
+    raise MalformedRequest(f"{INPUT_NAME}: expected {expected} numbers from 0 to 255 as data")
 
 
 def _wants_binary(request: dict[str, Any], parameters: dict[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from services.inference.protocol import InferAnswer, InferRequest
 
 # Room for the JSON in front of the tensors.
 _HEAD_BYTES = 64 * 1024
+_FLOAT_BYTES = 4
 # A pixel value in JSON takes up to three digits and a comma, and some clients add a blank.
 _JSON_BYTES_PER_VALUE = 5
 
@@ -59,7 +60,7 @@ class Inference:
     def max_body_bytes(self, *, binary: bool) -> int:
         """Return how long a request's body can reasonably be."""
         values = self.max_batch * int(np.prod(self.detector.network_size)) * 3
-        return _HEAD_BYTES + values * (1 if binary else _JSON_BYTES_PER_VALUE)
+        return _HEAD_BYTES + values * (_FLOAT_BYTES if binary else _JSON_BYTES_PER_VALUE)
 
     def metadata(self) -> dict[str, Any]:
         """Return the model metadata of the protocol; our own facts are in `parameters`."""

@@ -39,6 +39,7 @@ def create_app(settings: PreprocessSettings) -> FastAPI:
             max_waiting=settings.max_queue,
         ),
         max_pixels=settings.max_pixels,
+        exact=settings.exact,
     )
 
     @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detector.boxes import Detection, Pixels, name_detections
+from detector.boxes import Detection, Image, name_detections
 from detector.decode import decode
 from detector.letterbox import Letterbox, draw_letterbox
 from picture.header import PictureHeader, check_pixels, read_header
@@ -36,6 +36,7 @@ class Pipeline:
     models: ModelDirectory
     decoding: WorkQueue
     max_pixels: int
+    exact: bool
 
     async def process(
         self,
@@ -86,11 +87,11 @@ class Pipeline:
     ) -> tuple[Letterbox, Inferred]:
         box = Letterbox.fit(header.upright_size, info.network_size)
 
-        def prepare() -> Pixels:
+        def prepare() -> Image:
             with context.timings.measure("decode"):
-                pixels = decode(data, header, box.inner)
+                pixels = decode(data, header, None if self.exact else box.inner)
             with context.timings.measure("letterbox"):
-                return draw_letterbox(pixels, header.orientation, box)
+                return draw_letterbox(pixels, header.orientation, box, exact=self.exact)
 
         image = await self.decoding.run(context, prepare)
         return box, await infer(self.inference, context, info, image, parameters)

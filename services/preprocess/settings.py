@@ -18,6 +18,8 @@ class PreprocessSettings(ServiceSettings):
     """Largest picture file, in bytes."""
     max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)
     """Largest picture, in pixels; decoding takes three bytes for each."""
+    exact: bool = False
+    """Answer to the last digit as Darknet does: decode every pixel and send float32; slower."""
     max_queue: int = Field(32, ge=1, le=100_000)
     """Pictures that may wait for decoding; one more is answered with 429."""
     threads: int = Field(0, ge=0, le=1024)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.boxes import COLUMNS, Floats, Pixels
+from detector.boxes import COLUMNS, Floats, Image
 from services.common.context import RequestContext
 from services.common.peers import Peer
 from services.preprocess.models import ModelInfo
@@ -29,10 +29,10 @@ async def infer(
     inference: Peer,
     context: RequestContext,
     info: ModelInfo,
-    image: Pixels,
+    image: Image,
     parameters: dict[str, float],
 ) -> Inferred:
-    """Send one (height, width, 3) uint8 picture at network size and return what was found."""
+    """Send one (height, width, 3) picture at network size and return what was found."""
     head = json.dumps(_request(image, parameters), separators=(",", ":")).encode()
     response = await inference.send(
         context,
@@ -53,12 +53,12 @@ async def infer(
         raise inference.nonsense() from error
 
 
-def _request(image: Pixels, parameters: dict[str, float]) -> dict[str, Any]:
+def _request(image: Image, parameters: dict[str, float]) -> dict[str, Any]:
     return {
         "inputs": [
             {
                 "name": "images",
-                "datatype": "UINT8",
+                "datatype": "UINT8" if image.dtype == np.uint8 else "FP32",
                 "shape": [1, *image.shape],
                 "parameters": {"binary_data_size": image.nbytes},
             }

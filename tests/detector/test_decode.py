@@ -21,13 +21,13 @@ def smooth(width: int, height: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
-        ((1600, 1200), (1600, 1200)),
-        ((1664, 1248), (832, 624)),
-        ((3400, 2550), (850, 638)),
-        ((7000, 5250), (875, 657)),
+        ((2400, 1800), (2400, 1800)),
+        ((2496, 1872), (1248, 936)),
+        ((5000, 3750), (1250, 938)),
+        ((10_001, 800), (1251, 100)),
     ],
 )
-def test_a_jpeg_keeps_twice_the_networks_size(
+def test_a_jpeg_keeps_three_times_the_networks_size(
     size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     """A reduced size is rounded up, says libjpeg."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.decode import decode
-from detector.letterbox import FILL, Letterbox, draw_letterbox, resize, turn_upright
+from detector.letterbox import FILL, Letterbox, draw_letterbox, resize, resize_exactly, turn_upright
 from picture.header import read_header
 from tests.pictures import encode, plain, store_turned
 
@@ -102,6 +102,18 @@ def test_resampling_is_darknets_within_a_few_grey_levels(
     ours = resize(pixels, (to_w, to_h))
 
     assert np.abs(ours - resize_as_darknet(pixels, to_w, to_h)).max() <= 9
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
+def test_exact_resampling_is_darknets_to_the_last_digit(
+    w: int, h: int, to_w: int, to_h: int
+) -> None:
+    pixels = np.random.default_rng(w * h).integers(0, 256, (h, w, 3), dtype=np.uint8)
+
+    ours = resize_exactly(pixels, (to_w, to_h))
+
+    assert ours.dtype == np.float32
+    assert np.abs(ours - resize_as_darknet(pixels, to_w, to_h)).max() <= 0.01
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 8))

@@ -108,6 +108,18 @@ def test_binary_in_binary_out(api: httpx.Client) -> None:
     assert counts["parameters"]["binary_data_size"] == 16
 
 
+def test_fractions_of_a_pixel_are_taken_as_fp32(api: httpx.Client) -> None:
+    exact = IMAGES.astype("<f4") + np.float32(0.25)
+    tensor = {**TENSOR, "datatype": "FP32", "parameters": {"binary_data_size": exact.nbytes}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+
+    answer = api.post(
+        INFER, content=head + exact.tobytes(), headers={HEADER_LENGTH: str(len(head))}
+    )
+
+    assert answer.json()["outputs"][1]["data"] == [2, 2]
+
+
 def test_an_output_can_be_asked_for_in_binary(api: httpx.Client) -> None:
     outputs = [{"name": "detections", "parameters": {"binary_data": True}}]
     body, headers = as_binary(outputs=outputs)
@@ -129,15 +141,15 @@ def test_parameters_of_a_request_count(
     [
         ({"inputs": []}, 400, "exactly one tensor"),
         ({"tensor": {"name": "picture"}}, 400, "expected the tensor 'images'"),
-        ({"tensor": {"datatype": "FP32"}}, 400, "expected datatype UINT8"),
+        ({"tensor": {"datatype": "INT8"}}, 400, "expected datatype UINT8 or FP32"),
         ({"tensor": {"shape": [1, 32, 32, 3]}}, 400, r"expected shape \[n, 32, 64, 3\]"),
         ({"tensor": {"shape": "all"}}, 400, "expected shape"),
         ({"tensor": {"shape": [0, 32, 64, 3]}}, 422, "expected 1 to 4 pictures"),
         ({"tensor": {"shape": [5, 32, 64, 3]}}, 422, "expected 1 to 4 pictures"),
-        ({"tensor": {"data": [1, 2, 3]}}, 400, "12288 whole numbers from 0 to 255"),
-        ({"tensor": {"data": [256] * IMAGES.size}}, 400, "whole numbers from 0 to 255"),
-        ({"tensor": {"data": [[1], [2, 3]]}}, 400, "whole numbers from 0 to 255"),
-        ({"tensor": {"data": None}}, 400, "whole numbers from 0 to 255"),
+        ({"tensor": {"data": [1, 2, 3]}}, 400, "12288 numbers from 0 to 255"),
+        ({"tensor": {"data": [256] * IMAGES.size}}, 400, " numbers from 0 to 255"),
+        ({"tensor": {"data": [[1], [2, 3]]}}, 400, " numbers from 0 to 255"),
+        ({"tensor": {"data": None}}, 400, " numbers from 0 to 255"),
         ({"parameters": {"threshold": 1.5}}, 422, "threshold: expected a number from 0 to 1"),
         ({"parameters": {"iou": "high"}}, 422, "iou: expected a number from 0 to 1"),
         ({"parameters": []}, 400, "parameters: expected an object"),
