@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test lint format docs oracle browser clean
+.PHONY: help setup demo up test bench lint format docs oracle browser clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ up: .venv/ready ## start the services and keep them running until Ctrl-C
 
 test: .venv/ready ## run all tests that need no container engine and no cluster
 	@$(BIN)/python -m pytest
+
+bench: .venv/ready ## measure engines and precisions on the embedded model: a table, and bench.json
+	@$(BIN)/elastic-yolo bench models/demo --output bench.json
 
 lint: .venv/ready ## formatter check, linter, type checker, import contracts, dependencies, spelling
 	$(BIN)/ruff format --check
