@@ -12,6 +12,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_void_p
 from pathlib import Path
@@ -150,7 +151,10 @@ def _load_library() -> ctypes.CDLL:
     path = find_libdarknet()
     if path is None:
         raise EngineError("libdarknet.so is not installed: Debian's package darknet brings it")
-    lib = ctypes.CDLL(str(path))
+    # The library was built with -ffast-math: loading it makes the loading thread round subnormal
+    # numbers to zero from then on. So a thread loads it that ends at once.
+    with ThreadPoolExecutor(max_workers=1) as loader:
+        lib = loader.submit(ctypes.CDLL, str(path)).result()
     net = POINTER(Network)
     boxes = POINTER(Detection)
     _declare(lib, "load_network", net, c_char_p, c_char_p, c_int)

@@ -98,6 +98,14 @@ def test_what_an_engine_cannot_do_is_refused(
         build_engine(demo, options)
 
 
+@needs_libdarknet
+def test_darknet_leaves_the_process_its_floating_point(demo: Model) -> None:
+    """The C library is built with -ffast-math, which would make subnormal numbers zero."""
+    build_engine(demo, EngineOptions(threads=1, engine="darknet"))
+
+    assert np.float64(5e-324) * np.float64(1.0) > 0
+
+
 def test_darknet_refuses_what_it_would_run_wrongly(tiny_model: Path) -> None:
     cfg = tiny_model / "tiny.cfg"
     cfg.write_text(cfg.read_text().replace("activation=linear", "activation=mish"))
