@@ -79,6 +79,16 @@ def test_a_chosen_picture_is_shown_with_its_boxes_and_a_table(
     assert page.find_element(By.ID, "picture").is_displayed()
 
 
+@pytest.mark.parametrize("name", ["scene-06.webp", "scene-09.jpg", "scene-08.jpg"])
+def test_boxes_lie_exactly_over_the_picture(page: webdriver.Chrome, name: str) -> None:
+    """Narrower than the page, wider than the page, and turned by its Exif orientation."""
+    choose(page, PICTURE.with_name(name), "found by")
+
+    picture, boxes = (page.find_element(By.ID, part).rect for part in ("picture", "boxes"))
+
+    assert boxes == picture
+
+
 def test_what_is_no_picture_is_explained(page: webdriver.Chrome, tmp_path: Path) -> None:
     file = tmp_path / "page.jpg"
     file.write_text("<html></html>")
