@@ -30,7 +30,9 @@ test: .venv/ready ## run all tests that need no container engine and no cluster
 	@$(BIN)/python -m pytest
 
 bench: .venv/ready ## measure engines and precisions on the embedded model: a table, and bench.json
-	@$(BIN)/elastic-yolo bench models/demo --output bench.json
+	@$(BIN)/elastic-yolo convert models/demo --precision int8 --cache .cache \
+		--calibration client/images
+	@$(BIN)/elastic-yolo bench models/demo --cache .cache --output bench.json
 
 lint: .venv/ready ## formatter check, linter, type checker, import contracts, dependencies, spelling
 	$(BIN)/ruff format --check

@@ -34,7 +34,7 @@ class Contestant:
         return f"{self.engine} {self.precision} x{self.batch}"
 
 
-def prepare(contestant: Contestant, model_path: Path, threads: int) -> Step:
+def prepare(contestant: Contestant, model_path: Path, threads: int, cache: Path | None) -> Step:
     """Load what is needed and return a function that does the work once."""
     if contestant.engine == "gemm":
         return _gemm(threads)
@@ -42,7 +42,12 @@ def prepare(contestant: Contestant, model_path: Path, threads: int) -> Step:
     if contestant.engine == "opencv":
         return _opencv(model, contestant.batch, threads)
     options = EngineOptions(
-        threads=threads, engine=contestant.engine, precision=contestant.precision, device="cpu"
+        threads=threads,
+        engine=contestant.engine,
+        precision=contestant.precision,
+        device="cpu",
+        # What is compiled is not kept: how long that takes is part of the report.
+        cache=cache if contestant.precision == "int8" else None,
     )
     engine, _ = build_engine(model, options)
     images = _images(model, contestant.batch)

@@ -37,8 +37,15 @@ class ContestantFailed(Exception):
 
 
 class _Process:
-    def __init__(self, contestant: Contestant, model: Path, threads: int) -> None:
-        task = {"contestant": asdict(contestant), "model": str(model), "threads": threads}
+    def __init__(
+        self, contestant: Contestant, model: Path, threads: int, cache: Path | None
+    ) -> None:
+        task = {
+            "contestant": asdict(contestant),
+            "model": str(model),
+            "threads": threads,
+            "cache": None if cache is None else str(cache),
+        }
         self.contestant = contestant
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
             [sys.executable, "-m", "bench.worker", json.dumps(task)],
@@ -78,6 +85,7 @@ def compete(
     model: Model,
     *,
     threads: int,
+    cache: Path | None,
     rounds: int,
     seconds: float,
     progress: Callable[[str], None],
@@ -86,7 +94,7 @@ def compete(
     with ExitStack() as stack:
         ready: list[tuple[_Process, float]] = []
         for contestant in contestants:
-            process = _Process(contestant, model.folder, threads)
+            process = _Process(contestant, model.folder, threads, cache)
             stack.callback(process.close)
             try:
                 hello = process.read()

@@ -21,12 +21,17 @@ def main() -> None:
     """Serve one contestant until standard input ends."""
     task = json.loads(sys.argv[1])
     started = time.perf_counter()
-    step = prepare(Contestant(**task["contestant"]), Path(task["model"]), task["threads"])
+    contestant, cache = Contestant(**task["contestant"]), _path(task["cache"])
+    step = prepare(contestant, Path(task["model"]), task["threads"], cache)
     for _ in range(_WARM_UPS):
         step()
     _say({"ready_s": time.perf_counter() - started})
     for line in sys.stdin:
         _say(_measure(step, float(line)))
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _measure(step: object, seconds: float) -> list[float]:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cli import bench, detect, verify
+from cli import bench, convert, detect, verify
 from detector.errors import DetectorError
 from picture.errors import PictureError
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="elastic-yolo", description="Object detection with Darknet's weights."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (detect, verify, bench):
+    for command in (detect, verify, convert, bench):
         command.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:

@@ -36,8 +36,12 @@ def add_parser(commands: Any) -> None:
         help="comma-separated (all)",
     )  # fmt: skip
     parser.add_argument(
-        "--precisions", type=_list_of("fp32", "bf16"), default=["fp32", "bf16"], help="(all)"
+        "--precisions",
+        type=_list_of("fp32", "bf16", "int8"),
+        default=["fp32", "bf16", "int8"],
+        help="(all; int8 needs --cache)",
     )
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="of elastic-yolo convert")
     parser.add_argument("--batch", type=_numbers, default=[1], help="batch sizes (1)")
     parser.add_argument("--rounds", type=_number, default=7, help="(%(default)s)")
     parser.add_argument("--seconds", type=_number, default=2, help="of a round (%(default)s)")
@@ -54,6 +58,7 @@ def run(parsed: argparse.Namespace) -> int:
         contestants(parsed.engines, parsed.precisions, parsed.batch),
         model,
         threads=parsed.threads,
+        cache=parsed.cache,
         rounds=parsed.rounds,
         seconds=parsed.seconds,
         progress=lambda text: print(text, file=sys.stderr, flush=True),

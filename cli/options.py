@@ -13,8 +13,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Add --engine, --precision, --device and --threads."""
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="(auto)")
     parser.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="(auto: fp32)"
+        "--precision", choices=("auto", "fp32", "bf16", "int8"), default="auto", help="(auto: fp32)"
     )
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="compiled and converted models")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(auto)")
     add_threads_option(parser)
 
@@ -33,6 +34,7 @@ def engine_options(parsed: argparse.Namespace) -> EngineOptions:
         engine=parsed.engine,
         precision=parsed.precision,
         device=parsed.device,
+        cache=parsed.cache,
     )
 
 

@@ -43,6 +43,16 @@ class Detector:
         )
         return [suppress(found, iou, network.heads[-1]) for found in candidates]
 
+    def prepare(self, data: bytes, *, exact: bool = False) -> tuple[Image, Letterbox]:
+        """Return a picture file as it enters the network, (height, width, 3), and its place there.
+
+        Raises PictureError.
+        """
+        header = read_header(data)
+        box = Letterbox.fit(header.upright_size, self.network_size)
+        pixels = decode(data, header, None if exact else box.inner)
+        return draw_letterbox(pixels, header.orientation, box, exact=exact), box
+
     def detect(
         self,
         data: bytes,
@@ -56,10 +66,7 @@ class Detector:
         `threshold` and `iou` default to the model's. `exact` decodes every pixel of a large JPEG
         and rounds nothing on the way to the network, as Darknet does. Raises PictureError.
         """
-        header = read_header(data)
-        box = Letterbox.fit(header.upright_size, self.network_size)
-        pixels = decode(data, header, None if exact else box.inner)
-        image = draw_letterbox(pixels, header.orientation, box, exact=exact)
+        image, box = self.prepare(data, exact=exact)
         outputs = self.run(image[np.newaxis])
         found = self.find(
             outputs,

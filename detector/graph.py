@@ -68,6 +68,18 @@ def build_graph(network: Network, weights: Weights) -> onnx.ModelProto:
     )
 
 
+def outer_nodes(network: Network) -> list[str]:
+    """Return the names of the nodes that make the input, and of the convolutions before heads."""
+    before = (_last_convolution(network, head.index - 1) for head in network.heads)
+    return ["images_nchw", "input", *(f"layer{index}_conv" for index in before)]
+
+
+def _last_convolution(network: Network, index: int) -> int:
+    while not isinstance(network.layers[index], Convolutional):
+        index -= 1
+    return index
+
+
 class _Graph:
     """A graph that grows layer by layer; `outputs[i]` is the tensor that layer i puts out."""
 

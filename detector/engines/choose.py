@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from detector.artefacts import read_quantised
 from detector.engines.base import Engine
 from detector.errors import EngineError
 from detector.graph import build_graph
@@ -74,8 +75,11 @@ def _build(model: Model, options: EngineOptions, choice: Choice) -> Engine:
         case _:
             from detector.engines.openvino import OpenVinoEngine  # noqa: PLC0415
 
-            graph = build_graph(model.network, model.weights)
             precision = "fp32" if options.precision == "auto" else options.precision
+            if precision == "int8":
+                graph = read_quantised(options.cache, model.digest).graph
+            else:
+                graph = build_graph(model.network, model.weights)
             return OpenVinoEngine(
                 graph, threads=options.threads, precision=precision, cache=options.cache
             )

@@ -11,7 +11,8 @@ import openvino as ov
 from detector.boxes import Floats, Image
 from detector.errors import EngineError
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+# An int8 graph says itself what is in integers; the hint is for the rest of it.
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 class OpenVinoEngine:

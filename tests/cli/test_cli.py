@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
 from tests.pictures import encode, plain
@@ -181,3 +182,35 @@ def test_bench_leaves_out_what_cannot_run(tiny_model: Path) -> None:
     assert status == 0
     assert "left out: darknet fp32 x1: " in err
     assert "openvino     fp32" in out
+
+
+def test_convert_writes_onnx(tiny_model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "tiny.onnx"
+
+    status, out, err = run("convert", tiny_model, "--precision", "fp32", "--output", target)
+
+    assert (status, out, err) == (0, f"{target}\n", "")
+    (images,) = onnx.load(target).graph.input
+    assert images.name == "images"
+
+
+@pytest.mark.parametrize("arguments", [["fp32"], ["int8", "--cache", "/tmp"]])  # noqa: S108
+def test_convert_says_what_is_missing(tiny_model: Path, arguments: list[str]) -> None:
+    status, out, err = run("convert", tiny_model, "--precision", *arguments)
+
+    assert (status, out) == (2, "")
+    assert f"--precision {arguments[0]} needs --" in err
+
+
+def test_convert_needs_usable_pictures(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "page.jpg").write_text("<html></html>")
+
+    status, _, err = run(
+        "convert", tiny_model, "--precision", "int8", "--cache", tmp_path / "cache",
+        "--calibration", tmp_path / "pictures",
+    )  # fmt: skip
+
+    assert status == 1
+    assert "left out: page.jpg: not a picture" in err
+    assert "no usable pictures" in err
