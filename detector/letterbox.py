@@ -19,6 +19,8 @@ from detector.boxes import Floats, Image, Pixels
 # Darknet fills with 0.5; among whole numbers there is no 127.5.
 FILL = 128
 EXACT_FILL = 127.5
+# cv2.warpAffine takes no source with a side of SHRT_MAX or more.
+_WARP_LIMIT = 32767
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     height, width = pixels.shape[:2]
     if (width, height) == size:
         return pixels
+    if max(width, height) >= _WARP_LIMIT:
+        return np.rint(resize_exactly(pixels, size)).astype(np.uint8)
     step_x = (width - 1) / (size[0] - 1) if size[0] > 1 else 0.0
     step_y = (height - 1) / (size[1] - 1) if size[1] > 1 else 0.0
     # A single row or column shows the last one of the picture, as Darknet's loop has it.

@@ -14,6 +14,10 @@ from detector.boxes import Floats, no_detections
 from detector.darknet.layers import Head, Nms
 from detector.heads import Candidates
 
+# Of one class, best first. A threshold of 0 makes every cell of every head a candidate: comparing
+# all of them with all others would keep an engine busy for the better part of a minute.
+MOST_CANDIDATES = 1000
+
 
 def suppress(candidates: Candidates, iou: float, head: Head | None = None) -> Floats:
     """Return what remains as (n, 6) float32 detections in network pixels, best score first.
@@ -35,7 +39,7 @@ def _suppress_class(
 ) -> Floats:
     scores = candidates.scores[:, number]
     order = np.argsort(-scores, kind="stable")
-    order = order[: np.count_nonzero(scores)]
+    order = order[: min(np.count_nonzero(scores), MOST_CANDIDATES)]
     kept = _greedy(candidates.boxes[order], iou, diou_beta)
     chosen = order[kept]
     detections = np.empty((len(chosen), 6), np.float32)

@@ -97,7 +97,9 @@ class Service:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2):  # noqa: S310
+            # A proxy of the environment has no business between us and loopback.
+            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with direct.open(f"{self.url}/readyz", timeout=2):
                 return True
         except (urllib.error.URLError, OSError):
             return False

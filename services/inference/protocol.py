@@ -58,7 +58,7 @@ def parse_request(
     head, raw = _split(body, header_length)
     try:
         request = json.loads(head)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise MalformedRequest("the request's JSON cannot be parsed") from None
     if not isinstance(request, dict):
         raise MalformedRequest("the request's JSON is no object")
@@ -105,7 +105,7 @@ def format_answer(answer: InferAnswer, *, binary: bool) -> tuple[bytes, dict[str
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
     if header_length is None:
         return body, memoryview(b"")
-    if not (header_length.isascii() and header_length.isdigit()):
+    if not (header_length.isascii() and header_length.isdigit() and len(header_length) <= 12):
         raise MalformedRequest(f"{HEADER_LENGTH}: expected a number of bytes")
     length = int(header_length)
     if length > len(body):
@@ -122,7 +122,7 @@ def _only_input(request: dict[str, Any]) -> dict[str, Any]:
     tensor: dict[str, Any] = inputs[0]
     if tensor.get("name") != INPUT_NAME:
         raise MalformedRequest(f"inputs: expected the tensor {INPUT_NAME!r}")
-    if tensor.get("datatype") not in _DATATYPES:
+    if tensor.get("datatype") not in tuple(_DATATYPES):
         raise MalformedRequest(f"{INPUT_NAME}: expected datatype {' or '.join(_DATATYPES)}")
     return tensor
 

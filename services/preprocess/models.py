@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from services.common.context import RequestContext
-from services.common.errors import UnknownModel
+from services.common.errors import RemoteProblem, UnknownModel
 from services.common.golden import Golden
 from services.common.peers import Peer
 
@@ -55,7 +55,12 @@ class ModelDirectory:
     async def golden(self, context: RequestContext, info: ModelInfo) -> Golden:
         """Return the picture whose answer is known."""
         if info.digest not in self._goldens:
-            response = await self._inference.send(context, "GET", f"{info.path}/golden")
+            try:
+                response = await self._inference.send(context, "GET", f"{info.path}/golden")
+            except RemoteProblem:
+                # Another model may stand there by now: ask again what there is.
+                self._known.clear()
+                raise
             self._goldens = {info.digest: self._inference.read_model(Golden, response)}
         return self._goldens[info.digest]
 

@@ -116,6 +116,16 @@ def test_exact_resampling_is_darknets_to_the_last_digit(
     assert np.abs(ours - resize_as_darknet(pixels, to_w, to_h)).max() <= 0.01
 
 
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 40_000), (32_767, 5)])
+def test_sides_beyond_opencvs_limit_are_resampled_all_the_same(size: tuple[int, int]) -> None:
+    width, height = size
+
+    small = resize(plain(width, height, (10, 20, 30)), (416, 3))
+
+    assert small.shape == (3, 416, 3)
+    assert small[1, 200].tolist() == [10, 20, 30]
+
+
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 8))
 def test_turning_upright_undoes_what_the_camera_did(w: int, h: int, orientation: int) -> None:
     upright = np.random.default_rng(w + h).integers(0, 256, (h, w, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from detector.darknet.layers import Head, Nms, Shape
 from detector.heads import Candidates
-from detector.nms import distances, overlaps, suppress
+from detector.nms import MOST_CANDIDATES, distances, overlaps, suppress
 
 
 def candidates_of(boxes: np.ndarray, scores: np.ndarray) -> Candidates:
@@ -84,6 +84,19 @@ def test_a_box_may_count_for_several_classes() -> None:
 
     assert found[:, 5].tolist() == [1, 0]
     assert found[:, 4] == pytest.approx([0.9, 0.6])
+
+
+def test_a_class_keeps_no_more_than_its_best_candidates() -> None:
+    """Boxes that do not touch: all would remain."""
+    count = MOST_CANDIDATES + 500
+    corners = np.arange(count)[:, None] * 10.0
+    boxes = np.hstack([corners, corners, corners + 5, corners + 5])
+    scores = np.linspace(0.1, 0.9, count)[:, None]
+
+    found = suppress(candidates_of(boxes, scores), 0.45)
+
+    assert len(found) == MOST_CANDIDATES
+    assert found[0, 4] == pytest.approx(0.9)
 
 
 def test_nothing_in_nothing_out() -> None:

@@ -172,7 +172,10 @@ def test_a_request_that_breaks_the_protocol_is_explained(
     [
         (b"", None, "JSON cannot be parsed"),
         (b"[]", None, "no object"),
+        (b"[" * 100_000, None, "JSON cannot be parsed"),
+        (b'{"inputs":[{"name":"images","datatype":[]}]}', None, "expected datatype UINT8 or FP32"),
         (b"{}", "many", "expected a number of bytes"),
+        (b"{}", "9" * 5000, "expected a number of bytes"),
         (b"{}", "3", "3 bytes of JSON announced, the body has 2"),
         (as_binary()[0][:-1], as_binary()[1][HEADER_LENGTH], "announced 12288, found 12287"),
     ],
