@@ -6,14 +6,24 @@ import colorsys
 import io
 import zlib
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from picture.errors import PictureUndecodable
+from picture.header import read_header
 
 Found = tuple[str, float, list[float]]
 """Label, score, [centre x, centre y, width, height] in pixels of the upright picture."""
 
 FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG"}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Pillow's own limit is a warning; ours has been checked against the header before.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -24,7 +34,7 @@ def draw_boxes(data: bytes, found: list[Found], media_type: str) -> bytes:
     Raises PictureUndecodable.
     """
     try:
-        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+        picture = _open_upright(data)
     except (OSError, SyntaxError, ValueError) as error:
         raise PictureUndecodable("the picture cannot be drawn into") from error
     line = max(2, round(min(picture.size) / 200))
@@ -42,6 +52,13 @@ def draw_boxes(data: bytes, found: list[Found], media_type: str) -> bytes:
     encoded = io.BytesIO()
     picture.save(encoded, FORMATS[media_type], quality=90)
     return encoded.getvalue()
+
+
+def _open_upright(data: bytes) -> Image.Image:
+    """Turn by our own reading of the header, which is what the boxes were found with."""
+    turn = _TURNS.get(read_header(data).orientation)
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    return picture if turn is None else picture.transpose(turn)
 
 
 def colour_of(label: str) -> tuple[int, int, int]:
