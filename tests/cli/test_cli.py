@@ -167,7 +167,10 @@ def test_bench_measures_side_by_side(tiny_model: Path, tmp_path: Path) -> None:
     }
     for row in rows:
         assert row["lowest_ms"] <= row["median_ms"] <= row["highest_ms"]
-        assert row["images_per_s"] == pytest.approx(1000 * row["batch"] / row["median_ms"], rel=0.1)
+        # The milliseconds are rounded to a thousandth, of which there are few here.
+        slowest, fastest = row["median_ms"] + 0.001, max(row["median_ms"] - 0.001, 1e-6)
+        assert 1000 * row["batch"] / slowest <= row["images_per_s"]
+        assert row["images_per_s"] <= 1000 * row["batch"] / fastest
 
 
 def test_bench_leaves_out_what_cannot_run(tiny_model: Path) -> None:
