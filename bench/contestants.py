@@ -58,7 +58,7 @@ def flop(contestant: Contestant, model: Model) -> int:
     """Return the multiplications and additions of one step."""
     if contestant.engine == "gemm":
         return 2 * GEMM_SIZE**3
-    return contestant.batch * sum(layer.flop for layer in model.network.convolutions)
+    return contestant.batch * model.network.flop
 
 
 def _images(model: Model, batch: int) -> np.ndarray:

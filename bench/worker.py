@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.contestants import Contestant, prepare
+from bench.contestants import Contestant, Step, prepare
 
 _WARM_UPS = 2
 
@@ -34,8 +34,7 @@ def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
 
 
-def _measure(step: object, seconds: float) -> list[float]:
-    assert callable(step)
+def _measure(step: Step, seconds: float) -> list[float]:
     times: list[float] = []
     end = time.perf_counter() + seconds
     while not times or time.perf_counter() < end:

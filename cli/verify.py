@@ -80,11 +80,9 @@ def verify(path: Any, options: EngineOptions) -> Iterator[Check]:
 
 def _describe(model: Model) -> str:
     network = model.network
-    parameters = sum(layer.float_count for layer in network.convolutions)
-    flop = sum(layer.flop for layer in network.convolutions)
     return (
         f"{model.name} version {model.version}: {len(network.layers)} layers, "
-        f"{parameters:,} parameters, {flop / 1e9:.2f} GFLOP, "
+        f"{network.float_count:,} parameters, {network.flop / 1e9:.2f} GFLOP, "
         f"{network.input.width}x{network.input.height}, {len(model.labels)} classes"
     )
 

@@ -217,6 +217,16 @@ class Network:
         return tuple(layer for layer in self.layers if isinstance(layer, Convolutional))
 
     @property
+    def flop(self) -> int:
+        """Multiplications and additions of all convolutions for one picture."""
+        return sum(layer.flop for layer in self.convolutions)
+
+    @property
+    def float_count(self) -> int:
+        """How many float32 values the .weights file holds."""
+        return sum(layer.float_count for layer in self.convolutions)
+
+    @property
     def classes(self) -> int:
         """How many classes the heads score; the same for each."""
         return self.heads[0].classes

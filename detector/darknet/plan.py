@@ -117,11 +117,7 @@ def _convolutional(section: Section, place: _Place) -> Convolutional:
     # Darknet pads a dilated convolution by dilation times as much.
     padding *= dilation
     window = dilation * (size - 1) + 1
-    output = Shape(
-        filters,
-        (place.input.height + 2 * padding - window) // stride[0] + 1,
-        (place.input.width + 2 * padding - window) // stride[1] + 1,
-    )
+    output = _slide(place.input, filters, 2 * padding, window, stride)
     return Convolutional(
         index=place.index,
         line=section.line,
@@ -145,11 +141,7 @@ def _pool(section: Section, place: _Place) -> Pool:
     padding = section.integer("padding", size - 1)
     if padding < 0:
         raise section.error("padding", "0 or more")
-    output = Shape(
-        place.input.channels,
-        (place.input.height + padding - size) // stride[0] + 1,
-        (place.input.width + padding - size) // stride[1] + 1,
-    )
+    output = _slide(place.input, place.input.channels, padding, size, stride)
     return Pool(
         index=place.index,
         line=section.line,
@@ -159,6 +151,17 @@ def _pool(section: Section, place: _Place) -> Pool:
         stride=stride,
         padding=padding,
         average=section.kind == "local_avgpool",
+    )
+
+
+def _slide(
+    shape: Shape, channels: int, padding: int, window: int, stride: tuple[int, int]
+) -> Shape:
+    """Return what a window leaves of a shape; `padding` is the total on both sides."""
+    return Shape(
+        channels,
+        (shape.height + padding - window) // stride[0] + 1,
+        (shape.width + padding - window) // stride[1] + 1,
     )
 
 
