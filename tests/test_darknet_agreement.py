@@ -29,7 +29,7 @@ from detector.heads import decode_heads
 from detector.letterbox import Letterbox, draw_letterbox
 from detector.model import read_model
 from detector.nms import suppress
-from tests.oracle.random_weights import write_random_weights
+from oracle.random_weights import write_random_weights
 
 pytestmark = [
     pytest.mark.skipif(

@@ -1,0 +1,1 @@
+"""What this project is compared with, and what it is compared on."""
