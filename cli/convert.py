@@ -50,7 +50,7 @@ def run(parsed: argparse.Namespace) -> int:
         if not parsed.output:
             parsed.refuse("--precision fp32 needs --output")
         model = read_model(parsed.model)
-        onnx.save(build_graph(model.network, model.weights), parsed.output)
+        onnx.save(build_graph(model.network, model.read_weights()), parsed.output)
         print(parsed.output)
         return 0
     if not (parsed.cache and parsed.calibration):
@@ -60,7 +60,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _convert_to_int8(parsed: argparse.Namespace) -> int:
     model = read_model(parsed.model)
-    graph = build_graph(model.network, model.weights)
+    graph = build_graph(model.network, model.read_weights())
     exact = Detector(model, OpenVinoEngine(graph, threads=parsed.threads))
     images = list(_read_pictures(parsed.calibration, exact))
     if not images:

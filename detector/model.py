@@ -9,14 +9,14 @@ from pathlib import Path
 from detector.darknet.cfg import read_cfg
 from detector.darknet.layers import Network
 from detector.darknet.plan import plan_network
-from detector.darknet.weights import Weights, read_weights
+from detector.darknet.weights import Weights, check_weights, read_weights
 from detector.errors import ModelError
 from detector.manifest import GoldenStatement, Manifest, read_manifest
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder, read and found consistent.
+    """A model folder, read and found consistent; the weights are read when they are asked for.
 
     `digest` identifies cfg, weights and names together; `labels[i]` is the name of class i.
     """
@@ -28,11 +28,17 @@ class Model:
     version: str
     digest: str
     network: Network
-    weights: Weights
     labels: tuple[str, ...]
     threshold: float
     iou: float
     golden: GoldenStatement | None
+
+    def read_weights(self) -> Weights:
+        """Read the weights; raises WeightsError if they hold values that are no numbers.
+
+        A start that finds what was made of them in the cache, under the same digest, does without.
+        """
+        return read_weights(self.weights_file, self.network)
 
 
 def read_model(folder: Path) -> Model:
@@ -43,9 +49,12 @@ def read_model(folder: Path) -> Model:
         _only(folder, suffix) for suffix in (".cfg", ".weights", ".names")
     )
     manifest = read_manifest(folder)
+    network = plan_network(read_cfg(cfg_path))
+    labels = _read_labels(names_path, network)
+    # Before anything is hashed: its size alone may say that it is the wrong file.
+    check_weights(weights_path, network)
     digests = {path.name: _sha256(path) for path in (cfg_path, weights_path, names_path)}
     _check_digests(folder, manifest, digests)
-    network = plan_network(read_cfg(cfg_path))
     return Model(
         folder=folder,
         cfg=cfg_path,
@@ -54,8 +63,7 @@ def read_model(folder: Path) -> Model:
         version=manifest.version,
         digest="sha256:" + hashlib.sha256("\n".join(digests.values()).encode()).hexdigest(),
         network=network,
-        weights=read_weights(weights_path, network),
-        labels=_read_labels(names_path, network),
+        labels=labels,
         threshold=manifest.threshold,
         iou=manifest.iou,
         golden=manifest.golden,

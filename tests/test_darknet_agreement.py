@@ -108,7 +108,7 @@ def demo_oracle() -> Iterator[LibDarknet]:
 def demo_detector() -> Detector:
     """The embedded model in this project."""
     model = read_model(DEMO)
-    return Detector(model, OpenVinoEngine(build_graph(model.network, model.weights), threads=1))
+    return Detector(model, OpenVinoEngine(build_graph(model.network, model.read_weights()), threads=1))
 
 
 @pytest.mark.parametrize("picture", DARKNET_PICTURES, ids=lambda path: path.stem)

@@ -61,20 +61,38 @@ class Weights:
     convolutions: dict[int, ConvolutionWeights]
 
 
-def read_weights(path: Path, network: Network) -> Weights:
-    """Read the weights of `network`; raises WeightsError with layer and floats if they do not fit.
+@dataclass(frozen=True)
+class Header:
+    """What a .weights file begins with, and how many bytes that takes."""
 
-    The file is mapped, not copied: a 250 MB model costs its pages only.
+    version: tuple[int, int, int]
+    seen: int
+    size: int
+
+
+def check_weights(path: Path, network: Network) -> Header:
+    """Hold the header and the length of the file against `network`, without reading the rest.
+
+    Raises WeightsError with layer and floats if they do not fit.
     """
-    version, seen, header_bytes = _read_header(path)
-    body_bytes = path.stat().st_size - header_bytes
+    header = _read_header(path)
+    body_bytes = path.stat().st_size - header.size
     if body_bytes % 4:
         raise WeightsError(
             f"{path.name}: {body_bytes} bytes after the header are no whole number of floats: "
             "the file is damaged or not a Darknet .weights file"
         )
     _check_count(path, network, body_bytes // 4)
-    floats = np.memmap(path, dtype="<f4", mode="r", offset=header_bytes)
+    return header
+
+
+def read_weights(path: Path, network: Network) -> Weights:
+    """Read the weights of `network`; raises WeightsError with layer and floats if they do not fit.
+
+    The file is mapped, not copied: a 250 MB model costs its pages only.
+    """
+    header = check_weights(path, network)
+    floats = np.memmap(path, dtype="<f4", mode="r", offset=header.size)
     convolutions: dict[int, ConvolutionWeights] = {}
     at = 0
     for layer in network.convolutions:
@@ -82,10 +100,10 @@ def read_weights(path: Path, network: Network) -> Weights:
         _check_finite(path, layer, part)
         convolutions[layer.index] = _split(part, layer)
         at += layer.float_count
-    return Weights(version, seen, convolutions)
+    return Weights(header.version, header.seen, convolutions)
 
 
-def _read_header(path: Path) -> tuple[tuple[int, int, int], int, int]:
+def _read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             raw = file.read(20)
@@ -102,7 +120,7 @@ def _read_header(path: Path) -> tuple[tuple[int, int, int], int, int]:
     if wide_seen and len(raw) < 20:
         raise WeightsError(f"{path.name}: {len(raw)} bytes are too few for a Darknet header")
     seen = int(np.frombuffer(raw, "<u8" if wide_seen else "<u4", 1, offset=12)[0])
-    return (major, minor, revision), seen, 20 if wide_seen else 16
+    return Header((major, minor, revision), seen, 20 if wide_seen else 16)
 
 
 def _check_count(path: Path, network: Network, found: int) -> None:

@@ -70,7 +70,7 @@ def _build(model: Model, options: EngineOptions, choice: Choice) -> Engine:
         case "onnxruntime":
             from detector.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415
 
-            graph = build_graph(model.network, model.weights)
+            graph = build_graph(model.network, model.read_weights())
             return OnnxRuntimeEngine(graph, threads=options.threads, device=choice.device)
         case _:
             from detector.engines.openvino import OpenVinoEngine  # noqa: PLC0415
@@ -79,7 +79,7 @@ def _build(model: Model, options: EngineOptions, choice: Choice) -> Engine:
             if precision == "int8":
                 graph = read_quantised(options.cache, model.digest).graph
             else:
-                graph = build_graph(model.network, model.weights)
+                graph = build_graph(model.network, model.read_weights())
             return OpenVinoEngine(
                 graph, threads=options.threads, precision=precision, cache=options.cache
             )
