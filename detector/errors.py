@@ -4,8 +4,12 @@ DetectorError
 ├── ModelError             a file of the model folder is missing, malformed or inconsistent
 │   ├── CfgError           the .cfg: file, line, expected, found
 │   └── WeightsError       the .weights: file, layer, expected, found
-└── EngineError            no engine can run this network here
+├── EngineError            no engine can run this network here
+└── SampleError            pictures to calibrate or measure with, or their labels, cannot be used
 """
+
+# Enough for a long path and what is wrong there; a quoted line may have a million letters.
+_MOST_LETTERS = 1000
 
 
 class DetectorError(Exception):
@@ -13,7 +17,11 @@ class DetectorError(Exception):
 
 
 class ModelError(DetectorError):
-    """A model folder or one of its files cannot be used."""
+    """A model folder or one of its files cannot be used; the message is one printable line."""
+
+    def __init__(self, message: str) -> None:
+        """Take a message that may quote a file: what could forge or flood a log is taken out."""
+        super().__init__(_one_line(message))
 
 
 class CfgError(ModelError):
@@ -26,3 +34,17 @@ class WeightsError(ModelError):
 
 class EngineError(DetectorError):
     """The inference engine cannot load or run the network."""
+
+
+def _one_line(message: str) -> str:
+    if len(message) > _MOST_LETTERS:
+        # File and line come first, what was expected comes last.
+        message = f"{message[:600]} ... {message[-300:]}"
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in message
+    )
+
+
+class SampleError(DetectorError):
+    """A folder of pictures, or a label file in it, cannot be used."""

@@ -1,21 +1,40 @@
-"""The optional model.yaml of a model folder: what its owner states about the model."""
+"""The optional model.yaml of a model folder: what its owner states about the model.
+
+Of YAML only text, lists and maps are taken; the fields below say what is a number. Everything else
+that YAML can be has been an attack: references that multiply, depth without end, tags, dates.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detector.errors import ModelError
+from detector.files import read_text
+
+# A golden picture with a hundred objects takes 6 kB.
+_MOST_BYTES = 2**16
+# golden, expected, one object, its box, a number.
+_MOST_DEPTH = 6
+# Of files whose digests are stated, and of objects in a picture.
+_MOST_FILES = 16
+_MOST_OBJECTS = 1000
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BoxPixels = tuple[float, float, float, float]
+# It is part of addresses and of log lines.
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+# In the model's folder: anything that leads elsewhere would have any file hashed or sent.
+FileName = Annotated[str, Field(pattern=r"^[^/\x00-\x1f.][^/\x00-\x1f]*$", max_length=255)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class _Stated(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Tolerance(_Stated):
@@ -28,8 +47,10 @@ class Tolerance(_Stated):
 class GoldenStatement(_Stated):
     """A picture in the folder, and what the model must find in it."""
 
-    picture: str
-    expected: tuple[tuple[str, Fraction, BoxPixels], ...] = Field(min_length=1)
+    picture: FileName
+    expected: tuple[tuple[str, Fraction, BoxPixels], ...] = Field(
+        min_length=1, max_length=_MOST_OBJECTS
+    )
     """Label, score and (centre x, centre y, width, height) in pixels, best score first."""
     tolerance: Tolerance = Tolerance()
 
@@ -37,27 +58,50 @@ class GoldenStatement(_Stated):
 class Manifest(_Stated):
     """The whole file. Everything has a default, because the file itself is optional."""
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: str = Field("1", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Word | None = None
+    version: Word = "1"
     threshold: Fraction = 0.5
     iou: Fraction = 0.45
-    files: dict[str, Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]] = {}
+    files: dict[FileName, Digest] = Field(default={}, max_length=_MOST_FILES)
     golden: GoldenStatement | None = None
+
+
+class _Loader(yaml.BaseLoader):
+    """Text, lists and maps, no deeper than any model.yaml, and each written out where it is."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose one node and those in it; refuses references and depth."""
+        if self.depth == _MOST_DEPTH or self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem_mark=self.get_mark())
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Return the folder's model.yaml, or the defaults where it has none; raises ModelError."""
     path = folder / "model.yaml"
-    if not path.exists():
+    # A link to nowhere is a mistake to tell of, not a missing file.
+    if not os.path.lexists(path):
         return Manifest()
+    return parse_manifest(read_text(path, _MOST_BYTES), path)
+
+
+def parse_manifest(text: str, path: Path = Path("model.yaml")) -> Manifest:
+    """Return what a model.yaml states; `path` is only named in errors."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Manifest.model_validate(content or {})
+        return Manifest.model_validate(_Loader(text).get_single_data() or {})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"{path}: {field}: {first['msg']}") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""
         raise ModelError(f"{path}{line}: not valid YAML") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{path}: {field}: {first['msg']}") from error
+    except (ValueError, OverflowError) as error:
+        # PyYAML leaves it to chr() and int() to refuse the numbers of an escape or a directive.
+        raise ModelError(f"{path}: not valid YAML") from error

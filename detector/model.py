@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,15 @@ from detector.darknet.layers import Network
 from detector.darknet.plan import plan_network
 from detector.darknet.weights import Weights, check_weights, read_weights
 from detector.errors import ModelError
+from detector.files import read_small, read_text, sha256, unreadable
 from detector.manifest import GoldenStatement, Manifest, read_manifest
+
+# YOLO9000's 9,418 labels take 100 kB.
+_MOST_NAMES_BYTES = 2**20
+# A golden picture, or what else model.yaml states the digest of.
+_MOST_OTHER_BYTES = 2**24
+# Labels go into answers, onto pictures and into logs: an escape sequence there is an attack.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -43,23 +53,19 @@ class Model:
 
 def read_model(folder: Path) -> Model:
     """Read a folder completely; raises ModelError with file, line or layer if anything is wrong."""
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: no such folder: expected one with .cfg, .weights and .names")
-    cfg_path, weights_path, names_path = (
-        _only(folder, suffix) for suffix in (".cfg", ".weights", ".names")
-    )
+    cfg_path, weights_path, names_path = _find(folder)
     manifest = read_manifest(folder)
     network = plan_network(read_cfg(cfg_path))
     labels = _read_labels(names_path, network)
     # Before anything is hashed: its size alone may say that it is the wrong file.
     check_weights(weights_path, network)
-    digests = {path.name: _sha256(path) for path in (cfg_path, weights_path, names_path)}
-    _check_digests(folder, manifest, digests)
+    digests = {path.name: sha256(path) for path in (cfg_path, weights_path, names_path)}
+    _check_others(folder, manifest, digests)
     return Model(
         folder=folder,
         cfg=cfg_path,
         weights_file=weights_path,
-        name=manifest.name or cfg_path.stem,
+        name=manifest.name or _printable(cfg_path.stem, cfg_path),
         version=manifest.version,
         digest="sha256:" + hashlib.sha256("\n".join(digests.values()).encode()).hexdigest(),
         network=network,
@@ -70,39 +76,57 @@ def read_model(folder: Path) -> Model:
     )
 
 
-def _only(folder: Path, suffix: str) -> Path:
-    found = sorted(folder.glob(f"*{suffix}"))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise ModelError(f"{folder}: expected exactly one {suffix} file, found {names}")
-    return found[0]
-
-
-def _sha256(path: Path) -> str:
+def _find(folder: Path) -> list[Path]:
+    """Return the .cfg, the .weights and the .names of a folder."""
     try:
-        with path.open("rb") as file:
-            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        if not folder.is_dir():
+            raise ModelError(
+                f"{folder}: no such folder: expected one with .cfg, .weights and .names"
+            )
+        names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+        raise unreadable(folder, error) from error
+    return [_only(folder, names, suffix) for suffix in (".cfg", ".weights", ".names")]
 
 
-def _check_digests(folder: Path, manifest: Manifest, found: dict[str, str]) -> None:
+def _only(folder: Path, names: list[str], suffix: str) -> Path:
+    # Finder leaves a ._name.cfg beside a name.cfg.
+    found = [name for name in names if name.endswith(suffix) and not name.startswith(".")]
+    if len(found) != 1:
+        shown = ", ".join(found[:5]) or "none"
+        more = f" and {len(found) - 5:,} more" if len(found) > 5 else ""
+        raise ModelError(f"{folder}: expected exactly one {suffix} file, found {shown}{more}")
+    return folder / found[0]
+
+
+def _check_others(folder: Path, manifest: Manifest, found: dict[str, str]) -> None:
+    """Hold files against the digests that model.yaml states, and look for the golden picture."""
     for name, expected in manifest.files.items():
-        actual = found.get(name)
-        if actual is None:
-            path = folder / name
-            if not path.is_file():
-                raise ModelError(f"{folder}: model.yaml names {name}, which is not there")
-            actual = _sha256(path)
+        actual = found.get(name) or sha256(_named(folder, name), _MOST_OTHER_BYTES)
         if actual != expected:
             raise ModelError(f"{folder / name}: expected {expected}, found {actual}")
+    if manifest.golden is not None:
+        read_small(_named(folder, manifest.golden.picture), _MOST_OTHER_BYTES)
+
+
+def _named(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not os.path.lexists(path):
+        raise ModelError(f"{folder}: model.yaml names {name}, which is not there")
+    return path
 
 
 def _read_labels(path: Path, network: Network) -> tuple[str, ...]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path, _MOST_NAMES_BYTES).splitlines()
     labels = tuple(line.strip() for line in lines if line.strip())
     if len(labels) != network.classes:
         raise ModelError(
             f"{path}: {len(labels)} labels, but {network.name}.cfg has classes={network.classes}"
         )
-    return labels
+    return tuple(_printable(label, path) for label in labels)
+
+
+def _printable(text: str, path: Path) -> str:
+    if _CONTROL.search(text) or len(text) > 200:
+        raise ModelError(f"{path}: {text!r}: expected at most 200 printable letters")
+    return text

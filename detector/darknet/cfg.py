@@ -7,13 +7,30 @@ are dropped, also inside a line.
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from detector.errors import CfgError
+from detector.files import read_text
+
+# Thirty times the largest .cfg known (AlexeyAB's cspx-p7-mish, 30 kB): a .weights file under this
+# name, or one without end, is not read.
+_MOST_BYTES = 2**20
+# yolov4-p6 has 306 sections. Every layer costs time and memory here and in an engine.
+_MOST_SECTIONS = 1000
+# A head with 20 anchors has 40 numbers.
+_MOST_NUMBERS = 1000
+
+# What C's atoi() and atof() read to the end, in ASCII. Python's int() and float() also take 1_000,
+# Arabic digits and millions of them, nan and inf.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,10}")
+_NUMBER = re.compile(r"(?=.{1,40}$)[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# Darknet keeps an int of 32 bits, and a float32.
+_INT_END = 2**31
+_LARGEST_FLOAT = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
@@ -39,7 +56,7 @@ class Section:
         if option is None:
             return default
         try:
-            return int(option.value)
+            return _whole(option.value)
         except ValueError:
             raise self.error(key, "a whole number") from None
 
@@ -49,7 +66,7 @@ class Section:
         if option is None:
             return default
         try:
-            return _finite(option.value)
+            return _number(option.value)
         except ValueError:
             raise self.error(key, "a number") from None
 
@@ -61,14 +78,14 @@ class Section:
     def integers(self, key: str) -> tuple[int, ...]:
         """Return a comma-separated option as ints; empty where the section lacks it."""
         try:
-            return tuple(int(part) for part in self._parts(key))
+            return tuple(_whole(part) for part in self._parts(key))
         except ValueError:
             raise self.error(key, "whole numbers separated by commas") from None
 
     def numbers(self, key: str) -> tuple[float, ...]:
         """Return a comma-separated option as floats; empty where the section lacks it."""
         try:
-            return tuple(_finite(part) for part in self._parts(key))
+            return tuple(_number(part) for part in self._parts(key))
         except ValueError:
             raise self.error(key, "numbers separated by commas") from None
 
@@ -80,13 +97,16 @@ class Section:
                 f"{self.file}:{self.line}: [{self.kind}] needs {key}=: expected {expected}"
             )
         return CfgError(
-            f"{self.file}:{option.line}: [{self.kind}] {key}={option.value}: expected {expected}"
+            f"{self.file}:{option.line}: [{self.kind}] {key}={_shown(option.value)}: "
+            f"expected {expected}"
         )
 
     def _parts(self, key: str) -> list[str]:
         option = self.options.get(key)
         if option is None:
             return []
+        if option.value.count(",") >= _MOST_NUMBERS:
+            raise self.error(key, f"at most {_MOST_NUMBERS:,} numbers")
         return [part for part in option.value.split(",") if part]
 
 
@@ -104,21 +124,31 @@ class Cfg:
         return (self.net, *self.layers)
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
+def _whole(text: str) -> int:
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(text)
+    value = int(text)
+    if not -_INT_END <= value < _INT_END:
         raise ValueError(text)
     return value
 
 
+def _number(text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    value = float(text)
+    if abs(value) > _LARGEST_FLOAT:
+        raise ValueError(text)
+    return value
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:60]}..."
+
+
 def read_cfg(path: Path) -> Cfg:
     """Read and check the outline of a .cfg file; raises CfgError with file and line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise CfgError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from None
-    except OSError as error:
-        raise CfgError(f"{path}: cannot be read: {error.strerror}") from error
+    text = read_text(path, _MOST_BYTES, CfgError, hint=": is it the .weights file?")
     return parse_cfg(text, path)
 
 
@@ -144,15 +174,21 @@ def _sections(text: str, file: str) -> list[Section]:
             continue
         if line[0] == "[":
             if not line.endswith("]"):
-                raise CfgError(f"{file}:{number}: section header without ']': {raw.strip()}")
+                raise CfgError(
+                    f"{file}:{number}: section header without ']': {_shown(raw.strip())}"
+                )
+            if len(sections) == _MOST_SECTIONS:
+                raise CfgError(f"{file}:{number}: expected at most {_MOST_SECTIONS:,} sections")
             options = {}
             sections.append(Section(line[1:-1], number, MappingProxyType(options), file))
             continue
         key, equals, value = line.partition("=")
         if not equals or not key:
-            raise CfgError(f"{file}:{number}: expected key=value, found: {raw.strip()}")
+            raise CfgError(f"{file}:{number}: expected key=value, found: {_shown(raw.strip())}")
         if not sections:
-            raise CfgError(f"{file}:{number}: an option before the first [section]: {raw.strip()}")
+            raise CfgError(
+                f"{file}:{number}: an option before the first [section]: {_shown(raw.strip())}"
+            )
         # Darknet's option_find takes the first of two options with one name. A comment behind a
         # number is dropped by its atoi(), so we drop it everywhere.
         options.setdefault(key, Option(value.partition("#")[0], number))

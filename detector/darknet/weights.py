@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.darknet.layers import Convolutional, Network
+from detector.darknet.values import check_values, read_floats
 from detector.errors import WeightsError
+from detector.files import file_size, open_regular, unreadable
 
 Floats = NDArray[np.float32]
 
@@ -75,8 +78,38 @@ def check_weights(path: Path, network: Network) -> Header:
 
     Raises WeightsError with layer and floats if they do not fit.
     """
-    header = _read_header(path)
-    body_bytes = path.stat().st_size - header.size
+    with open_regular(path, WeightsError) as file:
+        return _check_outline(file, path, network)
+
+
+def read_weights(path: Path, network: Network) -> Weights:
+    """Read the weights of `network`; raises WeightsError with layer and floats if they do not fit.
+
+    Not mapped into memory: a mapped file that somebody shortens or copies over kills the process.
+    All values are checked before any are kept, so that a file that is of no use costs no memory.
+    """
+    with open_regular(path, WeightsError) as file:
+        header = _check_outline(file, path, network)
+        try:
+            file.seek(header.size)
+            for layer in network.convolutions:
+                check_values(file, layer, path)
+            file.seek(header.size)
+            convolutions = {
+                layer.index: _split(read_floats(file, layer.float_count, path), layer)
+                for layer in network.convolutions
+            }
+        except OSError as error:
+            raise unreadable(path, error, WeightsError) from error
+    return Weights(header.version, header.seen, convolutions)
+
+
+def _check_outline(file: BinaryIO, path: Path, network: Network) -> Header:
+    try:
+        header = _parse_header(file.read(20), path)
+        body_bytes = file_size(file) - header.size
+    except OSError as error:
+        raise unreadable(path, error, WeightsError) from error
     if body_bytes % 4:
         raise WeightsError(
             f"{path.name}: {body_bytes} bytes after the header are no whole number of floats: "
@@ -86,41 +119,33 @@ def check_weights(path: Path, network: Network) -> Header:
     return header
 
 
-def read_weights(path: Path, network: Network) -> Weights:
-    """Read the weights of `network`; raises WeightsError with layer and floats if they do not fit.
-
-    The file is mapped, not copied: a 250 MB model costs its pages only.
-    """
-    header = check_weights(path, network)
-    floats = np.memmap(path, dtype="<f4", mode="r", offset=header.size)
-    convolutions: dict[int, ConvolutionWeights] = {}
-    at = 0
-    for layer in network.convolutions:
-        part = np.asarray(floats[at : at + layer.float_count])
-        _check_finite(path, layer, part)
-        convolutions[layer.index] = _split(part, layer)
-        at += layer.float_count
-    return Weights(header.version, header.seen, convolutions)
-
-
-def _read_header(path: Path) -> Header:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(20)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
+def _parse_header(raw: bytes, path: Path) -> Header:
     if len(raw) < 16:
         raise WeightsError(f"{path.name}: {len(raw)} bytes are too few for a Darknet header")
     major, minor, revision = (int(n) for n in np.frombuffer(raw, "<i4", 3))
-    if not (0 <= major < 10_000 and 0 <= minor < 10_000):
-        raise WeightsError(
-            f"{path.name}: version {major}.{minor} in the header: not a Darknet .weights file"
-        )
+    if not _is_version(major, minor):
+        raise WeightsError(f"{path.name}: {_what_instead(raw)}: not a Darknet .weights file")
     wide_seen = major * 10 + minor >= 2 and major < 1000 and minor < 1000
     if wide_seen and len(raw) < 20:
         raise WeightsError(f"{path.name}: {len(raw)} bytes are too few for a Darknet header")
     seen = int(np.frombuffer(raw, "<u8" if wide_seen else "<u4", 1, offset=12)[0])
     return Header((major, minor, revision), seen, 20 if wide_seen else 16)
+
+
+def _is_version(major: int, minor: int) -> bool:
+    return 0 <= major < 10_000 and 0 <= minor < 10_000
+
+
+def _what_instead(raw: bytes) -> str:
+    """Say what a file whose header makes no sense may be, from its first bytes."""
+    text = raw.decode("ascii", errors="replace")
+    if text.isascii() and text.replace("\n", "").replace("\r", "").isprintable():
+        # A page that says "not found", a Git LFS pointer, or the .cfg.
+        return f"text that begins with {text!r}"
+    if _is_version(*(int(n) for n in np.frombuffer(raw, ">i4", 2))):
+        return "the byte order is big-endian, where Darknet writes little-endian"
+    major, minor = np.frombuffer(raw, "<i4", 2)
+    return f"version {major}.{minor} in the header"
 
 
 def _check_count(path: Path, network: Network, found: int) -> None:
@@ -140,14 +165,6 @@ def _check_count(path: Path, network: Network, found: int) -> None:
             f"{path.name}: too long for {network.name}.cfg: {found - expected:,} floats are left "
             f"after the last layer with weights, {last.index} [convolutional] "
             f"(line {last.line} of the .cfg): expected {expected:,}, found {found:,}"
-        )
-
-
-def _check_finite(path: Path, layer: Convolutional, part: Floats) -> None:
-    if not np.isfinite(part).all():
-        raise WeightsError(
-            f"{path.name}: layer {layer.index} [convolutional] (line {layer.line} of the .cfg) "
-            "holds values that are no finite numbers"
         )
 
 
