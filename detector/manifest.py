@@ -17,12 +17,12 @@ from detector.errors import ModelError
 from detector.files import read_text
 
 # A golden picture with a hundred objects takes 6 kB.
-_MOST_BYTES = 2**16
+_MOST_BYTES = 2**15
 # golden, expected, one object, its box, a number.
 _MOST_DEPTH = 6
 # Of files whose digests are stated, and of objects in a picture.
 _MOST_FILES = 16
-_MOST_OBJECTS = 1000
+_MOST_OBJECTS = 500
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BoxPixels = tuple[float, float, float, float]
@@ -62,6 +62,8 @@ class Manifest(_Stated):
     version: Word = "1"
     threshold: Fraction = 0.5
     iou: Fraction = 0.45
+    accuracy_budget: Fraction = 0.01
+    """How much of its mAP the model may lose where PRECISION=auto makes it faster."""
     files: dict[FileName, Digest] = Field(default={}, max_length=_MOST_FILES)
     golden: GoldenStatement | None = None
 
@@ -96,7 +98,7 @@ def parse_manifest(text: str, path: Path = Path("model.yaml")) -> Manifest:
         return Manifest.model_validate(_Loader(text).get_single_data() or {})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"]) or "all of it"
         raise ModelError(f"{path}: {field}: {first['msg']}") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)

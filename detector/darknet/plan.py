@@ -29,12 +29,16 @@ from detector.darknet.layers import (
     Shortcut,
     Upsample,
 )
+from detector.darknet.limits import check_limits
 from detector.darknet.options import check_options
 from detector.errors import CfgError
 
 # Two gigabytes for one layer's output: ten times what the largest known detector needs. Without a
 # limit a number in a file that somebody sent would decide how much memory is asked for.
 _MOST_VALUES = 2**29
+
+# A picture has no more pixels in a row. Boxes are multiples of anchors, in float32.
+_LARGEST_ANCHOR = 2**16
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def plan_network(cfg: Cfg) -> Network:
         layers.append(layer)
     network = Network(cfg.path.stem, shape, tuple(layers))
     _check_heads(network, cfg)
+    check_limits(network, cfg.path.name)
     return network
 
 
@@ -92,6 +97,8 @@ def _check_size(section: Section, shape: Shape) -> None:
 def _check_heads(network: Network, cfg: Cfg) -> None:
     if not network.heads:
         raise CfgError(f"{cfg.path.name}: no [yolo] or [region] layer: not a detection network")
+    if not network.convolutions:
+        raise CfgError(f"{cfg.path.name}: no [convolutional] layer: a network without weights")
     for head in network.heads:
         if head.classes != network.classes:
             raise CfgError(
@@ -255,10 +262,11 @@ def _pass_through(section: Section, place: _Place) -> PassThrough:
 
 def _yolo(section: Section, place: _Place) -> Head:
     total = _positive(section, "num", 1)
+    # First, because it holds num against numbers that are there, before num of anything are made.
+    anchors = _anchors(section, total)
     mask = section.integers("mask") or tuple(range(total))
     if any(not 0 <= anchor < total for anchor in mask):
         raise section.error("mask", f"anchor numbers from 0 to {total - 1}")
-    anchors = _anchors(section, total)
     kind = section.text("nms_kind", "default")
     if kind not in ("default", "greedynms", "diounms"):
         raise section.error("nms_kind", "default, greedynms or diounms")
@@ -308,6 +316,8 @@ def _anchors(section: Section, total: int) -> list[tuple[float, float]]:
     sizes = section.numbers("anchors")
     if len(sizes) < 2 * total:
         raise section.error("anchors", f"{2 * total} numbers for num={total}, found {len(sizes)}")
+    if not all(0 < size <= _LARGEST_ANCHOR for size in sizes[: 2 * total]):
+        raise section.error("anchors", f"sizes above 0, at most {_LARGEST_ANCHOR:,}")
     return [(sizes[2 * i], sizes[2 * i + 1]) for i in range(total)]
 
 

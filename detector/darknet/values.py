@@ -21,7 +21,8 @@ Floats = NDArray[np.float32]
 
 # Darknet divides by sqrt(variance) plus this (src/blas.c, normalize_cpu).
 _ADDED_TO_ROOT = np.float32(1e-6)
-_PART_FLOATS = 2**20
+# Few enough to stay in a processor's cache from being read to being looked at.
+_PART_FLOATS = 2**16
 _OVERFLOW = "overflows when its batch normalisation is folded into it"
 
 
@@ -47,8 +48,7 @@ def check_values(file: BinaryIO, layer: Convolutional, path: Path) -> None:
         factor = _check_batch_norm(file, biases, layer, path)
     largest = np.float32(0)
     for part in _parts(file, math.prod(layer.weights_shape), path):
-        _check_finite(part, "filters", layer, path)
-        largest = max(largest, np.abs(part).max())
+        largest = max(largest, _check_finite(part, "filters", layer, path))
     with np.errstate(over="ignore"):
         if not np.isfinite(largest * factor):
             raise _error(path, layer, _OVERFLOW)
@@ -77,10 +77,13 @@ def _parts(file: BinaryIO, count: int, path: Path) -> Iterator[Floats]:
         yield read_floats(file, min(_PART_FLOATS, count - start), path)
 
 
-def _check_finite(values: Floats, what: str, layer: Convolutional, path: Path) -> None:
+def _check_finite(values: Floats, what: str, layer: Convolutional, path: Path) -> np.float32:
+    """Return the largest absolute value."""
     # Either bound is NaN where any value is, and neither needs memory.
-    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+    lowest, highest = values.min(), values.max()
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise _error(path, layer, f"holds {what} that are no finite numbers")
+    return max(-lowest, highest)
 
 
 def _error(path: Path, layer: Convolutional, what: str) -> WeightsError:
