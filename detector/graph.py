@@ -2,7 +2,7 @@
 
 The graph takes pictures as float32 (n, height, width, 3), RGB from 0 to 255, whole numbers or
 fractions, and answers for each head the values that enter its [yolo] or [region] layer, float32
-(n, anchors * (5 + classes), rows, columns).
+(n, anchors * values, rows, columns); `Head.values` counts those of one box.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from detector.darknet.fork import needs_fork
 from detector.darknet.layers import (
     Convolutional,
     GlobalAverage,
@@ -27,6 +28,7 @@ from detector.darknet.layers import (
     Route,
     Shape,
     Shortcut,
+    SpaceToDepth,
     Upsample,
 )
 from detector.darknet.weights import Weights
@@ -86,6 +88,7 @@ class _Graph:
     def __init__(self, network: Network, weights: Weights) -> None:
         self.network = network
         self.weights = weights
+        self.fork = needs_fork(network)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.outputs: list[str] = []
@@ -128,7 +131,7 @@ class _Graph:
                 factors = [self.previous, self.outputs[layer.source]]
                 product = self.node("Mul", factors, f"{name}_product")
                 output = self._activate(layer.activation, product, name)
-            case Reorg():
+            case Reorg() | SpaceToDepth():
                 output = self._reorg(layer, name)
             case PassThrough() | Head():
                 output = self.node("Identity", [self.previous], name)
@@ -136,7 +139,7 @@ class _Graph:
         self.previous = output
 
     def _convolution(self, layer: Convolutional, name: str) -> str:
-        filters, biases = self.weights.convolutions[layer.index].folded()
+        filters, biases = self.weights.convolutions[layer.index].folded(fork=self.fork)
         inputs = [
             self.previous,
             self.constant(f"{name}_filters", filters),
@@ -219,12 +222,14 @@ class _Graph:
         ]
         return self.node("Slice", [output, *bounds], name)
 
-    def _reorg(self, layer: Reorg, name: str) -> str:
+    def _reorg(self, layer: Reorg | SpaceToDepth, name: str) -> str:
         """Read the input's memory as (c / s^2, h, s, w, s) planes, as reorg_cpu of src/blas.c does.
 
         That is not the space-to-depth that the name suggests: Darknet calls it with the sizes of
         the other direction, and YOLOv2's weights were trained with what comes out.
         """
+        if isinstance(layer, SpaceToDepth):
+            return self.node("SpaceToDepth", [self.previous], name, blocksize=layer.stride)
         s, shape, target = layer.stride, layer.input, layer.output
         split = [0, shape.channels // s**2, shape.height, s, shape.width, s]
         apart = self.node(

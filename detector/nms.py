@@ -3,6 +3,10 @@
 `do_nms_sort` of `src/box.c`, and `diounms_sort` of AlexeyAB's fork (Zheng et al., "Distance-IoU
 Loss", 2019, section 4). A box that is suppressed for one class may still count for another; a box
 may count for several.
+
+Darknet measures boxes in widths and heights of the picture. An overlap is the same in any unit, but
+a distance is not: here it is in widths and heights of the network's input, which is the same
+wherever the picture was stretched to it.
 """
 
 from __future__ import annotations
@@ -25,22 +29,20 @@ def suppress(candidates: Candidates, iou: float, head: Head | None = None) -> Fl
     Among the boxes of a class, each removes those after it whose overlap with it exceeds `iou`.
     `head` says how overlap is measured; Darknet asks the last head of a network.
     """
-    diou_beta = head.nms_beta if head is not None and head.nms is Nms.DIOU else None
+    diou = head if head is not None and head.nms is Nms.DIOU else None
     classes = np.flatnonzero(candidates.scores.any(axis=0))
-    found = [_suppress_class(candidates, int(number), iou, diou_beta) for number in classes]
+    found = [_suppress_class(candidates, int(number), iou, diou) for number in classes]
     if not found:
         return no_detections()
     detections = np.concatenate(found)
     return detections[np.argsort(-detections[:, 4], kind="stable")]
 
 
-def _suppress_class(
-    candidates: Candidates, number: int, iou: float, diou_beta: float | None
-) -> Floats:
+def _suppress_class(candidates: Candidates, number: int, iou: float, diou: Head | None) -> Floats:
     scores = candidates.scores[:, number]
     order = np.argsort(-scores, kind="stable")
     order = order[: min(np.count_nonzero(scores), MOST_CANDIDATES)]
-    kept = _greedy(candidates.boxes[order], iou, diou_beta)
+    kept = _greedy(candidates.boxes[order], iou, diou)
     chosen = order[kept]
     detections = np.empty((len(chosen), 6), np.float32)
     detections[:, :4] = candidates.boxes[chosen]
@@ -49,17 +51,23 @@ def _suppress_class(
     return detections
 
 
-def _greedy(boxes: Floats, iou: float, diou_beta: float | None) -> NDArray[np.intp]:
+def _greedy(boxes: Floats, iou: float, diou: Head | None) -> NDArray[np.intp]:
     kept: list[int] = []
+    relative = boxes / _unit(diou) if diou else boxes
     alive = np.ones(len(boxes), bool)
     for i in range(len(boxes)):
         if alive[i]:
             kept.append(i)
             overlap = overlaps(boxes[i], boxes[i + 1 :])
-            if diou_beta is not None:
-                overlap -= distances(boxes[i], boxes[i + 1 :]) ** np.float32(diou_beta)
+            if diou is not None:
+                overlap -= distances(relative[i], relative[i + 1 :]) ** np.float32(diou.nms_beta)
             alive[i + 1 :] &= ~(overlap > iou)
     return np.array(kept, np.intp)
+
+
+def _unit(head: Head) -> Floats:
+    size = head.network
+    return np.array([size.width, size.height, size.width, size.height], np.float32)
 
 
 def overlaps(box: Floats, others: Floats) -> Floats:

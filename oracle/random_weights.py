@@ -60,8 +60,13 @@ _ACTIVATION = {
     "linear": _Moments(0.0, 1.0),
     "leaky": _Moments(0.359, 0.505),
     "relu": _Moments(0.399, 0.5),
+    "relu6": _Moments(0.399, 0.5),
+    "elu": _Moments(0.161, 0.645),
+    "selu": _Moments(0.0, 1.0),
+    "tanh": _Moments(0.0, 0.394),
     "logistic": _Moments(0.5, 0.293),
     "mish": _Moments(0.24, 0.452),
+    "hard_mish": _Moments(0.2, 0.4),
     "swish": _Moments(0.206, 0.356),
 }
 

@@ -146,6 +146,19 @@ class Reorg:
 
 
 @dataclass(frozen=True)
+class SpaceToDepth:
+    """Trade resolution for channels: first all channels of the top left pixel of each square.
+
+    That is what [reorg3d] does (AlexeyAB's `src/reorg_layer.c`), and what [reorg] was meant to do.
+    """
+
+    index: int
+    line: int
+    output: Shape
+    stride: int
+
+
+@dataclass(frozen=True)
 class PassThrough:
     """A layer that does nothing when a network is only run, such as [dropout]."""
 
@@ -165,23 +178,33 @@ class Nms(Enum):
 
 @dataclass(frozen=True)
 class Head:
-    """A detection head, [yolo] or [region].
+    """A detection head: [yolo], [Gaussian_yolo] or [region].
 
-    `anchors` holds (width, height) in network pixels. A [region] head scores its classes by
-    softmax. With `new_coords` the layer before has applied the sigmoid already, and sizes are
-    squares instead of exponentials. `scale_xy` stretches the centre's range around its cell.
+    `network` is what enters the network, `anchors` holds (width, height) in its pixels. A [region] head scores its classes by
+    softmax. A gaussian one says of each coordinate how unsure it is, and `beyond` is how far the
+    centre lies right of and below the point that it predicts, in sizes of the box. With
+    `new_coords` the layer before has applied the sigmoid already, and sizes are squares instead of
+    exponentials. `scale_xy` stretches the centre's range around its cell.
     """
 
     index: int
     line: int
     output: Shape
+    network: Shape
     classes: int
     anchors: tuple[tuple[float, float], ...]
     softmax: bool = False
+    gaussian: bool = False
+    beyond: float = 0.0
     new_coords: bool = False
     scale_xy: float = 1.0
     nms: Nms = Nms.IOU
     nms_beta: float = 0.6
+
+    @property
+    def values(self) -> int:
+        """How many channels describe one box: place, size, objectness and classes."""
+        return (9 if self.gaussian else 5) + self.classes
 
 
 Layer = (
@@ -193,6 +216,7 @@ Layer = (
     | Shortcut
     | Multiply
     | Reorg
+    | SpaceToDepth
     | PassThrough
     | Head
 )

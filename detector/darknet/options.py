@@ -22,8 +22,10 @@ _KNOWN = {
     "scale_channels": "from activation scale_wh",
     "sam": "from activation",
     "reorg": "stride",
+    "reorg3d": "stride",
     "dropout": "probability dropblock dropblock_size_rel dropblock_size_abs",
     "yolo": "classes num mask anchors scale_x_y new_coords nms_kind beta_nms",
+    "Gaussian_yolo": "classes num mask anchors scale_x_y yolo_point nms_kind beta_nms",
     "region": "classes num anchors softmax",
 }
 
@@ -38,15 +40,15 @@ _TRAINING = frozenset(
     optimized_memory use_cuda_graph try_fix_nan weights_reject_freq equidistant_point
     badlabels_rejection_percentage num_sigmas_reject_badlabels contrastive contrastive_jit_flip
     contrastive_color unsupervised workspace_size_limit_MB sequential_subdivisions time_steps
-    track augment_speed
+    track augment_speed max_epochs seen
     ignore_thresh truth_thresh jitter resize random max map iou_loss iou_normalizer cls_normalizer
-    obj_normalizer delta_normalizer iou_thresh iou_thresh_kind objectness_smooth max_delta
-    focal_loss counters_per_class show_details track_history_size sim_thresh dets_for_track
-    dets_for_show track_ciou_norm
+    obj_normalizer uc_normalizer delta_normalizer iou_thresh iou_thresh_kind objectness_smooth
+    max_delta focal_loss counters_per_class show_details track_history_size sim_thresh
+    dets_for_track dets_for_show track_ciou_norm embedding_layer embedding_size beta1
     bias_match rescore object_scale noobject_scale class_scale coord_scale mask_scale absolute
     thresh log sqrt classfix
-    stopbackward dontload dontloadscales dont_update burnin_update train_only_bn grad_centr
-    stream wait_stream
+    stopbackward onlyforward dontload dontloadscales dont_update burnin_update train_only_bn
+    grad_centr stream wait_stream
     """.split()
 )
 

@@ -22,8 +22,9 @@ from detector.files import file_size, open_regular, unreadable
 
 Floats = NDArray[np.float32]
 
-# Darknet divides by sqrt(variance) plus this (src/blas.c, normalize_cpu).
-_VARIANCE_EPSILON = np.float32(1e-6)
+# src/blas.c, normalize_cpu: pjreddie adds to the root, AlexeyAB to what it is drawn from.
+_ADDED_TO_ROOT = np.float32(1e-6)
+_ADDED_TO_VARIANCE = np.float32(1e-5)
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,20 @@ class ConvolutionWeights:
     biases: Floats
     batch_norm: BatchNorm | None
 
-    def folded(self) -> tuple[Floats, Floats]:
-        """Return filters and biases with the batch normalisation folded into them."""
+    def folded(self, *, fork: bool = False) -> tuple[Floats, Floats]:
+        """Return filters and biases with the batch normalisation folded into them.
+
+        As pjreddie's Darknet normalises, or as AlexeyAB's fork does.
+        """
         if self.batch_norm is None:
             return self.filters, self.biases
         norm = self.batch_norm
-        deviations: Floats = np.sqrt(norm.variances)
-        factor: Floats = norm.scales / (deviations + _VARIANCE_EPSILON)
+        deviations: Floats = (
+            np.sqrt(norm.variances + _ADDED_TO_VARIANCE)
+            if fork
+            else np.sqrt(norm.variances) + _ADDED_TO_ROOT
+        )
+        factor: Floats = norm.scales / deviations
         filters: Floats = self.filters * factor[:, None, None, None]
         biases: Floats = self.biases - norm.means * factor
         return filters, biases

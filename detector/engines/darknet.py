@@ -9,12 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from detector.boxes import Floats, Image
-from detector.darknet.layers import Convolutional, Head, Layer, Multiply, Nms, Pool, Route, Shortcut
+from detector.darknet.fork import is_newer
 from detector.engines.libdarknet import LibDarknet
 from detector.errors import EngineError
 from detector.model import Model
-
-_ACTIVATIONS = frozenset({"linear", "leaky", "relu", "elu", "tanh", "logistic"})
 
 
 class DarknetEngine:
@@ -27,7 +25,7 @@ class DarknetEngine:
     def __init__(self, model: Model) -> None:
         """Load the model's own files; raises EngineError if the library or a layer is unknown."""
         for layer in model.network.layers:
-            if _is_newer(layer):
+            if is_newer(layer):
                 raise EngineError(
                     f"darknet: the layer of line {layer.line} of {model.cfg.name} is newer than "
                     "the C library, which would run it wrongly"
@@ -40,22 +38,3 @@ class DarknetEngine:
         heads = zip(*answers, strict=True)
         # (anchors, 5 + classes, rows, columns) there, both in one dimension here.
         return [np.stack([head.reshape(-1, *head.shape[2:]) for head in group]) for group in heads]
-
-
-def _is_newer(layer: Layer) -> bool:
-    """Return whether the layer uses what only AlexeyAB's fork has."""
-    newer = False
-    match layer:
-        case Convolutional():
-            newer = layer.dilation != 1 or layer.stride[0] != layer.stride[1]
-        case Pool():
-            newer = layer.average or layer.stride[0] != layer.stride[1]
-        case Route():
-            newer = layer.groups != 1
-        case Shortcut():
-            newer = len(layer.sources) != 1
-        case Multiply():
-            newer = True
-        case Head():
-            newer = layer.nms is not Nms.IOU or layer.new_coords or layer.scale_xy != 1
-    return newer or getattr(layer, "activation", "linear") not in _ACTIVATIONS

@@ -11,6 +11,9 @@ from detector.darknet.layers import Head, Nms, Shape
 from detector.heads import Candidates
 from detector.nms import MOST_CANDIDATES, distances, overlaps, suppress
 
+# Rows and columns: twice as high as wide, so that a unit for both would show.
+NETWORK = (64, 32)
+
 
 def candidates_of(boxes: np.ndarray, scores: np.ndarray) -> Candidates:
     return Candidates(
@@ -20,7 +23,8 @@ def candidates_of(boxes: np.ndarray, scores: np.ndarray) -> Candidates:
 
 def head_with(beta: float | None) -> Head:
     kind = Nms.IOU if beta is None else Nms.DIOU
-    return Head(0, 1, Shape(8, 1, 1), 3, ((1, 1),), nms=kind, nms_beta=beta or 0.6)
+    size = Shape(3, *NETWORK)
+    return Head(0, 1, Shape(8, 1, 1), size, 3, ((1, 1),), nms=kind, nms_beta=beta or 0.6)
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -32,7 +36,9 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def diou(a: np.ndarray, b: np.ndarray, beta: float) -> float:
-    """box_diounms of AlexeyAB's src/box.c."""
+    """box_diounms of AlexeyAB's src/box.c, on boxes relative to the picture, as it gets them."""
+    unit = np.array([NETWORK[1], NETWORK[0]] * 2)
+    a, b = a / unit, b / unit
     around = (max(a[2], b[2]) - min(a[0], b[0])) ** 2 + (max(a[3], b[3]) - min(a[1], b[1])) ** 2
     apart = ((a[0] + a[2] - b[0] - b[2]) / 2) ** 2 + ((a[1] + a[3] - b[1] - b[3]) / 2) ** 2
     return iou(a, b) - float(apart / around) ** beta if around else iou(a, b)
