@@ -1,90 +1,136 @@
-"""`elastic-yolo convert`: to ONNX, or to 8-bit integers for the cache of a service."""
+"""`elastic-yolo convert`: make a model faster for the services, or take it to other runtimes."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import onnx
+import openvino as ov
 
 from cli.options import add_threads_option, folder
-from detector.agreement import agreement
-from detector.artefacts import Quantised, artefact_path, write_quantised
-from detector.boxes import Image
-from detector.detector import Detector
-from detector.engines.openvino import OpenVinoEngine
-from detector.graph import build_graph
-from detector.model import read_model
-from detector.quantise import quantise
-from picture.errors import PictureError
+from cli.progress import ProgressLine
+from detector.artefacts import write_whole
+from detector.conversion import make_int8, measure_precisions
+from detector.detector import network_size
+from detector.engines import load
+from detector.engines.choose import EngineOptions, offered_precisions
+from detector.engines.openvino import read_onnx
+from detector.machine import describe_cpu
+from detector.model import Model, read_model
+from detector.precision import Place, Report, choose_precision
+from detector.samples import SampleFolder
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+_DESCRIPTION = """\
+With --cache and --calibration: quantise the model to 8-bit integers, measure what every precision
+that this machine has costs in accuracy and gains in speed, and keep all of it where services with
+the same CACHE_DIR find it; PRECISION=auto then takes the fastest within the model's accuracy
+budget. Pictures with Darknet's label files (.txt beside them) are measured against these labels,
+others against what fp32 finds in them.
+
+With --output: write the network as ONNX (.onnx) or in OpenVINO's form (.xml and .bin), for use
+elsewhere. Its input is uint8, (n, height, width, 3), RGB; its outputs are the raw heads.
+"""
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "convert",
-        help="convert to ONNX, or to 8-bit integers",
-        description="Convert a model: --precision fp32 writes an ONNX file; --precision int8 "
-        "quantises with calibration pictures, measures the agreement with fp32, and puts the "
-        "result where a service with the same CACHE_DIR and PRECISION=int8 finds it.",
+        help="quantise and measure for the services, or write ONNX or OpenVINO files",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
-    parser.add_argument("--precision", choices=("fp32", "int8"), required=True)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="fp32: the ONNX file to write")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="int8: the CACHE_DIR of services")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="the CACHE_DIR of services")
     parser.add_argument(
-        "--calibration", type=folder, metavar="DIR", help="int8: pictures like those to come"
+        "--calibration", type=folder, metavar="DIR", help="pictures like those to come"
     )
+    parser.add_argument("--output", type=_output, metavar="FILE", help=".onnx or .xml to write")
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "fp16", "int8"),
+        default="fp32",
+        help="of --output (%(default)s); int8 needs --cache with a converted model",
+    )
+    parser.add_argument("--json", action="store_true", help="print what was measured as JSON")
     add_threads_option(parser)
     parser.set_defaults(run=run, refuse=parser.error)
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Convert and say what was written."""
-    if parsed.precision == "fp32":
-        if not parsed.output:
-            parsed.refuse("--precision fp32 needs --output")
-        model = read_model(parsed.model)
-        onnx.save(build_graph(model.network, model.read_weights()), parsed.output)
-        print(parsed.output)
-        return 0
-    if not (parsed.cache and parsed.calibration):
-        parsed.refuse("--precision int8 needs --cache and --calibration")
-    return _convert_to_int8(parsed)
-
-
-def _convert_to_int8(parsed: argparse.Namespace) -> int:
+    if parsed.calibration and not parsed.cache:
+        parsed.refuse("--calibration needs --cache: that is where the result goes")
+    if not parsed.output and not parsed.calibration:
+        parsed.refuse("nothing to do: give --cache and --calibration, or --output")
+    if parsed.output and parsed.precision == "int8" and not parsed.cache:
+        parsed.refuse("--precision int8 needs --cache with a converted model")
     model = read_model(parsed.model)
-    graph = build_graph(model.network, model.read_weights())
-    exact = Detector(model, OpenVinoEngine(graph, threads=parsed.threads))
-    images = list(_read_pictures(parsed.calibration, exact))
-    if not images:
-        print(f"elastic-yolo: no usable pictures in {parsed.calibration}", file=sys.stderr)
-        return 1
-    _say(f"quantising with {len(images)} pictures")
-    small = quantise(graph, model.network, images)
-    _say("comparing with fp32")
-    engine = OpenVinoEngine(small, threads=parsed.threads, precision="int8")
-    found = agreement(exact, Detector(model, engine), images)
-    path = artefact_path(parsed.cache, model.digest)
-    write_quantised(path, model.digest, Quantised(small, len(images), found))
-    print(f"{path}\nagreement with fp32: {found:.3f} (F1 of the boxes, {len(images)} pictures)")
+    if parsed.calibration:
+        report = _prepare_cache(parsed, model)
+        print(json.dumps(asdict(report), indent=2) if parsed.json else describe(report, model))
+    if parsed.output:
+        _write(model, parsed.output, parsed.precision, parsed.cache)
+        print(parsed.output)
     return 0
 
 
-def _read_pictures(pictures: Path, detector: Detector) -> Iterator[Image]:
-    for path in sorted(pictures.iterdir()):
-        if path.suffix.lower() in _SUFFIXES:
-            try:
-                yield detector.prepare(path.read_bytes())[0]
-            except PictureError as error:
-                _say(f"left out: {path.name}: {error}")
+def describe(report: Report, model: Model) -> str:
+    """Return a report as a table, with what PRECISION=auto makes of it here."""
+    against = "their labels" if report.labelled else "what fp32 finds"
+    lines = [
+        f"mAP@0.5 on {report.pictures} pictures against {against}; {report.machine}",
+        f"{'engine':<12} {'precision':<9} {'mAP':>7} {'loss':>8} {'ms':>8}",
+        *(
+            f"{row.engine:<12} {row.precision:<9} {row.map:7.4f} {row.loss:8.4f} {row.ms:8.2f}"
+            for row in report.rows
+        ),
+    ]
+    first = report.rows[0]
+    offered = offered_precisions(first.engine, first.device)
+    place = Place(first.engine, first.device, offered, describe_cpu())
+    _, why = choose_precision(report, model.accuracy_budget, place)
+    return "\n".join([*lines, f"PRECISION=auto here: {why}"])
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:
+    samples = SampleFolder(
+        parsed.calibration,
+        network_size(model),
+        model.network.classes,
+        lambda path, error: print(f"left out: {path.name}: {error}", file=sys.stderr, flush=True),
+    )
+    progress = ProgressLine()
+    make_int8(model, samples, parsed.cache, progress)
+    options = EngineOptions(threads=parsed.threads, cache=parsed.cache)
+    return measure_precisions(model, samples, options, progress)
+
+
+def _write(model: Model, output: Path, precision: str, cache: Path | None) -> None:
+    openvino = output.suffix == ".xml"
+    if precision == "int8":
+        content = load.find_int8(model, cache).files["model.onnx"].read_bytes()
+        network = ov.Core().read_model(content) if openvino else None
+    else:
+        # OpenVINO's form keeps float16 constants for a graph that is float32 otherwise.
+        graph = load.make_graph(model, half=precision == "fp16" and not openvino)
+        network = read_onnx(graph) if openvino else None
+        content = b"" if openvino else graph.SerializeToString()
+    if network is None:
+        write_whole(output, content)
+        return
+    for name, part in load.openvino_files(network, half=precision == "fp16").items():
+        write_whole(output.with_suffix(Path(name).suffix), part)
+
+
+def _output(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".onnx", ".xml"):
+        raise argparse.ArgumentTypeError("expected a name that ends in .onnx or .xml")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"no such folder: {path.parent}")
+    return path

@@ -7,13 +7,17 @@ import os
 from pathlib import Path
 
 from detector.engines.choose import ENGINES, EngineOptions
+from detector.precision import PRECISIONS
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Add --engine, --precision, --device and --threads."""
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="(auto)")
     parser.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16", "int8"), default="auto", help="(auto: fp32)"
+        "--precision",
+        choices=("auto", *PRECISIONS),
+        default="auto",
+        help="(auto: what `convert` measured as the fastest within the budget, else fp32)",
     )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="compiled and converted models")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(auto)")

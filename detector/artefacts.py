@@ -1,78 +1,145 @@
 """Derived models: made once from a model folder, found again by its digest.
 
-Everything here can be made anew, so a damaged or missing file is no loss. What was measured when it
-was made is kept inside the file.
+A cache folder has one folder for each model digest. In it, `NAME.json` says which files make up the
+artefact NAME, with their digests, what they were made from, and facts measured on the way. The
+files come first and NAME.json last, each by renaming, so that a reader sees all of an artefact or
+nothing of it, and a newer one replaces it in one step. Everything here can be made anew.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import onnx
-from onnx import helper
+from detector.digest import digest_of_bytes, digest_of_file
+from detector.errors import ArtefactDamaged
 
-from detector.errors import EngineError
+Facts = dict[str, Any]
+"""What JSON can hold."""
 
-_PICTURES = "elastic-yolo.calibration-pictures"
-_AGREEMENT = "elastic-yolo.agreement"
-_DIGEST = "elastic-yolo.digest"
+_LOG = logging.getLogger(__name__)
+_MOST_MANIFEST_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """An int8 graph, and how far its answers agreed with fp32 on the calibration pictures.
+class Artefact:
+    """What was found: `files` by their role, such as model.xml, and the facts stated with them."""
 
-    `agreement` is the F1 score of its boxes with those of fp32 taken for the truth: 1 is the same.
-    """
-
-    graph: onnx.ModelProto
-    pictures: int
-    agreement: float
-
-
-def artefact_path(cache: Path, digest: str) -> Path:
-    """Return where the int8 graph of the model with `digest` (sha256:...) belongs."""
-    return cache / f"{digest.removeprefix('sha256:')}-int8.onnx"
+    name: str
+    made_from: str
+    files: Mapping[str, Path]
+    facts: Facts
+    digest: str
+    """Of all files together."""
 
 
-def write_quantised(path: Path, digest: str, quantised: Quantised) -> None:
-    """Write an artefact so that a reader sees all of it or nothing."""
-    helper.set_model_props(
-        quantised.graph,
-        {
-            _DIGEST: digest,
-            _PICTURES: str(quantised.pictures),
-            _AGREEMENT: f"{quantised.agreement:.4f}",
-        },
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
+class Shelf:
+    """The artefacts of one model in a cache folder."""
+
+    def __init__(self, cache: Path, digest: str) -> None:
+        """Name the place of the model with `digest` (sha256:...); nothing is created yet."""
+        self.folder = cache / digest.removeprefix("sha256:")
+
+    def find(self, name: str, made_from: str | None = None) -> Artefact | None:
+        """Return an artefact, or None if it is not there or was made from something else.
+
+        Raises ArtefactDamaged if it is there but is not what was written.
+        """
+        try:
+            return self._read(name, made_from)
+        except ArtefactDamaged:
+            # It may have been replaced between the reading of NAME.json and that of its files.
+            return self._read(name, made_from)
+
+    def _read(self, name: str, made_from: str | None) -> Artefact | None:
+        path = self.folder / f"{name}.json"
+        if not path.is_file():
+            return None
+        try:
+            with path.open("rb") as file:
+                stated = json.loads(file.read(_MOST_MANIFEST_BYTES))
+            if made_from is not None and stated["made_from"] != made_from:
+                return None
+            files = {role: self.folder / entry["file"] for role, entry in stated["files"].items()}
+            digests = {role: entry["digest"] for role, entry in stated["files"].items()}
+            changed = [role for role in files if digest_of_file(files[role]) != digests[role]]
+            artefact = Artefact(
+                name, stated["made_from"], files, stated["facts"], _joint_digest(digests)
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArtefactDamaged(f"{path} cannot be read: {error}") from error
+        if changed:
+            raise ArtefactDamaged(f"{path}: {', '.join(changed)} is not what was written")
+        return artefact
+
+    def publish(
+        self, name: str, made_from: str, files: Mapping[str, bytes], facts: Facts | None = None
+    ) -> Artefact:
+        """Write an artefact, in place of an older one of its name; raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        digests = {role: digest_of_bytes(content) for role, content in files.items()}
+        places = {
+            role: f"{name}-{digests[role].removeprefix('sha256:')[:16]}{Path(role).suffix}"
+            for role in files
+        }
+        for role, content in files.items():
+            write_whole(self.folder / places[role], content)
+        entries = {role: {"file": places[role], "digest": digests[role]} for role in files}
+        facts = facts or {}
+        stated = {"made_from": made_from, "files": entries, "facts": facts}
+        write_whole(self.folder / f"{name}.json", json.dumps(stated, indent=1).encode())
+        self._forget_others(name, set(places.values()))
+        paths = {role: self.folder / place for role, place in places.items()}
+        return Artefact(name, made_from, paths, facts, _joint_digest(digests))
+
+    def remove(self, name: str) -> None:
+        """Forget an artefact, if it is there."""
+        (self.folder / f"{name}.json").unlink(missing_ok=True)
+        self._forget_others(name, set())
+
+    def keep(self, name: str, made_from: str, files: Mapping[str, bytes]) -> Artefact | None:
+        """Publish what can be made anew at every start: a cache that is full is no failure."""
+        try:
+            return self.publish(name, made_from, files)
+        except OSError as error:
+            _LOG.warning("%s is not kept in %s: %s", name, self.folder, error.strerror)
+            return None
+
+    def recall(self, name: str, made_from: str) -> Artefact | None:
+        """Find what can be made anew at every start: one that is damaged counts as absent."""
+        try:
+            return self.find(name, made_from)
+        except ArtefactDamaged as error:
+            _LOG.warning("made anew: %s", error)
+            return None
+
+    def _forget_others(self, name: str, current: set[str]) -> None:
+        # Who has an old file open or mapped keeps it until he closes it.
+        for path in self.folder.glob(f"{name}-{'[0-9a-f]' * 16}.*"):
+            if path.name not in current:
+                path.unlink(missing_ok=True)
+
+
+def _joint_digest(digests: Mapping[str, str]) -> str:
+    return digest_of_bytes("\n".join(digests[role] for role in sorted(digests)).encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or nothing, also after a crash."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
-        file.write(quantised.graph.SerializeToString())
-        file.flush()
-        os.fsync(file.fileno())
-    # mkstemp's 0600 would keep the services of other users out.
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
-
-
-def read_quantised(cache: Path | None, digest: str) -> Quantised:
-    """Return the int8 graph of a model; raises EngineError with what to do if there is none."""
-    if cache is None:
-        raise EngineError("int8 needs a cache folder with the converted model")
-    path = artefact_path(cache, digest)
-    hint = f"make it with elastic-yolo convert --precision int8 --cache {cache}"
-    try:
-        graph = onnx.load(path)
-        facts = {entry.key: entry.value for entry in graph.metadata_props}
-        quantised = Quantised(graph, int(facts[_PICTURES]), float(facts[_AGREEMENT]))
-        belongs_here = facts[_DIGEST] == digest
-    except FileNotFoundError:
-        raise EngineError(f"no int8 version of this model in {cache}: {hint}") from None
-    except Exception as error:  # protobuf's own error class is private to its C code
-        raise EngineError(f"{path} is damaged: {hint}") from error
-    if not belongs_here:
-        raise EngineError(f"{path} belongs to another model: {hint}")
-    return quantised
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            # mkstemp's 0600 would keep the services of other users out.
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except OSError:
+            Path(file.name).unlink(missing_ok=True)
+            raise

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from detector.boxes import Detection, Floats, Image, name_detections
-from detector.decode import decode
 from detector.engines.base import Engine
 from detector.heads import decode_heads
-from detector.letterbox import Letterbox, draw_letterbox
+from detector.letterbox import Letterbox
 from detector.model import Model
 from detector.nms import suppress
-from picture.header import read_header
+from detector.prepare import prepare_picture
 
 
 class Detector:
@@ -25,7 +24,7 @@ class Detector:
     @property
     def network_size(self) -> tuple[int, int]:
         """(width, height) of the network's input in pixels."""
-        return self.model.network.input.width, self.model.network.input.height
+        return network_size(self.model)
 
     def run(self, images: Image) -> list[Floats]:
         """Run the engine alone on (n, height, width, 3) pixels; see Engine.run."""
@@ -48,10 +47,7 @@ class Detector:
 
         Raises PictureError.
         """
-        header = read_header(data)
-        box = Letterbox.fit(header.upright_size, self.network_size)
-        pixels = decode(data, header, None if exact else box.inner)
-        return draw_letterbox(pixels, header.orientation, box, exact=exact), box
+        return prepare_picture(data, self.network_size, exact=exact)
 
     def detect(
         self,
@@ -74,3 +70,8 @@ class Detector:
             self.model.iou if iou is None else iou,
         )
         return name_detections(box.to_picture(found[0]), self.model.labels)
+
+
+def network_size(model: Model) -> tuple[int, int]:
+    """Return (width, height) of a model's input in pixels."""
+    return model.network.input.width, model.network.input.height

@@ -5,6 +5,7 @@ DetectorError
 │   ├── CfgError           the .cfg: file, line, expected, found
 │   └── WeightsError       the .weights: file, layer, expected, found
 ├── EngineError            no engine can run this network here
+│   └── ArtefactDamaged    a derived model in the cache is not what was written
 └── SampleError            pictures to calibrate or measure with, or their labels, cannot be used
 """
 
@@ -44,6 +45,10 @@ def _one_line(message: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in message
     )
+
+
+class ArtefactDamaged(EngineError):
+    """A file of the cache is not what was written: make it anew."""
 
 
 class SampleError(DetectorError):

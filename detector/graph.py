@@ -1,8 +1,8 @@
 """Build an ONNX graph from a Darknet network and its weights.
 
-The graph takes pictures as float32 (n, height, width, 3), RGB from 0 to 255, whole numbers or
-fractions, and answers for each head the values that enter its [yolo] or [region] layer, float32
-(n, anchors * values, rows, columns); `Head.values` counts those of one box.
+The graph takes pictures as uint8 (n, height, width, 3), RGB, and answers for each head the values
+that enter its [yolo] or [region] layer, float32 (n, anchors * values, rows, columns); `Head.values`
+counts those of one box.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from detector.darknet.layers import (
     Upsample,
 )
 from detector.darknet.weights import Weights
+from detector.errors import EngineError
 
 INPUT_NAME = "images"
 # The first with Mish.
@@ -49,16 +50,20 @@ _ATTRIBUTES = {
 }
 
 
-def build_graph(network: Network, weights: Weights) -> onnx.ModelProto:
-    """Return the ONNX model of `network` (any batch size)."""
-    graph = _Graph(network, weights)
+def build_graph(network: Network, weights: Weights, *, half: bool = False) -> onnx.ModelProto:
+    """Return the ONNX model of `network` (any batch size).
+
+    With `half` everything between pixels and heads is float16; raises EngineError if a weight is
+    too large for that.
+    """
+    graph = _Graph(network, weights, half=half)
     graph.add_input()
     for layer in network.layers:
         graph.add_layer(layer)
     images = helper.make_tensor_value_info(
-        INPUT_NAME, TensorProto.FLOAT, ["n", network.input.height, network.input.width, 3]
+        INPUT_NAME, TensorProto.UINT8, ["n", network.input.height, network.input.width, 3]
     )
-    heads = [_value(graph.outputs[head.index], head.output) for head in network.heads]
+    heads = [_value(graph.head(head.index), head.output) for head in network.heads]
     onnx_graph = helper.make_graph(
         graph.nodes, network.name, [images], heads, initializer=graph.constants
     )
@@ -70,10 +75,17 @@ def build_graph(network: Network, weights: Weights) -> onnx.ModelProto:
     )
 
 
+def take_floats(graph: onnx.ModelProto) -> None:
+    """Change a graph, in place, to take float32 pixels from 0 to 255 that were never rounded."""
+    graph.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    # What a tool noted of the types in between holds no longer.
+    del graph.graph.value_info[:]
+
+
 def outer_nodes(network: Network) -> list[str]:
     """Return the names of the nodes that make the input, and of the convolutions before heads."""
     before = (_last_convolution(network, head.index - 1) for head in network.heads)
-    return ["images_nchw", "input", *(f"layer{index}_conv" for index in before)]
+    return ["images_nchw", "images_float", "input", *(f"layer{index}_conv" for index in before)]
 
 
 def _last_convolution(network: Network, index: int) -> int:
@@ -85,9 +97,10 @@ def _last_convolution(network: Network, index: int) -> int:
 class _Graph:
     """A graph that grows layer by layer; `outputs[i]` is the tensor that layer i puts out."""
 
-    def __init__(self, network: Network, weights: Weights) -> None:
+    def __init__(self, network: Network, weights: Weights, *, half: bool) -> None:
         self.network = network
         self.weights = weights
+        self.float = np.dtype(np.float16 if half else np.float32)
         self.fork = needs_fork(network)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
@@ -100,16 +113,31 @@ class _Graph:
         return output
 
     def constant(self, name: str, value: NDArray[np.generic] | float | list[int]) -> str:
-        """Add a constant (float32, or int64 for lists) and return its name."""
-        kind = np.int64 if isinstance(value, list) else np.float32
-        array = np.ascontiguousarray(value, kind).reshape(np.shape(value))
+        """Add a constant (of the graph's floats, or int64 for lists) and return its name."""
+        kind = np.dtype(np.int64) if isinstance(value, list) else self.float
+        with np.errstate(over="ignore"):  # looked for right below
+            array = np.ascontiguousarray(value, kind).reshape(np.shape(value))
+        if not np.isfinite(array).all():
+            raise EngineError(f"fp16 cannot hold the values of {name}")
+        return self._add(name, array)
+
+    def _add(self, name: str, array: NDArray[Any]) -> str:
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
     def add_input(self) -> None:
         """Turn rows of RGB pixels into planes from 0 to 1."""
         planes = self.node("Transpose", [INPUT_NAME], "images_nchw", perm=[0, 3, 1, 2])
-        self.previous = self.node("Div", [planes, self.constant("full_scale", 255.0)], "input")
+        kind = helper.np_dtype_to_tensor_dtype(self.float)
+        floats = self.node("Cast", [planes], "images_float", to=kind)
+        self.previous = self.node("Div", [floats, self.constant("full_scale", 255.0)], "input")
+
+    def head(self, index: int) -> str:
+        """Return the output of a head, made float32 where it is not."""
+        output = self.outputs[index]
+        if self.float == np.float32:
+            return output
+        return self.node("Cast", [output], f"{output}_float", to=TensorProto.FLOAT)
 
     def add_layer(self, layer: Layer) -> None:
         """Append the nodes of one layer."""
@@ -179,7 +207,7 @@ class _Graph:
         scales = np.array([1, 1, layer.stride, layer.stride], np.float32)
         larger = self.node(
             "Resize",
-            [self.previous, "", self.constant(f"{name}_scales", scales)],
+            [self.previous, "", self._add(f"{name}_scales", scales)],
             f"{name}_larger",
             mode="nearest",
             coordinate_transformation_mode="asymmetric",

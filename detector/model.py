@@ -41,6 +41,7 @@ class Model:
     labels: tuple[str, ...]
     threshold: float
     iou: float
+    accuracy_budget: float
     golden: GoldenStatement | None
 
     def read_weights(self) -> Weights:
@@ -72,6 +73,7 @@ def read_model(folder: Path) -> Model:
         labels=labels,
         threshold=manifest.threshold,
         iou=manifest.iou,
+        accuracy_budget=manifest.accuracy_budget,
         golden=manifest.golden,
     )
 

@@ -9,7 +9,7 @@ one step of 256 would be felt in every score.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +22,20 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from detector.boxes import Floats, Image
+from detector.boxes import Image, Pixels
 from detector.darknet.layers import Network
 from detector.graph import INPUT_NAME, outer_nodes
 
+Step = Callable[[], object]
+"""Called after every picture."""
 
-def quantise(graph: onnx.ModelProto, network: Network, images: Iterable[Image]) -> onnx.ModelProto:
+
+def quantise(
+    graph: onnx.ModelProto, network: Network, images: Iterable[Image], step: Step = lambda: None
+) -> onnx.ModelProto:
     """Return the int8 version of a graph.
 
-    `images` are calibration pictures as they enter the network, (height, width, 3) each; some
+    `images` are calibration pictures as they enter the network, (height, width, 3) uint8 each; some
     dozens of those that the model will see are enough, and at least one is needed.
     """
     with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as folder:
@@ -40,7 +45,7 @@ def quantise(graph: onnx.ModelProto, network: Network, images: Iterable[Image]) 
         quantize_static(
             prepared,
             result,
-            _Reader(images),
+            _Reader(images, step),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -51,12 +56,17 @@ def quantise(graph: onnx.ModelProto, network: Network, images: Iterable[Image]) 
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # the tool has no types
-    def __init__(self, images: Iterable[Image]) -> None:
+    def __init__(self, images: Iterable[Image], step: Step) -> None:
         self._images: Iterator[Image] = iter(images)
+        self._step: Step = lambda: None
+        self._next_step = step
 
-    def get_next(self) -> dict[str, Floats] | None:
+    def get_next(self) -> dict[str, Pixels] | None:
         """Return the next picture as the tool asks for it, or None after the last."""
+        # It asks when it is done with the one before.
+        self._step()
+        self._step = self._next_step
         image = next(self._images, None)
         if image is None:
             return None
-        return {INPUT_NAME: np.ascontiguousarray(image[np.newaxis], np.float32)}
+        return {INPUT_NAME: np.ascontiguousarray(image[np.newaxis], np.uint8)}

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.backgrounds import HELD_OUT_PHOTOS, load_photos
-from training.classes import NAMES, SEEN, UNSEEN
+from training.classes import NAMES
+from training.dataset import FAMILIES, HELD_OUT_SEED, held_out_assets, held_out_scene
 from training.detect import Found, detect, overlaps
 from training.export import read_weights
 from training.network import Network, build
-from training.scenes import Assets, Scene, Thing, draw_scene
-from training.sprites import PICTURE_SIZES, load_sheet
+from training.scenes import Assets, Thing
 
 IOU = 0.5  # overlap at which an answer counts as right
 LOWEST_SCORE = 0.005
@@ -49,9 +48,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     network = build(arguments.cfg).eval()
     read_weights(network, arguments.weights)
-    families = UNSEEN if arguments.family == "unseen" else SEEN
-    photos = load_photos(HELD_OUT_PHOTOS, arguments.lomiri, 2048)
-    assets = Assets(load_sheet(arguments.packages, families, PICTURE_SIZES), photos)
+    assets = held_out_assets(arguments.packages, arguments.lomiri, arguments.family)
     results = measure(network, assets, arguments.seed, arguments.scenes)
     print(table(results))
     if arguments.json is not None:
@@ -67,21 +64,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--weights", type=Path, default=Path("models/demo/yolov3-tiny-emoji.weights")
     )
-    parser.add_argument("--family", choices=("seen", "unseen"), default="seen")
+    parser.add_argument("--family", choices=tuple(FAMILIES), default="seen")
     parser.add_argument("--scenes", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=1_000_003)
+    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="also write the table here")
     return parser.parse_args()
-
-
-def held_out_scene(assets: Assets, seed: int, index: int) -> Scene:
-    """Draw a scene whose shorter side has 240 to 960 px, aspect up to 2 either way."""
-    rng = np.random.default_rng([seed, index])
-    shorter = int(240 * 4 ** rng.random())
-    longer = int(shorter * 2 ** rng.random())
-    width, height = (longer, shorter) if rng.random() < 0.6 else (shorter, longer)
-    return draw_scene(rng, assets, width, height)
 
 
 def measure(network: Network, assets: Assets, seed: int, scenes: int) -> list[ClassResult]:

@@ -180,11 +180,11 @@ class Nms(Enum):
 class Head:
     """A detection head: [yolo], [Gaussian_yolo] or [region].
 
-    `network` is what enters the network, `anchors` holds (width, height) in its pixels. A [region] head scores its classes by
-    softmax. A gaussian one says of each coordinate how unsure it is, and `beyond` is how far the
-    centre lies right of and below the point that it predicts, in sizes of the box. With
-    `new_coords` the layer before has applied the sigmoid already, and sizes are squares instead of
-    exponentials. `scale_xy` stretches the centre's range around its cell.
+    `network` is what enters the network, `anchors` holds (width, height) in its pixels. A [region]
+    head scores its classes by softmax. A gaussian one says of each coordinate how unsure it is, and
+    `beyond` is how far the centre lies right of and below the point that it predicts, in sizes of
+    the box. With `new_coords` the layer before has applied the sigmoid already, and sizes are
+    squares instead of exponentials. `scale_xy` stretches the centre's range around its cell.
     """
 
     index: int

@@ -1,16 +1,17 @@
-"""Choose an engine: what was asked for, or the fastest that is installed and fits."""
+"""Choose engine, device and precision: what was asked for, or the fastest that fits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from detector.artefacts import read_quantised
+from detector.engines import load
 from detector.engines.base import Engine
 from detector.errors import EngineError
-from detector.graph import build_graph
+from detector.machine import describe_cpu
 from detector.model import Model
+from detector.precision import Place, choose_precision, read_report
 
 ENGINES = ("openvino", "onnxruntime", "darknet")
 
@@ -28,76 +29,103 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and why, for the log."""
+    """What was chosen, and why, for the log. The precision is chosen last, for a model."""
 
     engine: str
     device: str
     why: str
+    precision: str = "fp32"
+
+
+def build_engine(model: Model, options: EngineOptions) -> tuple[Engine, Choice]:
+    """Build the chosen engine for a model; raises ModelError or EngineError."""
+    choice = _with_precision(choose(options), model, options)
+    precision, device = choice.precision, choice.device
+    match choice.engine:
+        case "darknet":
+            return load.load_darknet(model), choice
+        case "onnxruntime":
+            engine = load.load_onnxruntime(model, precision, device, options.threads, options.cache)
+            return engine, choice
+        case _:
+            return load.load_openvino(model, precision, options.threads, options.cache), choice
 
 
 def choose(options: EngineOptions) -> Choice:
     """Decide between the engines and devices that are here; raises EngineError if none fits."""
     if options.engine != "auto":
-        device = _device_for(options)
-        return Choice(options.engine, device, f"ENGINE={options.engine} was asked for")
+        return _asked_for(options)
     if options.device == "cuda":
-        return Choice("onnxruntime", "cuda", "DEVICE=cuda was asked for")
-    if options.device == "auto" and _cuda_is_here():
+        return _asked_for(replace(options, engine="onnxruntime"))
+    no_cuda = "DEVICE=cpu was asked for" if options.device == "cpu" else _why_no_cuda()
+    if no_cuda is None:
         return Choice("onnxruntime", "cuda", "CUDA is here")
     for name in ("openvino", "onnxruntime"):
         if find_spec(name) is not None:
-            return Choice(name, "cpu", f"no CUDA here or wanted; {name} is installed")
+            return Choice(name, "cpu", f"{no_cuda}; {name} is installed")
     raise EngineError("no engine is installed: openvino or onnxruntime is needed")
 
 
-def build_engine(model: Model, options: EngineOptions) -> tuple[Engine, Choice]:
-    """Build the chosen engine for a model; raises EngineError."""
-    choice = choose(options)
-    if choice.engine != "darknet" and find_spec(choice.engine) is None:
-        raise EngineError(f"{choice.engine} is not installed here")
-    if choice.engine != "openvino" and options.precision not in ("auto", "fp32"):
-        raise EngineError(f"{choice.engine} computes in fp32 here, not in {options.precision}")
-    return _build(model, options, choice), choice
-
-
-def _build(model: Model, options: EngineOptions, choice: Choice) -> Engine:
-    # Imported where they are used: an image holds one of them.
-    match choice.engine:
+def offered_precisions(engine: str, device: str) -> tuple[str, ...]:
+    """Return the precisions that an engine computes in here; imports the engine."""
+    match engine:
         case "darknet":
-            from detector.engines.darknet import DarknetEngine  # noqa: PLC0415
-
-            return DarknetEngine(model)
+            return ("fp32",)
         case "onnxruntime":
-            from detector.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415
+            from detector.engines.onnxruntime import OFFERED  # noqa: PLC0415
 
-            graph = build_graph(model.network, model.read_weights())
-            return OnnxRuntimeEngine(graph, threads=options.threads, device=choice.device)
+            return OFFERED[device]
         case _:
-            from detector.engines.openvino import OpenVinoEngine  # noqa: PLC0415
+            from detector.engines.openvino import offered_precisions as here  # noqa: PLC0415
 
-            precision = "fp32" if options.precision == "auto" else options.precision
-            if precision == "int8":
-                graph = read_quantised(options.cache, model.digest).graph
-            else:
-                graph = build_graph(model.network, model.read_weights())
-            return OpenVinoEngine(
-                graph, threads=options.threads, precision=precision, cache=options.cache
-            )
+            return here()
 
 
-def _device_for(options: EngineOptions) -> str:
-    if options.engine == "onnxruntime":
-        if options.device == "auto":
-            return "cuda" if _cuda_is_here() else "cpu"
-        return options.device
-    if options.device == "cuda":
-        raise EngineError(f"{options.engine} runs on the CPU only: ENGINE=onnxruntime has CUDA")
-    return "cpu"
+def _asked_for(options: EngineOptions) -> Choice:
+    engine, device = options.engine, options.device
+    if engine != "darknet" and find_spec(engine) is None:
+        raise EngineError(f"{engine} is not installed here")
+    if engine != "onnxruntime" and device == "cuda":
+        raise EngineError(f"{engine} runs on the CPU only: ENGINE=onnxruntime has CUDA")
+    why = f"ENGINE={engine} was asked for"
+    if engine != "onnxruntime" or device == "cpu":
+        return Choice(engine, "cpu", why)
+    no_cuda = _why_no_cuda()
+    if no_cuda is None:
+        return Choice(engine, "cuda", why)
+    if device == "cuda":
+        raise EngineError(f"DEVICE=cuda was asked for: {no_cuda}")
+    return Choice(engine, "cpu", f"{why}; {no_cuda}")
 
 
-def _cuda_is_here() -> bool:
-    if find_spec("onnxruntime") is None:
-        return False
-    from detector.engines.onnxruntime import has_cuda  # noqa: PLC0415
+def _with_precision(choice: Choice, model: Model, options: EngineOptions) -> Choice:
+    wanted = options.precision
+    offered = offered_precisions(choice.engine, choice.device)
+    if wanted == "auto":
+        shelf = load.shelf_of(model, options.cache)
+        report = None if shelf is None else read_report(shelf, load.RECIPE)
+        place = Place(choice.engine, choice.device, offered, describe_cpu())
+        precision, why = choose_precision(report, model.accuracy_budget, place)
+    elif wanted in offered:
+        precision, why = wanted, f"PRECISION={wanted} was asked for"
+    elif choice.engine == "openvino" and wanted in ("bf16", "fp16"):
+        # A pod may land on any node: one whose CPU is older answers the same, only later.
+        precision, why = "fp32", f"fp32, because this CPU has no {wanted}"
+    else:
+        raise EngineError(
+            f"{choice.engine} computes in {', '.join(offered)} on {choice.device}, not in {wanted}"
+        )
+    return replace(choice, precision=precision, why=f"{choice.why}; {why}")
 
-    return has_cuda()
+
+def _why_no_cuda() -> str | None:
+    spec = find_spec("onnxruntime")
+    if spec is None or not spec.submodule_search_locations:
+        return "no CUDA, because onnxruntime is not installed"
+    # The file tells at once what importing the package would tell after a tenth of a second.
+    package = Path(spec.submodule_search_locations[0])
+    if not (package / "capi" / "libonnxruntime_providers_cuda.so").is_file():
+        return "no CUDA, because this onnxruntime is the one for CPUs"
+    from detector.engines.onnxruntime import why_no_cuda  # noqa: PLC0415
+
+    return why_no_cuda()

@@ -2,50 +2,110 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime as ort
+from onnx import TensorProto, helper
 
 from detector.boxes import Floats, Image
 from detector.errors import EngineError
+from detector.graph import take_floats
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+OFFERED = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")}
 
 
 class OnnxRuntimeEngine:
-    """A session. On CUDA a batch runs as one; on the CPU picture by picture costs no more."""
+    """A session. A batch runs as one: that is what a GPU is for, and costs a CPU nothing."""
 
     name = "onnxruntime"
-    precision = "fp32"
 
-    def __init__(self, graph: onnx.ModelProto, *, threads: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        graph: onnx.ModelProto | Path,
+        *,
+        threads: int,
+        device: str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
         """Load `graph` for `threads` threads (CPU) on `device`; raises EngineError."""
         self.device = device
-        provider = _PROVIDERS[device]
-        if provider not in ort.get_available_providers():
-            raise EngineError(f"onnxruntime has no {provider} here")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Spinning threads would take the CPU from decoding and from other pods.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(
-                graph.SerializeToString(), options, providers=[provider]
-            )
-        except Exception as error:  # its exceptions have no common base of their own
-            raise EngineError(f"onnxruntime cannot load the network: {error}") from error
-        if self._session.get_providers()[0] != provider:
-            raise EngineError(f"onnxruntime could not start {provider}")
-        self._input = self._session.get_inputs()[0].name
+        self.precision = precision
+        self._graph = graph
+        self._threads = threads
+        self._sessions = {"uint8": self._start(graph)}
 
     def run(self, images: Image) -> list[Floats]:
         """Run a batch; see Engine.run."""
-        outputs = self._session.run(None, {self._input: np.ascontiguousarray(images, np.float32)})
-        return [np.asarray(output, np.float32) for output in outputs]
+        pixels = images.dtype.name
+        if pixels not in self._sessions:
+            # Pixels that were never rounded are asked for seldom: they get a session of their own
+            # when the first ones come.
+            graph = self._graph
+            changed = onnx.load(graph) if isinstance(graph, Path) else onnx.ModelProto()
+            if not isinstance(graph, Path):
+                changed.CopyFrom(graph)
+            take_floats(changed)
+            self._sessions[pixels] = self._start(changed)
+        session = self._sessions[pixels]
+        name = session.get_inputs()[0].name
+        return [
+            np.asarray(output, np.float32)
+            for output in session.run(None, {name: np.ascontiguousarray(images)})
+        ]
+
+    def _start(self, graph: onnx.ModelProto | Path) -> ort.InferenceSession:
+        source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
+        return _start_session(source, self.device, self._threads)
 
 
-def has_cuda() -> bool:
-    """Return whether the installed ONNX Runtime can use CUDA."""
-    return _PROVIDERS["cuda"] in ort.get_available_providers()
+def _start_session(source: str | bytes, device: str, threads: int) -> ort.InferenceSession:
+    provider = _PROVIDERS[device]
+    if provider not in ort.get_available_providers():
+        raise EngineError(f"no {device.upper()}, because this onnxruntime lacks {provider}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the CPU from decoding and from other pods.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Fatal errors only: whatever else there is becomes an exception, or a device that is missing.
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(
+            source, options, providers=[(provider, _provider_options(device))]
+        )
+    except Exception as error:  # its exceptions have no common base of their own
+        raise EngineError(f"onnxruntime cannot load the network: {error}") from error
+    if session.get_providers()[0] != provider:
+        raise EngineError(f"no {device.upper()}, because {provider} does not start here")
+    return session
+
+
+def _provider_options(device: str) -> dict[str, Any]:
+    if device == "cpu":
+        return {}
+    # TF32 rounds to 10 bits, which is not what fp32 says; and a search through all algorithms for
+    # every new batch size would make its first request wait for seconds.
+    return {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+
+@cache
+def why_no_cuda() -> str | None:
+    """Return why ONNX Runtime cannot use CUDA here, or None if it can.
+
+    The package for GPUs names CUDA among its providers wherever it is installed: only a session
+    tells whether there are a driver, its libraries and a device.
+    """
+    identity = helper.make_node("Identity", ["x"], ["y"])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    graph = helper.make_graph([identity], "probe", [x], [y])
+    probe = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    try:
+        _start_session(probe.SerializeToString(), "cuda", threads=1)
+    except EngineError as error:
+        return str(error)
+    return None

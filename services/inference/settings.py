@@ -19,14 +19,14 @@ class InferenceSettings(ServiceSettings):
     """Folder with one .cfg, one .weights, one .names and perhaps a model.yaml."""
     engine: Literal["auto", "openvino", "onnxruntime", "darknet"] = "auto"
     """What runs the network; auto takes onnxruntime for CUDA, openvino for the CPU."""
-    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
-    """Number format; auto means fp32, as Darknet; int8 needs `elastic-yolo convert` first."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    """Number format; auto is the fastest within the budget that `elastic-yolo convert` measured."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run it; auto means CUDA where onnxruntime finds it, and the CPU otherwise."""
     threads: int = Field(0, ge=0, le=1024)
     """Threads of the engine; 0 takes them from the container's CPU quota."""
     cache_dir: Path | None = None
-    """Folder for compiled models, for a faster second start, and for converted (int8) ones."""
+    """Folder for what is made of the model: converted, compiled, measured; safe to delete."""
     max_queue: int = Field(32, ge=1, le=100_000)
     """Requests that may wait for the engine; one more is answered with 429."""
     max_batch: int = Field(16, ge=1, le=1024)

@@ -1,0 +1,31 @@
+"""Progress of long work: one line that changes on a terminal, a few lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+_EVERY_S = 10.0
+
+
+class ProgressLine:
+    """Shows `what: done/total` on stderr. Use it as the function that is told of progress."""
+
+    def __init__(self) -> None:
+        """Begin with nothing shown."""
+        self._terminal = sys.stderr.isatty()
+        self._shown = ""
+        self._shown_at = 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show how far something is; a log gets its beginning, its end, and a line now and then."""
+        line = f"{what}: {done}/{total}"
+        if self._terminal:
+            end = "\n" if done == total else ""
+            print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
+            return
+        now = time.monotonic()
+        new = not self._shown.startswith(f"{what}:")
+        if new or done == total or now - self._shown_at > _EVERY_S:
+            print(line, file=sys.stderr, flush=True)
+            self._shown, self._shown_at = line, now

@@ -1,0 +1,79 @@
+"""Mean average precision, computed by hand for a few boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detector.accuracy import mean_average_precision
+from detector.boxes import Floats
+
+LEFT, MIDDLE, RIGHT = (0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10)
+
+
+def truth(*rows: tuple[tuple[int, ...], int]) -> Floats:
+    return np.array([[*box, label] for box, label in rows], np.float32).reshape(-1, 5)
+
+
+def found(*rows: tuple[tuple[int, ...], float, int]) -> Floats:
+    return np.array([[*box, score, label] for box, score, label in rows], np.float32).reshape(-1, 6)
+
+
+def test_all_found_and_nothing_else_is_one() -> None:
+    answers = found((LEFT, 0.9, 0), (MIDDLE, 0.8, 1))
+
+    assert mean_average_precision([answers], [truth((LEFT, 0), (MIDDLE, 1))]) == 1
+
+
+def test_a_wrong_answer_counts_only_where_it_comes_before_right_ones() -> None:
+    """Precision falls to 1/2 for the one object when something wrong has a higher score."""
+    wanted = [truth((LEFT, 0))]
+
+    late = mean_average_precision([found((LEFT, 0.9, 0), (RIGHT, 0.8, 0))], wanted)
+    early = mean_average_precision([found((RIGHT, 0.9, 0), (LEFT, 0.8, 0))], wanted)
+
+    assert (late, early) == (1, 0.5)
+
+
+def test_an_object_that_is_missed_is_a_part_of_the_recall_that_is_never_reached() -> None:
+    answers = [found((LEFT, 0.9, 0))]
+
+    assert mean_average_precision(answers, [truth((LEFT, 0), (RIGHT, 0))]) == 0.5
+
+
+def test_a_second_answer_for_one_object_is_wrong() -> None:
+    """Right, wrong, right: half of the recall at precision 1, the other half at 2/3."""
+    answers = [found((LEFT, 0.9, 0), (LEFT, 0.8, 0), (RIGHT, 0.7, 0))]
+
+    score = mean_average_precision(answers, [truth((LEFT, 0), (RIGHT, 0))])
+
+    assert score == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(5, 1.0), (4, 0.0)])
+def test_half_of_the_union_must_be_shared(width: int, expected: float) -> None:
+    answers = [found(((0, 0, width, 10), 0.9, 0))]
+
+    assert mean_average_precision(answers, [truth((LEFT, 0))]) == expected
+
+
+def test_the_best_score_comes_first_over_all_pictures() -> None:
+    """The wrong answer in the second picture is surer than the right one in the first."""
+    answers = [found((LEFT, 0.6, 0)), found((LEFT, 0.9, 0))]
+
+    assert mean_average_precision(answers, [truth((LEFT, 0)), truth()]) == 0.5
+
+
+def test_classes_count_alike_however_often_they_occur() -> None:
+    answers = [found((LEFT, 0.9, 0), (MIDDLE, 0.8, 0))]
+    wanted = [truth((LEFT, 0), (MIDDLE, 0), (RIGHT, 1))]
+
+    assert mean_average_precision(answers, wanted) == 0.5
+
+
+def test_another_class_is_no_answer() -> None:
+    assert mean_average_precision([found((LEFT, 0.9, 1))], [truth((LEFT, 0))]) == 0
+
+
+def test_without_objects_there_is_nothing_to_miss() -> None:
+    assert mean_average_precision([found((LEFT, 0.9, 1))], [truth()]) == 1

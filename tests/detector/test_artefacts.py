@@ -1,0 +1,138 @@
+"""What is kept of a model, and what happens to it when files change under it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from detector.artefacts import Shelf, write_whole
+from detector.errors import ArtefactDamaged
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "cache", DIGEST)
+
+
+def test_what_was_published_is_found_with_its_facts(shelf: Shelf) -> None:
+    published = shelf.publish("net", "recipe 1", {"model.xml": b"<net/>"}, {"pictures": 16})
+
+    found = shelf.find("net", "recipe 1")
+
+    assert found == published
+    assert found is not None
+    assert found.files["model.xml"].read_bytes() == b"<net/>"
+    assert found.facts == {"pictures": 16}
+
+
+def test_what_was_made_from_something_else_counts_as_absent(shelf: Shelf) -> None:
+    shelf.publish("net", "recipe 1", {"model.xml": b"<net/>"})
+
+    assert shelf.find("net", "recipe 2") is None
+    assert shelf.find("other") is None
+
+
+def test_another_model_has_a_place_of_its_own(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.publish("net", "recipe 1", {"model.xml": b"<net/>"})
+
+    assert Shelf(tmp_path / "cache", "sha256:" + "cd" * 32).find("net") is None
+
+
+def test_a_newer_artefact_replaces_the_older_one_and_its_files(shelf: Shelf) -> None:
+    shelf.publish("net", "a", {"model.bin": b"old"})
+    shelf.publish("net", "b", {"model.bin": b"new"})
+
+    names = sorted(path.suffix for path in shelf.folder.iterdir())
+    found = shelf.find("net")
+
+    assert names == [".bin", ".json"]
+    assert found is not None
+    assert (found.made_from, found.files["model.bin"].read_bytes()) == ("b", b"new")
+
+
+def test_who_has_an_older_file_open_can_go_on_reading_it(shelf: Shelf) -> None:
+    older = shelf.publish("net", "a", {"model.bin": b"old"}).files["model.bin"]
+
+    with older.open("rb") as file:
+        shelf.publish("net", "b", {"model.bin": b"new"})
+
+        assert not older.exists()
+        assert file.read() == b"old"
+
+
+def test_artefacts_whose_names_begin_alike_leave_each_other_alone(shelf: Shelf) -> None:
+    shelf.publish("net-compiled", "a", {"model.blob": b"1"})
+    shelf.publish("net", "a", {"model.bin": b"2"})
+    shelf.publish("net", "b", {"model.bin": b"3"})
+
+    assert shelf.find("net-compiled", "a") is not None
+
+
+@pytest.mark.parametrize("damage", [b"", b"wrong", b"right, and more"])
+def test_a_file_that_changed_is_damage(shelf: Shelf, damage: bytes) -> None:
+    artefact = shelf.publish("net", "a", {"model.bin": b"right"})
+    artefact.files["model.bin"].write_bytes(damage)
+
+    with pytest.raises(ArtefactDamaged, match=r"net\.json: model\.bin is not what was written"):
+        shelf.find("net", "a")
+
+
+def test_a_file_that_is_gone_is_damage(shelf: Shelf) -> None:
+    shelf.publish("net", "a", {"model.bin": b"right"}).files["model.bin"].unlink()
+
+    with pytest.raises(ArtefactDamaged, match="cannot be read"):
+        shelf.find("net", "a")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"made_from": "a"}', '{"files": 1', "\0"])
+def test_a_manifest_that_makes_no_sense_is_damage(shelf: Shelf, text: str) -> None:
+    shelf.publish("net", "a", {"model.bin": b"right"})
+    (shelf.folder / "net.json").write_text(text)
+
+    with pytest.raises(ArtefactDamaged, match=r"net\.json cannot be read"):
+        shelf.find("net", "a")
+
+
+def test_what_can_be_made_anew_is_made_anew_when_it_is_damaged(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf.publish("net", "a", {"model.bin": b"right"}).files["model.bin"].write_bytes(b"wrong")
+
+    with caplog.at_level(logging.WARNING):
+        assert shelf.recall("net", "a") is None
+
+    assert "made anew" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_is_no_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    shelf = Shelf(tmp_path / "file", DIGEST)
+
+    with caplog.at_level(logging.WARNING):
+        assert shelf.keep("net", "a", {"model.bin": b"right"}) is None
+
+    assert "net is not kept in" in caplog.text
+    assert shelf.recall("net", "a") is None
+
+
+def test_nothing_half_written_is_left_behind(shelf: Shelf) -> None:
+    shelf.publish("net", "a", {"model.bin": b"right"})
+
+    assert not list(shelf.folder.glob(".new-*"))
+    assert json.loads((shelf.folder / "net.json").read_text())["made_from"] == "a"
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+
+    with pytest.raises(OSError, match="taken"):
+        write_whole(tmp_path / "taken", b"content")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
