@@ -1,9 +1,10 @@
 # Everything runs from .venv, which holds exactly what locks/dev.txt says.
 PYTHON ?= python3
 BIN := .venv/bin
+FUZZ_SECONDS ?= 60
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test bench lint format docs oracle browser clean
+.PHONY: help setup demo up test fuzz bench lint format docs oracle browser clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +29,15 @@ up: .venv/ready ## start the services and keep them running until Ctrl-C
 
 test: .venv/ready ## run all tests that need no container engine and no cluster
 	@$(BIN)/python -m pytest
+
+fuzz: .venv-fuzz/ready ## fuzz what reads files of others, FUZZ_SECONDS=60 for each target
+	@.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+.venv-fuzz/ready: locks/fuzz.txt
+	@$(PYTHON) -m venv --clear .venv-fuzz
+	@.venv-fuzz/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
+		--only-binary :all: -r locks/fuzz.txt
+	@touch $@
 
 bench: .venv/ready ## measure engines and precisions on the embedded model: a table, and bench.json
 	@$(BIN)/elastic-yolo convert models/demo --precision int8 --cache .cache \
@@ -56,4 +66,4 @@ browser: ## install Debian's Chromium, in which the page is tested
 	@tools/apt-install /usr/bin/chromedriver chromium chromium-driver
 
 clean: ## remove what make created
-	rm -rf .venv demo-output
+	rm -rf .venv .venv-fuzz demo-output

@@ -175,7 +175,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "cfg leads nowhere": (link("tiny.cfg", "gone"), r"cannot be read: No such file"),
     "yaml leads nowhere": (link("model.yaml", "gone"), r"cannot be read: No such file"),
     "weights lead to themselves": (link("tiny.weights", "tiny.weights"), r"cannot be read: Too"),
-    "weights are a file without size": (link("tiny.weights", "/proc/self/maps"), r"0 bytes are|tex"),
+    "weights are a file without size": (
+        link("tiny.weights", "/proc/self/maps"),
+        r"0 bytes are|tex",
+    ),
     # Files in each other's place, and half a file.
     "cfg and weights swapped": (swapped, r"not a text file .*: is it the \.weights file\?"),
     "weights are the cfg": (content("tiny.weights", TINY.encode()), r"text that begins with"),
@@ -244,10 +247,16 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         r"no \[convolutional\] layer",
     ),
     # Labels.
-    "labels in another encoding": (content("tiny.names", b"caf\xe9\nx\n"), r"byte 3 is not UTF-8"),
+    "labels in another encoding": (
+        content("tiny.names", b"\xe9t\xe9\nx\n"),
+        r"byte 0 is not UTF-8",
+    ),
     "labels with a zero": (content("tiny.names", b"a\0b\nx\n"), r"names: not a text file"),
     "an escape sequence": (content("tiny.names", b"\x1b[2Jcat\nx\n"), r"expected at most 200 pri"),
-    "a label without end": (content("tiny.names", b"x\n" + b"y" * 900_000), r"expected at most 200"),
+    "a label without end": (
+        content("tiny.names", b"x\n" + b"y" * 900_000),
+        r"expected at most 200",
+    ),
     # model.yaml.
     "references that multiply": (manifest(doubling(30)), r"model\.yaml:2: not valid YAML"),
     "a reference to itself": (manifest("files: &a {x: *a}"), r"model\.yaml:1: not valid YAML"),
@@ -272,7 +281,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         manifest(MANIFEST.replace("[[cat", "[" + "[]," * 10_000 + "[cat")),
         r"golden\.expected\.0\.0: Field required",
     ),
-    "a list for a map": (manifest("- a\n- b\n"), r"model\.yaml: all of it: Input should be a valid dict"),
+    "a list for a map": (
+        manifest("- a\n- b\n"),
+        r"model\.yaml: all of it: Input should be a valid dict",
+    ),
     "a digest of another folder's file": (
         manifest(f"files: {{../../etc/passwd: 'sha256:{'0' * 64}'}}"),
         r"model\.yaml: files\.\.\./\.\./etc/passwd.*String should match",

@@ -1,0 +1,46 @@
+"""Fuzz one target in this process: `python -m tests.fuzz.run TARGET [libFuzzer's options]`.
+
+Started by tests/fuzz/__main__.py. Memory is bounded twice: libFuzzer looks at what is in use from
+time to time, and the system refuses what a single allocation asks for.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["detector", "picture", "yaml"]):
+    from tests.fuzz.lines import change_lines
+    from tests.fuzz.targets import TARGETS
+
+MOST_BYTES = 200_000_000
+
+
+def _mutate(data: bytes, longest: int, seed: int) -> bytes:
+    """Change bytes as libFuzzer does, or lines, which are what our texts are made of."""
+    if seed % 2:
+        return bytes(atheris.Mutate(data, longest))
+    return change_lines(data, seed)[:longest]
+
+
+def main() -> None:
+    """Fuzz until the time is up, or something is found."""
+    name, *options = sys.argv[1:]
+    size, resident, *_ = (
+        int(pages) * resource.getpagesize()
+        for pages in Path("/proc/self/statm").read_text(encoding="ascii").split()
+    )
+    # Twice for the address space: libFuzzer keeps its corpus and tables there as well.
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2 * MOST_BYTES,) * 2)
+    limit = f"-rss_limit_mb={(resident + MOST_BYTES) // 2**20}"
+    target = TARGETS[name]
+    mutators = {"custom_mutator": _mutate} if target.lines else {}
+    atheris.Setup([sys.argv[0], limit, *options], target.run, **mutators)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""What is fuzzed: functions of bytes that return quietly, whatever the bytes.
+
+Anything that leaves a target, other than the errors which it is documented to raise, is a finding.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from detector.darknet.cfg import parse_cfg
+from detector.darknet.options import _KNOWN, _ONLY
+from detector.darknet.plan import plan_network
+from detector.darknet.weights import read_weights
+from detector.errors import ModelError
+from detector.manifest import parse_manifest
+from detector.model import read_model
+from picture.errors import PictureError
+from picture.header import read_header
+from tests.detector.consistent import assert_consistent, assert_one_line
+from tests.pictures import encode, plain
+from tests.tiny import write_tiny_model, write_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+CFGS = [
+    path.read_text(encoding="utf-8")
+    for path in (*sorted((ROOT / "tests/fuzz/seeds").glob("*.cfg")), *ROOT.glob("models/*/*.cfg"))
+]
+SMALL = [plan_network(parse_cfg(text)) for text in CFGS[:3]]
+
+
+@cache
+def scratch() -> Path:
+    """Return a folder for what targets write: each of their inputs."""
+    return Path(tempfile.mkdtemp())
+
+
+@cache
+def _tiny() -> Path:
+    return write_tiny_model(scratch() / "tiny")
+
+
+def cfg(data: bytes) -> None:
+    """A network is consistent, or refused."""
+    try:
+        network = plan_network(parse_cfg(data.decode("utf-8", "replace")))
+    except ModelError as error:
+        assert_one_line(error)
+    else:
+        assert_consistent(network, scratch())
+
+
+def weights(data: bytes) -> None:
+    """Weights are finite, also when folded, or refused.
+
+    The first byte chooses the network, and whether the rest is brought to the length it asks for:
+    few changes keep a length, and whatever does not ends early.
+    """
+    choice = data[0] if data else 0
+    network = SMALL[choice % len(SMALL)]
+    body = data[1:]
+    if choice & 0x80:
+        body = body[: 20 + 4 * network.float_count].ljust(20 + 4 * network.float_count, b"\1")
+    path = scratch() / "some.weights"
+    path.write_bytes(body)
+    try:
+        found = read_weights(path, network)
+    except ModelError as error:
+        assert_one_line(error)
+        return
+    for convolution in found.convolutions.values():
+        filters, biases = convolution.folded()
+        assert np.isfinite(filters).all()
+        assert np.isfinite(biases).all()
+
+
+def manifest(data: bytes) -> None:
+    """What a model.yaml states is within its ranges, or refused."""
+    try:
+        stated = parse_manifest(data.decode("utf-8", "replace"))
+    except ModelError as error:
+        assert_one_line(error)
+        return
+    assert 0 <= stated.threshold <= 1
+    assert stated.golden is None or "/" not in stated.golden.picture
+    assert all("/" not in name for name in stated.files)
+
+
+def names(data: bytes) -> None:
+    """Labels are as many as the network has classes, and printable, or refused."""
+    (_tiny() / "tiny.names").write_bytes(data)
+    try:
+        model = read_model(_tiny())
+    except ModelError as error:
+        assert_one_line(error)
+        return
+    assert len(model.labels) == 2
+    assert not any("\n" in label or "\x1b" in label for label in model.labels)
+
+
+def header(data: bytes) -> None:
+    """A picture's header is read, or refused."""
+    try:
+        found = read_header(data)
+    except PictureError:
+        return
+    assert min(found.upright_size) >= 1
+    assert found.orientation in range(1, 9)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A function, what it starts from, and the longest input that is worth its time, in bytes.
+
+    Where `lines` is set, whole lines are changed as often as bytes.
+    """
+
+    run: Callable[[bytes], None]
+    seeds: Callable[[], Iterator[bytes]]
+    words: tuple[str, ...]
+    longest: int
+    lines: bool = False
+
+
+def _cfg_words() -> tuple[str, ...]:
+    keys = {*" ".join(_KNOWN.values()).split(), *_ONLY, "batch", "steps"}
+    kinds = {f"\n[{kind}]\n" for kind in _KNOWN}
+    numbers = {"=0", "=-1", "=2147483647", "=4294967296", "=1e308", "=nan", "=1_0", ",-1", ",0,1"}
+    return tuple(sorted({f"\n{key}=" for key in keys} | kinds | numbers))
+
+
+def _cfg_seeds() -> Iterator[bytes]:
+    yield from (text.encode() for text in CFGS)
+
+
+def _weights_seeds() -> Iterator[bytes]:
+    for number, network in enumerate(SMALL):
+        for version in ((0, 2, 5), (0, 1, 0)):
+            path = scratch() / "seed.weights"
+            write_weights(path, np.linspace(0.1, 1, network.float_count), version=version)
+            # Both of a number modulo 3, with the highest bit and without.
+            yield bytes([number]) + path.read_bytes()
+            yield bytes([0x81 + number]) + path.read_bytes()
+
+
+def _manifest_seeds() -> Iterator[bytes]:
+    yield from (path.read_bytes() for path in ROOT.glob("models/*/model.yaml"))
+    yield b"%YAML 1.1\n---\nname: 'a'\nversion: \"\\u0041\"\niou: |\n  0.5\n...\n"
+    yield b"files: &a {? x : !!str y, <<: *a}\ngolden: [2020-01-02, 0x1f, 1:30, .inf, ~]\n"
+
+
+def _names_seeds() -> Iterator[bytes]:
+    yield b"square\ncircle\n"
+    yield b"\xef\xbb\xbfcaf\xc3\xa9\r\n\r\nx y\r\n"
+
+
+def _header_seeds() -> Iterator[bytes]:
+    for kind in ("JPEG", "PNG", "WEBP", "BMP"):
+        yield encode(plain(9, 7), kind)
+    for kind in ("JPEG", "PNG", "WEBP"):
+        yield encode(plain(9, 7), kind, orientation=6)
+    yield encode(plain(9, 7), "WEBP", lossless=True)
+    yield encode(plain(9, 7), "JPEG", progressive=True)
+
+
+TARGETS = {
+    "cfg": Target(cfg, _cfg_seeds, _cfg_words(), 4096, lines=True),
+    "weights": Target(weights, _weights_seeds, (), 8192),
+    "manifest": Target(
+        manifest,
+        _manifest_seeds,
+        ("!!python/object:os.system ", "!!binary ", "!!timestamp ", "%YAML 1.", "%TAG ! ", "<<: *",
+         "&a ", "*a", "\\U0011", "\\ud800", "sha256:", "golden:", "picture:", "expected:", "files:",
+         "tolerance:", "threshold:", "version:", ".nan", "0x_", "1:59", "2020-99-99", "- - ", "? "),
+        4096,
+        lines=True,
+    ),
+    "names": Target(names, _names_seeds, ("\u2028", "\x85", "\x1b[2J", "\xa0"), 512),
+    "header": Target(
+        header,
+        _header_seeds,
+        ("Exif", "VP8X", "VP8L", "VP8 ", "EXIF", "IHDR", "eXIf", "IEND"),
+        4096,
+    ),
+}  # fmt: skip
