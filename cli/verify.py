@@ -62,6 +62,8 @@ def verify(path: Any, options: EngineOptions) -> Iterator[Check]:
     """Yield the checks of a folder one by one; stops at the first without which none can follow."""
     try:
         model = read_model(path)
+        # An engine that finds its graph in the cache would not look at them.
+        model.read_weights()
     except ModelError as error:
         yield Check("files", passed=False, detail=str(error))
         return

@@ -112,6 +112,17 @@ def test_verify_fails_a_folder_whose_weights_are_short(tiny_model: Path) -> None
     assert "8 floats are missing" in check["detail"]
 
 
+def test_verify_fails_a_folder_whose_weights_are_no_numbers(tiny_model: Path) -> None:
+    write_weights(tiny_model / "tiny.weights", [float("nan")] * 28)
+
+    status, out, _ = run("verify", tiny_model, "--json")
+
+    assert status == 1
+    (check,) = json.loads(out)
+    assert (check["name"], check["passed"]) == ("files", False)
+    assert "layer 0 [convolutional]" in check["detail"]
+
+
 def test_verify_fails_a_golden_picture_with_another_answer(tmp_path: Path) -> None:
     manifest = (
         "golden:\n  picture: golden.png\n  expected:\n    - [circle, 0.935, [16, 16, 16, 8]]\n"
