@@ -63,6 +63,31 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_line() -> None:
         section.integer("classes", 20)
 
 
+@pytest.mark.parametrize("value", ["1_0", "0x10", "1e1", "1.0", "", "--1", "2147483648", "\u0661"])
+def test_a_whole_number_is_what_darknet_reads_as_one(value: str) -> None:
+    section = parse_cfg(f"[net]\n[yolo]\nclasses={value}\n").layers[0]
+
+    with pytest.raises(CfgError, match="expected a whole number"):
+        section.integer("classes", 20)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [("+1", 1), ("-.5", -0.5), ("2.", 2), ("1e-3", 0.001), ("1E+2", 100)]
+)
+def test_a_number_is_written_as_in_c(value: str, number: float) -> None:
+    section = parse_cfg(f"[net]\n[yolo]\nscale_x_y={value}\n").layers[0]
+
+    assert section.number("scale_x_y", 0) == number
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e39", "1_0.5", "1e", "0x1p3", "9" * 41])
+def test_a_number_is_one_that_float32_holds(value: str) -> None:
+    section = parse_cfg(f"[net]\n[yolo]\nscale_x_y={value}\n").layers[0]
+
+    with pytest.raises(CfgError, match="expected a number"):
+        section.number("scale_x_y", 0)
+
+
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.cfg"
     path.write_bytes(b"[net]\n\xff\xfe")

@@ -87,3 +87,50 @@ def test_labels_must_match_the_classes(tiny_model: Path) -> None:
 
     with pytest.raises(ModelError, match=r"1 labels, but tiny\.cfg has classes=2"):
         read_model(tiny_model)
+
+
+def test_labels_may_begin_with_a_byte_order_mark_and_hold_any_script(tiny_model: Path) -> None:
+    (tiny_model / "tiny.names").write_text("\ufeff林檎\r\n👩\u200d🌾\r\n", encoding="utf-8")
+
+    assert read_model(tiny_model).labels == ("林檎", "👩\u200d🌾")
+
+
+def test_a_version_may_be_a_bare_number(tiny_model: Path) -> None:
+    (tiny_model / "model.yaml").write_text("version: 7\nthreshold: .25\n")
+
+    model = read_model(tiny_model)
+
+    assert (model.version, model.threshold) == ("7", 0.25)
+
+
+def test_links_are_followed(tiny_model: Path, tmp_path: Path) -> None:
+    """Kubernetes mounts a volume as links into a folder of its own."""
+    folder = tmp_path / "links"
+    folder.mkdir()
+    for path in tiny_model.iterdir():
+        (folder / path.name).symlink_to(path)
+
+    assert read_model(folder).digest == read_model(tiny_model).digest
+
+
+def test_what_a_mac_leaves_beside_a_file_is_passed_over(tiny_model: Path) -> None:
+    (tiny_model / "._tiny.cfg").write_bytes(b"\x00\x05\x16\x07")
+
+    assert read_model(tiny_model).name == "tiny"
+
+
+def test_a_name_that_would_forge_a_log_line_is_escaped(tmp_path: Path) -> None:
+    folder = tmp_path / "a\nERROR all is lost"
+
+    with pytest.raises(ModelError) as caught:
+        read_model(folder)
+
+    assert str(caught.value).startswith(f"{tmp_path}/a\\nERROR all is lost: no such folder")
+
+
+def test_a_folder_of_candidates_names_a_few(tiny_model: Path) -> None:
+    for number in range(1000):
+        (tiny_model / f"{number:03}.cfg").touch()
+
+    with pytest.raises(ModelError, match=r"found 000\.cfg, .*, 004\.cfg and 996 more$"):
+        read_model(tiny_model)

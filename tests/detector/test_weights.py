@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from detector.darknet.cfg import parse_cfg
 from detector.darknet.layers import Network
 from detector.darknet.plan import plan_network
+from detector.darknet.values import read_floats
 from detector.darknet.weights import read_weights
 from detector.errors import WeightsError
 from tests.tiny import write_weights
@@ -138,4 +140,43 @@ def test_values_that_are_no_numbers_name_their_layer(path: Path) -> None:
 
 def test_a_missing_file_is_refused(path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be read: No such file"):
+        read_weights(path, network())
+
+
+def test_a_file_that_is_shortened_while_it_is_read_is_refused(path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"x\.weights: became shorter while it was read"):
+        read_floats(io.BytesIO(bytes(11)), 3, path)
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(0, "biases"), (2, "scales"), (4, "rolling means"), (6, "rolling variances"), (8, "filters")],
+)
+def test_values_that_are_no_numbers_are_named(path: Path, place: int, name: str) -> None:
+    values = np.ones(FIRST + SECOND)
+    values[place] = -np.inf
+    write_weights(path, values)
+
+    with pytest.raises(
+        WeightsError, match=rf"layer 0 .*\(line 5 .*holds {name} that are no finite"
+    ):
+        read_weights(path, network())
+
+
+def test_a_variance_of_zero_is_read(path: Path) -> None:
+    """A filter that never fired in training has it."""
+    values = np.ones(FIRST + SECOND)
+    values[6] = 0
+    write_weights(path, values)
+
+    filters, _ = read_weights(path, network()).convolutions[0].folded()
+
+    assert np.isfinite(filters).all()
+
+
+@pytest.mark.parametrize("order", ["<i4", ">i4"])
+def test_the_byte_order_is_named_where_it_is_the_other(path: Path, order: str) -> None:
+    path.write_bytes(np.array([0, 2, 0, 0, 0], order).tobytes())
+
+    with pytest.raises(WeightsError, match="too short" if order == "<i4" else "is big-endian"):
         read_weights(path, network())
