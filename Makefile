@@ -39,10 +39,8 @@ fuzz: .venv-fuzz/ready ## fuzz what reads files of others, FUZZ_SECONDS=60 for e
 		--only-binary :all: -r locks/fuzz.txt
 	@touch $@
 
-bench: .venv/ready ## measure engines and precisions on the embedded model: a table, and bench.json
-	@$(BIN)/elastic-yolo convert models/demo --precision int8 --cache .cache \
-		--calibration client/images
-	@$(BIN)/elastic-yolo bench models/demo --cache .cache --output bench.json
+bench: .venv/ready ## measure engines, precisions and start-up: tables, and bench.json
+	@$(BIN)/python -m bench
 
 lint: .venv/ready ## formatter check, linter, type checker, import contracts, dependencies, spelling
 	$(BIN)/ruff format --check

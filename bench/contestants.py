@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from detector.engines.choose import EngineOptions, build_engine
+from detector.errors import EngineError
 from detector.model import Model, read_model
 
-# Large enough that a core's caches do not matter, small enough for half a second on one core.
-GEMM_SIZE = 2048
+# Square matrices: which size and which library come nearest to a core's peak differs by CPU.
+_GEMM_SIZES = (2048, 4096)
 
 Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something to measure, and how many multiplications and additions doing it once takes."""
+
+    step: Step
+    flop: int
 
 
 @dataclass(frozen=True)
@@ -34,31 +45,26 @@ class Contestant:
         return f"{self.engine} {self.precision} x{self.batch}"
 
 
-def prepare(contestant: Contestant, model_path: Path, threads: int, cache: Path | None) -> Step:
-    """Load what is needed and return a function that does the work once."""
+def prepare(contestant: Contestant, model_path: Path, threads: int, cache: Path | None) -> Work:
+    """Load what is needed and return the work, ready to be done; raises EngineError."""
     if contestant.engine == "gemm":
         return _gemm(threads)
     model = read_model(model_path)
+    flop = contestant.batch * model.network.flop
     if contestant.engine == "opencv":
-        return _opencv(model, contestant.batch, threads)
+        return Work(_opencv(model, contestant.batch, threads), flop)
     options = EngineOptions(
         threads=threads,
         engine=contestant.engine,
         precision=contestant.precision,
         device="cpu",
-        # What is compiled is not kept: how long that takes is part of the report.
-        cache=cache if contestant.precision == "int8" else None,
+        cache=cache,
     )
-    engine, _ = build_engine(model, options)
+    engine, choice = build_engine(model, options)
+    if engine.precision != contestant.precision:
+        raise EngineError(choice.why)
     images = _images(model, contestant.batch)
-    return lambda: engine.run(images)
-
-
-def flop(contestant: Contestant, model: Model) -> int:
-    """Return the multiplications and additions of one step."""
-    if contestant.engine == "gemm":
-        return 2 * GEMM_SIZE**3
-    return contestant.batch * model.network.flop
+    return Work(lambda: engine.run(images), flop)
 
 
 def _images(model: Model, batch: int) -> np.ndarray:
@@ -79,10 +85,39 @@ def _opencv(model: Model, batch: int, threads: int) -> Step:
     return step
 
 
-def _gemm(threads: int) -> Step:
-    random = np.random.default_rng(0)
-    left, right = random.standard_normal((2, GEMM_SIZE, GEMM_SIZE), np.float32)
-    parameter = ops.parameter([GEMM_SIZE, GEMM_SIZE], np.float32)
+def _gemm(threads: int) -> Work:
+    """Return the fastest of a few float32 matrix products, as measured now."""
+    products = [
+        Work(build(size, threads), 2 * size**3)
+        for size in _GEMM_SIZES
+        for build in (_openvino_product, _numpy_product)
+    ]
+    return max(products, key=_flop_per_s)
+
+
+def _flop_per_s(work: Work) -> float:
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        work.step()
+        times.append(time.perf_counter() - started)
+    return work.flop / min(times)
+
+
+def _matrices(size: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((2, size, size), np.float32)
+
+
+def _numpy_product(size: int, _threads: int) -> Step:
+    # Its threads are set by the environment of this process: rounds.py.
+    left, right = _matrices(size)
+    result = np.empty_like(left)
+    return lambda: np.matmul(left, right, out=result)
+
+
+def _openvino_product(size: int, threads: int) -> Step:
+    left, right = _matrices(size)
+    parameter = ops.parameter([size, size], np.float32)
     product = ops.matmul(parameter, ops.constant(right), transpose_a=False, transpose_b=False)
     config = {
         "INFERENCE_NUM_THREADS": threads,

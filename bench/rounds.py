@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -11,8 +12,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.contestants import Contestant, flop
-from detector.model import Model
+from bench.contestants import Contestant
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +30,14 @@ class Row:
     images_per_s: float
     gflop_per_s: float
     ready_s: float
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a contestant says when it is ready: the seconds that took, and the FLOP of a step."""
+
+    ready_s: float
+    flop: int
 
 
 class ContestantFailed(Exception):
@@ -50,6 +58,8 @@ class _Process:
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
             [sys.executable, "-m", "bench.worker", json.dumps(task)],
             cwd=ROOT,
+            # numpy's matrix product looks here.
+            env={**os.environ, "OPENBLAS_NUM_THREADS": str(threads)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -65,6 +75,12 @@ class _Process:
             last = words.strip().splitlines()[-1:] or ["no reason given"]
             raise ContestantFailed(f"{self.contestant.label}: {last[0]}")
         return json.loads(line)
+
+    def greet(self) -> Hello:
+        """Wait until it is ready; raises ContestantFailed."""
+        answer = self.read()
+        assert isinstance(answer, dict)
+        return Hello(**answer)
 
     def ask(self, seconds: float) -> list[float]:
         """Let it work for so many seconds and return the milliseconds of every step."""
@@ -82,7 +98,7 @@ class _Process:
 
 def compete(
     contestants: Sequence[Contestant],
-    model: Model,
+    model: Path,
     *,
     threads: int,
     cache: Path | None,
@@ -92,30 +108,29 @@ def compete(
 ) -> list[Row]:
     """Measure all contestants in rounds of `seconds` each; leave out those that cannot start."""
     with ExitStack() as stack:
-        ready: list[tuple[_Process, float]] = []
+        ready: list[tuple[_Process, Hello]] = []
         for contestant in contestants:
-            process = _Process(contestant, model.folder, threads, cache)
+            process = _Process(contestant, model, threads, cache)
             stack.callback(process.close)
             try:
-                hello = process.read()
+                hello = process.greet()
             except ContestantFailed as error:
                 progress(f"left out: {error}")
                 continue
-            assert isinstance(hello, dict)
             progress(f"ready: {contestant.label}")
-            ready.append((process, float(hello["ready_s"])))
+            ready.append((process, hello))
         medians: list[list[float]] = [[] for _ in ready]
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
             for times, (process, _) in zip(medians, ready, strict=True):
                 times.append(statistics.median(process.ask(seconds)))
     return [
-        _row(process.contestant, model, times, ready_s)
-        for times, (process, ready_s) in zip(medians, ready, strict=True)
+        _row(process.contestant, times, hello)
+        for times, (process, hello) in zip(medians, ready, strict=True)
     ]
 
 
-def _row(contestant: Contestant, model: Model, times: list[float], ready_s: float) -> Row:
+def _row(contestant: Contestant, times: list[float], hello: Hello) -> Row:
     median = statistics.median(times)
     return Row(
         engine=contestant.engine,
@@ -125,6 +140,6 @@ def _row(contestant: Contestant, model: Model, times: list[float], ready_s: floa
         lowest_ms=round(min(times), 3),
         highest_ms=round(max(times), 3),
         images_per_s=round(1000 * contestant.batch / median, 2),
-        gflop_per_s=round(flop(contestant, model) / median / 1e6, 1),
-        ready_s=round(ready_s, 2),
+        gflop_per_s=round(hello.flop / median / 1e6, 1),
+        ready_s=round(hello.ready_s, 2),
     )

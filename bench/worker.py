@@ -1,8 +1,8 @@
 """One contestant in a process of its own: it gets ready, then measures each time it is told to.
 
 Two inference runtimes in one process fight over spinning threads, so each has its own. The process
-speaks JSON lines: `{"ready_s": ...}` at first, then for every line on its standard input, which is
-a number of seconds, a list of milliseconds.
+speaks JSON lines: `{"ready_s": ..., "flop": ...}` at first, then for every line on its standard
+input, which is a number of seconds, a list of milliseconds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from bench.contestants import Contestant, Step, prepare
+from detector.errors import DetectorError
 
 _WARM_UPS = 2
 
@@ -22,12 +23,15 @@ def main() -> None:
     task = json.loads(sys.argv[1])
     started = time.perf_counter()
     contestant, cache = Contestant(**task["contestant"]), _path(task["cache"])
-    step = prepare(contestant, Path(task["model"]), task["threads"], cache)
+    try:
+        work = prepare(contestant, Path(task["model"]), task["threads"], cache)
+    except DetectorError as error:
+        raise SystemExit(str(error)) from None
     for _ in range(_WARM_UPS):
-        step()
-    _say({"ready_s": time.perf_counter() - started})
+        work.step()
+    _say({"ready_s": time.perf_counter() - started, "flop": work.flop})
     for line in sys.stdin:
-        _say(_measure(step, float(line)))
+        _say(_measure(work.step, float(line)))
 
 
 def _path(text: str | None) -> Path | None:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.contestants import Contestant
-from bench.rounds import Row, compete
+from bench.report import contestants, headline, table
+from bench.rounds import compete
 from cli.options import add_threads_option, folder
 from detector.engines.choose import ENGINES
 from detector.model import read_model
-
-_INSTRUCTIONS = frozenset(
-    {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "bf16", "i8mm"}
-)
+from detector.precision import PRECISIONS
 
 
 def add_parser(commands: Any) -> None:
@@ -37,9 +33,9 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--precisions",
-        type=_list_of("fp32", "bf16", "int8"),
+        type=_list_of(*PRECISIONS),
         default=["fp32", "bf16", "int8"],
-        help="(all; int8 needs --cache)",
+        help="fp32,bf16,fp16,int8 (fp32,bf16,int8; int8 needs --cache)",
     )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="of elastic-yolo convert")
     parser.add_argument("--batch", type=_numbers, default=[1], help="batch sizes (1)")
@@ -56,7 +52,7 @@ def run(parsed: argparse.Namespace) -> int:
     model = read_model(parsed.model)
     rows = compete(
         contestants(parsed.engines, parsed.precisions, parsed.batch),
-        model,
+        model.folder,
         threads=parsed.threads,
         cache=parsed.cache,
         rounds=parsed.rounds,
@@ -70,68 +66,9 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(encoded)
     else:
-        size = model.network.input
-        print(f"{model.name}, {size.width}x{size.height}, {parsed.threads} threads, {cpu()}")
+        print(headline(model, parsed.threads))
         print(table(rows))
     return 0 if measured else 1
-
-
-def contestants(engines: list[str], precisions: list[str], batches: list[int]) -> list[Contestant]:
-    """Return what to measure: the bare matrix product first, then every combination there is."""
-    return [
-        Contestant("gemm"),
-        *(
-            Contestant(engine, precision, batch)
-            for engine in engines
-            for precision in (precisions if engine == "openvino" else ["fp32"])
-            # Darknet's C code takes pictures one by one: a batch would only repeat itself.
-            for batch in (batches if engine != "darknet" else [1])
-        ),
-    ]
-
-
-def table(rows: list[Row]) -> str:
-    """Return the rows for a terminal, fastest last, with ratios to Darknet, OpenCV and GEMM."""
-    peers = {row.engine: row for row in reversed(rows) if row.engine != "gemm"}
-    peak = next((row.gflop_per_s for row in rows if row.engine == "gemm"), None)
-    head = ("engine", "precision", "batch", "median ms", "lowest", "highest", "images/s")
-    title = _line(*head, "x Darknet", "x OpenCV", "GFLOP/s", "of GEMM")
-    body = (
-        _line(
-            row.engine,
-            row.precision,
-            str(row.batch),
-            *(f"{ms:.2f}" for ms in (row.median_ms, row.lowest_ms, row.highest_ms)),
-            f"{row.images_per_s:.1f}",
-            _ratio(row, peers.get("darknet")),
-            _ratio(row, peers.get("opencv")),
-            f"{row.gflop_per_s:.1f}",
-            f"{row.gflop_per_s / peak:.0%}" if peak else "-",
-        )
-        for row in sorted(rows, key=lambda row: row.images_per_s)
-    )
-    return "\n".join((title, *body))
-
-
-def _line(engine: str, precision: str, *numbers: str) -> str:
-    return f"{engine:<12} {precision:<9} " + " ".join(f"{number:>9}" for number in numbers)
-
-
-def _ratio(row: Row, peer: Row | None) -> str:
-    if peer is None or row.engine == "gemm":
-        return "-"
-    return f"{row.images_per_s / peer.images_per_s:.1f}"
-
-
-def cpu() -> str:
-    """Return the CPU's name and those of its instruction sets that matter here."""
-    facts: dict[str, str] = {}
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        key, _, value = line.partition(":")
-        facts.setdefault(key.strip(), value.strip())
-    flags = (facts.get("flags") or facts.get("Features") or "").split()
-    name = facts.get("model name", platform.machine())
-    return f"{name} ({', '.join(sorted(_INSTRUCTIONS.intersection(flags))) or 'baseline'})"
 
 
 def _list_of(*allowed: str) -> Any:

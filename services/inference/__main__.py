@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 
-from detector.engines.choose import EngineOptions
+from detector.detector import Detector
+from detector.engines.choose import EngineOptions, build_engine
 from detector.errors import DetectorError, EngineError
-from detector.loading import load_detector
+from detector.model import read_model
 from services.common.logs import configure_logs, get_logger
 from services.common.quota import cpu_quota, thread_count
 from services.common.server import serve
 from services.common.settings import load_settings
+from services.common.startup import Startup
 from services.inference.app import create_app
 from services.inference.settings import InferenceSettings
 
 
 def main() -> None:
     """Load the model and serve it; ends with one line on stderr if the model is unusable."""
+    startup = Startup()
+    startup.done("imports")
     settings = load_settings(InferenceSettings)
     configure_logs("inference", settings.log_level, settings.log_format)
     threads = settings.threads or thread_count()
@@ -28,23 +32,28 @@ def main() -> None:
         cache=settings.cache_dir,
     )
     try:
-        detector, choice = load_detector(settings.model_path, options)
-        app = create_app(settings, detector)
+        model = read_model(settings.model_path)
+        startup.done("model")
+        engine, choice = build_engine(model, options)
+        startup.done("engine")
+        app = create_app(settings, Detector(model, engine))
+        startup.done("golden")
     except DetectorError as error:
         variable = "ENGINE" if isinstance(error, EngineError) else "MODEL_PATH"
         print(f"{variable}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     get_logger().info(
         "model loaded",
-        model=detector.model.name,
-        version=detector.model.version,
-        digest=detector.model.digest,
-        engine=detector.engine.name,
-        precision=detector.engine.precision,
-        device=detector.engine.device,
+        model=model.name,
+        version=model.version,
+        digest=model.digest,
+        engine=engine.name,
+        precision=engine.precision,
+        device=engine.device,
         why=choice.why,
         threads=threads,
         cpu_quota=cpu_quota(),
+        start_ms=startup.phases_ms,
     )
     serve(app, settings)
 

@@ -1,0 +1,113 @@
+"""Measure engines and precisions on the embedded model and on yolov3: `make bench`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.models import (
+    DEMO_MODEL,
+    PICTURES,
+    ROOT,
+    has_darknet,
+    labelled_pictures,
+    random_model,
+)
+from bench.report import contestants, headline, table
+from bench.rounds import compete
+from bench.startup import measure_start
+from cli.convert import describe
+from cli.progress import ProgressLine
+from detector.conversion import make_int8, measure_precisions
+from detector.detector import network_size
+from detector.engines.choose import ENGINES, EngineOptions
+from detector.model import Model, read_model
+from detector.samples import SampleFolder
+
+THREADS = len(os.sched_getaffinity(0))
+FOLDER = ROOT / ".cache" / "bench"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print every table and write bench.json."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="(%(default)s)")
+    parser.add_argument("--seconds", type=float, default=2, help="of a round (%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("bench.json"), help="(%(default)s)")
+    parsed = parser.parse_args(arguments)
+    results = {"embedded": _embedded(parsed.rounds, parsed.seconds)}
+    if has_darknet():
+        results["yolov3"] = _yolov3(parsed.rounds, parsed.seconds)
+        results["start"] = _starts(parsed.rounds)
+    else:
+        _say('yolov3 and start-up are left out: Debian\'s darknet is missing: run "make oracle"')
+    parsed.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(f"\nall of it: {parsed.output}")
+    return 0
+
+
+def _embedded(rounds: int, seconds: float) -> list[dict[str, Any]]:
+    """Measure the embedded model, and what it finds of the objects in the client's pictures."""
+    model = read_model(DEMO_MODEL)
+    samples = _samples(model, labelled_pictures(model.labels, FOLDER))
+    make_int8(model, samples, FOLDER, ProgressLine())
+    options = EngineOptions(threads=THREADS, device="cpu", cache=FOLDER)
+    report = measure_precisions(model, samples, options, ProgressLine())
+    rows = _compete(model, rounds, seconds)
+    print(describe(report, model))
+    return rows
+
+
+def _yolov3(rounds: int, seconds: float) -> list[dict[str, Any]]:
+    model = read_model(random_model("yolov3", 416, FOLDER))
+    make_int8(model, _samples(model, PICTURES), FOLDER, ProgressLine())
+    return _compete(model, rounds, seconds)
+
+
+def _starts(rounds: int) -> list[dict[str, Any]]:
+    """Measure how long the inference service takes from its process to ready."""
+    folder = random_model("yolov3-tiny", 416, FOLDER)
+    make_int8(read_model(folder), _samples(read_model(folder), PICTURES), FOLDER, ProgressLine())
+    starts = [
+        measure_start(folder, precision, FOLDER, rounds) for precision in ("fp32", "bf16", "int8")
+    ]
+    print("\nyolov3-tiny, 416x416: from process to ready with a warm cache, medians in ms")
+    print("\n".join(start.line() for start in starts))
+    return [asdict(start) for start in starts]
+
+
+def _samples(model: Model, folder: Path) -> SampleFolder:
+    return SampleFolder(
+        folder,
+        network_size(model),
+        model.network.classes,
+        lambda path, error: _say(f"left out: {path.name}: {error}"),
+    )
+
+
+def _compete(model: Model, rounds: int, seconds: float) -> list[dict[str, Any]]:
+    rows = compete(
+        contestants([*ENGINES, "opencv"], ["fp32", "bf16", "int8"], [1]),
+        model.folder,
+        threads=THREADS,
+        cache=FOLDER,
+        rounds=rounds,
+        seconds=seconds,
+        progress=_say,
+    )
+    print(f"\n{headline(model, THREADS)}\n{table(rows)}", flush=True)
+    return [asdict(row) for row in rows]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
