@@ -1,156 +1,105 @@
-"""Write .weights files with random values that keep a network's activations of order one.
+"""Write .weights files with random filters that a network computes something with.
 
-Real weights cannot be shipped. Plain random values would not do: over 75 layers the activations
-would vanish or explode, and any two implementations would agree on zeros or on infinities. So the
-mean square of every layer's output is followed through the network, and each convolution is scaled
-by what enters it (He et al., "Delving Deep into Rectifiers", 2015).
+Real weights cannot be shipped. Plain random values would not do: over a hundred layers the
+activations would vanish or explode, and any two implementations would agree on zeros or on
+infinities. So the network is run once on a picture of noise, every convolution is normalised by
+what it puts out there, and what was found is written as the statistics of its batch normalisation:
+as training would leave them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.boxes import Floats, Pixels
 from detector.darknet.cfg import read_cfg
-from detector.darknet.layers import (
-    Convolutional,
-    Head,
-    Layer,
-    Network,
-    Pool,
-    Route,
-    Shortcut,
-)
+from detector.darknet.layers import Convolutional, Head, Network, Shortcut
 from detector.darknet.plan import plan_network
+from oracle.statistics import Drawn, Statistics, measure
 
-# Asked of the convolution before a head; a little more than half of it arrives.
+# Wanted of the convolution before a head: from hardly any objectness to almost certain.
 _HEAD_SPREAD = 1.6
 # A branch that is added to its shortcut is kept small, or 23 of them would add up.
-_BRANCH_GAIN = 0.5
-# Batch normalisation with the random statistics below adds this to the mean square that it should
-# leave: nothing for one layer, a factor of six for 75.
-_BATCH_NORM = 1.0235
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """The mean and the mean square of a layer's output over all its values."""
-
-    mean: float
-    square: float
-
-    def __add__(self, other: _Moments) -> _Moments:
-        """Return the moments of the sum of two independent outputs."""
-        square = self.square + other.square + 2 * self.mean * other.mean
-        return _Moments(self.mean + other.mean, square)
-
-    def __mul__(self, factor: float) -> _Moments:
-        """Return the moments of an output whose mean square is this many times as large."""
-        return _Moments(self.mean * factor**0.5, self.square * factor)
-
-
-# Pictures whose pixels run from 0 to 1 have about these moments.
-_PICTURE = _Moments(0.45, 0.28)
-# After an activation, for a normal distribution of variance 1 before it.
-_ACTIVATION = {
-    "linear": _Moments(0.0, 1.0),
-    "leaky": _Moments(0.359, 0.505),
-    "relu": _Moments(0.399, 0.5),
-    "relu6": _Moments(0.399, 0.5),
-    "elu": _Moments(0.161, 0.645),
-    "selu": _Moments(0.0, 1.0),
-    "tanh": _Moments(0.0, 0.394),
-    "logistic": _Moments(0.5, 0.293),
-    "mish": _Moments(0.24, 0.452),
-    "hard_mish": _Moments(0.2, 0.4),
-    "swish": _Moments(0.206, 0.356),
-}
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What a convolution is followed by, and what enters it."""
-
-    layer: Convolutional
-    follower: Layer | None
-    entering: _Moments
-
-    @property
-    def gain(self) -> float:
-        """The standard deviation wanted before the activation."""
-        match self.follower:
-            case Head():
-                return _HEAD_SPREAD
-            case Shortcut():
-                return _BRANCH_GAIN
-            case _:
-                return 1.0
+_BRANCH_SPREAD = 0.5
+# On another picture a layer puts out a little more or less than on the noise. Around 0, mish and
+# swish answer to more with more than that; around 1, every activation does with less, so that
+# differences fade instead of growing from layer to layer.
+_BIASES = (0.0, 2.0)
 
 
 def write_random_weights(cfg: Path, target: Path, seed: int) -> None:
     """Write weights for the network of `cfg` to `target`; the same for the same seed."""
     network = plan_network(read_cfg(cfg))
     random = np.random.default_rng(seed)
+    picture = _noise(network, random)
+    drawn = {layer.index: _draw(network, layer, random) for layer in network.convolutions}
+    statistics = measure(network, drawn, picture)
     with target.open("wb") as file:
         _write(file, np.array([0, 2, 5]), "<i4")
         _write(file, np.array([0]), "<u8")
-        outputs: list[_Moments] = []
-        for layer in network.layers:
-            entering = outputs[-1] if outputs else _PICTURE
-            if isinstance(layer, Convolutional):
-                part = _Part(layer, _follower(network, layer), entering)
-                _write_convolution(file, part, random)
-            outputs.append(_leaving(network, layer, entering, outputs))
+        for layer in network.convolutions:
+            _write_convolution(file, layer, drawn[layer.index], statistics[layer.index])
 
 
-def _write_convolution(file: BinaryIO, part: _Part, random: np.random.Generator) -> None:
-    """Write biases, batch normalisation and filters, in the file's order."""
-    shape = part.layer.weights_shape
+def _draw(network: Network, layer: Convolutional, random: np.random.Generator) -> Drawn:
+    shape = layer.weights_shape
     count, fan_in = shape[0], float(np.prod(shape[1:]))
-    # Unit filters over fan_in inputs of this mean square give outputs of the same mean square.
-    filters = random.standard_normal(shape, np.float32) / np.float32(np.sqrt(fan_in))
-    spread = part.entering.square**0.5
-    _write(file, random.normal(0, 0.1 * part.gain, count))
-    if part.layer.batch_normalize:
-        _write(file, random.uniform(0.8, 1.2, count) * part.gain)
-        _write(file, random.normal(0, 0.1 * spread, count))
-        _write(file, random.uniform(0.7, 1.4, count) * part.entering.square)
-    else:
-        filters *= np.float32(part.gain / spread)
-    _write(file, filters)
+    spread = _spread(network, layer)
+    biases = random.normal(0, 0.1, count) if spread > 1 else random.uniform(*_BIASES, count)
+    return Drawn(
+        random.standard_normal(shape, np.float32) / np.float32(fan_in**0.5),
+        (random.uniform(0.8, 1.2, count) * spread).astype(np.float32),
+        (biases * spread).astype(np.float32),
+    )
 
 
-def _leaving(
-    network: Network, layer: Layer, entering: _Moments, outputs: list[_Moments]
-) -> _Moments:
-    """Return the moments of a layer's output."""
-    match layer:
-        case Convolutional():
-            gain = _Part(layer, _follower(network, layer), entering).gain
-            norm = _BATCH_NORM if layer.batch_normalize else 1.0
-            return _ACTIVATION[layer.activation] * (gain**2 * norm)
-        case Pool():
-            # A maximum is larger than what it is chosen from; a fit to these networks' windows.
-            return entering * (1 + 0.5 * float(np.log2(layer.size)))
-        case Route():
-            channels = [network.layers[i].output.channels for i in layer.sources]
-            sources = [(outputs[i].mean, outputs[i].square) for i in layer.sources]
-            return _Moments(*np.average(sources, axis=0, weights=channels).tolist())
-        case Shortcut():
-            # Every shortcut in these networks is linear.
-            return sum((outputs[i] for i in layer.sources), entering)
-        case _:
-            return entering
-
-
-def _follower(network: Network, layer: Layer) -> Layer | None:
+def _spread(network: Network, layer: Convolutional) -> float:
+    """Return the standard deviation that is wanted before the activation."""
     following = layer.index + 1
-    return network.layers[following] if following < len(network.layers) else None
+    match network.layers[following] if following < len(network.layers) else None:
+        case Head():
+            return _HEAD_SPREAD
+        case Shortcut():
+            return _BRANCH_SPREAD
+        case _:
+            return 1.0
+
+
+def _noise(network: Network, random: np.random.Generator) -> Pixels:
+    """Return (height, width, 3) pixels with blobs of all sizes, as a photograph has."""
+    size = (network.input.width, network.input.height)
+    total = np.zeros((size[1], size[0], 3), np.float32)
+    for cells in (2, 4, 8, 16, 32, 64):
+        # The colours of a photograph rise and fall together.
+        grey = 2 * random.standard_normal((cells, cells, 1), np.float32)
+        octave = grey + random.standard_normal((cells, cells, 3), np.float32)
+        total += cv2.resize(octave, size, interpolation=cv2.INTER_CUBIC)
+    pixels: Pixels = np.clip(115 + 60 * total / total.std(), 0, 255).astype(np.uint8)
+    return pixels
+
+
+def _write_convolution(
+    file: BinaryIO, layer: Convolutional, drawn: Drawn, statistics: Statistics
+) -> None:
+    """Write biases, batch normalisation and filters, in the file's order."""
+    filters: Floats = drawn.filters
+    biases: Floats = drawn.biases
+    if not layer.batch_normalize:
+        deviations: Floats = np.sqrt(statistics.variances)
+        factors = drawn.scales / deviations
+        filters = filters * factors[:, None, None, None]
+        biases = biases - statistics.means * factors
+    _write(file, biases)
+    if layer.batch_normalize:
+        for values in (drawn.scales, statistics.means, statistics.variances):
+            _write(file, values)
+    _write(file, filters.reshape(len(filters), -1).T if layer.flipped else filters)
 
 
 def _write(file: BinaryIO, values: NDArray[np.generic], kind: str = "<f4") -> None:
-    file.write(np.ascontiguousarray(values).astype(kind).tobytes())
+    file.write(np.ascontiguousarray(values).astype(kind, copy=False).tobytes())
