@@ -24,14 +24,14 @@ from picture.errors import PictureError
 from picture.header import read_header
 from tests.detector.consistent import assert_consistent, assert_one_line
 from tests.pictures import encode, plain
-from tests.tiny import write_tiny_model, write_weights
+from tests.tiny import CFG, write_tiny_model, write_weights
 
 ROOT = Path(__file__).resolve().parents[2]
-CFGS = [
-    path.read_text(encoding="utf-8")
-    for path in (*sorted((ROOT / "tests/fuzz/seeds").glob("*.cfg")), *ROOT.glob("models/*/*.cfg"))
-]
-SMALL = [plan_network(parse_cfg(text)) for text in CFGS[:3]]
+SEEDS = [path.read_text("utf-8") for path in sorted((ROOT / "tests/fuzz/seeds").glob("*.cfg"))]
+DEMO = [path.read_text("utf-8") for path in ROOT.glob("models/*/*.cfg")]
+# Of few lines, so that two of them are often changed together.
+TINY = CFG.format(width=32, height=32)
+SMALL = [plan_network(parse_cfg(text)) for text in SEEDS[:3]]
 
 
 @cache
@@ -135,7 +135,7 @@ def _cfg_words() -> tuple[str, ...]:
 
 
 def _cfg_seeds() -> Iterator[bytes]:
-    yield from (text.encode() for text in CFGS)
+    yield from (text.encode() for text in (*SEEDS, *DEMO, TINY))
 
 
 def _weights_seeds() -> Iterator[bytes]:
