@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
+from tests.tiny import CFG
 from tools.stack import ROOT
 
-CFGS = tuple(
-    path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests/fuzz/seeds").glob("*.cfg"))
+CFGS = (
+    *(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("tests/fuzz/seeds/*.cfg"))),
+    # Of few lines, so that two of them are often changed together.
+    CFG.format(width=32, height=32),
 )
 KINDS = tuple(sorted({line for text in CFGS for line in text.splitlines() if line[:1] == "["}))
 KEYS = tuple(
