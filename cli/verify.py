@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cli.options import add_engine_options, engine_options, folder
+from cli.progress import ProgressLine
+from detector.accuracy import mean_average_precision
+from detector.conversion import find_everything
 from detector.detector import Detector
 from detector.engines.choose import EngineOptions, build_engine
 from detector.engines.libdarknet import find_libdarknet
 from detector.errors import EngineError, ModelError
 from detector.model import Model, read_model
+from detector.samples import SampleFolder
 from picture.agreement import find_difference
 
 # Two implementations in float32 differ by far less; an error of ours by far more.
@@ -37,9 +42,13 @@ def add_parser(commands: Any) -> None:
         "verify",
         help="check a model folder",
         description="Check a model folder: .cfg against .weights, labels, digests, the golden "
-        "picture, and Darknet's own C code where it is installed.",
+        "picture, and Darknet's own C code where it is installed; with --pictures also the mAP on "
+        "pictures with Darknet's label files.",
     )
     parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--pictures", type=folder, metavar="DIR", help="pictures with .txt label files: print mAP"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_engine_options(parser)
     parser.set_defaults(run=run)
@@ -48,7 +57,7 @@ def add_parser(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Print every check; the exit status is 1 if one failed."""
     checks = []
-    for check in verify(parsed.model, engine_options(parsed)):
+    for check in verify(parsed.model, engine_options(parsed), parsed.pictures):
         checks.append(check)
         if not parsed.json:
             word = {True: "ok", False: "FAILED", None: "not checked"}[check.passed]
@@ -58,7 +67,7 @@ def run(parsed: argparse.Namespace) -> int:
     return 1 if any(check.passed is False for check in checks) else 0
 
 
-def verify(path: Any, options: EngineOptions) -> Iterator[Check]:
+def verify(path: Path, options: EngineOptions, pictures: Path | None = None) -> Iterator[Check]:
     """Yield the checks of a folder one by one; stops at the first without which none can follow."""
     try:
         model = read_model(path)
@@ -77,15 +86,18 @@ def verify(path: Any, options: EngineOptions) -> Iterator[Check]:
     yield Check("engine", passed=True, detail=f"{engine.name} {engine.precision}: {choice.why}")
     detector = Detector(model, engine)
     yield _check_golden(detector)
-    yield _check_oracle(detector)
+    yield _check_oracle(model, options)
+    if pictures is not None:
+        yield _check_accuracy(detector, pictures)
 
 
 def _describe(model: Model) -> str:
     network = model.network
     return (
         f"{model.name} version {model.version}: {len(network.layers)} layers, "
-        f"{network.float_count:,} parameters, {network.flop / 1e9:.2f} GFLOP, "
-        f"{network.input.width}x{network.input.height}, {len(model.labels)} classes"
+        f"{network.float_count:,} numbers in .cfg and .weights, {network.flop / 1e9:.2f} GFLOP, "
+        f"{network.input.width}x{network.input.height}, {len(model.labels)} labels for as many "
+        "classes"
     )
 
 
@@ -104,19 +116,42 @@ def _check_golden(detector: Detector) -> Check:
     return Check("golden", passed=difference is None, detail=detail)
 
 
-def _check_oracle(detector: Detector) -> Check:
+def _check_oracle(model: Model, options: EngineOptions) -> Check:
+    """Compare raw heads in fp32, whatever precision was asked for: rounding is no error."""
     if find_libdarknet() is None:
         return Check("darknet", passed=None, detail="libdarknet is not installed here")
     try:
-        oracle, _ = build_engine(detector.model, EngineOptions(threads=1, engine="darknet"))
+        oracle, _ = build_engine(model, EngineOptions(threads=1, engine="darknet"))
+        ours, _ = build_engine(model, replace(options, precision="fp32"))
     except EngineError as error:
         return Check("darknet", passed=None, detail=str(error))
-    width, height = detector.network_size
-    image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
-    worst = max(
-        float(np.abs(ours - theirs).max() / np.abs(theirs).max())
-        for ours, theirs in zip(detector.run(image), oracle.run(image), strict=True)
+    size = model.network.input
+    image = np.random.default_rng(0).integers(
+        0, 256, (1, size.height, size.width, 3), dtype=np.uint8
     )
-    detail = f"raw heads differ from Darknet's by {worst:.1e} of the largest"
-    tolerance = _RELATIVE if detector.engine.precision == "fp32" else 1.0
-    return Check("darknet", passed=worst <= tolerance, detail=detail)
+    worst = max(
+        float(np.abs(mine - theirs).max() / np.abs(theirs).max())
+        for mine, theirs in zip(ours.run(image), oracle.run(image), strict=True)
+    )
+    detail = f"raw heads in fp32 differ from Darknet's by {worst:.1e} of the largest"
+    return Check("darknet", passed=worst <= _RELATIVE, detail=detail)
+
+
+def _check_accuracy(detector: Detector, pictures: Path) -> Check:
+    left_out: list[Path] = []
+    samples = SampleFolder(
+        pictures,
+        detector.network_size,
+        detector.model.network.classes,
+        lambda path, _error: left_out.append(path),
+    )
+    truth = [sample.truth for sample in samples if sample.truth is not None]
+    if not samples.labelled:
+        detail = f"{len(samples) - len(truth)} of {len(samples)} pictures have no label file"
+        return Check("accuracy", passed=None, detail=detail)
+    found = find_everything(detector, samples, ProgressLine()).found
+    score = mean_average_precision(found, truth)
+    detail = f"mAP@0.5 is {score:.4f} on {len(samples)} pictures, in {detector.engine.precision}"
+    if left_out:
+        detail += f"; {len(left_out)} could not be read"
+    return Check("accuracy", passed=True, detail=detail)

@@ -105,14 +105,23 @@ class LibDarknet:
         with _silence():
             image = self._lib.load_image_color(os.fsencode(picture), 0, 0)
             self._lib.network_predict_image(self._net, image)
-            count = c_int(0)
-            boxes = self._lib.get_network_boxes(
-                self._net, image.w, image.h, threshold, _HIERARCHY_THRESHOLD, None, 0, byref(count)
-            )
-            self._lib.do_nms_sort(boxes, count, self.classes, iou)
+            found = self._boxes(image.w, image.h, threshold, iou)
+        self._lib.free_image(image)
+        return found
+
+    def last_boxes(self, threshold: float, iou: float) -> list[Found]:
+        """Return the boxes of what was run last, as `detect` does, in pixels of the network."""
+        with _silence():
+            return self._boxes(self.width, self.height, threshold, iou)
+
+    def _boxes(self, width: int, height: int, threshold: float, iou: float) -> list[Found]:
+        count = c_int(0)
+        boxes = self._lib.get_network_boxes(
+            self._net, width, height, threshold, _HIERARCHY_THRESHOLD, None, 0, byref(count)
+        )
+        self._lib.do_nms_sort(boxes, count, self.classes, iou)
         found = [entry for i in range(count.value) for entry in self._classes_of(boxes[i])]
         self._lib.free_detections(boxes, count)
-        self._lib.free_image(image)
         return sorted(found, key=lambda entry: -entry[1])
 
     def letterbox(self, picture: Path) -> Floats:

@@ -67,6 +67,9 @@ def _start_session(source: str | bytes, device: str, threads: int) -> ort.Infere
     provider = _PROVIDERS[device]
     if provider not in ort.get_available_providers():
         raise EngineError(f"no {device.upper()}, because this onnxruntime lacks {provider}")
+    if device == "cuda":
+        # Finds CUDA's libraries where they were installed by pip, beside this package.
+        ort.preload_dlls()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -136,6 +136,27 @@ def test_verify_fails_a_golden_picture_with_another_answer(tmp_path: Path) -> No
     assert "FAILED       no circle with score 0.935 at" in out
 
 
+def test_verify_fails_weights_that_are_no_numbers(tiny_model: Path) -> None:
+    write_weights(tiny_model / "tiny.weights", np.full(7 + 7 * 3, np.nan))
+
+    status, out, _ = run("verify", tiny_model)
+
+    assert status == 1
+    assert "files      FAILED       tiny.weights: layer 0 [convolutional]" in out
+
+
+def test_verify_measures_pictures_that_have_labels(tiny_model: Path, picture: Path) -> None:
+    """The square in the middle is found, the circle is not: one of two classes."""
+    status, out, _ = run("verify", tiny_model, "--pictures", picture.parent)
+    assert status == 0
+    assert "accuracy   not checked  1 of 1 pictures have no label file" in out
+
+    picture.with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.25\n1 0.1 0.1 0.2 0.2\n")
+    status, out, _ = run("verify", tiny_model, "--pictures", picture.parent)
+    assert status == 0
+    assert "accuracy   ok           mAP@0.5 is 0.5000 on 1 pictures, in fp32" in out
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
