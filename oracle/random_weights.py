@@ -18,18 +18,17 @@ from numpy.typing import NDArray
 
 from detector.boxes import Floats, Pixels
 from detector.darknet.cfg import read_cfg
-from detector.darknet.layers import Convolutional, Head, Network, Shortcut
+from detector.darknet.layers import Convolutional, Head, Layer, Network, Shortcut
 from detector.darknet.plan import plan_network
 from oracle.statistics import Drawn, Statistics, measure
 
-# Wanted of the convolution before a head: from hardly any objectness to almost certain.
-_HEAD_SPREAD = 1.6
 # A branch that is added to its shortcut is kept small, or 23 of them would add up.
 _BRANCH_SPREAD = 0.5
 # On another picture a layer puts out a little more or less than on the noise. Around 0, mish and
 # swish answer to more with more than that; around 1, every activation does with less, so that
 # differences fade instead of growing from layer to layer.
 _BIASES = (0.0, 2.0)
+_HEAD_BIASES = (-0.2, 0.2)
 
 
 def write_random_weights(cfg: Path, target: Path, seed: int) -> None:
@@ -49,25 +48,19 @@ def write_random_weights(cfg: Path, target: Path, seed: int) -> None:
 def _draw(network: Network, layer: Convolutional, random: np.random.Generator) -> Drawn:
     shape = layer.weights_shape
     count, fan_in = shape[0], float(np.prod(shape[1:]))
-    spread = _spread(network, layer)
-    biases = random.normal(0, 0.1, count) if spread > 1 else random.uniform(*_BIASES, count)
+    follower = _follower(network, layer)
+    spread = _BRANCH_SPREAD if isinstance(follower, Shortcut) else 1.0
+    biases = _HEAD_BIASES if isinstance(follower, Head) else _BIASES
     return Drawn(
         random.standard_normal(shape, np.float32) / np.float32(fan_in**0.5),
         (random.uniform(0.8, 1.2, count) * spread).astype(np.float32),
-        (biases * spread).astype(np.float32),
+        (random.uniform(*biases, count) * spread).astype(np.float32),
     )
 
 
-def _spread(network: Network, layer: Convolutional) -> float:
-    """Return the standard deviation that is wanted before the activation."""
+def _follower(network: Network, layer: Convolutional) -> Layer | None:
     following = layer.index + 1
-    match network.layers[following] if following < len(network.layers) else None:
-        case Head():
-            return _HEAD_SPREAD
-        case Shortcut():
-            return _BRANCH_SPREAD
-        case _:
-            return 1.0
+    return network.layers[following] if following < len(network.layers) else None
 
 
 def _noise(network: Network, random: np.random.Generator) -> Pixels:
