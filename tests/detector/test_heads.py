@@ -98,6 +98,52 @@ def test_new_coords_and_scale_follow_their_formulas(seed: int) -> None:
         assert candidates.scores[i] == pytest.approx(scores, abs=1e-5)
 
 
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([("center", 0.0), ("left_top", 0.5), ("right_bottom", -0.5)]),
+)
+def test_a_gaussian_head_is_less_sure_where_its_coordinates_are(
+    seed: int, point: tuple[str, float]
+) -> None:
+    """get_gaussian_yolo_box and get_gaussian_yolo_detections of AlexeyAB's fork."""
+    name, beyond = point
+    text = CFG.replace("filters=14", "filters=22").replace("[yolo]", "[Gaussian_yolo]")
+    text += f"scale_x_y=1.1\nyolo_point={name}\n"
+    network = plan_network(parse_cfg(text, Path("x.cfg")))
+    output = np.random.default_rng(seed).normal(0, 1.5, (22, 2, 3)).astype(np.float32)
+
+    candidates = decode_heads(network, [output], 0.3)
+
+    anchors = [(10, 20), (30, 5)]
+    expected = []
+    for a, row, column in np.ndindex(2, 2, 3):
+        x, dx, y, dy, w, dw, h, dh, objectness, *classes = (
+            float(v) for v in output[11 * a : 11 * a + 11, row, column]
+        )
+        if sigmoid(objectness) > 0.3:
+            width, height = math.exp(w) * anchors[a][0], math.exp(h) * anchors[a][1]
+            cx = (sigmoid(x) * 1.1 - 0.05 + column) / 3 * 96 + beyond * width
+            cy = (sigmoid(y) * 1.1 - 0.05 + row) / 2 * 64 + beyond * height
+            sure = 1 - (sigmoid(dx) + sigmoid(dy) + sigmoid(dw) + sigmoid(dh)) / 4
+            scores = [sigmoid(objectness) * sigmoid(c) * sure for c in classes]
+            box = [cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2]
+            expected.append((box, [score if score > 0.3 else 0 for score in scores]))
+    assert len(candidates.boxes) == len(expected)
+    for i, (box, scores) in enumerate(expected):
+        assert candidates.boxes[i] == pytest.approx(box, rel=1e-4, abs=1e-3)
+        assert candidates.scores[i] == pytest.approx(scores, abs=1e-5)
+
+
+def test_classes_of_a_region_without_softmax_do_not_compete() -> None:
+    text = CFG.replace("[yolo]", "[region]")
+    network = plan_network(parse_cfg(text, Path("x.cfg")))
+    output = np.full((14, 2, 3), 2, np.float32)
+
+    candidates = decode_heads(network, [output], 0.1)
+
+    assert candidates.scores == pytest.approx(sigmoid(2) ** 2, abs=1e-5)
+
+
 def test_classes_of_a_region_compete() -> None:
     """Softmax: equal values share the objectness, whatever they are."""
     text = CFG.replace("[yolo]", "[region]") + "softmax=1\n"

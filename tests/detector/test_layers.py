@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from detector.darknet.cfg import parse_cfg
+from detector.darknet.fork import needs_fork
 from detector.darknet.layers import Convolutional, Network, Nms, Pool, Shape
 from detector.darknet.plan import plan_network
 from detector.errors import CfgError
@@ -98,6 +99,19 @@ def test_a_head_keeps_the_anchors_of_its_mask() -> None:
         ("[maxpool]\nsize=1\n[sam]\nfrom=0\n[avgpool]\n[sam]\nfrom=0\n", "shape 3x1x1"),
         ("[maxpool]\nsize=1\n[scale_channels]\nfrom=0\n", "factors of shape 3x1x1 before it"),
         ("[reorg]\nstride=5\n", "divisor of 32 and 64"),
+        ("[reorg]\nstride=2\n", "a number whose square divides 3 channels"),
+        ("[reorg3d]\nstride=5\n", "divisor of 32 and 64"),
+        ("[maxpool]\nsize=1\n[shortcut]\nfrom=0\nactivation=hard_mish\n", "=hard_mish: expected"),
+        ("[maxpool]\nsize=1\n[sam]\nfrom=0\nactivation=mish\n", "activation=mish: expected"),
+        ("[maxpool]\nsize=1\n[sam]\nfrom=0,0\n", "from=0,0: expected one layer number"),
+        ("[convolutional]\nsize=3\ndilation=2\nactivation=relu\n", "Darknet computes two sizes"),
+        ("[convolutional]\nsize=1\npadding=1\nactivation=relu\n", "0 for a window of one pixel"),
+        ("[Gaussian_yolo]\nclasses=1\nnum=1\nanchors=5,5\n", r"x \(9 \+ 1 classes\) = 10 filters"),
+        ("[yolo]\nclasses=1\nnum=1\nanchors=5,5\nyolo_point=center\n", "yolo_point=center is not"),
+        (
+            "[yolo]\nclasses=1\nnum=1\nanchors=5,5\nnms_kind=soft\n",
+            "cornersnms, greedynms, diounms",
+        ),
         ("[convolutional]\nxnor=1\n", r"xnor=1 is not supported"),
         ("[shortcut]\nfrom=-1\nweights_type=per_channel\n", "weights_type=per_channel is not"),
         ("[region]\nclasses=1\nnum=1\ntree=9k.tree\n", r"tree=9k\.tree is not supported"),
@@ -116,8 +130,9 @@ def test_options_of_training_are_passed_over_where_they_change_no_answer() -> No
     network = plan(
         "[convolutional]\nfilters=6\nactivation=linear\nxnor=0\nstopbackward=800\n"
         "[dropout]\nprobability=.5\n"
-        "[yolo]\nclasses=1\nnum=1\nanchors=5,5\niou_loss=ciou\nresize=1.5\nmax_delta=2\n",
-        NET + "mosaic=1\nletter_box=1\nema_alpha=0.9998\n",
+        "[yolo]\nclasses=1\nnum=1\nanchors=5,5\niou_loss=ciou\nresize=1.5\nmax_delta=2\n"
+        "embedding_layer=-4\n",
+        NET + "mosaic=1\nletter_box=1\nema_alpha=0.9998\nmax_epochs=300\nseen=0\n",
     )
 
     assert network.heads[0].anchors == ((5.0, 5.0),)
@@ -138,6 +153,7 @@ def test_anchors_of_a_region_count_cells() -> None:
     ("options", "nms", "beta"),
     [
         ("", Nms.IOU, 0.6),
+        ("nms_kind=cornersnms\nbeta_nms=0.9", Nms.IOU, 0.6),
         ("nms_kind=greedynms\nbeta_nms=0.9", Nms.DIOU, 0.6),
         ("nms_kind=diounms\nbeta_nms=0.9", Nms.DIOU, 0.9),
     ],
@@ -146,6 +162,41 @@ def test_a_head_says_how_boxes_are_suppressed(options: str, nms: Nms, beta: floa
     head = plan(f"{HEAD}{options}\n").heads[0]
 
     assert (head.nms, head.nms_beta) == (nms, beta)
+
+
+@pytest.mark.parametrize(
+    ("point", "beyond"), [("center", 0.0), ("left_top", 0.5), ("right_bottom", -0.5)]
+)
+def test_a_gaussian_head_has_nine_values_before_its_classes(point: str, beyond: float) -> None:
+    text = HEAD.replace("filters=6", "filters=10").replace("[yolo]", "[Gaussian_yolo]")
+    head = plan(f"{text}yolo_point={point}\nuc_normalizer=1.0\n").heads[0]
+
+    assert (head.values, head.gaussian, head.beyond) == (10, True, beyond)
+    assert head.network == Shape(3, 32, 64)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        "[convolutional]\nsize=1\nstride=2\nactivation=leaky\n",
+        "[convolutional]\nsize=3\npad=1\ndilation=2\nactivation=leaky\n",
+        "[convolutional]\nactivation=mish\n",
+        "[maxpool]\nstride_x=2\n",
+        "[local_avgpool]\nsize=2\n",
+        "[maxpool]\nsize=1\n[route]\nlayers=0\ngroups=3\n",
+        "[maxpool]\nsize=1\n[shortcut]\nfrom=0,0\n",
+        "[maxpool]\nsize=1\n[sam]\nfrom=0\n",
+        "[reorg3d]\nstride=2\n",
+    ],
+)
+def test_layers_that_pjreddies_darknet_lacks_need_the_fork(layers: str) -> None:
+    assert needs_fork(plan(layers + HEAD))
+    assert not needs_fork(plan(HEAD))
+
+
+@pytest.mark.parametrize("option", ["new_coords=1", "scale_x_y=1.2", "nms_kind=diounms"])
+def test_heads_that_pjreddies_darknet_lacks_need_the_fork(option: str) -> None:
+    assert needs_fork(plan(f"{HEAD}{option}\n"))
 
 
 def test_dilation_spreads_window_and_padding() -> None:
