@@ -38,13 +38,20 @@ class EngineError(DetectorError):
 
 
 def _one_line(message: str) -> str:
-    if len(message) > _MOST_LETTERS:
-        # File and line come first, what was expected comes last.
-        message = f"{message[:600]} ... {message[-300:]}"
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-        for letter in message
+    # Before, so that millions of letters are not looked at; and after, because escapes are longer.
+    return _shortened(
+        "".join(
+            letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+            for letter in _shortened(message)
+        )
     )
+
+
+def _shortened(message: str) -> str:
+    if len(message) <= _MOST_LETTERS:
+        return message
+    # File and line come first, what was expected comes last.
+    return f"{message[:600]} ... {message[-300:]}"
 
 
 class ArtefactDamaged(EngineError):

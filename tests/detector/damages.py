@@ -209,6 +209,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a negative anchor": (option("16,8", "16,-8"), r"anchors=16,-8: expected sizes above 0"),
     "300,000 anchors": (option("16,8", "16,8," * 150_000), r"expected at most 1,000 numbers"),
     "250,000 sections": (cfg("[net]\n" + "[a]\n" * 250_000), r"cfg:1001: expected at most 1,000"),
+    "a section named in control characters": (
+        cfg(NET + "[" + "\x01" * 5000 + "]\n"),
+        r"^tiny\.cfg:7: \[(\\x01){10,}.* \.\.\. .*, yolo$",
+    ),
     "130,000 options": (
         cfg("[net]\n" + "\n".join(f"{i:x}=" for i in range(130_000))),
         r"tiny\.cfg:1: no layers after \[net\]",

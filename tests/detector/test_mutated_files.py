@@ -39,7 +39,7 @@ def test_the_networks_that_are_mutated_are_consistent(folder: Path, text: str) -
     assert_consistent(plan_network(parse_cfg(text)), folder)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=1000)
 @given(cfgs())
 def test_a_mutated_cfg_is_consistent_or_refused(folder: Path, text: str) -> None:
     try:
@@ -53,7 +53,7 @@ def test_a_mutated_cfg_is_consistent_or_refused(folder: Path, text: str) -> None
     assert_consistent(network, folder)
 
 
-@settings(max_examples=600)
+@settings(max_examples=400)
 @given(st.data())
 def test_mutated_weights_are_refused_or_all_finite(folder: Path, data: st.DataObject) -> None:
     content = data.draw(weights(good_weights(folder)))
@@ -76,7 +76,7 @@ def test_mutated_weights_are_refused_or_all_finite(folder: Path, data: st.DataOb
         assert np.isfinite(biases).all()
 
 
-@settings(max_examples=600)
+@settings(max_examples=400)
 @given(manifests())
 def test_a_mutated_manifest_is_refused_or_says_what_it_must(folder: Path, text: str) -> None:
     path = written(folder, "model.yaml", text)
