@@ -107,7 +107,8 @@ class Section:
             return []
         if option.value.count(",") >= _MOST_NUMBERS:
             raise self.error(key, f"at most {_MOST_NUMBERS:,} numbers")
-        return [part for part in option.value.split(",") if part]
+        # An entry without digits is 0 to Darknet, which nobody means: it is refused by its reader.
+        return option.value.split(",")
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,14 @@ def test_a_whole_number_is_what_darknet_reads_as_one(value: str) -> None:
         section.integer("classes", 20)
 
 
+@pytest.mark.parametrize("value", ["", ",", "1,", ",1", "1,,2"])
+def test_a_list_has_a_number_for_every_comma(value: str) -> None:
+    section = parse_cfg(f"[net]\n[yolo]\nmask={value}\n").layers[0]
+
+    with pytest.raises(CfgError, match="expected whole numbers separated by commas"):
+        section.integers("mask")
+
+
 @pytest.mark.parametrize(
     ("value", "number"), [("+1", 1), ("-.5", -0.5), ("2.", 2), ("1e-3", 0.001), ("1E+2", 100)]
 )
