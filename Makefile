@@ -4,10 +4,10 @@ BIN := .venv/bin
 FUZZ_SECONDS ?= 60
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test fuzz bench lint format docs oracle browser clean
+.PHONY: help setup demo up test fuzz bench lint format docs oracle model-table browser clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## create .venv from the lock
 
@@ -59,6 +59,9 @@ docs: .venv/ready ## write the environment tables of the services' READMEs
 
 oracle: ## install Debian's darknet, which some tests compare with
 	@tools/apt-install /usr/lib/darknet/libdarknet.so darknet
+
+model-table: .venv/ready ## compare every network with Darknet or OpenCV, for docs/models.md
+	@$(BIN)/python -m oracle.table --update docs/models.md
 
 browser: ## install Debian's Chromium, in which the page is tested
 	@tools/apt-install /usr/bin/chromedriver chromium chromium-driver

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from detector.boxes import CLASS, SCORE, Floats, Pixels, centre_box
@@ -25,6 +26,7 @@ IOU = 0.45
 # threshold; a pair by no more in score and in pixels.
 SCORE_TOLERANCE = 0.005
 PIXEL_TOLERANCE = 1.0
+HEADS_TOLERANCE = 1e-3
 # Every cell proposes something with random weights: the best are enough, and few enough to pair.
 _BEST = 500
 
@@ -44,6 +46,11 @@ class Comparison:
     pixels: float
     scores: float
 
+    @property
+    def agrees(self) -> bool:
+        """Whether the differences are those of float32 added in another order, and no more."""
+        return self.heads <= HEADS_TOLERANCE and not self.unpaired
+
 
 def compare(cfg: Path, weights: Path, picture: Pixels, threads: int) -> Comparison:
     """Compare on one picture of the network's size, (height, width, 3) RGB.
@@ -56,9 +63,11 @@ def compare(cfg: Path, weights: Path, picture: Pixels, threads: int) -> Comparis
     threshold = _threshold(decode_heads(network, outputs, 0.01))
     ours = _named(network, decode_heads(network, outputs, threshold))
     if needs_fork(network):
-        name, (theirs, found) = "OpenCV", _ask_opencv(cfg, weights, picture, threshold, threads)
+        name = f"OpenCV {cv2.__version__}"
+        theirs, found = _ask_opencv(cfg, weights, picture, threshold, threads)
     else:
-        name, (theirs, found) = "libdarknet", _ask_libdarknet(cfg, weights, picture, threshold)
+        name = "libdarknet"
+        theirs, found = _ask_libdarknet(cfg, weights, picture, threshold)
     pairs, unpaired = pair(ours, found, threshold)
     return Comparison(
         network=network,
