@@ -15,14 +15,8 @@ Pixels = NDArray[np.uint8]
 Image = Pixels | Floats
 """Pixels from 0 to 255: whole numbers, or fractions where nothing was rounded."""
 
-COLUMNS = 6
 SCORE = 4
 CLASS = 5
-
-
-def no_detections() -> Floats:
-    """Return an empty (0, 6) array of detections."""
-    return np.empty((0, COLUMNS), np.float32)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.boxes import Floats, no_detections
+from detector.boxes import CLASS, SCORE, Floats
 from detector.darknet.layers import Head, Nms
 from detector.heads import Candidates
 
-# Of one class, best first. A threshold of 0 makes every cell of every head a candidate: comparing
-# all of them with all others would keep an engine busy for the better part of a minute.
-MOST_CANDIDATES = 1000
+# Best first, over all classes. A threshold of 0 makes every class of every cell of every head a
+# candidate: comparing all of them with all others would keep an engine busy for minutes.
+MOST_CANDIDATES = 4000
+# So many candidates are compared with the others at once: enough that numpy's calls cost little,
+# few enough that their table stays in a core's cache.
+_BLOCK = 64
 
 
 def suppress(candidates: Candidates, iou: float, head: Head | None = None) -> Floats:
@@ -29,40 +32,39 @@ def suppress(candidates: Candidates, iou: float, head: Head | None = None) -> Fl
     Among the boxes of a class, each removes those after it whose overlap with it exceeds `iou`.
     `head` says how overlap is measured; Darknet asks the last head of a network.
     """
+    classes, rows = np.nonzero(candidates.scores.T)
+    scores = candidates.scores[rows, classes]
+    order = np.argsort(-scores, kind="stable")[:MOST_CANDIDATES]
+    detections = np.empty((len(order), 6), np.float32)
+    detections[:, :4] = candidates.boxes[rows[order]]
+    detections[:, SCORE] = scores[order]
+    detections[:, CLASS] = classes[order]
     diou = head if head is not None and head.nms is Nms.DIOU else None
-    classes = np.flatnonzero(candidates.scores.any(axis=0))
-    found = [_suppress_class(candidates, int(number), iou, diou) for number in classes]
-    if not found:
-        return no_detections()
-    detections = np.concatenate(found)
-    return detections[np.argsort(-detections[:, 4], kind="stable")]
+    return detections[_greedy(detections, iou, diou)]
 
 
-def _suppress_class(candidates: Candidates, number: int, iou: float, diou: Head | None) -> Floats:
-    scores = candidates.scores[:, number]
-    order = np.argsort(-scores, kind="stable")
-    order = order[: min(np.count_nonzero(scores), MOST_CANDIDATES)]
-    kept = _greedy(candidates.boxes[order], iou, diou)
-    chosen = order[kept]
-    detections = np.empty((len(chosen), 6), np.float32)
-    detections[:, :4] = candidates.boxes[chosen]
-    detections[:, 4] = scores[chosen]
-    detections[:, 5] = number
-    return detections
+def _greedy(detections: Floats, iou: float, diou: Head | None) -> NDArray[np.bool_]:
+    """Return which of (n, 6) detections, best first, no better one of their class removes."""
+    alive = np.ones(len(detections), bool)
+    for start in range(0, len(detections), _BLOCK):
+        # Each of the block removes only what comes after it.
+        removes = _removals(detections[start : start + _BLOCK], detections[start:], iou, diou)
+        for number, row in enumerate(removes):
+            if alive[start + number]:
+                alive[start + number + 1 :] &= ~row[number + 1 :]
+    return alive
 
 
-def _greedy(boxes: Floats, iou: float, diou: Head | None) -> NDArray[np.intp]:
-    kept: list[int] = []
-    relative = boxes / _unit(diou) if diou else boxes
-    alive = np.ones(len(boxes), bool)
-    for i in range(len(boxes)):
-        if alive[i]:
-            kept.append(i)
-            overlap = overlaps(boxes[i], boxes[i + 1 :])
-            if diou is not None:
-                overlap -= distances(relative[i], relative[i + 1 :]) ** np.float32(diou.nms_beta)
-            alive[i + 1 :] &= ~(overlap > iou)
-    return np.array(kept, np.intp)
+def _removals(block: Floats, others: Floats, iou: float, diou: Head | None) -> NDArray[np.bool_]:
+    """Say of each of (b, 6) detections which of (n, 6) it removes if they come after it: (b, n)."""
+    left, right = block[:, np.newaxis], others[np.newaxis]
+    overlap = overlaps(left[..., :4], right[..., :4])
+    if diou is not None:
+        unit = _unit(diou)
+        apart = distances(left[..., :4] / unit, right[..., :4] / unit)
+        overlap -= apart ** np.float32(diou.nms_beta)
+    removes: NDArray[np.bool_] = (overlap > iou) & (left[..., CLASS] == right[..., CLASS])
+    return removes
 
 
 def _unit(head: Head) -> Floats:
@@ -70,27 +72,33 @@ def _unit(head: Head) -> Floats:
     return np.array([size.width, size.height, size.width, size.height], np.float32)
 
 
-def overlaps(box: Floats, others: Floats) -> Floats:
-    """Return the intersection over union of one (4,) box with each of (k, 4), as (k,) float32."""
-    width = np.minimum(box[2], others[:, 2]) - np.maximum(box[0], others[:, 0])
-    height = np.minimum(box[3], others[:, 3]) - np.maximum(box[1], others[:, 1])
-    intersection = np.clip(width, 0, None) * np.clip(height, 0, None)
-    areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
-    union = (box[2] - box[0]) * (box[3] - box[1]) + areas - intersection
+def overlaps(boxes: Floats, others: Floats) -> Floats:
+    """Return the intersection over union of (..., 4) boxes, broadcast against each other."""
+    width = np.minimum(boxes[..., 2], others[..., 2]) - np.maximum(boxes[..., 0], others[..., 0])
+    height = np.minimum(boxes[..., 3], others[..., 3]) - np.maximum(boxes[..., 1], others[..., 1])
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
+    union = _area(boxes) + _area(others) - intersection
     # Two boxes without area overlap nowhere.
     result: Floats = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
     return result
 
 
-def distances(box: Floats, others: Floats) -> Floats:
-    """Return how far centres lie apart, as (k,) float32.
+def _area(boxes: Floats) -> Floats:
+    area: Floats = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    return area
 
-    That is the squared distance between the centres of one (4,) box and each of (k, 4), divided by
-    the squared diagonal of the smallest box around both; 0 where that diagonal is 0.
+
+def distances(boxes: Floats, others: Floats) -> Floats:
+    """Return how far the centres of (..., 4) boxes lie apart, broadcast against each other.
+
+    That is the squared distance between two centres, divided by the squared diagonal of the
+    smallest box around both; 0 where that diagonal is 0.
     """
-    apart = (box[:2] + box[2:] - others[:, :2] - others[:, 2:]) / 2
-    around = np.maximum(box[2:], others[:, 2:]) - np.minimum(box[:2], others[:, :2])
-    squared = np.square(apart).sum(axis=1)
-    diagonal = np.square(around).sum(axis=1)
+    apart = (boxes[..., :2] + boxes[..., 2:] - others[..., :2] - others[..., 2:]) / 2
+    around = np.maximum(boxes[..., 2:], others[..., 2:]) - np.minimum(
+        boxes[..., :2], others[..., :2]
+    )
+    squared = np.square(apart).sum(axis=-1)
+    diagonal = np.square(around).sum(axis=-1)
     result: Floats = np.divide(squared, diagonal, out=np.zeros_like(squared), where=diagonal > 0)
     return result

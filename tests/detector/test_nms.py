@@ -92,7 +92,7 @@ def test_a_box_may_count_for_several_classes() -> None:
     assert found[:, 4] == pytest.approx([0.9, 0.6])
 
 
-def test_a_class_keeps_no_more_than_its_best_candidates() -> None:
+def test_no_more_than_the_best_candidates_are_looked_at() -> None:
     """Boxes that do not touch: all would remain."""
     count = MOST_CANDIDATES + 500
     corners = np.arange(count)[:, None] * 10.0
@@ -103,6 +103,24 @@ def test_a_class_keeps_no_more_than_its_best_candidates() -> None:
 
     assert len(found) == MOST_CANDIDATES
     assert found[0, 4] == pytest.approx(0.9)
+
+
+def test_many_boxes_are_suppressed_as_few_are() -> None:
+    """Far more than are compared at once; some classes crowded, some with a box or two."""
+    random = np.random.default_rng(5)
+    corners = random.integers(0, 200, (400, 2))
+    boxes = np.hstack([corners, corners + random.integers(1, 60, (400, 2))]).astype(np.float32)
+    scores = random.permutation(400 * 3).reshape(400, 3) / 1200
+    scores[scores < 0.5] = 0
+    scores[5:, 2] = 0
+
+    found = suppress(candidates_of(boxes, scores), 0.45)
+
+    expected = darknet_nms(boxes, scores.astype(np.float32), 0.45, None)
+    assert {(tuple(row[:4]), int(row[5])) for row in found} == {
+        (tuple(boxes[box]), number) for box, number in expected
+    }
+    assert 100 < len(found) == len(expected) < np.count_nonzero(scores)
 
 
 def test_nothing_in_nothing_out() -> None:
