@@ -15,6 +15,7 @@ Pixels = NDArray[np.uint8]
 Image = Pixels | Floats
 """Pixels from 0 to 255: whole numbers, or fractions where nothing was rounded."""
 
+COLUMNS = 6
 SCORE = 4
 CLASS = 5
 
