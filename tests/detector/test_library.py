@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 
-from tools.stack import ROOT
+import pytest
 
-LINES = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text(), re.DOTALL)
+from detector.manifest import read_manifest
+from tools.stack import DEMO_MODEL, ROOT
+
+
+def code_of(page: str) -> str:
+    """Return the Python lines that a page of the documentation shows."""
+    found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    assert found
+    return found[1]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -23,11 +32,28 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_lines_of_the_documentation_print_what_is_in_the_picture() -> None:
-    assert LINES
-    ended = python(LINES[1])
+    ended = python(code_of("library.md"))
 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert re.match(r"[a-z ]+ 0\.\d+ \([\d.]+, [\d.]+, [\d.]+, [\d.]+\)\n", ended.stdout)
+
+
+def test_what_replaces_darknetpy_answers_its_list_of_dicts() -> None:
+    """The golden picture's boxes, as corners; model.yaml has the expected centres and sizes."""
+    expected = read_manifest(DEMO_MODEL).golden
+    assert expected is not None
+    picture = f"models/demo/{expected.picture}"
+    lines, _ = code_of("from-darknetpy.md").rsplit("\n\n", 1)
+
+    ended = python(f"{lines}\nimport json\nprint(json.dumps(detect({picture!r})))")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    found = json.loads(ended.stdout)
+    assert [one["class"] for one in found] == [label for label, _, _ in expected.expected]
+    for one, (_, score, (x, y, width, height)) in zip(found, expected.expected, strict=True):
+        assert one["prob"] == pytest.approx(score, abs=0.03)
+        assert [one["left"], one["right"]] == pytest.approx([x - width / 2, x + width / 2], abs=1)
+        assert [one["top"], one["bottom"]] == pytest.approx([y - height / 2, y + height / 2], abs=1)
 
 
 def test_the_detector_imports_no_web_framework() -> None:
