@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import cache
 from pathlib import Path
 
+# With this oneDNN, with which OpenVINO computes, can be told to do as on an older CPU.
+_LIMIT = "ONEDNN_MAX_CPU_ISA"
 _CPUINFO = Path("/proc/cpuinfo")
 _INSTRUCTIONS = frozenset(
     """
@@ -25,4 +28,13 @@ def describe_cpu() -> str:
             facts.setdefault(key.strip(), value.strip())
     flags = (facts.get("flags") or facts.get("Features") or "").split()
     name = facts.get("model name", platform.machine())
-    return f"{name} ({', '.join(sorted(_INSTRUCTIONS.intersection(flags))) or 'baseline'})"
+    limit = os.environ.get(_LIMIT)
+    less = f", oneDNN held to {limit}" if limit else ""
+    return f"{name} ({', '.join(sorted(_INSTRUCTIONS.intersection(flags))) or 'baseline'}{less})"
+
+
+def may_use_bf16() -> bool:
+    """Return whether oneDNN was left free to use bf16, if the CPU has it."""
+    limit = os.environ.get(_LIMIT, "ALL").upper()
+    # The levels from AMX on include it, and say so less plainly.
+    return limit in ("ALL", "DEFAULT") or any(word in limit for word in ("BF16", "FP16", "AMX"))

@@ -12,7 +12,7 @@ from detector.artefacts import Shelf
 from detector.boxes import Floats, Image
 from detector.digest import digest_of_bytes
 from detector.errors import EngineError
-from detector.machine import describe_cpu
+from detector.machine import describe_cpu, may_use_bf16
 
 if TYPE_CHECKING:
     # A start from the cache does without it: 40 ms.
@@ -116,7 +116,13 @@ class OpenVinoEngine:
 def offered_precisions() -> tuple[str, ...]:
     """Return the precisions that OpenVINO computes in on this CPU."""
     able = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return tuple(name for name in ("fp32", "bf16", "fp16", "int8") if name.upper() in able)
+    # OpenVINO lists what the CPU has, also where oneDNN was told to do as on an older one.
+    lacking = () if may_use_bf16() else ("bf16", "fp16")
+    return tuple(
+        name
+        for name in ("fp32", "bf16", "fp16", "int8")
+        if name.upper() in able and name not in lacking
+    )
 
 
 def read_onnx(graph: onnx.ModelProto) -> ov.Model:

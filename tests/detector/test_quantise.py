@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, numpy_helper
 
 from cli.__main__ import main
 from detector.accuracy import mean_average_precision
@@ -115,6 +117,18 @@ def test_convolutions_compute_in_integers_but_for_those_before_the_heads(
     for node in convolutions:
         in_integers = producers.get(node.input[1]) == "DequantizeLinear"
         assert in_integers == (node.name not in outer), node.name
+
+
+def test_weights_have_seven_bits_so_that_no_cpu_overflows(cache: Path, exact: Detector) -> None:
+    artefact = Shelf(cache, exact.model.digest).find(INT8, RECIPE)
+    assert artefact is not None
+    constants = onnx.load(artefact.files["model.onnx"]).graph.initializer
+    weights = [numpy_helper.to_array(one) for one in constants if one.data_type == TensorProto.INT8]
+    filters = [one for one in weights if one.ndim == 4]
+
+    # Every convolution but those before the two heads.
+    assert len(filters) == len(exact.model.network.convolutions) - 2
+    assert all(np.abs(one.astype(int)).max() == 64 for one in filters)
 
 
 def test_without_a_converted_model_int8_says_how_to_make_one(tmp_path: Path) -> None:
