@@ -18,7 +18,7 @@ from detector.errors import EngineError
 from detector.model import Model, read_model
 
 # Square matrices: which size and which library come nearest to a core's peak differs by CPU.
-_GEMM_SIZES = (2048, 4096)
+_GEMM_SIZES = (1024, 2048)
 
 Step = Callable[[], object]
 
@@ -38,11 +38,12 @@ class Contestant:
     engine: str
     precision: str = "fp32"
     batch: int = 1
+    device: str = "cpu"
 
     @property
     def label(self) -> str:
         """A short name for progress lines."""
-        return f"{self.engine} {self.precision} x{self.batch}"
+        return f"{self.engine} {self.device} {self.precision} x{self.batch}"
 
 
 def prepare(contestant: Contestant, model_path: Path, threads: int, cache: Path | None) -> Work:
@@ -57,7 +58,7 @@ def prepare(contestant: Contestant, model_path: Path, threads: int, cache: Path 
         threads=threads,
         engine=contestant.engine,
         precision=contestant.precision,
-        device="cpu",
+        device=contestant.device,
         cache=cache,
     )
     engine, choice = build_engine(model, options)

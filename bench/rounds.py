@@ -22,6 +22,7 @@ class Row:
     """What was measured of one contestant; times are those of one step, medians of rounds."""
 
     engine: str
+    device: str
     precision: str
     batch: int
     median_ms: float
@@ -134,6 +135,7 @@ def _row(contestant: Contestant, times: list[float], hello: Hello) -> Row:
     median = statistics.median(times)
     return Row(
         engine=contestant.engine,
+        device=contestant.device,
         precision=contestant.precision,
         batch=contestant.batch,
         median_ms=round(median, 3),

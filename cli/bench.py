@@ -35,9 +35,12 @@ def add_parser(commands: Any) -> None:
         "--precisions",
         type=_list_of(*PRECISIONS),
         default=["fp32", "bf16", "int8"],
-        help="fp32,bf16,fp16,int8 (fp32,bf16,int8; int8 needs --cache)",
+        help="of fp32, bf16, fp16, int8 (all but fp16; int8 needs --cache)",
     )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="of elastic-yolo convert")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: beside the CPU (cpu)"
+    )
     parser.add_argument("--batch", type=_numbers, default=[1], help="batch sizes (1)")
     parser.add_argument("--rounds", type=_number, default=7, help="(%(default)s)")
     parser.add_argument("--seconds", type=_number, default=2, help="of a round (%(default)s)")
@@ -51,7 +54,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Measure and print; the exit status is 1 if nothing could be measured."""
     model = read_model(parsed.model)
     rows = compete(
-        contestants(parsed.engines, parsed.precisions, parsed.batch),
+        contestants(parsed.engines, parsed.precisions, parsed.batch, parsed.device),
         model.folder,
         threads=parsed.threads,
         cache=parsed.cache,

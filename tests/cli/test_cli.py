@@ -12,6 +12,7 @@ import onnxruntime as ort
 import openvino as ov
 import pytest
 
+from detector.engines.onnxruntime import why_no_cuda
 from tests.pictures import encode, plain
 from tests.tiny import ANCHOR, CLASS, OBJECTNESS, SCORE, write_tiny_model, write_weights
 from tools.stack import ROOT
@@ -217,8 +218,22 @@ def test_bench_leaves_out_what_cannot_run(tiny_model: Path) -> None:
     )  # fmt: skip
 
     assert status == 0
-    assert "left out: darknet fp32 x1: " in err
-    assert "openvino     fp32" in out
+    assert "left out: darknet cpu fp32 x1: " in err
+    assert "openvino         fp32" in out
+
+
+@pytest.mark.skipif(why_no_cuda() is None, reason="CUDA is here: nothing is left out")
+def test_bench_leaves_out_cuda_where_there_is_none(tiny_model: Path) -> None:
+    status, _, err = run(
+        "bench", tiny_model, "--rounds", "1", "--seconds", "1", "--engines", "onnxruntime",
+        "--precisions", "fp32,fp16", "--device", "cuda",
+    )  # fmt: skip
+
+    assert status == 0
+    assert "ready: onnxruntime cpu fp32 x1" in err
+    for precision in ("fp32", "fp16"):
+        reason = "DEVICE=cuda was asked for: no CUDA, because"
+        assert f"left out: onnxruntime cuda {precision} x1: {reason}" in err
 
 
 def test_convert_writes_onnx_that_takes_pixels(tiny_model: Path, tmp_path: Path) -> None:
