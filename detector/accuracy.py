@@ -6,6 +6,8 @@ under the whole curve instead of eleven points of it, as VOC does since 2010.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,23 @@ MIN_IOU = 0.5
 LOWEST_SCORE = 0.005
 
 
+@dataclass(frozen=True)
+class Judged:
+    """The answers of one class: their scores, best first, and which are right; (k,) each."""
+
+    objects: int
+    scores: Floats
+    right: NDArray[np.bool_]
+
+    def average_precision(self) -> float:
+        """Return the area under the curve of precision made falling, over every recall."""
+        hits = np.cumsum(self.right)
+        precision = hits / np.arange(1, len(hits) + 1)
+        falling = np.maximum.accumulate(precision[::-1])[::-1]
+        steps = np.diff(np.concatenate([[0.0], hits / self.objects]))
+        return float((steps * falling).sum())
+
+
 def mean_average_precision(found: list[Floats], truth: list[Floats]) -> float:
     """Return the mean of the average precision of every class that occurs in the truth.
 
@@ -26,10 +45,12 @@ def mean_average_precision(found: list[Floats], truth: list[Floats]) -> float:
     occurring = np.unique(np.concatenate([boxes[:, 4] for boxes in truth]))
     if not len(occurring):
         return 1.0
-    return float(np.mean([_average_precision(found, truth, number) for number in occurring]))
+    judged = (judge(found, truth, number) for number in occurring)
+    return float(np.mean([answers.average_precision() for answers in judged]))
 
 
-def _average_precision(found: list[Floats], truth: list[Floats], number: float) -> float:
+def judge(found: list[Floats], truth: list[Floats], number: float) -> Judged:
+    """Match the answers of one class in all pictures with its objects; shapes as above."""
     scores, right, objects = [], [], 0
     for answers, boxes in zip(found, truth, strict=True):
         mine = answers[answers[:, CLASS] == number]
@@ -37,12 +58,9 @@ def _average_precision(found: list[Floats], truth: list[Floats], number: float) 
         scores.append(mine[:, SCORE])
         right.append(_judge(mine, wanted))
         objects += len(wanted)
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    hits = np.cumsum(np.concatenate(right)[order])
-    precision = hits / np.arange(1, len(hits) + 1)
-    falling = np.maximum.accumulate(precision[::-1])[::-1]
-    steps = np.diff(np.concatenate([[0.0], hits / objects]))
-    return float((steps * falling).sum())
+    every = np.concatenate(scores)
+    order = np.argsort(-every, kind="stable")
+    return Judged(objects, every[order], np.concatenate(right)[order])
 
 
 def _judge(answers: Floats, wanted: Floats) -> NDArray[np.bool_]:

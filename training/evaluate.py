@@ -12,23 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from detector.accuracy import LOWEST_SCORE, judge
 from training.classes import NAMES
 from training.dataset import FAMILIES, HELD_OUT_SEED, held_out_assets, held_out_scene
-from training.detect import Found, detect, overlaps
+from training.detect import detect
 from training.export import read_weights
 from training.network import Network, build
-from training.scenes import Assets, Thing
-
-IOU = 0.5  # overlap at which an answer counts as right
-LOWEST_SCORE = 0.005
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One answer judged: its score, and whether it is the first right one for an object."""
-
-    score: float
-    right: bool
+from training.scenes import Assets
 
 
 @dataclass(frozen=True)
@@ -74,52 +64,24 @@ def _arguments() -> argparse.Namespace:
 
 def measure(network: Network, assets: Assets, seed: int, scenes: int) -> list[ClassResult]:
     """Answer `scenes` scenes and judge the answers class by class."""
-    marks: list[list[Mark]] = [[] for _ in NAMES]
-    objects = np.zeros(len(NAMES), np.int64)
-    found_well = np.zeros(len(NAMES), np.int64)
+    found, truth = [], []
     for index in range(scenes):
         scene = held_out_scene(assets, seed, index)
-        found = detect(network, scene.picture, LOWEST_SCORE, 0.45)
-        for label in range(len(NAMES)):
-            things = [thing for thing in scene.things if thing.label == label]
-            judged = judge([answer for answer in found if answer.label == label], things)
-            marks[label] += judged
-            objects[label] += len(things)
-            found_well[label] += sum(mark.right and mark.score >= 0.5 for mark in judged)
+        answers = detect(network, scene.picture, LOWEST_SCORE, 0.45)
+        found.append(_rows([(*a.box, a.score, a.label) for a in answers], 6))
+        truth.append(_rows([(*thing.box, thing.label) for thing in scene.things], 5))
         if (index + 1) % 100 == 0:
             print(f"{index + 1}/{scenes} scenes", flush=True)
-    return [
-        ClassResult(name, int(count), average_precision(mine, int(count)), float(well / count))
-        for name, mine, count, well in zip(NAMES, marks, objects, found_well, strict=True)
-    ]
+    results = []
+    for label, name in enumerate(NAMES):
+        judged = judge(found, truth, label)
+        well = float((judged.right & (judged.scores >= 0.5)).sum() / judged.objects)
+        results.append(ClassResult(name, judged.objects, judged.average_precision(), well))
+    return results
 
 
-def judge(found: list[Found], things: list[Thing]) -> list[Mark]:
-    """Match answers of one class, best score first, each with the object it overlaps most."""
-    boxes = np.array([thing.box for thing in things], np.float64).reshape(-1, 4)
-    free = np.ones(len(things), bool)
-    marks: list[Mark] = []
-    for answer in found:
-        right = False
-        if len(things):
-            overlap = overlaps(np.array(answer.box), boxes)
-            best = int(overlap.argmax())
-            right = bool(overlap[best] >= IOU and free[best])
-            free[best] &= not right
-        marks.append(Mark(answer.score, right))
-    return marks
-
-
-def average_precision(marks: list[Mark], objects: int) -> float:
-    """Return the area under the curve of precision made falling, over every recall."""
-    if not marks or objects == 0:
-        return 0.0
-    ordered = sorted(marks, key=lambda mark: -mark.score)
-    right: NDArray[np.float64] = np.cumsum([mark.right for mark in ordered]).astype(np.float64)
-    precision = right / np.arange(1, len(ordered) + 1)
-    falling = np.maximum.accumulate(precision[::-1])[::-1]
-    steps = np.diff(np.concatenate([[0.0], right / objects]))
-    return float((steps * falling).sum())
+def _rows(rows: list[tuple[float, ...]], columns: int) -> NDArray[np.float32]:
+    return np.array(rows, np.float32).reshape(-1, columns)
 
 
 def table(results: list[ClassResult]) -> str:
