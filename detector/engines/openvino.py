@@ -76,7 +76,8 @@ class OpenVinoEngine:
 
     def run(self, images: Image) -> list[Floats]:
         """Run a batch, picture by picture; see Engine.run."""
-        # On a CPU a batch takes as long as its pictures one by one, and its answers come last.
+        # A real batch would gain nothing in fp32 and up to a fifth with AMX, for a network compiled
+        # once more for every size: docs/performance.md.
         request = self._request_for(images.dtype.name)
         answers = [_run_one(request, images[i : i + 1]) for i in range(len(images))]
         return [np.concatenate(head) for head in zip(*answers, strict=True)]
