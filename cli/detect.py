@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,14 @@ def add_parser(commands: Any) -> None:
         "--exact", action="store_true", help="decode every pixel of a large JPEG, as Darknet does"
     )
     add_engine_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, refuse=parser.error)
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Detect in every picture; a bad one is reported and makes the exit status 1."""
+    if parsed.save:
+        for reason in _overwritten(parsed.pictures, parsed.save):
+            parsed.refuse(reason)
     detector, _ = load_detector(parsed.model, engine_options(parsed))
     status = 0
     for path in parsed.pictures:
@@ -42,7 +47,7 @@ def run(parsed: argparse.Namespace) -> int:
             data = path.read_bytes()
             found = detector.detect(data, parsed.threshold, parsed.iou, exact=parsed.exact)
             if parsed.save:
-                _save(parsed.save / f"{path.stem}.jpg", data, found)
+                _save(_target(parsed.save, path), data, found)
         except (OSError, PictureError) as error:
             print(f"elastic-yolo: {path}: {error}", file=sys.stderr)
             status = 1
@@ -60,6 +65,23 @@ def _report(path: Path, found: list[Detection], *, as_json: bool) -> None:
     for item in found:
         x, y, width, height = item.box
         print(f"  {item.label:<16} {item.score:.3f}  {x:9.2f} {y:9.2f} {width:9.2f} {height:9.2f}")
+
+
+def _overwritten(pictures: list[Path], folder: Path) -> Iterator[str]:
+    """Say where saving would replace one of the pictures, or what was saved of another."""
+    sources = {os.path.realpath(path): path for path in pictures}
+    saved: dict[Path, Path] = {}
+    for path in pictures:
+        target = _target(folder, path)
+        if replaced := sources.get(os.path.realpath(target)):
+            yield f"--save: what is found in {path} would replace the picture {replaced}"
+        first = saved.setdefault(target, path)
+        if os.path.realpath(first) != os.path.realpath(path):
+            yield f"--save: {first} and {path} would both become {target}"
+
+
+def _target(folder: Path, picture: Path) -> Path:
+    return folder / f"{picture.stem}.jpg"
 
 
 def _save(target: Path, data: bytes, found: list[Detection]) -> None:
