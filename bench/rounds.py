@@ -51,9 +51,10 @@ class _Process:
     ) -> None:
         task = {
             "contestant": asdict(contestant),
-            "model": str(model),
+            # The process works in another folder than the one these may be relative to.
+            "model": str(model.resolve()),
             "threads": threads,
-            "cache": None if cache is None else str(cache),
+            "cache": None if cache is None else str(cache.resolve()),
         }
         self.contestant = contestant
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
