@@ -7,9 +7,9 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.contestants import Contestant
@@ -68,34 +68,53 @@ class _Process:
             text=True,
         )
 
-    def read(self) -> object:
-        """Return the next answer."""
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            _, words = self._process.communicate()
-            last = words.strip().splitlines()[-1:] or ["no reason given"]
-            raise ContestantFailed(f"{self.contestant.label}: {last[0]}")
-        return json.loads(line)
-
     def greet(self) -> Hello:
         """Wait until it is ready; raises ContestantFailed."""
-        answer = self.read()
+        answer = self._read("ended while it got ready")
         assert isinstance(answer, dict)
         return Hello(**answer)
 
     def ask(self, seconds: float) -> list[float]:
-        """Let it work for so many seconds and return the milliseconds of every step."""
+        """Let it work for so many seconds and return the milliseconds of every step.
+
+        Raises ContestantFailed.
+        """
         assert self._process.stdin
-        self._process.stdin.write(f"{seconds}\n")
-        self._process.stdin.flush()
-        answer = self.read()
+        # Of a process that is gone, the missing answer says so.
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(f"{seconds}\n")
+            self._process.stdin.flush()
+        answer = self._read("ended while it was measured")
         assert isinstance(answer, list)
         return answer
 
     def close(self) -> None:
         """End the process."""
         self._process.communicate()
+
+    def _read(self, ended: str) -> object:
+        """Return the next answer; raises ContestantFailed, with `ended` if nothing says more."""
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line.endswith("\n"):
+            _, words = self._process.communicate()
+            # One that was killed had no say: its last words are about something else.
+            last = words.strip().splitlines()[-1:] if self._process.returncode > 0 else []
+            raise ContestantFailed(f"{self.contestant.label}: {(last or [ended])[0]}")
+        return json.loads(line)
+
+
+@dataclass
+class _Runner:
+    """A contestant that is ready, and its median in every round so far."""
+
+    process: _Process
+    hello: Hello
+    medians: list[float] = field(default_factory=list)
+
+    def run(self, seconds: float) -> None:
+        """Take part in a round; raises ContestantFailed."""
+        self.medians.append(statistics.median(self.process.ask(seconds)))
 
 
 def compete(
@@ -108,28 +127,31 @@ def compete(
     seconds: float,
     progress: Callable[[str], None],
 ) -> list[Row]:
-    """Measure all contestants in rounds of `seconds` each; leave out those that cannot start."""
+    """Measure all contestants in rounds of `seconds` each; leave out those that fail."""
     with ExitStack() as stack:
-        ready: list[tuple[_Process, Hello]] = []
+        runners: list[_Runner] = []
         for contestant in contestants:
             process = _Process(contestant, model, threads, cache)
             stack.callback(process.close)
-            try:
-                hello = process.greet()
-            except ContestantFailed as error:
-                progress(f"left out: {error}")
-                continue
-            progress(f"ready: {contestant.label}")
-            ready.append((process, hello))
-        medians: list[list[float]] = [[] for _ in ready]
+            with _left_out(progress):
+                runners.append(_Runner(process, process.greet()))
+                progress(f"ready: {contestant.label}")
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
-            for times, (process, _) in zip(medians, ready, strict=True):
-                times.append(statistics.median(process.ask(seconds)))
-    return [
-        _row(process.contestant, times, hello)
-        for times, (process, hello) in zip(medians, ready, strict=True)
-    ]
+            for runner in runners:
+                with _left_out(progress):
+                    runner.run(seconds)
+            runners = [runner for runner in runners if len(runner.medians) > number]
+    return [_row(runner.process.contestant, runner.medians, runner.hello) for runner in runners]
+
+
+@contextmanager
+def _left_out(progress: Callable[[str], None]) -> Iterator[None]:
+    """Say that a contestant which fails is left out, and go on."""
+    try:
+        yield
+    except ContestantFailed as error:
+        progress(f"left out: {error}")
 
 
 def _row(contestant: Contestant, times: list[float], hello: Hello) -> Row:
