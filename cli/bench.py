@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.report import contestants, headline, table
 from bench.rounds import compete
-from cli.options import add_threads_option, folder
+from cli.options import add_threads_option, count, folder, new_file
 from detector.engines.choose import ENGINES
 from detector.model import read_model
 from detector.precision import PRECISIONS
@@ -22,9 +22,10 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="measure engines, precisions and batch sizes",
-        description="Measure engines, precisions and batch sizes of a model on this CPU. Each runs "
-        "in a process of its own, they take turns, and the report has medians of rounds, compared "
-        "with Darknet, with OpenCV's Darknet importer, and with the machine's own matrix product.",
+        description="Measure engines, precisions and batch sizes of a model on this machine. "
+        "Each runs in a process of its own, they take turns, and the report has medians of rounds, "
+        "compared with Darknet, with OpenCV's Darknet importer, and with the machine's own matrix "
+        "product.",
     )
     parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
     parser.add_argument(
@@ -42,10 +43,10 @@ def add_parser(commands: Any) -> None:
         "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: beside the CPU (cpu)"
     )
     parser.add_argument("--batch", type=_numbers, default=[1], help="batch sizes (1)")
-    parser.add_argument("--rounds", type=_number, default=7, help="(%(default)s)")
-    parser.add_argument("--seconds", type=_number, default=2, help="of a round (%(default)s)")
+    parser.add_argument("--rounds", type=count, default=7, help="(%(default)s)")
+    parser.add_argument("--seconds", type=count, default=2, help="of a round (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the rows as JSON")
+    parser.add_argument("--output", type=new_file, metavar="FILE", help="write the rows as JSON")
     add_threads_option(parser)
     parser.set_defaults(run=run)
 
@@ -64,13 +65,13 @@ def run(parsed: argparse.Namespace) -> int:
     )
     measured = [row for row in rows if row.engine != "gemm"]
     encoded = json.dumps([asdict(row) for row in measured], indent=2)
-    if parsed.output:
-        parsed.output.write_text(encoded + "\n", encoding="utf-8")
     if parsed.json:
         print(encoded)
     else:
         print(headline(model, parsed.threads))
         print(table(rows))
+    if parsed.output:
+        parsed.output.write_text(encoded + "\n", encoding="utf-8")
     return 0 if measured else 1
 
 
@@ -85,10 +86,4 @@ def _list_of(*allowed: str) -> Any:
 
 
 def _numbers(text: str) -> list[int]:
-    return [_number(part) for part in text.split(",")]
-
-
-def _number(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError("expected whole numbers above 0")
-    return int(text)
+    return [count(part) for part in text.split(",")]

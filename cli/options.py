@@ -11,7 +11,7 @@ from detector.precision import PRECISIONS
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Add --engine, --precision, --device and --threads."""
+    """Add --engine, --precision, --cache, --device and --threads."""
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="(auto)")
     parser.add_argument(
         "--precision",
@@ -27,7 +27,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """Add --threads."""
     parser.add_argument(
-        "--threads", type=_threads, default=len(os.sched_getaffinity(0)), help="(%(default)s)"
+        "--threads", type=count, default=len(os.sched_getaffinity(0)), help="(%(default)s)"
     )
 
 
@@ -53,6 +53,13 @@ def fraction(text: str) -> float:
     return value
 
 
+def count(text: str) -> int:
+    """Parse a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("expected a whole number above 0")
+    return int(text)
+
+
 def folder(text: str) -> Path:
     """Parse the path of a folder that exists."""
     path = Path(text)
@@ -61,7 +68,11 @@ def folder(text: str) -> Path:
     return path
 
 
-def _threads(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError("expected a whole number above 0")
-    return int(text)
+def new_file(text: str) -> Path:
+    """Parse the path of a file to write, in a folder that exists."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"no such folder: {path.parent}")
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"a folder, not a file: {text}")
+    return path

@@ -206,6 +206,9 @@ def test_verify_measures_pictures_that_have_labels(tiny_model: Path, picture: Pa
         ["detect", "--model", "/absent", "x.png"],
         ["detect", "--model", "/", "--threshold", "2", "x.png"],
         ["verify", "/", "--threads", "0"],
+        ["bench", "/", "--batch", "1,0"],
+        ["bench", "/", "--output", "/absent/bench.json"],
+        ["bench", "/", "--output", "/"],
         ["fly"],
     ],
 )
