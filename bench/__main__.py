@@ -25,7 +25,6 @@ from bench.startup import measure_start
 from cli.convert import describe
 from cli.progress import ProgressLine
 from detector.conversion import make_int8, measure_precisions
-from detector.detector import network_size
 from detector.engines.choose import ENGINES, EngineOptions
 from detector.model import Model, read_model
 from detector.samples import SampleFolder
@@ -85,8 +84,7 @@ def _starts(rounds: int) -> list[dict[str, Any]]:
 def _samples(model: Model, folder: Path) -> SampleFolder:
     return SampleFolder(
         folder,
-        network_size(model),
-        model.network.classes,
+        model.network,
         lambda path, error: _say(f"left out: {path.name}: {error}"),
     )
 

@@ -15,10 +15,8 @@ from cli.options import add_threads_option, folder
 from cli.progress import ProgressLine
 from detector.artefacts import write_whole
 from detector.conversion import make_int8, measure_precisions
-from detector.detector import network_size
 from detector.engines import load
 from detector.engines.choose import EngineOptions, offered_precisions
-from detector.engines.openvino import read_onnx
 from detector.machine import describe_cpu
 from detector.model import Model, read_model
 from detector.precision import Place, Report, choose_precision
@@ -53,8 +51,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--precision",
         choices=("fp32", "fp16", "int8"),
-        default="fp32",
-        help="of --output (%(default)s); int8 needs --cache with a converted model",
+        help="of --output (fp32); int8 needs --cache with a converted model",
     )
     parser.add_argument("--json", action="store_true", help="print what was measured as JSON")
     add_threads_option(parser)
@@ -67,26 +64,38 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.refuse("--calibration needs --cache: that is where the result goes")
     if not parsed.output and not parsed.calibration:
         parsed.refuse("nothing to do: give --cache and --calibration, or --output")
-    if parsed.output and parsed.precision == "int8" and not parsed.cache:
+    if parsed.precision and not parsed.output:
+        parsed.refuse("--precision is that of --output; --calibration measures all there are")
+    if parsed.precision == "int8" and not parsed.cache:
         parsed.refuse("--precision int8 needs --cache with a converted model")
     model = read_model(parsed.model)
+    answer: dict[str, Any] = {}
     if parsed.calibration:
         report = _prepare_cache(parsed, model)
-        print(json.dumps(asdict(report), indent=2) if parsed.json else describe(report, model))
+        answer = asdict(report)
+        if not parsed.json:
+            print(describe(report, model))
     if parsed.output:
-        _write(model, parsed.output, parsed.precision, parsed.cache)
-        print(parsed.output)
+        _write(model, parsed.output, parsed.precision or "fp32", parsed.cache)
+        answer["output"] = str(parsed.output)
+        if not parsed.json:
+            print(parsed.output)
+    if parsed.json:
+        print(json.dumps(answer, indent=2))
     return 0
 
 
 def describe(report: Report, model: Model) -> str:
     """Return a report as a table, with what PRECISION=auto makes of it here."""
     against = "their labels" if report.labelled else "what fp32 finds"
+    golden = {True: "as expected", False: "FAILED", None: "-"}
+    what = f"{report.pictures} pictures against {against}, {report.objects} objects"
     lines = [
-        f"mAP@0.5 on {report.pictures} pictures against {against}; {report.machine}",
-        f"{'engine':<12} {'precision':<9} {'mAP':>7} {'loss':>8} {'ms':>8}",
+        f"mAP@0.5 on {what}; {report.machine}",
+        f"{'engine':<12} {'precision':<9} {'mAP':>7} {'loss':>8} {'ms':>8}  golden picture",
         *(
-            f"{row.engine:<12} {row.precision:<9} {row.map:7.4f} {row.loss:8.4f} {row.ms:8.2f}"
+            f"{row.engine:<12} {row.precision:<9} {row.map:7.4f} {row.loss:8.4f} {row.ms:8.2f}  "
+            f"{golden[row.golden]}"
             for row in report.rows
         ),
     ]
@@ -100,10 +109,11 @@ def describe(report: Report, model: Model) -> str:
 def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:
     samples = SampleFolder(
         parsed.calibration,
-        network_size(model),
-        model.network.classes,
-        lambda path, error: print(f"left out: {path.name}: {error}", file=sys.stderr, flush=True),
+        model.network,
+        lambda path, error: _say(f"left out: {path.name}: {error}"),
     )
+    if 0 < samples.unlabelled < len(samples):
+        _say(f"{samples.unlabelled} of {len(samples)} pictures have no labels: none are used")
     progress = ProgressLine()
     make_int8(model, samples, parsed.cache, progress)
     options = EngineOptions(threads=parsed.threads, cache=parsed.cache)
@@ -111,19 +121,17 @@ def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:
 
 
 def _write(model: Model, output: Path, precision: str, cache: Path | None) -> None:
-    openvino = output.suffix == ".xml"
+    openvino, half = output.suffix == ".xml", precision == "fp16"
     if precision == "int8":
         content = load.find_int8(model, cache).files["model.onnx"].read_bytes()
-        network = ov.Core().read_model(content) if openvino else None
     else:
         # OpenVINO's form keeps float16 constants for a graph that is float32 otherwise.
-        graph = load.make_graph(model, half=precision == "fp16" and not openvino)
-        network = read_onnx(graph) if openvino else None
-        content = b"" if openvino else graph.SerializeToString()
-    if network is None:
+        content = load.make_graph(model, half=half and not openvino).SerializeToString()
+    if not openvino:
         write_whole(output, content)
         return
-    for name, part in load.openvino_files(network, half=precision == "fp16").items():
+    network = ov.Core().read_model(content)
+    for name, part in load.openvino_files(network, output.parent, half=half).items():
         write_whole(output.with_suffix(Path(name).suffix), part)
 
 
@@ -134,3 +142,7 @@ def _output(text: str) -> Path:
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"no such folder: {path.parent}")
     return path
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

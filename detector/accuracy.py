@@ -29,8 +29,11 @@ class Judged:
 
     def average_precision(self) -> float:
         """Return the area under the curve of precision made falling, over every recall."""
-        hits = np.cumsum(self.right)
-        precision = hits / np.arange(1, len(hits) + 1)
+        # Answers of one score come in together: none of them is better than another.
+        last = np.ones(len(self.scores), bool)
+        last[:-1] = self.scores[1:] != self.scores[:-1]
+        hits = np.cumsum(self.right)[last]
+        precision = hits / np.arange(1, len(last) + 1)[last]
         falling = np.maximum.accumulate(precision[::-1])[::-1]
         steps = np.diff(np.concatenate([[0.0], hits / self.objects]))
         return float((steps * falling).sum())
@@ -42,7 +45,7 @@ def mean_average_precision(found: list[Floats], truth: list[Floats]) -> float:
     `found[i]` is (k, 6), x1 y1 x2 y2 score class; `truth[i]` is (m, 5), x1 y1 x2 y2 class. Without
     any object there is nothing to miss: 1.
     """
-    occurring = np.unique(np.concatenate([boxes[:, 4] for boxes in truth]))
+    occurring = np.unique(np.concatenate([np.empty(0), *(boxes[:, 4] for boxes in truth)]))
     if not len(occurring):
         return 1.0
     judged = (judge(found, truth, number) for number in occurring)

@@ -12,7 +12,9 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ Facts = dict[str, Any]
 
 _LOG = logging.getLogger(__name__)
 _MOST_MANIFEST_BYTES = 1_000_000
+_UNFINISHED = ".new-"
+# Longer than any file takes to be written.
+_ABANDONED_S = 3600
 
 
 @dataclass(frozen=True)
@@ -59,30 +64,45 @@ class Shelf:
 
     def _read(self, name: str, made_from: str | None) -> Artefact | None:
         path = self.folder / f"{name}.json"
-        if not path.is_file():
-            return None
         try:
             with path.open("rb") as file:
                 stated = json.loads(file.read(_MOST_MANIFEST_BYTES))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise ArtefactDamaged(f"{path} cannot be read: {error}") from error
+        try:
             if made_from is not None and stated["made_from"] != made_from:
                 return None
             files = {role: self.folder / entry["file"] for role, entry in stated["files"].items()}
             digests = {role: entry["digest"] for role, entry in stated["files"].items()}
             changed = [role for role in files if digest_of_file(files[role]) != digests[role]]
             artefact = Artefact(
-                name, stated["made_from"], files, stated["facts"], _joint_digest(digests)
+                name, stated["made_from"], files, dict(stated["facts"]), _joint_digest(digests)
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArtefactDamaged(f"{path} cannot be read: {error}") from error
+            raise ArtefactDamaged(f"{path} cannot be used: {error}") from error
         if changed:
             raise ArtefactDamaged(f"{path}: {', '.join(changed)} is not what was written")
         return artefact
+
+    def prepare(self) -> None:
+        """Create the folder, and clear what killed processes left in it; raises OSError."""
+        for folder in (self.folder.parent, self.folder):
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                # Others start from the same cache, whatever the umask here is.
+                folder.chmod(0o755)
+        for path in self.folder.glob(f"{_UNFINISHED}*"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                    path.unlink()
 
     def publish(
         self, name: str, made_from: str, files: Mapping[str, bytes], facts: Facts | None = None
     ) -> Artefact:
         """Write an artefact, in place of an older one of its name; raises OSError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.prepare()
         digests = {role: digest_of_bytes(content) for role, content in files.items()}
         places = {
             role: f"{name}-{digests[role].removeprefix('sha256:')[:16]}{Path(role).suffix}"
@@ -98,17 +118,21 @@ class Shelf:
         paths = {role: self.folder / place for role, place in places.items()}
         return Artefact(name, made_from, paths, facts, _joint_digest(digests))
 
-    def remove(self, name: str) -> None:
-        """Forget an artefact, if it is there."""
-        (self.folder / f"{name}.json").unlink(missing_ok=True)
-        self._forget_others(name, set())
+    def remove(self, names: str) -> None:
+        """Forget the artefacts whose names fit a pattern, if there are any."""
+        for path in self.folder.glob(f"{names}.json"):
+            path.unlink(missing_ok=True)
+            self._forget_others(path.stem, set())
 
-    def keep(self, name: str, made_from: str, files: Mapping[str, bytes]) -> Artefact | None:
+    def keep(
+        self, name: str, made_from: str, make: Callable[[], Mapping[str, bytes]]
+    ) -> Artefact | None:
         """Publish what can be made anew at every start: a cache that is full is no failure."""
         try:
-            return self.publish(name, made_from, files)
-        except OSError as error:
-            _LOG.warning("%s is not kept in %s: %s", name, self.folder, error.strerror)
+            self.prepare()
+            return self.publish(name, made_from, make())
+        except (OSError, RuntimeError) as error:
+            _LOG.warning("%s is not kept in %s: %s", name, self.folder, error)
             return None
 
     def recall(self, name: str, made_from: str) -> Artefact | None:
@@ -132,14 +156,17 @@ def _joint_digest(digests: Mapping[str, str]) -> str:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or nothing, also after a crash."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            # mkstemp's 0600 would keep the services of other users out.
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except OSError:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_UNFINISHED, delete=False) as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                # mkstemp's 0600 would keep the services of other users out.
+                Path(file.name).chmod(0o644)
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

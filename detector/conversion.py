@@ -16,7 +16,8 @@ from detector.boxes import CLASS, SCORE, Floats
 from detector.detector import Detector
 from detector.engines import load
 from detector.engines.choose import EngineOptions, build_engine, choose, offered_precisions
-from detector.errors import EngineError
+from detector.errors import EngineError, SampleError
+from detector.golden import golden_difference
 from detector.machine import describe_cpu
 from detector.model import Model
 from detector.precision import REPORT, Measured, Report, write_report
@@ -40,6 +41,8 @@ class Answers:
 def make_int8(model: Model, samples: SampleFolder, cache: Path, progress: Progress) -> Artefact:
     """Quantise a model and put the result where engines find it; raises OSError, EngineError."""
     shelf = Shelf(cache, model.digest)
+    # What is wrong with the cache is better said now than after the calibration.
+    shelf.prepare()
     graph = load.make_graph(model)
     total = min(CALIBRATION_PICTURES, len(samples))
     done = 0
@@ -51,11 +54,12 @@ def make_int8(model: Model, samples: SampleFolder, cache: Path, progress: Progre
 
     progress("calibrating", 0, total)
     small = quantise(graph, model.network, samples.some(CALIBRATION_PICTURES), step)
-    # It speaks of the older version.
-    shelf.remove(REPORT)
+    # They are about the older version.
+    for names in (REPORT, "openvino-compiled-*"):
+        shelf.remove(names)
     facts = {"pictures": total}
     content = small.SerializeToString()
-    return shelf.publish(load.INT8, load.RECIPE, {"model.onnx": content}, facts)
+    return shelf.publish(load.INT8, load.INT8_RECIPE, {"model.onnx": content}, facts)
 
 
 def measure_precisions(
@@ -63,31 +67,34 @@ def measure_precisions(
 ) -> Report:
     """Run every precision that the chosen engine offers here on all pictures; keep the report.
 
-    Raises EngineError, or OSError if the cache cannot be written.
+    Raises SampleError if there is nothing in the pictures to measure with, EngineError, or OSError
+    if the cache cannot be written.
     """
     if options.cache is None:
         raise EngineError("what is measured is kept in a cache folder")
     choice = choose(options)
-    answers = {}
+    answers, golden = {}, {}
     for precision in offered_precisions(choice.engine, choice.device):
         wanted = EngineOptions(
             options.threads, choice.engine, precision, choice.device, options.cache
         )
-        engine, _ = build_engine(model, wanted)
-        answers[precision] = find_everything(Detector(model, engine), samples, progress)
-    truth = (
-        _labels(samples)
-        if samples.labelled
-        else take_for_truth(answers["fp32"].found, model.threshold)
-    )
+        detector = Detector(model, build_engine(model, wanted)[0])
+        answers[precision] = find_everything(detector, samples, progress)
+        golden[precision] = None if model.golden is None else golden_difference(detector) is None
+    truth = samples.truth or take_for_truth(answers["fp32"].found, model.threshold)
+    objects = sum(map(len, truth))
+    if not objects:
+        raise SampleError("no objects in any of the pictures: nothing to measure with")
     best = mean_average_precision(answers["fp32"].found, truth)
     rows = []
     for precision, answer in answers.items():
         score = mean_average_precision(answer.found, truth)
         numbers = round(score, 5), round(best - score, 5), round(answer.ms, 3)
-        rows.append(Measured(choice.engine, choice.device, precision, *numbers))
-    report = Report(len(samples), samples.labelled, describe_cpu(), tuple(rows))
-    write_report(Shelf(options.cache, model.digest), report, load.RECIPE)
+        row = Measured(choice.engine, choice.device, precision, *numbers, golden[precision])
+        rows.append(row)
+    labelled = samples.truth is not None
+    report = Report(len(samples), objects, labelled, describe_cpu(), tuple(rows))
+    write_report(Shelf(options.cache, model.digest), report, load.INT8_RECIPE)
     return report
 
 
@@ -98,18 +105,14 @@ def find_everything(
     found: list[Floats] = []
     ms = []
     what = f"measuring {detector.engine.precision}"
-    for done, sample in enumerate(samples):
+    for done, image in enumerate(samples):
         progress(what, done, len(samples))
         started = time.perf_counter()
-        outputs = detector.run(sample.image[np.newaxis])
+        outputs = detector.run(image[np.newaxis])
         ms.append((time.perf_counter() - started) * 1000)
         found += detector.find(outputs, LOWEST_SCORE, detector.model.iou)
     progress(what, len(samples), len(samples))
     return Answers(found, statistics.median(ms))
-
-
-def _labels(samples: SampleFolder) -> list[Floats]:
-    return [sample.truth for sample in samples if sample.truth is not None]
 
 
 def take_for_truth(found: list[Floats], threshold: float) -> list[Floats]:

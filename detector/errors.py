@@ -7,6 +7,7 @@ DetectorError
 ├── EngineError            no engine can run this network here
 │   └── ArtefactDamaged    a derived model in the cache is not what was written
 └── SampleError            pictures to calibrate or measure with, or their labels, cannot be used
+    └── PictureUnusable    one of the pictures: the others can do without it
 """
 
 # Enough for a long path and what is wrong there; a quoted line may have a million letters.
@@ -60,3 +61,7 @@ class ArtefactDamaged(EngineError):
 
 class SampleError(DetectorError):
     """A folder of pictures, or a label file in it, cannot be used."""
+
+
+class PictureUnusable(SampleError):
+    """A picture to calibrate or measure with cannot be read or decoded."""

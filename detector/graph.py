@@ -84,14 +84,27 @@ def take_floats(graph: onnx.ModelProto) -> None:
 
 def outer_nodes(network: Network) -> list[str]:
     """Return the names of the nodes that make the input, and of the convolutions before heads."""
-    before = (_last_convolution(network, head.index - 1) for head in network.heads)
-    return ["images_nchw", "images_float", "input", *(f"layer{index}_conv" for index in before)]
-
-
-def _last_convolution(network: Network, index: int) -> int:
-    while not isinstance(network.layers[index], Convolutional):
-        index -= 1
-    return index
+    left = [head.index - 1 for head in network.heads]
+    seen: set[int] = set()
+    while left:
+        index = left.pop()
+        if index < 0 or index in seen:
+            continue
+        seen.add(index)
+        match network.layers[index]:
+            case Convolutional():
+                pass
+            case Route(sources=sources):
+                left += sources
+            case Shortcut(sources=sources):
+                left += (index - 1, *sources)
+            case Multiply(source=source):
+                left += (index - 1, source)
+            case _:
+                left.append(index - 1)
+    convolutions = (layer.index for layer in network.convolutions if layer.index in seen)
+    names = [f"layer{index}_conv" for index in convolutions]
+    return ["images_nchw", "images_float", "input", *names]
 
 
 class _Graph:

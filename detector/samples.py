@@ -9,10 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from detector.boxes import Floats, Image
-from detector.errors import SampleError
+from detector.darknet.layers import Network
+from detector.errors import DetectorError, ModelError, PictureUnusable, SampleError
+from detector.files import read_small, read_text
 from detector.prepare import prepare_picture
 from picture.errors import PictureError
 
+# The most that preprocess takes, and a thousand objects.
+_MOST_BYTES = 64 * 2**20
+_MOST_LABEL_BYTES = 2**17
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
@@ -36,8 +41,11 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 def read_sample(path: Path, network_size: tuple[int, int], classes: int) -> Sample:
-    """Read a picture and its labels; raises PictureError, or SampleError for the labels."""
-    image, box = prepare_picture(path.read_bytes(), network_size)
+    """Read a picture and its labels; raises PictureUnusable, or SampleError for the labels."""
+    try:
+        image, box = prepare_picture(read_small(path, _MOST_BYTES), network_size)
+    except (PictureError, ModelError) as error:
+        raise PictureUnusable(str(error)) from error
     labels = find_labels(path)
     if labels is None:
         return Sample(image, None)
@@ -66,75 +74,78 @@ def read_labels(path: Path, classes: int) -> Floats:
 
     A line of the file is `class x y width height`. Raises SampleError naming the line.
     """
-    rows = []
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            label, *box = line.split()
-            values = [float(value) for value in box]
-            sound = 0 <= int(label) < classes and len(box) == 4 and np.isfinite(values).all()
-        except ValueError:
-            sound = False
-        if not sound:
-            raise SampleError(
-                f"{path}:{number}: expected a class below {classes} and four fractions, "
-                f"found: {line.strip()[:80]}"
-            )
-        rows.append([*values, float(label)])
+    try:
+        lines = read_text(path, _MOST_LABEL_BYTES).splitlines()
+    except ModelError as error:
+        raise SampleError(str(error)) from error
+    rows = [
+        _parse_label(line, classes, f"{path}:{number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
     return np.array(rows, np.float32).reshape(-1, 5)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _parse_label(line: str, classes: int, where: str) -> list[float]:
     try:
-        with path.open(encoding="utf-8") as file:
-            yield from file
-    except (OSError, UnicodeDecodeError) as error:
-        raise SampleError(f"{path}: cannot be read as a label file: {error}") from error
+        label, *box = line.split()
+        values = [float(value) for value in box]
+        # A box may stick out of the picture, but not lie several pictures away.
+        sound = 0 <= int(label) < classes and len(box) == 4 and all(abs(v) < 10 for v in values)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise SampleError(
+            f"{where}: expected a class below {classes} and four fractions, "
+            f"found: {line.strip()[:80]!r}"
+        )
+    return [*values, float(label)]
 
 
 class SampleFolder:
     """The pictures of a folder that can be used, read anew each time they are gone through."""
 
     def __init__(
-        self,
-        folder: Path,
-        network_size: tuple[int, int],
-        classes: int,
-        left_out: Callable[[Path, PictureError], object],
+        self, folder: Path, network: Network, left_out: Callable[[Path, DetectorError], object]
     ) -> None:
         """Look at every picture; `left_out` is told of each that cannot be used, and why.
 
         Raises SampleError if none can, or for a label file that is wrong.
         """
-        self._network_size = network_size
-        self._classes = classes
+        self._network = network
         self._paths: list[Path] = []
-        labelled = 0
+        truth: list[Floats | None] = []
         for path in list_pictures(folder):
             try:
-                sample = read_sample(path, network_size, classes)
-            except PictureError as error:
+                sample = self._read(path)
+            except PictureUnusable as error:
                 left_out(path, error)
                 continue
             self._paths.append(path)
-            labelled += sample.truth is not None
+            truth.append(sample.truth)
         if not self._paths:
             raise SampleError(f"no usable pictures in {folder}")
-        self.labelled = labelled == len(self._paths)
-        """Whether every picture has its labels."""
+        labelled = [boxes for boxes in truth if boxes is not None]
+        self.unlabelled = len(truth) - len(labelled)
+        """How many pictures have no label file."""
+        self.truth = labelled if not self.unlabelled else None
+        """What is in every picture, as in Sample, where all of them have their labels."""
 
     def __len__(self) -> int:
         """Count the pictures."""
         return len(self._paths)
 
-    def __iter__(self) -> Iterator[Sample]:
-        """Read the pictures one after the other."""
+    def __iter__(self) -> Iterator[Image]:
+        """Read the pictures one after the other, as they enter the network."""
         for path in self._paths:
-            yield read_sample(path, self._network_size, self._classes)
+            yield self._read(path).image
 
     def some(self, most: int) -> Iterator[Image]:
         """Read at most so many of the pictures, evenly spread over the folder."""
         chosen = np.linspace(0, len(self) - 1, min(most, len(self)))
         for index in chosen.round().astype(int):
-            yield read_sample(self._paths[index], self._network_size, self._classes).image
+            yield self._read(self._paths[index]).image
+
+    def _read(self, path: Path) -> Sample:
+        size = self._network.input
+        return read_sample(path, (size.width, size.height), self._network.classes)

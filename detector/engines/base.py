@@ -25,7 +25,7 @@ class Engine(Protocol):
     def run(self, images: Image) -> list[Floats]:
         """Run a batch.
 
-        `images` is (n, height, width, 3) RGB at network size, uint8 or float32. Returns for each
-        head, in network order, (n, anchors * (5 + classes), rows, columns) float32 as it enters
-        the head.
+        `images` is (n, height, width, 3) RGB at network size, uint8 or float32, with n at least 1.
+        Returns for each head, in network order, (n, anchors * Head.values, rows, columns) float32
+        as it enters the head.
         """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detector.engines import load
 from detector.engines.base import Engine
-from detector.errors import EngineError
+from detector.errors import ArtefactDamaged, EngineError
 from detector.machine import describe_cpu
 from detector.model import Model
 from detector.precision import Place, choose_precision, read_report
@@ -40,15 +40,26 @@ class Choice:
 def build_engine(model: Model, options: EngineOptions) -> tuple[Engine, Choice]:
     """Build the chosen engine for a model; raises ModelError or EngineError."""
     choice = _with_precision(choose(options), model, options)
-    precision, device = choice.precision, choice.device
+    try:
+        return _load(model, choice, options), choice
+    except EngineError as error:
+        if options.precision != "auto" or choice.precision == "fp32":
+            raise
+        # What is wrong with the cache does not keep a service from what it can do without.
+        choice = replace(choice, precision="fp32", why=f"{choice.why}; fp32 instead: {error}")
+        return _load(model, choice, options), choice
+
+
+def _load(model: Model, choice: Choice, options: EngineOptions) -> Engine:
     match choice.engine:
         case "darknet":
-            return load.load_darknet(model), choice
+            return load.load_darknet(model)
         case "onnxruntime":
-            engine = load.load_onnxruntime(model, precision, device, options.threads, options.cache)
-            return engine, choice
+            return load.load_onnxruntime(
+                model, choice.precision, choice.device, options.threads, options.cache
+            )
         case _:
-            return load.load_openvino(model, precision, options.threads, options.cache), choice
+            return load.load_openvino(model, choice.precision, options.threads, options.cache)
 
 
 def choose(options: EngineOptions) -> Choice:
@@ -102,10 +113,8 @@ def _with_precision(choice: Choice, model: Model, options: EngineOptions) -> Cho
     wanted = options.precision
     offered = offered_precisions(choice.engine, choice.device)
     if wanted == "auto":
-        shelf = load.shelf_of(model, options.cache)
-        report = None if shelf is None else read_report(shelf, load.RECIPE)
         place = Place(choice.engine, choice.device, offered, describe_cpu())
-        precision, why = choose_precision(report, model.accuracy_budget, place)
+        precision, why = _measured_precision(model, options, place)
     elif wanted in offered:
         precision, why = wanted, f"PRECISION={wanted} was asked for"
     elif choice.engine == "openvino" and wanted in ("bf16", "fp16"):
@@ -116,6 +125,15 @@ def _with_precision(choice: Choice, model: Model, options: EngineOptions) -> Cho
             f"{choice.engine} computes in {', '.join(offered)} on {choice.device}, not in {wanted}"
         )
     return replace(choice, precision=precision, why=f"{choice.why}; {why}")
+
+
+def _measured_precision(model: Model, options: EngineOptions, place: Place) -> tuple[str, str]:
+    shelf = load.shelf_of(model, options.cache)
+    try:
+        report = None if shelf is None else read_report(shelf, load.INT8_RECIPE)
+    except ArtefactDamaged as error:
+        return "fp32", f"fp32, because what was measured is lost: {error}"
+    return choose_precision(report, model.accuracy_budget, place)
 
 
 def _why_no_cuda() -> str | None:

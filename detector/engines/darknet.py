@@ -36,5 +36,5 @@ class DarknetEngine:
         """Run a batch, picture by picture; see Engine.run."""
         answers = [self._library.raw_head_inputs(image) for image in images]
         heads = zip(*answers, strict=True)
-        # (anchors, 5 + classes, rows, columns) there, both in one dimension here.
+        # (anchors, values, rows, columns) there, both in one dimension here.
         return [np.stack([head.reshape(-1, *head.shape[2:]) for head in group]) for group in heads]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
 
     from detector.engines.openvino import OpenVinoEngine
 
-# Counts the changes of the graph that is made of a network: what an older one made is not used.
+# Count the changes of the graph that is made of a network, and of how it is quantised: what an
+# older one made is not used.
 RECIPE = "graph 1"
+INT8_RECIPE = f"{RECIPE}, int8 2"
 INT8 = "onnx-int8"
+
+_LOG = logging.getLogger(__name__)
 
 
 def load_darknet(model: Model) -> Engine:
@@ -75,7 +80,7 @@ def find_int8(model: Model, cache: Path | None) -> Artefact:
     shelf = shelf_of(model, cache)
     if shelf is None:
         raise EngineError(f"int8 needs a cache folder with the converted model: {hint} DIR")
-    found = shelf.find(INT8, RECIPE)
+    found = shelf.find(INT8, INT8_RECIPE)
     if found is None:
         raise EngineError(f"no int8 version of this model in {cache}: {hint} {cache}")
     return found
@@ -90,7 +95,7 @@ def _onnx_file(model: Model, precision: str, cache: Path | None) -> onnx.ModelPr
         graph = make_graph(model, half=precision == "fp16")
         if shelf is None:
             return graph
-        kept = shelf.keep(name, RECIPE, {"model.onnx": graph.SerializeToString()})
+        kept = shelf.keep(name, RECIPE, lambda: {"model.onnx": graph.SerializeToString()})
         if kept is None:
             return graph
     return kept.files["model.onnx"]
@@ -104,27 +109,49 @@ def _openvino_model(
 
     from detector.engines.openvino import read_onnx  # noqa: PLC0415
 
-    kept = None if shelf is None else shelf.recall(name, made_from)
-    if kept is None:
-        network = read_onnx(graph())
-        kept = None if shelf is None else shelf.keep(name, made_from, openvino_files(network))
-        if kept is None:
-            return network, None
-    files = kept.files
-    return ov.Core().read_model(str(files["model.xml"]), str(files["model.bin"])), kept
+    if shelf is None:
+        return read_onnx(graph()), None
+    # A form of another version may be one that this one does not read.
+    made_from = f"{made_from}, OpenVINO {ov.__version__}"
+    kept = shelf.recall(name, made_from)
+    network = None if kept is None else _map(kept)
+    if network is None:
+        made = read_onnx(graph())
+        kept = shelf.keep(name, made_from, lambda: openvino_files(made, shelf.folder))
+        # Of the two, the one whose constants are mapped takes less memory.
+        network = None if kept is None else _map(kept)
+        return network or made, kept
+    return network, kept
+
+
+def _map(kept: Artefact) -> ov.Model | None:
+    import openvino as ov  # noqa: PLC0415
+
+    try:
+        return ov.Core().read_model(str(kept.files["model.xml"]), str(kept.files["model.bin"]))
+    except RuntimeError as error:
+        # It may have been replaced, or taken away, since it was looked at.
+        _LOG.warning("made anew: %s: %s", kept.name, error)
+        return None
 
 
 def _read_graph(artefact: Artefact) -> onnx.ModelProto:
     import onnx  # noqa: PLC0415
 
-    return onnx.load(artefact.files["model.onnx"])
+    try:
+        return onnx.load(artefact.files["model.onnx"])
+    except OSError as error:
+        raise EngineError(f"{artefact.name} went away while it was read: {error}") from error
 
 
-def openvino_files(network: ov.Model, *, half: bool = False) -> dict[str, bytes]:
-    """Return the two files of OpenVINO's own form, with float16 constants if `half`."""
+def openvino_files(network: ov.Model, place: Path, *, half: bool = False) -> dict[str, bytes]:
+    """Return the two files of OpenVINO's own form, with float16 constants if `half`.
+
+    They are written in `place` for a moment: a container may have no other folder to write to.
+    """
     import openvino as ov  # noqa: PLC0415
 
-    with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".openvino-", dir=place) as folder:
         xml = Path(folder) / "model.xml"
         ov.save_model(network, xml, compress_to_fp16=half)
         return {path.name: path.read_bytes() for path in (xml, xml.with_suffix(".bin"))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class OnnxRuntimeEngine:
         """Load `graph` for `threads` threads (CPU) on `device`; raises EngineError."""
         self.device = device
         self.precision = precision
-        self._graph = graph
+        self._graph = _map(graph) if isinstance(graph, Path) else graph
         self._threads = threads
         self._sessions = {"uint8": self._start(graph)}
 
@@ -45,12 +46,7 @@ class OnnxRuntimeEngine:
         if pixels not in self._sessions:
             # Pixels that were never rounded are asked for seldom: they get a session of their own
             # when the first ones come.
-            graph = self._graph
-            changed = onnx.load(graph) if isinstance(graph, Path) else onnx.ModelProto()
-            if not isinstance(graph, Path):
-                changed.CopyFrom(graph)
-            take_floats(changed)
-            self._sessions[pixels] = self._start(changed)
+            self._sessions[pixels] = self._start(self._with_floats())
         session = self._sessions[pixels]
         name = session.get_inputs()[0].name
         return [
@@ -58,9 +54,27 @@ class OnnxRuntimeEngine:
             for output in session.run(None, {name: np.ascontiguousarray(images)})
         ]
 
+    def _with_floats(self) -> onnx.ModelProto:
+        graph = onnx.ModelProto()
+        if isinstance(self._graph, onnx.ModelProto):
+            graph.CopyFrom(self._graph)
+        else:
+            graph.ParseFromString(self._graph[:])
+        take_floats(graph)
+        return graph
+
     def _start(self, graph: onnx.ModelProto | Path) -> ort.InferenceSession:
         source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
         return _start_session(source, self.device, self._threads)
+
+
+def _map(path: Path) -> mmap.mmap:
+    """Keep hold of a file: a cache may be cleared while this runs."""
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise EngineError(f"{path} went away while it was read: {error}") from error
 
 
 def _start_session(source: str | bytes, device: str, threads: int) -> ort.InferenceSession:

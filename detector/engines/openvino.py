@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     # A start from the cache does without it: 40 ms.
     import onnx
 
+_LOG = logging.getLogger(__name__)
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -106,11 +108,18 @@ class OpenVinoEngine:
         name = compiled.name(self._config)
         kept = compiled.shelf.recall(name, compiled.made_from)
         if kept is not None:
-            blob = kept.files["model.blob"].read_bytes()
-            return self._core.import_model(blob, "CPU", self._config).create_infer_request()
+            try:
+                blob = kept.files["model.blob"].read_bytes()
+                network = self._core.import_model(blob, "CPU", self._config)
+                return network.create_infer_request()
+            except (OSError, RuntimeError) as error:
+                _LOG.warning("compiled anew: %s: %s", name, error)
         network = self._core.compile_model(self._model, "CPU", self._config)
-        blob = network.export_model().getvalue()
-        compiled.shelf.keep(name, compiled.made_from, {"model.blob": blob})
+        compiled.shelf.keep(
+            name,
+            compiled.made_from,
+            lambda: {"model.blob": network.export_model().getvalue()},
+        )
         return network.create_infer_request()
 
 

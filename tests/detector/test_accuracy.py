@@ -64,6 +64,15 @@ def test_the_best_score_comes_first_over_all_pictures() -> None:
     assert mean_average_precision(answers, [truth((LEFT, 0)), truth()]) == 0.5
 
 
+def test_answers_of_one_score_come_in_together_whatever_their_order() -> None:
+    """One right and one wrong of the same score: precision 1/2 where the recall becomes 1."""
+    right, wrong = found((LEFT, 0.9, 0)), found((MIDDLE, 0.9, 0))
+    wanted = truth((LEFT, 0))
+
+    assert mean_average_precision([right, wrong], [wanted, truth()]) == 0.5
+    assert mean_average_precision([wrong, right], [truth(), wanted]) == 0.5
+
+
 def test_classes_count_alike_however_often_they_occur() -> None:
     answers = [found((LEFT, 0.9, 0), (MIDDLE, 0.8, 0))]
     wanted = [truth((LEFT, 0), (MIDDLE, 0), (RIGHT, 1))]
@@ -77,3 +86,4 @@ def test_another_class_is_no_answer() -> None:
 
 def test_without_objects_there_is_nothing_to_miss() -> None:
     assert mean_average_precision([found((LEFT, 0.9, 1))], [truth()]) == 1
+    assert mean_average_precision([], []) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -85,16 +87,22 @@ def test_a_file_that_changed_is_damage(shelf: Shelf, damage: bytes) -> None:
 def test_a_file_that_is_gone_is_damage(shelf: Shelf) -> None:
     shelf.publish("net", "a", {"model.bin": b"right"}).files["model.bin"].unlink()
 
-    with pytest.raises(ArtefactDamaged, match="cannot be read"):
+    with pytest.raises(ArtefactDamaged, match="cannot be used"):
         shelf.find("net", "a")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"made_from": "a"}', '{"files": 1', "\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", '{"made_from": "a"}', '{"files": 1', "\0", "[" * 100_000,
+        '{"made_from": "a", "files": {}, "facts": "abc"}',
+    ],
+)  # fmt: skip
 def test_a_manifest_that_makes_no_sense_is_damage(shelf: Shelf, text: str) -> None:
     shelf.publish("net", "a", {"model.bin": b"right"})
     (shelf.folder / "net.json").write_text(text)
 
-    with pytest.raises(ArtefactDamaged, match=r"net\.json cannot be read"):
+    with pytest.raises(ArtefactDamaged, match=r"net\.json cannot be"):
         shelf.find("net", "a")
 
 
@@ -116,7 +124,7 @@ def test_a_cache_that_cannot_be_written_is_no_failure(
     shelf = Shelf(tmp_path / "file", DIGEST)
 
     with caplog.at_level(logging.WARNING):
-        assert shelf.keep("net", "a", {"model.bin": b"right"}) is None
+        assert shelf.keep("net", "a", lambda: {"model.bin": b"right"}) is None
 
     assert "net is not kept in" in caplog.text
     assert shelf.recall("net", "a") is None
@@ -127,6 +135,41 @@ def test_nothing_half_written_is_left_behind(shelf: Shelf) -> None:
 
     assert not list(shelf.folder.glob(".new-*"))
     assert json.loads((shelf.folder / "net.json").read_text())["made_from"] == "a"
+
+
+def test_what_cannot_be_made_for_the_cache_is_no_failure(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> dict[str, bytes]:
+        raise RuntimeError("no room")
+
+    with caplog.at_level(logging.WARNING):
+        assert shelf.keep("net", "a", fail) is None
+
+    assert "no room" in caplog.text
+
+
+def test_what_a_killed_process_left_is_cleared_after_an_hour(shelf: Shelf) -> None:
+    shelf.publish("net", "a", {"model.bin": b"right"})
+    old, new = shelf.folder / ".new-old", shelf.folder / ".new-new"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 4000,) * 2)
+
+    shelf.publish("net", "b", {"model.bin": b"right"})
+
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_others_may_read_what_is_kept_whatever_the_umask(shelf: Shelf) -> None:
+    before = os.umask(0o077)
+    try:
+        artefact = shelf.publish("net", "a", {"model.bin": b"right"})
+    finally:
+        os.umask(before)
+
+    paths = (shelf.folder.parent, shelf.folder, artefact.files["model.bin"])
+    assert [path.stat().st_mode & 0o777 for path in paths] == [0o755, 0o755, 0o644]
 
 
 def test_a_file_that_cannot_be_put_in_place_leaves_no_trace(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +14,24 @@ from onnx import TensorProto, numpy_helper
 from cli.__main__ import main
 from detector.accuracy import mean_average_precision
 from detector.artefacts import Shelf
-from detector.conversion import find_everything, take_for_truth
+from detector.conversion import (
+    find_everything,
+    make_int8,
+    measure_precisions,
+    take_for_truth,
+)
+from detector.darknet.cfg import parse_cfg
+from detector.darknet.plan import plan_network
 from detector.detector import Detector
 from detector.engines.choose import EngineOptions
-from detector.engines.load import INT8, RECIPE
-from detector.errors import ArtefactDamaged, EngineError
+from detector.engines.load import INT8, INT8_RECIPE
+from detector.errors import ArtefactDamaged, EngineError, SampleError
 from detector.graph import outer_nodes
 from detector.loading import load_detector
+from detector.model import read_model
 from detector.precision import read_report
 from detector.samples import SampleFolder
+from tests.pictures import encode, plain
 from tests.tiny import write_tiny_model
 from tools.stack import DEMO_MODEL, ROOT
 
@@ -43,8 +54,7 @@ def exact() -> Detector:
 
 @pytest.fixture(scope="module")
 def samples(exact: Detector) -> SampleFolder:
-    classes = exact.model.network.classes
-    return SampleFolder(PICTURES, exact.network_size, classes, lambda _path, _error: None)
+    return SampleFolder(PICTURES, exact.model.network, lambda _path, _error: None)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
@@ -66,7 +76,7 @@ def test_int8_finds_what_fp32_finds(
 def test_the_conversion_measures_every_precision_that_is_offered_here(
     cache: Path, exact: Detector
 ) -> None:
-    report = read_report(Shelf(cache, exact.model.digest), RECIPE)
+    report = read_report(Shelf(cache, exact.model.digest), INT8_RECIPE)
 
     assert report is not None
     assert (report.pictures, report.labelled) == (16, False)
@@ -80,7 +90,7 @@ def test_the_conversion_measures_every_precision_that_is_offered_here(
 
 
 def test_auto_takes_the_fastest_that_was_measured(cache: Path, exact: Detector) -> None:
-    report = read_report(Shelf(cache, exact.model.digest), RECIPE)
+    report = read_report(Shelf(cache, exact.model.digest), INT8_RECIPE)
     detector, choice = load_detector(DEMO_MODEL, EngineOptions(threads=2, cache=cache))
 
     assert report is not None
@@ -105,7 +115,7 @@ def test_a_second_start_answers_the_same_from_what_is_kept(cache: Path, exact: D
 def test_convolutions_compute_in_integers_but_for_those_before_the_heads(
     cache: Path, exact: Detector
 ) -> None:
-    artefact = Shelf(cache, exact.model.digest).find(INT8, RECIPE)
+    artefact = Shelf(cache, exact.model.digest).find(INT8, INT8_RECIPE)
     assert artefact is not None
     graph = onnx.load(artefact.files["model.onnx"]).graph
     producers = {output: node.op_type for node in graph.node for output in node.output}
@@ -119,8 +129,30 @@ def test_convolutions_compute_in_integers_but_for_those_before_the_heads(
         assert in_integers == (node.name not in outer), node.name
 
 
+@pytest.mark.parametrize(
+    ("between", "expected"),
+    [
+        ("", "layer2_conv"),
+        ("[route]\nlayers=-2\n", "layer1_conv"),
+        ("[shortcut]\nfrom=-2\nactivation=linear\n", "layer1_conv layer2_conv"),
+        ("[dropout]\n[route]\nlayers=-1,-2\n[route]\nlayers=-1\ngroups=2\n", "layer2_conv"),
+    ],
+)
+def test_the_convolutions_before_a_head_are_those_that_feed_it(between: str, expected: str) -> None:
+    """Not those that stand before it in the file."""
+    convolution = "[convolutional]\nfilters=7\nactivation=linear\n"
+    text = (
+        f"[net]\nwidth=32\nheight=32\nchannels=3\n{3 * convolution}{between}"
+        "[yolo]\nclasses=2\nnum=1\nanchors=5,5\n"
+    )
+
+    network = plan_network(parse_cfg(text))
+
+    assert outer_nodes(network)[3:] == expected.split()
+
+
 def test_weights_have_seven_bits_so_that_no_cpu_overflows(cache: Path, exact: Detector) -> None:
-    artefact = Shelf(cache, exact.model.digest).find(INT8, RECIPE)
+    artefact = Shelf(cache, exact.model.digest).find(INT8, INT8_RECIPE)
     assert artefact is not None
     constants = onnx.load(artefact.files["model.onnx"]).graph.initializer
     weights = [numpy_helper.to_array(one) for one in constants if one.data_type == TensorProto.INT8]
@@ -138,6 +170,66 @@ def test_without_a_converted_model_int8_says_how_to_make_one(tmp_path: Path) -> 
         load_detector(DEMO_MODEL, EngineOptions(threads=1, precision="int8"))
 
 
+def test_pixels_that_were_not_rounded_are_taken_after_the_cache_was_cleared(
+    cache: Path, tmp_path: Path
+) -> None:
+    """Their graph is made when the first ones come."""
+    copy = shutil.copytree(cache, tmp_path / "cache")
+    options = EngineOptions(threads=2, engine="onnxruntime", precision="int8", cache=copy)
+    detector, _ = load_detector(DEMO_MODEL, options)
+    shutil.rmtree(copy)
+
+    picture = (PICTURES / "scene-08.jpg").read_bytes()
+    found = detector.detect(picture, exact=True)
+
+    undisturbed, _ = load_detector(DEMO_MODEL, replace(options, cache=cache))
+    assert found == undisturbed.detect(picture, exact=True)
+    assert found != undisturbed.detect(picture)
+
+
+def test_auto_does_without_what_is_missing_or_damaged(cache: Path, tmp_path: Path) -> None:
+    """What cannot be used costs speed and is said; what was asked for by name is refused."""
+    copy = shutil.copytree(cache, tmp_path / "cache")
+    (report,) = copy.glob("*/accuracy.json")
+    report.write_text("damaged")
+
+    detector, choice = load_detector(DEMO_MODEL, EngineOptions(threads=2, cache=copy))
+
+    assert detector.engine.precision == choice.precision == "fp32"
+    assert "what was measured is lost: " in choice.why
+
+
+def test_auto_takes_fp32_where_the_int8_version_is_gone(cache: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(cache, tmp_path / "cache")
+    (int8,) = copy.glob("*/onnx-int8.json")
+    int8.unlink()
+    # Where nothing was measured in milliseconds, int8 comes first.
+    options = EngineOptions(threads=2, engine="onnxruntime", cache=copy)
+
+    detector, choice = load_detector(DEMO_MODEL, options)
+
+    assert detector.engine.precision == choice.precision == "fp32"
+    assert "fp32 instead: no int8 version of this model" in choice.why
+
+
+def test_pictures_without_any_object_measure_nothing(tmp_path: Path) -> None:
+    (tmp_path / "grey.png").write_bytes(encode(plain(416, 416, (128, 128, 128))))
+    model = read_model(DEMO_MODEL)
+    samples = SampleFolder(tmp_path, model.network, lambda _path, _error: None)
+    options = EngineOptions(threads=2, cache=tmp_path / "cache")
+    make_int8(model, samples, tmp_path / "cache", lambda *_: None)
+
+    with pytest.raises(SampleError, match="no objects in any of the pictures"):
+        measure_precisions(model, samples, options, lambda *_: None)
+
+
+def test_every_precision_answers_the_golden_picture(cache: Path, exact: Detector) -> None:
+    report = read_report(Shelf(cache, exact.model.digest), INT8_RECIPE)
+
+    assert report is not None
+    assert all(row.golden for row in report.rows)
+
+
 def test_an_int8_version_of_another_model_is_not_found(cache: Path, tmp_path: Path) -> None:
     other = write_tiny_model(tmp_path / "model")
 
@@ -147,10 +239,10 @@ def test_an_int8_version_of_another_model_is_not_found(cache: Path, tmp_path: Pa
 
 def test_a_damaged_int8_version_is_refused(exact: Detector, cache: Path, tmp_path: Path) -> None:
     """Nobody but its owner can make it anew: he has the pictures."""
-    content = Shelf(cache, exact.model.digest).find(INT8, RECIPE)
+    content = Shelf(cache, exact.model.digest).find(INT8, INT8_RECIPE)
     assert content is not None
     whole = content.files["model.onnx"].read_bytes()
-    copy = Shelf(tmp_path, exact.model.digest).publish(INT8, RECIPE, {"model.onnx": whole})
+    copy = Shelf(tmp_path, exact.model.digest).publish(INT8, INT8_RECIPE, {"model.onnx": whole})
     copy.files["model.onnx"].write_bytes(whole[: len(whole) // 2])
 
     with pytest.raises(ArtefactDamaged, match="is not what was written"):

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from detector.errors import SampleError
+from detector.darknet.layers import Network
+from detector.errors import DetectorError, SampleError
+from detector.model import read_model
 from detector.samples import SampleFolder, find_labels, list_pictures, read_labels, read_sample
-from picture.errors import PictureError
 from tests.pictures import encode, plain
+from tests.tiny import write_tiny_model
 
 SIZE = (64, 64)
 
 
-def refuse(path: Path, error: PictureError) -> None:
+def refuse(path: Path, error: DetectorError) -> None:
     raise AssertionError(f"{path}: {error}")
+
+
+def network_of(tmp_path: Path, size: int = 64) -> Network:
+    """A network of two classes."""
+    model = write_tiny_model(tmp_path / "model", width=size, height=size)
+    return read_model(model).network
+
+
+@pytest.fixture
+def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    return network_of(tmp_path_factory.mktemp("network"))
 
 
 @pytest.fixture
@@ -77,42 +91,59 @@ def test_a_wrong_label_is_refused_with_its_line(tmp_path: Path, line: str) -> No
         read_labels(path, 2)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_label(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf1 0.5 0.5 0.25 0.25\n")
+
+    assert read_labels(tmp_path / "a.txt", 2).tolist() == [[0.5, 0.5, 0.25, 0.25, 1]]
+
+
 def test_a_label_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
 
-    with pytest.raises(SampleError, match="cannot be read as a label file"):
+    with pytest.raises(SampleError, match="not a text file"):
         read_labels(tmp_path / "a.txt", 2)
 
 
-def test_a_folder_knows_whether_all_its_pictures_are_labelled(pictures: Path) -> None:
-    assert not SampleFolder(pictures, SIZE, 2, refuse).labelled
+def test_a_folder_knows_what_is_in_its_pictures_if_all_are_labelled(
+    pictures: Path, network: Network
+) -> None:
+    folder = SampleFolder(pictures, network, refuse)
+    assert (folder.truth, folder.unlabelled) == (None, 1)
+
     (pictures / "2.png").unlink()
-    assert SampleFolder(pictures, SIZE, 2, refuse).labelled
+    folder = SampleFolder(pictures, network, refuse)
+    assert folder.unlabelled == 0
+    assert folder.truth is not None
+    assert [len(boxes) for boxes in folder.truth] == [1, 0]
 
 
-def test_pictures_that_do_not_decode_are_told_and_left_out(pictures: Path) -> None:
+def test_what_cannot_be_used_is_told_and_left_out(pictures: Path, network: Network) -> None:
+    """A page that says "not found", a folder, a link to nowhere, and a pipe that nobody feeds."""
     (pictures / "bad.jpg").write_text("<html></html>")
+    (pictures / "folder.jpg").mkdir()
+    (pictures / "link.jpg").symlink_to(pictures / "absent")
+    os.mkfifo(pictures / "pipe.jpg")
     told: list[str] = []
 
-    folder = SampleFolder(pictures, SIZE, 2, lambda path, _error: told.append(path.name))
+    folder = SampleFolder(pictures, network, lambda path, _error: told.append(path.name))
 
-    assert told == ["bad.jpg"]
+    assert told == ["bad.jpg", "folder.jpg", "link.jpg", "pipe.jpg"]
     assert len(folder) == len(list(folder)) == 3
 
 
-def test_some_pictures_are_spread_over_the_folder(tmp_path: Path) -> None:
+def test_some_pictures_are_spread_over_the_folder(tmp_path: Path, network: Network) -> None:
     for level in range(9):
-        (tmp_path / f"{level}.png").write_bytes(encode(np.full((8, 8, 3), 10 * level, np.uint8)))
+        (tmp_path / f"{level}.png").write_bytes(encode(np.full((64, 64, 3), 10 * level, np.uint8)))
 
-    folder = SampleFolder(tmp_path, (8, 8), 2, refuse)
+    folder = SampleFolder(tmp_path, network, refuse)
 
     assert [int(image[0, 0, 0]) for image in folder.some(3)] == [0, 40, 80]
     assert len(list(folder.some(100))) == 9
 
 
-def test_a_folder_without_usable_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_usable_pictures_is_refused(tmp_path: Path, network: Network) -> None:
     with pytest.raises(SampleError, match="no pictures: expected"):
         list_pictures(tmp_path)
     (tmp_path / "bad.jpg").write_text("<html></html>")
     with pytest.raises(SampleError, match="no usable pictures in"):
-        SampleFolder(tmp_path, SIZE, 2, lambda _path, _error: None)
+        SampleFolder(tmp_path, network, lambda _path, _error: None)
