@@ -14,7 +14,7 @@ from services.common.settings import ServiceSettings
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.settings import WebSettings
-from tests.tiny import write_weights
+from tests.tiny import write_tiny_model, write_weights
 from tools.stack import ROOT
 
 KINDS = {"web": WebSettings, "preprocess": PreprocessSettings, "inference": InferenceSettings}
@@ -62,6 +62,18 @@ def test_a_model_that_does_not_fit_stops_the_process_with_one_line(tiny_model: P
 
     assert ended.returncode == 1
     assert ended.stderr.startswith("MODEL_PATH: tiny.weights: too short for tiny.cfg: layer 0")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_golden_picture_that_is_none_stops_the_process_with_one_line(tmp_path: Path) -> None:
+    manifest = "golden: {picture: g.png, expected: [[square, 0.9, [16, 16, 16, 8]]]}\n"
+    model = write_tiny_model(tmp_path / "model", manifest=manifest)
+    (model / "g.png").write_text("<html></html>")
+
+    ended = start("inference", MODEL_PATH=str(model))
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"MODEL_PATH: {model / 'g.png'}: not a picture that we take")
     assert ended.stderr.count("\n") == 1
 
 
