@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,10 +19,10 @@ from detector.conversion import find_everything
 from detector.detector import Detector
 from detector.engines.choose import EngineOptions, build_engine
 from detector.engines.libdarknet import find_libdarknet
-from detector.errors import EngineError, ModelError
+from detector.errors import DetectorError, EngineError, ModelError
+from detector.golden import golden_difference
 from detector.model import Model, read_model
 from detector.samples import SampleFolder
-from picture.agreement import find_difference
 
 # Two implementations in float32 differ by far less; an error of ours by far more.
 _RELATIVE = 1e-3
@@ -105,14 +106,11 @@ def _check_golden(detector: Detector) -> Check:
     golden = detector.model.golden
     if golden is None:
         return Check("golden", passed=None, detail="model.yaml names no golden picture")
-    found = detector.detect((detector.model.folder / golden.picture).read_bytes())
-    difference = find_difference(
-        golden.expected,
-        [(item.label, item.score, item.box) for item in found],
-        px=golden.tolerance.px,
-        score=golden.tolerance.score,
-    )
-    detail = difference or f"{golden.picture}: {len(found)} objects as expected"
+    try:
+        difference = golden_difference(detector)
+    except ModelError as error:
+        return Check("golden", passed=False, detail=str(error))
+    detail = difference or f"{golden.picture}: {len(golden.expected)} objects as expected"
     return Check("golden", passed=difference is None, detail=detail)
 
 
@@ -138,20 +136,25 @@ def _check_oracle(model: Model, options: EngineOptions) -> Check:
 
 
 def _check_accuracy(detector: Detector, pictures: Path) -> Check:
-    left_out: list[Path] = []
-    samples = SampleFolder(
-        pictures,
-        detector.network_size,
-        detector.model.network.classes,
-        lambda path, _error: left_out.append(path),
-    )
-    truth = [sample.truth for sample in samples if sample.truth is not None]
-    if not samples.labelled:
-        detail = f"{len(samples) - len(truth)} of {len(samples)} pictures have no label file"
+    try:
+        return _measure_accuracy(detector, pictures)
+    except (DetectorError, OSError) as error:
+        return Check("accuracy", passed=False, detail=str(error))
+
+
+def _measure_accuracy(detector: Detector, pictures: Path) -> Check:
+    samples = SampleFolder(pictures, detector.model.network, _say_left_out)
+    if samples.truth is None:
+        detail = f"{samples.unlabelled} of {len(samples)} pictures have no label file"
+        return Check("accuracy", passed=None, detail=detail)
+    if not any(map(len, samples.truth)):
+        detail = f"no objects in any of the {len(samples)} pictures"
         return Check("accuracy", passed=None, detail=detail)
     found = find_everything(detector, samples, ProgressLine()).found
-    score = mean_average_precision(found, truth)
+    score = mean_average_precision(found, samples.truth)
     detail = f"mAP@0.5 is {score:.4f} on {len(samples)} pictures, in {detector.engine.precision}"
-    if left_out:
-        detail += f"; {len(left_out)} could not be read"
     return Check("accuracy", passed=True, detail=detail)
+
+
+def _say_left_out(path: Path, error: DetectorError) -> None:
+    print(f"left out: {path.name}: {error}", file=sys.stderr, flush=True)

@@ -192,10 +192,46 @@ def test_verify_measures_pictures_that_have_labels(tiny_model: Path, picture: Pa
     assert status == 0
     assert "accuracy   not checked  1 of 1 pictures have no label file" in out
 
+    picture.with_suffix(".txt").touch()
+    status, out, _ = run("verify", tiny_model, "--pictures", picture.parent)
+    assert status == 0
+    assert "accuracy   not checked  no objects in any of the 1 pictures" in out
+
     picture.with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.25\n1 0.1 0.1 0.2 0.2\n")
     status, out, _ = run("verify", tiny_model, "--pictures", picture.parent)
     assert status == 0
     assert "accuracy   ok           mAP@0.5 is 0.5000 on 1 pictures, in fp32" in out
+
+
+def test_verify_reports_all_checks_where_golden_and_pictures_are_unusable(tmp_path: Path) -> None:
+    manifest = (
+        "golden:\n  picture: golden.png\n  expected:\n    - [square, 0.935, [16, 16, 16, 8]]\n"
+    )
+    model = write_tiny_model(tmp_path / "model", manifest=manifest)
+    (model / "golden.png").write_text("<html></html>")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+
+    status, out, err = run("verify", model, "--json", "--pictures", pictures)
+
+    assert (status, err) == (1, "")
+    checks = json.loads(out)
+    assert [check["name"] for check in checks if check["passed"] is False] == ["golden", "accuracy"]
+    assert {"files", "digest", "engine"} <= {check["name"] for check in checks if check["passed"]}
+    details = {check["name"]: check["detail"] for check in checks}
+    assert details["golden"].startswith(f"{model / 'golden.png'}: not a picture that we take")
+    assert details["accuracy"].startswith(f"{pictures}: no pictures: expected ")
+
+
+def test_verify_names_the_pictures_that_it_leaves_out(tiny_model: Path, picture: Path) -> None:
+    picture.with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.25\n")
+    (picture.parent / "page.jpg").write_text("<html></html>")
+
+    status, out, err = run("verify", tiny_model, "--pictures", picture.parent)
+
+    assert status == 0
+    assert "left out: page.jpg: not a picture that we take" in err
+    assert "mAP@0.5 is 1.0000 on 1 pictures, in fp32" in out
 
 
 @pytest.mark.parametrize(
