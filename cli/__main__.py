@@ -3,35 +3,62 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from cli import bench, convert, detect, verify
 from detector.errors import DetectorError
 from picture.errors import PictureError
 
 # 0 done, 1 the work failed, 2 wrong usage (argparse's own).
 FAILED = 1
+COMMANDS = {
+    "detect": "find objects in pictures",
+    "verify": "check a model folder",
+    "convert": "quantise and measure for the services, or write ONNX or OpenVINO files",
+    "bench": "measure engines, precisions and batch sizes",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `elastic-yolo` and return its exit status."""
+    try:
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            # At the interpreter's end it would be too late to do anything about a failure.
+            print(end="", flush=True)
+    except BrokenPipeError:
+        _forget_output()
+    except (DetectorError, PictureError, OSError) as error:
+        print(f"elastic-yolo: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("elastic-yolo: stopped", file=sys.stderr)
+    return FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="elastic-yolo", description="Object detection with Darknet's weights."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (detect, verify, convert, bench):
-        command.add_parser(commands)
+    for name, summary in COMMANDS.items():
+        if name in arguments[:1]:
+            # Each imports engines for a part of a second, which the others need not wait for.
+            import_module(f"cli.{name}").add_parser(commands)
+        else:
+            commands.add_parser(name, help=summary)
     parsed = parser.parse_args(arguments)
-    try:
-        status: int = parsed.run(parsed)
-    except (DetectorError, PictureError, OSError) as error:
-        print(f"elastic-yolo: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("elastic-yolo: stopped", file=sys.stderr)
-        return FAILED
+    status: int = parsed.run(parsed)
     return status
+
+
+def _forget_output() -> None:
+    """Let what was not written yet go nowhere: whoever read it has gone, as `head` does."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 if __name__ == "__main__":

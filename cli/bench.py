@@ -21,7 +21,6 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "bench",
-        help="measure engines, precisions and batch sizes",
         description="Measure engines, precisions and batch sizes of a model on this machine. "
         "Each runs in a process of its own, they take turns, and the report has medians of rounds, "
         "compared with Darknet, with OpenCV's Darknet importer, and with the machine's own matrix "

@@ -19,9 +19,7 @@ from picture.errors import PictureError
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "detect", help="find objects in pictures", description="Find objects in picture files."
-    )
+    parser = commands.add_parser("detect", description="Find objects in picture files.")
     parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE")
     parser.add_argument("--model", type=folder, required=True, metavar="DIR", help="model folder")
     parser.add_argument("--threshold", type=fraction, help="least score (the model's own)")
@@ -53,6 +51,8 @@ def run(parsed: argparse.Namespace) -> int:
             status = 1
             continue
         _report(path, found, as_json=parsed.json)
+        # A reader that goes on, or away, need not wait for a full buffer.
+        sys.stdout.flush()
     return status
 
 

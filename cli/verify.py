@@ -41,7 +41,6 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "verify",
-        help="check a model folder",
         description="Check a model folder: .cfg against .weights, labels, digests, the golden "
         "picture, and Darknet's own C code where it is installed; with --pictures also the mAP on "
         "pictures with Darknet's label files.",

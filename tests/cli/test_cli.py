@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -260,6 +262,61 @@ def test_a_model_that_cannot_be_read_is_one_line(tmp_path: Path, picture: Path) 
 
     assert (status, out) == (1, "")
     assert err == f"elastic-yolo: {tmp_path}: expected exactly one .cfg file, found none\n"
+
+
+def test_a_reader_that_goes_away_is_no_failure_worth_a_message(
+    tiny_model: Path, picture: Path
+) -> None:
+    for arguments in (["--help"], ["detect", "--model", tiny_model, picture]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "wb") as gone:
+            ended = subprocess.run(
+                [sys.executable, "-m", "cli", *map(str, arguments)],
+                cwd=ROOT,
+                # Buffered, as for everybody who did not ask Python for something else.
+                env={**os.environ, "PYTHONUNBUFFERED": ""},
+                stdout=gone,
+                stderr=subprocess.PIPE,
+                timeout=60,
+                check=False,
+            )
+        assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_ctrl_c_is_one_line_also_before_the_work_begins(tiny_model: Path, tmp_path: Path) -> None:
+    """It comes after numpy and before OpenVINO; at the latest it waits for a picture for ever."""
+    picture = tmp_path / "picture.png"
+    os.mkfifo(picture)
+    command = [sys.executable, "-X", "importtime", "-m", "cli", "detect"]
+    with subprocess.Popen(
+        [*command, "--model", tiny_model, picture], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        assert any(line.split()[-1] == "numpy" for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert err.splitlines()[-1] == "elastic-yolo: stopped"
+    assert "Traceback" not in err
+
+
+def test_help_names_the_commands_without_an_engine() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "cli", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    for command in ("detect", "verify", "convert", "bench"):
+        assert f"\n    {command}  " in ended.stdout
+    imported = {line.split()[-1] for line in ended.stderr.splitlines()}
+    assert "argparse" in imported
+    assert not imported & {"numpy", "openvino", "onnx"}
 
 
 def test_bench_measures_side_by_side(tiny_model: Path, tmp_path: Path) -> None:
