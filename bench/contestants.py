@@ -9,9 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from detector.engines.choose import EngineOptions, build_engine
 from detector.errors import EngineError
@@ -117,6 +115,9 @@ def _numpy_product(size: int, _threads: int) -> Step:
 
 
 def _openvino_product(size: int, threads: int) -> Step:
+    import openvino as ov  # noqa: PLC0415  # never before detector, which keeps it silent
+    from openvino import opset13 as ops  # noqa: PLC0415
+
     left, right = _matrices(size)
     parameter = ops.parameter([size, size], np.float32)
     product = ops.matmul(parameter, ops.constant(right), transpose_a=False, transpose_b=False)

@@ -9,8 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
-
 from cli.options import add_threads_option, folder
 from cli.progress import ProgressLine
 from detector.artefacts import write_whole
@@ -130,6 +128,8 @@ def _write(model: Model, output: Path, precision: str, cache: Path | None) -> No
     if not openvino:
         write_whole(output, content)
         return
+    import openvino as ov  # noqa: PLC0415  # never before detector, which keeps it silent
+
     network = ov.Core().read_model(content)
     for name, part in load.openvino_files(network, output.parent, half=half).items():
         write_whole(output.with_suffix(Path(name).suffix), part)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import openvino as ov
 from onnx import TensorProto, helper, numpy_helper
 
 from detector.boxes import Floats, Pixels
@@ -109,6 +108,8 @@ def _constants(name: str, layer: Convolutional, drawn: Drawn) -> list[onnx.Tenso
 
 
 def _run(model: onnx.ModelProto, picture: Pixels) -> list[Floats]:
+    import openvino as ov  # noqa: PLC0415  # never before detector, which keeps it silent
+
     core = ov.Core()
     network = core.read_model(model.SerializeToString())
     compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
