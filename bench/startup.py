@@ -8,6 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tools.stack import Service, free_port
 
@@ -28,24 +29,35 @@ class Start:
 
 
 def measure_start(model: Path, precision: str, cache: Path, rounds: int) -> Start:
-    """Start the service so many times, after once to fill the cache."""
+    """Start the service on the CPU so many times, after once to fill the cache.
+
+    The precision that is reported is the one that it ran in: a CPU may not have the wanted one.
+    """
     _start_once(model, precision, cache)
-    times, phases = zip(*(_start_once(model, precision, cache) for _ in range(rounds)), strict=True)
+    times, logged = zip(*(_start_once(model, precision, cache) for _ in range(rounds)), strict=True)
+    phases = [line["start_ms"] for line in logged]
     medians = {name: statistics.median(phase[name] for phase in phases) for name in phases[0]}
-    return Start(model.name, precision, round(statistics.median(times), 1), medians)
+    return Start(model.name, logged[0]["precision"], round(statistics.median(times), 1), medians)
 
 
-def _start_once(model: Path, precision: str, cache: Path) -> tuple[float, dict[str, int]]:
+def _start_once(model: Path, precision: str, cache: Path) -> tuple[float, dict[str, Any]]:
+    """Return the milliseconds until it was ready, and what it logged about its model."""
     environment = {
-        "MODEL_PATH": str(model),
+        # The service works in another folder than the one these may be relative to.
+        "MODEL_PATH": str(model.resolve()),
+        "CACHE_DIR": str(cache.resolve()),
         "PRECISION": precision,
-        "CACHE_DIR": str(cache),
+        # Whatever the environment of the benchmark says.
+        "ENGINE": "auto",
+        "DEVICE": "cpu",
         "LOG_FORMAT": "json",
+        "LOG_LEVEL": "info",
     }
     with tempfile.NamedTemporaryFile(prefix="elastic-yolo-") as log:
         started = time.perf_counter()
         with Service("inference", free_port(), environment, Path(log.name)) as service:
             service.wait_ready()
             ready_ms = (time.perf_counter() - started) * 1000
-        lines = [json.loads(line) for line in Path(log.name).read_text().splitlines()]
-    return ready_ms, next(line["start_ms"] for line in lines if "start_ms" in line)
+        lines = Path(log.name).read_text(encoding="utf-8").splitlines()
+    # Libraries may write lines of their own, which are no JSON.
+    return ready_ms, next(json.loads(line) for line in lines if '"start_ms"' in line)

@@ -14,21 +14,19 @@ from tools.stack import DEMO_MODEL
 
 
 def test_the_clients_pictures_get_the_labels_of_their_truth(tmp_path: Path) -> None:
-    labels = read_model(DEMO_MODEL).labels
+    model = read_model(DEMO_MODEL)
     truth = json.loads((PICTURES / "truth.json").read_text())
 
-    folder = labelled_pictures(labels, tmp_path)
+    folder = labelled_pictures(model.labels, tmp_path)
 
-    samples = SampleFolder(folder, (416, 416), len(labels), lambda _path, _error: None)
-    assert samples.labelled
-    counts = [0 if sample.truth is None else len(sample.truth) for sample in samples]
+    found = SampleFolder(folder, model.network, lambda _path, _error: None).truth
+    assert found is not None
+    counts = [len(boxes) for boxes in found]
     assert counts == [len(truth[name]["objects"]) for name in sorted(truth)]
     # 300x200, so 1.386 network pixels to one of the picture, and 69 rows of grey above it.
     name = "scene-10.bmp"
     _, (x, y, width, height) = truth[name]["objects"][0]
-    sample = list(samples)[sorted(truth).index(name)]
-    assert sample.truth is not None
-    left, top, right, bottom = sample.truth[0, :4]
+    left, top, right, bottom = found[sorted(truth).index(name)][0, :4]
     assert (left + right) / 2 == pytest.approx(x * 416 / 300, abs=0.1)
     assert (top + bottom) / 2 == pytest.approx(y * 277 / 200 + 69.5, abs=0.1)
     assert right - left == pytest.approx(width * 416 / 300, abs=0.1)

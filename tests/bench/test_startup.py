@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bench.startup import measure_start
+from detector.engines.choose import offered_precisions
 
 
 def test_a_start_is_measured_phase_by_phase(tiny_model: Path, tmp_path: Path) -> None:
@@ -17,3 +20,18 @@ def test_a_start_is_measured_phase_by_phase(tiny_model: Path, tmp_path: Path) ->
     assert sum(start.phases_ms.values()) <= start.ready_ms + 20
     assert start.line().startswith("fp32 ")
     assert list((tmp_path / "cache").glob("*/openvino-fp32.json"))
+
+
+def test_a_start_is_that_of_the_precision_it_ran_in_whatever_the_environment_says(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model and the cache are looked for where the user is."""
+    monkeypatch.chdir(tiny_model.parent)
+    monkeypatch.setenv("ENGINE", "darknet")
+    monkeypatch.setenv("LOG_LEVEL", "error")
+
+    start = measure_start(Path(tiny_model.name), "fp16", Path("cache"), rounds=1)
+
+    here = "fp16" if "fp16" in offered_precisions("openvino", "cpu") else "fp32"
+    assert start.precision == here
+    assert list((tiny_model.parent / "cache").glob("*/openvino-*.json"))
