@@ -385,6 +385,14 @@ def test_convert_writes_onnx_that_takes_pixels(tiny_model: Path, tmp_path: Path)
     assert head.ravel().tolist() == [0, 0, 0, 0, OBJECTNESS, CLASS, -CLASS]
 
 
+def test_convert_with_json_prints_one_object(tiny_model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "tiny.onnx"
+
+    _, out, _ = run("convert", tiny_model, "--output", target, "--json")
+
+    assert json.loads(out) == {"output": str(target)}
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_convert_writes_openvinos_form(tiny_model: Path, tmp_path: Path, precision: str) -> None:
     target = tmp_path / "tiny.xml"
@@ -393,6 +401,7 @@ def test_convert_writes_openvinos_form(tiny_model: Path, tmp_path: Path, precisi
 
     assert (status, out, err) == (0, f"{target}\n", "")
     assert target.with_suffix(".bin").is_file()
+    assert ov.Core().read_model(target).input(0).partial_shape.to_string() == "[?,32,32,3]"
     compiled = ov.Core().compile_model(target, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     (head,) = compiled([np.zeros((1, 32, 32, 3), np.uint8)]).values()
     assert head.ravel().tolist() == [0, 0, 0, 0, OBJECTNESS, CLASS, -CLASS]
@@ -408,7 +417,7 @@ def test_convert_prepares_a_cache_and_says_what_auto_takes(
     assert status == 0, err
     assert err.splitlines()[:2] == ["calibrating: 0/1", "calibrating: 1/1"]
     lines = out.splitlines()
-    assert lines[0].startswith("mAP@0.5 on 1 pictures against what fp32 finds; ")
+    assert lines[0].startswith("mAP@0.5 on 1 pictures against what fp32 finds, 1 objects; ")
     assert lines[2].split()[1] == "fp32"
     assert lines[-1].startswith("PRECISION=auto here: ")
     assert "of mAP, at most 0.01 allowed" in lines[-1]
@@ -427,7 +436,7 @@ def test_convert_measures_against_labels_where_all_pictures_have_them(
 
     assert status == 0, err
     report = json.loads(out)
-    assert (report["pictures"], report["labelled"]) == (1, True)
+    assert (report["pictures"], report["objects"], report["labelled"]) == (1, 2, True)
     assert {row["map"] for row in report["rows"]} == {0.5}
 
 
@@ -437,6 +446,8 @@ def test_convert_measures_against_labels_where_all_pictures_have_them(
         ([], "nothing to do: give --cache and --calibration, or --output"),
         (["--calibration", "client/images"], "--calibration needs --cache"),
         (["--output", "x.onnx", "--precision", "int8"], "--precision int8 needs --cache"),
+        (["--precision", "int8"], "nothing to do"),
+        (["--cache", "x", "--calibration", "docs", "--precision", "int8"], "is that of --output"),
         (["--output", "x.pt"], "expected a name that ends in .onnx or .xml"),
         (["--output", "/absent/x.onnx"], "no such folder: /absent"),
     ],
