@@ -297,7 +297,8 @@ def test_ctrl_c_is_one_line_also_before_the_work_begins(tiny_model: Path, tmp_pa
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
 
-    assert process.returncode == 1
+    # Python itself ends by the signal if that came while a library had a string evaluated.
+    assert process.returncode in (1, -signal.SIGINT)
     assert err.splitlines()[-1] == "elastic-yolo: stopped"
     assert "Traceback" not in err
 
