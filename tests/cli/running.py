@@ -1,0 +1,22 @@
+"""The console command in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.stack import ROOT
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    """Run `elastic-yolo` from the sources here; return status, stdout and stderr."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.returncode, ended.stdout, ended.stderr

@@ -1,0 +1,115 @@
+"""`elastic-yolo convert`, as a program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import openvino as ov
+import pytest
+
+from tests.cli.running import run
+from tests.tiny import CLASS, OBJECTNESS
+
+
+def test_convert_writes_onnx_that_takes_pixels(tiny_model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "tiny.onnx"
+
+    status, out, err = run("convert", tiny_model, "--output", target)
+
+    assert (status, out, err) == (0, f"{target}\n", "")
+    session = ort.InferenceSession(target)
+    (images,) = session.get_inputs()
+    assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["n", 32, 32, 3])
+    (head,) = session.run(None, {"images": np.zeros((1, 32, 32, 3), np.uint8)})
+    assert head.ravel().tolist() == [0, 0, 0, 0, OBJECTNESS, CLASS, -CLASS]
+
+
+def test_convert_with_json_prints_one_object(tiny_model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "tiny.onnx"
+
+    _, out, _ = run("convert", tiny_model, "--output", target, "--json")
+
+    assert json.loads(out) == {"output": str(target)}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_convert_writes_openvinos_form(tiny_model: Path, tmp_path: Path, precision: str) -> None:
+    target = tmp_path / "tiny.xml"
+
+    status, out, err = run("convert", tiny_model, "--output", target, "--precision", precision)
+
+    assert (status, out, err) == (0, f"{target}\n", "")
+    assert target.with_suffix(".bin").is_file()
+    assert ov.Core().read_model(target).input(0).partial_shape.to_string() == "[?,32,32,3]"
+    compiled = ov.Core().compile_model(target, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    (head,) = compiled([np.zeros((1, 32, 32, 3), np.uint8)]).values()
+    assert head.ravel().tolist() == [0, 0, 0, 0, OBJECTNESS, CLASS, -CLASS]
+
+
+def test_convert_prepares_a_cache_and_says_what_auto_takes(
+    tiny_model: Path, picture: Path, tmp_path: Path
+) -> None:
+    status, out, err = run(
+        "convert", tiny_model, "--cache", tmp_path / "cache", "--calibration", picture.parent
+    )
+
+    assert status == 0, err
+    assert err.splitlines()[:2] == ["calibrating: 0/1", "calibrating: 1/1"]
+    lines = out.splitlines()
+    assert lines[0].startswith("mAP@0.5 on 1 pictures against what fp32 finds, 1 objects; ")
+    assert lines[2].split()[1] == "fp32"
+    assert lines[-1].startswith("PRECISION=auto here: ")
+    assert "of mAP, at most 0.01 allowed" in lines[-1]
+
+
+def test_convert_measures_against_labels_where_all_pictures_have_them(
+    tiny_model: Path, picture: Path, tmp_path: Path
+) -> None:
+    """The model finds the square in the middle and nothing of the circle: half of the classes."""
+    picture.with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.25\n1 0.1 0.1 0.2 0.2\n")
+
+    status, out, err = run(
+        "convert", tiny_model, "--cache", tmp_path / "cache", "--calibration", picture.parent,
+        "--json",
+    )  # fmt: skip
+
+    assert status == 0, err
+    report = json.loads(out)
+    assert (report["pictures"], report["objects"], report["labelled"]) == (1, 2, True)
+    assert {row["map"] for row in report["rows"]} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to do: give --cache and --calibration, or --output"),
+        (["--calibration", "client/images"], "--calibration needs --cache"),
+        (["--output", "x.onnx", "--precision", "int8"], "--precision int8 needs --cache"),
+        (["--precision", "int8"], "nothing to do"),
+        (["--cache", "x", "--calibration", "docs", "--precision", "int8"], "is that of --output"),
+        (["--output", "x.pt"], "expected a name that ends in .onnx or .xml"),
+        (["--output", "/absent/x.onnx"], "no such folder: /absent"),
+    ],
+)
+def test_convert_says_what_is_missing(tiny_model: Path, arguments: list[str], message: str) -> None:
+    status, out, err = run("convert", tiny_model, *arguments)
+
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+def test_convert_needs_usable_pictures(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "page.jpg").write_text("<html></html>")
+
+    status, _, err = run(
+        "convert", tiny_model, "--cache", tmp_path / "cache",
+        "--calibration", tmp_path / "pictures",
+    )  # fmt: skip
+
+    assert status == 1
+    assert "left out: page.jpg: not a picture" in err
+    assert "no usable pictures" in err

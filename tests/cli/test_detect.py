@@ -1,0 +1,96 @@
+"""`elastic-yolo detect`, as a program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import run
+from tests.pictures import encode, plain
+from tests.tiny import ANCHOR, SCORE
+
+
+def test_detect_prints_boxes(tiny_model: Path, picture: Path) -> None:
+    status, out, err = run("detect", "--model", tiny_model, picture)
+
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        f"{picture}: 1 found",
+        "  square           0.935     160.00    160.00    160.00     80.00",
+    ]
+
+
+def test_detect_prints_one_json_object_a_picture(tiny_model: Path, picture: Path) -> None:
+    status, out, _ = run("detect", "--model", tiny_model, "--json", picture, picture)
+
+    assert status == 0
+    answers = [json.loads(line) for line in out.splitlines()]
+    expected = ["square", pytest.approx(SCORE, abs=1e-5), [160, 160, *(10 * n for n in ANCHOR)]]
+    assert [answer["data"] for answer in answers] == [[expected], [expected]]
+
+
+def test_detect_writes_the_picture_with_boxes(
+    tiny_model: Path, picture: Path, tmp_path: Path
+) -> None:
+    status, _, _ = run("detect", "--model", tiny_model, "--save", tmp_path / "out", picture)
+
+    assert status == 0
+    assert (tmp_path / "out" / "plain.jpg").read_bytes().startswith(b"\xff\xd8\xff")
+
+
+def test_detect_never_saves_over_a_picture_it_was_given(tiny_model: Path, tmp_path: Path) -> None:
+    original = tmp_path / "x.jpg"
+    original.write_bytes(encode(plain(64, 64), "JPEG"))
+    before = original.read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+
+    for folder in (tmp_path, link):
+        status, out, err = run("detect", "--model", tiny_model, "--save", folder, original)
+
+        assert (status, out) == (2, "")
+        assert f"what is found in {original} would replace the picture {original}" in err
+        assert original.read_bytes() == before
+
+
+def test_detect_never_saves_two_pictures_under_one_name(
+    tiny_model: Path, picture: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other" / "plain.jpg"
+    other.parent.mkdir()
+    other.write_bytes(encode(plain(64, 64), "JPEG"))
+    target = tmp_path / "out"
+
+    status, _, err = run("detect", "--model", tiny_model, "--save", target, picture, other)
+
+    assert status == 2
+    assert f"{picture} and {other} would both become {target / 'plain.jpg'}" in err
+    assert not target.exists()
+
+
+def test_detect_saves_a_picture_that_is_named_twice(
+    tiny_model: Path, picture: Path, tmp_path: Path
+) -> None:
+    status, _, err = run(
+        "detect", "--model", tiny_model, "--save", tmp_path / "out", picture, picture
+    )
+
+    assert (status, err) == (0, "")
+
+
+def test_a_bad_picture_is_one_line_and_the_others_are_done(
+    tiny_model: Path, picture: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("<html></html>")
+
+    status, out, err = run("detect", "--model", tiny_model, bad, tmp_path / "absent.png", picture)
+
+    assert status == 1
+    assert f"{picture}: 1 found" in out
+    not_a_picture, not_there = err.splitlines()
+    assert not_a_picture.startswith(f"elastic-yolo: {bad}: not a picture that we take")
+    assert not_there.startswith(f"elastic-yolo: {tmp_path / 'absent.png'}: ")
+    assert "No such file" in not_there
