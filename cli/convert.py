@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cli.options import add_threads_option, folder
+from cli.options import add_threads_option, folder, new_file
 from cli.progress import ProgressLine
 from detector.artefacts import write_whole
 from detector.conversion import make_int8, measure_precisions
@@ -36,7 +36,6 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "convert",
-        help="quantise and measure for the services, or write ONNX or OpenVINO files",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -131,17 +130,16 @@ def _write(model: Model, output: Path, precision: str, cache: Path | None) -> No
     import openvino as ov  # noqa: PLC0415  # never before detector, which keeps it silent
 
     network = ov.Core().read_model(content)
-    for name, part in load.openvino_files(network, output.parent, half=half).items():
-        write_whole(output.with_suffix(Path(name).suffix), part)
+    files = load.openvino_files(network, output.parent, half=half)
+    # The .xml last: who finds it finds the constants beside it.
+    for suffix in (".bin", ".xml"):
+        write_whole(output.with_suffix(suffix), files[f"model{suffix}"])
 
 
 def _output(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in (".onnx", ".xml"):
+    if not text.endswith((".onnx", ".xml")):
         raise argparse.ArgumentTypeError("expected a name that ends in .onnx or .xml")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"no such folder: {path.parent}")
-    return path
+    return new_file(text)
 
 
 def _say(text: str) -> None:
