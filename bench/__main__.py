@@ -11,23 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.models import (
-    DEMO_MODEL,
-    PICTURES,
-    ROOT,
-    has_darknet,
-    labelled_pictures,
-    random_model,
-)
+from bench.models import PICTURES, has_darknet, labelled_pictures, random_model
 from bench.report import contestants, headline, table
 from bench.rounds import compete
 from bench.startup import measure_start
 from cli.convert import describe
-from cli.progress import ProgressLine
+from cli.progress import ProgressLine, say, say_left_out
 from detector.conversion import make_int8, measure_precisions
 from detector.engines.choose import ENGINES, EngineOptions
 from detector.model import Model, read_model
 from detector.samples import SampleFolder
+from tools.stack import DEMO_MODEL, ROOT
 
 THREADS = len(os.sched_getaffinity(0))
 FOLDER = ROOT / ".cache" / "bench"
@@ -45,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results["yolov3"] = _yolov3(parsed.rounds, parsed.seconds)
         results["start"] = _starts(parsed.rounds)
     else:
-        _say('yolov3 and start-up are left out: Debian\'s darknet is missing: run "make oracle"')
+        say('yolov3 and start-up are left out: Debian\'s darknet is missing: run "make oracle"')
     parsed.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(f"\nall of it: {parsed.output}")
     return 0
@@ -54,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _embedded(rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Measure the embedded model, and what it finds of the objects in the client's pictures."""
     model = read_model(DEMO_MODEL)
-    samples = _samples(model, labelled_pictures(model.labels, FOLDER))
+    samples = SampleFolder(labelled_pictures(model.labels, FOLDER), model.network, say_left_out)
     make_int8(model, samples, FOLDER, ProgressLine())
     options = EngineOptions(threads=THREADS, device="cpu", cache=FOLDER)
     report = measure_precisions(model, samples, options, ProgressLine())
@@ -65,14 +59,14 @@ def _embedded(rounds: int, seconds: float) -> list[dict[str, Any]]:
 
 def _yolov3(rounds: int, seconds: float) -> list[dict[str, Any]]:
     model = read_model(random_model("yolov3", 416, FOLDER))
-    make_int8(model, _samples(model, PICTURES), FOLDER, ProgressLine())
+    _quantise(model)
     return _compete(model, rounds, seconds)
 
 
 def _starts(rounds: int) -> list[dict[str, Any]]:
     """Measure how long the inference service takes from its process to ready."""
     folder = random_model("yolov3-tiny", 416, FOLDER)
-    make_int8(read_model(folder), _samples(read_model(folder), PICTURES), FOLDER, ProgressLine())
+    _quantise(read_model(folder))
     starts = [
         measure_start(folder, precision, FOLDER, rounds) for precision in ("fp32", "bf16", "int8")
     ]
@@ -81,12 +75,9 @@ def _starts(rounds: int) -> list[dict[str, Any]]:
     return [asdict(start) for start in starts]
 
 
-def _samples(model: Model, folder: Path) -> SampleFolder:
-    return SampleFolder(
-        folder,
-        model.network,
-        lambda path, error: _say(f"left out: {path.name}: {error}"),
-    )
+def _quantise(model: Model) -> None:
+    samples = SampleFolder(PICTURES, model.network, say_left_out)
+    make_int8(model, samples, FOLDER, ProgressLine())
 
 
 def _compete(model: Model, rounds: int, seconds: float) -> list[dict[str, Any]]:
@@ -97,14 +88,10 @@ def _compete(model: Model, rounds: int, seconds: float) -> list[dict[str, Any]]:
         cache=FOLDER,
         rounds=rounds,
         seconds=seconds,
-        progress=_say,
+        progress=say,
     )
     print(f"\n{headline(model, THREADS)}\n{table(rows)}", flush=True)
     return [asdict(row) for row in rows]
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

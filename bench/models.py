@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
-from oracle.random_weights import write_random_weights
+from oracle.networks import DEBIAN, write_cfg
+from oracle.random_weights import SEED, write_random_weights
+from tools.stack import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-DEMO_MODEL = ROOT / "models" / "demo"
 PICTURES = ROOT / "client" / "images"
-DARKNET = Path("/usr/share/darknet")
-_SEED = 20180914
 
 
 def has_darknet() -> bool:
     """Return whether Debian's package darknet, and with it yolov3.cfg, is installed."""
-    return (DARKNET / "cfg" / "yolov3.cfg").is_file()
+    return (DEBIAN / "yolov3.cfg").is_file()
 
 
 def random_model(name: str, size: int, folder: Path) -> Path:
@@ -30,13 +27,10 @@ def random_model(name: str, size: int, folder: Path) -> Path:
     weights = target / f"{name}.weights"
     if not weights.is_file():
         target.mkdir(parents=True, exist_ok=True)
-        text = (DARKNET / "cfg" / f"{name}.cfg").read_text(encoding="utf-8")
-        for side in ("width", "height"):
-            text = re.sub(rf"(?m)^{side}=.*$", f"{side}={size}", text)
-        (target / f"{name}.cfg").write_text(text, encoding="utf-8")
-        shutil.copy(DARKNET / "data" / "coco.names", target)
+        cfg = write_cfg(name, target, (size, size))
+        shutil.copy(DEBIAN.parent / "data" / "coco.names", target)
         unfinished = weights.with_suffix(".new")
-        write_random_weights(target / f"{name}.cfg", unfinished, _SEED)
+        write_random_weights(cfg, unfinished, SEED)
         unfinished.replace(weights)
     return target
 

@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.contestants import Contestant
-
-ROOT = Path(__file__).resolve().parent.parent
+from tools.stack import ROOT
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from bench.report import contestants, headline, table
 from bench.rounds import compete
 from cli.options import add_threads_option, count, folder, new_file
+from cli.progress import say
 from detector.engines.choose import ENGINES
 from detector.model import read_model
 from detector.precision import PRECISIONS
@@ -60,7 +60,7 @@ def run(parsed: argparse.Namespace) -> int:
         cache=parsed.cache,
         rounds=parsed.rounds,
         seconds=parsed.seconds,
-        progress=lambda text: print(text, file=sys.stderr, flush=True),
+        progress=say,
     )
     measured = [row for row in rows if row.engine != "gemm"]
     encoded = json.dumps([asdict(row) for row in measured], indent=2)

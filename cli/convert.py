@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cli.options import add_threads_option, folder, new_file
-from cli.progress import ProgressLine
+from cli.progress import ProgressLine, say, say_left_out
 from detector.artefacts import write_whole
 from detector.conversion import make_int8, measure_precisions
 from detector.engines import load
@@ -104,13 +103,9 @@ def describe(report: Report, model: Model) -> str:
 
 
 def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:
-    samples = SampleFolder(
-        parsed.calibration,
-        model.network,
-        lambda path, error: _say(f"left out: {path.name}: {error}"),
-    )
+    samples = SampleFolder(parsed.calibration, model.network, say_left_out)
     if 0 < samples.unlabelled < len(samples):
-        _say(f"{samples.unlabelled} of {len(samples)} pictures have no labels: none are used")
+        say(f"{samples.unlabelled} of {len(samples)} pictures have no labels: none are used")
     progress = ProgressLine()
     make_int8(model, samples, parsed.cache, progress)
     options = EngineOptions(threads=parsed.threads, cache=parsed.cache)
@@ -140,7 +135,3 @@ def _output(text: str) -> Path:
     if not text.endswith((".onnx", ".xml")):
         raise argparse.ArgumentTypeError("expected a name that ends in .onnx or .xml")
     return new_file(text)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

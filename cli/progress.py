@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 _EVERY_S = 10.0
+
+
+def say(text: str) -> None:
+    """Print a line on stderr at once: what is said of the work is no part of its answer."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def say_left_out(path: Path, error: Exception) -> None:
+    """Say that a picture cannot be used, and why."""
+    say(f"left out: {path.name}: {error}")
 
 
 class ProgressLine:
@@ -27,5 +38,5 @@ class ProgressLine:
         now = time.monotonic()
         new = not self._shown.startswith(f"{what}:")
         if new or done == total or now - self._shown_at > _EVERY_S:
-            print(line, file=sys.stderr, flush=True)
+            say(line)
             self._shown, self._shown_at = line, now

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cli.options import add_engine_options, engine_options, folder
-from cli.progress import ProgressLine
+from cli.progress import ProgressLine, say_left_out
 from detector.accuracy import mean_average_precision
 from detector.conversion import find_everything
 from detector.detector import Detector
@@ -142,7 +141,7 @@ def _check_accuracy(detector: Detector, pictures: Path) -> Check:
 
 
 def _measure_accuracy(detector: Detector, pictures: Path) -> Check:
-    samples = SampleFolder(pictures, detector.model.network, _say_left_out)
+    samples = SampleFolder(pictures, detector.model.network, say_left_out)
     if samples.truth is None:
         detail = f"{samples.unlabelled} of {len(samples)} pictures have no label file"
         return Check("accuracy", passed=None, detail=detail)
@@ -153,7 +152,3 @@ def _measure_accuracy(detector: Detector, pictures: Path) -> Check:
     score = mean_average_precision(found, samples.truth)
     detail = f"mAP@0.5 is {score:.4f} on {len(samples)} pictures, in {detector.engine.precision}"
     return Check("accuracy", passed=True, detail=detail)
-
-
-def _say_left_out(path: Path, error: DetectorError) -> None:
-    print(f"left out: {path.name}: {error}", file=sys.stderr, flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +75,7 @@ def measure_precisions(
     choice = choose(options)
     answers, golden = {}, {}
     for precision in offered_precisions(choice.engine, choice.device):
-        wanted = EngineOptions(
-            options.threads, choice.engine, precision, choice.device, options.cache
-        )
+        wanted = replace(options, engine=choice.engine, device=choice.device, precision=precision)
         detector = Detector(model, build_engine(model, wanted)[0])
         answers[precision] = find_everything(detector, samples, progress)
         golden[precision] = None if model.golden is None else golden_difference(detector) is None

@@ -5,11 +5,18 @@ from __future__ import annotations
 from detector.detector import Detector
 from detector.errors import ModelError
 from detector.files import read_small
+from detector.manifest import GoldenStatement
+from detector.model import Model
 from picture.agreement import find_difference
 from picture.errors import PictureError
 
 # As much as model.py accepts when it looks at the folder.
 _MOST_BYTES = 2**24
+
+
+def read_golden(model: Model, golden: GoldenStatement) -> bytes:
+    """Return the file of a model's golden picture; raises ModelError."""
+    return read_small(model.folder / golden.picture, _MOST_BYTES)
 
 
 def golden_difference(detector: Detector) -> str | None:
@@ -20,11 +27,10 @@ def golden_difference(detector: Detector) -> str | None:
     golden = detector.model.golden
     if golden is None:
         return None
-    path = detector.model.folder / golden.picture
     try:
-        found = detector.detect(read_small(path, _MOST_BYTES))
+        found = detector.detect(read_golden(detector.model, golden))
     except PictureError as error:
-        raise ModelError(f"{path}: {error}") from error
+        raise ModelError(f"{detector.model.folder / golden.picture}: {error}") from error
     return find_difference(
         golden.expected,
         [(item.label, item.score, item.box) for item in found],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from detector.darknet.cfg import read_cfg
 from detector.darknet.layers import Network
 from detector.darknet.plan import plan_network
 from detector.darknet.weights import Weights, check_weights, read_weights
+from detector.digest import digest_of_bytes
 from detector.errors import ModelError
 from detector.files import read_small, read_text, sha256, unreadable
 from detector.manifest import GoldenStatement, Manifest, read_manifest
@@ -68,7 +68,7 @@ def read_model(folder: Path) -> Model:
         weights_file=weights_path,
         name=manifest.name or _printable(cfg_path.stem, cfg_path),
         version=manifest.version,
-        digest="sha256:" + hashlib.sha256("\n".join(digests.values()).encode()).hexdigest(),
+        digest=digest_of_bytes("\n".join(digests.values()).encode()),
         network=network,
         labels=labels,
         threshold=manifest.threshold,

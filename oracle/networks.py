@@ -6,6 +6,7 @@ Debian's package darknet brings those of 2016 to 2018. Those that came later are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,11 +38,16 @@ _TEXTS: dict[str, Callable[[], str]] = {
 NETWORKS = tuple(_TEXTS)
 
 
-def write_cfg(name: str, folder: Path) -> Path:
+def write_cfg(name: str, folder: Path, size: tuple[int, int] | None = None) -> Path:
     """Write the .cfg of a network into a folder and return its path.
 
-    Raises FileNotFoundError where the network is Debian's and its package is not installed.
+    `size` is (width, height) of its input, if it is to have another than its own. Raises
+    FileNotFoundError where the network is Debian's and its package is not installed.
     """
     target = folder / f"{name}.cfg"
-    target.write_text(_TEXTS[name]())
+    text = _TEXTS[name]()
+    if size is not None:
+        for side, pixels in zip(("width", "height"), size, strict=True):
+            text = re.sub(rf"(?m)^{side}=.*$", f"{side}={pixels}", text)
+    target.write_text(text)
     return target

@@ -22,6 +22,8 @@ from detector.darknet.layers import Convolutional, Head, Layer, Network, Shortcu
 from detector.darknet.plan import plan_network
 from oracle.statistics import Drawn, Statistics, measure
 
+# What is written down of networks with random weights was seen with these.
+SEED = 20180914
 # A branch that is added to its shortcut is kept small, or 23 of them would add up.
 _BRANCH_SPREAD = 0.5
 # On another picture a layer puts out a little more or less than on the noise. Around 0, mish and

@@ -20,10 +20,9 @@ from detector.darknet.cfg import read_cfg
 from detector.darknet.plan import plan_network
 from oracle.compare import IOU, PIXEL_TOLERANCE, SCORE_TOLERANCE, Comparison, compare
 from oracle.networks import NETWORKS, write_cfg
-from oracle.random_weights import write_random_weights
+from oracle.random_weights import SEED, write_random_weights
 
 COMMAND = "make model-table"
-SEED = 20180914
 PICTURE = Path("/usr/share/darknet/data/dog.jpg")
 _BEGIN, _END = "<!-- model-table:begin -->", "<!-- model-table:end -->"
 _HEAD = """\

@@ -7,7 +7,6 @@ weights cannot be shipped, so its networks get random ones; the embedded model h
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,9 @@ from detector.heads import decode_heads
 from detector.letterbox import Letterbox, draw_letterbox
 from detector.model import read_model
 from detector.nms import suppress
-from oracle.random_weights import write_random_weights
+from oracle.compare import distance
+from oracle.networks import write_cfg
+from oracle.random_weights import SEED, write_random_weights
 
 pytestmark = [
     pytest.mark.skipif(
@@ -53,7 +54,6 @@ DEMO_PICTURES = sorted(
     for path in (ROOT / "client" / "images").glob("*")
     if path.suffix in (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 )
-SEED = 20180914
 
 # Largest difference over largest magnitude, for each head. Both sides add float32 values, in
 # different orders: a tenth of this is what remains in practice.
@@ -237,14 +237,9 @@ def test_embedded_model_finds_what_darknet_finds(
 
 def both_sides_of(name: str, size: tuple[int, int] | None, folder: Path) -> Iterator[BothSides]:
     """Load a network of Debian's package with random weights; `size` is (width, height)."""
-    cfg, weights = folder / f"{name}.cfg", folder / f"{name}.weights"
-    text = (DARKNET / "cfg" / cfg.name).read_text()
-    if size is not None:
-        # Smaller than the 608x608 of the file, which takes Darknet four times as long, and not
-        # square, so that a mix-up of rows and columns cannot hide.
-        text = re.sub(r"(?m)^width=.*$", f"width={size[0]}", text)
-        text = re.sub(r"(?m)^height=.*$", f"height={size[1]}", text)
-    cfg.write_text(text)
+    # Smaller than the 608x608 of the file, which takes Darknet four times as long, and not square,
+    # so that a mix-up of rows and columns cannot hide.
+    cfg, weights = write_cfg(name, folder, size), folder / f"{name}.weights"
     write_random_weights(cfg, weights, SEED)
     network = plan_network(read_cfg(cfg))
     engine = OpenVinoEngine(build_graph(network, read_weights(weights, network)), threads=1)
@@ -335,8 +330,3 @@ def disagreements(
             complaints.append(f"only here: {found}, nearest in Darknet: {nearest}")
     complaints += [f"only in Darknet: {o}" for o in left if o[1] > threshold + scores]
     return complaints
-
-
-def distance(one: Found, other: Found) -> float:
-    """Return the largest difference of centre, width and height in pixels."""
-    return max(abs(a - b) for a, b in zip(one[2], other[2], strict=True))

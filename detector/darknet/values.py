@@ -20,7 +20,7 @@ from detector.errors import WeightsError
 Floats = NDArray[np.float32]
 
 # Darknet divides by sqrt(variance) plus this (src/blas.c, normalize_cpu).
-_ADDED_TO_ROOT = np.float32(1e-6)
+ADDED_TO_ROOT = np.float32(1e-6)
 # Few enough to stay in a processor's cache from being read to being looked at.
 _PART_FLOATS = 2**16
 _OVERFLOW = "overflows when its batch normalisation is folded into it"
@@ -66,7 +66,7 @@ def _check_batch_norm(
         # Its root is no number, and neither is anything that the layer answers.
         raise _error(path, layer, f"holds a negative rolling variance, {variances.min():g}")
     with np.errstate(over="ignore", invalid="ignore"):
-        factors = scales / (np.sqrt(variances) + _ADDED_TO_ROOT)
+        factors = scales / (np.sqrt(variances) + ADDED_TO_ROOT)
         if not np.isfinite(biases - means * factors).all():
             raise _error(path, layer, _OVERFLOW)
     return np.float32(np.abs(factors).max())

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.darknet.layers import Convolutional, Network
-from detector.darknet.values import check_values, read_floats
+from detector.darknet.values import ADDED_TO_ROOT, check_values, read_floats
 from detector.errors import WeightsError
 from detector.files import file_size, open_regular, unreadable
 
 Floats = NDArray[np.float32]
 
 # src/blas.c, normalize_cpu: pjreddie adds to the root, AlexeyAB to what it is drawn from.
-_ADDED_TO_ROOT = np.float32(1e-6)
 _ADDED_TO_VARIANCE = np.float32(1e-5)
 
 
@@ -55,7 +54,7 @@ class ConvolutionWeights:
         deviations: Floats = (
             np.sqrt(norm.variances + _ADDED_TO_VARIANCE)
             if fork
-            else np.sqrt(norm.variances) + _ADDED_TO_ROOT
+            else np.sqrt(norm.variances) + ADDED_TO_ROOT
         )
         factor: Floats = norm.scales / deviations
         filters: Floats = self.filters * factor[:, None, None, None]

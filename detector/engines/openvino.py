@@ -14,12 +14,14 @@ from detector.boxes import Floats, Image
 from detector.digest import digest_of_bytes
 from detector.errors import EngineError
 from detector.machine import describe_cpu, may_use_bf16
+from detector.precision import PRECISIONS
 
 if TYPE_CHECKING:
     # A start from the cache does without it: 40 ms.
     import onnx
 
 _LOG = logging.getLogger(__name__)
+_BLOB = "model.blob"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -102,25 +104,29 @@ class OpenVinoEngine:
         return self._requests[pixels]
 
     def _compile(self, compiled: Compiled | None) -> ov.InferRequest:
-        if compiled is None:
+        network = None if compiled is None else self._recall(compiled)
+        if network is None:
             network = self._core.compile_model(self._model, "CPU", self._config)
-            return network.create_infer_request()
+            if compiled is not None:
+                name = compiled.name(self._config)
+                compiled.shelf.keep(name, compiled.made_from, lambda: _blob_of(network))
+        return network.create_infer_request()
+
+    def _recall(self, compiled: Compiled) -> ov.CompiledModel | None:
         name = compiled.name(self._config)
         kept = compiled.shelf.recall(name, compiled.made_from)
-        if kept is not None:
-            try:
-                blob = kept.files["model.blob"].read_bytes()
-                network = self._core.import_model(blob, "CPU", self._config)
-                return network.create_infer_request()
-            except (OSError, RuntimeError) as error:
-                _LOG.warning("compiled anew: %s: %s", name, error)
-        network = self._core.compile_model(self._model, "CPU", self._config)
-        compiled.shelf.keep(
-            name,
-            compiled.made_from,
-            lambda: {"model.blob": network.export_model().getvalue()},
-        )
-        return network.create_infer_request()
+        if kept is None:
+            return None
+        try:
+            blob = kept.files[_BLOB].read_bytes()
+            return self._core.import_model(blob, "CPU", self._config)
+        except (OSError, RuntimeError) as error:
+            _LOG.warning("compiled anew: %s: %s", name, error)
+            return None
+
+
+def _blob_of(network: ov.CompiledModel) -> dict[str, bytes]:
+    return {_BLOB: network.export_model().getvalue()}
 
 
 def offered_precisions() -> tuple[str, ...]:
@@ -128,11 +134,7 @@ def offered_precisions() -> tuple[str, ...]:
     able = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     # OpenVINO lists what the CPU has, also where oneDNN was told to do as on an older one.
     lacking = () if may_use_bf16() else ("bf16", "fp16")
-    return tuple(
-        name
-        for name in ("fp32", "bf16", "fp16", "int8")
-        if name.upper() in able and name not in lacking
-    )
+    return tuple(name for name in PRECISIONS if name.upper() in able and name not in lacking)
 
 
 def read_onnx(graph: onnx.ModelProto) -> ov.Model:

@@ -9,7 +9,7 @@ import numpy as np
 
 from detector.boxes import Detection
 from detector.detector import Detector
-from detector.golden import golden_difference
+from detector.golden import golden_difference, read_golden
 from detector.manifest import Tolerance
 from services.common.golden import Found, Golden
 from services.common.logs import get_logger
@@ -31,7 +31,7 @@ def prepare_golden(detector: Detector) -> Golden:
         # there to tell, and no reason not to answer anybody.
         if difference := golden_difference(detector):
             get_logger().warning("golden picture not answered as expected", difference=difference)
-        data = (detector.model.folder / statement.picture).read_bytes()
+        data = read_golden(detector.model, statement)
         tolerance = statement.tolerance
         expected = [(label, score, list(box)) for label, score, box in statement.expected]
     return Golden(
