@@ -10,6 +10,7 @@ import numpy as np
 
 from detector.boxes import Floats, Image
 from detector.darknet.fork import is_newer
+from detector.engines.base import Engine
 from detector.engines.libdarknet import LibDarknet
 from detector.errors import EngineError
 from detector.model import Model
@@ -21,6 +22,7 @@ class DarknetEngine:
     name = "darknet"
     device = "cpu"
     precision = "fp32"
+    batches = False
 
     def __init__(self, model: Model) -> None:
         """Load the model's own files; raises EngineError if the library or a layer is unknown."""
@@ -31,6 +33,10 @@ class DarknetEngine:
                     "the C library, which would run it wrongly"
                 )
         self._library = LibDarknet(model.cfg, model.weights_file)
+
+    def split(self, parts: int) -> list[Engine]:  # noqa: ARG002
+        """Return nothing: the C library has one state for each network."""
+        return []
 
     def run(self, images: Image) -> list[Floats]:
         """Run a batch, picture by picture; see Engine.run."""

@@ -13,6 +13,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from detector.boxes import Floats, Image
+from detector.engines.base import Engine
 from detector.errors import EngineError
 from detector.graph import take_floats
 
@@ -36,6 +37,7 @@ class OnnxRuntimeEngine:
         """Load `graph` for `threads` threads (CPU) on `device`; raises EngineError."""
         self.device = device
         self.precision = precision
+        self.batches = device == "cuda"
         self._graph = _map(graph) if isinstance(graph, Path) else graph
         self._threads = threads
         self._sessions = {"uint8": self._start(graph)}
@@ -53,6 +55,10 @@ class OnnxRuntimeEngine:
             np.asarray(output, np.float32)
             for output in session.run(None, {name: np.ascontiguousarray(images)})
         ]
+
+    def split(self, parts: int) -> list[Engine]:  # noqa: ARG002
+        """Return nothing: a session has one pool of threads, which all runs share."""
+        return []
 
     def _with_floats(self) -> onnx.ModelProto:
         graph = onnx.ModelProto()

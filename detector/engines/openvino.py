@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ import openvino as ov
 from detector.artefacts import Shelf
 from detector.boxes import Floats, Image
 from detector.digest import digest_of_bytes
+from detector.engines.base import Engine
 from detector.errors import EngineError
 from detector.machine import describe_cpu, may_use_bf16
 from detector.precision import PRECISIONS
@@ -44,14 +46,13 @@ class Compiled:
 
 
 class OpenVinoEngine:
-    """A compiled OpenVINO model with one stream: all threads work on one picture.
-
-    On few cores two streams give a little more throughput for twice the latency (23 against 44 ms
-    on two cores for yolov3-tiny), so a second pod is the better second stream.
-    """
+    """A compiled OpenVINO model with one stream: all threads work on one picture."""
 
     name = "openvino"
     device = "cpu"
+    # A real batch would gain nothing in fp32 and up to a fifth with AMX, for a network compiled
+    # once more for every size: docs/performance.md.
+    batches = False
 
     def __init__(
         self,
@@ -66,51 +67,97 @@ class OpenVinoEngine:
         Raises EngineError.
         """
         self.precision = precision
-        self._core = ov.Core()
-        self._config: dict[str, object] = {
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": self._hint(precision),
-        }
+        self._threads = threads
+        self._compiled = compiled
         try:
             self._model = graph if isinstance(graph, ov.Model) else read_onnx(graph)
-            self._requests = {"uint8": self._compile(compiled)}
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot compile the network: {error}") from error
+            raise EngineError(f"OpenVINO cannot read the network: {error}") from error
+        self._stream = _Stream(self._compile(streams=1), precision)
 
     def run(self, images: Image) -> list[Floats]:
         """Run a batch, picture by picture; see Engine.run."""
-        # A real batch would gain nothing in fp32 and up to a fifth with AMX, for a network compiled
-        # once more for every size: docs/performance.md.
-        request = self._request_for(images.dtype.name)
-        answers = [_run_one(request, images[i : i + 1]) for i in range(len(images))]
-        return [np.concatenate(head) for head in zip(*answers, strict=True)]
+        return self._stream.run(images)
 
-    def _hint(self, precision: str) -> str:
-        if precision != "int8":
-            return _HINTS[precision]
+    def split(self, parts: int) -> list[Engine]:
+        """Compile once more, with `parts` streams, and return them; see Engine.split."""
+        networks = self._compile(parts)
+        return [_Stream(networks, self.precision) for _ in range(parts)]
+
+    def _compile(self, streams: int) -> _Networks:
+        config: dict[str, object] = {
+            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": streams,
+            "INFERENCE_PRECISION_HINT": self._hint(),
+        }
+        return _Networks(self._model, config, self._compiled)
+
+    def _hint(self) -> str:
+        if self.precision != "int8":
+            return _HINTS[self.precision]
         # An int8 graph says itself what is in integers; the hint is for the rest of it.
         return _HINTS["bf16" if "bf16" in offered_precisions() else "fp32"]
 
-    def _request_for(self, pixels: str) -> ov.InferRequest:
-        if pixels not in self._requests:
-            # Pixels that were never rounded are asked for seldom: they get a graph of their own
-            # when the first ones come.
-            model = self._model.clone()
-            model.input(0).get_node().set_element_type(ov.Type.f32)
-            model.validate_nodes_and_infer_types()
-            network = self._core.compile_model(model, "CPU", self._config)
-            self._requests[pixels] = network.create_infer_request()
-        return self._requests[pixels]
 
-    def _compile(self, compiled: Compiled | None) -> ov.InferRequest:
+class _Stream:
+    """One at a time of the requests that a compiled network can run at once."""
+
+    name = OpenVinoEngine.name
+    device = OpenVinoEngine.device
+    batches = OpenVinoEngine.batches
+
+    def __init__(self, networks: _Networks, precision: str) -> None:
+        self.precision = precision
+        self._networks = networks
+        self._requests = {"uint8": networks.get("uint8").create_infer_request()}
+
+    def run(self, images: Image) -> list[Floats]:
+        pixels = images.dtype.name
+        if pixels not in self._requests:
+            self._requests[pixels] = self._networks.get(pixels).create_infer_request()
+        request = self._requests[pixels]
+        answers = [_run_one(request, images[i : i + 1]) for i in range(len(images))]
+        return [np.concatenate(head) for head in zip(*answers, strict=True)]
+
+    def split(self, parts: int) -> list[Engine]:  # noqa: ARG002
+        return []
+
+
+class _Networks:
+    """A network compiled for some streams, for each kind of pixels that has come."""
+
+    def __init__(
+        self, model: ov.Model, config: dict[str, object], compiled: Compiled | None
+    ) -> None:
+        """Compile for pixels in uint8; raises EngineError."""
+        self._core = ov.Core()
+        self._model = model
+        self._config = config
+        self._lock = Lock()
+        try:
+            self._networks = {"uint8": self._compile(compiled)}
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO cannot compile the network: {error}") from error
+
+    def get(self, pixels: str) -> ov.CompiledModel:
+        # Pixels that were never rounded are asked for seldom: they get a network of their own when
+        # the first ones come.
+        with self._lock:
+            if pixels not in self._networks:
+                model = self._model.clone()
+                model.input(0).get_node().set_element_type(ov.Type.f32)
+                model.validate_nodes_and_infer_types()
+                self._networks[pixels] = self._core.compile_model(model, "CPU", self._config)
+            return self._networks[pixels]
+
+    def _compile(self, compiled: Compiled | None) -> ov.CompiledModel:
         network = None if compiled is None else self._recall(compiled)
         if network is None:
             network = self._core.compile_model(self._model, "CPU", self._config)
             if compiled is not None:
                 name = compiled.name(self._config)
                 compiled.shelf.keep(name, compiled.made_from, lambda: _blob_of(network))
-        return network.create_infer_request()
+        return network
 
     def _recall(self, compiled: Compiled) -> ov.CompiledModel | None:
         name = compiled.name(self._config)

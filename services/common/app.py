@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
 
 from services.common.middleware import RequestMiddleware
 from services.common.probes import Phase, Readiness, StatusCheck, add_probes
@@ -25,9 +26,11 @@ def build_app(
     check_dependencies: Callable[[], Awaitable[None]],
     check_status: StatusCheck,
     resources: Callable[[], AbstractAsyncContextManager[None]],
+    gates: Sequence[Middleware] = (),
 ) -> FastAPI:
     """Return the app; `resources` opens and closes what the routes need.
 
+    `gates` may refuse a request, by a ServiceError, before a route is looked for.
     The process is ready once the resources are open; the server finds `readiness` in
     `app.state` and turns it to draining at shutdown.
     """
@@ -51,5 +54,12 @@ def build_app(
     for router in routers:
         app.include_router(router)
     add_probes(app, readiness, metrics, check_dependencies, check_status)
-    app.add_middleware(RequestMiddleware, metrics=metrics, longest_ms=settings.request_timeout_ms)
+    for gate in gates:
+        app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=metrics,
+        readiness=readiness,
+        longest_ms=settings.request_timeout_ms,
+    )
     return app

@@ -1,28 +1,35 @@
 """Run an app until a signal, then drain.
 
 The order of a shutdown: SIGTERM arrives, `/readyz` turns to 503 while everything else still works,
-balancers get `drain_delay_s` to notice, the listener closes, requests in flight finish, exit 0.
+every answer from now on closes its connection so that the next request goes elsewhere, balancers
+get `drain_delay_s` to notice, the listener closes, requests in flight finish, exit 0.
 Stock uvicorn closes its listener first, so that balancers see refused connections instead.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import resource
 import signal
 import socket
 import sys
 import time
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 
+from services.common.connection import Connection
 from services.common.logs import get_logger
 from services.common.probes import Phase, Readiness
 from services.common.settings import ServiceSettings
 
 # How often a drain looks whether it has been told to hurry; uvicorn's own loop ticks as often.
 _TICK_S = 0.1
+# What a process has open besides connections: libraries, the model, the log.
+_OTHER_FILES = 256
 
 
 class DrainingServer(uvicorn.Server):
@@ -62,8 +69,16 @@ class DrainingServer(uvicorn.Server):
 
 def serve(app: FastAPI, settings: ServiceSettings) -> None:
     """Serve until SIGTERM or SIGINT and return; ends the process with 1 if start-up fails."""
+    _allow_connections(settings.max_connections)
+    connection = functools.partial(
+        Connection,
+        head_timeout_s=settings.request_timeout_ms / 1000,
+        max_connections=settings.max_connections,
+    )
     config = uvicorn.Config(
         app,
+        http=cast("type[asyncio.Protocol]", connection),
+        loop="uvloop",
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -73,8 +88,6 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
         # Idle keep-alive connections outlive the usual 60 s of proxies in front, so that a proxy
         # never sends a request into a connection that is being closed here.
         timeout_keep_alive=75,
-        # A header that never ends must not fill the memory.
-        h11_max_incomplete_event_size=64 * 1024,
     )
     # After a clean drain uvicorn raises the signal again for the default handler, which would
     # turn exit status 0 into "killed by SIGTERM".
@@ -85,3 +98,12 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
         runner.run(server.serve())
     if not server.started:
         sys.exit(1)
+
+
+def _allow_connections(connections: int) -> None:
+    """Raise the limit on open files, often 1024, to what the connections of both sides need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

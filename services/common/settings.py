@@ -29,6 +29,10 @@ class ServiceSettings(BaseSettings):
     """How log lines look; auto means text on a terminal and JSON elsewhere."""
     request_timeout_ms: int = Field(30_000, ge=1, le=3_600_000)
     """Longest time for a request, in milliseconds; a caller's X-Timeout-Ms can only shorten it."""
+    max_connections: int = Field(2048, ge=1, le=1_000_000)
+    """Connections open at once; one more is answered with 503 and closed."""
+    max_held_bytes: int = Field(256_000_000, ge=1_000)
+    """Bytes of request bodies held at once; what would exceed it is answered with 429."""
     drain_delay_s: float = Field(0.0, ge=0, le=600)
     """Seconds to go on serving as not ready after SIGTERM, until balancers have noticed."""
     drain_timeout_s: float = Field(25.0, ge=0, le=3600)

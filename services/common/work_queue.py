@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from services.common.context import RequestContext
 from services.common.errors import DeadlineExceeded, TooManyRequests
+from services.common.service_rate import ServiceRate, seconds_to_wait
 
 T = TypeVar("T")
-
-# How fast the remembered duration of a job follows new ones.
-_SMOOTHING = 0.1
 
 
 class WorkQueue:
@@ -23,13 +19,17 @@ class WorkQueue:
 
     def __init__(self, name: str, *, workers: int, max_waiting: int) -> None:
         """Let `workers` jobs run and `max_waiting` wait; `name` is the wait in Server-Timing."""
-        self._name = name
-        self._workers = workers
+        self.name = name
         self._limit = workers + max_waiting
         self._turns = asyncio.Semaphore(workers)
-        self._admitted = 0
-        self._job_s = 0.1
+        self._workers = workers
+        self._rate = ServiceRate()
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=name)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for their turn."""
+        return max(0, self._rate.in_flight - self._workers)
 
     def close(self) -> None:
         """Finish the running jobs and stop the threads."""
@@ -38,44 +38,55 @@ class WorkQueue:
     async def run(self, context: RequestContext, job: Callable[[], T]) -> T:
         """Run `job` in a worker thread when it is its turn, and return what it returns.
 
-        Raises TooManyRequests at once if the queue is full, and DeadlineExceeded, without having
-        run the job, if the caller's time is up before its turn.
+        Raises TooManyRequests at once if the queue is full or too long for the caller's time, and
+        DeadlineExceeded when that time is up: before the job's turn without having run it, later
+        without waiting for it.
         """
-        if self._admitted >= self._limit:
-            raise self._full()
-        self._admitted += 1
+        refuse_if_late(self._rate, self._limit, context.deadline.remaining_s())
+        self._rate.begin()
         try:
             await self._wait_for_turn(context)
-            try:
-                context.deadline.remaining_s()
-                return await self._run_now(job)
-            finally:
-                self._turns.release()
-        finally:
-            self._admitted -= 1
-
-    def _full(self) -> TooManyRequests:
-        wait_s = max(1, math.ceil(self._admitted * self._job_s / self._workers))
-        return TooManyRequests(
-            f"{self._admitted} requests are waiting already: try again in {wait_s} s", wait_s
-        )
+        except BaseException:
+            self._rate.end(done=False)
+            raise
+        running = asyncio.get_running_loop().run_in_executor(self._threads, job)
+        # A thread cannot be stopped: its turn ends with the job, whoever still waits for it.
+        running.add_done_callback(self._end_turn)
+        return await finish_in_time(running, context)
 
     async def _wait_for_turn(self, context: RequestContext) -> None:
-        with context.timings.measure(self._name):
+        with context.timings.measure(self.name):
             try:
-                await asyncio.wait_for(self._turns.acquire(), context.deadline.remaining_s())
+                async with asyncio.timeout(context.deadline.remaining_s()):
+                    await self._turns.acquire()
             except TimeoutError:
                 raise DeadlineExceeded("the time for this request was up in the queue") from None
 
-    async def _run_now(self, job: Callable[[], T]) -> T:
-        started = time.perf_counter()
-        running = asyncio.get_running_loop().run_in_executor(self._threads, job)
-        try:
+    def _end_turn(self, running: asyncio.Future[T]) -> None:
+        self._rate.end(done=True)
+        self._turns.release()
+        # Asked for, so that an error that nobody waits for any more is not reported as forgotten.
+        if not running.cancelled():
+            running.exception()
+
+
+def refuse_if_late(rate: ServiceRate, limit: int, budget_s: float) -> None:
+    """Raise TooManyRequests if `limit` jobs are in flight, or one more would end too late."""
+    wait_s = rate.wait_s()
+    if rate.in_flight < limit and wait_s <= budget_s:
+        return
+    again_s = seconds_to_wait(wait_s, budget_s)
+    raise TooManyRequests(
+        f"{rate.in_flight} requests are in front, and one more would take about {wait_s:.1f} s: "
+        f"try again in {again_s} s",
+        again_s,
+    )
+
+
+async def finish_in_time(running: asyncio.Future[T], context: RequestContext) -> T:
+    """Return the result of work that cannot be stopped, or raise DeadlineExceeded without it."""
+    try:
+        async with asyncio.timeout(context.deadline.remaining_s()):
             return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            # A thread cannot be stopped: keep its turn until it is done.
-            await asyncio.wait([running])
-            raise
-        finally:
-            spent = time.perf_counter() - started
-            self._job_s += _SMOOTHING * (spent - self._job_s)
+    except TimeoutError:
+        raise DeadlineExceeded("the time for this request was up while it was worked on") from None

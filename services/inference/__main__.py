@@ -36,7 +36,7 @@ def main() -> None:
         startup.done("model")
         engine, choice = build_engine(model, options)
         startup.done("engine")
-        app = create_app(settings, Detector(model, engine))
+        app = create_app(settings, Detector(model, engine), threads)
         startup.done("golden")
     except DetectorError as error:
         variable = "ENGINE" if isinstance(error, EngineError) else "MODEL_PATH"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +11,15 @@ from fastapi import APIRouter, Request, Response
 
 from detector.boxes import Floats
 from detector.detector import Detector
-from services.common.body import read_body
+from services.common.body import Bodies
 from services.common.context import Context, RequestContext
 from services.common.errors import UnknownModel
 from services.common.golden import Golden
 from services.common.probes import Readiness
 from services.common.version import VERSION
-from services.common.work_queue import WorkQueue
 from services.inference import protocol
 from services.inference.protocol import InferAnswer, InferRequest
+from services.inference.scheduler import Scheduler
 
 # Room for the JSON in front of the tensors.
 _HEAD_BYTES = 64 * 1024
@@ -33,8 +34,17 @@ class Inference:
 
     detector: Detector
     golden: Golden
-    queue: WorkQueue
+    scheduler: Scheduler
+    bodies: Bodies
     max_batch: int
+
+    async def parse(self, body: bytes, header_length: str | None) -> InferRequest:
+        """Read a request's body; raises what `protocol.parse_request` raises."""
+        size, most = self.detector.network_size, self.max_batch
+        if header_length is not None:
+            return protocol.parse_request(body, header_length, size, most)
+        # Tensors as JSON numbers take up to a second: not on the event loop.
+        return await asyncio.to_thread(protocol.parse_request, body, None, size, most)
 
     async def find(self, context: RequestContext, request: InferRequest) -> list[Floats]:
         """Run the engine on a request and return one (k, 6) array for each picture."""
@@ -42,13 +52,11 @@ class Inference:
         threshold = model.threshold if request.threshold is None else request.threshold
         iou = model.iou if request.iou is None else request.iou
 
-        def job() -> list[Floats]:
-            with context.timings.measure("engine"):
-                outputs = self.detector.run(request.images)
-            with context.timings.measure("heads"):
-                return self.detector.find(outputs, threshold, iou)
-
-        return await self.queue.run(context, job)
+        return await self.scheduler.run(
+            context,
+            request.images,
+            lambda outputs: self.detector.find(outputs, threshold, iou),
+        )
 
     def require_model(self, name: str, version: str | None) -> None:
         """Raise UnknownModel unless this is the model that is served."""
@@ -138,11 +146,10 @@ def build_router(inference: Inference, readiness: Readiness) -> APIRouter:
     ) -> Response:
         inference.require_model(name, version)
         header_length = request.headers.get(protocol.HEADER_LENGTH)
-        body = await read_body(request, inference.max_body_bytes(binary=header_length is not None))
-        parsed = protocol.parse_request(
-            body, header_length, inference.detector.network_size, inference.max_batch
-        )
-        found = await inference.find(context, parsed)
+        max_bytes = inference.max_body_bytes(binary=header_length is not None)
+        async with inference.bodies.receive(request, max_bytes) as body:
+            parsed = await inference.parse(body, header_length)
+            found = await inference.find(context, parsed)
         answer = InferAnswer(parsed.id, model.name, model.version, model.digest, found)
         content, headers = protocol.format_answer(answer, binary=parsed.binary_outputs)
         return Response(content, headers=headers)

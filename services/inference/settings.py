@@ -25,9 +25,11 @@ class InferenceSettings(ServiceSettings):
     """Where to run it; auto means CUDA where onnxruntime finds it, and the CPU otherwise."""
     threads: int = Field(0, ge=0, le=1024)
     """Threads of the engine; 0 takes them from the container's CPU quota."""
+    streams: int = Field(0, ge=0, le=64)
+    """Requests that the engine runs at once under load; 0 means one a thread, but at most 4."""
     cache_dir: Path | None = None
     """Folder for what is made of the model: converted, compiled, measured; safe to delete."""
-    max_queue: int = Field(32, ge=1, le=100_000)
+    max_queue: int = Field(128, ge=1, le=100_000)
     """Requests that may wait for the engine; one more is answered with 429."""
     max_batch: int = Field(16, ge=1, le=1024)
     """Pictures that one request may hold."""

@@ -11,6 +11,7 @@ import cv2
 from fastapi import FastAPI
 
 from services.common.app import build_app
+from services.common.body import Bodies
 from services.common.context import Context
 from services.common.golden import require_agreement
 from services.common.peers import Peer
@@ -61,7 +62,7 @@ def create_app(settings: PreprocessSettings) -> FastAPI:
         settings=settings,
         readiness=readiness,
         metrics=Metrics("preprocess"),
-        routers=[build_router(pipeline, settings.max_body_bytes)],
+        routers=[build_router(pipeline, Bodies(settings.max_held_bytes), settings.max_body_bytes)],
         check_dependencies=inference.check_ready,
         check_status=check_status,
         resources=resources,

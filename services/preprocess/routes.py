@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from services.common.body import read_body
+from services.common.body import Bodies
 from services.common.context import Context
 from services.common.golden import Golden
 from services.preprocess.pipeline import Pipeline, Processed
@@ -14,7 +14,7 @@ from services.preprocess.pipeline import Pipeline, Processed
 Fraction = Annotated[float | None, Query(ge=0, le=1)]
 
 
-def build_router(pipeline: Pipeline, max_body_bytes: int) -> APIRouter:
+def build_router(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["preprocess"])
 
@@ -26,10 +26,10 @@ def build_router(pipeline: Pipeline, max_body_bytes: int) -> APIRouter:
         threshold: Fraction = None,
         iou: Fraction = None,
     ) -> dict[str, Any]:
-        data = await read_body(request, max_body_bytes)
         asked = {"threshold": threshold, "iou": iou}
         parameters = {name: value for name, value in asked.items() if value is not None}
-        return to_json(await pipeline.process(context, data, model, parameters))
+        async with bodies.receive(request, max_body_bytes) as data:
+            return to_json(await pipeline.process(context, data, model, parameters))
 
     @router.get("/golden", summary="A picture and what the model finds in it")
     async def golden(context: Context) -> Golden:

@@ -20,7 +20,7 @@ class PreprocessSettings(ServiceSettings):
     """Largest picture, in pixels; decoding takes three bytes for each."""
     exact: bool = False
     """Answer to the last digit as Darknet does: decode every pixel and send float32; slower."""
-    max_queue: int = Field(32, ge=1, le=100_000)
+    max_queue: int = Field(128, ge=1, le=100_000)
     """Pictures that may wait for decoding; one more is answered with 429."""
     threads: int = Field(0, ge=0, le=1024)
     """Pictures decoded at once; 0 takes the number from the container's CPU quota."""

@@ -8,17 +8,22 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from services.common.app import build_app
+from services.common.body import Bodies
 from services.common.context import Context
 from services.common.golden import Golden, require_agreement
 from services.common.peers import Peer
 from services.common.probes import Readiness
 from services.common.telemetry import Metrics
 from services.common.work_queue import WorkQueue
-from services.web.admission import Admission
-from services.web.routes import Web, build_router
+from services.web.admission import Admission, Gate
+from services.web.routes import PATH, Web, build_router
 from services.web.settings import WebSettings
+
+# Drawing decodes the whole picture, and one is drawn at a time.
+_MAX_DRAWINGS_WAITING = 32
 
 
 def create_app(settings: WebSettings) -> FastAPI:
@@ -28,7 +33,8 @@ def create_app(settings: WebSettings) -> FastAPI:
     web = Web(
         preprocess=preprocess,
         admission=Admission(settings.max_in_flight),
-        drawing=WorkQueue("drawing_queue", workers=1, max_waiting=settings.max_in_flight),
+        bodies=Bodies(settings.max_held_bytes),
+        drawing=WorkQueue("drawing_queue", workers=1, max_waiting=_MAX_DRAWINGS_WAITING),
         max_body_bytes=settings.max_body_bytes,
         max_pixels=settings.max_pixels,
     )
@@ -54,4 +60,5 @@ def create_app(settings: WebSettings) -> FastAPI:
         check_dependencies=preprocess.check_ready,
         check_status=check_status,
         resources=resources,
+        gates=[Middleware(Gate, admission=web.admission, path=PATH)],
     )

@@ -11,13 +11,14 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from picture.drawing import FORMATS, draw_boxes
 from picture.header import check_pixels, read_header
-from services.common.body import read_body
+from services.common.body import Bodies
 from services.common.context import Context, RequestContext
 from services.common.peers import Peer
 from services.common.work_queue import WorkQueue
 from services.web.admission import Admission
 from services.web.upload import find_picture
 
+PATH = "/inference"
 Fraction = Annotated[float | None, Query(ge=0, le=1)]
 
 # Nothing but the page's own inline script and style, and pictures that it made itself.
@@ -47,6 +48,7 @@ class Web:
 
     preprocess: Peer
     admission: Admission
+    bodies: Bodies
     drawing: WorkQueue
     max_body_bytes: int
     max_pixels: int
@@ -77,7 +79,7 @@ def build_router(web: Web) -> APIRouter:
     page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
     @router.post(
-        "/inference",
+        PATH,
         summary="Detect objects in a picture",
         openapi_extra={"requestBody": _REQUEST_BODY},
     )
@@ -88,12 +90,13 @@ def build_router(web: Web) -> APIRouter:
         threshold: Fraction = None,
         iou: Fraction = None,
     ) -> Response:
-        with web.admission.slot():
-            body = await read_body(request, web.max_body_bytes)
+        asked = {"model": model, "threshold": threshold, "iou": iou}
+        params = {name: str(value) for name, value in asked.items() if value is not None}
+        async with web.bodies.receive(request, web.max_body_bytes) as body:
             picture = find_picture(body, request.headers.get("content-type"))
-            asked = {"model": model, "threshold": threshold, "iou": iou}
-            params = {name: str(value) for name, value in asked.items() if value is not None}
-            answer = await web.detect(context, picture, params)
+            # Counted from here on: an upload that takes its time keeps nobody else out.
+            with web.admission.slot(context):
+                answer = await web.detect(context, picture, params)
             wanted = wanted_picture(request.headers.get("accept", ""))
             if wanted is None:
                 return JSONResponse(to_json(answer, context.uid))

@@ -19,4 +19,4 @@ class WebSettings(ServiceSettings):
     max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)
     """Largest picture, in pixels."""
     max_in_flight: int = Field(128, ge=1, le=100_000)
-    """Pictures that may be on their way at once; one more is answered with 429."""
+    """Pictures on their way at once; one more gets 429, as does one that would come too late."""

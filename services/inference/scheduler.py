@@ -1,0 +1,128 @@
+"""Which requests run when, and on how much of the engine.
+
+While one request is alone, all threads work on it. As soon as several wait, each gets a share of
+the threads: that takes longer for each and is faster for all. An engine that takes less time for a
+batch than for its pictures gets what waits as a batch instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+from detector.boxes import Floats, Image
+from detector.engines.base import Engine
+from services.common.context import RequestContext
+from services.common.service_rate import ServiceRate
+from services.common.work_queue import finish_in_time, refuse_if_late
+from services.inference.batches import (
+    BatchTimes,
+    Finish,
+    Job,
+    drop_late,
+    run_batch,
+    take_batch,
+)
+
+
+class Scheduler:
+    """A bounded queue in front of an engine; everything but the runs is on the event loop."""
+
+    def __init__(self, whole: Engine, *, shares: int, max_waiting: int, max_batch: int) -> None:
+        """Let `max_waiting` requests wait; a batch of several has at most `max_batch` pictures.
+
+        `shares` is how many requests may run at once, once `split` has been called.
+        """
+        self._whole = whole
+        self._max_batch = max_batch if whole.batches else 1
+        self._free: list[Engine] = []
+        self._shares = 0
+        self._whole_runs = False
+        self._limit = max_waiting + shares
+        self._waiting: deque[Job] = deque()
+        self._rate = ServiceRate()
+        self._times = BatchTimes()
+        self._threads = ThreadPoolExecutor(shares, thread_name_prefix="engine")
+        self._wanted_shares = shares
+
+    async def split(self) -> None:
+        """Get ready for several requests at once, while the first ones are served already.
+
+        Raises EngineError.
+        """
+        if self._wanted_shares > 1:
+            free = await asyncio.to_thread(self._whole.split, self._wanted_shares)
+            self._free, self._shares = free, len(free)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the engine."""
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """Finish what runs and stop the threads."""
+        self._threads.shutdown()
+
+    async def run(self, context: RequestContext, images: Image, finish: Finish) -> list[Floats]:
+        """Run (n, height, width, 3) pixels and return what `finish` makes of the raw heads.
+
+        Raises TooManyRequests at once if too many wait or it would take too long, and
+        DeadlineExceeded when the caller's time is up; what has not begun by then never runs.
+        """
+        refuse_if_late(self._rate, self._limit, context.deadline.remaining_s())
+        job = Job(context, images, finish, asyncio.get_running_loop().create_future())
+        self._rate.begin()
+        job.answer.add_done_callback(self._count)
+        self._waiting.append(job)
+        self._dispatch()
+        try:
+            return await finish_in_time(job.answer, context)
+        finally:
+            if job in self._waiting:
+                # Nobody waits for it any more: the time is up, or the caller has gone.
+                self._waiting.remove(job)
+                job.answer.cancel()
+
+    def _count(self, answer: asyncio.Future[list[Floats]]) -> None:
+        done = not answer.cancelled() and answer.exception() is None
+        self._rate.end(done=done)
+
+    def _dispatch(self) -> None:
+        drop_late(self._waiting)
+        while self._waiting and not self._whole_runs:
+            alone = len(self._waiting) == 1 and len(self._free) == self._shares
+            if alone or not self._shares:
+                self._whole_runs = True
+                self._start(self._whole, take_batch(self._waiting, self._max_batch, self._times))
+            elif self._free:
+                self._start(self._free.pop(), [self._waiting.popleft()])
+            else:
+                return
+
+    def _start(self, engine: Engine, jobs: list[Job]) -> None:
+        now = time.perf_counter()
+        for job in jobs:
+            job.context.timings.add("queue", (now - job.queued) * 1000)
+        run = asyncio.get_running_loop().run_in_executor(self._threads, run_batch, engine, jobs)
+        run.add_done_callback(lambda _: self._end(engine, jobs, run))
+
+    def _end(
+        self, engine: Engine, jobs: list[Job], run: asyncio.Future[tuple[float, list[list[Floats]]]]
+    ) -> None:
+        if engine is self._whole:
+            self._whole_runs = False
+        else:
+            self._free.append(engine)
+        error = run.exception()
+        if error is None:
+            seconds, answers = run.result()
+            if engine is self._whole:
+                self._times.note(sum(len(job.images) for job in jobs), seconds)
+            for job, answer in zip(jobs, answers, strict=True):
+                job.answer.set_result(answer)
+        else:
+            for job in jobs:
+                job.answer.set_exception(error)
+        self._dispatch()
