@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
+from services.common.fast_lane import FastLane, Lane
 from services.common.middleware import RequestMiddleware
 from services.common.probes import Phase, Readiness, StatusCheck, add_probes
 from services.common.problems import install_problems
@@ -26,10 +27,12 @@ def build_app(
     check_dependencies: Callable[[], Awaitable[None]],
     check_status: StatusCheck,
     resources: Callable[[], AbstractAsyncContextManager[None]],
+    lanes: list[Lane],
     gates: Sequence[Middleware] = (),
 ) -> FastAPI:
     """Return the app; `resources` opens and closes what the routes need.
 
+    `lanes` are the routes that every picture takes; they belong to `routers` as well.
     `gates` may refuse a request, by a ServiceError, before a route is looked for.
     The process is ready once the resources are open; the server finds `readiness` in
     `app.state` and turns it to draining at shutdown.
@@ -54,6 +57,7 @@ def build_app(
     for router in routers:
         app.include_router(router)
     add_probes(app, readiness, metrics, check_dependencies, check_status)
+    app.add_middleware(FastLane, lanes=lanes)
     for gate in gates:
         app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
     app.add_middleware(

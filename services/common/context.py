@@ -55,7 +55,7 @@ def context_of(scope: MutableMapping[str, Any]) -> RequestContext:
     return cast("RequestContext", scope[_KEY])
 
 
-def _from_request(request: Request) -> RequestContext:
+async def _from_request(request: Request) -> RequestContext:
     return context_of(request.scope)
 
 

@@ -84,6 +84,8 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Nothing here depends on the caller's address.
+        proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
         # Idle keep-alive connections outlive the usual 60 s of proxies in front, so that a proxy
         # never sends a request into a connection that is being closed here.

@@ -23,7 +23,7 @@ from services.common.probes import Readiness
 from services.common.telemetry import Metrics
 from services.inference.golden import as_found, prepare_golden
 from services.inference.protocol import InferRequest
-from services.inference.routes import Inference, build_router
+from services.inference.routes import Inference, build_lanes, build_router
 from services.inference.scheduler import Scheduler
 from services.inference.settings import InferenceSettings
 
@@ -54,6 +54,8 @@ def create_app(settings: InferenceSettings, detector: Detector, threads: int) ->
         max_batch=settings.max_batch,
     )
 
+    lanes = build_lanes(inference)
+
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
         splitting = asyncio.create_task(_split(inference.scheduler))
@@ -82,7 +84,8 @@ def create_app(settings: InferenceSettings, detector: Detector, threads: int) ->
         settings=settings,
         readiness=readiness,
         metrics=Metrics("inference"),
-        routers=[build_router(inference, readiness)],
+        routers=[build_router(inference, readiness, lanes)],
+        lanes=lanes,
         check_dependencies=check_dependencies,
         check_status=check_status,
         resources=resources,

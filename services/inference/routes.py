@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ from fastapi import APIRouter, Request, Response
 from detector.boxes import Floats
 from detector.detector import Detector
 from services.common.body import Bodies
-from services.common.context import Context, RequestContext
+from services.common.context import RequestContext, context_of
 from services.common.errors import UnknownModel
+from services.common.fast_lane import Lane
 from services.common.golden import Golden
 from services.common.probes import Readiness
 from services.common.version import VERSION
@@ -21,6 +23,8 @@ from services.inference import protocol
 from services.inference.protocol import InferAnswer, InferRequest
 from services.inference.scheduler import Scheduler
 
+_INFER = "/v2/models/{name}/infer"
+_INFER_VERSION = "/v2/models/{name}/versions/{version}/infer"
 # Room for the JSON in front of the tensors.
 _HEAD_BYTES = 64 * 1024
 _FLOAT_BYTES = 4
@@ -97,7 +101,7 @@ class Inference:
         }
 
 
-def build_router(inference: Inference, readiness: Readiness) -> APIRouter:
+def build_router(inference: Inference, readiness: Readiness, lanes: list[Lane]) -> APIRouter:
     """Return the routes under /v2."""
     router = APIRouter(prefix="/v2", tags=["open inference protocol v2"])
     model = inference.detector.model
@@ -139,19 +143,37 @@ def build_router(inference: Inference, readiness: Readiness) -> APIRouter:
         inference.require_model(name, None)
         return inference.golden
 
-    @router.post("/models/{name}/infer", summary="Detect objects in tensors")
-    @router.post("/models/{name}/versions/{version}/infer", summary="Detect objects in tensors")
-    async def infer(
-        request: Request, context: Context, name: str, version: str | None = None
-    ) -> Response:
-        inference.require_model(name, version)
+    for lane in lanes:
+        named = [_path_parameter(name) for name in lane.pattern.groupindex]
+        router.post(
+            lane.path.removeprefix(router.prefix),
+            summary="Detect objects in tensors",
+            openapi_extra={"parameters": named},
+        )(lane.endpoint)
+
+    return router
+
+
+def build_lanes(inference: Inference) -> list[Lane]:
+    """Return the routes that every picture takes."""
+    model = inference.detector.model
+
+    async def infer(request: Request) -> Response:
+        inference.require_model(request.path_params["name"], request.path_params.get("version"))
         header_length = request.headers.get(protocol.HEADER_LENGTH)
         max_bytes = inference.max_body_bytes(binary=header_length is not None)
         async with inference.bodies.receive(request, max_bytes) as body:
             parsed = await inference.parse(body, header_length)
-            found = await inference.find(context, parsed)
+            found = await inference.find(context_of(request.scope), parsed)
         answer = InferAnswer(parsed.id, model.name, model.version, model.digest, found)
         content, headers = protocol.format_answer(answer, binary=parsed.binary_outputs)
         return Response(content, headers=headers)
 
-    return router
+    return [
+        Lane(path, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)), infer)
+        for path in (_INFER, _INFER_VERSION)
+    ]
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}

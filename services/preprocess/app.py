@@ -21,7 +21,7 @@ from services.common.telemetry import Metrics
 from services.common.work_queue import WorkQueue
 from services.preprocess.models import ModelDirectory
 from services.preprocess.pipeline import Pipeline
-from services.preprocess.routes import build_router, to_json
+from services.preprocess.routes import build_lane, build_router, to_json
 from services.preprocess.settings import PreprocessSettings
 
 
@@ -43,6 +43,8 @@ def create_app(settings: PreprocessSettings) -> FastAPI:
         exact=settings.exact,
     )
 
+    lane = build_lane(pipeline, Bodies(settings.max_held_bytes), settings.max_body_bytes)
+
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
         yield
@@ -62,7 +64,8 @@ def create_app(settings: PreprocessSettings) -> FastAPI:
         settings=settings,
         readiness=readiness,
         metrics=Metrics("preprocess"),
-        routers=[build_router(pipeline, Bodies(settings.max_held_bytes), settings.max_body_bytes)],
+        routers=[build_router(pipeline, lane)],
+        lanes=[lane],
         check_dependencies=inference.check_ready,
         check_status=check_status,
         resources=resources,

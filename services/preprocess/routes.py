@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 
 from services.common.body import Bodies
-from services.common.context import Context
+from services.common.context import Context, context_of
+from services.common.fast_lane import Lane
 from services.common.golden import Golden
+from services.common.query import PARAMETERS, read_fractions, read_model_name
 from services.preprocess.pipeline import Pipeline, Processed
 
-Fraction = Annotated[float | None, Query(ge=0, le=1)]
+PATH = "/process"
+_REQUEST_BODY = {
+    "required": True,
+    "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
+}
 
 
-def build_router(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> APIRouter:
+def build_lane(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> Lane:
+    """Return the route that every picture takes."""
+
+    async def process(request: Request) -> Response:
+        model = read_model_name(request.query_params)
+        parameters = read_fractions(request.query_params)
+        async with bodies.receive(request, max_body_bytes) as data:
+            processed = await pipeline.process(context_of(request.scope), data, model, parameters)
+        return JSONResponse(to_json(processed))
+
+    return Lane(PATH, re.compile(re.escape(PATH)), process)
+
+
+def build_router(pipeline: Pipeline, lane: Lane) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["preprocess"])
-
-    @router.post("/process", summary="Detect objects in a picture file")
-    async def process(
-        request: Request,
-        context: Context,
-        model: Annotated[str | None, Query(max_length=200)] = None,
-        threshold: Fraction = None,
-        iou: Fraction = None,
-    ) -> dict[str, Any]:
-        asked = {"threshold": threshold, "iou": iou}
-        parameters = {name: value for name, value in asked.items() if value is not None}
-        async with bodies.receive(request, max_body_bytes) as data:
-            return to_json(await pipeline.process(context, data, model, parameters))
+    router.post(
+        lane.path,
+        summary="Detect objects in a picture file",
+        openapi_extra={"requestBody": _REQUEST_BODY, "parameters": PARAMETERS},
+    )(lane.endpoint)
 
     @router.get("/golden", summary="A picture and what the model finds in it")
     async def golden(context: Context) -> Golden:

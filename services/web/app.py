@@ -19,7 +19,7 @@ from services.common.probes import Readiness
 from services.common.telemetry import Metrics
 from services.common.work_queue import WorkQueue
 from services.web.admission import Admission, Gate
-from services.web.routes import PATH, Web, build_router
+from services.web.routes import PATH, Web, build_lane, build_router
 from services.web.settings import WebSettings
 
 # Drawing decodes the whole picture, and one is drawn at a time.
@@ -39,6 +39,8 @@ def create_app(settings: WebSettings) -> FastAPI:
         max_pixels=settings.max_pixels,
     )
 
+    lane = build_lane(web)
+
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
         yield
@@ -56,7 +58,8 @@ def create_app(settings: WebSettings) -> FastAPI:
         settings=settings,
         readiness=readiness,
         metrics=Metrics("web"),
-        routers=[build_router(web)],
+        routers=[build_router(lane)],
+        lanes=[lane],
         check_dependencies=preprocess.check_ready,
         check_status=check_status,
         resources=resources,

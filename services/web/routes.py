@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from picture.drawing import FORMATS, draw_boxes
 from picture.header import check_pixels, read_header
 from services.common.body import Bodies
-from services.common.context import Context, RequestContext
+from services.common.context import RequestContext, context_of
+from services.common.fast_lane import Lane
 from services.common.peers import Peer
+from services.common.query import PARAMETERS, read_fractions, read_model_name
 from services.common.work_queue import WorkQueue
 from services.web.admission import Admission
 from services.web.upload import find_picture
 
 PATH = "/inference"
-Fraction = Annotated[float | None, Query(ge=0, le=1)]
 
 # Nothing but the page's own inline script and style, and pictures that it made itself.
 _PAGE_POLICY = (
@@ -73,25 +75,15 @@ class Web:
         return answer
 
 
-def build_router(web: Web) -> APIRouter:
-    """Return the routes."""
-    router = APIRouter(tags=["web"])
-    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+def build_lane(web: Web) -> Lane:
+    """Return the route that every picture takes."""
 
-    @router.post(
-        PATH,
-        summary="Detect objects in a picture",
-        openapi_extra={"requestBody": _REQUEST_BODY},
-    )
-    async def inference(
-        request: Request,
-        context: Context,
-        model: Annotated[str | None, Query(max_length=200)] = None,
-        threshold: Fraction = None,
-        iou: Fraction = None,
-    ) -> Response:
-        asked = {"model": model, "threshold": threshold, "iou": iou}
-        params = {name: str(value) for name, value in asked.items() if value is not None}
+    async def inference(request: Request) -> Response:
+        context = context_of(request.scope)
+        params = {name: str(value) for name, value in read_fractions(request.query_params).items()}
+        model = read_model_name(request.query_params)
+        if model is not None:
+            params["model"] = model
         async with web.bodies.receive(request, web.max_body_bytes) as body:
             picture = find_picture(body, request.headers.get("content-type"))
             # Counted from here on: an upload that takes its time keeps nobody else out.
@@ -104,6 +96,19 @@ def build_router(web: Web) -> APIRouter:
                 context, lambda: draw_boxes(picture, answer["detections"], wanted)
             )
             return Response(drawn, media_type=wanted)
+
+    return Lane(PATH, re.compile(re.escape(PATH)), inference)
+
+
+def build_router(lane: Lane) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["web"])
+    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    router.post(
+        lane.path,
+        summary="Detect objects in a picture",
+        openapi_extra={"requestBody": _REQUEST_BODY, "parameters": PARAMETERS},
+    )(lane.endpoint)
 
     @router.get("/", summary="A page to try it", response_class=HTMLResponse)
     async def show_page() -> HTMLResponse:
