@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import cache
 
 import structlog
 
@@ -13,7 +14,6 @@ def configure_logs(service: str, level: str, log_format: str) -> None:
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=not text),
         _name_service(service),
         structlog.processors.StackInfoRenderer(),
@@ -23,10 +23,25 @@ def configure_logs(service: str, level: str, log_format: str) -> None:
         if text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
+    _configure_libraries(level, [structlog.stdlib.ExtraAdder(), *shared], final)
+    # Our own lines do not go through the standard library: there is one for each picture.
+    structlog.configure(
+        processors=[*shared, *final],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _configure_libraries(
+    level: str,
+    before: list[structlog.typing.Processor],
+    final: list[structlog.typing.Processor],
+) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=before,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
         )
     )
@@ -36,15 +51,6 @@ def configure_logs(service: str, level: str, log_format: str) -> None:
     # Requests, start and stop have lines of our own; what is left there are warnings and errors.
     for noisy in ("uvicorn", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
 
 
 def _name_service(service: str) -> structlog.typing.Processor:
@@ -57,7 +63,8 @@ def _name_service(service: str) -> structlog.typing.Processor:
     return add
 
 
-def get_logger() -> structlog.stdlib.BoundLogger:
-    """Return the logger that services use."""
-    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
+@cache
+def get_logger() -> structlog.typing.FilteringBoundLogger:
+    """Return the logger that services use, as it was configured when it was first used."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return logger

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import resource
 import signal
 import socket
@@ -95,6 +96,9 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
     # turn exit status 0 into "killed by SIGTERM".
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    # What start-up has made stays for good: no collection needs to look at it again.
+    gc.collect()
+    gc.freeze()
     server = DrainingServer(config, app.state.readiness, settings.drain_delay_s)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve())

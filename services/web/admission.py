@@ -20,10 +20,10 @@ _LATE = (429, 504)
 class Admission:
     """Compares a caller's budget with the time that the pictures in front will take."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, rate: ServiceRate) -> None:
         """Admit `limit` pictures at a time, however long their callers would wait."""
         self._limit = limit
-        self._rate = ServiceRate()
+        self._rate = rate
 
     @property
     def in_flight(self) -> int:

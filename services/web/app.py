@@ -16,6 +16,7 @@ from services.common.context import Context
 from services.common.golden import Golden, require_agreement
 from services.common.peers import Peer
 from services.common.probes import Readiness
+from services.common.service_rate import ServiceRate
 from services.common.telemetry import Metrics
 from services.common.work_queue import WorkQueue
 from services.web.admission import Admission, Gate
@@ -32,7 +33,7 @@ def create_app(settings: WebSettings) -> FastAPI:
     preprocess = Peer("preprocess", str(settings.preprocess_url))
     web = Web(
         preprocess=preprocess,
-        admission=Admission(settings.max_in_flight),
+        admission=Admission(settings.max_in_flight, ServiceRate()),
         bodies=Bodies(settings.max_held_bytes),
         drawing=WorkQueue("drawing_queue", workers=1, max_waiting=_MAX_DRAWINGS_WAITING),
         max_body_bytes=settings.max_body_bytes,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,6 @@ from services.common.deadline import Deadline
 from services.common.problems import STATUS, to_response
 from services.common.quota import cpu_quota, thread_count
 from services.common.timings import Timings
-from services.common.work_queue import WorkQueue
 
 
 def leaves(kind: type[Exception]) -> set[type[Exception]]:
@@ -134,80 +131,3 @@ def test_an_answer_is_compared_with_the_known_one(found: list, difference: str |
     result = find_difference(EXPECTED, found, px=1, score=0.05)
 
     assert result is None if difference is None else difference in str(result)
-
-
-def context(budget_ms: float = 10_000) -> RequestContext:
-    return RequestContext("0" * 32, Deadline.after_ms(budget_ms))
-
-
-def test_one_request_too_many_is_told_when_to_come_back() -> None:
-    async def scenario() -> None:
-        queue = WorkQueue("queue", workers=1, max_waiting=1)
-        release = threading.Event()
-        busy = [asyncio.create_task(queue.run(context(), release.wait)) for _ in range(2)]
-        await asyncio.sleep(0)
-        with pytest.raises(errors.TooManyRequests) as refused:
-            await queue.run(context(), release.wait)
-        release.set()
-        assert await asyncio.gather(*busy) == [True, True]
-        assert await queue.run(context(), lambda: "free again") == "free again"
-        assert refused.value.retry_after_s >= 1
-        queue.close()
-
-    asyncio.run(scenario())
-
-
-def test_a_job_whose_time_is_up_never_runs() -> None:
-    async def scenario() -> None:
-        queue = WorkQueue("queue", workers=1, max_waiting=5)
-        release = threading.Event()
-        ran: list[str] = []
-        busy = asyncio.create_task(queue.run(context(), release.wait))
-        await asyncio.sleep(0)  # lets the task take the only turn
-        with pytest.raises(errors.DeadlineExceeded):
-            await queue.run(context(50), lambda: ran.append("late"))
-        release.set()
-        await busy
-        assert ran == []
-        queue.close()
-
-    asyncio.run(scenario())
-
-
-def test_a_cancelled_request_keeps_its_turn_until_its_thread_is_done() -> None:
-    async def scenario() -> None:
-        queue = WorkQueue("queue", workers=1, max_waiting=5)
-        begun, release = threading.Event(), threading.Event()
-        order: list[str] = []
-
-        def slow() -> None:
-            begun.set()
-            release.wait()
-            order.append("first")
-
-        first = asyncio.create_task(queue.run(context(), slow))
-        await asyncio.to_thread(begun.wait)
-        second = asyncio.create_task(queue.run(context(), lambda: order.append("second")))
-        first.cancel()
-        await asyncio.sleep(0)
-        release.set()
-        await second
-        assert order == ["first", "second"]
-        assert first.cancelled()
-        queue.close()
-
-    asyncio.run(scenario())
-
-
-def test_time_in_the_queue_is_measured() -> None:
-    async def scenario() -> float:
-        queue = WorkQueue("queue", workers=1, max_waiting=5)
-        waiting = context()
-        busy = asyncio.create_task(queue.run(context(), lambda: threading.Event().wait(0.05)))
-        await asyncio.sleep(0)
-        await queue.run(waiting, lambda: None)
-        await busy
-        queue.close()
-        return float(waiting.timings.header("web").split("queue;dur=")[1])
-
-    assert asyncio.run(scenario()) > 20
