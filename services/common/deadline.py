@@ -35,6 +35,11 @@ class Deadline:
             )
         return cls.after_ms(min(int(value), longest_ms))
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self.at_s
+
     def remaining_s(self) -> float:
         """Return the seconds left; raises DeadlineExceeded when there are none."""
         left = self.at_s - time.monotonic()

@@ -1,40 +1,56 @@
-"""Ask another service, within the caller's time and with the caller's identity."""
+"""Ask another service, within the caller's time and with the caller's identity.
+
+The service may be many processes: each request goes to one of them, and once more to another if the
+first one cannot be reached or is not ready.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
-import httpx
-from httpx_aiohttp import HttpxAiohttpClient
 from pydantic import BaseModel, ValidationError
 
+from services.common.addresses import Origin
 from services.common.context import RequestContext
+from services.common.discovery import Discovery
+from services.common.endpoints import Endpoint
 from services.common.errors import DeadlineExceeded, RemoteProblem, Unavailable
+from services.common.exchange import Buffer, ConnectionFailed, Response
+from services.common.retry_budget import RetryBudget
+from services.common.telemetry import Metrics
 
 M = TypeVar("M", bound=BaseModel)
 
 # Statuses whose meaning holds for the caller of the caller as well; the rest is our own failure.
 _PASSED_ON = frozenset({400, 404, 413, 415, 422, 429, 503, 504})
-_READY_TIMEOUT_S = 1.0
-_CONNECT_TIMEOUT_S = 2.0
+# Answers that show a fault of the process and not of the request.
+_FAULTS = frozenset({500, 502, 503})
+_MAX_PROBED = 3
 
 
 class Peer:
     """A service behind this one. `name` is what errors call it, so that no address leaks."""
 
-    def __init__(self, name: str, url: str) -> None:
-        """Prepare a connection pool; nothing is sent yet."""
+    def __init__(self, name: str, urls: str, metrics: Metrics) -> None:
+        """Take one URL, or several with commas between them; nothing is sent yet."""
         self.name = name
-        # Every request in flight may need a connection: admission limits them, not the pool.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        self._client = HttpxAiohttpClient(
-            base_url=url, limits=limits, follow_redirects=False, trust_env=False
-        )
+        self._discovery = Discovery(name, [Origin.parse(url) for url in urls.split(",")])
+        self._endpoints = self._discovery.endpoints
+        self._budget = RetryBudget()
+        self._metrics = metrics
+        metrics.watch_endpoints(name, self._endpoints)
 
-    async def aclose(self) -> None:
+    async def start(self) -> None:
+        """Find the endpoints, and keep up with them until `close`."""
+        await self._discovery.start()
+
+    def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        self._discovery.close()
 
     async def send(
         self,
@@ -42,53 +58,70 @@ class Peer:
         method: str,
         path: str,
         *,
-        content: bytes | list[bytes] | None = None,
-        headers: dict[str, str] | None = None,
-        params: dict[str, str] | None = None,
-    ) -> httpx.Response:
+        content: Sequence[Buffer] = (),
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Response:
         """Send a request and return the complete answer, which has status 200.
 
-        Raises DeadlineExceeded, Unavailable (no connection, or it broke), RemoteProblem (the
-        peer's own problem, where it concerns the caller).
+        `content` is sent piece by piece, as it lies in memory. Raises DeadlineExceeded, Unavailable
+        (no connection, or it broke), RemoteProblem (the peer's own problem, where it concerns the
+        caller).
         """
-        left = context.deadline.remaining_s()
+        await self._discovery.look_once()
+        self._budget.pay_in()
+        target = f"{path}?{urlencode(params)}" if params else path
+        first = self._choose(())
         try:
-            response = await self._client.request(
-                method,
-                path,
-                content=content,
-                params=params,
-                headers={**context.to_headers(), **(headers or {})},
-                timeout=httpx.Timeout(left, connect=min(left, _CONNECT_TIMEOUT_S)),
-            )
-        except httpx.ConnectTimeout:
-            raise Unavailable(f"the {self.name} service cannot be reached") from None
-        except httpx.TimeoutException:
-            raise DeadlineExceeded(f"the {self.name} service did not answer in time") from None
-        except httpx.TransportError as error:
-            raise Unavailable(f"the {self.name} service cannot be reached") from error
-        context.timings.absorb(response.headers.get("server-timing"))
-        if response.status_code != httpx.codes.OK:
-            raise self._to_error(response)
-        return response
+            response = await self._ask(first, context, method, target, content, headers or {})
+        except ConnectionFailed as error:
+            second = self._second_chance(first, context, at_same=True)
+            if second is None:
+                raise self._unreachable() from error
+        else:
+            if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                return self._accept(response, context)
+            second = self._second_chance(first, context, at_same=False)
+            if second is None:
+                return self._accept(response, context)
+        self._metrics.count_retry(self.name)
+        try:
+            response = await self._ask(second, context, method, target, content, headers or {})
+        except ConnectionFailed as error:
+            raise self._unreachable() from error
+        return self._accept(response, context)
 
     async def check_ready(self) -> None:
-        """Raise Unavailable unless the peer says that it is ready."""
-        try:
-            response = await self._client.get("/readyz", timeout=_READY_TIMEOUT_S)
-        except httpx.TransportError as error:
-            raise Unavailable(f"the {self.name} service cannot be reached") from error
-        if response.status_code != httpx.codes.OK:
-            raise Unavailable(f"the {self.name} service is not ready")
+        """Raise Unavailable unless somebody of the peer says that it is ready."""
+        await self._discovery.look_once()
+        asked: list[Endpoint] = []
+        unready = False
+        for _ in range(_MAX_PROBED):
+            endpoint = self._endpoints.choose(asked)
+            if endpoint is None:
+                break
+            asked.append(endpoint)
+            try:
+                response = await self._discovery.probe(endpoint)
+            except (ConnectionFailed, TimeoutError):
+                continue
+            if response.status_code == HTTPStatus.OK:
+                return
+            unready = True
+        raise (
+            Unavailable(f"the {self.name} service is not ready")
+            if unready
+            else (self._unreachable())
+        )
 
-    def read_json(self, response: httpx.Response) -> Any:
+    def read_json(self, response: Response) -> Any:
         """Return the parsed body; raises Unavailable if it is no JSON."""
         try:
             return json.loads(response.content)
         except ValueError as error:
             raise self.nonsense() from error
 
-    def read_model(self, kind: type[M], response: httpx.Response) -> M:
+    def read_model(self, kind: type[M], response: Response) -> M:
         """Return the body as a pydantic model; raises Unavailable if it is none."""
         try:
             return kind.model_validate_json(response.content)
@@ -99,13 +132,79 @@ class Peer:
         """Build the error for an answer that breaks the agreement between the services."""
         return Unavailable(f"the {self.name} service gave an answer that makes no sense")
 
-    def _to_error(self, response: httpx.Response) -> Exception:
+    def _unreachable(self) -> Unavailable:
+        return Unavailable(f"the {self.name} service cannot be reached")
+
+    def _choose(self, without: Sequence[Endpoint]) -> Endpoint:
+        endpoint = self._endpoints.choose(without)
+        if endpoint is None:
+            raise self._unreachable()
+        return endpoint
+
+    def _second_chance(
+        self, first: Endpoint, context: RequestContext, *, at_same: bool
+    ) -> Endpoint | None:
+        """Return whom to ask once more, or None if that is not possible or not affordable."""
+        second = self._endpoints.choose((first,))
+        if second is None and at_same and first.address in self._endpoints.known:
+            # Behind a single address there may be many: a new connection may find another.
+            second = first
+        if second is None or context.deadline.is_over or not self._budget.take():
+            return None
+        return second
+
+    async def _ask(
+        self,
+        endpoint: Endpoint,
+        context: RequestContext,
+        method: str,
+        target: str,
+        content: Sequence[Buffer],
+        headers: Mapping[str, str],
+    ) -> Response:
+        left = context.deadline.remaining_s()
+        size = sum(len(part) for part in content)
+        lines = [
+            f"{method} {target} HTTP/1.1",
+            f"host: {endpoint.address.host}",
+            f"content-length: {size}",
+            *(f"{name}: {value}" for name, value in context.to_headers().items()),
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        self._endpoints.begin(endpoint)
         try:
-            problem = response.json()
+            response = await self._discovery.connections(endpoint).request(head, content, left)
+        except TimeoutError:
+            raise DeadlineExceeded(f"the {self.name} service did not answer in time") from None
+        except ConnectionFailed:
+            self._fail(endpoint)
+            raise
+        finally:
+            self._endpoints.end(endpoint)
+            self._discovery.forget_if_gone(endpoint)
+        if response.status_code in _FAULTS:
+            self._fail(endpoint)
+        else:
+            leaving = response.headers.get("connection") == "close"
+            self._endpoints.answered(endpoint, leaving=leaving)
+        return response
+
+    def _fail(self, endpoint: Endpoint) -> None:
+        self._metrics.count_failure(self.name)
+        self._endpoints.failed(endpoint)
+
+    def _accept(self, response: Response, context: RequestContext) -> Response:
+        """Return a good answer; raise what a bad one means to the caller."""
+        context.timings.absorb(response.headers.get("server-timing"))
+        if response.status_code == HTTPStatus.OK:
+            return response
+        if response.status_code not in _PASSED_ON:
+            raise Unavailable(f"the {self.name} service failed")
+        try:
+            problem = json.loads(response.content)
             title, detail = str(problem["title"]), str(problem["detail"])
         except (ValueError, KeyError, TypeError):
-            return self.nonsense()
-        if response.status_code not in _PASSED_ON:
-            return Unavailable(f"the {self.name} service failed")
+            raise self.nonsense() from None
         retry_after = response.headers.get("retry-after")
-        return RemoteProblem(response.status_code, title, detail, retry_after)
+        raise RemoteProblem(response.status_code, title, detail, retry_after)

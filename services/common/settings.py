@@ -5,11 +5,19 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Literal, NoReturn, TypeVar
 
-from pydantic import AfterValidator, Field, HttpUrl, ValidationError
+from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-BaseUrl = Annotated[HttpUrl, AfterValidator(lambda url: str(url).rstrip("/"))]
-"""An http:// or https:// address; a str without a slash at its end once validated."""
+_ONE_URL = TypeAdapter(HttpUrl)
+
+
+def _check_urls(text: str) -> str:
+    urls = (_ONE_URL.validate_python(url.strip()) for url in text.split(","))
+    return ",".join(str(url).rstrip("/") for url in urls)
+
+
+PeerUrls = Annotated[str, AfterValidator(_check_urls)]
+"""One http:// or https:// address of a service, or several with commas between them."""
 
 
 class ServiceSettings(BaseSettings):

@@ -54,6 +54,8 @@ def create_app(settings: InferenceSettings, detector: Detector, threads: int) ->
         max_batch=settings.max_batch,
     )
 
+    metrics = Metrics("inference")
+    metrics.watch_queue("queue", lambda: inference.scheduler.waiting)
     lanes = build_lanes(inference)
 
     @asynccontextmanager
@@ -83,7 +85,7 @@ def create_app(settings: InferenceSettings, detector: Detector, threads: int) ->
         summary="Runs a Darknet network and answers the Open Inference Protocol v2.",
         settings=settings,
         readiness=readiness,
-        metrics=Metrics("inference"),
+        metrics=metrics,
         routers=[build_router(inference, readiness, lanes)],
         lanes=lanes,
         check_dependencies=check_dependencies,

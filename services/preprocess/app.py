@@ -30,7 +30,8 @@ def create_app(settings: PreprocessSettings) -> FastAPI:
     # Each picture is decoded by one thread of ours: OpenCV's own pool would only fight with them.
     cv2.setNumThreads(1)
     readiness = Readiness()
-    inference = Peer("inference", str(settings.inference_url))
+    metrics = Metrics("preprocess")
+    inference = Peer("inference", settings.inference_url, metrics)
     pipeline = Pipeline(
         inference=inference,
         models=ModelDirectory(inference),
@@ -43,13 +44,15 @@ def create_app(settings: PreprocessSettings) -> FastAPI:
         exact=settings.exact,
     )
 
+    metrics.watch_queue(pipeline.decoding.name, lambda: pipeline.decoding.waiting)
     lane = build_lane(pipeline, Bodies(settings.max_held_bytes), settings.max_body_bytes)
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
+        await inference.start()
         yield
         pipeline.decoding.close()
-        await inference.aclose()
+        inference.close()
 
     async def check_status(context: Context) -> dict[str, Any]:
         info = await pipeline.models.get(context, None)
@@ -63,7 +66,7 @@ def create_app(settings: PreprocessSettings) -> FastAPI:
         summary="Decodes and letterboxes pictures, has them inferred, maps the boxes back.",
         settings=settings,
         readiness=readiness,
-        metrics=Metrics("preprocess"),
+        metrics=metrics,
         routers=[build_router(pipeline, lane)],
         lanes=[lane],
         check_dependencies=inference.check_ready,

@@ -38,11 +38,11 @@ async def infer(
         context,
         "POST",
         f"{info.path}/infer",
-        content=b"".join((head, image.data)),
+        content=[head, image.data.cast("B")],
         headers={"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(head))},
     )
     try:
-        length = int(response.headers[_HEADER_LENGTH])
+        length = int(response.headers[_HEADER_LENGTH.lower()])
         answer = json.loads(response.content[:length])
         rows = answer["outputs"][0]["shape"][0]
         found = np.frombuffer(response.content, "<f4", rows * COLUMNS, offset=length)

@@ -30,7 +30,8 @@ _MAX_DRAWINGS_WAITING = 32
 def create_app(settings: WebSettings) -> FastAPI:
     """Return the service; connections open with the first request."""
     readiness = Readiness()
-    preprocess = Peer("preprocess", str(settings.preprocess_url))
+    metrics = Metrics("web")
+    preprocess = Peer("preprocess", settings.preprocess_url, metrics)
     web = Web(
         preprocess=preprocess,
         admission=Admission(settings.max_in_flight, ServiceRate()),
@@ -40,13 +41,15 @@ def create_app(settings: WebSettings) -> FastAPI:
         max_pixels=settings.max_pixels,
     )
 
+    metrics.watch_queue(web.drawing.name, lambda: web.drawing.waiting)
     lane = build_lane(web)
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
+        await preprocess.start()
         yield
         web.drawing.close()
-        await preprocess.aclose()
+        preprocess.close()
 
     async def check_status(context: Context) -> dict[str, Any]:
         golden = preprocess.read_model(Golden, await preprocess.send(context, "GET", "/golden"))
@@ -58,7 +61,7 @@ def create_app(settings: WebSettings) -> FastAPI:
         summary="Takes pictures and answers with boxes.",
         settings=settings,
         readiness=readiness,
-        metrics=Metrics("web"),
+        metrics=metrics,
         routers=[build_router(lane)],
         lanes=[lane],
         check_dependencies=preprocess.check_ready,

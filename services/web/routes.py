@@ -65,7 +65,7 @@ class Web:
             context,
             "POST",
             "/process",
-            content=picture,
+            content=[picture],
             params=params,
             headers={"Content-Type": header.media_type},
         )

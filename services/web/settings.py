@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from services.common.settings import BaseUrl, ServiceSettings
+from services.common.settings import PeerUrls, ServiceSettings
 
 
 class WebSettings(ServiceSettings):
@@ -12,8 +12,8 @@ class WebSettings(ServiceSettings):
 
     port: int = Field(5000, ge=0, le=65535)
     """Port to listen on; 0 lets the system choose, and the log says which."""
-    preprocess_url: BaseUrl
-    """Address of the preprocess service, such as http://127.0.0.1:8000."""
+    preprocess_url: PeerUrls
+    """Where preprocess is: http://host:port, all addresses of a DNS name, or a list with commas."""
     max_body_bytes: int = Field(20_000_000, ge=1_000, le=1_000_000_000)
     """Largest request body, in bytes."""
     max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)
