@@ -49,8 +49,7 @@ def _configure_libraries(
     root.handlers = [handler]
     root.setLevel(level.upper())
     # Requests, start and stop have lines of our own; what is left there are warnings and errors.
-    for noisy in ("uvicorn", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _name_service(service: str) -> structlog.typing.Processor:
