@@ -57,8 +57,18 @@ def draw_boxes(data: bytes, found: list[Found], media_type: str) -> bytes:
 def _open_upright(data: bytes) -> Image.Image:
     """Turn by our own reading of the header, which is what the boxes were found with."""
     turn = _TURNS.get(read_header(data).orientation)
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    picture = _to_rgb(Image.open(io.BytesIO(data)))
     return picture if turn is None else picture.transpose(turn)
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """Return the colours that the detector sees: 8 bit each, and nothing hidden as transparent."""
+    if picture.mode == "I;16":
+        # Pillow alone would cut off at 255 of 65,535, and nearly everything would be white.
+        picture = picture.point(lambda grey: grey * (1 / 256))
+    # Pillow would warn that it is lost.
+    picture.info.pop("transparency", None)
+    return picture.convert("RGB")
 
 
 def colour_of(label: str) -> tuple[int, int, int]:
