@@ -43,14 +43,15 @@ def store_turned(upright: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(turned)
 
 
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    """Return one chunk of a PNG file."""
+    checked = kind + body
+    return len(body).to_bytes(4, "big") + checked + zlib.crc32(checked).to_bytes(4, "big")
+
+
 def png_bomb(width: int, height: int) -> bytes:
     """Return a PNG file of a few bytes whose header claims a size of width x height."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        checked = kind + body
-        return len(body).to_bytes(4, "big") + checked + zlib.crc32(checked).to_bytes(4, "big")
-
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
     data = zlib.compress(bytes(1000))
-    parts = (chunk(b"IHDR", header), chunk(b"IDAT", data), chunk(b"IEND", b""))
+    parts = (png_chunk(b"IHDR", header), png_chunk(b"IDAT", data), png_chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
