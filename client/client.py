@@ -24,6 +24,8 @@ import httpx
 
 # Found beside this file also when it runs as a script.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from client.arguments import parse_arguments
+from client.retry import wanted_wait_s
 from client.truth import Truth, read_truth
 
 IMAGES = Path(__file__).resolve().parent / "images"
@@ -32,6 +34,10 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _UID = re.compile(r"[0-9a-f]{32}")
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 4.0
+# However long a busy service asks one picture to wait, attempts together.
+_LONGEST_WAIT_S = 60.0
+# No picture has a coordinate beyond; NaN, Infinity and numbers of 400 digits are JSON to Python.
+_LARGEST_NUMBER = 1e9
 
 
 @dataclass
@@ -65,7 +71,7 @@ class Summary:
 
 def main() -> int:
     """Run the command line and return the exit status."""
-    arguments = _parse_arguments()
+    arguments = parse_arguments()
     pictures = [arguments.image] if arguments.image else list_pictures(IMAGES)
     if not pictures:
         print(f"client: no pictures in {IMAGES}", file=sys.stderr)
@@ -133,7 +139,7 @@ class Sender:
                 if response.status_code == httpx.codes.OK:
                     return
                 reason = f"is not ready (status {response.status_code})"
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 reason = f"cannot be reached ({type(error).__name__})"
             left = until - time.monotonic()
             if left <= 0:
@@ -145,23 +151,27 @@ class Sender:
             pause = min(_LONGEST_PAUSE_S, 2 * pause)
 
     async def _send(self, picture: Path) -> None:
-        data = await asyncio.to_thread(picture.read_bytes)
-        started = time.perf_counter()
         try:
-            response = await self._post(picture, data, accept="application/json")
-        except httpx.TransportError as error:
-            self._fail(picture, type(error).__name__, "no answer")
+            data = await asyncio.to_thread(picture.read_bytes)
+        except OSError as error:
+            self._fail(picture, f"cannot be read ({error.strerror})")
+            return
+        response = await self._post(picture, data, accept="application/json")
+        if response is None:
             return
         self.summary.outcomes[str(response.status_code)] += 1
         print(f"{picture.name}\nResponse: {response.content!r}", flush=True)
         if response.status_code != httpx.codes.OK:
             self.summary.failures += 1
             return
-        self.summary.latencies_ms.append((time.perf_counter() - started) * 1000)
-        answer = response.json()
+        self.summary.latencies_ms.append(response.elapsed.total_seconds() * 1000)
+        try:
+            answer = response.json()
+        except (ValueError, RecursionError):
+            self._fail(picture, "the answer is no JSON")
+            return
         if wrong := find_fault(answer):
-            self.summary.failures += 1
-            print(f"client: {picture.name}: {wrong}", file=sys.stderr)
+            self._fail(picture, wrong)
             return
         self._compare(picture, answer)
         if self._arguments.save:
@@ -178,29 +188,55 @@ class Sender:
 
     async def _save(self, picture: Path, data: bytes) -> None:
         """Ask once more, this time for the picture with the boxes drawn by the service."""
-        try:
-            response = await self._post(picture, data, accept="image/jpeg")
-        except httpx.TransportError as error:
-            self._fail(picture, type(error).__name__, "no picture")
+        response = await self._post(picture, data, accept="image/jpeg")
+        if response is None:
             return
         if response.status_code != httpx.codes.OK:
-            self._fail(picture, str(response.status_code), "no picture")
+            self.summary.outcomes[str(response.status_code)] += 1
+            self._fail(picture, f"no picture ({response.status_code})")
             return
         target = self._arguments.save / f"{picture.stem}.jpg"
-        await asyncio.to_thread(_write, target, response.content)
+        try:
+            await asyncio.to_thread(_write, target, response.content)
+        except OSError as error:
+            self._fail(picture, f"cannot write {target} ({error.strerror})")
 
-    async def _post(self, picture: Path, data: bytes, accept: str) -> httpx.Response:
+    async def _post(self, picture: Path, data: bytes, accept: str) -> httpx.Response | None:
+        """Return the answer, or None where there is none, which is said and counted.
+
+        A service that is too busy says when to come back: we do as it says, within limits.
+        """
         media_type = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
-        return await self._client.post(
-            "/inference",
-            files={"image": (picture.name, data, media_type)},
-            headers={"Accept": accept},
-        )
+        retries_left = self._arguments.retries
+        wait_left_s = _LONGEST_WAIT_S
+        while True:
+            try:
+                response = await self._client.post(
+                    "/inference",
+                    files={"image": (picture.name, data, media_type)},
+                    headers={"Accept": accept},
+                )
+            except httpx.RequestError as error:
+                self.summary.outcomes[type(error).__name__] += 1
+                self._fail(picture, f"no answer ({type(error).__name__})")
+                return None
+            wait_s = wanted_wait_s(response)
+            if wait_s is None or retries_left == 0 or wait_s > wait_left_s:
+                return response
+            self.summary.outcomes[str(response.status_code)] += 1
+            print(
+                f"client: {picture.name}: status {response.status_code}, "
+                f"trying again in {wait_s:.0f} s as the service asks",
+                file=sys.stderr,
+            )
+            # Later by up to a tenth: all who were turned away would come back at the same moment.
+            await asyncio.sleep(wait_s * random.uniform(1, 1.1))  # noqa: S311
+            retries_left -= 1
+            wait_left_s -= wait_s
 
-    def _fail(self, picture: Path, outcome: str, what: str) -> None:
-        self.summary.outcomes[outcome] += 1
+    def _fail(self, picture: Path, what: str) -> None:
         self.summary.failures += 1
-        print(f"client: {picture.name}: {what} ({outcome})", file=sys.stderr)
+        print(f"client: {picture.name}: {what}", file=sys.stderr)
 
 
 def find_fault(answer: Any) -> str | None:
@@ -215,10 +251,14 @@ def find_fault(answer: Any) -> str | None:
     for entry in data:
         match entry:
             case [str(), float() | int() as score, [x, y, w, h]] if 0 <= score <= 1:
-                if all(isinstance(number, float | int) for number in (x, y, w, h)):
+                if all(_is_length(number) for number in (x, y, w, h)):
                     continue
         return f"an entry is not [label, score, [cx, cy, w, h]]: {entry!r}"
     return None
+
+
+def _is_length(number: Any) -> bool:
+    return isinstance(number, float | int) and abs(number) <= _LARGEST_NUMBER
 
 
 def _write(target: Path, content: bytes) -> None:
@@ -236,53 +276,6 @@ def percentile(values: list[float], percent: float) -> float:
     ordered = sorted(values)
     rank = max(1, -(-len(ordered) * percent // 100))
     return ordered[int(rank) - 1]
-
-
-def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="client.py", description=__doc__.splitlines()[0])
-    parser.add_argument("--url", default="http://127.0.0.1:5000", help="web service (%(default)s)")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--image", type=_file, help="send this picture, not a random one")
-    which.add_argument("--all", action="store_true", help="send every picture once, in order")
-    parser.add_argument(
-        "--count", type=_count, default=1, help="how many to send; 0: until Ctrl-C (%(default)s)"
-    )
-    parser.add_argument(
-        "--rate", type=_positive, help="send so many a second, whether or not answers have come"
-    )
-    parser.add_argument(
-        "--save", type=Path, metavar="DIR", help="write the pictures with boxes here (asks twice)"
-    )
-    parser.add_argument(
-        "--wait", type=float, default=0, metavar="SECONDS", help="wait for a service that is away"
-    )
-    parser.add_argument(
-        "--timeout", type=_positive, default=60, metavar="SECONDS", help="(%(default)s)"
-    )
-    return parser.parse_args()
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"no such file: {text}")
-    return path
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError("expected a whole number, 0 or more")
-    return int(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("expected a number above 0")
-    return number
 
 
 if __name__ == "__main__":

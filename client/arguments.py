@@ -1,0 +1,82 @@
+"""The arguments of the command line, checked before anything is sent."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import httpx
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the arguments; wrong ones end the program with status 2 and a line that says why."""
+    parser = argparse.ArgumentParser(
+        prog="client.py", description="Send pictures to the web service and print what it finds."
+    )
+    parser.add_argument(
+        "--url", type=_url, default="http://127.0.0.1:5000", help="web service (%(default)s)"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--image", type=_file, help="send this picture, not a random one")
+    which.add_argument("--all", action="store_true", help="send every picture once, in order")
+    parser.add_argument(
+        "--count", type=_count, default=1, help="how many to send; 0: until Ctrl-C (%(default)s)"
+    )
+    parser.add_argument(
+        "--rate", type=_positive, help="send so many a second, whether or not answers have come"
+    )
+    parser.add_argument(
+        "--save", type=Path, metavar="DIR", help="write the pictures with boxes here (asks twice)"
+    )
+    parser.add_argument(
+        "--wait", type=float, default=0, metavar="SECONDS", help="wait for a service that is away"
+    )
+    parser.add_argument(
+        "--timeout", type=_positive, default=60, metavar="SECONDS", help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--retries",
+        type=_count,
+        default=3,
+        metavar="COUNT",
+        help="how often to come back when the service is busy and says when (%(default)s)",
+    )
+    return parser.parse_args()
+
+
+def _url(text: str) -> str:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise argparse.ArgumentTypeError(f"expected http://HOST:PORT, not {text}")
+    return text
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    try:
+        if not path.is_file():
+            raise argparse.ArgumentTypeError(f"no such file: {text}")
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot read {text}: {error.strerror}") from error
+    return path
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError("expected a whole number, 0 or more")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("expected a number above 0")
+    return number
