@@ -1,0 +1,284 @@
+"""Asking a service of several processes, over real sockets, when some of them misbehave.
+
+All of 127.0.0.0/8 is loopback, so processes can have one port and an address each, as pods do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from services.common.context import RequestContext
+from services.common.deadline import Deadline
+from services.common.errors import DeadlineExceeded, RemoteProblem, Unavailable
+from services.common.peers import Peer
+from services.common.telemetry import Metrics
+from tests.services.misbehaving import Behaviour, Call, Server, answer, problem
+
+
+def context(budget_ms: float = 20_000) -> RequestContext:
+    return RequestContext("0" * 32, Deadline.after_ms(budget_ms))
+
+
+async def good(call: Call) -> None:
+    await call.write(answer(200, f'"{call.body.decode()}"'))
+
+
+async def reset_at_once(call: Call) -> None:
+    call.reset()
+
+
+async def reset_inside_the_answer(call: Call) -> None:
+    await call.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    call.reset()
+
+
+async def end_inside_the_answer(call: Call) -> None:
+    await call.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    call.writer.close()
+
+
+async def no_http(call: Call) -> None:
+    await call.write("220 smtp.example.org ESMTP\r\n")
+
+
+async def hang_inside_the_answer(call: Call) -> None:
+    await call.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    await asyncio.Event().wait()
+
+
+def status(code: int, *headers: str) -> Behaviour:
+    async def behave(call: Call) -> None:
+        await call.write(answer(code, problem(code), *headers))
+
+    return behave
+
+
+Scenario = Callable[[Peer, list[Server]], Awaitable[None]]
+
+
+def with_peer(scenario: Scenario, *behaviours: Behaviour) -> str:
+    """Run a scenario with a peer of so many servers on one port; return its metrics."""
+    metrics = Metrics("test")
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            servers: list[Server] = []
+            for number, behaviour in enumerate(behaviours):
+                port = servers[0].port if servers else 0
+                server = Server(f"127.0.0.{number + 2}", behaviour, port)
+                servers.append(await stack.enter_async_context(server.running()))
+            peer = Peer("inference", ",".join(server.url for server in servers), metrics)
+            await peer.start()
+            try:
+                await scenario(peer, servers)
+            finally:
+                peer.close()
+
+    asyncio.run(run())
+    return "\n".join(
+        f"{sample.name} {sample.labels} {sample.value}"
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if "peer" in sample.name
+    )
+
+
+async def ask(peer: Peer, text: str = "picture", budget_ms: float = 20_000) -> str:
+    response = await peer.send(context(budget_ms), "POST", "/x", content=[text.encode()])
+    answered: str = peer.read_json(response)
+    return answered
+
+
+def test_requests_are_spread_over_all_processes_and_connections_are_kept() -> None:
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        assert [await ask(peer, str(n)) for n in range(90)] == [str(n) for n in range(90)]
+        assert all(len(server.calls) > 10 for server in servers)
+        assert all(len(server.connections) == 1 for server in servers)
+
+    with_peer(scenario, good, good, good)
+
+
+def test_identity_and_budget_travel_in_the_head() -> None:
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        await peer.send(context(5000), "POST", "/x", params={"model": "a b&c"})
+        head = servers[0].calls[0].head
+        assert head.startswith("POST /x?model=a+b%26c HTTP/1.1\r\n")
+        assert "x-request-id: " + "0" * 32 in head
+        assert f"host: 127.0.0.2:{servers[0].port}" in head
+        budget = int(head.partition("x-timeout-ms: ")[2].partition("\r\n")[0])
+        assert 4000 < budget <= 5000
+
+    with_peer(scenario, good)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        reset_at_once,
+        reset_inside_the_answer,
+        end_inside_the_answer,
+        no_http,
+        status(503),
+    ],
+)
+def test_what_fails_at_one_process_is_asked_of_another(bad: Behaviour) -> None:
+    """Nothing is lost and nothing is answered wrong; the bad one is left alone after that."""
+
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        assert [await ask(peer, str(n)) for n in range(30)] == [str(n) for n in range(30)]
+        assert len(servers[0].calls) <= 2  # the first, and perhaps one more on a new connection
+        assert len(servers[1].calls) == 30
+
+    metrics = with_peer(scenario, bad, good)
+
+    assert "peer_retries_total {'service': 'test', 'peer': 'inference'} 1.0" in metrics
+    assert "'state': 'ejected'} 1.0" in metrics
+
+
+def test_a_process_that_is_not_there_harms_nobody() -> None:
+    async def scenario(_peer: Peer, servers: list[Server]) -> None:
+        elsewhere = Peer(
+            "inference", f"http://127.0.0.9:{servers[0].port},{servers[0].url}", Metrics("test")
+        )
+        assert [await ask(elsewhere, str(n)) for n in range(30)] == [str(n) for n in range(30)]
+        elsewhere.close()
+
+    with_peer(scenario, good)
+
+
+@pytest.mark.parametrize("code", [400, 404, 413, 415, 422, 429, 504])
+def test_a_problem_of_the_request_is_passed_on_and_not_asked_twice(code: int) -> None:
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        with pytest.raises(RemoteProblem, match=f"d{code}") as passed:
+            await ask(peer)
+        assert passed.value.status == code
+        assert passed.value.retry_after == "7"
+        assert sum(len(server.calls) for server in servers) == 1
+
+    bad = status(code, "Retry-After: 7")
+    assert "'state': 'ejected'} 0.0" in with_peer(scenario, bad, bad)
+
+
+def test_a_failure_of_the_service_is_no_problem_of_the_request() -> None:
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        with pytest.raises(Unavailable, match="the inference service failed"):
+            await ask(peer)
+        assert len(servers[0].calls) == 1
+
+    with_peer(scenario, status(500))
+
+
+def test_an_answer_that_hangs_costs_the_budget_and_is_not_asked_twice() -> None:
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        with pytest.raises(DeadlineExceeded, match="did not answer in time"):
+            await ask(peer, budget_ms=200)
+        assert sum(len(server.calls) for server in servers) == 1
+
+    with_peer(scenario, hang_inside_the_answer, hang_inside_the_answer)
+
+
+def test_if_all_fail_the_first_two_are_asked_and_no_more() -> None:
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        with pytest.raises(RemoteProblem, match="d503"):
+            await ask(peer)
+        assert sum(len(server.calls) for server in servers) == 2
+
+    with_peer(scenario, status(503), status(503), status(503))
+
+
+def test_retries_cannot_storm() -> None:
+    """Of 1,000 requests that all fail, a hundred and a fifth are asked once more."""
+
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        for _ in range(1000):
+            with pytest.raises(RemoteProblem):
+                await ask(peer)
+        assert 1250 <= sum(len(server.calls) for server in servers) <= 1300
+
+    with_peer(scenario, status(503), status(503))
+
+
+def test_a_single_process_that_hangs_up_between_requests_is_asked_on_a_new_connection() -> None:
+    """As a server does with idle connections, just when somebody wants to use one."""
+
+    async def answer_and_hang_up(call: Call) -> None:
+        await good(call)
+        call.writer.close()
+
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        assert [await ask(peer, str(n)) for n in range(20)] == [str(n) for n in range(20)]
+        assert len(servers[0].calls) == 20
+
+    assert "'state': 'ejected'} 0.0" in with_peer(scenario, answer_and_hang_up)
+
+
+def test_a_frozen_process_is_given_up_and_its_requests_are_asked_elsewhere() -> None:
+    """Half-open: connections are accepted, and nothing is ever answered, not even a probe."""
+
+    async def scenario(_peer: Peer, servers: list[Server]) -> None:
+        # The kernel accepts for a socket that listens; nobody ever reads.
+        with socket.create_server(("127.0.0.8", servers[0].port)):
+            urls = f"http://127.0.0.8:{servers[0].port},{servers[0].url}"
+            both = Peer("inference", urls, Metrics("test"))
+            await both.start()
+            answers = await asyncio.gather(*(ask(both, str(n)) for n in range(20)))
+            both.close()
+        assert answers == [str(n) for n in range(20)]
+
+    with_peer(scenario, good)
+
+
+def test_a_process_that_comes_back_is_asked_again() -> None:
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        bad, _ = servers
+        for _ in range(10):
+            await ask(peer)
+        asked = len(bad.calls)
+        bad.behaviour = good
+        async with asyncio.timeout(20):
+            while len(bad.calls) == asked:
+                await ask(peer)
+
+    with_peer(scenario, status(503), good)
+
+
+def test_a_cancelled_request_ends_its_connection() -> None:
+    arrived, gone = asyncio.Event(), asyncio.Event()
+
+    async def hold(call: Call) -> None:
+        arrived.set()
+        try:
+            while True:
+                await call.write(" ")
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            gone.set()
+
+    async def scenario(peer: Peer, _servers: list[Server]) -> None:
+        asking = asyncio.create_task(ask(peer))
+        await arrived.wait()
+        asking.cancel()
+        async with asyncio.timeout(20):
+            await gone.wait()
+
+    async def late_body(call: Call) -> None:
+        await call.write("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        await hold(call)
+
+    with_peer(scenario, late_body)
+
+
+def test_ready_is_who_has_one_ready_process() -> None:
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        servers[0].ready = False
+        await peer.check_ready()
+        servers[1].ready = False
+        with pytest.raises(Unavailable, match="not ready"):
+            await peer.check_ready()
+
+    with_peer(scenario, good, good)
