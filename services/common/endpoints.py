@@ -58,15 +58,20 @@ class Endpoints:
             self.known[address] = Endpoint(address)
         return gone
 
-    def choose(self, without: Collection[Endpoint] = ()) -> Endpoint | None:
+    def choose(
+        self, without: Collection[Endpoint] = (), *, proven: bool = False
+    ) -> Endpoint | None:
         """Return who gets the next request, or None if there is nobody but those in `without`.
 
-        If nobody is well, everybody is asked: refusing on a suspicion would be worse.
+        With `proven` those are preferred that have answered before: for a second chance, which
+        had better not go to another process that is only starting. If nobody is well, everybody
+        is asked: refusing on a suspicion would be worse.
         """
         others = [endpoint for endpoint in self.known.values() if endpoint not in without]
         serving = [endpoint for endpoint in others if self.state(endpoint) == "serving"]
         leaving = [endpoint for endpoint in others if self.state(endpoint) == "leaving"]
-        candidates = serving or leaving or others
+        known_good = [endpoint for endpoint in serving if endpoint.has_answered] if proven else []
+        candidates = known_good or serving or leaving or others
         if len(candidates) < 2:
             return candidates[0] if candidates else None
         one, other = self.random.sample(candidates, 2)

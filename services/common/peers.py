@@ -106,6 +106,7 @@ class Peer:
             except (ConnectionFailed, TimeoutError):
                 continue
             if response.status_code == HTTPStatus.OK:
+                self._endpoints.answered(endpoint)
                 return
             unready = True
         raise (
@@ -145,7 +146,7 @@ class Peer:
         self, first: Endpoint, context: RequestContext, *, at_same: bool
     ) -> Endpoint | None:
         """Return whom to ask once more, or None if that is not possible or not affordable."""
-        second = self._endpoints.choose((first,))
+        second = self._endpoints.choose((first,), proven=True)
         if second is None and at_same and first.address in self._endpoints.known:
             # Behind a single address there may be many: a new connection may find another.
             second = first

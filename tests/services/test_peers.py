@@ -98,7 +98,8 @@ def test_requests_are_spread_over_all_processes_and_connections_are_kept() -> No
     async def scenario(peer: Peer, servers: list[Server]) -> None:
         assert [await ask(peer, str(n)) for n in range(90)] == [str(n) for n in range(90)]
         assert all(len(server.calls) > 10 for server in servers)
-        assert all(len(server.connections) == 1 for server in servers)
+        # One for the first probe, perhaps, and one for everything else.
+        assert all(len(server.connections) <= 2 for server in servers)
 
     with_peer(scenario, good, good, good)
 

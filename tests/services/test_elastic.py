@@ -1,0 +1,134 @@
+"""Real services that come, go and die under load: nothing is lost and nothing is answered wrong."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+
+import httpx
+import pytest
+
+from tests.pictures import encode, plain
+from tests.services.waiting import wait_until
+from tests.tiny import write_tiny_model
+from tools.stack import LOOPBACK, Service, free_port
+
+JPEG = encode(plain(64, 48), "JPEG")
+CALLERS = 4
+
+
+class Load:
+    """Callers in a closed loop, each with a connection of its own, until they are told to stop."""
+
+    def __init__(self, url: str) -> None:
+        """Ask nothing yet."""
+        self.statuses: list[int] = []
+        self._url = url
+        self._stop = Event()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Ask until the block ends."""
+        with ThreadPoolExecutor(CALLERS) as threads:
+            callers = [threads.submit(self._call) for _ in range(CALLERS)]
+            try:
+                yield
+            finally:
+                self._stop.set()
+            for caller in callers:
+                caller.result()
+
+    def wait_for(self, answers: int) -> None:
+        """Return when so many more answers have come."""
+        enough = len(self.statuses) + answers
+        wait_until(lambda: len(self.statuses) >= enough, f"{answers} more answers", 60)
+
+    def _call(self) -> None:
+        with httpx.Client(timeout=30) as client:
+            while not self._stop.is_set():
+                answer = client.post(self._url, files={"image": JPEG})
+                right = answer.status_code != 200 or answer.json()["data"][0][0] == "square"
+                self.statuses.append(answer.status_code if right else -1)
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[dict[str, Service]]:
+    """One web, one preprocess, and three inference processes of which only the first runs."""
+    model = write_tiny_model(tmp_path / "model")
+    ports = [free_port() for _ in range(5)]
+    names = ("first", "second", "third")
+    inference = {
+        name: Service("inference", port, {"MODEL_PATH": str(model)}, tmp_path / f"{name}.log")
+        for name, port in zip(names, ports[:3], strict=True)
+    }
+    urls = ",".join(f"http://{LOOPBACK}:{port}" for port in ports[:3])
+    preprocess = Service("preprocess", ports[3], {"INFERENCE_URL": urls}, tmp_path / "pre.log")
+    web = Service("web", ports[4], {"PREPROCESS_URL": preprocess.url}, tmp_path / "web.log")
+    with ExitStack() as running:
+        for service in (inference["first"], preprocess, web):
+            running.enter_context(service)
+        for service in (inference["first"], preprocess, web):
+            service.wait_ready()
+        yield {**inference, "preprocess": preprocess, "web": web}
+
+
+def answered(service: Service) -> float:
+    """Return how many pictures a process has answered."""
+    total = 0.0
+    for line in httpx.get(f"{service.url}/metrics").text.splitlines():
+        if line.startswith("elastic_yolo_requests_total{") and "/infer" in line:
+            total += float(line.rsplit(" ", 1)[1])
+    return total
+
+
+def test_from_one_process_to_three_and_back(services: dict[str, Service]) -> None:
+    """New ones take their share; those that stop finish what they have."""
+    load = Load(f"{services['web'].url}/inference")
+    with load.running(), ExitStack() as extra:
+        load.wait_for(50)
+        new = [extra.enter_context(services[name]) for name in ("second", "third")]
+        for service in new:
+            service.wait_ready()
+        wait_until(lambda: all(answered(service) > 20 for service in new), "they take part")
+        before = [answered(service) for service in (services["first"], *new)]
+        load.wait_for(300)
+        after = [answered(service) for service in (services["first"], *new)]
+        assert [service.stop() for service in new] == [0, 0]
+        load.wait_for(50)
+
+    assert set(load.statuses) == {200}
+    shares = [later - earlier for earlier, later in zip(before, after, strict=True)]
+    assert min(shares) > sum(shares) / 6, shares
+
+
+def test_one_that_is_killed_takes_nothing_with_it(services: dict[str, Service]) -> None:
+    load = Load(f"{services['web'].url}/inference")
+    with services["second"] as second, services["third"] as third, load.running():
+        for service in (second, third):
+            service.wait_ready()
+            wait_until(lambda: answered(service) > 20, "it takes part")  # noqa: B023
+        third.process.send_signal(signal.SIGKILL)
+        load.wait_for(200)
+
+    assert set(load.statuses) == {200}
+
+
+def test_a_restart_one_after_the_other_loses_nothing(services: dict[str, Service]) -> None:
+    load = Load(f"{services['web'].url}/inference")
+    with services["second"] as second:
+        second.wait_ready()
+        with load.running():
+            wait_until(lambda: answered(second) > 20, "it takes part")
+            for name in ("first", "second"):
+                assert services[name].stop() == 0
+                load.wait_for(30)
+                services[name].__enter__()
+                services[name].wait_ready()
+                wait_until(lambda: answered(services[name]) > 20, "it is back")  # noqa: B023
+                load.wait_for(30)
+
+    assert set(load.statuses) == {200}
