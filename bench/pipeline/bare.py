@@ -1,0 +1,156 @@
+"""The bare loop in a process of its own: everything that is done to a picture, without HTTP.
+
+Decode, letterbox, engine, heads, suppression: `Detector.detect` on the same bytes. Alone, all the
+engine's threads work on one picture. Under load as many pictures are worked on at once as is
+fastest here, each thread with a stream of the engine of its own; which that is, is tried first.
+
+The process speaks JSON lines: what it found and what it will do at first, then for every line
+`{"alone": true, "seconds": ...}` on its standard input what that took.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.peers.work import SharedDetector
+from detector.boxes import Detection
+from detector.detector import Detector
+from detector.engines.choose import EngineOptions
+from detector.errors import DetectorError
+from detector.loading import load_detector
+
+_TRIAL_S = 1.0
+# The threshold is put where there are about as many objects as in a photograph.
+_MOST_FOUND = 16
+_FEWEST_FOUND = 8
+
+
+@dataclass(frozen=True)
+class Way:
+    """How pictures are worked on at once: threads, and the engine's streams that they share."""
+
+    threads: int
+    streams: int
+
+
+class Done(NamedTuple):
+    """What a loop did."""
+
+    times_ms: list[float]
+    seconds: float
+    cpu_s: float
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    task = json.loads(sys.argv[1])
+    data = Path(task["picture"]).read_bytes()
+    cores = task["threads"]
+    options = EngineOptions(cores, "openvino", task["precision"], "cpu", Path(task["cache"]))
+    try:
+        detector, _ = load_detector(Path(task["model"]), options)
+    except DetectorError as error:
+        raise SystemExit(str(error)) from None
+    threshold = choose_threshold(detector.detect(data), detector.model.threshold)
+    found = [[d.label, d.score, list(d.box)] for d in detector.detect(data, threshold)]
+    loops = _Loops(detector, data, threshold, cores)
+    way, tried = loops.fastest()
+    _say(
+        {
+            "threshold": threshold,
+            "found": found,
+            "way": asdict(way),
+            "tried": [{**asdict(one), "images_per_s": rate} for one, rate in tried.items()],
+        }
+    )
+    for line in sys.stdin:
+        turn = json.loads(line)
+        _say(loops.run(None if turn["alone"] else way, turn["seconds"])._asdict())
+
+
+def choose_threshold(found: Sequence[Detection], default: float) -> float:
+    """Return a threshold that leaves about as many objects as a photograph has.
+
+    Random weights find thousands, and then sorting those out is all that takes time. It lies in
+    the widest gap between two scores, so that rounding does not decide who is among them.
+    """
+    if len(found) <= _MOST_FOUND:
+        return default
+    scores = sorted((detection.score for detection in found), reverse=True)
+    last = max(range(_FEWEST_FOUND, _MOST_FOUND + 1), key=lambda n: scores[n - 1] - scores[n])
+    return round((scores[last - 1] + scores[last]) / 2, 6)
+
+
+class _Loops:
+    def __init__(self, detector: Detector, data: bytes, threshold: float, cores: int) -> None:
+        self._alone = detector
+        self._data = data
+        self._threshold = threshold
+        self._cores = cores
+        self._streams: dict[int, SharedDetector] = {}
+
+    def fastest(self) -> tuple[Way, dict[Way, float]]:
+        """Try every sensible way and return the fastest, and the pictures a second of each."""
+        ways = [
+            Way(threads, streams)
+            for streams in range(1, self._cores + 1)
+            # One more thread than streams decodes while all streams run.
+            for threads in (streams, streams + 1)
+        ]
+        tried = {}
+        for way in ways:
+            self.run(way, _TRIAL_S / 4)
+            done = self.run(way, _TRIAL_S)
+            tried[way] = len(done.times_ms) / done.seconds
+        best = max(tried, key=lambda way: tried[way])
+        # The others' networks take memory, and nothing else from here on.
+        self._streams = {streams: self._streams[streams] for streams in [best.streams]}
+        return best, tried
+
+    def run(self, way: Way | None, seconds: float) -> Done:
+        """Work for so many seconds: one picture after the other if no way is given."""
+        times: list[float] = []
+        cpu, started = time.process_time(), time.perf_counter()
+        until = started + seconds
+        if way is None:
+            self._work(self._alone.detect, until, times)
+        else:
+            shared = self._shared(way.streams)
+            threads = [
+                threading.Thread(target=self._work, args=(shared.detect, until, times))
+                for _ in range(way.threads)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        return Done(times, time.perf_counter() - started, time.process_time() - cpu)
+
+    def _work(
+        self, detect: Callable[[bytes, float], object], until: float, times: list[float]
+    ) -> None:
+        while (started := time.perf_counter()) < until:
+            detect(self._data, self._threshold)
+            times.append((time.perf_counter() - started) * 1000)
+
+    def _shared(self, streams: int) -> SharedDetector:
+        if streams not in self._streams:
+            engine = self._alone.engine
+            engines = engine.split(streams) if streams > 1 else [engine]
+            self._streams[streams] = SharedDetector(self._alone, engines)
+        return self._streams[streams]
+
+
+def _say(value: object) -> None:
+    print(json.dumps(value), flush=True)
+
+
+if __name__ == "__main__":
+    main()

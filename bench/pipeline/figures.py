@@ -1,0 +1,51 @@
+"""The arithmetic of a comparison: percentiles, paired ratios, and when a gap counts."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# A smaller gap than this says more about the machine than about the contestants.
+TIE = 0.10
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the value below which `percent` of them lie, between neighbours in proportion.
+
+    Not a number if there are none.
+    """
+    if not values:
+        return math.nan
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * percent / 100
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some rounds, with the lowest and the highest of them."""
+
+    median: float
+    lowest: float
+    highest: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the spread of at least one value."""
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def paired_ratios(measured: Sequence[float], baseline: Sequence[float]) -> list[float]:
+    """Return measured / baseline of every round: what drifts, drifts for both of a pair."""
+    return [ours / theirs for ours, theirs in zip(measured, baseline, strict=True)]
+
+
+def judge(ratio: float, *, lower_is_better: bool) -> str:
+    """Return `tie`, `better` or `worse` for a ratio of measured to baseline."""
+    if abs(ratio - 1) < TIE:
+        return "tie"
+    return "better" if (ratio < 1) == lower_is_better else "worse"

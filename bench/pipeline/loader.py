@@ -1,0 +1,68 @@
+"""The load client in a process of its own, told what to do in JSON lines on its standard input.
+
+A line is `{"target": {...}, "picture": PATH, "load": {...}}`; the answer has every request and the
+CPU that sending them took. Without a load it is the first answer's detections.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench.pipeline.client import Client, Pace, Sample, first_answer
+from bench.pipeline.expected import Expected, WrongAnswer
+from bench.pipeline.wire import NotUnderstood, Target
+
+_FAILURES = (WrongAnswer, NotUnderstood, OSError, TimeoutError)
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    # What a target answers at first is what it is expected to answer from then on.
+    known: dict[str, Expected] = {}
+    for line in sys.stdin:
+        task = json.loads(line)
+        picture = Path(task["picture"]).read_bytes()
+        try:
+            answer = uvloop.run(_serve(task, picture, known))
+        except* _FAILURES as group:
+            error = next(iter(group.exceptions))
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+async def _serve(
+    task: dict[str, Any], picture: bytes, known: dict[str, Expected]
+) -> dict[str, Any]:
+    target = Target(**task["target"])
+    if target.url not in known:
+        known[target.url] = await first_answer(target, picture)
+    expected = known[target.url]
+    if task.get("load") is None:
+        return {"data": expected.data}
+    client = Client(target, picture, expected)
+    cpu, started = time.process_time(), time.perf_counter()
+    try:
+        samples = await _run(client, task["load"])
+    finally:
+        client.close()
+    return {
+        "samples": samples,
+        "seconds": time.perf_counter() - started,
+        "cpu_s": time.process_time() - cpu,
+    }
+
+
+async def _run(client: Client, load: dict[str, Any]) -> list[Sample]:
+    if "concurrency" in load:
+        return await client.closed_loop(load["concurrency"], load["seconds"])
+    return await client.open_loop(Pace(**load))
+
+
+if __name__ == "__main__":
+    main()

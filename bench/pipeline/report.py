@@ -1,0 +1,125 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.pipeline.compare import BUSY, Result
+from bench.pipeline.figures import TIE, Spread, judge
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows in columns as wide as they need to be, names to the left."""
+    lines = [list(head), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def range_of(value: Spread, digits: int = 2) -> str:
+    """Return `median (lowest-highest)`."""
+    return f"{value.median:.{digits}f} ({value.lowest:.{digits}f}-{value.highest:.{digits}f})"
+
+
+def latency_table(results: Sequence[Result]) -> str:
+    """Return how long answers take and how many there are, beside the bare loop's."""
+    head = (
+        "contestant",
+        "c=1 p50 ms",
+        "p95",
+        "p99",
+        "x bare p50",
+        f"c={BUSY} p50 ms",
+        "p95",
+        "p99",
+        "images/s",
+        "x best bare",
+        "errors",
+    )
+    rows = [
+        (
+            result.name,
+            range_of(result.alone.p50),
+            f"{result.alone.p95:.2f}",
+            f"{result.alone.p99:.2f}",
+            range_of(result.p50_over_bare),
+            range_of(result.busy.p50),
+            f"{result.busy.p95:.2f}",
+            f"{result.busy.p99:.2f}",
+            range_of(result.images_per_s, 1),
+            range_of(result.rate_over_bare),
+            f"{result.errors}/{result.requests}",
+        )
+        for result in results
+    ]
+    first = results[0]
+    bare = (
+        "bare loop",
+        range_of(first.bare_p50_ms),
+        *["-"] * 6,
+        range_of(first.bare_images_per_s, 1),
+        *["-"] * 2,
+    )
+    return table(head, [bare, *rows])
+
+
+def cpu_table(results: Sequence[Result]) -> str:
+    """Return what a request costs of the CPU, and where, in milliseconds."""
+    head = ("contestant", "load", "all tiers", "bare loop", "added", "client", "by tier")
+    rows = []
+    for result in results:
+        for load, cpu, bare, added in (
+            ("c=1", result.cpu_alone_ms, result.bare_cpu_alone_ms, result.added_cpu_alone_ms),
+            (f"c={BUSY}", result.cpu_busy_ms, result.bare_cpu_busy_ms, result.added_cpu_busy_ms),
+        ):
+            numbers = [f"{ms:.2f}" for ms in (sum(cpu.values()), bare, added)]
+            tiers = ", ".join(f"{tier} {ms:.2f}" for tier, ms in cpu.items())
+            rows.append((result.name, load, *numbers, f"{result.client_cpu_ms:.2f}", tiers))
+    return table(head, rows)
+
+
+def memory_table(results: Sequence[Result]) -> str:
+    """Return what is held after the load, in millions of bytes."""
+    rows = [
+        (result.name, tier, f"{sizes.rss_mb:.0f}", f"{sizes.pss_mb:.0f}")
+        for result in results
+        for tier, sizes in result.memory_mb.items()
+    ]
+    return table(("contestant", "tier", "RSS MB", "PSS MB"), rows)
+
+
+def peer_table(results: Sequence[Result]) -> str:
+    """Return peers beside the pipeline; what is below 10% is called a tie."""
+    rows = []
+    for result in results:
+        p50, rate = result.over_pipeline["p50"], result.over_pipeline["rate"]
+        rows.append(
+            (
+                result.name,
+                range_of(p50),
+                _verdict(p50, lower_is_better=True),
+                result.setting,
+                range_of(rate),
+                _verdict(rate, lower_is_better=False),
+                result.busy_setting,
+            )
+        )
+    head = (
+        "peer over pipeline",
+        "p50 at c=1",
+        "peer is",
+        "setting",
+        f"images/s at c={BUSY}",
+        "peer is",
+        "setting",
+    )
+    return f"{table(head, rows)}\na gap below {TIE:.0%} is a tie"
+
+
+def _verdict(ratio: Spread, *, lower_is_better: bool) -> str:
+    return judge(ratio.median, lower_is_better=lower_is_better)
