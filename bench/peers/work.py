@@ -1,0 +1,81 @@
+"""The work that every peer does for a picture, so that only what serves it differs.
+
+Needs numpy, OpenCV, OpenVINO and PyYAML besides `detector`, and is imported by the peers' servers
+in their own environments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from detector.boxes import name_detections
+from detector.detector import Detector
+from detector.engines.base import Engine
+from detector.engines.choose import EngineOptions
+from detector.loading import load_detector
+
+
+class SharedDetector:
+    """A detector for several threads: streams of the engine are handed out to whoever is next.
+
+    Decoding and letterboxing need no stream, so they go on while others have them.
+    """
+
+    def __init__(self, detector: Detector, engines: list[Engine]) -> None:
+        """Share these engines, which all run the detector's network."""
+        self._detector = detector
+        self._free: SimpleQueue[Engine] = SimpleQueue()
+        for engine in engines:
+            self._free.put(engine)
+
+    def detect(self, data: bytes, threshold: float) -> list[Any]:
+        """Return [[label, score, [x, y, w, h]], ...] for a picture file."""
+        image, box = self._detector.prepare(data)
+        outputs = self.run(image[None])
+        rows = self._detector.find(outputs, threshold, self._detector.model.iou)[0]
+        found = name_detections(box.to_picture(rows), self._detector.model.labels)
+        return [[d.label, d.score, list(d.box)] for d in found]
+
+    def run(self, images: Any) -> Any:
+        """Run the engine alone, when a stream is free."""
+        engine = self._free.get()
+        try:
+            return engine.run(images)
+        finally:
+            self._free.put(engine)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a peer's server is told, as JSON in the environment variable PEER."""
+
+    model: str
+    cache: str
+    precision: str
+    threshold: float
+    port: int
+    workers: int
+    """Processes that each have the model."""
+    threads: int
+    """Of the engine in each of them."""
+    streams: int
+    """Pictures that the engine in each of them works on at once."""
+    behind: str = ""
+    """Address of the tier behind this one, where there are tiers."""
+
+    def load(self) -> SharedDetector:
+        """Load the model; raises DetectorError."""
+        options = EngineOptions(self.threads, "openvino", self.precision, "cpu", Path(self.cache))
+        detector, _ = load_detector(Path(self.model), options)
+        engines = detector.engine.split(self.streams) if self.streams > 1 else [detector.engine]
+        return SharedDetector(detector, engines)
+
+
+def read_settings() -> Settings:
+    """Return what this process was told."""
+    return Settings(**json.loads(os.environ["PEER"]))
