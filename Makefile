@@ -4,10 +4,10 @@ BIN := .venv/bin
 FUZZ_SECONDS ?= 60
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test fuzz bench lint format docs oracle model-table browser clean
+.PHONY: help setup demo up test fuzz bench bench-pipeline lint format docs oracle model-table browser clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## create .venv from the lock
 
@@ -41,6 +41,9 @@ fuzz: .venv-fuzz/ready ## fuzz what reads files of others, FUZZ_SECONDS=60 for e
 
 bench: .venv/ready ## measure engines, precisions and start-up: tables, and bench.json
 	@$(BIN)/python -m bench
+
+bench-pipeline: .venv/ready ## measure the whole pipeline, alone, under load and overload, beside peers
+	@$(BIN)/python -m bench.pipeline
 
 lint: .venv/ready ## formatter check, linter, type checker, import contracts, dependencies, spelling
 	$(BIN)/ruff format --check
