@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +14,9 @@ from typing import Any
 from bench.__main__ import FOLDER, THREADS
 from bench.models import PICTURES, has_darknet, random_model
 from bench.pipeline import report
-from bench.pipeline.course import Course, compare_pipeline, ready
+from bench.pipeline.course import Course, Ready, compare_pipeline, ready
+from bench.pipeline.offered import sweep
+from bench.pipeline.overload import overload
 from bench.pipeline.picture import make_picture
 from bench.pipeline.talk import ProcessFailed
 from cli.progress import ProgressLine, say, say_left_out
@@ -37,13 +40,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in options.models:
             results[name] = _measure(name, options)
-            text = json.dumps(results, indent=2)
+            text = json.dumps(_plain(results), indent=2, allow_nan=False)
             options.output.write_text(text + "\n", encoding="utf-8")
     except (ProcessFailed, StackError) as error:
         say(str(error))
         return 1
     print(f"\nall of it: {options.output}")
     return 0
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can say: it has no word for a percentile of nothing."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -54,6 +66,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--models", type=_words, default="yolov3-tiny,yolov3", help="or demo (%(default)s)"
     )
     parser.add_argument("--precision", default="int8", help="(%(default)s)")
+    parser.add_argument(
+        "--sweep-seconds",
+        type=float,
+        default=5,
+        help="of each offered rate; 0 leaves them out (%(default)s)",
+    )
+    parser.add_argument(
+        "--overload-seconds", type=float, default=60, help="0 leaves it out (%(default)s)"
+    )
+    parser.add_argument(
+        "--timeout-ms", type=int, default=1000, help="a caller's budget (%(default)s)"
+    )
     parser.add_argument(
         "--output", type=Path, default=Path("bench-pipeline.json"), help="(%(default)s)"
     )
@@ -80,7 +104,25 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         print(f"\n{name}, {options.precision}\n{report.latency_table([result])}")
         print(f"\n{report.cpu_table([result])}")
         print(f"\n{report.memory_table([result])}", flush=True)
-        return {"bare": up.bare, "pipeline": asdict(result)}
+        loads = _offer(up, result.images_per_s.median, options)
+        return {"bare": up.bare, "pipeline": asdict(result), **loads}
+
+
+def _offer(up: Ready, capacity: float, options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    timeout_ms = options.timeout_ms
+    if options.sweep_seconds:
+        say(f"offered rates, {options.sweep_seconds:.0f} s each")
+        rates = sweep(up.track, up.services, capacity, options.sweep_seconds, timeout_ms)
+        print(f"\n{report.offered_table(rates)}", flush=True)
+        found["offered"] = [asdict(rate) for rate in rates]
+    if options.overload_seconds:
+        say(f"overload, {options.overload_seconds:.0f} s")
+        result = overload(up.track, up.services, capacity, options.overload_seconds, timeout_ms)
+        lines = report.overload_lines(result, options.overload_seconds, timeout_ms)
+        print(f"\n{lines}", flush=True)
+        found["overload"] = asdict(result)
+    return found
 
 
 def _model(name: str, precision: str) -> Path:

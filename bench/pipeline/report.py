@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from bench.pipeline.compare import BUSY, Result
 from bench.pipeline.figures import TIE, Spread, judge
+from bench.pipeline.offered import Offered
+from bench.pipeline.overload import Overload
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -91,6 +93,50 @@ def memory_table(results: Sequence[Result]) -> str:
         for tier, sizes in result.memory_mb.items()
     ]
     return table(("contestant", "tier", "RSS MB", "PSS MB"), rows)
+
+
+def offered_table(rates: Sequence[Offered]) -> str:
+    """Return what became of requests that were offered at several rates."""
+    head = ("of capacity", "offered/s", "good/s", "p50 ms", "p95", "p99", "429s", "other failures")
+    rows = []
+    for rate in rates:
+        right, refused = rate.statuses.get(200, 0) - rate.wrong, rate.statuses.get(429, 0)
+        latencies = (rate.accepted_p50_ms, rate.accepted_p95_ms, rate.accepted_p99_ms)
+        rows.append(
+            (
+                f"{rate.share:.0%}",
+                f"{rate.offered_per_s:.1f}",
+                f"{rate.good_per_s:.1f}",
+                *(f"{latency:.1f}" for latency in latencies),
+                str(refused),
+                str(sum(rate.statuses.values()) - right - refused),
+            )
+        )
+    return table(head, rows)
+
+
+def overload_lines(result: Overload, seconds: float, timeout_ms: int) -> str:
+    """Return what happened under overload, one fact a line."""
+    offered = result.offered
+    recovered = "not within the probe" if result.recovered_s is None else f"{result.recovered_s} s"
+    held = "; ".join(
+        f"{moment} " + ", ".join(f"{tier} {size.rss_mb:.0f}" for tier, size in sizes.items())
+        for moment, sizes in result.memory_mb.items()
+    )
+    return "\n".join(
+        (
+            f"{offered.share:.0f} x capacity for {seconds:.0f} s, budget {timeout_ms} ms:",
+            f"  {offered.offered_per_s:.0f}/s offered, answers by status {offered.statuses}",
+            f"  accepted: p50 {offered.accepted_p50_ms:.0f} ms, p99 {offered.accepted_p99_ms:.0f}",
+            f"  accepted: {offered.within_budget:.2%} within the budget, {offered.wrong} wrong",
+            f"  refused: p50 {offered.refused_p50_ms:.1f} ms, p99 {offered.refused_p99_ms:.1f}",
+            f"  refused: {offered.refused_without_retry_after} without Retry-After",
+            f"  goodput {offered.good_per_s:.1f}/s, {result.good_over_peak:.0%} of the peak",
+            f"  peak {result.peak_before_per_s:.1f}/s before, {result.peak_after_per_s:.1f} after",
+            f"  p50 back to {result.normal_p50_ms:.1f} ms after {recovered}",
+            f"  RSS in MB: {held}",
+        )
+    )
 
 
 def peer_table(results: Sequence[Result]) -> str:

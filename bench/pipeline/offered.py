@@ -1,0 +1,81 @@
+"""Offered load: requests come at a rate, however long earlier ones take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bench.pipeline.client import Sample
+from bench.pipeline.figures import percentile
+from bench.pipeline.turns import Contestant, Track
+
+SHARES = (0.25, 0.5, 0.75, 0.9, 1.1, 1.5)
+"""Of the rate that a closed loop reaches."""
+_REFUSED = 429
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What became of the requests of one rate; times are milliseconds."""
+
+    share: float
+    """Of the capacity."""
+    offered_per_s: float
+    good_per_s: float
+    """Correct answers that came within the caller's budget."""
+    accepted_p50_ms: float
+    """Of the correct answers, counted from when they were due."""
+    accepted_p95_ms: float
+    accepted_p99_ms: float
+    within_budget: float
+    """Share of the correct answers."""
+    refused_p50_ms: float
+    """Of the answers 429."""
+    refused_p99_ms: float
+    refused_without_retry_after: int
+    statuses: dict[int, int]
+    """How often each came; 0 is no answer."""
+    wrong: int
+    """Answers 200 with other detections."""
+
+
+def offer(
+    track: Track, contestant: Contestant, rate: float, share: float, seconds: float, timeout_ms: int
+) -> Offered:
+    """Offer requests at random at `rate` a second; raises ProcessFailed."""
+    target = replace(contestant.target, timeout_ms=timeout_ms)
+    load = track.load(contestant, target, {"rate": rate, "seconds": seconds})
+    return count(load.samples, share, seconds, timeout_ms)
+
+
+def sweep(
+    track: Track, contestant: Contestant, capacity: float, seconds: float, timeout_ms: int
+) -> list[Offered]:
+    """Offer one share of the capacity after the other; raises ProcessFailed."""
+    return [
+        offer(track, contestant, share * capacity, share, seconds, timeout_ms) for share in SHARES
+    ]
+
+
+def count(samples: Sequence[Sample], share: float, seconds: float, timeout_ms: int) -> Offered:
+    """Return what became of requests that were offered for so many seconds."""
+    right = [sample.latency_ms for sample in samples if sample.correct]
+    refused = [sample for sample in samples if sample.status == _REFUSED]
+    refused_ms = [sample.latency_ms for sample in refused]
+    in_time = sum(latency <= timeout_ms for latency in right)
+    statuses = Counter(sample.status for sample in samples)
+    return Offered(
+        share=share,
+        offered_per_s=len(samples) / seconds,
+        good_per_s=in_time / seconds,
+        accepted_p50_ms=percentile(right, 50),
+        accepted_p95_ms=percentile(right, 95),
+        accepted_p99_ms=percentile(right, 99),
+        within_budget=in_time / max(1, len(right)),
+        refused_p50_ms=percentile(refused_ms, 50),
+        refused_p99_ms=percentile(refused_ms, 99),
+        refused_without_retry_after=sum(sample.retry_after_s is None for sample in refused),
+        statuses=dict(sorted(statuses.items())),
+        wrong=statuses[200] - len(right),
+    )
