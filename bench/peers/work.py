@@ -1,23 +1,27 @@
 """The work that every peer does for a picture, so that only what serves it differs.
 
-Needs numpy, OpenCV, OpenVINO and PyYAML besides `detector`, and is imported by the peers' servers
-in their own environments.
+The peers' servers import it in their own environments, which need for it, and for `detector`,
+numpy, OpenCV, OpenVINO, pydantic and PyYAML.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import IO, Any
 
-from detector.boxes import name_detections
+from detector.boxes import Floats, Image, name_detections
 from detector.detector import Detector
 from detector.engines.base import Engine
 from detector.engines.choose import EngineOptions
 from detector.loading import load_detector
+
+# Open as long as the process lives.
+_CLAIMED: list[IO[str]] = []
 
 
 class SharedDetector:
@@ -36,18 +40,18 @@ class SharedDetector:
     def detect(self, data: bytes, threshold: float) -> list[Any]:
         """Return [[label, score, [x, y, w, h]], ...] for a picture file."""
         image, box = self._detector.prepare(data)
-        outputs = self.run(image[None])
-        rows = self._detector.find(outputs, threshold, self._detector.model.iou)[0]
+        rows = self.find(image[None], threshold)
         found = name_detections(box.to_picture(rows), self._detector.model.labels)
         return [[d.label, d.score, list(d.box)] for d in found]
 
-    def run(self, images: Any) -> Any:
-        """Run the engine alone, when a stream is free."""
+    def find(self, images: Image, threshold: float) -> Floats:
+        """Return (k, 6) rows, in network pixels, for one (1, height, width, 3) image."""
         engine = self._free.get()
         try:
-            return engine.run(images)
+            outputs = engine.run(images)
         finally:
             self._free.put(engine)
+        return self._detector.find(outputs, threshold, self._detector.model.iou)[0]
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,38 @@ class Settings:
     """Of the engine in each of them."""
     streams: int
     """Pictures that the engine in each of them works on at once."""
+    claims: str
+    """Folder in which workers with one thread agree on who has which core."""
+    tier: str = "server"
     behind: str = ""
     """Address of the tier behind this one, where there are tiers."""
 
     def load(self) -> SharedDetector:
         """Load the model; raises DetectorError."""
+        if self.workers > 1 and self.threads == 1:
+            take_core(Path(self.claims))
         options = EngineOptions(self.threads, "openvino", self.precision, "cpu", Path(self.cache))
         detector, _ = load_detector(Path(self.model), options)
         engines = detector.engine.split(self.streams) if self.streams > 1 else [detector.engine]
         return SharedDetector(detector, engines)
+
+
+def take_core(claims: Path) -> None:
+    """Keep this thread, and those that it starts, on a core that no other worker has.
+
+    OpenVINO would have every process compute on the first one. A lock tells who has which, and
+    goes with the process that holds it.
+    """
+    for core in sorted(os.sched_getaffinity(0)):
+        file = (claims / f"core-{core}").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        _CLAIMED.append(file)
+        os.sched_setaffinity(0, {core})
+        return
 
 
 def read_settings() -> Settings:

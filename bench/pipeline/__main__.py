@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,10 +14,15 @@ from typing import Any
 
 from bench.__main__ import FOLDER, THREADS
 from bench.models import PICTURES, has_darknet, random_model
+from bench.peers.environment import NotInstalled
+from bench.peers.registry import Peer, choose_peers
+from bench.peers.serving import PeerFailed
 from bench.pipeline import report
+from bench.pipeline.compare import Result
 from bench.pipeline.course import Course, Ready, compare_pipeline, ready
 from bench.pipeline.offered import sweep
 from bench.pipeline.overload import overload
+from bench.pipeline.peers import compare_peer
 from bench.pipeline.picture import make_picture
 from bench.pipeline.talk import ProcessFailed
 from cli.progress import ProgressLine, say, say_left_out
@@ -67,6 +73,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--precision", default="int8", help="(%(default)s)")
     parser.add_argument(
+        "--peers", type=choose_peers, default="all", help="all, none, or names (%(default)s)"
+    )
+    parser.add_argument(
         "--sweep-seconds",
         type=float,
         default=5,
@@ -105,7 +114,26 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         print(f"\n{report.cpu_table([result])}")
         print(f"\n{report.memory_table([result])}", flush=True)
         loads = _offer(up, result.images_per_s.median, options)
-        return {"bare": up.bare, "pipeline": asdict(result), **loads}
+        peers = _compare_peers(course, up, options.peers)
+        return {"bare": up.bare, "pipeline": asdict(result), **loads, "peers": peers}
+
+
+def _compare_peers(course: Course, up: Ready, peers: list[Peer]) -> dict[str, Any]:
+    results: list[Result] = []
+    left_out: dict[str, Any] = {}
+    for peer in peers:
+        with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as logs:
+            try:
+                results.append(compare_peer(course, up, peer, Path(logs)))
+            except (NotInstalled, PeerFailed, ProcessFailed) as error:
+                say(f"left out: {error}")
+                left_out[peer.name] = {"left_out": str(error)}
+    if results:
+        print(f"\n{report.latency_table(results)}\n\n{report.cpu_table(results)}")
+        print(f"\n{report.memory_table(results)}\n\n{report.peer_table(results)}", flush=True)
+    for name, why in left_out.items():
+        print(f"{name}: left out: {why['left_out']}")
+    return {**{result.name: asdict(result) for result in results}, **left_out}
 
 
 def _offer(up: Ready, capacity: float, options: argparse.Namespace) -> dict[str, Any]:

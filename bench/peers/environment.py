@@ -1,0 +1,50 @@
+"""A peer's virtual environment, made once from its locked requirements."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.peers.registry import Peer
+from detector.digest import digest_of_file
+
+
+class NotInstalled(Exception):
+    """A peer's environment could not be made; the message has the installer's last words."""
+
+
+def environment(peer: Peer, folder: Path) -> Path:
+    """Return the interpreter of a peer's environment below `folder`; raises NotInstalled.
+
+    What is there is used as long as the requirements stay the same.
+    """
+    home = folder / peer.name
+    requirements = peer.folder / "requirements.txt"
+    made_from = home / "made-from"
+    digest = digest_of_file(requirements)
+    python = home / "bin" / "python"
+    if made_from.is_file() and made_from.read_text(encoding="ascii") == digest:
+        return python
+    for command in _commands(home, python, requirements):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # ours
+        if done.returncode:
+            words = done.stderr.strip().splitlines() or ["no reason given"]
+            raise NotInstalled(f"{peer.name} could not be installed: {words[-1]}")
+    made_from.write_text(digest, encoding="ascii")
+    return python
+
+
+def _commands(home: Path, python: Path, requirements: Path) -> list[list[str]]:
+    hashed = ["--require-hashes", "--requirement", str(requirements)]
+    uv = shutil.which("uv")
+    if uv is not None:
+        return [
+            [uv, "venv", "--clear", "--python", sys.executable, str(home)],
+            [uv, "pip", "install", "--python", str(python), *hashed],
+        ]
+    return [
+        [sys.executable, "-m", "venv", "--clear", str(home)],
+        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *hashed],
+    ]

@@ -1,0 +1,54 @@
+"""LitServe: requests are received in one process and worked on in others, one at a time in each.
+
+`fast_queue` is its quicker way between them. The body goes over as it came: no JSON, no form.
+"""
+
+from typing import Annotated, Any
+
+import litserve
+from fastapi import Body
+
+from bench.peers.work import SharedDetector, read_settings
+
+SETTINGS = read_settings()
+
+
+class DetectorApi(litserve.LitAPI):
+    """The work in LitServe's four steps."""
+
+    detector: SharedDetector
+
+    def setup(self, device: str) -> None:  # noqa: ARG002  # LitServe calls it so
+        """Load the model, once in every worker."""
+        self.detector = SETTINGS.load()
+
+    # LitServe reads this annotation to know what FastAPI should hand over.
+    def decode_request(self, request: Annotated[bytes, Body()]) -> bytes:
+        """Take the body as it is."""
+        return request
+
+    def predict(self, x: bytes) -> list[Any]:
+        """Find what is in a picture."""
+        return self.detector.detect(x, SETTINGS.threshold)
+
+    def encode_response(self, output: list[Any]) -> dict[str, Any]:
+        """Shape the answer."""
+        return {"data": output}
+
+
+if __name__ == "__main__":
+    server = litserve.LitServer(
+        DetectorApi(api_path="/inference"),
+        accelerator="cpu",
+        devices=1,
+        workers_per_device=SETTINGS.workers,
+        fast_queue=True,
+    )
+    server.run(
+        host="127.0.0.1",
+        port=SETTINGS.port,
+        num_api_servers=1,
+        generate_client_file=False,
+        log_level="warning",
+        access_log=False,
+    )

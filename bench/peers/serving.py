@@ -1,0 +1,105 @@
+"""A peer's processes: started in its own environment, ended with everything they started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.peers.registry import Peer, Setting
+from bench.peers.work import Settings
+from bench.pipeline.proc import family, thaw
+from bench.pipeline.turns import Contestant
+from bench.pipeline.wire import Target
+from tools.stack import LOOPBACK, ROOT, free_port
+
+_STOP_S = 10.0
+
+
+class PeerFailed(Exception):
+    """A peer's process ended; the message has its last words."""
+
+
+@contextmanager
+def serving(
+    peer: Peer, python: Path, setting: Setting, settings: Settings, logs: Path
+) -> Iterator[Contestant]:
+    """Start a peer's tiers from back to front, and stop them again.
+
+    It need not be ready yet. `settings` says what every tier has in common.
+    """
+    with ExitStack() as stack:
+        claims = stack.enter_context(tempfile.TemporaryDirectory(dir=logs))
+        tiers: dict[str, int] = {}
+        behind = ""
+        for tier in reversed(peer.tiers):
+            port = free_port()
+            told = {**asdict(settings), **asdict(setting), "port": port, "tier": tier}
+            told |= {"claims": claims, "behind": behind}
+            log = logs / f"{peer.name}-{tier}-{port}.log"
+            process = _start(peer, python, told, log)
+            stack.callback(_stop, process)
+            tiers[tier] = process.pid
+            behind = f"http://{LOOPBACK}:{port}"
+        target = Target(f"{behind}/inference")
+        ordered = {tier: tiers[tier] for tier in peer.tiers}
+        yield Contestant(peer.name, str(setting), target, ordered, frozen_when_idle=True)
+
+
+def check_alive(contestant: Contestant, logs: Path) -> None:
+    """Raise PeerFailed, with the last line of a log, if a tier's first process has ended."""
+    for tier, pid in contestant.tiers.items():
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            continue
+        files = sorted(
+            logs.glob(f"{contestant.name}-{tier}-*.log"), key=lambda p: p.stat().st_mtime
+        )
+        words = files[-1].read_text(errors="replace").strip().splitlines() or ["no last words"]
+        raise PeerFailed(f"{contestant.name}: {tier} ended: {words[-1]}")
+
+
+def _start(peer: Peer, python: Path, told: dict[str, object], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        return subprocess.Popen(  # noqa: S603  # our own file in an environment that we made
+            [str(python), "server.py"],
+            cwd=peer.folder,
+            env={
+                **os.environ,
+                "PEER": json.dumps(told),
+                "PYTHONPATH": f"{peer.folder}:{ROOT}",
+                "PATH": f"{python.parent}:{os.environ['PATH']}",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    thaw(process.pid)
+    members = family(process.pid)
+    process.terminate()
+    until = time.monotonic() + _STOP_S
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_S)
+    # Some leave workers behind, or take a minute to say good-bye to them.
+    while time.monotonic() < until and any(_is_there(pid) for pid in members):
+        time.sleep(0.05)
+    for pid in members:
+        with suppress(ProcessLookupError):
+            if _is_there(pid):
+                os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def _is_there(pid: int) -> bool:
+    return (Path("/proc") / str(pid) / "exe").exists()
