@@ -35,11 +35,13 @@ class Peer:
     """Whether it can have the model in several processes."""
     streams: bool = True
     """Whether one process can work on several pictures at once."""
+    shelf: Path = PEERS
+    """The folder with its own."""
 
     @property
     def folder(self) -> Path:
         """Where its files are."""
-        return PEERS / self.name
+        return self.shelf / self.name
 
     def settings(self, cores: int) -> list[Setting]:
         """Return what is tried with so many cores; the first one suits a single caller."""

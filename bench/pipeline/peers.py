@@ -62,7 +62,7 @@ def compare_peer(course: Course, up: Ready, peer: Peer, logs: Path) -> Result:
 
 
 def _best(trials: list[Trial], badness: Callable[[Trial], float]) -> Setting:
-    """Return the best setting; of those that are nearly as good, the simplest, which comes first."""
+    """Return the best setting; of those nearly as good, the simplest, which is first."""
     best = min(badness(trial) for trial in trials)
     return next(t.setting for t in trials if badness(t) <= best * (1 + _NEARLY))
 

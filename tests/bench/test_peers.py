@@ -1,0 +1,105 @@
+"""Which peers there are, what they need, and the work that all of them do."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import threading
+from pathlib import Path
+
+import pytest
+
+from bench.peers.registry import ALL, Peer, Setting, choose_peers
+from bench.peers.work import SharedDetector, take_core
+from detector.engines.choose import EngineOptions
+from detector.loading import load_detector
+from tools.stack import DEMO_MODEL, ROOT
+
+PICTURE = ROOT / "client" / "images" / "scene-01.jpg"
+SHARED = ("numpy", "opencv-python-headless", "openvino", "pydantic")
+PINNED = re.compile(r"^([a-z0-9.-]+)(?:\[[a-z,]+\])?==([^ ;]+)", re.MULTILINE)
+
+
+def versions(lock: Path) -> dict[str, str]:
+    """Return the versions in a lock file; of several for one name, the first, which is ours."""
+    return dict(reversed(PINNED.findall(lock.read_text())))
+
+
+@pytest.mark.parametrize("peer", ALL, ids=lambda peer: peer.name)
+def test_a_peer_has_a_server_and_requirements_with_hashes(peer: Peer) -> None:
+    text = (peer.folder / "requirements.txt").read_text()
+    blocks = re.split(r"^(?=\S)", text, flags=re.MULTILINE)[1:]
+
+    assert (peer.folder / "server.py").is_file()
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert "://" not in text
+
+
+@pytest.mark.parametrize("peer", ALL, ids=lambda peer: peer.name)
+def test_a_peer_runs_the_versions_that_the_detector_has_here(peer: Peer) -> None:
+    theirs, ours = versions(peer.folder / "requirements.txt"), versions(ROOT / "locks" / "dev.txt")
+
+    assert {name: theirs[name] for name in SHARED} == {name: ours[name] for name in SHARED}
+
+
+def test_all_folders_are_registered() -> None:
+    folders = {path.parent.name for path in (ROOT / "bench" / "peers").glob("*/server.py")}
+
+    assert {peer.name for peer in ALL} == folders
+
+
+def test_peers_are_chosen_by_name() -> None:
+    assert choose_peers("none") == []
+    assert choose_peers("all") == list(ALL)
+    assert [peer.name for peer in choose_peers("ray,fastapi")] == ["ray", "fastapi"]
+    with pytest.raises(ValueError, match="no peer 'torchserve'; there are fastapi"):
+        choose_peers("torchserve")
+
+
+def test_settings_use_all_cores_and_the_first_suits_a_single_caller() -> None:
+    settings = Peer("any").settings(cores=4)
+
+    assert settings[0] == Setting(workers=1, threads=4, streams=1)
+    assert all(setting.workers * setting.threads >= 4 for setting in settings)
+    assert Peer("any", processes=False, streams=False).settings(4) == settings[:1]
+    assert Peer("any").settings(cores=1) == [Setting(1, 1, 1)]
+
+
+def test_threads_that_share_streams_find_what_one_alone_finds() -> None:
+    detector, _ = load_detector(DEMO_MODEL, EngineOptions(threads=2, device="cpu"))
+    data = PICTURE.read_bytes()
+    alone = [[d.label, d.score, list(d.box)] for d in detector.detect(data, 0.5)]
+    shared = SharedDetector(detector, detector.engine.split(2))
+    answers: list[list[object]] = []
+
+    def work() -> None:
+        answers.append(shared.detect(data, 0.5))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert alone
+    assert [[label for label, *_ in answer] for answer in answers] == [[d[0] for d in alone]] * 4
+
+
+def test_workers_take_cores_that_no_other_has(tmp_path: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    taken = (tmp_path / f"core-{cores[0]}").open("w")
+    fcntl.flock(taken, fcntl.LOCK_EX)
+    got: list[set[int]] = []
+
+    def work() -> None:
+        take_core(tmp_path)
+        got.append(os.sched_getaffinity(0))
+
+    # A thread of its own: the tests after this one want all cores.
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    taken.close()
+
+    assert got == [{cores[1]} if len(cores) > 1 else {cores[0]}]
