@@ -88,8 +88,8 @@ class Settings:
 def take_core(claims: Path) -> None:
     """Keep this thread, and those that it starts, on a core that no other worker has.
 
-    OpenVINO would have every process compute on the first one. A lock tells who has which, and
-    goes with the process that holds it.
+    Two processes with one thread each, left to OpenVINO, were together no faster than one. A lock
+    tells who has which core, and goes with the process that holds it.
     """
     for core in sorted(os.sched_getaffinity(0)):
         file = (claims / f"core-{core}").open("w")
