@@ -47,12 +47,17 @@ class Origin:
         if self.secure or _is_ip(self.name):
             # A certificate is for a name, behind which we cannot look.
             return [self._at(self.name)]
-        found = await asyncio.get_running_loop().getaddrinfo(
-            self.name, self.port, type=socket.SOCK_STREAM
-        )
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                self.name, self.port, type=socket.SOCK_STREAM
+            )
+        except UnicodeError as error:
+            raise OSError(f"{self.name!r} cannot be a host name: {error}") from error
         families = {family for family, *_ in found}
         wanted = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
         ips = {str(where[0]) for family, *_, where in found if family == wanted}
+        if not ips:
+            raise OSError(f"no address for {self.name}")
         return [self._at(ip) for ip in sorted(ips)]
 
     def _at(self, ip: str) -> Address:

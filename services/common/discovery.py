@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from services.common.addresses import Address, Origin
 from services.common.endpoints import Endpoint, Endpoints
 from services.common.exchange import ConnectionFailed, Connections, Response
 from services.common.logs import get_logger
+
+_Job = Callable[[], Awaitable[None]]
 
 _PERIOD_S = 1.0
 _PROBE_TIMEOUT_S = 1.0
@@ -26,28 +29,37 @@ class Discovery:
         self._name = name
         self._origins = origins
         self._connections: dict[Address, Connections] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._first_look: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._looked = asyncio.Event()
         self._found: dict[Origin, list[Address]] = {}
         self._missing: set[Origin] = set()
         self._suspects: set[Endpoint] = set()
 
-    async def start(self) -> None:
-        """Look for the first time, then once a second until `close`."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._watch())
-        await self.look_once()
+    def start(self) -> None:
+        """Look at once and then once a second, until `close`."""
+        if self._tasks:
+            return
+        # A task for each name, so that one look at it ends before the next begins, and one that
+        # DNS is slow about holds up neither the others nor the probes.
+        jobs: list[_Job] = [partial(self._look, origin) for origin in self._origins]
+        jobs.append(self._probe_all)
+        self._tasks = [asyncio.create_task(self._repeat(job)) for job in jobs]
 
-    async def look_once(self) -> None:
-        """Return when DNS has been asked at least once."""
-        if self._first_look is None:
-            self._first_look = asyncio.create_task(self._resolve())
-        await asyncio.shield(self._first_look)
+    async def look_once(self, timeout_s: float) -> None:
+        """Return when an address is known or DNS has said that there is none.
+
+        Raises TimeoutError if that takes longer than `timeout_s` seconds.
+        """
+        if self._looked.is_set():
+            return
+        self.start()
+        async with asyncio.timeout(timeout_s):
+            await self._looked.wait()
 
     def close(self) -> None:
         """Stop, and end all connections."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
         for connections in self._connections.values():
             connections.close()
 
@@ -61,66 +73,86 @@ class Discovery:
     def forget_if_gone(self, endpoint: Endpoint) -> None:
         """End the connections to an endpoint that is gone, once its last request is over."""
         if endpoint.outstanding == 0 and endpoint.address not in self.endpoints.known:
-            connections = self._connections.pop(endpoint.address, None)
-            if connections is not None:
-                connections.close()
+            self._hang_up(endpoint)
+            self._connections.pop(endpoint.address, None)
 
-    async def probe(self, endpoint: Endpoint) -> Response:
+    async def is_ready(self, endpoint: Endpoint) -> bool:
         """Ask an endpoint whether it is ready; raises ConnectionFailed or TimeoutError."""
-        head = f"GET /readyz HTTP/1.1\r\nhost: {endpoint.address.host}\r\n\r\n".encode()
-        return await self.connections(endpoint).request(head, (), _PROBE_TIMEOUT_S)
+        response = await self._get(endpoint, "/readyz")
+        return response.status_code == _OK
 
-    async def _watch(self) -> None:
+    async def _get(self, endpoint: Endpoint, path: str) -> Response:
+        head = f"GET {path} HTTP/1.1\r\nhost: {endpoint.address.host}\r\n\r\n".encode()
+        try:
+            return await self.connections(endpoint).request(head, (), _PROBE_TIMEOUT_S)
+        finally:
+            self.forget_if_gone(endpoint)
+
+    def _hang_up(self, endpoint: Endpoint) -> None:
+        connections = self._connections.get(endpoint.address)
+        if connections is not None:
+            connections.close()
+
+    async def _repeat(self, job: _Job) -> None:
         while True:
-            await asyncio.sleep(_PERIOD_S)
             try:
-                await asyncio.gather(self._resolve(), self._probe_all())
+                await job()
             except Exception:  # noqa: BLE001  # whatever it is, the watch must go on
                 get_logger().exception("the watch over a peer stumbled", peer=self._name)
+            await asyncio.sleep(_PERIOD_S)
 
-    async def _resolve(self) -> None:
-        for origin in self._origins:
-            try:
-                found = await origin.resolve()
-            except OSError as error:
-                # Those that were there are still the best guess: DNS may be away, not they.
-                if origin not in self._missing:
-                    get_logger().warning("no address", peer=self._name, why=str(error))
-                self._missing.add(origin)
-            else:
-                self._missing.discard(origin)
-                self._found[origin] = found
-        addresses = [address for found in self._found.values() for address in found]
-        if set(addresses) != self.endpoints.known.keys():
-            get_logger().info("endpoints", peer=self._name, addresses=len(set(addresses)))
+    async def _look(self, origin: Origin) -> None:
+        try:
+            self._found[origin] = await origin.resolve()
+        except OSError as error:
+            # Those that were there are still the best guess: DNS may be away, not they.
+            if origin not in self._missing:
+                get_logger().warning("no address", peer=self._name, why=str(error))
+            self._missing.add(origin)
+        else:
+            self._missing.discard(origin)
+        self._update()
+        if self._found or len(self._missing) == len(self._origins):
+            self._looked.set()
+
+    def _update(self) -> None:
+        addresses = {address for found in self._found.values() for address in found}
+        if addresses != self.endpoints.known.keys():
+            get_logger().info("endpoints", peer=self._name, addresses=len(addresses))
             for endpoint in self.endpoints.update(addresses):
                 self.forget_if_gone(endpoint)
 
     async def _probe_all(self) -> None:
+        silent = self.endpoints.silent()
+        # Twice means twice in a row.
+        self._suspects.intersection_update(silent)
         await asyncio.gather(
             *(self._welcome(endpoint) for endpoint in self.endpoints.to_probe()),
-            *(self._suspect(endpoint) for endpoint in self.endpoints.silent()),
+            *(self._suspect(endpoint) for endpoint in silent),
         )
 
     async def _welcome(self, endpoint: Endpoint) -> None:
         """Let an ejected endpoint come back if it is ready."""
         try:
-            response = await self.probe(endpoint)
+            ready = await self.is_ready(endpoint)
         except (ConnectionFailed, TimeoutError):
-            self.endpoints.failed(endpoint)
+            ready = False
+        if ready:
+            self.endpoints.answered(endpoint)
         else:
-            if response.status_code == _OK:
-                self.endpoints.answered(endpoint)
-            else:
-                self.endpoints.failed(endpoint)
+            self.endpoints.failed(endpoint)
 
     async def _suspect(self, endpoint: Endpoint) -> None:
-        """Give up an endpoint that answers nothing at all, twice: frozen, or its node is gone."""
-        if len(self.endpoints.known) < 2:
+        """Give up an endpoint that answers nothing at all, twice: frozen, or its node is gone.
+
+        Whatever it answers, it is alive. It is not asked whether it is ready: that may take it
+        long because of somebody behind it, who would then have both of them given up.
+        """
+        if self.endpoints.choose((endpoint,)) is None:
             # There is nobody who could do better.
             return
         try:
-            await self.probe(endpoint)
+            await self._get(endpoint, "/livez")
         except (ConnectionFailed, TimeoutError):
             if endpoint not in self._suspects:
                 self._suspects.add(endpoint)
@@ -128,7 +160,7 @@ class Discovery:
             get_logger().warning("given up", peer=self._name, requests=endpoint.outstanding)
             self.endpoints.failed(endpoint)
             # What waits for it fails now, and is tried elsewhere.
-            self.connections(endpoint).close()
+            self._hang_up(endpoint)
         else:
             # Slow, but alive: whoever asked it may go on waiting.
             endpoint.heard_at = time.monotonic()

@@ -49,11 +49,14 @@ class Endpoints:
     clock: Callable[[], float]
     random: random.Random = field(default_factory=random.Random)
     known: dict[Address, Endpoint] = field(default_factory=dict)
+    gone: set[Endpoint] = field(default_factory=set)
+    """Known no more, but with requests that have not ended."""
 
     def update(self, addresses: Iterable[Address]) -> list[Endpoint]:
         """Know exactly these addresses from now on; return the endpoints that are gone."""
         wanted = set(addresses)
         gone = [self.known.pop(address) for address in self.known.keys() - wanted]
+        self.gone.update(endpoint for endpoint in gone if endpoint.outstanding)
         for address in wanted - self.known.keys():
             self.known[address] = Endpoint(address)
         return gone
@@ -100,12 +103,15 @@ class Endpoints:
     def end(self, endpoint: Endpoint) -> None:
         """Note that a request is over, however it ended."""
         endpoint.outstanding -= 1
+        if endpoint.outstanding == 0:
+            self.gone.discard(endpoint)
 
     def answered(self, endpoint: Endpoint, *, leaving: bool = False) -> None:
         """Note an answer that shows no fault of the endpoint; `leaving` if it said that it goes."""
         now = self.clock()
         endpoint.heard_at = now
-        if endpoint.ejected_until is not None:
+        # While it pauses, an answer may be that to a request from before it failed.
+        if endpoint.ejected_until is not None and now >= endpoint.ejected_until:
             self._return(endpoint, now)
         endpoint.has_answered = True
         if leaving:
@@ -118,14 +124,18 @@ class Endpoints:
         """Note a connection that failed or an answer that shows a fault: it gets a pause.
 
         One that never answered is only starting: it may come as soon as a probe finds it ready.
+        Where nobody else is well either, the fault is rather with something behind all of them:
+        the pause stays short, so that all are back soon after that is.
         """
         now = self.clock()
         if endpoint.ejected_until is not None and now < endpoint.ejected_until:
             return
         pause = 0.0
-        if endpoint.has_answered:
+        if endpoint.has_answered and self._others_are_well(endpoint):
             pause = min(EJECTION_S * 2**endpoint.ejections, LONGEST_EJECTION_S)
             endpoint.ejections += 1
+        elif endpoint.has_answered:
+            pause = EJECTION_S
         endpoint.ejected_until = now + pause
         endpoint.returning_since = None
 
@@ -143,11 +153,17 @@ class Endpoints:
         now = self.clock()
         return [
             endpoint
-            for endpoint in self.known.values()
+            for endpoint in (*self.known.values(), *self.gone)
             if self.state(endpoint) != "ejected"
             and endpoint.outstanding > 0
             and now - endpoint.heard_at > SILENCE_S
         ]
+
+    def _others_are_well(self, endpoint: Endpoint) -> bool:
+        return any(
+            other is not endpoint and self.state(other) != "ejected"
+            for other in self.known.values()
+        )
 
     def _return(self, endpoint: Endpoint, now: float) -> None:
         endpoint.ejected_until = None

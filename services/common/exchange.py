@@ -23,8 +23,9 @@ Buffer = bytes | memoryview
 # does not meet a server that hangs up.
 _IDLE_S = 30.0
 _MAX_IDLE = 64
-# The largest answer is a golden picture; more than this is no answer of ours.
+# The largest answer is a golden picture; more than this, head included, is no answer of ours.
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_FIRST_FINAL_STATUS = 200
 
 
 class ConnectionFailed(Exception):
@@ -75,9 +76,13 @@ class _Exchange(asyncio.Protocol):
             self.close()
             return
         self.heard = True
+        self._size += len(data)
+        if self._size > _MAX_ANSWER_BYTES:
+            self._fail("an answer without end")
+            return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(f"an answer that is no HTTP: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -89,16 +94,18 @@ class _Exchange(asyncio.Protocol):
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_body(self, body: bytes) -> None:
-        self._size += len(body)
-        if self._size > _MAX_ANSWER_BYTES:
-            self._fail("an answer without end")
-        else:
-            self._body.append(body)
+        self._body.append(body)
 
     def on_message_complete(self) -> None:
         if self._answer is None or self._answer.done():
+            # A second answer in one piece with the first: nobody asked for it.
+            self.reusable = False
             return
         status = self._parser.get_status_code()
+        if status < _FIRST_FINAL_STATUS:
+            # "Continue" and the like; the answer itself is still to come.
+            self._headers, self._body = {}, []
+            return
         self.reusable = self._parser.should_keep_alive()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._answer.set_result(Response(status, self._headers, body))

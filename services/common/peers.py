@@ -6,8 +6,10 @@ first one cannot be reached or is not ready.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -30,6 +32,9 @@ _PASSED_ON = frozenset({400, 404, 413, 415, 422, 429, 503, 504})
 # Answers that show a fault of the process and not of the request.
 _FAULTS = frozenset({500, 502, 503})
 _MAX_PROBED = 3
+# How long one of them may take before the next is asked as well; who asks us waits a second.
+_PROBE_HEAD_START_S = 0.2
+_READY_TIMEOUT_S = 1.0
 
 
 class Peer:
@@ -44,9 +49,9 @@ class Peer:
         self._metrics = metrics
         metrics.watch_endpoints(name, self._endpoints)
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Find the endpoints, and keep up with them until `close`."""
-        await self._discovery.start()
+        self._discovery.start()
 
     def close(self) -> None:
         """Close all connections."""
@@ -68,7 +73,10 @@ class Peer:
         (no connection, or it broke), RemoteProblem (the peer's own problem, where it concerns the
         caller).
         """
-        await self._discovery.look_once()
+        try:
+            await self._discovery.look_once(context.deadline.remaining_s())
+        except TimeoutError:
+            raise DeadlineExceeded(f"the {self.name} service was not found in time") from None
         self._budget.pay_in()
         target = f"{path}?{urlencode(params)}" if params else path
         first = self._choose(())
@@ -93,27 +101,29 @@ class Peer:
 
     async def check_ready(self) -> None:
         """Raise Unavailable unless somebody of the peer says that it is ready."""
-        await self._discovery.look_once()
-        asked: list[Endpoint] = []
-        unready = False
-        for _ in range(_MAX_PROBED):
-            endpoint = self._endpoints.choose(asked)
-            if endpoint is None:
-                break
-            asked.append(endpoint)
-            try:
-                response = await self._discovery.probe(endpoint)
-            except (ConnectionFailed, TimeoutError):
-                continue
-            if response.status_code == HTTPStatus.OK:
-                self._endpoints.answered(endpoint)
-                return
-            unready = True
-        raise (
-            Unavailable(f"the {self.name} service is not ready")
-            if unready
-            else (self._unreachable())
-        )
+        with suppress(TimeoutError):
+            await self._discovery.look_once(_READY_TIMEOUT_S)
+        found: list[bool | None] = []
+        asking: set[asyncio.Task[bool | None]] = set()
+        try:
+            for endpoint in self._some():
+                asking.add(asyncio.create_task(self._is_ready(endpoint)))
+                done, asking = await asyncio.wait(
+                    asking, timeout=_PROBE_HEAD_START_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                found += [task.result() for task in done]
+                if True in found:
+                    return
+            for answer in asyncio.as_completed(asking):
+                found.append(await answer)
+                if True in found:
+                    return
+        finally:
+            for task in asking:
+                task.cancel()
+        if False in found:
+            raise Unavailable(f"the {self.name} service is not ready")
+        raise self._unreachable()
 
     def read_json(self, response: Response) -> Any:
         """Return the parsed body; raises Unavailable if it is no JSON."""
@@ -135,6 +145,22 @@ class Peer:
 
     def _unreachable(self) -> Unavailable:
         return Unavailable(f"the {self.name} service cannot be reached")
+
+    def _some(self) -> list[Endpoint]:
+        some: list[Endpoint] = []
+        while len(some) < _MAX_PROBED and (endpoint := self._endpoints.choose(some)) is not None:
+            some.append(endpoint)
+        return some
+
+    async def _is_ready(self, endpoint: Endpoint) -> bool | None:
+        """Return whether an endpoint says that it is ready, or None if it says nothing."""
+        try:
+            ready = await self._discovery.is_ready(endpoint)
+        except (ConnectionFailed, TimeoutError):
+            return None
+        if ready:
+            self._endpoints.answered(endpoint)
+        return ready
 
     def _choose(self, without: Sequence[Endpoint]) -> Endpoint:
         endpoint = self._endpoints.choose(without)
@@ -187,7 +213,7 @@ class Peer:
         if response.status_code in _FAULTS:
             self._fail(endpoint)
         else:
-            leaving = response.headers.get("connection") == "close"
+            leaving = response.headers.get("connection", "").lower() == "close"
             self._endpoints.answered(endpoint, leaving=leaving)
         return response
 

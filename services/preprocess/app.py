@@ -49,7 +49,7 @@ def create_app(settings: PreprocessSettings) -> FastAPI:
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
-        await inference.start()
+        inference.start()
         yield
         pipeline.decoding.close()
         inference.close()

@@ -46,7 +46,7 @@ def create_app(settings: WebSettings) -> FastAPI:
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
-        await preprocess.start()
+        preprocess.start()
         yield
         web.drawing.close()
         preprocess.close()

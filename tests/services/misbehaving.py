@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -34,12 +35,15 @@ class Call:
 
 @dataclass
 class Server:
-    """Answers `/readyz` as `ready` says and everything else as `behaviour` does."""
+    """Answers probes as `ready` says and everything else as `behaviour` does."""
 
     ip: str
     behaviour: Behaviour
     port: int = 0
     ready: bool = True
+    tls: ssl.SSLContext | None = None
+    before_probe: Callable[[], Awaitable[object]] | None = None
+    probes: int = 0
     calls: list[Call] = field(default_factory=list)
     connections: set[asyncio.StreamWriter] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -52,7 +56,7 @@ class Server:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
         """Listen until the block ends."""
-        server = await asyncio.start_server(self._accept, self.ip, self.port)
+        server = await asyncio.start_server(self._accept, self.ip, self.port, ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -74,7 +78,10 @@ class Server:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 size = int(head.lower().partition("content-length:")[2].partition("\r\n")[0] or 0)
                 call = Call(head, await reader.readexactly(size), writer)
-                if head.startswith("GET /readyz "):
+                if head.startswith(("GET /readyz ", "GET /livez ")):
+                    self.probes += 1
+                    if self.before_probe:
+                        await self.before_probe()
                     await call.write(answer(200 if self.ready else 503, '{"title":"","detail":""}'))
                 else:
                     self.calls.append(call)
@@ -95,3 +102,13 @@ def answer(status: int, body: str = "{}", *headers: str) -> str:
 def problem(status: int) -> str:
     """Return the body of a problem."""
     return f'{{"title": "t{status}", "status": {status}, "detail": "d{status}"}}'
+
+
+async def until(fact: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
+    """Return as soon as `fact` holds, letting servers and callers go on meanwhile."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not fact():  # noqa: ASYNC110  # facts about sockets set no event
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"never happened: {what}") from None

@@ -148,6 +148,33 @@ def test_a_process_that_is_only_starting_takes_its_share_as_soon_as_it_is_ready(
     assert chosen[starting] == pytest.approx(1000, abs=120)
 
 
+def test_an_answer_to_an_earlier_request_does_not_end_a_pause(
+    three: Endpoints, clock: Clock
+) -> None:
+    bad = three.known[address(0)]
+    three.begin(bad)
+    three.failed(bad)
+    three.answered(bad)
+    during = three.state(bad)
+    clock.now += 1.1
+    three.answered(bad)
+
+    assert during == "ejected"
+    assert three.state(bad) == "serving"
+
+
+def test_what_takes_everybody_down_is_nobody_s_own_fault(three: Endpoints, clock: Clock) -> None:
+    """After an outage of something behind them all are back with the next probes."""
+    for _ in range(20):
+        for endpoint in three.known.values():
+            three.failed(endpoint)
+        clock.now += 1.1
+    for endpoint in three.to_probe():
+        three.answered(endpoint)
+
+    assert three.count("serving") == 3
+
+
 def test_if_nobody_is_well_everybody_is_asked(three: Endpoints) -> None:
     for endpoint in three.known.values():
         three.failed(endpoint)
@@ -181,6 +208,21 @@ def test_who_has_requests_and_says_nothing_is_suspected(three: Endpoints, clock:
 
     assert three.silent() == [busy]
     assert idle.outstanding == 0
+
+
+def test_who_is_gone_with_requests_is_suspected_until_the_last_is_over(
+    three: Endpoints, clock: Clock
+) -> None:
+    """A node that dies takes its address out of DNS, and answers nothing any more."""
+    busy = three.known[address(0)]
+    three.begin(busy)
+    three.update([address(1), address(2)])
+    clock.now += 1.1
+    before = three.silent()
+    three.end(busy)
+
+    assert before == [busy]
+    assert three.silent() == []
 
 
 def test_nobody_is_left_when_all_are_excluded(three: Endpoints) -> None:

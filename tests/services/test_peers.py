@@ -6,9 +6,13 @@ All of 127.0.0.0/8 is loopback, so processes can have one port and an address ea
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +21,7 @@ from services.common.deadline import Deadline
 from services.common.errors import DeadlineExceeded, RemoteProblem, Unavailable
 from services.common.peers import Peer
 from services.common.telemetry import Metrics
-from tests.services.misbehaving import Behaviour, Call, Server, answer, problem
+from tests.services.misbehaving import Behaviour, Call, Server, answer, problem, until
 
 
 def context(budget_ms: float = 20_000) -> RequestContext:
@@ -58,6 +62,17 @@ def status(code: int, *headers: str) -> Behaviour:
     return behave
 
 
+async def endless_head(call: Call) -> None:
+    await call.write("HTTP/1.1 200 OK\r\n")
+    filler = "".join(f"X-Filler-{n}: {'a' * 1000}\r\n" for n in range(1000))
+    for _ in range(70):  # megabytes
+        await call.write(filler)
+
+
+async def change_of_protocol(call: Call) -> None:
+    await call.write("HTTP/1.1 101 Now\r\nUpgrade: smtp\r\nConnection: Upgrade\r\n\r\nEHLO")
+
+
 Scenario = Callable[[Peer, list[Server]], Awaitable[None]]
 
 
@@ -73,7 +88,7 @@ def with_peer(scenario: Scenario, *behaviours: Behaviour) -> str:
                 server = Server(f"127.0.0.{number + 2}", behaviour, port)
                 servers.append(await stack.enter_async_context(server.running()))
             peer = Peer("inference", ",".join(server.url for server in servers), metrics)
-            await peer.start()
+            peer.start()
             try:
                 await scenario(peer, servers)
             finally:
@@ -124,6 +139,8 @@ def test_identity_and_budget_travel_in_the_head() -> None:
         reset_inside_the_answer,
         end_inside_the_answer,
         no_http,
+        endless_head,
+        change_of_protocol,
         status(503),
     ],
 )
@@ -183,6 +200,59 @@ def test_an_answer_that_hangs_costs_the_budget_and_is_not_asked_twice() -> None:
     with_peer(scenario, hang_inside_the_answer, hang_inside_the_answer)
 
 
+def test_a_deadline_that_passes_is_not_held_against_the_process() -> None:
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        with pytest.raises(DeadlineExceeded):
+            await ask(peer, budget_ms=100)
+        servers[0].behaviour = good
+        assert await ask(peer, "next") == "next"
+
+    metrics = with_peer(scenario, hang_inside_the_answer)
+
+    assert "'state': 'ejected'} 0.0" in metrics
+    assert "peer_failures_total {'service': 'test', 'peer': 'inference'}" not in metrics
+
+
+def test_no_second_chance_when_the_time_is_up() -> None:
+    async def fail_late(call: Call) -> None:
+        budget_ms = int(call.head.lower().partition("x-timeout-ms: ")[2].partition("\r\n")[0])
+        # The caller has given up by then, and this answer meets nobody.
+        await asyncio.sleep(2 * budget_ms / 1000)
+        call.reset()
+
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        with pytest.raises(DeadlineExceeded):
+            await ask(peer, budget_ms=100)
+        assert sum(len(server.calls) for server in servers) == 1
+
+    with_peer(scenario, fail_late, fail_late)
+
+
+def test_only_the_last_of_several_heads_is_the_answer() -> None:
+    """An intermediary may send a 100 or a 103 before it."""
+
+    async def behave(call: Call) -> None:
+        await call.write("HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+        await good(call)
+
+    async def scenario(peer: Peer, _servers: list[Server]) -> None:
+        response = await peer.send(context(), "POST", "/x", content=[b"picture"])
+        assert response.content == b'"picture"'
+        assert "link" not in response.headers
+
+    with_peer(scenario, behave)
+
+
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next() -> None:
+    async def behave(call: Call) -> None:
+        await call.write(answer(200, f'"{call.body.decode()}"') + answer(200, '"somebody else"'))
+
+    async def scenario(peer: Peer, _servers: list[Server]) -> None:
+        assert [await ask(peer, str(n)) for n in range(10)] == [str(n) for n in range(10)]
+
+    with_peer(scenario, behave)
+
+
 def test_if_all_fail_the_first_two_are_asked_and_no_more() -> None:
     async def scenario(peer: Peer, servers: list[Server]) -> None:
         with pytest.raises(RemoteProblem, match="d503"):
@@ -226,7 +296,7 @@ def test_a_frozen_process_is_given_up_and_its_requests_are_asked_elsewhere() -> 
         with socket.create_server(("127.0.0.8", servers[0].port)):
             urls = f"http://127.0.0.8:{servers[0].port},{servers[0].url}"
             both = Peer("inference", urls, Metrics("test"))
-            await both.start()
+            both.start()
             answers = await asyncio.gather(*(ask(both, str(n)) for n in range(20)))
             both.close()
         assert answers == [str(n) for n in range(20)]
@@ -246,6 +316,81 @@ def test_a_process_that_comes_back_is_asked_again() -> None:
                 await ask(peer)
 
     with_peer(scenario, status(503), good)
+
+
+def test_a_slow_process_that_says_it_lives_is_waited_for() -> None:
+    """It answers probes, even if only to say that it is not ready: nothing is asked twice."""
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def hold(call: Call) -> None:
+        arrived.set()
+        await release.wait()
+        await good(call)
+
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        asking = asyncio.create_task(ask(peer))
+        await arrived.wait()
+        slow = next(server for server in servers if server.calls)
+        slow.ready = False
+        await until(lambda: slow.probes >= 3, "it is asked three times whether it is alive")
+        release.set()
+        assert await asking == "picture"
+        assert sum(len(server.calls) for server in servers) == 1
+
+    assert "'state': 'ejected'} 0.0" in with_peer(scenario, hold, hold)
+
+
+def test_who_drains_is_left_alone_without_a_failure() -> None:
+    async def leave(call: Call) -> None:
+        await call.write(answer(200, f'"{call.body.decode()}"', "Connection: Close"))
+        call.writer.close()
+
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        for _ in range(30):
+            await ask(peer)
+        assert len(servers[0].calls) == 1
+
+    metrics = with_peer(scenario, leave, good)
+
+    assert "'state': 'leaving'} 1.0" in metrics
+    assert "peer_failures_total {'service': 'test', 'peer': 'inference'}" not in metrics
+
+
+def test_with_tls_the_name_is_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_certificate: ssl.SSLContext
+) -> None:
+    async def scenario() -> None:
+        server = Server("127.0.0.1", good, tls=own_certificate)
+        async with server.running():
+            for host, answered in (("localhost", True), ("127.0.0.1", False)):
+                peer = Peer("inference", f"https://{host}:{server.port}", Metrics("test"))
+                if answered:
+                    assert await ask(peer, "secret") == "secret"
+                    assert f"host: localhost:{server.port}\r\n" in server.calls[0].head
+                else:
+                    with pytest.raises(Unavailable, match="the inference service cannot be"):
+                        await ask(peer)
+                peer.close()
+        assert len(server.calls) == 1
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    asyncio.run(scenario())
+
+
+@pytest.fixture
+def own_certificate(tmp_path: Path) -> ssl.SSLContext:
+    """One for `localhost` that nobody has signed."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl here to make a certificate with")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    options = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost".split()
+    names = ["-addext", "subjectAltName=DNS:localhost"]
+    files = ["-out", str(certificate), "-keyout", str(key)]
+    subprocess.run([openssl, *options, *names, *files], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return context
 
 
 def test_a_cancelled_request_ends_its_connection() -> None:
@@ -280,6 +425,25 @@ def test_ready_is_who_has_one_ready_process() -> None:
         await peer.check_ready()
         servers[1].ready = False
         with pytest.raises(Unavailable, match="not ready"):
+            await peer.check_ready()
+
+    with_peer(scenario, good, good)
+
+
+def test_ready_does_not_wait_for_one_that_says_nothing() -> None:
+    """Here it answers only after the other has been asked as well."""
+
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        slow, other = servers
+        other_asked = asyncio.Event()
+
+        async def note() -> None:
+            other_asked.set()
+
+        slow.before_probe, other.before_probe = other_asked.wait, note
+        other.ready = False
+        for _ in range(10):
+            other_asked.clear()
             await peer.check_ready()
 
     with_peer(scenario, good, good)
