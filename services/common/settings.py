@@ -12,8 +12,18 @@ _ONE_URL = TypeAdapter(HttpUrl)
 
 
 def _check_urls(text: str) -> str:
-    urls = (_ONE_URL.validate_python(url.strip()) for url in text.split(","))
-    return ",".join(str(url).rstrip("/") for url in urls)
+    return ",".join(_check_url(url.strip()) for url in text.split(","))
+
+
+def _check_url(text: str) -> str:
+    url = _ONE_URL.validate_python(text)
+    plain = str(url).rstrip("/")
+    # Anything more would be ignored, which nobody who writes it expects.
+    if url.path not in (None, "/") or url.query or url.fragment or url.username or url.password:
+        raise ValueError("expected http://host:port, without a path, a query or a user")
+    if url.port == 0:
+        raise ValueError("port 0 is nowhere")
+    return plain
 
 
 PeerUrls = Annotated[str, AfterValidator(_check_urls)]

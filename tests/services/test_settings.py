@@ -38,6 +38,10 @@ def start(service: str, **env: str) -> subprocess.CompletedProcess[str]:
     [
         ("web", {}, "PREPROCESS_URL: Field required"),
         ("web", {"PREPROCESS_URL": "preprocess:8000"}, "PREPROCESS_URL: "),
+        ("web", {"PREPROCESS_URL": "http://a:1,,http://b:1"}, "PREPROCESS_URL: "),
+        ("web", {"PREPROCESS_URL": "http://a/v1"}, "PREPROCESS_URL: Value error, expected http://"),
+        ("web", {"PREPROCESS_URL": "http://me:x@a"}, "PREPROCESS_URL: Value error, expected http"),
+        ("web", {"PREPROCESS_URL": "http://a:0"}, "PREPROCESS_URL: Value error, port 0"),
         ("preprocess", {"INFERENCE_URL": "http://x", "PORT": "many"}, "PORT: Input should be"),
         ("preprocess", {"INFERENCE_URL": "http://x", "MAX_PIXELS": "-1"}, "MAX_PIXELS: "),
         ("inference", {}, "MODEL_PATH: Field required"),
