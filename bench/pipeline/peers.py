@@ -20,7 +20,7 @@ from cli.progress import say
 
 _READY_S = 90.0
 _POLL_S = 0.5
-_TRIAL_S = 1.5
+_TRIAL_S = 3.0
 _NEARLY = 0.03
 
 
