@@ -36,13 +36,13 @@ class Deadline:
         return cls.after_ms(min(int(value), longest_ms))
 
     @property
-    def is_over(self) -> bool:
-        """Whether the time is up."""
-        return time.monotonic() >= self.at_s
+    def left_s(self) -> float:
+        """The seconds left; not above 0 once the time is up."""
+        return self.at_s - time.monotonic()
 
     def remaining_s(self) -> float:
         """Return the seconds left; raises DeadlineExceeded when there are none."""
-        left = self.at_s - time.monotonic()
+        left = self.left_s
         if left <= 0:
             raise DeadlineExceeded("the time for this request is up")
         return left

@@ -176,7 +176,7 @@ class Peer:
         if second is None and at_same and first.address in self._endpoints.known:
             # Behind a single address there may be many: a new connection may find another.
             second = first
-        if second is None or context.deadline.is_over or not self._budget.take():
+        if second is None or context.deadline.left_s <= 0 or not self._budget.take():
             return None
         return second
 

@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable
 
+from services.common.errors import TooManyRequests
+
 # Seconds of work that the measured rate looks back on: long enough to be calm at a few jobs a
 # second, short enough to notice a pod that came or went.
 _WINDOW_S = 2.0
@@ -59,6 +61,21 @@ class ServiceRate:
         rate = max(self._best, self._rate())
         # Nothing was ever done: no rate to predict from.
         return (self.in_flight + 1) / rate if rate > 0 else 0.0
+
+    def refuse_if_late(self, limit: int, budget_s: float, what: str) -> None:
+        """Raise TooManyRequests if `limit` jobs are in flight, or one more would end too late.
+
+        `what` says what they are doing, and Retry-After when one more would be in time.
+        """
+        wait_s = self.wait_s()
+        if self.in_flight < limit and wait_s <= budget_s:
+            return
+        again_s = seconds_to_wait(wait_s, budget_s)
+        raise TooManyRequests(
+            f"{self.in_flight} {what}, and one more would take about {wait_s:.1f} s: "
+            f"try again in {again_s} s",
+            again_s,
+        )
 
     def _rate(self) -> float:
         return self._done / self._busy_s if self._busy_s > 0 else 0.0

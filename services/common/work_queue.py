@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from services.common.context import RequestContext
-from services.common.errors import DeadlineExceeded, TooManyRequests
-from services.common.service_rate import ServiceRate, seconds_to_wait
+from services.common.errors import DeadlineExceeded
+from services.common.service_rate import ServiceRate
 
 T = TypeVar("T")
+
+# What a refusal says of those who wait in a queue.
+IN_FRONT = "requests are in front"
 
 
 class WorkQueue:
@@ -42,7 +45,7 @@ class WorkQueue:
         DeadlineExceeded when that time is up: before the job's turn without having run it, later
         without waiting for it.
         """
-        refuse_if_late(self._rate, self._limit, context.deadline.remaining_s())
+        self._rate.refuse_if_late(self._limit, context.deadline.remaining_s(), IN_FRONT)
         self._rate.begin()
         try:
             await self._wait_for_turn(context)
@@ -68,19 +71,6 @@ class WorkQueue:
         # Asked for, so that an error that nobody waits for any more is not reported as forgotten.
         if not running.cancelled():
             running.exception()
-
-
-def refuse_if_late(rate: ServiceRate, limit: int, budget_s: float) -> None:
-    """Raise TooManyRequests if `limit` jobs are in flight, or one more would end too late."""
-    wait_s = rate.wait_s()
-    if rate.in_flight < limit and wait_s <= budget_s:
-        return
-    again_s = seconds_to_wait(wait_s, budget_s)
-    raise TooManyRequests(
-        f"{rate.in_flight} requests are in front, and one more would take about {wait_s:.1f} s: "
-        f"try again in {again_s} s",
-        again_s,
-    )
 
 
 async def finish_in_time(running: asyncio.Future[T], context: RequestContext) -> T:

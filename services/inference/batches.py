@@ -32,11 +32,6 @@ class Job:
     answer: asyncio.Future[list[Floats]]
     queued: float = field(default_factory=time.perf_counter)
 
-    @property
-    def seconds_left(self) -> float:
-        """Until the caller's time is up; negative afterwards."""
-        return self.context.deadline.at_s - time.monotonic()
-
 
 class BatchTimes:
     """How long the engine takes for how many pictures, as seen so far."""
@@ -61,7 +56,7 @@ class BatchTimes:
 
 def drop_late(waiting: deque[Job]) -> None:
     """Take those out of the queue whose time is up: the engine is for the others."""
-    for job in [job for job in waiting if job.seconds_left <= 0]:
+    for job in [job for job in waiting if job.context.deadline.left_s <= 0]:
         waiting.remove(job)
         late = DeadlineExceeded("the time for this request was up in the queue")
         if not job.answer.done():
@@ -75,15 +70,15 @@ def take_batch(waiting: deque[Job], max_pictures: int, times: BatchTimes) -> lis
     done before anybody's time in the batch is up.
     """
     batch = [waiting.popleft()]
-    pictures, seconds_left = len(batch[0].images), batch[0].seconds_left
+    pictures, left_s = len(batch[0].images), batch[0].context.deadline.left_s
     while waiting:
         job = waiting[0]
         pictures += len(job.images)
-        seconds_left = min(seconds_left, job.seconds_left)
+        left_s = min(left_s, job.context.deadline.left_s)
         if (
             job.images.dtype != batch[0].images.dtype
             or pictures > max_pictures
-            or times.expected_s(pictures) > seconds_left
+            or times.expected_s(pictures) > left_s
         ):
             break
         batch.append(waiting.popleft())

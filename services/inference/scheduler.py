@@ -16,7 +16,7 @@ from detector.boxes import Floats, Image
 from detector.engines.base import Engine
 from services.common.context import RequestContext
 from services.common.service_rate import ServiceRate
-from services.common.work_queue import finish_in_time, refuse_if_late
+from services.common.work_queue import IN_FRONT, finish_in_time
 from services.inference.batches import (
     BatchTimes,
     Finish,
@@ -71,7 +71,7 @@ class Scheduler:
         Raises TooManyRequests at once if too many wait or it would take too long, and
         DeadlineExceeded when the caller's time is up; what has not begun by then never runs.
         """
-        refuse_if_late(self._rate, self._limit, context.deadline.remaining_s())
+        self._rate.refuse_if_late(self._limit, context.deadline.remaining_s(), IN_FRONT)
         job = Job(context, images, finish, asyncio.get_running_loop().create_future())
         self._rate.begin()
         job.answer.add_done_callback(self._count)

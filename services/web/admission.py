@@ -9,8 +9,8 @@ from typing import NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common.context import RequestContext, context_of
-from services.common.errors import DeadlineExceeded, RemoteProblem, TooManyRequests
-from services.common.service_rate import ServiceRate, seconds_to_wait
+from services.common.errors import DeadlineExceeded, RemoteProblem
+from services.common.service_rate import ServiceRate
 
 # A prediction is a mean, and half of all would come after it: admit up to this part of the budget.
 _SAFE_PART = 0.8
@@ -33,15 +33,7 @@ class Admission:
     def check(self, context: RequestContext) -> None:
         """Raise TooManyRequests if a picture that comes now would be too late or one too many."""
         budget_s = context.deadline.remaining_s() * _SAFE_PART
-        wait_s = self._rate.wait_s()
-        if self.in_flight < self._limit and wait_s <= budget_s:
-            return
-        again_s = seconds_to_wait(wait_s, budget_s)
-        raise TooManyRequests(
-            f"{self.in_flight} pictures are on their way, and one more would take about "
-            f"{wait_s:.1f} s: try again in {again_s} s",
-            again_s,
-        )
+        self._rate.refuse_if_late(self._limit, budget_s, "pictures are on their way")
 
     @contextmanager
     def slot(self, context: RequestContext) -> Iterator[None]:
