@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from fastapi import Request, Response
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from picture.errors import PictureError
@@ -20,11 +20,11 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Lane(NamedTuple):
     """A POST route that every picture takes.
 
-    `path` is what the documentation and the metrics call it; `pattern` names its parameters.
+    `path` has its parameters in braces, as everywhere in FastAPI, and is what the documentation
+    and the metrics call it.
     """
 
     path: str
-    pattern: re.Pattern[str]
     endpoint: Endpoint
 
 
@@ -38,13 +38,13 @@ class FastLane:
     def __init__(self, app: ASGIApp, lanes: list[Lane]) -> None:
         """Put `lanes` in front of `app`."""
         self._app = app
-        self._lanes = lanes
+        self._lanes = [(compile_path(lane.path)[0], lane) for lane in lanes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request of a lane, errors included; hand on every other."""
         if scope["type"] == "http" and scope["method"] == "POST":
-            for lane in self._lanes:
-                match = lane.pattern.fullmatch(scope["path"])
+            for pattern, lane in self._lanes:
+                match = pattern.fullmatch(scope["path"])
                 if match:
                     scope["route"] = lane
                     scope["path_params"] = match.groupdict()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from starlette.routing import compile_path
 
 from detector.boxes import Floats
 from detector.detector import Detector
@@ -144,7 +144,7 @@ def build_router(inference: Inference, readiness: Readiness, lanes: list[Lane]) 
         return inference.golden
 
     for lane in lanes:
-        named = [_path_parameter(name) for name in lane.pattern.groupindex]
+        named = [_path_parameter(name) for name in compile_path(lane.path)[2]]
         router.post(
             lane.path.removeprefix(router.prefix),
             summary="Detect objects in tensors",
@@ -169,10 +169,7 @@ def build_lanes(inference: Inference) -> list[Lane]:
         content, headers = protocol.format_answer(answer, binary=parsed.binary_outputs)
         return Response(content, headers=headers)
 
-    return [
-        Lane(path, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)), infer)
-        for path in (_INFER, _INFER_VERSION)
-    ]
+    return [Lane(path, infer) for path in (_INFER, _INFER_VERSION)]
 
 
 def _path_parameter(name: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -32,7 +31,7 @@ def build_lane(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> Lane:
             processed = await pipeline.process(context_of(request.scope), data, model, parameters)
         return JSONResponse(to_json(processed))
 
-    return Lane(PATH, re.compile(re.escape(PATH)), process)
+    return Lane(PATH, process)
 
 
 def build_router(pipeline: Pipeline, lane: Lane) -> APIRouter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ def build_lane(web: Web) -> Lane:
             )
             return Response(drawn, media_type=wanted)
 
-    return Lane(PATH, re.compile(re.escape(PATH)), inference)
+    return Lane(PATH, inference)
 
 
 def build_router(lane: Lane) -> APIRouter:
