@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from http import HTTPStatus
 
 from services.common.addresses import Address, Origin
 from services.common.endpoints import Endpoint, Endpoints
@@ -17,7 +18,6 @@ _Job = Callable[[], Awaitable[None]]
 _PERIOD_S = 1.0
 _PROBE_TIMEOUT_S = 1.0
 _CONNECT_TIMEOUT_S = 2.0
-_OK = 200
 
 
 class Discovery:
@@ -79,7 +79,7 @@ class Discovery:
     async def is_ready(self, endpoint: Endpoint) -> bool:
         """Ask an endpoint whether it is ready; raises ConnectionFailed or TimeoutError."""
         response = await self._get(endpoint, "/readyz")
-        return response.status_code == _OK
+        return response.status_code == HTTPStatus.OK
 
     async def _get(self, endpoint: Endpoint, path: str) -> Response:
         head = f"GET {path} HTTP/1.1\r\nhost: {endpoint.address.host}\r\n\r\n".encode()

@@ -69,16 +69,14 @@ class RequestMiddleware:
         self, scope: Scope, receive: Receive, caller: _Caller, answer: _Answer
     ) -> None:
         """Say why to a caller who is still there: the time that a drain may take was over."""
-        if caller.gone or not answer.begun:
-            task = asyncio.current_task()
-            assert task is not None, "an ASGI app runs in a task"  # noqa: S101
-            task.uncancel()
-        if caller.gone:
-            return
-        if answer.begun:
+        if answer.begun and not caller.gone:
             raise asyncio.CancelledError
-        error = Unavailable("this service stops, and the request took too long for that")
-        await to_response(error, context_of(scope).uid)(scope, receive, answer.send)
+        task = asyncio.current_task()
+        assert task is not None, "an ASGI app runs in a task"  # noqa: S101
+        task.uncancel()
+        if not caller.gone:
+            error = Unavailable("this service stops, and the request took too long for that")
+            await to_response(error, context_of(scope).uid)(scope, receive, answer.send)
 
     def _record(self, scope: Mapping[str, Any], context: RequestContext, status: int) -> None:
         route = getattr(scope.get("route"), "path", "(no route)")

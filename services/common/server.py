@@ -96,8 +96,8 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
     # turn exit status 0 into "killed by SIGTERM".
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    # What start-up has made stays for good: no collection needs to look at it again.
-    gc.collect()
+    # What start-up has made stays for good: no collection, of which one would hold up the event
+    # loop for 24 ms, needs to look at it again.
     gc.freeze()
     server = DrainingServer(config, app.state.readiness, settings.drain_delay_s)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
