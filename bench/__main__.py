@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.models import PICTURES, has_darknet, labelled_pictures, random_model
+from bench.models import (
+    FOLDER,
+    THREADS,
+    has_darknet,
+    labelled_pictures,
+    quantise,
+    random_model,
+)
 from bench.report import contestants, headline, table
 from bench.rounds import compete
 from bench.startup import measure_start
@@ -21,10 +27,7 @@ from detector.conversion import make_int8, measure_precisions
 from detector.engines.choose import ENGINES, EngineOptions
 from detector.model import Model, read_model
 from detector.samples import SampleFolder
-from tools.stack import DEMO_MODEL, ROOT
-
-THREADS = len(os.sched_getaffinity(0))
-FOLDER = ROOT / ".cache" / "bench"
+from tools.stack import DEMO_MODEL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,25 +62,20 @@ def _embedded(rounds: int, seconds: float) -> list[dict[str, Any]]:
 
 def _yolov3(rounds: int, seconds: float) -> list[dict[str, Any]]:
     model = read_model(random_model("yolov3", 416, FOLDER))
-    _quantise(model)
+    quantise(model)
     return _compete(model, rounds, seconds)
 
 
 def _starts(rounds: int) -> list[dict[str, Any]]:
     """Measure how long the inference service takes from its process to ready."""
     folder = random_model("yolov3-tiny", 416, FOLDER)
-    _quantise(read_model(folder))
+    quantise(read_model(folder))
     starts = [
         measure_start(folder, precision, FOLDER, rounds) for precision in ("fp32", "bf16", "int8")
     ]
     print("\nyolov3-tiny, 416x416: from process to ready with a warm cache, medians in ms")
     print("\n".join(start.line() for start in starts))
     return [asdict(start) for start in starts]
-
-
-def _quantise(model: Model) -> None:
-    samples = SampleFolder(PICTURES, model.network, say_left_out)
-    make_int8(model, samples, FOLDER, ProgressLine())
 
 
 def _compete(model: Model, rounds: int, seconds: float) -> list[dict[str, Any]]:

@@ -1,16 +1,23 @@
-"""The models that `make bench` measures."""
+"""The models that are measured, and what all benchmarks have in common."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
+from cli.progress import ProgressLine, say_left_out
+from detector.conversion import make_int8
+from detector.model import Model
+from detector.samples import SampleFolder
 from oracle.networks import DEBIAN, write_cfg
 from oracle.random_weights import SEED, write_random_weights
 from tools.stack import ROOT
 
 PICTURES = ROOT / "client" / "images"
+FOLDER = ROOT / ".cache" / "bench"
+THREADS = len(os.sched_getaffinity(0))
 
 
 def has_darknet() -> bool:
@@ -33,6 +40,12 @@ def random_model(name: str, size: int, folder: Path) -> Path:
         write_random_weights(cfg, unfinished, SEED)
         unfinished.replace(weights)
     return target
+
+
+def quantise(model: Model) -> None:
+    """Make the int8 version of a model, which the client's pictures calibrate."""
+    samples = SampleFolder(PICTURES, model.network, say_left_out)
+    make_int8(model, samples, FOLDER, ProgressLine())
 
 
 def labelled_pictures(labels: tuple[str, ...], folder: Path) -> Path:

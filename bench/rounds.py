@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.contestants import Contestant
-from tools.stack import ROOT
+from bench.talk import ProcessFailed, Talker
 
 
 @dataclass(frozen=True)
@@ -40,80 +37,19 @@ class Hello:
     flop: int
 
 
-class ContestantFailed(Exception):
-    """A contestant's process ended; the message has its last words."""
-
-
-class _Process:
-    def __init__(
-        self, contestant: Contestant, model: Path, threads: int, cache: Path | None
-    ) -> None:
-        task = {
-            "contestant": asdict(contestant),
-            # The process works in another folder than the one these may be relative to.
-            "model": str(model.resolve()),
-            "threads": threads,
-            "cache": None if cache is None else str(cache.resolve()),
-        }
-        self.contestant = contestant
-        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
-            [sys.executable, "-m", "bench.worker", json.dumps(task)],
-            cwd=ROOT,
-            # numpy's matrix product looks here.
-            env={**os.environ, "OPENBLAS_NUM_THREADS": str(threads)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def greet(self) -> Hello:
-        """Wait until it is ready; raises ContestantFailed."""
-        answer = self._read("ended while it got ready")
-        assert isinstance(answer, dict)
-        return Hello(**answer)
-
-    def ask(self, seconds: float) -> list[float]:
-        """Let it work for so many seconds and return the milliseconds of every step.
-
-        Raises ContestantFailed.
-        """
-        assert self._process.stdin
-        # Of a process that is gone, the missing answer says so.
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(f"{seconds}\n")
-            self._process.stdin.flush()
-        answer = self._read("ended while it was measured")
-        assert isinstance(answer, list)
-        return answer
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-
-    def _read(self, ended: str) -> object:
-        """Return the next answer; raises ContestantFailed, with `ended` if nothing says more."""
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line.endswith("\n"):
-            _, words = self._process.communicate()
-            # One that was killed had no say: its last words are about something else.
-            last = words.strip().splitlines()[-1:] if self._process.returncode > 0 else []
-            raise ContestantFailed(f"{self.contestant.label}: {(last or [ended])[0]}")
-        return json.loads(line)
-
-
 @dataclass
 class _Runner:
     """A contestant that is ready, and its median in every round so far."""
 
-    process: _Process
+    contestant: Contestant
+    process: Talker
     hello: Hello
     medians: list[float] = field(default_factory=list)
 
     def run(self, seconds: float) -> None:
-        """Take part in a round; raises ContestantFailed."""
-        self.medians.append(statistics.median(self.process.ask(seconds)))
+        """Let it work for so many seconds; raises ProcessFailed."""
+        times = self.process.ask(seconds, "ended while it was measured")
+        self.medians.append(statistics.median(times))
 
 
 def compete(
@@ -130,10 +66,10 @@ def compete(
     with ExitStack() as stack:
         runners: list[_Runner] = []
         for contestant in contestants:
-            process = _Process(contestant, model, threads, cache)
-            stack.callback(process.close)
+            process = stack.enter_context(_start(contestant, model, threads, cache))
             with _left_out(progress):
-                runners.append(_Runner(process, process.greet()))
+                hello = Hello(**process.hear("ended while it got ready"))
+                runners.append(_Runner(contestant, process, hello))
                 progress(f"ready: {contestant.label}")
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
@@ -141,7 +77,24 @@ def compete(
                 with _left_out(progress):
                     runner.run(seconds)
             runners = [runner for runner in runners if len(runner.medians) > number]
-    return [_row(runner.process.contestant, runner.medians, runner.hello) for runner in runners]
+    return [_row(runner.contestant, runner.medians, runner.hello) for runner in runners]
+
+
+def _start(contestant: Contestant, model: Path, threads: int, cache: Path | None) -> Talker:
+    task = {
+        "contestant": asdict(contestant),
+        # The process works in another folder than the one these may be relative to.
+        "model": str(model.resolve()),
+        "threads": threads,
+        "cache": None if cache is None else str(cache.resolve()),
+    }
+    return Talker(
+        "bench.worker",
+        json.dumps(task),
+        name=contestant.label,
+        # numpy's matrix product looks here.
+        environment={"OPENBLAS_NUM_THREADS": str(threads)},
+    )
 
 
 @contextmanager
@@ -149,7 +102,7 @@ def _left_out(progress: Callable[[str], None]) -> Iterator[None]:
     """Say that a contestant which fails is left out, and go on."""
     try:
         yield
-    except ContestantFailed as error:
+    except ProcessFailed as error:
         progress(f"left out: {error}")
 
 

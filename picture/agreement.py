@@ -19,14 +19,15 @@ def find_difference(
         return f"expected {len(expected)} objects, found {len(found)}"
     left = list(found)
     for wanted in expected:
-        match = next((other for other in left if _agree(wanted, other, px, score)), None)
+        match = next((other for other in left if is_same(wanted, other, px=px, score=score)), None)
         if match is None:
             return f"no {wanted[0]} with score {wanted[1]:.3f} at {list(wanted[2])}"
         left.remove(match)
     return None
 
 
-def _agree(one: Found, other: Found, px: float, score: float) -> bool:
+def is_same(one: Found, other: Found, *, px: float, score: float) -> bool:
+    """Return whether label, score and box of two objects agree within tolerance."""
     return (
         one[0] == other[0]
         and abs(one[1] - other[1]) <= score

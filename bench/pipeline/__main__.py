@@ -12,8 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.__main__ import FOLDER, THREADS
-from bench.models import PICTURES, has_darknet, random_model
+from bench.models import FOLDER, THREADS, has_darknet, quantise, random_model
 from bench.peers.environment import NotInstalled
 from bench.peers.registry import Peer, choose_peers
 from bench.peers.serving import PeerFailed
@@ -24,12 +23,10 @@ from bench.pipeline.offered import sweep
 from bench.pipeline.overload import overload
 from bench.pipeline.peers import compare_peer
 from bench.pipeline.picture import make_picture
-from bench.pipeline.talk import ProcessFailed
-from cli.progress import ProgressLine, say, say_left_out
-from detector.conversion import make_int8
+from bench.talk import ProcessFailed
+from cli.progress import say
 from detector.machine import describe_cpu
 from detector.model import read_model
-from detector.samples import SampleFolder
 from tools.stack import DEMO_MODEL, StackError
 
 _SIZE = 416
@@ -156,9 +153,7 @@ def _offer(up: Ready, capacity: float, options: argparse.Namespace) -> dict[str,
 def _model(name: str, precision: str) -> Path:
     folder = DEMO_MODEL if name == "demo" else random_model(name, _SIZE, FOLDER)
     if precision == "int8":
-        model = read_model(folder)
-        samples = SampleFolder(PICTURES, model.network, say_left_out)
-        make_int8(model, samples, FOLDER, ProgressLine())
+        quantise(read_model(folder))
     return folder
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from bench.pipeline.compare import Pairs, Result, pair, summarise
 from bench.pipeline.expected import agree
 from bench.pipeline.services import pipeline
-from bench.pipeline.talk import Talker
 from bench.pipeline.turns import Contestant, Track
+from bench.talk import Talker
 from cli.progress import say
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from picture.agreement import is_same
+
 # Streams and machines may round differently: so much may a score differ, and so many pixels a box.
 _SCORE = 0.02
 _PIXELS = 2.0
@@ -46,16 +48,10 @@ def detections(body: bytes) -> list[Any]:
 
 
 def agree(expected: list[Any], found: list[Any]) -> bool:
-    """Return whether two lists of detections are the same but for rounding."""
-    if len(expected) != len(found):
-        return False
-    return all(
-        label == other_label
-        and abs(score - other_score) <= _SCORE
-        and all(abs(a - b) <= _PIXELS for a, b in zip(box, other_box, strict=True))
-        for (label, score, box), (other_label, other_score, other_box) in zip(
-            expected, found, strict=True
-        )
+    """Return whether two lists of detections are the same, in the same order, but for rounding."""
+    return len(expected) == len(found) and all(
+        is_same(one, other, px=_PIXELS, score=_SCORE)
+        for one, other in zip(expected, found, strict=True)
     )
 
 

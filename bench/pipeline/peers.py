@@ -14,8 +14,8 @@ from bench.peers.serving import PeerFailed, check_alive, serving
 from bench.peers.work import Settings
 from bench.pipeline.compare import BUSY, Pairs, Result, over, pair, summarise
 from bench.pipeline.course import Course, Ready
-from bench.pipeline.talk import ProcessFailed
 from bench.pipeline.turns import Contestant
+from bench.talk import ProcessFailed
 from cli.progress import say
 
 _READY_S = 90.0

@@ -9,8 +9,8 @@ from typing import Any
 from bench.pipeline import proc
 from bench.pipeline.client import Sample
 from bench.pipeline.figures import percentile
-from bench.pipeline.talk import Talker
 from bench.pipeline.wire import Target
+from bench.talk import Talker
 
 
 @dataclass(frozen=True)

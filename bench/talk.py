@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -20,13 +21,22 @@ class ProcessFailed(Exception):
 class Talker:
     """A module of ours as a process; ended by the end of its standard input."""
 
-    def __init__(self, module: str, *arguments: str) -> None:
-        """Start it; what it writes on stderr is shown when it ends too early."""
-        self._module = module
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        name: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it; what it writes on stderr is shown when it ends too early.
+
+        `name` is what failures call it, the module unless that is said.
+        """
+        self._name = name or module
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
-            env=os.environ,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -57,20 +67,21 @@ class Talker:
             self._process.stdin.write(json.dumps(task) + "\n")
             self._process.stdin.flush()
 
-    def hear(self) -> dict[str, Any]:
-        """Wait for the next answer; raises ProcessFailed."""
+    def hear(self, ended: str = "ended") -> Any:
+        """Wait for the next answer; raises ProcessFailed, with `ended` if nothing says more."""
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line.endswith("\n"):
             _, words = self._process.communicate()
-            last = words.strip().splitlines()[-1:] or ["ended"]
-            raise ProcessFailed(f"{self._module}: {last[0]}")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
+            # One that was killed had no say: its last words are about something else.
+            last = words.strip().splitlines()[-1:] if self._process.returncode > 0 else []
+            raise ProcessFailed(f"{self._name}: {(last or [ended])[0]}")
+        answer = json.loads(line)
+        if isinstance(answer, dict) and "error" in answer:
             raise ProcessFailed(answer["error"])
         return answer
 
-    def ask(self, task: object) -> dict[str, Any]:
+    def ask(self, task: object, ended: str = "ended") -> Any:
         """Hand over a task and wait for the answer; raises ProcessFailed."""
         self.tell(task)
-        return self.hear()
+        return self.hear(ended)
