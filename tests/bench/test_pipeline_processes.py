@@ -17,8 +17,9 @@ from bench.peers.serving import PeerFailed, check_alive, serving
 from bench.peers.work import Settings
 from bench.pipeline import proc
 from bench.pipeline.bare import choose_threshold
-from bench.pipeline.talk import ProcessFailed, Talker
+from bench.talk import ProcessFailed, Talker
 from detector.boxes import Detection
+from tests.services.waiting import wait_until
 
 SPIN = "import os, subprocess, sys\nwhile True: pass"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SPIN!r}])"
@@ -27,8 +28,7 @@ PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SPIN!r
 @pytest.fixture
 def parent_of_one_that_spins() -> Iterator[int]:
     process = subprocess.Popen([sys.executable, "-c", PARENT], start_new_session=True)
-    while len(proc.family(process.pid)) < 2:
-        time.sleep(0.01)
+    wait_until(lambda: len(proc.family(process.pid)) == 2, "it has started the one that spins")
     family = proc.family(process.pid)
     yield process.pid
     for pid in family:
@@ -36,23 +36,25 @@ def parent_of_one_that_spins() -> Iterator[int]:
     process.wait()
 
 
+def is_stopped(pid: int) -> bool:
+    return "\nState:\tT" in (Path("/proc") / str(pid) / "status").read_text()
+
+
 def test_a_familys_cpu_counts_and_stands_still_while_it_is_frozen(
     parent_of_one_that_spins: int,
 ) -> None:
     root = parent_of_one_that_spins
-    while proc.cpu_s(root) < 0.3:
-        time.sleep(0.01)
+    wait_until(lambda: proc.cpu_s(root) >= 0.3, "it spins")
 
     proc.freeze(root)
-    # Being stopped takes effect at the next tick.
-    time.sleep(0.05)
+    wait_until(lambda: all(is_stopped(pid) for pid in proc.family(root)), "all have stopped")
     before = proc.cpu_s(root)
+    # Nothing can tell that nothing happens but time: thirty ticks of it.
     time.sleep(0.3)
 
     assert proc.cpu_s(root) == before
     proc.thaw(root)
-    while proc.cpu_s(root) == before:
-        time.sleep(0.01)
+    wait_until(lambda: proc.cpu_s(root) > before, "it spins again")
 
 
 def test_what_processes_share_counts_once_in_pss(parent_of_one_that_spins: int) -> None:
@@ -119,8 +121,7 @@ def test_a_peers_tiers_know_what_is_behind_them_and_leave_nobody_behind(tmp_path
 
     with serving(peer, Path(sys.executable), SETTING, settings, tmp_path) as contestant:
         files = [tmp_path / "front", tmp_path / "back"]
-        while not all(file.is_file() and file.read_text() for file in files):
-            time.sleep(0.01)
+        wait_until(lambda: all(f.is_file() and f.read_text() for f in files), "both have started")
         (front, child, behind), back = (file.read_text().split(" ") for file in files)
         assert contestant.tiers == {"front": int(front), "back": int(back[0])}
         assert behind.startswith("http://127.0.0.1:")

@@ -1,112 +1,30 @@
-"""Asking a service of several processes, over real sockets, when some of them misbehave.
-
-All of 127.0.0.0/8 is loopback, so processes can have one port and an address each, as pods do.
-"""
+"""Asking a service of several processes, over real sockets, when some of them misbehave."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
-import ssl
-import subprocess
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
-from services.common.context import RequestContext
-from services.common.deadline import Deadline
 from services.common.errors import DeadlineExceeded, RemoteProblem, Unavailable
 from services.common.peers import Peer
 from services.common.telemetry import Metrics
-from tests.services.misbehaving import Behaviour, Call, Server, answer, problem, until
-
-
-def context(budget_ms: float = 20_000) -> RequestContext:
-    return RequestContext("0" * 32, Deadline.after_ms(budget_ms))
-
-
-async def good(call: Call) -> None:
-    await call.write(answer(200, f'"{call.body.decode()}"'))
-
-
-async def reset_at_once(call: Call) -> None:
-    call.reset()
-
-
-async def reset_inside_the_answer(call: Call) -> None:
-    await call.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-    call.reset()
-
-
-async def end_inside_the_answer(call: Call) -> None:
-    await call.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-    call.writer.close()
-
-
-async def no_http(call: Call) -> None:
-    await call.write("220 smtp.example.org ESMTP\r\n")
-
-
-async def hang_inside_the_answer(call: Call) -> None:
-    await call.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-    await asyncio.Event().wait()
-
-
-def status(code: int, *headers: str) -> Behaviour:
-    async def behave(call: Call) -> None:
-        await call.write(answer(code, problem(code), *headers))
-
-    return behave
-
-
-async def endless_head(call: Call) -> None:
-    await call.write("HTTP/1.1 200 OK\r\n")
-    filler = "".join(f"X-Filler-{n}: {'a' * 1000}\r\n" for n in range(1000))
-    for _ in range(70):  # megabytes
-        await call.write(filler)
-
-
-async def change_of_protocol(call: Call) -> None:
-    await call.write("HTTP/1.1 101 Now\r\nUpgrade: smtp\r\nConnection: Upgrade\r\n\r\nEHLO")
-
-
-Scenario = Callable[[Peer, list[Server]], Awaitable[None]]
-
-
-def with_peer(scenario: Scenario, *behaviours: Behaviour) -> str:
-    """Run a scenario with a peer of so many servers on one port; return its metrics."""
-    metrics = Metrics("test")
-
-    async def run() -> None:
-        async with AsyncExitStack() as stack:
-            servers: list[Server] = []
-            for number, behaviour in enumerate(behaviours):
-                port = servers[0].port if servers else 0
-                server = Server(f"127.0.0.{number + 2}", behaviour, port)
-                servers.append(await stack.enter_async_context(server.running()))
-            peer = Peer("inference", ",".join(server.url for server in servers), metrics)
-            peer.start()
-            try:
-                await scenario(peer, servers)
-            finally:
-                peer.close()
-
-    asyncio.run(run())
-    return "\n".join(
-        f"{sample.name} {sample.labels} {sample.value}"
-        for family in metrics.registry.collect()
-        for sample in family.samples
-        if "peer" in sample.name
-    )
-
-
-async def ask(peer: Peer, text: str = "picture", budget_ms: float = 20_000) -> str:
-    response = await peer.send(context(budget_ms), "POST", "/x", content=[text.encode()])
-    answered: str = peer.read_json(response)
-    return answered
+from tests.services.misbehaving import Behaviour, Call, Server, answer, until
+from tests.services.peering import (
+    ask,
+    change_of_protocol,
+    context,
+    end_inside_the_answer,
+    endless_head,
+    good,
+    hang_inside_the_answer,
+    no_http,
+    reset_at_once,
+    reset_inside_the_answer,
+    status,
+    with_peer,
+)
 
 
 def test_requests_are_spread_over_all_processes_and_connections_are_kept() -> None:
@@ -228,31 +146,6 @@ def test_no_second_chance_when_the_time_is_up() -> None:
     with_peer(scenario, fail_late, fail_late)
 
 
-def test_only_the_last_of_several_heads_is_the_answer() -> None:
-    """An intermediary may send a 100 or a 103 before it."""
-
-    async def behave(call: Call) -> None:
-        await call.write("HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
-        await good(call)
-
-    async def scenario(peer: Peer, _servers: list[Server]) -> None:
-        response = await peer.send(context(), "POST", "/x", content=[b"picture"])
-        assert response.content == b'"picture"'
-        assert "link" not in response.headers
-
-    with_peer(scenario, behave)
-
-
-def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next() -> None:
-    async def behave(call: Call) -> None:
-        await call.write(answer(200, f'"{call.body.decode()}"') + answer(200, '"somebody else"'))
-
-    async def scenario(peer: Peer, _servers: list[Server]) -> None:
-        assert [await ask(peer, str(n)) for n in range(10)] == [str(n) for n in range(10)]
-
-    with_peer(scenario, behave)
-
-
 def test_if_all_fail_the_first_two_are_asked_and_no_more() -> None:
     async def scenario(peer: Peer, servers: list[Server]) -> None:
         with pytest.raises(RemoteProblem, match="d503"):
@@ -272,20 +165,6 @@ def test_retries_cannot_storm() -> None:
         assert 1250 <= sum(len(server.calls) for server in servers) <= 1300
 
     with_peer(scenario, status(503), status(503))
-
-
-def test_a_single_process_that_hangs_up_between_requests_is_asked_on_a_new_connection() -> None:
-    """As a server does with idle connections, just when somebody wants to use one."""
-
-    async def answer_and_hang_up(call: Call) -> None:
-        await good(call)
-        call.writer.close()
-
-    async def scenario(peer: Peer, servers: list[Server]) -> None:
-        assert [await ask(peer, str(n)) for n in range(20)] == [str(n) for n in range(20)]
-        assert len(servers[0].calls) == 20
-
-    assert "'state': 'ejected'} 0.0" in with_peer(scenario, answer_and_hang_up)
 
 
 def test_a_frozen_process_is_given_up_and_its_requests_are_asked_elsewhere() -> None:
@@ -354,69 +233,6 @@ def test_who_drains_is_left_alone_without_a_failure() -> None:
 
     assert "'state': 'leaving'} 1.0" in metrics
     assert "peer_failures_total {'service': 'test', 'peer': 'inference'}" not in metrics
-
-
-def test_with_tls_the_name_is_verified(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_certificate: ssl.SSLContext
-) -> None:
-    async def scenario() -> None:
-        server = Server("127.0.0.1", good, tls=own_certificate)
-        async with server.running():
-            for host, answered in (("localhost", True), ("127.0.0.1", False)):
-                peer = Peer("inference", f"https://{host}:{server.port}", Metrics("test"))
-                if answered:
-                    assert await ask(peer, "secret") == "secret"
-                    assert f"host: localhost:{server.port}\r\n" in server.calls[0].head
-                else:
-                    with pytest.raises(Unavailable, match="the inference service cannot be"):
-                        await ask(peer)
-                peer.close()
-        assert len(server.calls) == 1
-
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
-    asyncio.run(scenario())
-
-
-@pytest.fixture
-def own_certificate(tmp_path: Path) -> ssl.SSLContext:
-    """One for `localhost` that nobody has signed."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl here to make a certificate with")
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    options = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost".split()
-    names = ["-addext", "subjectAltName=DNS:localhost"]
-    files = ["-out", str(certificate), "-keyout", str(key)]
-    subprocess.run([openssl, *options, *names, *files], check=True, capture_output=True)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    return context
-
-
-def test_a_cancelled_request_ends_its_connection() -> None:
-    arrived, gone = asyncio.Event(), asyncio.Event()
-
-    async def hold(call: Call) -> None:
-        arrived.set()
-        try:
-            while True:
-                await call.write(" ")
-                await asyncio.sleep(0.01)
-        except ConnectionError:
-            gone.set()
-
-    async def scenario(peer: Peer, _servers: list[Server]) -> None:
-        asking = asyncio.create_task(ask(peer))
-        await arrived.wait()
-        asking.cancel()
-        async with asyncio.timeout(20):
-            await gone.wait()
-
-    async def late_body(call: Call) -> None:
-        await call.write("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        await hold(call)
-
-    with_peer(scenario, late_body)
 
 
 def test_ready_is_who_has_one_ready_process() -> None:
