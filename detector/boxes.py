@@ -31,17 +31,19 @@ class Detection:
 
 def name_detections(found: Floats, labels: tuple[str, ...]) -> list[Detection]:
     """Turn (k, 6) corner rows into labelled detections with centre boxes."""
+    scores = np.round(found[:, SCORE].astype(np.float64), 6).tolist()
+    classes = found[:, CLASS].astype(int).tolist()
     return [
-        Detection(
-            labels[int(row[CLASS])],
-            round(float(row[SCORE]), 6),
-            centre_box(*(float(value) for value in row[:4])),
-        )
-        for row in found
+        Detection(labels[number], score, box)
+        for number, score, box in zip(classes, scores, centre_boxes(found), strict=True)
     ]
 
 
-def centre_box(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, float, float]:
-    """Return (centre x, centre y, width, height), rounded to a hundredth of a pixel."""
-    box = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
-    return tuple(round(value, 2) for value in box)  # type: ignore[return-value]  # four of them
+def centre_boxes(found: Floats) -> list[tuple[float, float, float, float]]:
+    """Return (centre x, centre y, width, height) of corner rows, rounded to hundredths of a pixel.
+
+    In float64, whose decimal form shows the rounded value.
+    """
+    first, second = found[:, :2].astype(np.float64), found[:, 2:4].astype(np.float64)
+    boxes = np.hstack([(first + second) / 2, second - first])
+    return [(x, y, width, height) for x, y, width, height in np.round(boxes, 2).tolist()]

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from detector.boxes import CLASS, SCORE, Floats, Pixels, centre_box
+from detector.boxes import CLASS, SCORE, Floats, Pixels, centre_boxes
 from detector.darknet.cfg import read_cfg
 from detector.darknet.fork import needs_fork
 from detector.darknet.layers import Network
@@ -105,9 +105,10 @@ def _threshold(candidates: Candidates) -> float:
 
 def _named(network: Network, candidates: Candidates) -> list[Found]:
     """Return what is left after suppression, as LibDarknet does."""
+    rows = suppress(candidates, IOU, network.heads[-1])
     return [
-        (int(row[CLASS]), float(row[SCORE]), centre_box(*(float(value) for value in row[:4])))
-        for row in suppress(candidates, IOU, network.heads[-1])
+        (int(row[CLASS]), float(row[SCORE]), box)
+        for row, box in zip(rows, centre_boxes(rows), strict=True)
     ]
 
 

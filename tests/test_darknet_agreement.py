@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.boxes import CLASS, SCORE, Floats, Pixels, centre_box
+from detector.boxes import CLASS, SCORE, Floats, Pixels, centre_boxes
 from detector.darknet.cfg import read_cfg
 from detector.darknet.layers import Network
 from detector.darknet.plan import plan_network
@@ -282,8 +282,8 @@ def found_at_network_size(
     outputs = sides.engine.run(image[np.newaxis])
     rows = suppress(decode_heads(sides.network, [head[0] for head in outputs], threshold), iou)
     return [
-        (int(row[CLASS]), float(row[SCORE]), centre_box(*(float(value) for value in row[:4])))
-        for row in rows
+        (int(row[CLASS]), float(row[SCORE]), box)
+        for row, box in zip(rows, centre_boxes(rows), strict=True)
     ]
 
 

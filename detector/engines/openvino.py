@@ -117,6 +117,8 @@ class _Stream:
             self._requests[pixels] = self._networks.get(pixels).create_infer_request()
         request = self._requests[pixels]
         answers = [_run_one(request, images[i : i + 1]) for i in range(len(images))]
+        if len(answers) == 1:
+            return answers[0]
         return [np.concatenate(head) for head in zip(*answers, strict=True)]
 
     def split(self, parts: int) -> list[Engine]:  # noqa: ARG002

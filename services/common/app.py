@@ -49,6 +49,8 @@ def build_app(
         summary=summary,
         version=VERSION,
         lifespan=lifespan,
+        # Looks for exporters at every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         # A redirected POST is sent twice or loses its body, depending on the client.
         redirect_slashes=False,
     )

@@ -6,6 +6,7 @@ import logging
 import sys
 from functools import cache
 
+import orjson
 import structlog
 
 
@@ -18,17 +19,27 @@ def configure_logs(service: str, level: str, log_format: str) -> None:
         _name_service(service),
         structlog.processors.StackInfoRenderer(),
     ]
-    final: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-        if text
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    exceptions = [] if text else [structlog.processors.format_exc_info]
+    colours = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    _configure_libraries(
+        level,
+        [structlog.stdlib.ExtraAdder(), *shared],
+        [*exceptions, colours if text else structlog.processors.JSONRenderer()],
     )
-    _configure_libraries(level, [structlog.stdlib.ExtraAdder(), *shared], final)
-    # Our own lines do not go through the standard library: there is one for each picture.
+    # Our own lines do not go through the standard library, and are bytes at once: there is one for
+    # each picture, and it took a twentieth of all CPU.
     structlog.configure(
-        processors=[*shared, *final],
+        processors=[
+            *shared,
+            *exceptions,
+            colours if text else structlog.processors.JSONRenderer(orjson.dumps),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=(
+            structlog.WriteLoggerFactory(sys.stderr)
+            if text
+            else structlog.BytesLoggerFactory(sys.stderr.buffer)
+        ),
         cache_logger_on_first_use=True,
     )
 

@@ -7,13 +7,13 @@ first one cannot be reached or is not ready.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import orjson
 from pydantic import BaseModel, ValidationError
 
 from services.common.addresses import Origin
@@ -128,7 +128,7 @@ class Peer:
     def read_json(self, response: Response) -> Any:
         """Return the parsed body; raises Unavailable if it is no JSON."""
         try:
-            return json.loads(response.content)
+            return orjson.loads(response.content)
         except ValueError as error:
             raise self.nonsense() from error
 
@@ -229,7 +229,7 @@ class Peer:
         if response.status_code not in _PASSED_ON:
             raise Unavailable(f"the {self.name} service failed")
         try:
-            problem = json.loads(response.content)
+            problem = orjson.loads(response.content)
             title, detail = str(problem["title"]), str(problem["detail"])
         except (ValueError, KeyError, TypeError):
             raise self.nonsense() from None

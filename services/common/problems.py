@@ -6,12 +6,12 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from picture.errors import NotAPicture, PictureError, PictureTooLarge, PictureUndecodable
 from services.common import errors
 from services.common.context import context_of
+from services.common.json_answer import JsonAnswer
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -39,11 +39,11 @@ def install_problems(app: FastAPI) -> None:
         app.add_exception_handler(kind, _respond)
 
 
-async def _respond(request: Request, error: Exception) -> JSONResponse:
+async def _respond(request: Request, error: Exception) -> JsonAnswer:
     return to_response(error, context_of(request.scope).uid)
 
 
-def to_response(error: Exception, uid: str) -> JSONResponse:
+def to_response(error: Exception, uid: str) -> JsonAnswer:
     """Build the answer for an exception; unknown kinds become 500 and tell nothing."""
     headers: dict[str, str] = {}
     match error:
@@ -67,7 +67,7 @@ def to_response(error: Exception, uid: str) -> JSONResponse:
         case _:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             title, detail = status.phrase, INTERNAL_DETAIL
-    return JSONResponse(
+    return JsonAnswer(
         {
             "type": "about:blank",
             "title": title,

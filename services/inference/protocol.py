@@ -7,11 +7,11 @@ the header `Inference-Header-Content-Length`; raw tensors follow in the order of
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from detector.boxes import Floats, Image
@@ -57,8 +57,8 @@ def parse_request(
     """
     head, raw = _split(body, header_length)
     try:
-        request = json.loads(head)
-    except (ValueError, RecursionError):
+        request = orjson.loads(head)
+    except ValueError:
         raise MalformedRequest("the request's JSON cannot be parsed") from None
     if not isinstance(request, dict):
         raise MalformedRequest("the request's JSON is no object")
@@ -94,7 +94,7 @@ def format_answer(answer: InferAnswer, *, binary: bool) -> tuple[bytes, dict[str
     }
     if answer.id is not None:
         head["id"] = answer.id
-    encoded = json.dumps(head, separators=(",", ":")).encode()
+    encoded = orjson.dumps(head)
     if not binary:
         return encoded, {"Content-Type": "application/json"}
     parts = [encoded, *(tensor.tobytes() for tensor in tensors.values())]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
 from services.common.body import Bodies
 from services.common.context import Context, context_of
 from services.common.fast_lane import Lane
 from services.common.golden import Golden
+from services.common.json_answer import JsonAnswer
 from services.common.query import PARAMETERS, read_fractions, read_model_name
 from services.preprocess.pipeline import Pipeline, Processed
 
@@ -29,7 +29,7 @@ def build_lane(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> Lane:
         parameters = read_fractions(request.query_params)
         async with bodies.receive(request, max_body_bytes) as data:
             processed = await pipeline.process(context_of(request.scope), data, model, parameters)
-        return JSONResponse(to_json(processed))
+        return JsonAnswer(to_json(processed))
 
     return Lane(PATH, process)
 

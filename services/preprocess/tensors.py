@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from detector.boxes import COLUMNS, Floats, Image
 from services.common.context import RequestContext
@@ -33,7 +33,7 @@ async def infer(
     parameters: dict[str, float],
 ) -> Inferred:
     """Send one (height, width, 3) picture at network size and return what was found."""
-    head = json.dumps(_request(image, parameters), separators=(",", ":")).encode()
+    head = orjson.dumps(_request(image, parameters))
     response = await inference.send(
         context,
         "POST",
@@ -43,7 +43,7 @@ async def infer(
     )
     try:
         length = int(response.headers[_HEADER_LENGTH.lower()])
-        answer = json.loads(response.content[:length])
+        answer = orjson.loads(response.content[:length])
         rows = answer["outputs"][0]["shape"][0]
         found = np.frombuffer(response.content, "<f4", rows * COLUMNS, offset=length)
         return Inferred(

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 
 from picture.drawing import FORMATS, draw_boxes
 from picture.header import check_pixels, read_header
 from services.common.body import Bodies
 from services.common.context import RequestContext, context_of
 from services.common.fast_lane import Lane
+from services.common.json_answer import JsonAnswer
 from services.common.peers import Peer
 from services.common.query import PARAMETERS, read_fractions, read_model_name
 from services.common.work_queue import WorkQueue
@@ -90,7 +91,7 @@ def build_lane(web: Web) -> Lane:
                 answer = await web.detect(context, picture, params)
             wanted = wanted_picture(request.headers.get("accept", ""))
             if wanted is None:
-                return JSONResponse(to_json(answer, context.uid))
+                return JsonAnswer(to_json(answer, context.uid))
             drawn = await web.drawing.run(
                 context, lambda: draw_boxes(picture, answer["detections"], wanted)
             )
