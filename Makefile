@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FUZZ_SECONDS ?= 60
+INFERENCE ?= 1
 .DEFAULT_GOAL := help
 
 .PHONY: help setup demo up test fuzz bench bench-pipeline lint format docs oracle model-table browser clean
@@ -24,8 +25,8 @@ setup: .venv/ready ## create .venv from the lock
 demo: .venv/ready ## start the services, send every picture of client/images, stop them
 	@$(BIN)/python -m tools.demo
 
-up: .venv/ready ## start the services and keep them running until Ctrl-C
-	@$(BIN)/python -m tools.stack
+up: .venv/ready ## start the services and keep them running until Ctrl-C; INFERENCE=3 for three of it
+	@$(BIN)/python -m tools.stack --inference $(INFERENCE)
 
 test: .venv/ready ## run all tests that need no container engine and no cluster
 	@$(BIN)/python -m pytest

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -25,6 +26,8 @@ DEMO_MODEL = ROOT / "models" / "demo"
 LOOPBACK = "127.0.0.1"
 PORTS = {"inference": 4002, "preprocess": 8000, "web": 5000}
 
+# Below those that Linux takes for the near end of connections (32768 to 60999).
+_OWN_PORTS = range(20_000, 32_000)
 _POLL_S = 0.05
 _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 30.0
@@ -112,17 +115,22 @@ class Service:
 
 
 class Stack:
-    """Inference, preprocess and web, each knowing the one behind it."""
+    """Inference, preprocess and web, each knowing those behind it."""
 
     def __init__(
         self,
         *,
         model: Path = DEMO_MODEL,
         ports: dict[str, int] | None = None,
+        copies: int = 1,
         logs: Path | None = None,
         env: dict[str, dict[str, str]] | None = None,
     ) -> None:
-        """Prepare; `ports` are free ones by default, `logs` is a folder, `env` is by service."""
+        """Prepare; `ports` are free ones by default, `logs` is a folder, `env` is by service.
+
+        `copies` is how many inference processes there are; with `ports`, each has the next one.
+        """
+        further = [ports["inference"] + n if ports else free_port() for n in range(1, copies)]
         ports = ports or {name: free_port() for name in PORTS}
         extra = env or {}
 
@@ -131,17 +139,27 @@ class Stack:
             return Service(name, ports[name], {**settings, **extra.get(name, {})}, log)
 
         self.inference = service("inference", {"MODEL_PATH": str(model)})
-        self.preprocess = service("preprocess", {"INFERENCE_URL": self.inference.url})
+        self.copies = [
+            replace(self.inference, port=port, log=logs / f"inference-{port}.log" if logs else None)
+            for port in further
+        ]
+        urls = ",".join(one.url for one in (self.inference, *self.copies))
+        self.preprocess = service("preprocess", {"INFERENCE_URL": urls})
         self.web = service("web", {"PREPROCESS_URL": self.preprocess.url})
         self._running = ExitStack()
 
     @property
-    def services(self) -> tuple[Service, Service, Service]:
+    def services(self) -> tuple[Service, ...]:
         """From back to front, the order in which they become ready."""
-        return self.inference, self.preprocess, self.web
+        return self.inference, *self.copies, self.preprocess, self.web
+
+    def serves(self) -> bool:
+        """Tell whether every tier has a process that has not ended."""
+        tiers = ([self.inference, *self.copies], [self.preprocess], [self.web])
+        return all(any(one.process.poll() is None for one in tier) for tier in tiers)
 
     def __enter__(self) -> Self:
-        """Start all three and wait until they are ready."""
+        """Start all and wait until they are ready."""
         with ExitStack() as starting:
             for service in self.services:
                 starting.enter_context(service)
@@ -161,17 +179,27 @@ class Stack:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of loopback that nobody listens on at this moment.
+
+    Not one that the kernel gives away: it may give the same one to a connection of somebody else
+    before our process has got so far.
+    """
+    while True:
+        with socket.socket() as probe:
+            # Not from `random`: tests seed that, the same in every process.
+            port = secrets.choice(_OWN_PORTS)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
 
 
-def taken_ports() -> list[int]:
+def taken_ports(copies: int) -> list[int]:
     """Return those of the services' own ports that somebody listens on."""
+    first = PORTS["inference"]
     taken = []
-    for port in PORTS.values():
+    for port in (*PORTS.values(), *range(first + 1, first + copies)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -189,8 +217,13 @@ def main() -> None:
     parser.add_argument(
         "--model", type=Path, default=DEMO_MODEL, help="model folder (default: models/demo)"
     )
+    parser.add_argument(
+        "--inference", type=int, default=1, metavar="N", help="inference processes (default: 1)"
+    )
     arguments = parser.parse_args()
-    if taken := taken_ports():
+    if arguments.inference < 1:
+        parser.error("--inference: at least one")
+    if taken := taken_ports(arguments.inference):
         sys.exit(f"port {taken[0]} is in use already: stop what listens there, then try again")
     stopped = False
 
@@ -202,9 +235,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     try:
-        with Stack(model=arguments.model.resolve(), ports=PORTS) as stack:
+        model, copies = arguments.model.resolve(), arguments.inference
+        with Stack(model=model, ports=PORTS, copies=copies) as stack:
             print(f"\nThe web page: {stack.web.url}/ (Ctrl-C stops everything)\n", flush=True)
-            while not stopped and all(s.process.poll() is None for s in stack.services):
+            while not stopped and stack.serves():
                 time.sleep(_POLL_S)
     except StackError as error:
         sys.exit(str(error))

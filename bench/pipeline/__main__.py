@@ -19,6 +19,7 @@ from bench.peers.serving import PeerFailed
 from bench.pipeline import report
 from bench.pipeline.compare import Result
 from bench.pipeline.course import Course, Ready, compare_pipeline, ready
+from bench.pipeline.elastic import COURSE_S, elastic
 from bench.pipeline.offered import sweep
 from bench.pipeline.overload import overload
 from bench.pipeline.peers import compare_peer
@@ -82,6 +83,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--overload-seconds", type=float, default=60, help="0 leaves it out (%(default)s)"
     )
     parser.add_argument(
+        "--no-elastic",
+        action="store_true",
+        help=f"leave out processes that come and go, {COURSE_S:.0f} s",
+    )
+    parser.add_argument(
         "--timeout-ms", type=int, default=1000, help="a caller's budget (%(default)s)"
     )
     parser.add_argument(
@@ -111,6 +117,8 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         print(f"\n{report.cpu_table([result])}")
         print(f"\n{report.memory_table([result])}", flush=True)
         loads = _offer(up, result.images_per_s.median, options)
+        if not options.no_elastic:
+            loads["elastic"] = _come_and_go(course, up)
         peers = _compare_peers(course, up, options.peers)
         return {"bare": up.bare, "pipeline": asdict(result), **loads, "peers": peers}
 
@@ -148,6 +156,16 @@ def _offer(up: Ready, capacity: float, options: argparse.Namespace) -> dict[str,
         print(f"\n{lines}", flush=True)
         found["overload"] = asdict(result)
     return found
+
+
+def _come_and_go(course: Course, up: Ready) -> dict[str, Any]:
+    say(f"processes that come and go, {COURSE_S:.0f} s")
+    with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as logs:
+        result = elastic(
+            up.track, course.model, course.cache, course.precision, up.threshold, Path(logs)
+        )
+    print(f"\n{report.elastic_lines(result)}", flush=True)
+    return asdict(result)
 
 
 def _model(name: str, precision: str) -> Path:

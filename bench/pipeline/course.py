@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.pipeline.compare import Pairs, Result, pair, summarise
+from bench.pipeline.compare import BUSY, Pairs, Result, pair, summarise
 from bench.pipeline.expected import agree
 from bench.pipeline.services import pipeline
 from bench.pipeline.turns import Contestant, Track
 from bench.talk import Talker
 from cli.progress import say
+
+_WARM_UP_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def ready(course: Course) -> Iterator[Ready]:
 
 def compare_pipeline(course: Course, up: Ready) -> Result:
     """Let the services and the bare loop take turns; raises ProcessFailed."""
+    # After its start the inference service still prepares to serve several at once.
+    up.track.turn(up.services, BUSY, _WARM_UP_S)
     pairs = Pairs()
     for number in range(course.rounds):
         say(f"pipeline: round {number + 1} of {course.rounds}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.pipeline.compare import BUSY, Result
+from bench.pipeline.elastic import FAIR, Elastic
 from bench.pipeline.figures import TIE, Spread, judge
 from bench.pipeline.offered import Offered
 from bench.pipeline.overload import Overload
@@ -135,6 +136,23 @@ def overload_lines(result: Overload, seconds: float, timeout_ms: int) -> str:
             f"  peak {result.peak_before_per_s:.1f}/s before, {result.peak_after_per_s:.1f} after",
             f"  p50 back to {result.normal_p50_ms:.1f} ms after {recovered}",
             f"  RSS in MB: {held}",
+        )
+    )
+
+
+def elastic_lines(result: Elastic) -> str:
+    """Return what happened while processes came and went, one fact a line."""
+    fair = ", ".join("never" if s is None else f"{s:.1f} s" for s in result.fair_after_s)
+    shares = ", ".join(f"{share:.0%}" for share in result.shares)
+    rates = f"{result.one_per_s:.1f} of one, {result.three_per_s:.1f} of three"
+    return "\n".join(
+        (
+            f"from one inference process to three and back, {BUSY} callers:",
+            f"  from ready to {FAIR:.0%} of an even share within half a second: {fair}",
+            f"  shares after that: {shares}",
+            f"  pictures a second: {rates}",
+            f"  one killed: {result.sent_once_more} requests sent once more",
+            f"  {result.answers} answers in all, {result.failed} failed or wrong",
         )
     )
 

@@ -11,19 +11,23 @@ from bench.pipeline.wire import Target
 from tools.stack import Stack
 
 
+def inference_settings(cache: Path, precision: str) -> dict[str, str]:
+    """Return what an inference process is told, whatever the environment of the benchmark says."""
+    return {
+        "CACHE_DIR": str(cache),
+        "PRECISION": precision,
+        "ENGINE": "openvino",
+        "DEVICE": "cpu",
+    }
+
+
 @contextmanager
 def pipeline(
     model: Path, cache: Path, precision: str, threshold: float, logs: Path
 ) -> Iterator[Contestant]:
     """Start web, preprocess and inference with their defaults, and stop them again."""
-    inference = {
-        "CACHE_DIR": str(cache),
-        "PRECISION": precision,
-        # Whatever the environment of the benchmark says.
-        "ENGINE": "openvino",
-        "DEVICE": "cpu",
-    }
-    with Stack(model=model.resolve(), logs=logs, env={"inference": inference}) as stack:
+    env = {"inference": inference_settings(cache, precision)}
+    with Stack(model=model.resolve(), logs=logs, env=env) as stack:
         tiers = {service.name: service.process.pid for service in reversed(stack.services)}
         target = Target(f"{stack.web.url}/inference?threshold={threshold}")
         yield Contestant("pipeline", "three services, their defaults", target, tiers)

@@ -89,6 +89,9 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": streams,
             "INFERENCE_PRECISION_HINT": self._hint(),
+            # OpenVINO would bind its threads to the first cores it sees, and so would every other
+            # process on the machine: two pods of one CPU each shared a core and left one idle.
+            "ENABLE_CPU_PINNING": False,
         }
         return _Networks(self._model, config, self._compiled)
 

@@ -16,12 +16,14 @@ from services.common.logs import get_logger
 _Job = Callable[[], Awaitable[None]]
 
 _PERIOD_S = 1.0
+# One that is only starting gets its first request within so long of being ready.
+_WELCOME_PERIOD_S = 0.25
 _PROBE_TIMEOUT_S = 1.0
 _CONNECT_TIMEOUT_S = 2.0
 
 
 class Discovery:
-    """Asks DNS once a second, and asks those who are not well whether they are better."""
+    """Asks DNS once a second, and more often those who are not well whether they are better."""
 
     def __init__(self, name: str, origins: Sequence[Origin]) -> None:
         """Ask nothing yet."""
@@ -41,9 +43,11 @@ class Discovery:
             return
         # A task for each name, so that one look at it ends before the next begins, and one that
         # DNS is slow about holds up neither the others nor the probes.
-        jobs: list[_Job] = [partial(self._look, origin) for origin in self._origins]
-        jobs.append(self._probe_all)
-        self._tasks = [asyncio.create_task(self._repeat(job)) for job in jobs]
+        jobs: list[tuple[_Job, float]] = [
+            (partial(self._look, origin), _PERIOD_S) for origin in self._origins
+        ]
+        jobs += [(self._welcome_all, _WELCOME_PERIOD_S), (self._suspect_all, _PERIOD_S)]
+        self._tasks = [asyncio.create_task(self._repeat(job, period)) for job, period in jobs]
 
     async def look_once(self, timeout_s: float) -> None:
         """Return when an address is known or DNS has said that there is none.
@@ -93,13 +97,13 @@ class Discovery:
         if connections is not None:
             connections.close()
 
-    async def _repeat(self, job: _Job) -> None:
+    async def _repeat(self, job: _Job, period_s: float) -> None:
         while True:
             try:
                 await job()
             except Exception:  # noqa: BLE001  # whatever it is, the watch must go on
                 get_logger().exception("the watch over a peer stumbled", peer=self._name)
-            await asyncio.sleep(_PERIOD_S)
+            await asyncio.sleep(period_s)
 
     async def _look(self, origin: Origin) -> None:
         try:
@@ -122,14 +126,14 @@ class Discovery:
             for endpoint in self.endpoints.update(addresses):
                 self.forget_if_gone(endpoint)
 
-    async def _probe_all(self) -> None:
+    async def _welcome_all(self) -> None:
+        await asyncio.gather(*(self._welcome(endpoint) for endpoint in self.endpoints.to_probe()))
+
+    async def _suspect_all(self) -> None:
         silent = self.endpoints.silent()
         # Twice means twice in a row.
         self._suspects.intersection_update(silent)
-        await asyncio.gather(
-            *(self._welcome(endpoint) for endpoint in self.endpoints.to_probe()),
-            *(self._suspect(endpoint) for endpoint in silent),
-        )
+        await asyncio.gather(*(self._suspect(endpoint) for endpoint in silent))
 
     async def _welcome(self, endpoint: Endpoint) -> None:
         """Let an ejected endpoint come back if it is ready."""

@@ -36,6 +36,8 @@ async def _split(scheduler: Scheduler) -> None:
         await scheduler.split()
     except EngineError as error:
         get_logger().warning("one request at a time", why=str(error))
+    else:
+        get_logger().info("ready for several at once", streams=scheduler.shares)
 
 
 def create_app(settings: InferenceSettings, detector: Detector, threads: int) -> FastAPI:

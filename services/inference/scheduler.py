@@ -57,6 +57,11 @@ class Scheduler:
             self._free, self._shares = free, len(free)
 
     @property
+    def shares(self) -> int:
+        """How many requests run at once when several wait; 1 where the engine cannot be split."""
+        return max(1, self._shares)
+
+    @property
     def waiting(self) -> int:
         """How many requests wait for the engine."""
         return len(self._waiting)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +56,30 @@ def test_every_engine_puts_out_what_openvino_puts_out(
     for ours, theirs in zip(other.run(images), reference.run(images), strict=True):
         assert ours.shape == theirs.shape
         assert np.abs(ours - theirs).max() <= 1e-3 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_no_thread_is_bound_to_a_core(demo: Model, images: np.ndarray, engine: str) -> None:
+    """Every process would bind its first thread to the same core: docs/decisions/013."""
+    built, _ = build_engine(demo, EngineOptions(threads=1, engine=engine))
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(lambda: [built.run(images) for _ in range(20)])
+        seen = set()
+        while not running.done():
+            # OpenVINO binds the thread that calls it, and lets it go afterwards.
+            seen |= affinities()
+    running.result()
+
+    assert seen == {frozenset(os.sched_getaffinity(0))}
+
+
+def affinities() -> set[frozenset[int]]:
+    """Return the cores that each thread of this process may run on."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it has just ended
+            found.add(frozenset(os.sched_getaffinity(int(task.name))))
+    return found
 
 
 @pytest.mark.parametrize(("precision", "share"), [("bf16", 0.02), ("fp16", 0.002)])

@@ -1,0 +1,177 @@
+"""From one inference process to three and back, under load: who takes part how soon, what is lost.
+
+The two that join are in INFERENCE_URL from the beginning, and not there. One of them is killed
+later, the other stops as Kubernetes would stop it.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.pipeline.compare import BUSY
+from bench.pipeline.services import inference_settings
+from bench.pipeline.turns import Track
+from bench.pipeline.wire import Target
+from cli.progress import say
+from tools.stack import Service, free_port
+
+COURSE_S = 30.0
+"""How long the load lasts; everything below happens within."""
+FAIR = 0.8
+"""Who answers this part of what an even share would be takes part."""
+_PROCESSES = 3
+_TICK_S = 0.1
+_WINDOW_S = 0.5
+_WATCH_S = 5.0
+_ANSWERED = re.compile(r"elastic_yolo_requests_total\{.*/infer\".*\} (\S+)")
+_RETRIED = re.compile(r"elastic_yolo_peer_retries_total\{.*\} (\S+)")
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """What was seen. Seconds count from when a new process said that it was ready."""
+
+    fair_after_s: list[float | None]
+    """To the end of the first half second with a fair share, for each new one; None for never."""
+    shares: list[float]
+    """Of all processes, the old one first, once they have settled."""
+    one_per_s: float
+    three_per_s: float
+    """Pictures a second of one process, and of all three then."""
+    sent_once_more: int
+    """Requests that went to another process after one was killed."""
+    answers: int
+    failed: int
+    """Answers that were not 200 with the right detections."""
+
+
+@dataclass(frozen=True)
+class _Processes:
+    inference: list[Service]
+    preprocess: Service
+    web: Service
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many pictures each process had answered at a moment, in seconds."""
+
+    at_s: float
+    answered: list[float]
+
+
+def elastic(
+    track: Track, model: Path, cache: Path, precision: str, threshold: float, logs: Path
+) -> Elastic:
+    """Let inference processes come and go; raises StackError or ProcessFailed."""
+    with _one_of_three(model, cache, precision, logs) as up, ExitStack() as more:
+        target = Target(f"{up.web.url}/inference?threshold={threshold}")
+        end = time.monotonic() + COURSE_S
+        track.start(target, {"concurrency": BUSY, "seconds": COURSE_S})
+        alone = list(_watch(up.inference[:1], _WATCH_S / 2))
+        new = [more.enter_context(service) for service in up.inference[1:]]
+        ready_s = _wait_ready(new)
+        counts = list(_watch(up.inference, _WATCH_S))
+        _kill(new[1])
+        time.sleep(_WATCH_S / 2)
+        again = retried(up.preprocess)
+        new[0].stop()
+        if time.monotonic() > end:
+            say("the load ended before all of it had happened: this machine is too slow for it")
+        samples, _, _ = track.finish()
+    settled = counts[len(counts) // 2]
+    return Elastic(
+        fair_after_s=[fair_after_s(counts, number + 1, at) for number, at in enumerate(ready_s)],
+        shares=_shares(settled, counts[-1]),
+        one_per_s=_per_s(alone[0], alone[-1]),
+        three_per_s=_per_s(settled, counts[-1]),
+        sent_once_more=round(again),
+        answers=len(samples),
+        failed=sum(not sample.correct for sample in samples),
+    )
+
+
+def fair_after_s(counts: Sequence[Count], number: int, ready_s: float) -> float | None:
+    """Return when process `number` first answered its share of half a second, after `ready_s`."""
+    span = round(_WINDOW_S / _TICK_S)
+    for first, last in zip(counts, counts[span:], strict=False):
+        share = _shares(first, last)[number]
+        if last.at_s > ready_s and share >= FAIR / len(last.answered):
+            return last.at_s - ready_s
+    return None
+
+
+def _shares(first: Count, last: Count) -> list[float]:
+    answered = [after - before for before, after in zip(first.answered, last.answered, strict=True)]
+    return [one / max(1.0, sum(answered)) for one in answered]
+
+
+def _per_s(first: Count, last: Count) -> float:
+    return (sum(last.answered) - sum(first.answered)) / (last.at_s - first.at_s)
+
+
+@contextmanager
+def _one_of_three(model: Path, cache: Path, precision: str, logs: Path) -> Iterator[_Processes]:
+    settings = {
+        **inference_settings(cache, precision),
+        "MODEL_PATH": str(model.resolve()),
+        # As a pod with a quota of one CPU: three of them share what there is.
+        "THREADS": "1",
+    }
+    inference = [
+        Service("inference", free_port(), settings, logs / f"inference-{number}.log")
+        for number in range(_PROCESSES)
+    ]
+    urls = ",".join(service.url for service in inference)
+    preprocess = Service("preprocess", free_port(), {"INFERENCE_URL": urls}, logs / "pre.log")
+    web = Service("web", free_port(), {"PREPROCESS_URL": preprocess.url}, logs / "web.log")
+    with ExitStack() as running:
+        for service in (inference[0], preprocess, web):
+            running.enter_context(service)
+        for service in (inference[0], preprocess, web):
+            service.wait_ready()
+        yield _Processes(inference, preprocess, web)
+
+
+def _wait_ready(services: Sequence[Service]) -> list[float]:
+    """Return when each was ready; they are asked in turn, so the later is never seen too early."""
+    at_s = []
+    for service in services:
+        service.wait_ready()
+        at_s.append(time.monotonic())
+    return at_s
+
+
+def _watch(services: Sequence[Service], seconds: float) -> Iterator[Count]:
+    until = time.monotonic() + seconds
+    while (now := time.monotonic()) < until:
+        yield Count(now, [answered(service) for service in services])
+        time.sleep(max(0.0, now + _TICK_S - time.monotonic()))
+
+
+def _kill(service: Service) -> None:
+    service.process.send_signal(signal.SIGKILL)
+    service.process.wait()
+
+
+def answered(service: Service) -> float:
+    """Return how many pictures an inference process has answered."""
+    return _metric(service, _ANSWERED)
+
+
+def retried(service: Service) -> float:
+    """Return how many requests a process has sent once more."""
+    return _metric(service, _RETRIED)
+
+
+def _metric(service: Service, pattern: re.Pattern[str]) -> float:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"{service.url}/metrics", timeout=10) as answer:
+        return sum(float(value) for value in pattern.findall(answer.read().decode()))
