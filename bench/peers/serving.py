@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -36,13 +35,12 @@ def serving(
     It need not be ready yet. `settings` says what every tier has in common.
     """
     with ExitStack() as stack:
-        claims = stack.enter_context(tempfile.TemporaryDirectory(dir=logs))
         tiers: dict[str, int] = {}
         behind = ""
         for tier in reversed(peer.tiers):
             port = free_port()
-            told = {**asdict(settings), **asdict(setting), "port": port, "tier": tier}
-            told |= {"claims": claims, "behind": behind}
+            told = {**asdict(settings), **asdict(setting), "port": port}
+            told |= {"tier": tier, "behind": behind}
             log = logs / f"{peer.name}-{tier}-{port}.log"
             process = _start(peer, python, told, log)
             stack.callback(_stop, process)

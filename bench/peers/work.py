@@ -6,23 +6,18 @@ numpy, OpenCV, OpenVINO, pydantic and PyYAML.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import Any
 
 from detector.boxes import Floats, Image, name_detections
 from detector.detector import Detector
 from detector.engines.base import Engine
 from detector.engines.choose import EngineOptions
 from detector.loading import load_detector
-
-# Open as long as the process lives.
-_CLAIMED: list[IO[str]] = []
-
 
 class SharedDetector:
     """A detector for several threads: streams of the engine are handed out to whoever is next.
@@ -69,38 +64,16 @@ class Settings:
     """Of the engine in each of them."""
     streams: int
     """Pictures that the engine in each of them works on at once."""
-    claims: str
-    """Folder in which workers with one thread agree on who has which core."""
     tier: str = "server"
     behind: str = ""
     """Address of the tier behind this one, where there are tiers."""
 
     def load(self) -> SharedDetector:
         """Load the model; raises DetectorError."""
-        if self.workers > 1 and self.threads == 1:
-            take_core(Path(self.claims))
         options = EngineOptions(self.threads, "openvino", self.precision, "cpu", Path(self.cache))
         detector, _ = load_detector(Path(self.model), options)
         engines = detector.engine.split(self.streams) if self.streams > 1 else [detector.engine]
         return SharedDetector(detector, engines)
-
-
-def take_core(claims: Path) -> None:
-    """Keep this thread, and those that it starts, on a core that no other worker has.
-
-    Two processes with one thread each, left to OpenVINO, were together no faster than one. A lock
-    tells who has which core, and goes with the process that holds it.
-    """
-    for core in sorted(os.sched_getaffinity(0)):
-        file = (claims / f"core-{core}").open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            continue
-        _CLAIMED.append(file)
-        os.sched_setaffinity(0, {core})
-        return
 
 
 def read_settings() -> Settings:

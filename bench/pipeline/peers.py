@@ -89,7 +89,6 @@ def _ready(
         precision=course.precision,
         threshold=up.threshold,
         port=0,
-        claims="",
         **vars(setting),
     )
     with serving(peer, python, setting, common, logs) as contestant:

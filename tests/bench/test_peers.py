@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import threading
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.peers.registry import ALL, Peer, Setting, choose_peers
-from bench.peers.work import SharedDetector, take_core
+from bench.peers.work import SharedDetector
 from detector.engines.choose import EngineOptions
 from detector.loading import load_detector
 from tools.stack import DEMO_MODEL, ROOT
@@ -84,22 +82,3 @@ def test_threads_that_share_streams_find_what_one_alone_finds() -> None:
 
     assert alone
     assert [[label for label, *_ in answer] for answer in answers] == [[d[0] for d in alone]] * 4
-
-
-def test_workers_take_cores_that_no_other_has(tmp_path: Path) -> None:
-    cores = sorted(os.sched_getaffinity(0))
-    taken = (tmp_path / f"core-{cores[0]}").open("w")
-    fcntl.flock(taken, fcntl.LOCK_EX)
-    got: list[set[int]] = []
-
-    def work() -> None:
-        take_core(tmp_path)
-        got.append(os.sched_getaffinity(0))
-
-    # A thread of its own: the tests after this one want all cores.
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    taken.close()
-
-    assert got == [{cores[1]} if len(cores) > 1 else {cores[0]}]

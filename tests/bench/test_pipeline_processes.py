@@ -110,7 +110,6 @@ def peer_at(folder: Path, model: str) -> tuple[Peer, Settings]:
         precision="fp32",
         threshold=0.5,
         port=0,
-        claims="",
         **vars(SETTING),
     )
     return Peer("small", tiers=("front", "back"), shelf=folder), settings
