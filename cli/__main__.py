@@ -17,6 +17,7 @@ COMMANDS = {
     "detect": "find objects in pictures",
     "verify": "check a model folder",
     "convert": "quantise and measure for the services, or write ONNX or OpenVINO files",
+    "provision": "fill a model store from models.yaml, and look after it",
     "bench": "measure engines, precisions and batch sizes",
 }
 

@@ -19,6 +19,7 @@ from detector.engines.base import Engine
 from detector.engines.choose import EngineOptions
 from detector.loading import load_detector
 
+
 class SharedDetector:
     """A detector for several threads: streams of the engine are handed out to whoever is next.
 

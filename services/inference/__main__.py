@@ -7,14 +7,15 @@ import sys
 from detector.detector import Detector
 from detector.engines.choose import EngineOptions, build_engine
 from detector.errors import DetectorError, EngineError
-from detector.model import read_model
 from services.common.logs import configure_logs, get_logger
 from services.common.quota import cpu_quota, thread_count
 from services.common.server import serve
 from services.common.settings import load_settings
 from services.common.startup import Startup
 from services.inference.app import create_app
+from services.inference.place import find_model
 from services.inference.settings import InferenceSettings
+from store.errors import StoreError
 
 
 def main() -> None:
@@ -32,13 +33,13 @@ def main() -> None:
         cache=settings.cache_dir,
     )
     try:
-        model = read_model(settings.model_path)
+        model = find_model(settings.model_path)
         startup.done("model")
         engine, choice = build_engine(model, options)
         startup.done("engine")
         app = create_app(settings, Detector(model, engine), threads)
         startup.done("golden")
-    except DetectorError as error:
+    except (DetectorError, StoreError) as error:
         variable = "ENGINE" if isinstance(error, EngineError) else "MODEL_PATH"
         print(f"{variable}: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from services.common.settings import ServiceSettings
+from services.inference.place import ModelPlace
 
 
 class InferenceSettings(ServiceSettings):
@@ -15,8 +16,8 @@ class InferenceSettings(ServiceSettings):
 
     port: int = Field(4002, ge=0, le=65535)
     """Port to listen on; 0 lets the system choose, and the log says which."""
-    model_path: Path
-    """Folder with one .cfg, one .weights, one .names and perhaps a model.yaml."""
+    model_path: ModelPlace
+    """Folder with .cfg, .weights, .names and perhaps model.yaml, or `store:FOLDER/NAME@CHANNEL`."""
     engine: Literal["auto", "openvino", "onnxruntime", "darknet"] = "auto"
     """What runs the network; auto takes onnxruntime for CUDA, openvino for the CPU."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"

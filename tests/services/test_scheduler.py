@@ -254,7 +254,7 @@ def test_a_batch_is_expected_to_take_what_follows_from_others() -> None:
 
 
 def test_a_batch_stays_small_for_somebody_in_a_hurry() -> None:
-    """A picture takes 0.4 s, as far as is known: within 1.2 s there is time for two."""
+    """A picture takes 0.4 s, as far as is known: within a second there is time for two."""
     engine = SumEngine(batches=True)
 
     async def scenario(scheduler: Scheduler) -> None:
@@ -265,7 +265,7 @@ def test_a_batch_stays_small_for_somebody_in_a_hurry() -> None:
         engine.gate.clear()
         first = asyncio.create_task(scheduler.run(context(), picture(2), as_answer))
         await until(lambda: len(engine.runs) == 2)
-        hurried = asyncio.create_task(scheduler.run(context(1200), picture(3), as_answer))
+        hurried = asyncio.create_task(scheduler.run(context(1000), picture(3), as_answer))
         patient = [
             asyncio.create_task(scheduler.run(context(), picture(n), as_answer)) for n in (4, 5)
         ]

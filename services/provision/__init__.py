@@ -1,0 +1,1 @@
+"""The provisioner: fills a model store, and ends."""

@@ -1,0 +1,115 @@
+"""models.yaml: which models a store is to have, and where they come from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from services.provision.errors import ConfigError
+from store.records import Digest, FileName, Word
+
+_MOST_BYTES = 2**20
+# user:password@ in an address: it would end up in records and logs.
+_HAS_KIND = re.compile(r"^[a-z][a-z0-9+.-]*:")
+_CREDENTIALS = re.compile(r"^[a-z0-9+.-]+://[^/]*@")
+
+
+class _Stated(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WantedFile(_Stated):
+    """One file of a model."""
+
+    source: str | None = None
+    """Address, if it is not the model's source followed by the file's name."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @property
+    def digest(self) -> Digest | None:
+        """What its content must be, as digests are written in a store."""
+        return None if self.sha256 is None else f"sha256:{self.sha256}"
+
+
+class WantedModel(_Stated):
+    """One model."""
+
+    name: Word
+    version: Word = "1"
+    channels: tuple[Word, ...] = ("stable",)
+    """What points at this version once it is there."""
+    used_by: tuple[Word, ...] = ()
+    """Services that need it; `--for` chooses by them."""
+    source: str = ""
+    """Address of the folder that has the files."""
+    files: dict[FileName, WantedFile] = Field(min_length=3, max_length=16)
+    _folder: Path = PrivateAttr(default=Path())
+
+    @model_validator(mode="after")
+    def _check(self, info: ValidationInfo) -> Self:
+        self._folder = (info.context or {}).get("folder", Path())
+        for name in self.files:
+            if _CREDENTIALS.match(self.address(name)):
+                raise ValueError("credentials belong into the environment, not into an address")
+        return self
+
+    def address(self, name: str) -> str:
+        """Return where a file comes from; a path is seen from the folder that models.yaml is in."""
+        own = self.files[name].source
+        address = own if own is not None else f"{self.source.rstrip('/')}/{name}"
+        return address if _HAS_KIND.match(address) else str(self._folder / address)
+
+
+class Wanted(_Stated):
+    """The whole file."""
+
+    models: tuple[WantedModel, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        pointed = [(model.name, channel) for model in self.models for channel in model.channels]
+        for name, channel in pointed:
+            if pointed.count((name, channel)) > 1:
+                raise ValueError(f"{name}@{channel} cannot point at two versions")
+        return self
+
+    def used_by(self, services: list[str]) -> list[WantedModel]:
+        """Return the models that one of `services` needs; all, if none is named.
+
+        One that names no service is for everybody.
+        """
+        return [
+            model
+            for model in self.models
+            if not services or not model.used_by or set(services) & set(model.used_by)
+        ]
+
+
+def read_wanted(path: Path) -> Wanted:
+    """Read a models.yaml; raises ConfigError with the field or the line that is wrong."""
+    try:
+        with path.open("rb") as file:
+            stated = yaml.safe_load(file.read(_MOST_BYTES))
+        return Wanted.model_validate(stated, context={"folder": path.parent})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "all of it"
+        raise ConfigError(f"{path}: {field}: {first['msg']}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error

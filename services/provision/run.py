@@ -1,0 +1,148 @@
+"""Provision models one after the other, and say what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from services.provision.check import check_model
+from services.provision.config import WantedModel
+from services.provision.download import Download, Progress, Traffic, free_bytes
+from services.provision.errors import ProvisionError, WrongContent
+from services.provision.sources import shown
+from store.collect import used_bytes
+from store.errors import StoreError, StoreFull
+from store.layout import Layout
+from store.reader import list_versions
+from store.records import FileRecord, VersionRecord
+from store.writer import Writer
+
+Outcome = Literal["present", "published", "switched", "would publish", "failed"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one model."""
+
+    name: str
+    version: str
+    outcome: Outcome
+    id: str | None
+    """Of the version in the store."""
+    requests: int
+    bytes: int
+    """Of the model, that were transferred."""
+    files: int
+    """That were not in the store before."""
+    error: str | None = None
+    retryable: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """How to provision. `quota_bytes` is the most that the store may hold, 0 for no limit."""
+
+    layout: Layout
+    progress: Progress
+    threads: int
+    quota_bytes: int = 0
+    dry_run: bool = False
+    sleep: Callable[[float], None] | None = None
+
+    def run(self, models: Sequence[WantedModel]) -> Iterator[Report]:
+        """Yield a report for each model; one that fails keeps the others from nothing."""
+        for model in models:
+            yield self._provision(model)
+
+    def _provision(self, model: WantedModel) -> Report:
+        traffic = Traffic()
+        report = partial(self._report, model, traffic)
+        try:
+            there = self._find(model)
+            if self.dry_run:
+                return report("present" if there else "would publish", there)
+            if there is not None:
+                switched = self._point(model, there)
+                return report("switched" if switched else "present", there)
+            record, new = self._publish(model, traffic)
+            self._point(model, record)
+        except (ProvisionError, StoreError, OSError) as error:
+            retryable = isinstance(error, StoreFull | OSError) or getattr(error, "retryable", False)
+            return report("failed", None, error=str(error), retryable=retryable)
+        return report("published", record, files=new)
+
+    def _find(self, model: WantedModel) -> VersionRecord | None:
+        """Return the version if the store has it; raises WrongContent if it has another content.
+
+        What was recorded when it came first holds from then on, also for files without a digest
+        in models.yaml.
+        """
+        for record in reversed(list_versions(self.layout, model.name)):
+            if record.version != model.version:
+                continue
+            for name, file in model.files.items():
+                recorded = record.files.get(name)
+                if recorded is None or file.digest not in (None, recorded.digest):
+                    raise WrongContent(
+                        f"{model.name}: version {model.version} is in the store already, with "
+                        f"another {name}: give what is new another version"
+                    )
+            return record
+        return None
+
+    def _publish(self, model: WantedModel, traffic: Traffic) -> tuple[VersionRecord, int]:
+        writer = Writer(self.layout)
+        download = Download(self.layout, self.progress, self._room, traffic)
+        if self.sleep is not None:
+            download = Download(self.layout, self.progress, self._room, traffic, self.sleep)
+        files: dict[str, FileRecord] = {}
+        new = 0
+        for name, file in model.files.items():
+            known = writer.find_blob(file.digest) if file.digest is not None else None
+            if known is None:
+                path, digest = download.fetch(model.address(name), name, file.digest)
+                known = writer.keep_blob(path, digest)
+                new += 1
+            files[name] = known
+        source = shown(model.source or model.address(next(iter(model.files))))
+        check = partial(check_model, threads=self.threads)
+        return writer.publish(model.name, model.version, files, source, check), new
+
+    def _point(self, model: WantedModel, record: VersionRecord) -> bool:
+        writer, switched = Writer(self.layout), False
+        for channel in model.channels:
+            switched |= writer.point(model.name, channel, record.id)
+        return switched
+
+    def _room(self, size: int) -> None:
+        if size > free_bytes(self.layout):
+            raise StoreFull(f"{self.layout.root}: {size:,} bytes are needed, fewer are free")
+        if self.quota_bytes and used_bytes(self.layout) + size > self.quota_bytes:
+            raise StoreFull(
+                f"{self.layout.root}: {size:,} more bytes would exceed {self.quota_bytes:,}"
+            )
+
+    def _report(
+        self,
+        model: WantedModel,
+        traffic: Traffic,
+        outcome: Outcome,
+        record: VersionRecord | None,
+        *,
+        files: int = 0,
+        error: str | None = None,
+        retryable: bool = False,
+    ) -> Report:
+        return Report(
+            name=model.name,
+            version=model.version,
+            outcome=outcome,
+            id=None if record is None else record.id,
+            requests=traffic.requests,
+            bytes=traffic.bytes,
+            files=files,
+            error=error,
+            retryable=retryable,
+        )

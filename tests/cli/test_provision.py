@@ -1,0 +1,114 @@
+"""`elastic-yolo provision` as a person and a Job use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from cli.provision import LATER
+from store.layout import Layout
+from store.lock import locked
+from tests.cli.running import run
+from tests.provision.models import wanted, write_config, write_source
+from tools.stack import ROOT
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_config(tmp_path / "models.yaml", wanted(write_source(tmp_path / "source")))
+
+
+class Done(NamedTuple):
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def provision(store: Path, *arguments: str | Path) -> Done:
+    return Done(*run("provision", "--store", store, *arguments))
+
+
+def test_the_first_run_publishes_and_the_second_has_nothing_to_do(
+    tmp_path: Path, config: Path
+) -> None:
+    first = provision(tmp_path / "store", "--config", config)
+    second = provision(tmp_path / "store", "--config", config)
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert first.stdout.startswith("tiny 1: published, ")
+    assert first.stdout.endswith(" bytes in 3 requests, 3 new files\n")
+    assert second.stdout == "tiny 1: present, 0 bytes in 0 requests, 0 new files\n"
+
+
+def test_a_program_reads_what_was_done(tmp_path: Path, config: Path) -> None:
+    done = provision(tmp_path / "store", "--config", config, "--json")
+
+    (report,) = json.loads(done.stdout)["models"]
+    assert (report["name"], report["outcome"], report["files"]) == ("tiny", "published", 3)
+
+
+def test_what_is_hopeless_and_what_is_worth_another_try_end_differently(tmp_path: Path) -> None:
+    missing = write_config(tmp_path / "a.yaml", wanted(tmp_path / "nowhere"))
+    done = provision(tmp_path / "store", "--config", missing)
+
+    assert done.returncode == 1
+    assert "tiny 1: failed: " in done.stdout
+    assert "No such file" in done.stdout
+
+    with locked(Layout(tmp_path / "store")):
+        done = provision(tmp_path / "store", "--config", missing)
+
+    assert done.returncode == LATER
+    assert "another process is writing" in done.stderr
+
+
+def test_wrong_usage_and_a_wrong_models_yaml_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "models.yaml").write_text("models: 3")
+
+    assert provision(tmp_path / "store").returncode == 2
+    done = provision(tmp_path / "store", "--config", tmp_path / "models.yaml")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "models" in done.stderr
+
+
+def test_a_store_is_listed_verified_rolled_back_and_cleared(tmp_path: Path, config: Path) -> None:
+    store = tmp_path / "store"
+    provision(store, "--config", config)
+    wider = write_source(tmp_path / "wider", cells=2)
+    second = write_config(tmp_path / "second.yaml", wanted(wider, version="2"))
+    provision(store, "--config", second)
+
+    listed = provision(store, "list").stdout.splitlines()
+    assert [line.split()[1].partition("-")[0] for line in listed] == ["1", "2"]
+    assert listed[1].endswith("stable")
+    assert not listed[0].endswith("stable")
+
+    assert provision(store, "verify").stdout == "4 files, 0 wrong\n"
+    assert provision(store, "rollback", "tiny").stdout.startswith("tiny@stable: 1-")
+    assert provision(store, "gc", "--keep", "1").stdout == "removed 0 versions, 0.0 MB\n"
+
+
+def test_a_file_that_has_changed_is_found(tmp_path: Path, config: Path) -> None:
+    store = tmp_path / "store"
+    provision(store, "--config", config)
+    blob = next((store / "blobs").iterdir())
+    blob.chmod(0o644)
+    blob.write_bytes(b"other")
+
+    done = provision(store, "verify")
+
+    assert done.returncode == 1
+    assert f"{blob}: is sha256:" in done.stdout
+
+
+def test_the_example_fills_a_store(tmp_path: Path) -> None:
+    done = provision(tmp_path / "store", "--config", ROOT / "docs" / "models.example.yaml")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("demo 1: published, ")

@@ -1,0 +1,96 @@
+"""Web servers that give out files, well and badly: real ones, on loopback."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_RANGE = re.compile(r"bytes=(\d+)-")
+
+
+@dataclass
+class Site:
+    """What a server has, what it was asked, and how it behaves."""
+
+    files: dict[str, bytes]
+    ranges: bool = True
+    etag: str | None = '"one"'
+    cut_after: Callable[[], int] | None = None
+    """Ends the connection after so many bytes of the body, if fewer than all."""
+    length_offset: int = 0
+    """Added to the length that is announced."""
+    statuses: list[int] = field(default_factory=list)
+    """Answered first, one for each request, instead of the file."""
+    redirects: Mapping[str, str] = field(default_factory=dict)
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    """Paths, each with the range that was asked for."""
+    sent: int = 0
+    url: str = ""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    site: Site
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        site = self.site
+        site.asked.append((self.path, self.headers.get("Range")))
+        path = self.path.partition("?")[0].lstrip("/")
+        if site.statuses:
+            self._refuse(site.statuses.pop(0))
+        elif path in site.redirects:
+            self.send_response(302)
+            self.send_header("Location", site.redirects[path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif path not in site.files:
+            self._refuse(404)
+        else:
+            self._send(site, site.files[path])
+
+    def _send(self, site: Site, content: bytes) -> None:
+        wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
+        same = self.headers.get("If-Range") in (None, site.etag)
+        start = int(wanted[1]) if wanted and site.ranges and same else 0
+        body = content[start:]
+        self.send_response(206 if start else 200)
+        if site.etag is not None:
+            self.send_header("ETag", site.etag)
+        if start:
+            extent = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            self.send_header("Content-Range", extent)
+        self.send_header("Content-Length", str(len(body) + site.length_offset))
+        self.end_headers()
+        if site.cut_after is not None:
+            body = body[: site.cut_after()]
+        self.wfile.write(body)
+        site.sent += len(body)
+        if len(body) < len(content) - start or site.length_offset > 0:
+            self.close_connection = True
+
+    def _refuse(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[Site]:
+    """Serve until the block ends."""
+    handler = type("Handler", (_Handler,), {"site": site})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        site.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield site
+        finally:
+            server.shutdown()
+            thread.join()

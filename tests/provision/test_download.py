@@ -1,0 +1,250 @@
+"""Files from web servers that behave, and from those that do not."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+
+import pytest
+
+from services.provision import download as module
+from services.provision.download import ATTEMPTS, Download, pause_s
+from services.provision.errors import (
+    ConfigError,
+    ProvisionError,
+    SourceRefused,
+    SourceUnavailable,
+    WrongContent,
+)
+from store.digests import digest_of_bytes
+from store.durable import make_folder
+from store.errors import StoreFull
+from store.layout import Layout
+from tests.provision.servers import Site, serving
+
+CONTENT = random.Random(1).randbytes(300_000)  # noqa: S311
+DIGEST = digest_of_bytes(CONTENT)
+
+
+class Fetcher:
+    """A download into a folder, that notes its pauses instead of waiting."""
+
+    def __init__(self, folder: Path, room: int = 10**9) -> None:
+        """Fetch into a store at `folder` with so much room."""
+        self.pauses: list[float] = []
+        self.seen: list[tuple[str, int, int]] = []
+        self.layout = Layout(folder)
+        make_folder(folder)
+
+        def check(size: int) -> None:
+            if size > room:
+                raise StoreFull("no room")
+
+        self.download = Download(
+            self.layout,
+            lambda name, done, total: self.seen.append((name, done, total)),
+            check,
+            sleep=self.pauses.append,
+        )
+
+    def fetch(self, address: str, digest: str | None = DIGEST) -> bytes:
+        path, found = self.download.fetch(address, "file", digest)
+        content = path.read_bytes()
+        assert found == digest_of_bytes(content)
+        return content
+
+
+def test_a_file_comes_in_one_request_and_its_progress_is_told(tmp_path: Path) -> None:
+    fetcher = Fetcher(tmp_path)
+    with serving(Site({"a/file": CONTENT})) as site:
+        assert fetcher.fetch(f"{site.url}/a/file") == CONTENT
+
+    assert site.asked == [("/a/file", None)]
+    assert fetcher.seen[-1] == ("file", len(CONTENT), len(CONTENT))
+    assert fetcher.download.traffic.bytes == len(CONTENT)
+
+
+def test_a_server_that_cuts_is_asked_for_the_rest(tmp_path: Path) -> None:
+    """Every byte is transferred once, however often the connection ends."""
+    fetcher = Fetcher(tmp_path)
+    chance = random.Random(7)  # noqa: S311
+    site = Site({"file": CONTENT}, cut_after=lambda: chance.randrange(1, 60_000))
+    with serving(site):
+        assert fetcher.fetch(f"{site.url}/file") == CONTENT
+
+    assert len(site.asked) > 5
+    assert [asked for _, asked in site.asked[1:]].count(None) == 0
+    assert site.sent == len(CONTENT)
+
+
+def test_a_server_without_ranges_is_asked_from_the_beginning(tmp_path: Path) -> None:
+    cuts = iter([100_000, 200_000, 10**9])
+    site = Site({"file": CONTENT}, ranges=False, cut_after=lambda: next(cuts))
+    with serving(site):
+        assert Fetcher(tmp_path).fetch(f"{site.url}/file") == CONTENT
+
+
+def test_a_later_run_goes_on_where_the_last_one_was(tmp_path: Path) -> None:
+    cuts = iter([100_000, *[0] * (ATTEMPTS - 1)])
+    site = Site({"file": CONTENT}, cut_after=lambda: next(cuts, 10**9))
+    with serving(site):
+        with pytest.raises(SourceUnavailable, match="peer closed connection"):
+            Fetcher(tmp_path).fetch(f"{site.url}/file")
+        site.asked.clear()
+
+        assert Fetcher(tmp_path).fetch(f"{site.url}/file") == CONTENT
+
+    assert site.asked == [("/file", "bytes=100000-")]
+
+
+def test_what_has_changed_meanwhile_is_fetched_anew(tmp_path: Path) -> None:
+    cuts = iter([100_000, *[0] * (ATTEMPTS - 1)])
+    site = Site({"file": CONTENT}, cut_after=lambda: next(cuts, 10**9))
+    other = bytes(reversed(CONTENT))
+    with serving(site):
+        with pytest.raises(SourceUnavailable):
+            Fetcher(tmp_path).fetch(f"{site.url}/file")
+        site.files["file"], site.etag = other, '"two"'
+
+        assert Fetcher(tmp_path).fetch(f"{site.url}/file", digest_of_bytes(other)) == other
+
+
+def test_without_a_name_for_the_content_nothing_is_pieced_together(tmp_path: Path) -> None:
+    cuts = iter([100_000, 10**9])
+    site = Site({"file": CONTENT}, etag=None, cut_after=lambda: next(cuts))
+    with serving(site):
+        assert Fetcher(tmp_path).fetch(f"{site.url}/file") == CONTENT
+
+    assert [asked for _, asked in site.asked] == [None, None]
+
+
+def test_an_announced_length_that_never_comes_is_a_failure(tmp_path: Path) -> None:
+    site = Site({"file": CONTENT}, length_offset=10)
+    fetcher = Fetcher(tmp_path)
+    with serving(site), pytest.raises(SourceUnavailable):
+        fetcher.fetch(f"{site.url}/file")
+
+    assert len(fetcher.pauses) == ATTEMPTS - 1
+
+
+def test_an_announced_length_that_is_too_short_is_noticed_by_the_digest(tmp_path: Path) -> None:
+    site = Site({"file": CONTENT}, length_offset=-10)
+    with serving(site), pytest.raises(WrongContent, match="expected sha256:"):
+        Fetcher(tmp_path).fetch(f"{site.url}/file")
+
+
+def test_a_wrong_digest_is_final_and_leaves_nothing(tmp_path: Path) -> None:
+    fetcher = Fetcher(tmp_path)
+    wrong = digest_of_bytes(b"something else")
+    with serving(Site({"file": CONTENT})) as site, pytest.raises(WrongContent, match=wrong):
+        fetcher.fetch(f"{site.url}/file", wrong)
+
+    assert fetcher.pauses == []
+    assert list(fetcher.layout.incoming.iterdir()) == []
+
+
+def test_redirects_are_followed(tmp_path: Path) -> None:
+    with serving(Site({"file": CONTENT})) as there, serving(Site({})) as here:
+        here.redirects = {"old": "/older", "older": f"{there.url}/file"}
+        assert Fetcher(tmp_path).fetch(f"{here.url}/old") == CONTENT
+
+
+def test_redirects_without_end_and_to_files_of_this_machine_are_refused(tmp_path: Path) -> None:
+    with serving(Site({}, redirects={"round": "/round", "out": "file:///etc/hostname"})) as site:
+        for path in ("round", "out"):
+            with pytest.raises(SourceRefused):
+                Fetcher(tmp_path).fetch(f"{site.url}/{path}")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_what_the_server_does_not_give_is_not_asked_for_again(tmp_path: Path, status: int) -> None:
+    fetcher = Fetcher(tmp_path)
+    site = Site({}, statuses=[status])
+    with serving(site), pytest.raises(SourceRefused, match=str(status)):
+        fetcher.fetch(f"{site.url}/file")
+
+    assert len(site.asked) == 1
+
+
+def test_a_server_that_is_busy_is_asked_again_and_again_later(tmp_path: Path) -> None:
+    fetcher = Fetcher(tmp_path)
+    site = Site({"file": CONTENT}, statuses=[503, 429, 500])
+    with serving(site):
+        assert fetcher.fetch(f"{site.url}/file") == CONTENT
+
+    assert len(site.asked) == 4
+    assert 0.5 <= fetcher.pauses[0] <= 1 <= fetcher.pauses[1] <= 2 <= fetcher.pauses[2] <= 4
+
+
+def test_nobody_there_is_worth_another_try(tmp_path: Path) -> None:
+    with pytest.raises(ProvisionError) as caught:
+        Fetcher(tmp_path).fetch("http://127.0.0.1:9/file?signature=secret")
+
+    assert caught.value.retryable
+    assert "secret" not in str(caught.value)
+
+
+class _Drip(BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.recv(65536)
+        self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        try:
+            while True:
+                self.request.sendall(b"x")
+                time.sleep(0.01)
+        except OSError:
+            """The other side has had enough."""
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    with ThreadingTCPServer(("127.0.0.1", 0), _Drip) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/file"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    with dripping() as address, pytest.raises(SourceUnavailable, match="bytes in 0 s"):
+        Fetcher(tmp_path).fetch(address)
+
+
+def test_what_does_not_fit_is_not_begun(tmp_path: Path) -> None:
+    fetcher = Fetcher(tmp_path, room=299_999)
+    with serving(Site({"file": CONTENT})) as site, pytest.raises(StoreFull):
+        fetcher.fetch(f"{site.url}/file")
+
+    assert list(fetcher.layout.incoming.iterdir()) == []
+
+
+def test_files_of_this_machine_come_as_well(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_bytes(CONTENT)
+
+    assert Fetcher(tmp_path / "one").fetch(str(tmp_path / "a file")) == CONTENT
+    assert Fetcher(tmp_path / "two").fetch((tmp_path / "a file").as_uri()) == CONTENT
+
+
+@pytest.mark.parametrize("address", ["/dev/zero", "/proc", "/nowhere"])
+def test_what_is_no_file_is_refused(tmp_path: Path, address: str) -> None:
+    with pytest.raises(SourceRefused):
+        Fetcher(tmp_path).fetch(address)
+
+
+def test_a_kind_of_address_that_nobody_knows_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="sources are file, http, https"):
+        Fetcher(tmp_path).fetch("gopher://host/file")
+
+
+def test_pauses_double_up_to_half_a_minute() -> None:
+    for attempt, longest in ((1, 1), (3, 4), (6, 30), (60, 30)):
+        assert longest / 2 <= pause_s(attempt) <= longest

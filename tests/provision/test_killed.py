@@ -1,0 +1,153 @@
+"""The provisioner is killed at every step, and at any time: readers see one version, whole."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.provision.config import read_wanted
+from services.provision.run import Job
+from store.errors import NotInStore
+from store.layout import Layout
+from store.lock import locked
+from store.reader import resolve
+from store.reference import Reference
+from store.writer import verify_blob
+from tests.provision.models import wanted, write_config, write_source
+
+KILLS = 500
+# Every one of these changes what is on the disk.
+STEPS = ("fsync", "replace", "rename", "link", "mkdir", "unlink")
+
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload([__name__])
+
+
+def pull(store: Path, config: Path, killed_at: int | None, steps: Any) -> None:
+    """Provision in this process; with `killed_at` it ends itself before that step."""
+    taken = 0
+
+    def counted(step: Callable[..., Any]) -> Callable[..., Any]:
+        def take(*arguments: Any, **options: Any) -> Any:
+            nonlocal taken
+            taken += 1
+            if steps is not None:
+                steps.value = taken
+            if taken == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(*arguments, **options)
+
+        return take
+
+    for name in STEPS:
+        setattr(os, name, counted(getattr(os, name)))
+    layout = Layout(store)
+    with locked(layout):
+        reports = list(Job(layout, lambda *_: None, threads=1).run(read_wanted(config).models))
+    os._exit(0 if reports[0].error is None else 1)
+
+
+def run(store: Path, config: Path, killed_at: int | None = None) -> tuple[int, int]:
+    """Provision in a process of its own; returns its status and the steps that it took."""
+    steps = processes.Value("i", 0)
+    process = processes.Process(target=pull, args=(store, config, killed_at, steps))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode, steps.value
+
+
+def seen(store: Path) -> str | None:
+    """Return the version that a reader gets, every byte of it read; None before the first."""
+    try:
+        found = resolve(Reference(store, "tiny", "stable"))
+    except NotInStore:
+        return None
+    names = {path.name for path in found.folder.iterdir()}
+    assert names == set(found.record.files)
+    for name, file in found.record.files.items():
+        verify_blob(Layout(store), file.digest)
+        assert (found.folder / name).stat().st_size == file.size
+    return found.record.version
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return what asks for version 0, 1, 2 and so on, which all differ."""
+    folder = tmp_path_factory.mktemp("configs")
+    return [
+        write_config(
+            folder / f"{number}.yaml",
+            wanted(write_source(folder / str(number), number + 1), version=str(number)),
+        )
+        for number in range(8)
+    ]
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["first version", "next version"])
+def test_killed_before_any_step_it_leaves_the_old_or_the_new(
+    tmp_path: Path, configs: list[Path], replaced: bool
+) -> None:
+    old = None
+    _, steps = run(tmp_path / "whole", configs[0])
+    assert steps > 20
+    for step in range(1, steps + 1):
+        store = tmp_path / str(step)
+        if replaced:
+            assert run(store, configs[0])[0] == 0
+            old = "0"
+        status, _ = run(store, configs[1], killed_at=step)
+
+        assert status in (-signal.SIGKILL, 0)
+        assert seen(store) in (old, "1")
+        assert run(store, configs[1])[0] == 0
+        assert seen(store) == "1"
+
+
+@pytest.mark.timeout(300)
+def test_killed_at_any_time_it_leaves_the_old_or_the_new(
+    tmp_path: Path, configs: list[Path]
+) -> None:
+    store = tmp_path / "store"
+    chance = random.Random(5)  # noqa: S311
+    started = time.monotonic()
+    assert run(tmp_path / "other", configs[0])[0] == 0
+    usual_s = time.monotonic() - started
+    old: str | None = None
+    killed = 0
+    for number in range(KILLS):
+        config = configs[number % len(configs)]
+        process = processes.Process(target=pull, args=(store, config, None, None))
+        process.start()
+        process.join(chance.uniform(0, usual_s))
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+
+        new = str(number % len(configs))
+        now = seen(store)
+        assert now in (old, new)
+        if chance.random() < 0.2:
+            assert run(store, config)[0] == 0
+            now = seen(store)
+            assert now == new
+        old = now
+    assert killed > KILLS / 4
+
+
+def test_of_two_at_once_one_leaves(tmp_path: Path, configs: list[Path]) -> None:
+    store = tmp_path / "store"
+    with locked(Layout(store)):
+        status, _ = run(store, configs[0])
+
+    assert status == 1
+    assert seen(store) is None
+    assert run(store, configs[0])[0] == 0

@@ -1,0 +1,258 @@
+"""Models from their sources into a store: once, whole, and never a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.provision.config import read_wanted
+from services.provision.errors import ConfigError
+from services.provision.run import Job, Report
+from store.errors import NotInStore
+from store.layout import Layout
+from store.reader import list_versions, resolve
+from store.reference import Reference
+from tests.pictures import encode, plain
+from tests.provision.models import FILES, wanted, write_config, write_source
+from tests.provision.servers import Site, serving
+
+
+def nowhere(*_: object) -> None:
+    """Show no progress."""
+
+
+def provision(store: Path, *models: dict[str, Any], **options: Any) -> list[Report]:
+    """Run once, without waiting between attempts."""
+    config = write_config(store.parent / "models.yaml", *models)
+    store.mkdir(exist_ok=True)
+    job = Job(Layout(store), nowhere, threads=1, sleep=nowhere, **options)
+    return list(job.run(read_wanted(config).models))
+
+
+def stable(store: Path) -> str:
+    return resolve(Reference(store, "tiny", "stable")).record.version
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_source(tmp_path / "source")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def test_a_model_is_published_and_its_channels_point_at_it(source: Path, store: Path) -> None:
+    (report,) = provision(store, wanted(source, channels=["stable", "next"]))
+
+    assert (report.outcome, report.files, report.requests) == ("published", 3, 3)
+    for channel in ("stable", "next"):
+        folder = resolve(Reference(store, "tiny", channel)).folder
+        for name in FILES:
+            assert (folder / name).read_bytes() == (source / name).read_bytes()
+
+
+def test_a_second_run_asks_for_nothing_and_writes_nothing(source: Path, store: Path) -> None:
+    site = Site({name: (source / name).read_bytes() for name in FILES})
+    with serving(site):
+        provision(store, wanted(site.url))
+        before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
+        site.asked.clear()
+
+        (report,) = provision(store, wanted(site.url))
+
+    assert (report.outcome, report.bytes, report.requests, report.files) == ("present", 0, 0, 0)
+    assert site.asked == []
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
+
+
+def test_files_that_another_version_has_are_not_transferred_again(
+    tmp_path: Path, source: Path, store: Path
+) -> None:
+    provision(store, wanted(source))
+    wider = write_source(tmp_path / "wider", cells=2)
+
+    (report,) = provision(store, wanted(wider, digests=wider, version="2"))
+
+    assert (report.outcome, report.files) == ("published", 1)
+    assert report.bytes == (wider / "tiny.cfg").stat().st_size
+    assert stable(store) == "2"
+
+
+def test_a_channel_that_should_point_elsewhere_is_switched(
+    tmp_path: Path, source: Path, store: Path
+) -> None:
+    wider = write_source(tmp_path / "wider", cells=2)
+    provision(store, wanted(source))
+    provision(store, wanted(wider, version="2"))
+
+    (report,) = provision(store, wanted(source))
+
+    assert (report.outcome, report.bytes) == ("switched", 0)
+    assert stable(store) == "1"
+
+
+def spoil_weights(folder: Path) -> None:
+    path = folder / "tiny.weights"
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def use_other_cfg(folder: Path) -> None:
+    path = folder / "tiny.cfg"
+    path.write_text(path.read_text().replace("classes=2", "classes=3"))
+
+
+def spoil_names(folder: Path) -> None:
+    (folder / "tiny.names").write_text("square\n")
+
+
+def spoil_numbers(folder: Path) -> None:
+    path = folder / "tiny.weights"
+    path.write_bytes(path.read_bytes()[:-4] + b"\xff\xff\xff\x7f")
+
+
+@pytest.mark.parametrize("spoil", [spoil_weights, use_other_cfg, spoil_names, spoil_numbers])
+def test_what_no_service_could_serve_is_not_published(
+    tmp_path: Path, source: Path, store: Path, spoil: Any
+) -> None:
+    provision(store, wanted(source))
+    bad = write_source(tmp_path / "bad", cells=2)
+    spoil(bad)
+
+    (report,) = provision(store, wanted(bad, version="2"))
+
+    assert (report.outcome, report.retryable) == ("failed", False)
+    assert report.error is not None
+    assert str(store) not in report.error
+    assert stable(store) == "1"
+    assert [one.version for one in list_versions(Layout(store), "tiny")] == ["1"]
+
+
+def test_a_golden_picture_that_is_answered_otherwise_is_a_reason_to_refuse(
+    source: Path, store: Path
+) -> None:
+    (source / "golden.png").write_bytes(encode(plain(32, 32), "PNG"))
+    (source / "model.yaml").write_text(
+        "golden:\n  picture: golden.png\n  expected:\n    - [circle, 0.9, [16, 16, 16, 8]]\n"
+    )
+    model = wanted(source)
+    model["files"] |= {"golden.png": {}, "model.yaml": {}}
+
+    (report,) = provision(store, model)
+
+    assert report.outcome == "failed"
+    assert report.error is not None
+    assert "golden" in report.error
+    with pytest.raises(NotInStore):
+        stable(store)
+
+
+def test_a_wrong_digest_is_refused_and_the_old_version_stays(
+    tmp_path: Path, source: Path, store: Path
+) -> None:
+    provision(store, wanted(source))
+    wider = write_source(tmp_path / "wider", cells=2)
+    widest = write_source(tmp_path / "widest", cells=3)
+
+    (report,) = provision(store, wanted(wider, digests=widest, version="2"))
+
+    assert (report.outcome, report.retryable) == ("failed", False)
+    assert report.error is not None
+    assert "expected sha256:" in report.error
+    assert stable(store) == "1"
+
+
+def test_another_content_needs_another_version(tmp_path: Path, source: Path, store: Path) -> None:
+    provision(store, wanted(source))
+    wider = write_source(tmp_path / "wider", cells=2)
+
+    (report,) = provision(store, wanted(wider, digests=wider))
+
+    assert report.outcome == "failed"
+    assert report.error is not None
+    assert "another version" in report.error
+
+
+def test_a_model_that_fails_keeps_the_others_from_nothing(
+    tmp_path: Path, source: Path, store: Path
+) -> None:
+    missing = wanted(tmp_path / "nowhere", name="missing")
+
+    reports = provision(store, missing, wanted(source))
+
+    assert [report.outcome for report in reports] == ["failed", "published"]
+
+
+def test_a_source_that_is_away_is_worth_another_try(store: Path) -> None:
+    (report,) = provision(store, wanted("http://127.0.0.1:9"))
+
+    assert (report.outcome, report.retryable) == ("failed", True)
+
+
+def test_a_store_that_may_hold_no_more_says_so(source: Path, store: Path) -> None:
+    (report,) = provision(store, wanted(source), quota_bytes=100)
+
+    assert (report.outcome, report.retryable) == ("failed", True)
+    assert report.error is not None
+    assert "would exceed 100" in report.error
+
+
+def test_a_dry_run_transfers_nothing_and_writes_nothing(source: Path, store: Path) -> None:
+    (report,) = provision(store, wanted(source), dry_run=True)
+
+    assert (report.outcome, report.requests) == ("would publish", 0)
+    assert list(store.iterdir()) == []
+
+
+def test_only_what_a_service_uses_is_chosen(tmp_path: Path) -> None:
+    config = write_config(
+        tmp_path / "models.yaml",
+        wanted("/a", name="a", used_by=["inference"]),
+        wanted("/b", name="b", used_by=["batch", "stream"]),
+        wanted("/c", name="c"),
+    )
+    found = read_wanted(config)
+
+    assert [model.name for model in found.used_by([])] == ["a", "b", "c"]
+    assert [model.name for model in found.used_by(["inference"])] == ["a", "c"]
+    assert [model.name for model in found.used_by(["stream", "web"])] == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "why"),
+    [
+        ({"name": "../up"}, "pattern"),
+        ({"version": "a/b"}, "pattern"),
+        ({"channels": [".."]}, "pattern"),
+        ({"files": {"../x.cfg": {}, "a": {}, "b": {}}}, "pattern"),
+        ({"files": {}}, "at least 3"),
+        ({"surprise": 1}, "not permitted"),
+        ({"source": "https://user:secret@host/models"}, "credentials"),
+    ],
+)
+def test_a_models_yaml_that_cannot_be_meant_is_refused(
+    tmp_path: Path, stated: dict[str, Any], why: str
+) -> None:
+    config = write_config(tmp_path / "models.yaml", wanted("/a") | stated)
+
+    with pytest.raises(ConfigError, match=why) as caught:
+        read_wanted(config)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_channel_points_at_one_version(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "models.yaml", wanted("/a"), wanted("/b", version="2"))
+
+    with pytest.raises(ConfigError, match="two versions"):
+        read_wanted(config)
+
+
+@pytest.mark.parametrize("text", ["models: [", "- 1", "", "models: 3", "\x00"])
+def test_what_is_no_models_yaml_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "models.yaml").write_text(text)
+
+    with pytest.raises(ConfigError, match=r"models\.yaml"):
+        read_wanted(tmp_path / "models.yaml")

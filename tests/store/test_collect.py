@@ -1,0 +1,93 @@
+"""What is removed from a store, and what never is."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from store.collect import collect, used_bytes
+from store.layout import Layout
+from store.reader import list_versions, resolve
+from store.reference import Reference
+from tests.store.filling import put
+
+LONG_AGO = time.time() - 30 * 24 * 3600
+
+
+def five_versions(root: Path) -> list[str]:
+    return [
+        put(
+            root,
+            {"yolo.cfg": str(number).encode(), "yolo.names": b"cat"},
+            version=str(number),
+            channel="stable" if number == 2 else None,
+        ).id
+        for number in range(5)
+    ]
+
+
+def test_the_newest_stay_and_what_a_channel_points_at(tmp_path: Path) -> None:
+    versions = five_versions(tmp_path)
+    layout = Layout(tmp_path)
+
+    removed = collect(layout, keep=1)
+
+    assert sorted(removed.versions) == [f"yolo/{versions[number]}" for number in (0, 1, 3)]
+    assert removed.bytes == 3
+    assert [one.id for one in list_versions(layout, "yolo")] == [versions[2], versions[4]]
+    # The names of all of them are one file, and still needed.
+    assert len(list(layout.blobs.iterdir())) == 3
+    folder = resolve(Reference(tmp_path, "yolo", "stable")).folder
+    assert (folder / "yolo.cfg").read_bytes() == b"2"
+
+
+def test_what_a_channel_pointed_at_before_stays_for_a_way_back(tmp_path: Path) -> None:
+    for number in range(4):
+        put(tmp_path, {"yolo.cfg": str(number).encode()}, version=str(number))
+    layout = Layout(tmp_path)
+    os.utime(layout.channel("yolo", "stable"), (LONG_AGO, LONG_AGO))
+
+    collect(layout, keep=0)
+
+    assert [one.version for one in list_versions(layout, "yolo")] == ["2", "3"]
+
+
+def test_right_after_a_switch_everything_that_was_current_stays(tmp_path: Path) -> None:
+    for number in range(4):
+        put(tmp_path, {"yolo.cfg": str(number).encode()}, version=str(number))
+
+    assert collect(Layout(tmp_path), keep=0).versions == []
+
+
+def test_a_dry_run_says_it_and_removes_nothing(tmp_path: Path) -> None:
+    versions = five_versions(tmp_path)
+    layout = Layout(tmp_path)
+
+    would = collect(layout, keep=1, dry_run=True)
+
+    assert len(would.versions) == 3
+    assert would.bytes == 3
+    assert [one.id for one in list_versions(layout, "yolo")] == versions
+
+
+def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
+    five_versions(tmp_path)
+    layout = Layout(tmp_path)
+    (layout.versions("yolo") / ".new-abc").mkdir()
+    (layout.versions("yolo") / ".new-abc" / "yolo.weights").write_bytes(b"half")
+    (layout.channels("yolo") / ".new-def").write_bytes(b"{")
+    (layout.incoming / "old").write_bytes(b"half")
+    os.utime(layout.incoming / "old", (LONG_AGO, LONG_AGO))
+    (layout.incoming / "fresh").write_bytes(b"half")
+
+    collect(layout, keep=5)
+
+    assert not list(tmp_path.rglob(".new-*"))
+    assert [path.name for path in layout.incoming.iterdir()] == ["fresh"]
+
+
+def test_a_file_of_many_versions_is_counted_once(tmp_path: Path) -> None:
+    five_versions(tmp_path)
+
+    assert used_bytes(Layout(tmp_path)) == 5 + len(b"cat")

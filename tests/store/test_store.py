@@ -1,0 +1,227 @@
+"""A store as its readers and its writer see it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from store.errors import BadReference, NotInStore, StoreBusy, StoreDamaged
+from store.layout import Layout
+from store.lock import locked
+from store.reader import list_channels, list_models, list_versions, resolve
+from store.reference import Reference, parse_reference
+from store.writer import Writer, verify_blob
+from tests.store.filling import put
+
+CFG = {"yolo.cfg": b"[net]", "yolo.names": b"cat"}
+
+
+def files_below(root: Path) -> dict[str, tuple[int, int]]:
+    """Return what is in a folder, with inode and time of change."""
+    return {
+        str(path.relative_to(root)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("store:/models/yolov3@stable", Reference(Path("/models"), "yolov3", "stable")),
+        ("store:/models/yolov3", Reference(Path("/models"), "yolov3", "stable")),
+        ("store:/a/b/c-1.2@next", Reference(Path("/a/b"), "c-1.2", "next")),
+        ("store:/yolov3", Reference(Path("/"), "yolov3", "stable")),
+        ("store:here/yolov3@x", Reference(Path("here"), "yolov3", "x")),
+    ],
+)
+def test_a_reference_names_store_model_and_channel(text: str, expected: Reference) -> None:
+    assert parse_reference(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["/models/yolov3", "store:yolov3", "store:/models/", "store:/m/a b", "store:/m/a@.."]
+)
+def test_what_is_no_reference_is_refused(text: str) -> None:
+    with pytest.raises(BadReference):
+        parse_reference(text)
+
+
+def test_a_reader_finds_a_model_folder_under_the_files_own_names(tmp_path: Path) -> None:
+    record = put(tmp_path, CFG)
+
+    found = resolve(Reference(tmp_path, "yolo", "stable"))
+
+    assert found.record == record
+    assert {path.name: path.read_bytes() for path in found.folder.iterdir()} == CFG
+
+
+def test_versions_and_channels_are_listed(tmp_path: Path) -> None:
+    first = put(tmp_path, CFG)
+    second = put(tmp_path, {**CFG, "yolo.cfg": b"[net]\n"}, version="2", channel="next")
+    layout = Layout(tmp_path)
+
+    assert list_models(layout) == ["yolo"]
+    assert [one.id for one in list_versions(layout, "yolo")] == [first.id, second.id]
+    channels = {name: one.id for name, one in list_channels(layout, "yolo").items()}
+    assert channels == {"stable": first.id, "next": second.id}
+
+
+def test_the_same_content_is_stored_once(tmp_path: Path) -> None:
+    put(tmp_path, CFG)
+    put(tmp_path, {**CFG, "yolo.cfg": b"[net]\n"}, version="2")
+
+    assert len(list(Layout(tmp_path).blobs.iterdir())) == 3
+    inodes = {path.stat().st_ino for path in tmp_path.rglob("yolo.names")}
+    assert len(inodes) == 1
+
+
+def test_the_same_again_writes_nothing(tmp_path: Path) -> None:
+    put(tmp_path, CFG)
+    before = files_below(tmp_path)
+
+    put(tmp_path, CFG)
+
+    assert files_below(tmp_path) == before
+
+
+def test_other_content_under_the_same_name_is_another_version(tmp_path: Path) -> None:
+    first = put(tmp_path, CFG)
+    second = put(tmp_path, {**CFG, "yolo.cfg": b"[net]\n"})
+
+    assert first.version == second.version
+    assert first.id != second.id
+    assert resolve(Reference(tmp_path, "yolo", "stable")).record == second
+
+
+def test_what_fails_its_check_is_not_there(tmp_path: Path) -> None:
+    first = put(tmp_path, CFG)
+
+    def refuse(folder: Path) -> None:
+        assert sorted(path.name for path in folder.iterdir()) == ["yolo.cfg", "yolo.names"]
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        put(tmp_path, {**CFG, "yolo.cfg": b"bad"}, version="2", check=refuse)
+
+    layout = Layout(tmp_path)
+    assert [one.id for one in list_versions(layout, "yolo")] == [first.id]
+    assert resolve(Reference(tmp_path, "yolo", "stable")).record == first
+    assert sorted(path.name for path in layout.versions("yolo").iterdir()) == [
+        first.id,
+        f"{first.id}.json",
+    ]
+
+
+def test_a_folder_whose_writer_was_killed_before_its_record_is_made_anew(tmp_path: Path) -> None:
+    record = put(tmp_path, CFG)
+    layout = Layout(tmp_path)
+    layout.version_record("yolo", record.id).unlink()
+    (layout.version("yolo", record.id) / "yolo.cfg").unlink()
+
+    with pytest.raises(NotInStore):
+        resolve(Reference(tmp_path, "yolo", "stable"))
+    put(tmp_path, CFG)
+
+    folder = resolve(Reference(tmp_path, "yolo", "stable")).folder
+    assert (folder / "yolo.cfg").read_bytes() == b"[net]"
+
+
+def test_roll_back_goes_to_where_the_channel_was_before(tmp_path: Path) -> None:
+    versions = [
+        put(tmp_path, {**CFG, "yolo.cfg": str(number).encode()}, version=str(number)).id
+        for number in range(3)
+    ]
+    writer = Writer(Layout(tmp_path))
+
+    assert writer.roll_back("yolo", "stable") == versions[1]
+    assert writer.roll_back("yolo", "stable") == versions[0]
+    with pytest.raises(NotInStore, match="no earlier version"):
+        writer.roll_back("yolo", "stable")
+    assert resolve(Reference(tmp_path, "yolo", "stable")).record.id == versions[0]
+
+
+def test_a_channel_cannot_point_at_what_is_not_there(tmp_path: Path) -> None:
+    put(tmp_path, CFG)
+
+    with pytest.raises(NotInStore):
+        Writer(Layout(tmp_path)).point("yolo", "stable", "1-0123456789ab")
+
+
+def test_a_file_that_has_changed_is_noticed(tmp_path: Path) -> None:
+    record = put(tmp_path, CFG)
+    layout = Layout(tmp_path)
+    digest = record.files["yolo.cfg"].digest
+    verify_blob(layout, digest)
+    blob = layout.blob(digest)
+    blob.chmod(0o644)
+    blob.write_bytes(b"[not]")
+
+    with pytest.raises(StoreDamaged, match="is sha256:"):
+        verify_blob(layout, digest)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"id": "../x", "since": ""}', b"\xff"])
+def test_a_damaged_channel_is_said_to_be_damaged(tmp_path: Path, content: bytes) -> None:
+    put(tmp_path, CFG)
+    Layout(tmp_path).channel("yolo", "stable").write_bytes(content)
+
+    with pytest.raises(StoreDamaged):
+        resolve(Reference(tmp_path, "yolo", "stable"))
+
+
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    record = put(tmp_path, CFG)
+    path = Layout(tmp_path).version_record("yolo", record.id)
+    stated = json.loads(path.read_text())
+    stated["files"]["../../x"] = stated["files"].pop("yolo.cfg")
+    path.write_text(json.dumps(stated))
+
+    with pytest.raises(StoreDamaged):
+        resolve(Reference(tmp_path, "yolo", "stable"))
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from store.layout import Layout
+from store.lock import locked
+with locked(Layout(Path(sys.argv[1]))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_writer_at_a_time_and_a_killed_one_lets_go(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(StoreBusy), locked(Layout(tmp_path)):
+            pytest.fail("two at once")
+        holder.kill()
+
+    with locked(Layout(tmp_path)):
+        pass
+
+
+def test_everybody_may_read_what_is_published(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        put(tmp_path / "store", CFG)
+    finally:
+        os.umask(before)
+
+    for path in (tmp_path / "store").rglob("*"):
+        assert path.stat().st_mode & 0o444 == 0o444, path
+        assert not path.is_dir() or path.stat().st_mode & 0o111 == 0o111, path
