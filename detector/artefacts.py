@@ -27,7 +27,8 @@ Facts = dict[str, Any]
 
 _LOG = logging.getLogger(__name__)
 _MOST_MANIFEST_BYTES = 1_000_000
-_UNFINISHED = ".new-"
+UNFINISHED = ".new-"
+"""What begins the name of everything that is not finished yet: readers never look at it."""
 # Longer than any file takes to be written.
 _ABANDONED_S = 3600
 
@@ -93,7 +94,7 @@ class Shelf:
                 folder.mkdir(parents=True, exist_ok=True)
                 # Others start from the same cache, whatever the umask here is.
                 folder.chmod(0o755)
-        for path in self.folder.glob(f"{_UNFINISHED}*"):
+        for path in self.folder.glob(f"{UNFINISHED}*"):
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_S:
                     path.unlink()
@@ -157,7 +158,7 @@ def _joint_digest(digests: Mapping[str, str]) -> str:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or nothing, also after a crash."""
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_UNFINISHED, delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
             try:
                 file.write(content)
                 file.flush()

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.durable import UNFINISHED, sync_folder
+from detector.artefacts import UNFINISHED
+from store.durable import sync_folder
 from store.layout import Layout
 from store.reader import list_channels, list_models, list_versions
 from store.records import VersionRecord

@@ -7,38 +7,14 @@ operation), and fsync() of a file, then of its folder, makes it last.
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-UNFINISHED = ".new-"
-"""What begins the name of everything that is not finished yet: readers never look at it."""
+from detector.artefacts import write_whole
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a small file, in place of an older one; raises OSError."""
-    with new_file(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes its name when the block ends, and vanishes if the block fails."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
-    unfinished = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            # mkstemp's 0600 would keep the services of other users out.
-            os.fchmod(handle, 0o644)
-            os.fsync(handle)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink()
-        raise
+    """Write a small file, in place of an older one, so that it lasts; raises OSError."""
+    write_whole(path, content)
     sync_folder(path.parent)
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from detector.manifest import Digest, FileName, Word
 from store.errors import NotInStore, StoreDamaged
 
 _MOST_BYTES = 2**20
-
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-# In the version's folder: anything that leads elsewhere would be an attack.
-FileName = Annotated[str, Field(pattern=r"^[^/\x00-\x1f.][^/\x00-\x1f]*$", max_length=255)]
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class _Record(BaseModel):

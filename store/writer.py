@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from store.digests import digest_of_bytes, digest_of_file
-from store.durable import UNFINISHED, make_folder, publish_folder, sync_folder, write_file
+from detector.artefacts import UNFINISHED
+from detector.digest import digest_of_bytes, digest_of_file
+from store.durable import make_folder, publish_folder, sync_folder, write_file
 from store.errors import NotInStore, StoreDamaged
 from store.layout import Layout
 from store.reader import find_version

@@ -39,8 +39,8 @@ def serving(
         behind = ""
         for tier in reversed(peer.tiers):
             port = free_port()
-            told = {**asdict(settings), **asdict(setting), "port": port}
-            told |= {"tier": tier, "behind": behind}
+            place = {"port": port, "tier": tier, "behind": behind}
+            told = {**asdict(settings), **asdict(setting), **place}
             log = logs / f"{peer.name}-{tier}-{port}.log"
             process = _start(peer, python, told, log)
             stack.callback(_stop, process)
@@ -90,13 +90,19 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     with suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_S)
     # Some leave workers behind, or take a minute to say good-bye to them.
-    while time.monotonic() < until and any(_is_there(pid) for pid in members):
-        time.sleep(0.05)
+    _wait_until_gone(members, until)
     for pid in members:
         with suppress(ProcessLookupError):
             if _is_there(pid):
                 os.kill(pid, signal.SIGKILL)
     process.wait()
+    # The kernel takes a moment for those that are not our own children.
+    _wait_until_gone(members, time.monotonic() + _STOP_S)
+
+
+def _wait_until_gone(pids: list[int], until: float) -> None:
+    while time.monotonic() < until and any(_is_there(pid) for pid in pids):
+        time.sleep(0.05)
 
 
 def _is_there(pid: int) -> bool:

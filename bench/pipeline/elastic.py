@@ -20,7 +20,7 @@ from bench.pipeline.services import inference_settings
 from bench.pipeline.turns import Track
 from bench.pipeline.wire import Target
 from cli.progress import say
-from tools.stack import Service, free_port
+from tools.stack import Service, Stack
 
 COURSE_S = 30.0
 """How long the load lasts; everything below happens within."""
@@ -53,13 +53,6 @@ class Elastic:
 
 
 @dataclass(frozen=True)
-class _Processes:
-    inference: list[Service]
-    preprocess: Service
-    web: Service
-
-
-@dataclass(frozen=True)
 class Count:
     """How many pictures each process had answered at a moment, in seconds."""
 
@@ -75,10 +68,10 @@ def elastic(
         target = Target(f"{up.web.url}/inference?threshold={threshold}")
         end = time.monotonic() + COURSE_S
         track.start(target, {"concurrency": BUSY, "seconds": COURSE_S})
-        alone = list(_watch(up.inference[:1], _WATCH_S / 2))
-        new = [more.enter_context(service) for service in up.inference[1:]]
+        alone = list(_watch([up.inference], _WATCH_S / 2))
+        new = [more.enter_context(service) for service in up.copies]
         ready_s = _wait_ready(new)
-        counts = list(_watch(up.inference, _WATCH_S))
+        counts = list(_watch([up.inference, *up.copies], _WATCH_S))
         _kill(new[1])
         time.sleep(_WATCH_S / 2)
         again = retried(up.preprocess)
@@ -118,26 +111,17 @@ def _per_s(first: Count, last: Count) -> float:
 
 
 @contextmanager
-def _one_of_three(model: Path, cache: Path, precision: str, logs: Path) -> Iterator[_Processes]:
-    settings = {
-        **inference_settings(cache, precision),
-        "MODEL_PATH": str(model.resolve()),
-        # As a pod with a quota of one CPU: three of them share what there is.
-        "THREADS": "1",
-    }
-    inference = [
-        Service("inference", free_port(), settings, logs / f"inference-{number}.log")
-        for number in range(_PROCESSES)
-    ]
-    urls = ",".join(service.url for service in inference)
-    preprocess = Service("preprocess", free_port(), {"INFERENCE_URL": urls}, logs / "pre.log")
-    web = Service("web", free_port(), {"PREPROCESS_URL": preprocess.url}, logs / "web.log")
+def _one_of_three(model: Path, cache: Path, precision: str, logs: Path) -> Iterator[Stack]:
+    # As a pod with a quota of one CPU: three of them share what there is.
+    settings = {**inference_settings(cache, precision), "THREADS": "1"}
+    stack = Stack(model=model.resolve(), copies=_PROCESSES, logs=logs, env={"inference": settings})
+    first = (stack.inference, stack.preprocess, stack.web)
     with ExitStack() as running:
-        for service in (inference[0], preprocess, web):
+        for service in first:
             running.enter_context(service)
-        for service in (inference[0], preprocess, web):
+        for service in first:
             service.wait_ready()
-        yield _Processes(inference, preprocess, web)
+        yield stack
 
 
 def _wait_ready(services: Sequence[Service]) -> list[float]:

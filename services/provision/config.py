@@ -17,8 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from detector.manifest import Digest, FileName, Word
 from services.provision.errors import ConfigError
-from store.records import Digest, FileName, Word
 
 _MOST_BYTES = 2**20
 # user:password@ in an address: it would end up in records and logs.

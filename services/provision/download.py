@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from detector.digest import digest_of_bytes
 from services.provision.errors import ProvisionError, SourceUnavailable, WrongContent
 from services.provision.sources import Opened, Start, choose_source, shown
-from store.digests import digest_of_bytes
 from store.durable import make_folder, write_file
 from store.errors import StoreFull
 from store.layout import Layout
@@ -25,7 +25,7 @@ _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 # A source that gives less than this in so long will not be done today.
 _LEAST_BYTES = 10_000
-_PATIENCE_S = 30.0
+PATIENCE_S = 30.0
 
 Progress = Callable[[str, int, int], None]
 """Told of a file's name, the bytes that are there, and how many there will be (0: not known)."""
@@ -48,6 +48,8 @@ class Download:
     room: Callable[[int], None]
     traffic: Traffic = field(default_factory=Traffic)
     sleep: Callable[[float], None] = time.sleep
+    attempts: int = ATTEMPTS
+    patience_s: float = PATIENCE_S
 
     def fetch(self, address: str, name: str, digest: str | None) -> tuple[Path, str]:
         """Return a file in the store's incoming folder, synced, and its digest.
@@ -69,7 +71,7 @@ class Download:
             except ProvisionError as error:
                 # What got further is not the same failure again.
                 attempt = attempt + 1 if part.size <= before else 1
-                if not error.retryable or attempt >= ATTEMPTS:
+                if not error.retryable or attempt >= self.attempts:
                     raise
                 self.sleep(pause_s(attempt))
 
@@ -81,7 +83,7 @@ class Download:
             if opened.size is not None:
                 self.room(opened.size - opened.offset)
             with part.writing(opened) as (write, digest):
-                for piece in _in_time(opened, address):
+                for piece in _in_time(opened, address, self.patience_s):
                     write(piece)
                     self.traffic.bytes += len(piece)
                     self.progress(name, part.size, opened.size or 0)
@@ -142,7 +144,7 @@ class _Part:
                 raise _full(self.path, error) from error
 
 
-def _in_time(opened: Opened, address: str) -> Iterator[bytes]:
+def _in_time(opened: Opened, address: str, patience_s: float) -> Iterator[bytes]:
     """Hand on the pieces; raises SourceUnavailable once too few come for too long."""
     came, since = 0, time.monotonic()
     for piece in opened.pieces:
@@ -150,7 +152,7 @@ def _in_time(opened: Opened, address: str) -> Iterator[bytes]:
         now = time.monotonic()
         if came >= _LEAST_BYTES:
             came, since = 0, now
-        elif now - since > _PATIENCE_S:
+        elif now - since > patience_s:
             raise SourceUnavailable(f"{shown(address)}: {came:,} bytes in {now - since:.0f} s")
         yield piece
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -49,7 +50,7 @@ class Job:
     threads: int
     quota_bytes: int = 0
     dry_run: bool = False
-    sleep: Callable[[float], None] | None = None
+    sleep: Callable[[float], None] = time.sleep
 
     def run(self, models: Sequence[WantedModel]) -> Iterator[Report]:
         """Yield a report for each model; one that fails keeps the others from nothing."""
@@ -94,9 +95,7 @@ class Job:
 
     def _publish(self, model: WantedModel, traffic: Traffic) -> tuple[VersionRecord, int]:
         writer = Writer(self.layout)
-        download = Download(self.layout, self.progress, self._room, traffic)
-        if self.sleep is not None:
-            download = Download(self.layout, self.progress, self._room, traffic, self.sleep)
+        download = Download(self.layout, self.progress, self._room, traffic, self.sleep)
         files: dict[str, FileRecord] = {}
         new = 0
         for name, file in model.files.items():

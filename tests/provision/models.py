@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from store.digests import digest_of_file
+from detector.digest import digest_of_file
 from tests.tiny import write_tiny_model
 
 FILES = ("tiny.cfg", "tiny.names", "tiny.weights")

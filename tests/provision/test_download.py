@@ -12,7 +12,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 
-from services.provision import download as module
+from detector.digest import digest_of_bytes
 from services.provision.download import ATTEMPTS, Download, pause_s
 from services.provision.errors import (
     ConfigError,
@@ -21,7 +21,6 @@ from services.provision.errors import (
     SourceUnavailable,
     WrongContent,
 )
-from store.digests import digest_of_bytes
 from store.durable import make_folder
 from store.errors import StoreFull
 from store.layout import Layout
@@ -34,7 +33,7 @@ DIGEST = digest_of_bytes(CONTENT)
 class Fetcher:
     """A download into a folder, that notes its pauses instead of waiting."""
 
-    def __init__(self, folder: Path, room: int = 10**9) -> None:
+    def __init__(self, folder: Path, room: int = 10**9, **options: float) -> None:
         """Fetch into a store at `folder` with so much room."""
         self.pauses: list[float] = []
         self.seen: list[tuple[str, int, int]] = []
@@ -50,6 +49,7 @@ class Fetcher:
             lambda name, done, total: self.seen.append((name, done, total)),
             check,
             sleep=self.pauses.append,
+            **options,
         )
 
     def fetch(self, address: str, digest: str | None = DIGEST) -> bytes:
@@ -212,11 +212,10 @@ def dripping() -> Iterator[str]:
         thread.join()
 
 
-def test_a_server_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE_S", 0.2)
-    monkeypatch.setattr(module, "ATTEMPTS", 1)
+def test_a_server_that_drips_is_given_up(tmp_path: Path) -> None:
+    fetcher = Fetcher(tmp_path, attempts=1, patience_s=0.2)
     with dripping() as address, pytest.raises(SourceUnavailable, match="bytes in 0 s"):
-        Fetcher(tmp_path).fetch(address)
+        fetcher.fetch(address)
 
 
 def test_what_does_not_fit_is_not_begun(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from threading import Event
 import httpx
 import pytest
 
+from bench.pipeline.elastic import answered
 from tests.pictures import encode, plain
 from tests.services.waiting import wait_until
 from tests.tiny import write_tiny_model
-from tools.stack import LOOPBACK, Service, free_port
+from tools.stack import Service, Stack
 
 JPEG = encode(plain(64, 48), "JPEG")
 CALLERS = 4
@@ -58,31 +59,21 @@ class Load:
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[dict[str, Service]]:
     """One web, one preprocess, and three inference processes of which only the first runs."""
-    model = write_tiny_model(tmp_path / "model")
-    ports = [free_port() for _ in range(5)]
-    names = ("first", "second", "third")
-    inference = {
-        name: Service("inference", port, {"MODEL_PATH": str(model)}, tmp_path / f"{name}.log")
-        for name, port in zip(names, ports[:3], strict=True)
-    }
-    urls = ",".join(f"http://{LOOPBACK}:{port}" for port in ports[:3])
-    preprocess = Service("preprocess", ports[3], {"INFERENCE_URL": urls}, tmp_path / "pre.log")
-    web = Service("web", ports[4], {"PREPROCESS_URL": preprocess.url}, tmp_path / "web.log")
+    stack = Stack(model=write_tiny_model(tmp_path / "model"), logs=tmp_path, copies=3)
+    first = (stack.inference, stack.preprocess, stack.web)
+    second, third = stack.copies
     with ExitStack() as running:
-        for service in (inference["first"], preprocess, web):
+        for service in first:
             running.enter_context(service)
-        for service in (inference["first"], preprocess, web):
+        for service in first:
             service.wait_ready()
-        yield {**inference, "preprocess": preprocess, "web": web}
-
-
-def answered(service: Service) -> float:
-    """Return how many pictures a process has answered."""
-    total = 0.0
-    for line in httpx.get(f"{service.url}/metrics").text.splitlines():
-        if line.startswith("elastic_yolo_requests_total{") and "/infer" in line:
-            total += float(line.rsplit(" ", 1)[1])
-    return total
+        yield {
+            "first": stack.inference,
+            "second": second,
+            "third": third,
+            "preprocess": stack.preprocess,
+            "web": stack.web,
+        }
 
 
 def test_from_one_process_to_three_and_back(services: dict[str, Service]) -> None:

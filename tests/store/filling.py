@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from store.digests import digest_of_bytes
-from store.durable import make_folder, new_file
+from detector.digest import digest_of_bytes
+from store.durable import make_folder, write_file
 from store.layout import Layout
 from store.records import VersionRecord
 from store.writer import Check, Writer
@@ -31,8 +31,7 @@ def put(
         known = writer.find_blob(digest)
         if known is None:
             part = layout.incoming / file_name
-            with new_file(part) as file:
-                file.write(content)
+            write_file(part, content)
             known = writer.keep_blob(part, digest)
         records[file_name] = known
     record = writer.publish(name, version, records, "test", check)
