@@ -5,6 +5,7 @@ Arrays of detections are (n, 6) float32: x1 y1 x2 y2 score class, corners in pix
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +30,11 @@ class Detection:
     box: tuple[float, float, float, float]
 
 
-def name_detections(found: Floats, labels: tuple[str, ...]) -> list[Detection]:
-    """Turn (k, 6) corner rows into labelled detections with centre boxes."""
+def name_detections(found: Floats, labels: Sequence[str] | Mapping[int, str]) -> list[Detection]:
+    """Turn (k, 6) corner rows into labelled detections with centre boxes.
+
+    `labels` has the name of every class that occurs. Raises LookupError if it has not.
+    """
     scores = np.round(found[:, SCORE].astype(np.float64), 6).tolist()
     classes = found[:, CLASS].astype(int).tolist()
     return [

@@ -37,9 +37,18 @@ def resolve(reference: Reference) -> Published:
 
 def current(reference: Reference) -> str:
     """Return the id of the version that a channel points at; raises as `resolve` does."""
+    return _channel(reference).id
+
+
+def earlier(reference: Reference) -> list[str]:
+    """Return where a channel pointed before, the latest first; raises as `resolve` does."""
+    return _channel(reference).earlier
+
+
+def _channel(reference: Reference) -> ChannelRecord:
     path = Layout(reference.root).channel(reference.name, reference.channel)
     try:
-        return read_record(ChannelRecord, path).id
+        return read_record(ChannelRecord, path)
     except NotInStore:
         raise NotInStore(f"{reference}: no such model or channel in this store") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from services.common.settings import ServiceSettings
+from services.common.settings import ServiceSettings, variables
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.settings import WebSettings
@@ -21,9 +21,9 @@ _TABLE = re.compile(r"\| variable \|.*?(?=\n\n|\Z)", re.DOTALL)
 def table(kind: type[ServiceSettings]) -> str:
     """Return the Markdown table of a settings class."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in kind.model_fields.items():
+    for variable, field in variables(kind).items():
         default = "required" if field.is_required() else f"`{field.default}`"
-        rows.append(f"| `{name.upper()}` | {default} | {field.description} |")
+        rows.append(f"| `{variable}` | {default} | {field.description} |")
     return "\n".join(rows)
 
 

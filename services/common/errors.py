@@ -3,6 +3,8 @@
 ServiceError
 ├── MalformedRequest      the request is not what the route takes
 ├── UnknownModel          no model of that name or version is served here
+├── NotAllowed            only for who has a token, and the caller has not
+├── ModelUnusable         a model or a version that was asked for cannot be loaded
 ├── UnsupportedMedia      the body declares a type that is not taken
 ├── BodyTooLarge          more bytes than allowed
 ├── ParameterOutOfRange   a parameter is understood but not acceptable
@@ -25,6 +27,14 @@ class MalformedRequest(ServiceError):
 
 class UnknownModel(ServiceError):
     """No such model here."""
+
+
+class NotAllowed(ServiceError):
+    """The caller has not shown the token that this needs."""
+
+
+class ModelUnusable(ServiceError):
+    """What was to be loaded cannot be."""
 
 
 class UnsupportedMedia(ServiceError):

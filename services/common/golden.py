@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from picture.agreement import find_difference
-from services.common.errors import Unavailable
+from services.common.errors import RemoteProblem, Unavailable, UnknownModel
+
+# Several processes do not switch to another version at the same moment.
+_ATTEMPTS = 5
 
 Found = tuple[str, float, list[float]]
 """Label, score, [centre x, centre y, width, height] in pixels of the picture."""
@@ -16,11 +23,38 @@ class Golden(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    model: str
+    version: str
+    """Who must answer so: others may be served beside it."""
     picture: str
     """The file, base64."""
     expected: list[Found]
     tolerance_px: float
     tolerance_score: float
+
+
+async def check_golden(
+    ask: Callable[[], Awaitable[Golden]], predict: Callable[[Golden], Awaitable[dict[str, Any]]]
+) -> dict[str, Any]:
+    """Have the known picture predicted and return the answer, whose `detections` are right.
+
+    Asks again where the version whose picture it is has just left. Raises what the two raise, and
+    Unavailable for a wrong answer.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            golden = await ask()
+            answer = await predict(golden)
+        except UnknownModel:
+            if attempt == _ATTEMPTS:
+                raise
+        except RemoteProblem as problem:
+            if problem.status != HTTPStatus.NOT_FOUND or attempt == _ATTEMPTS:
+                raise
+        else:
+            require_agreement(golden, answer["detections"])
+            return answer
+    raise AssertionError("the loop ends otherwise")
 
 
 def require_agreement(golden: Golden, found: list[Found]) -> None:

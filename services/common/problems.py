@@ -18,6 +18,8 @@ MEDIA_TYPE = "application/problem+json"
 STATUS: dict[type[Exception], HTTPStatus] = {
     errors.MalformedRequest: HTTPStatus.BAD_REQUEST,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
+    errors.NotAllowed: HTTPStatus.UNAUTHORIZED,
+    errors.ModelUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     PictureTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -54,6 +56,9 @@ def to_response(error: Exception, uid: str) -> JsonAnswer:
         case errors.TooManyRequests():
             status, title, detail = _known(error)
             headers["Retry-After"] = str(error.retry_after_s)
+        case errors.NotAllowed():
+            status, title, detail = _known(error)
+            headers["WWW-Authenticate"] = "Bearer"
         case RequestValidationError():
             status = HTTPStatus.UNPROCESSABLE_ENTITY
             title, detail = status.phrase, _first_error(error)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from starlette.datastructures import QueryParams
 
-from services.common.errors import ParameterOutOfRange
+from services.common.errors import ParameterOutOfRange, UnknownModel
 
 _MAX_NAME = 200
 
@@ -34,6 +35,17 @@ PARAMETERS: list[dict[str, Any]] = [
     },
 ]
 
+VERSION: dict[str, Any] = {
+    "name": "version",
+    "in": "query",
+    "required": False,
+    "description": "Version of the model; whichever serves if it is left out.",
+    "schema": {"type": "string", "maxLength": _MAX_NAME},
+}
+
+# What may become part of a path.
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
 
 def read_model_name(query: QueryParams) -> str | None:
     """Return the model that is asked for; raises ParameterOutOfRange."""
@@ -41,6 +53,14 @@ def read_model_name(query: QueryParams) -> str | None:
     if name is not None and len(name) > _MAX_NAME:
         raise ParameterOutOfRange(f"model: expected at most {_MAX_NAME} characters")
     return name
+
+
+def read_version(query: QueryParams) -> str | None:
+    """Return the version that is asked for; raises UnknownModel if none can be called so."""
+    version = query.get("version")
+    if version is not None and (len(version) > _MAX_NAME or not _WORD.fullmatch(version)):
+        raise UnknownModel(f"no version {version[:80]!r} here")
+    return version
 
 
 def read_fractions(query: QueryParams) -> dict[str, float]:

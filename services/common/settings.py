@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal, NoReturn, TypeVar
+from typing import Annotated, Literal, NoReturn, TypeVar, get_args
 
-from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _ONE_URL = TypeAdapter(HttpUrl)
@@ -65,12 +66,23 @@ def load_settings(kind: type[T]) -> T:
     try:
         return kind()
     except ValidationError as error:
-        _refuse(error)
+        _refuse(error, kind)
 
 
-def _refuse(error: ValidationError) -> NoReturn:
+def variables(kind: type[ServiceSettings]) -> dict[str, FieldInfo]:
+    """Return the fields by what the environment calls them."""
+    fields = kind.model_fields.items()
+    return {field.alias or name.upper(): field for name, field in fields}
+
+
+def _refuse(error: ValidationError, kind: type[ServiceSettings]) -> NoReturn:
     first = error.errors()[0]
-    variable = "_".join(str(part) for part in first["loc"]).upper()
-    found = "" if first["type"] == "missing" else f", found {first['input']!r}"
+    where = [str(part) for part in first["loc"]]
+    # Of a group of variables, like MODEL_<NAME>_PATH, the one that is wrong.
+    variable = where[1] if "<" in where[0] else "_".join(where).upper()
+    field = variables(kind).get(variable)
+    secret = field is not None and SecretStr in get_args(field.annotation)
+    shown = not secret and first["type"] != "missing"
+    found = f", found {first['input']!r}" if shown else ""
     print(f"{variable}: {first['msg']}{found}", file=sys.stderr)
     raise SystemExit(2)

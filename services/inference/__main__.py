@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import sys
 
-from detector.detector import Detector
-from detector.engines.choose import EngineOptions, build_engine
-from detector.errors import DetectorError, EngineError
+from detector.engines.choose import EngineOptions
 from services.common.logs import configure_logs, get_logger
 from services.common.quota import cpu_quota, thread_count
 from services.common.server import serve
 from services.common.settings import load_settings
 from services.common.startup import Startup
+from services.common.telemetry import Metrics
 from services.inference.app import create_app
-from services.inference.place import find_model
+from services.inference.loader import Loader
+from services.inference.model_metrics import ModelMetrics
+from services.inference.models import Models, PathRefused
 from services.inference.settings import InferenceSettings
-from store.errors import StoreError
 
 
 def main() -> None:
-    """Load the model and serve it; ends with one line on stderr if the model is unusable."""
+    """Load the models and serve them; ends with one line on stderr if one is unusable."""
     startup = Startup()
     startup.done("imports")
     settings = load_settings(InferenceSettings)
@@ -32,26 +32,25 @@ def main() -> None:
         device=settings.device,
         cache=settings.cache_dir,
     )
+    metrics = Metrics("inference")
+    loader = Loader(
+        options,
+        streams=settings.streams,
+        max_queue=settings.max_queue,
+        max_batch=settings.max_batch,
+        done=startup.done,
+    )
+    model_metrics = ModelMetrics(metrics)
     try:
-        model = find_model(settings.model_path)
-        startup.done("model")
-        engine, choice = build_engine(model, options)
-        startup.done("engine")
-        app = create_app(settings, Detector(model, engine), threads)
-        startup.done("golden")
-    except (DetectorError, StoreError) as error:
-        variable = "ENGINE" if isinstance(error, EngineError) else "MODEL_PATH"
-        print(f"{variable}: {error}", file=sys.stderr)
+        models = Models.start(settings.places, loader, model_metrics)
+    except PathRefused as error:
+        print(error, file=sys.stderr)
         raise SystemExit(1) from None
+    app = create_app(settings, models, metrics, model_metrics)
     get_logger().info(
-        "model loaded",
-        model=model.name,
-        version=model.version,
-        digest=model.digest,
-        engine=engine.name,
-        precision=engine.precision,
-        device=engine.device,
-        why=choice.why,
+        "loaded",
+        models=models.names,
+        precision=models.default.lineup.main.detector.engine.precision,
         threads=threads,
         cpu_quota=cpu_quota(),
         start_ms=startup.phases_ms,

@@ -12,11 +12,10 @@ from detector.detector import Detector
 from detector.golden import golden_difference, read_golden
 from detector.manifest import Tolerance
 from services.common.golden import Found, Golden
-from services.common.logs import get_logger
 
 
-def prepare_golden(detector: Detector) -> Golden:
-    """Return the model's golden picture with its expected answer.
+def prepare_golden(detector: Detector) -> tuple[Golden, str | None]:
+    """Return the model's golden picture with its expected answer, and how the model's differs.
 
     A model without one gets a synthetic picture, whose expected answer is what the model says at
     start: that proves no accuracy, but notices a service that stops answering the same.
@@ -25,21 +24,21 @@ def prepare_golden(detector: Detector) -> Golden:
     statement = detector.model.golden
     if statement is None:
         data, tolerance = _synthetic_picture(detector.network_size), Tolerance()
-        expected = as_found(detector.detect(data))
+        difference, expected = None, as_found(detector.detect(data))
     else:
-        # A picture that does not decode ends the start; a wrong answer is what /health/status is
-        # there to tell, and no reason not to answer anybody.
-        if difference := golden_difference(detector):
-            get_logger().warning("golden picture not answered as expected", difference=difference)
+        difference = golden_difference(detector)
         data = read_golden(detector.model, statement)
         tolerance = statement.tolerance
         expected = [(label, score, list(box)) for label, score, box in statement.expected]
-    return Golden(
+    golden = Golden(
+        model=detector.model.name,
+        version=detector.model.version,
         picture=base64.b64encode(data).decode(),
         expected=expected,
         tolerance_px=tolerance.px,
         tolerance_score=tolerance.score,
     )
+    return golden, difference
 
 
 def as_found(detections: list[Detection]) -> list[Found]:

@@ -7,6 +7,7 @@ the header `Inference-Header-Content-Length`; raw tensors follow in the order of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detector.boxes import Floats, Image
+from detector.boxes import CLASS, Floats, Image
 from services.common.errors import MalformedRequest, ParameterOutOfRange
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -35,6 +36,11 @@ class InferRequest:
     iou: float | None
     binary_outputs: bool
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of its pictures."""
+        return self.images.shape[2], self.images.shape[1]
+
 
 @dataclass(frozen=True)
 class InferAnswer:
@@ -44,13 +50,14 @@ class InferAnswer:
     model_name: str
     model_version: str
     digest: str
+    labels: Sequence[str]
     found: list[Floats]
 
 
 def parse_request(
-    body: bytes, header_length: str | None, size: tuple[int, int], max_batch: int
+    body: bytes, header_length: str | None, sizes: Sequence[tuple[int, int]], max_batch: int
 ) -> InferRequest:
-    """Read a request for a network of `size` (width, height).
+    """Read a request with pictures of one of the `sizes` (width, height).
 
     Raises MalformedRequest where it breaks the protocol or the model's metadata, and
     ParameterOutOfRange for a threshold or iou outside 0 to 1.
@@ -63,7 +70,7 @@ def parse_request(
     if not isinstance(request, dict):
         raise MalformedRequest("the request's JSON is no object")
     tensor = _only_input(request)
-    shape = _check_shape(tensor, size, max_batch)
+    shape = _check_shape(tensor, sizes, max_batch)
     parameters = _object(request, "parameters")
     identity = request.get("id")
     if identity is not None and not isinstance(identity, str):
@@ -81,15 +88,21 @@ def format_answer(answer: InferAnswer, *, binary: bool) -> tuple[bytes, dict[str
     """Return body and headers.
 
     `detections` holds the rows of all pictures one after the other, `counts` how many are whose.
+    The labels of the classes in it go along: who asks may know those of another version.
     """
+    rows = np.concatenate(answer.found)
+    classes = np.unique(rows[:, CLASS]).astype(int).tolist()
     tensors: dict[str, NDArray[Any]] = {
-        DETECTIONS: np.concatenate(answer.found).astype("<f4"),
+        DETECTIONS: rows.astype("<f4"),
         COUNTS: np.array([len(rows) for rows in answer.found], "<i8"),
     }
     head: dict[str, Any] = {
         "model_name": answer.model_name,
         "model_version": answer.model_version,
-        "parameters": {"digest": answer.digest},
+        "parameters": {
+            "digest": answer.digest,
+            "labels": {str(number): answer.labels[number] for number in classes},
+        },
         "outputs": [_describe(name, tensor, binary=binary) for name, tensor in tensors.items()],
     }
     if answer.id is not None:
@@ -128,16 +141,16 @@ def _only_input(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_shape(
-    tensor: dict[str, Any], size: tuple[int, int], max_batch: int
+    tensor: dict[str, Any], sizes: Sequence[tuple[int, int]], max_batch: int
 ) -> tuple[int, int, int, int]:
     shape: Any = tensor.get("shape")
-    width, height = size
     is_shape = isinstance(shape, list) and len(shape) == 4 and all(type(n) is int for n in shape)
-    if not is_shape or shape[1:] != [height, width, 3]:
+    if not is_shape or shape[3] != 3 or (shape[2], shape[1]) not in sizes:
+        width, height = sizes[0]
         raise MalformedRequest(f"{INPUT_NAME}: expected shape [n, {height}, {width}, 3]")
     if not 1 <= shape[0] <= max_batch:
         raise ParameterOutOfRange(f"{INPUT_NAME}: expected 1 to {max_batch} pictures")
-    return shape[0], height, width, 3
+    return shape[0], shape[1], shape[2], 3
 
 
 def _read_tensor(

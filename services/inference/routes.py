@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
 from starlette.routing import compile_path
 
-from detector.boxes import Floats
-from detector.detector import Detector
 from services.common.body import Bodies
-from services.common.context import RequestContext, context_of
+from services.common.context import context_of
 from services.common.errors import UnknownModel
 from services.common.fast_lane import Lane
 from services.common.golden import Golden
 from services.common.probes import Readiness
 from services.common.version import VERSION
 from services.inference import protocol
+from services.inference.lineup import Lineup
+from services.inference.model_metrics import ModelMetrics
+from services.inference.models import Models
 from services.inference.protocol import InferAnswer, InferRequest
-from services.inference.scheduler import Scheduler
+from services.inference.shadow import Shadows
+from services.inference.version import LoadedVersion
 
 _INFER = "/v2/models/{name}/infer"
 _INFER_VERSION = "/v2/models/{name}/versions/{version}/infer"
@@ -36,75 +39,64 @@ _JSON_BYTES_PER_VALUE = 5
 class Inference:
     """What the routes work with."""
 
-    detector: Detector
-    golden: Golden
-    scheduler: Scheduler
+    models: Models
+    metrics: ModelMetrics
+    shadows: Shadows
     bodies: Bodies
     max_batch: int
 
-    async def parse(self, body: bytes, header_length: str | None) -> InferRequest:
-        """Read a request's body; raises what `protocol.parse_request` raises."""
-        size, most = self.detector.network_size, self.max_batch
+    async def infer(self, request: Request) -> tuple[InferAnswer, bool]:
+        """Answer a request, and say whether in binary. Raises ServiceError."""
+        model = self.models.get(request.path_params["name"])
+        wanted = request.path_params.get("version")
+        header_length = request.headers.get(protocol.HEADER_LENGTH)
+        max_bytes = self._max_body_bytes(model.lineup, binary=header_length is not None)
+        async with self.bodies.receive(request, max_bytes) as body:
+            # Only now: an upload that takes its time keeps no version from leaving.
+            parsed = await self._parse(body, header_length, model.lineup.sizes)
+            context, lineup = context_of(request.scope), model.lineup
+            if wanted is None:
+                version = lineup.choose(context.uid, parsed.size)
+            else:
+                version = find_version(lineup, wanted)
+                version.require_size(parsed.size)
+            with version.in_use():
+                started = time.perf_counter()
+                found = await version.find(context, parsed)
+                self.metrics.count_answer(version, len(found), time.perf_counter() - started)
+                self.shadows.compare(lineup, version, parsed, found)
+        labels = version.detector.model.labels
+        facts = (version.name, version.version, version.digest)
+        return InferAnswer(parsed.id, *facts, labels, found), parsed.binary_outputs
+
+    async def _parse(
+        self, body: bytes, header_length: str | None, sizes: Sequence[tuple[int, int]]
+    ) -> InferRequest:
         if header_length is not None:
-            return protocol.parse_request(body, header_length, size, most)
+            return protocol.parse_request(body, header_length, sizes, self.max_batch)
         # Tensors as JSON numbers take up to a second: not on the event loop.
-        return await asyncio.to_thread(protocol.parse_request, body, None, size, most)
+        return await asyncio.to_thread(protocol.parse_request, body, None, sizes, self.max_batch)
 
-    async def find(self, context: RequestContext, request: InferRequest) -> list[Floats]:
-        """Run the engine on a request and return one (k, 6) array for each picture."""
-        model = self.detector.model
-        threshold = model.threshold if request.threshold is None else request.threshold
-        iou = model.iou if request.iou is None else request.iou
-
-        return await self.scheduler.run(
-            context,
-            request.images,
-            lambda outputs: self.detector.find(outputs, threshold, iou),
-        )
-
-    def require_model(self, name: str, version: str | None) -> None:
-        """Raise UnknownModel unless this is the model that is served."""
-        model = self.detector.model
-        if name != model.name or version not in (None, model.version):
-            asked = name if version is None else f"{name} version {version}"
-            raise UnknownModel(f"no model {asked[:80]!r} here; there is {model.name!r}")
-
-    def max_body_bytes(self, *, binary: bool) -> int:
+    def _max_body_bytes(self, lineup: Lineup, *, binary: bool) -> int:
         """Return how long a request's body can reasonably be."""
-        values = self.max_batch * int(np.prod(self.detector.network_size)) * 3
+        pixels = max(width * height for width, height in lineup.sizes)
+        values = self.max_batch * pixels * 3
         return _HEAD_BYTES + values * (_FLOAT_BYTES if binary else _JSON_BYTES_PER_VALUE)
 
-    def metadata(self) -> dict[str, Any]:
-        """Return the model metadata of the protocol; our own facts are in `parameters`."""
-        model = self.detector.model
-        width, height = self.detector.network_size
-        return {
-            "name": model.name,
-            "versions": [model.version],
-            "platform": f"darknet_{self.detector.engine.name}",
-            "inputs": [
-                {"name": protocol.INPUT_NAME, "datatype": "UINT8", "shape": [-1, height, width, 3]}
-            ],
-            "outputs": [
-                {"name": protocol.DETECTIONS, "datatype": "FP32", "shape": [-1, 6]},
-                {"name": protocol.COUNTS, "datatype": "INT64", "shape": [-1]},
-            ],
-            "parameters": {
-                "digest": model.digest,
-                "labels": list(model.labels),
-                "threshold": model.threshold,
-                "iou": model.iou,
-                "engine": self.detector.engine.name,
-                "precision": self.detector.engine.precision,
-                "device": self.detector.engine.device,
-            },
-        }
+
+def find_version(lineup: Lineup, version: str | None) -> LoadedVersion:
+    """Return the version that is asked for, or the main one; raises UnknownModel."""
+    found = lineup.main if version is None else lineup.named(version)
+    if found is None:
+        asked, there = str(version)[:80], ", ".join(repr(one.version) for one in lineup.versions)
+        raise UnknownModel(f"no version {asked!r} of {lineup.main.name!r} here; there is {there}")
+    return found
 
 
 def build_router(inference: Inference, readiness: Readiness, lanes: list[Lane]) -> APIRouter:
     """Return the routes under /v2."""
     router = APIRouter(prefix="/v2", tags=["open inference protocol v2"])
-    model = inference.detector.model
+    models = inference.models
 
     @router.get("", summary="Server metadata")
     async def server_metadata() -> dict[str, Any]:
@@ -113,7 +105,7 @@ def build_router(inference: Inference, readiness: Readiness, lanes: list[Lane]) 
             "version": VERSION,
             "extensions": ["binary_tensor_data"],
             # Not of the protocol: which models there are, the default first.
-            "models": [model.name],
+            "models": models.names,
         }
 
     @router.get("/health/live", summary="Server live")
@@ -128,20 +120,20 @@ def build_router(inference: Inference, readiness: Readiness, lanes: list[Lane]) 
     @router.get("/models/{name}", summary="Model metadata")
     @router.get("/models/{name}/versions/{version}", summary="Model metadata")
     async def model_metadata(name: str, version: str | None = None) -> dict[str, Any]:
-        inference.require_model(name, version)
-        return inference.metadata()
+        model = models.get(name)
+        described = find_version(model.lineup, version).metadata()
+        return described | {"versions": [one.version for one in model.lineup.versions]}
 
     @router.get("/models/{name}/ready", summary="Model ready")
     @router.get("/models/{name}/versions/{version}/ready", summary="Model ready")
     async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
-        inference.require_model(name, version)
+        find_version(models.get(name).lineup, version)
         readiness.require()
         return {"name": name, "ready": True}
 
     @router.get("/models/{name}/golden", summary="A picture and what the model finds in it")
     async def golden(name: str) -> Golden:
-        inference.require_model(name, None)
-        return inference.golden
+        return models.get(name).lineup.main.golden
 
     for lane in lanes:
         named = [_path_parameter(name) for name in compile_path(lane.path)[2]]
@@ -156,17 +148,10 @@ def build_router(inference: Inference, readiness: Readiness, lanes: list[Lane]) 
 
 def build_lanes(inference: Inference) -> list[Lane]:
     """Return the routes that every picture takes."""
-    model = inference.detector.model
 
     async def infer(request: Request) -> Response:
-        inference.require_model(request.path_params["name"], request.path_params.get("version"))
-        header_length = request.headers.get(protocol.HEADER_LENGTH)
-        max_bytes = inference.max_body_bytes(binary=header_length is not None)
-        async with inference.bodies.receive(request, max_bytes) as body:
-            parsed = await inference.parse(body, header_length)
-            found = await inference.find(context_of(request.scope), parsed)
-        answer = InferAnswer(parsed.id, model.name, model.version, model.digest, found)
-        content, headers = protocol.format_answer(answer, binary=parsed.binary_outputs)
+        answer, binary = await inference.infer(request)
+        content, headers = protocol.format_answer(answer, binary=binary)
         return Response(content, headers=headers)
 
     return [Lane(path, infer) for path in (_INFER, _INFER_VERSION)]

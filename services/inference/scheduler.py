@@ -46,13 +46,15 @@ class Scheduler:
         self._times = BatchTimes()
         self._threads = ThreadPoolExecutor(shares, thread_name_prefix="engine")
         self._wanted_shares = shares
+        self._splitting = False
 
     async def split(self) -> None:
         """Get ready for several requests at once, while the first ones are served already.
 
-        Raises EngineError.
+        Once, however often it is called. Raises EngineError.
         """
-        if self._wanted_shares > 1:
+        if self._wanted_shares > 1 and not self._splitting:
+            self._splitting = True
             free = await asyncio.to_thread(self._whole.split, self._wanted_shares)
             self._free, self._shares = free, len(free)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 
 from services.common.settings import ServiceSettings
 from services.inference.place import ModelPlace
+
+_FURTHER = re.compile(r"MODEL_[A-Z0-9_]+_PATH")
+FURTHER_MODELS = "MODEL_<NAME>_PATH"
 
 
 class InferenceSettings(ServiceSettings):
@@ -18,6 +23,12 @@ class InferenceSettings(ServiceSettings):
     """Port to listen on; 0 lets the system choose, and the log says which."""
     model_path: ModelPlace
     """Folder with .cfg, .weights, .names and perhaps model.yaml, or `store:FOLDER/NAME@CHANNEL`."""
+    further_models: dict[str, ModelPlace] = Field({}, alias=FURTHER_MODELS)
+    """A further model, for requests with its name as `?model=`; as many as there are variables."""
+    model_poll_s: float = Field(5.0, ge=0, le=3600)
+    """Seconds between two looks at whether a channel has another version; 0 never looks."""
+    repository_token: SecretStr | None = Field(None, min_length=16)
+    """Who sends it as `Authorization: Bearer` may load and unload models; without it nobody may."""
     engine: Literal["auto", "openvino", "onnxruntime", "darknet"] = "auto"
     """What runs the network; auto takes onnxruntime for CUDA, openvino for the CPU."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
@@ -34,3 +45,18 @@ class InferenceSettings(ServiceSettings):
     """Requests that may wait for the engine; one more is answered with 429."""
     max_batch: int = Field(16, ge=1, le=1024)
     """Pictures that one request may hold."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _find_further_models(cls, stated: dict[str, Any]) -> dict[str, Any]:
+        """Gather the variables whose names are not known beforehand."""
+        found = {name: place for name, place in os.environ.items() if _FURTHER.fullmatch(name)}
+        return {
+            **stated,
+            FURTHER_MODELS: {name: found[name] for name in sorted(found) if found[name]},
+        }
+
+    @property
+    def places(self) -> dict[str, ModelPlace]:
+        """All models by the variable that names them, the default one first."""
+        return {"MODEL_PATH": self.model_path, **self.further_models}

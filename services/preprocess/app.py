@@ -13,14 +13,14 @@ from fastapi import FastAPI
 from services.common.app import build_app
 from services.common.body import Bodies
 from services.common.context import Context
-from services.common.golden import require_agreement
+from services.common.golden import Golden, check_golden
 from services.common.peers import Peer
 from services.common.probes import Readiness
 from services.common.quota import thread_count
 from services.common.telemetry import Metrics
 from services.common.work_queue import WorkQueue
 from services.preprocess.models import ModelDirectory
-from services.preprocess.pipeline import Pipeline
+from services.preprocess.pipeline import Asked, Pipeline
 from services.preprocess.routes import build_lane, build_router, to_json
 from services.preprocess.settings import PreprocessSettings
 
@@ -55,11 +55,15 @@ def create_app(settings: PreprocessSettings) -> FastAPI:
         inference.close()
 
     async def check_status(context: Context) -> dict[str, Any]:
-        info = await pipeline.models.get(context, None)
-        golden = await pipeline.models.golden(context, info)
-        picture = base64.b64decode(golden.picture)
-        answer = to_json(await pipeline.process(context, picture, None, {}))
-        require_agreement(golden, answer["detections"])
+        async def ask() -> Golden:
+            return await pipeline.models.golden(context)
+
+        async def predict(golden: Golden) -> dict[str, Any]:
+            picture = base64.b64decode(golden.picture)
+            asked = Asked(golden.model, golden.version)
+            return to_json(await pipeline.process(context, picture, asked))
+
+        answer = await check_golden(ask, predict)
         return {"model": answer["model"], "found": answer["detections"]}
 
     return build_app(

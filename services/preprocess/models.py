@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from services.common.context import RequestContext
-from services.common.errors import RemoteProblem, UnknownModel
+from services.common.errors import UnknownModel
 from services.common.golden import Golden
 from services.common.peers import Peer
 
@@ -16,19 +16,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What must be known of a model to prepare its input and to name what it finds."""
+    """What must be known of a model to prepare its input."""
 
     name: str
-    version: str
-    digest: str
     network_size: tuple[int, int]
     """(width, height) in pixels."""
-    labels: tuple[str, ...]
-
-    @property
-    def path(self) -> str:
-        """Where the inference service has it."""
-        return f"/v2/models/{self.name}"
 
 
 class ModelDirectory:
@@ -38,7 +30,6 @@ class ModelDirectory:
         """Ask nothing yet."""
         self._inference = inference
         self._known: dict[str | None, ModelInfo] = {}
-        self._goldens: dict[str, Golden] = {}
 
     async def get(self, context: RequestContext, name: str | None) -> ModelInfo:
         """Return the facts about a model, or about the default one where `name` is None.
@@ -52,21 +43,15 @@ class ModelDirectory:
             self._known[name] = info
         return self._known[name]
 
-    async def golden(self, context: RequestContext, info: ModelInfo) -> Golden:
-        """Return the picture whose answer is known."""
-        if info.digest not in self._goldens:
-            try:
-                response = await self._inference.send(context, "GET", f"{info.path}/golden")
-            except RemoteProblem:
-                # Another model may stand there by now: ask again what there is.
-                self._known.clear()
-                raise
-            self._goldens = {info.digest: self._inference.read_model(Golden, response)}
-        return self._goldens[info.digest]
-
     def forget(self, name: str | None) -> None:
         """Ask again next time: an answer showed that the model has changed."""
         self._known.pop(name, None)
+
+    async def golden(self, context: RequestContext) -> Golden:
+        """Return the picture whose answer is known, and which version of which model knows it."""
+        name = await self._default_name(context)
+        response = await self._inference.send(context, "GET", f"/v2/models/{name}/golden")
+        return self._inference.read_model(Golden, response)
 
     async def _default_name(self, context: RequestContext) -> str:
         response = await self._inference.send(context, "GET", "/v2")
@@ -80,12 +65,6 @@ class ModelDirectory:
         metadata = self._inference.read_json(response)
         try:
             _, height, width, _ = metadata["inputs"][0]["shape"]
-            return ModelInfo(
-                name=metadata["name"],
-                version=metadata["versions"][0],
-                digest=metadata["parameters"]["digest"],
-                network_size=(int(width), int(height)),
-                labels=tuple(metadata["parameters"]["labels"]),
-            )
+            return ModelInfo(str(metadata["name"]), (int(width), int(height)))
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise self._inference.nonsense() from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from detector.boxes import Detection, Image, name_detections
 from detector.decode import decode
@@ -14,6 +14,15 @@ from services.common.peers import Peer
 from services.common.work_queue import WorkQueue
 from services.preprocess.models import ModelDirectory, ModelInfo
 from services.preprocess.tensors import Inferred, infer
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a caller wants of a picture; without `model` the default one, in any version."""
+
+    model: str | None = None
+    version: str | None = None
+    parameters: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,39 +47,33 @@ class Pipeline:
     max_pixels: int
     exact: bool
 
-    async def process(
-        self,
-        context: RequestContext,
-        data: bytes,
-        model: str | None,
-        parameters: dict[str, float],
-    ) -> Processed:
+    async def process(self, context: RequestContext, data: bytes, asked: Asked) -> Processed:
         """Detect the objects in a picture file.
 
         Raises PictureError for the picture, ServiceError for everything else.
         """
         header = read_header(data)
         check_pixels(header, self.max_pixels)
-        info = await self.models.get(context, model)
+        info = await self.models.get(context, asked.model)
         try:
-            box, answer = await self._infer(context, data, header, info, parameters)
+            box, answer = await self._infer(context, data, header, info, asked)
         except RemoteProblem as problem:
             if not problem.is_rejection:
                 raise
             # The model may have been replaced by one with another input since we asked.
-            self.models.forget(model)
-            current = await self.models.get(context, model)
+            self.models.forget(asked.model)
+            current = await self.models.get(context, asked.model)
             if current == info:
                 raise
-            info = current
-            box, answer = await self._infer(context, data, header, info, parameters)
-        if answer.digest != info.digest:
-            self.models.forget(model)
-            info = await self.models.get(context, model)
+            box, answer = await self._infer(context, data, header, current, asked)
+        try:
+            detections = name_detections(box.to_picture(answer.found), answer.labels)
+        except LookupError as error:
+            raise self.inference.nonsense() from error
         width, height = header.upright_size
         return Processed(
-            detections=name_detections(box.to_picture(answer.found), info.labels),
-            model=info.name,
+            detections=detections,
+            model=answer.model,
             version=answer.version,
             digest=answer.digest,
             width=width,
@@ -83,7 +86,7 @@ class Pipeline:
         data: bytes,
         header: PictureHeader,
         info: ModelInfo,
-        parameters: dict[str, float],
+        asked: Asked,
     ) -> tuple[Letterbox, Inferred]:
         box = Letterbox.fit(header.upright_size, info.network_size)
 
@@ -94,4 +97,7 @@ class Pipeline:
                 return draw_letterbox(pixels, header.orientation, box, exact=self.exact)
 
         image = await self.decoding.run(context, prepare)
-        return box, await infer(self.inference, context, info, image, parameters)
+        path = f"/v2/models/{info.name}"
+        if asked.version is not None:
+            path += f"/versions/{asked.version}"
+        return box, await infer(self.inference, context, path, image, asked.parameters)

@@ -11,8 +11,14 @@ from services.common.context import Context, context_of
 from services.common.fast_lane import Lane
 from services.common.golden import Golden
 from services.common.json_answer import JsonAnswer
-from services.common.query import PARAMETERS, read_fractions, read_model_name
-from services.preprocess.pipeline import Pipeline, Processed
+from services.common.query import (
+    PARAMETERS,
+    VERSION,
+    read_fractions,
+    read_model_name,
+    read_version,
+)
+from services.preprocess.pipeline import Asked, Pipeline, Processed
 
 PATH = "/process"
 _REQUEST_BODY = {
@@ -25,10 +31,13 @@ def build_lane(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> Lane:
     """Return the route that every picture takes."""
 
     async def process(request: Request) -> Response:
-        model = read_model_name(request.query_params)
-        parameters = read_fractions(request.query_params)
+        asked = Asked(
+            model=read_model_name(request.query_params),
+            version=read_version(request.query_params),
+            parameters=read_fractions(request.query_params),
+        )
         async with bodies.receive(request, max_body_bytes) as data:
-            processed = await pipeline.process(context_of(request.scope), data, model, parameters)
+            processed = await pipeline.process(context_of(request.scope), data, asked)
         return JsonAnswer(to_json(processed))
 
     return Lane(PATH, process)
@@ -40,13 +49,12 @@ def build_router(pipeline: Pipeline, lane: Lane) -> APIRouter:
     router.post(
         lane.path,
         summary="Detect objects in a picture file",
-        openapi_extra={"requestBody": _REQUEST_BODY, "parameters": PARAMETERS},
+        openapi_extra={"requestBody": _REQUEST_BODY, "parameters": [*PARAMETERS, VERSION]},
     )(lane.endpoint)
 
     @router.get("/golden", summary="A picture and what the model finds in it")
     async def golden(context: Context) -> Golden:
-        info = await pipeline.models.get(context, None)
-        return await pipeline.models.golden(context, info)
+        return await pipeline.models.golden(context)
 
     return router
 

@@ -11,16 +11,18 @@ import orjson
 from detector.boxes import COLUMNS, Floats, Image
 from services.common.context import RequestContext
 from services.common.peers import Peer
-from services.preprocess.models import ModelInfo
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """An answer: `found` is (k, 6) in network pixels, `digest` that of the model that gave it."""
+    """An answer: `found` is (k, 6) in network pixels; the rest says which model gave it."""
 
     found: Floats
+    labels: dict[int, str]
+    """Of the classes in it."""
+    model: str
     version: str
     digest: str
 
@@ -28,16 +30,16 @@ class Inferred:
 async def infer(
     inference: Peer,
     context: RequestContext,
-    info: ModelInfo,
+    path: str,
     image: Image,
     parameters: dict[str, float],
 ) -> Inferred:
-    """Send one (height, width, 3) picture at network size and return what was found."""
+    """Send one (height, width, 3) picture at network size to a model and return what was found."""
     head = orjson.dumps(_request(image, parameters))
     response = await inference.send(
         context,
         "POST",
-        f"{info.path}/infer",
+        f"{path}/infer",
         content=[head, image.data.cast("B")],
         headers={"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(head))},
     )
@@ -46,10 +48,15 @@ async def infer(
         answer = orjson.loads(response.content[:length])
         rows = answer["outputs"][0]["shape"][0]
         found = np.frombuffer(response.content, "<f4", rows * COLUMNS, offset=length)
+        facts = answer["parameters"]
         return Inferred(
-            found.reshape(rows, COLUMNS), answer["model_version"], answer["parameters"]["digest"]
+            found=found.reshape(rows, COLUMNS),
+            labels={int(number): label for number, label in facts["labels"].items()},
+            model=answer["model_name"],
+            version=answer["model_version"],
+            digest=facts["digest"],
         )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise inference.nonsense() from error
 
 

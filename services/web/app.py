@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from services.common.app import build_app
 from services.common.body import Bodies
 from services.common.context import Context
-from services.common.golden import Golden, require_agreement
+from services.common.golden import Golden, check_golden
 from services.common.peers import Peer
 from services.common.probes import Readiness
 from services.common.service_rate import ServiceRate
@@ -52,9 +52,14 @@ def create_app(settings: WebSettings) -> FastAPI:
         preprocess.close()
 
     async def check_status(context: Context) -> dict[str, Any]:
-        golden = preprocess.read_model(Golden, await preprocess.send(context, "GET", "/golden"))
-        answer = await web.detect(context, base64.b64decode(golden.picture), {})
-        require_agreement(golden, answer["detections"])
+        async def ask() -> Golden:
+            return preprocess.read_model(Golden, await preprocess.send(context, "GET", "/golden"))
+
+        async def predict(golden: Golden) -> dict[str, Any]:
+            params = {"model": golden.model, "version": golden.version}
+            return await web.detect(context, base64.b64decode(golden.picture), params)
+
+        answer = await check_golden(ask, predict)
         return {"model": answer["model"], "found": answer["detections"]}
 
     return build_app(

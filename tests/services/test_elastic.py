@@ -4,56 +4,24 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Event
 
 import httpx
 import pytest
 
 from bench.pipeline.elastic import answered
 from tests.pictures import encode, plain
+from tests.services.load import Load
 from tests.services.waiting import wait_until
 from tests.tiny import write_tiny_model
 from tools.stack import Service, Stack
 
 JPEG = encode(plain(64, 48), "JPEG")
-CALLERS = 4
 
 
-class Load:
-    """Callers in a closed loop, each with a connection of its own, until they are told to stop."""
-
-    def __init__(self, url: str) -> None:
-        """Ask nothing yet."""
-        self.statuses: list[int] = []
-        self._url = url
-        self._stop = Event()
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Ask until the block ends."""
-        with ThreadPoolExecutor(CALLERS) as threads:
-            callers = [threads.submit(self._call) for _ in range(CALLERS)]
-            try:
-                yield
-            finally:
-                self._stop.set()
-            for caller in callers:
-                caller.result()
-
-    def wait_for(self, answers: int) -> None:
-        """Return when so many more answers have come."""
-        enough = len(self.statuses) + answers
-        wait_until(lambda: len(self.statuses) >= enough, f"{answers} more answers", 60)
-
-    def _call(self) -> None:
-        with httpx.Client(timeout=30) as client:
-            while not self._stop.is_set():
-                answer = client.post(self._url, files={"image": JPEG})
-                right = answer.status_code != 200 or answer.json()["data"][0][0] == "square"
-                self.statuses.append(answer.status_code if right else -1)
+def is_right(answer: httpx.Response) -> bool:
+    return bool(answer.json()["data"][0][0] == "square")
 
 
 @pytest.fixture
@@ -78,7 +46,7 @@ def services(tmp_path: Path) -> Iterator[dict[str, Service]]:
 
 def test_from_one_process_to_three_and_back(services: dict[str, Service]) -> None:
     """New ones take their share; those that stop finish what they have."""
-    load = Load(f"{services['web'].url}/inference")
+    load = Load(f"{services['web'].url}/inference", JPEG, is_right)
     with load.running(), ExitStack() as extra:
         load.wait_for(50)
         new = [extra.enter_context(services[name]) for name in ("second", "third")]
@@ -97,7 +65,7 @@ def test_from_one_process_to_three_and_back(services: dict[str, Service]) -> Non
 
 
 def test_one_that_is_killed_takes_nothing_with_it(services: dict[str, Service]) -> None:
-    load = Load(f"{services['web'].url}/inference")
+    load = Load(f"{services['web'].url}/inference", JPEG, is_right)
     with services["second"] as second, services["third"] as third, load.running():
         for service in (second, third):
             service.wait_ready()
@@ -109,7 +77,7 @@ def test_one_that_is_killed_takes_nothing_with_it(services: dict[str, Service]) 
 
 
 def test_a_restart_one_after_the_other_loses_nothing(services: dict[str, Service]) -> None:
-    load = Load(f"{services['web'].url}/inference")
+    load = Load(f"{services['web'].url}/inference", JPEG, is_right)
     with services["second"] as second:
         second.wait_ready()
         with load.running():

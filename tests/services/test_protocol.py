@@ -191,12 +191,18 @@ def test_a_body_that_cannot_be_read_is_explained(
     assert detail in answer.json()["error"]
 
 
-@pytest.mark.parametrize("path", ["/v2/models/other", "/v2/models/tiny/versions/2/ready"])
-def test_an_unknown_model_or_version_is_not_found(api: httpx.Client, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/v2/models/other", "no model 'other' here; there is 'tiny'"),
+        ("/v2/models/tiny/versions/2/ready", "no version '2' of 'tiny' here; there is '1'"),
+    ],
+)
+def test_an_unknown_model_or_version_is_not_found(api: httpx.Client, path: str, said: str) -> None:
     answer = api.get(path)
 
     assert answer.status_code == 404
-    assert "there is 'tiny'" in answer.json()["error"]
+    assert answer.json()["error"] == said
 
 
 def test_a_model_without_a_golden_picture_checks_itself_against_its_start(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.settings import ServiceSettings
+from services.common.settings import ServiceSettings, variables
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.settings import WebSettings
@@ -47,6 +47,12 @@ def start(service: str, **env: str) -> subprocess.CompletedProcess[str]:
         ("inference", {}, "MODEL_PATH: Field required"),
         ("inference", {"MODEL_PATH": "/", "ENGINE": "steam"}, "ENGINE: Input should be"),
         ("inference", {"MODEL_PATH": "/", "LOG_LEVEL": "loud"}, "LOG_LEVEL: Input should be"),
+        (
+            "inference",
+            {"MODEL_PATH": "/", "MODEL_B_PATH": "store:nowhere"},
+            "MODEL_B_PATH: Value error, 'store:nowhere': expected store:/folder/name@channel",
+        ),
+        ("inference", {"MODEL_PATH": "/", "REPOSITORY_TOKEN": "short"}, "REPOSITORY_TOKEN: "),
     ],
 )
 def test_a_bad_value_stops_the_process_with_one_line(
@@ -57,6 +63,14 @@ def test_a_bad_value_stops_the_process_with_one_line(
     assert ended.returncode == 2
     assert ended.stderr.startswith(line)
     assert ended.stderr.count("\n") == 1
+
+
+def test_a_secret_that_is_wrong_is_not_shown() -> None:
+    ended = start("inference", MODEL_PATH="/", REPOSITORY_TOKEN="hush")  # noqa: S106
+
+    assert ended.stderr.startswith("REPOSITORY_TOKEN: ")
+    assert "at least 16" in ended.stderr
+    assert "hush" not in ended.stderr
 
 
 def test_a_model_that_does_not_fit_stops_the_process_with_one_line(tiny_model: Path) -> None:
@@ -84,14 +98,14 @@ def test_a_golden_picture_that_is_none_stops_the_process_with_one_line(tmp_path:
 def documented(service: str) -> dict[str, str]:
     """Return variable and default from the table in the service's README."""
     text = (ROOT / "services" / service / "README.md").read_text()
-    return dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*?) \|", text, re.MULTILINE))
+    return dict(re.findall(r"^\| `([A-Z_<>]+)` \| ([^|]*?) \|", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("service", KINDS)
 def test_the_readme_lists_every_variable_with_its_default(service: str) -> None:
     expected = {
-        name.upper(): "required" if field.is_required() else f"`{field.default}`"
-        for name, field in KINDS[service].model_fields.items()
+        variable: "required" if field.is_required() else f"`{field.default}`"
+        for variable, field in variables(KINDS[service]).items()
     }
 
     assert documented(service) == expected

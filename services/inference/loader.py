@@ -1,0 +1,87 @@
+"""From a version's files to a version that can answer, or to the reason why it must not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from detector.detector import Detector
+from detector.engines.choose import EngineOptions, build_engine
+from detector.errors import DetectorError, EngineError
+from services.common.logs import get_logger
+from services.inference.golden import prepare_golden
+from services.inference.place import Spot, read_version
+from services.inference.scheduler import Scheduler
+from services.inference.version import LoadedVersion
+from store.errors import StoreError
+
+# With more streams of fewer threads a picture takes longer and longer, for less and less.
+_MAX_STREAMS = 4
+
+Reason = Literal["store", "model", "engine", "golden", "size", "unexpected"]
+
+
+class VersionRefused(Exception):
+    """A version must not serve. The message is one line, for the log and for who asked for it."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        """Say what kind of reason it is, for the metric, and which."""
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How versions are loaded: the engine, and the queue in front of it."""
+
+    options: EngineOptions
+    streams: int
+    max_queue: int
+    max_batch: int
+    done: Callable[[str], None] = lambda _: None
+    """Told of each phase that is over."""
+
+    def load(self, spot: Spot, identity: str, *, golden_must_agree: bool = True) -> LoadedVersion:
+        """Read a version, build its engine and run its golden picture; takes seconds.
+
+        Raises VersionRefused. A golden picture that is answered otherwise than model.yaml says is
+        only logged where `golden_must_agree` is false: /health/status tells everybody.
+        """
+        try:
+            model = read_version(spot, identity)
+            self.done("model")
+            engine, choice = build_engine(model, self.options)
+            self.done("engine")
+            golden, difference = prepare_golden(detector := Detector(model, engine))
+            self.done("golden")
+        except (DetectorError, StoreError) as error:
+            raise VersionRefused(_reason(error), str(error)) from error
+        if difference is not None:
+            what = f"the golden picture is answered otherwise: {difference}"
+            if golden_must_agree:
+                raise VersionRefused("golden", what)
+            get_logger().warning("golden picture not answered as expected", difference=difference)
+        scheduler = Scheduler(
+            engine,
+            shares=self.streams or min(self.options.threads, _MAX_STREAMS),
+            max_waiting=self.max_queue,
+            max_batch=self.max_batch,
+        )
+        get_logger().info(
+            "model loaded",
+            model=model.name,
+            version=model.version,
+            digest=model.digest,
+            engine=engine.name,
+            precision=engine.precision,
+            device=engine.device,
+            why=choice.why,
+        )
+        return LoadedVersion(detector, golden, scheduler)
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, StoreError):
+        return "store"
+    return "engine" if isinstance(error, EngineError) else "model"

@@ -1,0 +1,92 @@
+"""The models of this process, by name, and the watch over the stores that they come from."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+
+from services.common.errors import UnknownModel
+from services.common.logs import get_logger
+from services.inference.loader import Loader, VersionRefused
+from services.inference.model_metrics import ModelMetrics
+from services.inference.place import ModelPlace
+from services.inference.served import ServedModel
+
+
+class PathRefused(Exception):
+    """What a variable names cannot be served; the message begins with the variable."""
+
+
+class Models:
+    """All models; the default one, that of MODEL_PATH, is the first."""
+
+    def __init__(self, models: Mapping[str, ServedModel]) -> None:
+        """Take the models by name."""
+        self._models = models
+
+    @classmethod
+    def start(
+        cls, places: Mapping[str, ModelPlace], loader: Loader, metrics: ModelMetrics
+    ) -> Models:
+        """Load what the variables name; raises PathRefused with the first that cannot be served."""
+        models: dict[str, ServedModel] = {}
+        for variable, place in places.items():
+            model = ServedModel(place, loader, metrics)
+            try:
+                model.start()
+            except VersionRefused as error:
+                blamed = "ENGINE" if error.reason == "engine" else variable
+                raise PathRefused(f"{blamed}: {error}") from None
+            if model.name in models:
+                raise PathRefused(f"{variable}: a second model that is called {model.name!r}")
+            models[model.name] = model
+        return cls(models)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all, loaded or not."""
+        return list(self._models)
+
+    @property
+    def all(self) -> list[ServedModel]:
+        """All, loaded or not."""
+        return list(self._models.values())
+
+    @property
+    def default(self) -> ServedModel:
+        """The model of MODEL_PATH."""
+        return self.all[0]
+
+    def waiting(self) -> int:
+        """Return how many requests wait for an engine."""
+        loaded = (model.lineup.loaded for model in self.all if model.is_loaded)
+        return sum(version.scheduler.waiting for versions in loaded for version in versions)
+
+    def get(self, name: str) -> ServedModel:
+        """Return a model by its name; raises UnknownModel."""
+        if name not in self._models:
+            there = ", ".join(repr(one) for one in self._models)
+            raise UnknownModel(f"no model {name[:80]!r} here; there is {there}")
+        return self._models[name]
+
+    async def watch(self, every_s: float) -> None:
+        """Follow the stores until cancelled. They are polled: NFS tells nobody of a change."""
+        while every_s:
+            # Not all processes at the same moment: those that load are slower meanwhile.
+            await asyncio.sleep(every_s * random.uniform(0.8, 1.2))  # noqa: S311
+            for model in self.all:
+                try:
+                    await model.refresh()
+                except Exception:  # noqa: BLE001  # whatever it is, the version before serves on
+                    get_logger().exception("unexpected error", model=model.name)
+
+    async def prepare(self) -> None:
+        """Get all ready for several requests at once."""
+        for model in self.all:
+            await model.prepare()
+
+    async def close(self) -> None:
+        """Finish what runs and stop all threads."""
+        for model in self.all:
+            await model.close()

@@ -1,0 +1,182 @@
+"""A model that is served: a lineup of versions, and how one lineup follows the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from detector.errors import EngineError
+from services.common.errors import UnknownModel
+from services.common.logs import get_logger
+from services.inference.followed import Followed
+from services.inference.lineup import Lineup
+from services.inference.loader import Loader, VersionRefused
+from services.inference.model_metrics import ModelMetrics
+from services.inference.place import Channels, ModelPlace
+from services.inference.version import LoadedVersion
+
+# How long callers may take to notice that a model's input has another size now. Every process of
+# this service looks at the store more often, and the ones in front ask again as soon as they must.
+_LEAVING_S = 60.0
+
+
+class ServedModel:
+    """What answers the requests for one model."""
+
+    def __init__(self, place: ModelPlace, loader: Loader, metrics: ModelMetrics) -> None:
+        """Load nothing yet."""
+        shares = place.shares if isinstance(place, Channels) else ((place, 1),)
+        shadow = place.shadow if isinstance(place, Channels) else None
+        self._shares = [(Followed(spot, loader, metrics), weight) for spot, weight in shares]
+        self._shadow = None if shadow is None else Followed(shadow, loader, metrics)
+        self._metrics = metrics
+        self._lineup: Lineup | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.name = ""
+
+    @property
+    def lineup(self) -> Lineup:
+        """What answers now; raises UnknownModel after `unload`."""
+        if self._lineup is None:
+            raise UnknownModel(f"the model {self.name!r} is not loaded")
+        return self._lineup
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether requests are answered."""
+        return self._lineup is not None
+
+    @property
+    def refusals(self) -> dict[str, VersionRefused]:
+        """What the channels, by name, point at and do not serve."""
+        return {one.channel: one.refusal for one in self._channels if one.refusal is not None}
+
+    def start(self) -> None:
+        """Load what the channels point at, before there is an event loop.
+
+        Raises VersionRefused if the main one has nothing that could serve.
+        """
+        main, *others = self._channels
+        self.name = main.start().name
+        for other in others:
+            other.follow(self.name, [main], optional=True)
+        self._switch()
+
+    async def refresh(self) -> None:
+        """Load what the channels point at now, and switch to it between two requests."""
+        async with self._one_at_a_time:
+            if self._lineup is not None:
+                await self._refresh()
+
+    async def load(self) -> None:
+        """Load the model, or look for what is new and for what was refused; see `refusals`."""
+        async with self._one_at_a_time:
+            for channel in self._channels:
+                channel.look_again()
+            await self._refresh()
+
+    async def unload(self) -> None:
+        """Answer no requests any more, and free the memory when the last one is done."""
+        async with self._one_at_a_time:
+            before, self._lineup = self._lineup, None
+            for channel in self._channels:
+                channel.leave()
+            self._metrics.show_loaded(self.name, {})
+            self._retire(before.loaded if before else [])
+
+    async def prepare(self) -> None:
+        """Get every version ready for several requests at once; they answer already."""
+        for version in self.lineup.loaded:
+            await _split(version)
+
+    async def close(self) -> None:
+        """Finish what runs and stop all threads."""
+        for task in self._tasks:
+            task.cancel()
+        for version in self._lineup.loaded if self._lineup else []:
+            await asyncio.to_thread(version.scheduler.close)
+
+    @property
+    def _channels(self) -> list[Followed]:
+        """All of them, the main one first."""
+        shadow = [] if self._shadow is None else [self._shadow]
+        return [*(channel for channel, _ in self._shares), *shadow]
+
+    async def _refresh(self) -> None:
+        main, *others = self._channels
+        for channel in (main, *others):
+            before = channel.version
+            await asyncio.to_thread(
+                channel.follow, self.name, self._channels, optional=channel is not main
+            )
+            if channel.version is not None and channel.version is not before:
+                # It would be slow under load until then, and the one before is not.
+                await _split(channel.version)
+        self._switch()
+
+    def _switch(self) -> None:
+        """Make one lineup of what is loaded; from here on every new request sees it."""
+        before, main = self._lineup, self._channels[0].version
+        if main is None:
+            return
+        leaving = None if before is None else before.leaving
+        if before is not None and before.main.size != main.size:
+            leaving = before.main
+            self._do(self._leave(leaving))
+        self._lineup = Lineup(
+            shares=tuple((self._fitting(channel), weight) for channel, weight in self._shares),
+            shadow=None if self._shadow is None else self._fitting(self._shadow),
+            leaving=leaving,
+        )
+        self._report(before, self._lineup)
+        old = before.loaded if before else []
+        self._retire([version for version in old if version not in self._lineup.loaded])
+
+    def _fitting(self, channel: Followed) -> LoadedVersion | None:
+        """Return a channel's version if it can take the same pictures as the main one."""
+        version, main = channel.version, self._channels[0].version
+        if version is None or main is None or version.size == main.size:
+            if channel.refusal is not None and channel.refusal.reason == "size":
+                channel.settle(self.name)
+            return version
+        sizes = [f"{one.size[0]}x{one.size[1]}" for one in (version, main)]
+        what = "its input is {}, and {} that of the main version: they cannot share requests"
+        channel.refuse(self.name, VersionRefused("size", what.format(*sizes)))
+        return None
+
+    def _report(self, before: Lineup | None, now: Lineup) -> None:
+        channels = {one.channel: one.version for one in self._channels if one.version is not None}
+        self._metrics.show_loaded(self.name, channels)
+        if before is not None and now.main is not before.main:
+            self._metrics.count_switch(self.name, self._channels[0].channel)
+            get_logger().info("version switched", **now.main.facts(), before=before.main.version)
+
+    def _retire(self, versions: list[LoadedVersion]) -> None:
+        for version in versions:
+            self._do(version.retire())
+
+    async def _leave(self, version: LoadedVersion) -> None:
+        await asyncio.sleep(_LEAVING_S)
+        lineup = self._lineup
+        if lineup is not None and lineup.leaving is version:
+            self._lineup = replace(lineup, leaving=None)
+            if version not in self._lineup.loaded:
+                await version.retire()
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _split(version: LoadedVersion) -> None:
+    try:
+        await version.scheduler.split()
+    except EngineError as error:
+        get_logger().warning("one request at a time", **version.facts(), why=str(error))
+    else:
+        streams = version.scheduler.shares
+        get_logger().info("ready for several at once", **version.facts(), streams=streams)
