@@ -13,6 +13,11 @@ from services.inference.model_metrics import ModelMetrics
 from services.inference.place import ModelPlace
 from services.inference.served import ServedModel
 
+# In so many polls every process has noticed, and loaded, what this one has.
+_LEAVING_POLLS = 4
+# Where nobody polls, somebody goes from process to process.
+_NO_POLL_S = 5.0
+
 
 class PathRefused(Exception):
     """What a variable names cannot be served; the message begins with the variable."""
@@ -27,12 +32,16 @@ class Models:
 
     @classmethod
     def start(
-        cls, places: Mapping[str, ModelPlace], loader: Loader, metrics: ModelMetrics
+        cls,
+        places: Mapping[str, ModelPlace],
+        loader: Loader,
+        metrics: ModelMetrics,
+        poll_s: float,
     ) -> Models:
         """Load what the variables name; raises PathRefused with the first that cannot be served."""
         models: dict[str, ServedModel] = {}
         for variable, place in places.items():
-            model = ServedModel(place, loader, metrics)
+            model = ServedModel(place, loader, metrics, _LEAVING_POLLS * (poll_s or _NO_POLL_S))
             try:
                 model.start()
             except VersionRefused as error:

@@ -17,21 +17,24 @@ from services.inference.model_metrics import ModelMetrics
 from services.inference.place import Channels, ModelPlace
 from services.inference.version import LoadedVersion
 
-# How long callers may take to notice that a model's input has another size now. Every process of
-# this service looks at the store more often, and the ones in front ask again as soon as they must.
-_LEAVING_S = 60.0
-
 
 class ServedModel:
     """What answers the requests for one model."""
 
-    def __init__(self, place: ModelPlace, loader: Loader, metrics: ModelMetrics) -> None:
-        """Load nothing yet."""
+    def __init__(
+        self, place: ModelPlace, loader: Loader, metrics: ModelMetrics, leaving_s: float
+    ) -> None:
+        """Load nothing yet.
+
+        `leaving_s` is how long a version stays when the next one has another input size: until
+        every process has the next one, so that who asks again gets the same from all of them.
+        """
         shares = place.shares if isinstance(place, Channels) else ((place, 1),)
         shadow = place.shadow if isinstance(place, Channels) else None
         self._shares = [(Followed(spot, loader, metrics), weight) for spot, weight in shares]
         self._shadow = None if shadow is None else Followed(shadow, loader, metrics)
         self._metrics = metrics
+        self._leaving_s = leaving_s
         self._lineup: Lineup | None = None
         self._one_at_a_time = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -159,7 +162,7 @@ class ServedModel:
             self._do(version.retire())
 
     async def _leave(self, version: LoadedVersion) -> None:
-        await asyncio.sleep(_LEAVING_S)
+        await asyncio.sleep(self._leaving_s)
         lineup = self._lineup
         if lineup is not None and lineup.leaving is version:
             self._lineup = replace(lineup, leaving=None)

@@ -60,12 +60,11 @@ class Pipeline:
         except RemoteProblem as problem:
             if not problem.is_rejection:
                 raise
-            # The model may have been replaced by one with another input since we asked.
+            # The model has been replaced by one with another input since we asked, and perhaps
+            # been put back by now.
             self.models.forget(asked.model)
-            current = await self.models.get(context, asked.model)
-            if current == info:
-                raise
-            box, answer = await self._infer(context, data, header, current, asked)
+            info = await self.models.get(context, asked.model)
+            box, answer = await self._infer(context, data, header, info, asked)
         try:
             detections = name_detections(box.to_picture(answer.found), answer.labels)
         except LookupError as error:

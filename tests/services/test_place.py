@@ -2,19 +2,60 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx
 import pytest
 
+from services.inference.place import parse_channels
 from services.provision.config import read_wanted
 from services.provision.run import Job
+from store.errors import BadReference
 from store.layout import Layout
+from store.reference import Reference
 from tests.pictures import encode, plain
 from tests.provision.models import wanted, write_config, write_source
 from tools.stack import Service, Stack, StackError, free_port
 
 PICTURE = {"image": encode(plain(64, 48), "JPEG")}
+
+SHARED = "store:/m/yolo@stable=95,yolo@next=5"
+
+
+def test_channels_share_requests_by_weight() -> None:
+    channels = parse_channels(SHARED + ",yolo@night=shadow")
+
+    assert [(str(channel), weight) for channel, weight in channels.shares] == [
+        ("store:/m/yolo@stable", 95),
+        ("store:/m/yolo@next", 5),
+    ]
+    assert str(channels.shadow) == "store:/m/yolo@night"
+
+
+def test_one_channel_needs_no_weight() -> None:
+    assert parse_channels("store:/m/yolo").shares == ((Reference(Path("/m"), "yolo", "stable"), 1),)
+    assert parse_channels("store:/m/yolo@a,yolo@b=shadow").shadow is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (SHARED + ",other@next=1", "only channels of yolo can share its requests"),
+        (SHARED + ",yolo@third", "expected a weight from 0 to 9999"),
+        (SHARED + ",yolo@third=-1", "expected a weight from 0 to 9999"),
+        (SHARED + ",yolo@third=5%", "expected a weight from 0 to 9999"),
+        (SHARED + ",yolo@next=1", "a channel is named twice"),
+        (SHARED + ",yolo@a=shadow,yolo@b=shadow", "only one channel can be the shadow"),
+        (SHARED + ",", "at most 100 letters"),
+        ("store:/m/yolo@stable,yolo@next=5", "several channels need a weight each"),
+        ("store:/m/yolo@stable=0,yolo@next=0", "one of the weights must be more than 0"),
+        ("store:/m/yolo@stable=shadow", "expected a weight from 0 to 9999"),
+    ],
+)
+def test_channels_that_make_no_sense_are_refused(text: str, why: str) -> None:
+    with pytest.raises(BadReference, match=re.escape(why)):
+        parse_channels(text)
 
 
 @pytest.fixture

@@ -1,0 +1,138 @@
+"""Several models in one service, and who may load and unload them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.pictures import encode, plain
+from tests.tiny import write_tiny_model
+from tools.stack import Service, Stack, StackError, free_port
+
+PICTURE = {"image": encode(plain(64, 48), "JPEG")}
+TOKEN = "let me in, please"  # noqa: S105
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """The default model looks at 32x32 pixels, the other one, called wide, at 64x32."""
+    first = write_tiny_model(tmp_path / "first")
+    wide = write_tiny_model(tmp_path / "wide", width=64, manifest="name: wide\nversion: '7'\n")
+    env = {"inference": {"MODEL_WIDE_PATH": str(wide), "REPOSITORY_TOKEN": TOKEN}}
+    with Stack(model=first, logs=tmp_path, env=env) as running:
+        yield running
+
+
+def detect(stack: Stack, **params: str) -> httpx.Response:
+    return httpx.post(f"{stack.web.url}/inference", files=PICTURE, params=params)
+
+
+def repository(stack: Stack, path: str, **options: object) -> httpx.Response:
+    return httpx.post(
+        f"{stack.inference.url}/v2/repository/{path}",
+        **{"headers": BEARER, **options},  # type: ignore[arg-type]
+    )
+
+
+def test_the_model_is_chosen_by_its_name(stack: Stack) -> None:
+    answers = [detect(stack), detect(stack, model="wide"), detect(stack, model="tiny")]
+
+    assert [answer.json()["model"]["name"] for answer in answers] == ["tiny", "wide", "tiny"]
+    assert [len(answer.json()["data"]) for answer in answers] == [1, 2, 1]
+    assert answers[1].json()["model"]["version"] == "7"
+    unknown = detect(stack, model="narrow")
+    assert unknown.status_code == 404
+    assert unknown.json()["detail"] == "no model 'narrow' here; there is 'tiny', 'wide'"
+
+
+def test_the_metadata_list_all_models(stack: Stack) -> None:
+    assert httpx.get(f"{stack.inference.url}/v2").json()["models"] == ["tiny", "wide"]
+    shape = httpx.get(f"{stack.inference.url}/v2/models/wide").json()["inputs"][0]["shape"]
+    assert shape == [-1, 32, 64, 3]
+
+
+def test_two_models_of_one_name_end_the_start_with_one_line(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "model")
+    env = {"MODEL_PATH": str(model), "MODEL_B_PATH": str(model)}
+    log = tmp_path / "log"
+    with Service("inference", free_port(), env, log) as service, pytest.raises(StackError):
+        service.wait_ready()
+
+    last = log.read_text().splitlines()[-1]
+    assert last == "MODEL_B_PATH: a second model that is called 'tiny'"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer let me in"}])
+@pytest.mark.parametrize("path", ["index", "models/wide/load", "models/wide/unload"])
+def test_without_the_token_nobody_sees_or_changes_the_repository(
+    stack: Stack, path: str, headers: dict[str, str]
+) -> None:
+    refused = repository(stack, path, headers=headers)
+
+    assert refused.status_code == 401
+    assert refused.headers["WWW-Authenticate"] == "Bearer"
+    assert detect(stack, model="wide").status_code == 200
+
+
+def test_a_model_is_unloaded_and_loaded_again(stack: Stack) -> None:
+    assert repository(stack, "models/wide/unload").json() == {"name": "wide"}
+    away, other = detect(stack, model="wide"), detect(stack)
+    index = repository(stack, "index").json()
+    ready_only = repository(stack, "index", json={"ready": True}).json()
+    loaded = repository(stack, "models/wide/load")
+    back = detect(stack, model="wide")
+
+    assert (away.status_code, away.json()["detail"]) == (404, "the model 'wide' is not loaded")
+    assert other.status_code == 200
+    assert [(row["name"], row["state"], row["reason"]) for row in index] == [
+        ("tiny", "READY", ""),
+        ("wide", "UNAVAILABLE", "unloaded"),
+    ]
+    assert [row["name"] for row in ready_only] == ["tiny"]
+    assert loaded.json()["version"] == "7"
+    assert len(back.json()["data"]) == 2
+
+
+def test_a_folder_that_has_changed_is_read_when_it_is_loaded_again(
+    tmp_path: Path, stack: Stack
+) -> None:
+    write_tiny_model(tmp_path / "wide", width=96, manifest="name: wide\nversion: '8'\n")
+    before = detect(stack, model="wide").json()
+    repository(stack, "models/wide/load").raise_for_status()
+    after = detect(stack, model="wide").json()
+
+    assert (before["model"]["version"], len(before["data"])) == ("7", 2)
+    # Who has known the model at 64x32 pixels is answered by the version that leaves.
+    assert after["model"]["version"] == "7"
+    described = httpx.get(f"{stack.inference.url}/v2/models/wide").json()
+    assert described["versions"] == ["8", "7"]
+
+
+def test_what_cannot_be_loaded_is_answered_with_the_reason(tmp_path: Path, stack: Stack) -> None:
+    (tmp_path / "wide" / "tiny.weights").write_bytes(b"half a model")
+    refused = repository(stack, "models/wide/load")
+    still = detect(stack, model="wide")
+    index = repository(stack, "index").json()
+
+    assert refused.status_code == 422
+    assert "tiny.weights" in refused.json()["error"]
+    assert still.json()["model"]["version"] == "7"
+    assert [row["state"] for row in index if row["name"] == "wide"] == ["READY", "UNAVAILABLE"]
+
+
+def test_parameters_of_a_load_are_refused_instead_of_ignored(stack: Stack) -> None:
+    refused = repository(stack, "models/wide/load", json={"parameters": {"config": "{}"}})
+
+    assert refused.status_code == 422
+
+
+def test_without_a_token_in_the_environment_there_is_no_repository(tiny_model: Path) -> None:
+    with Service("inference", free_port(), {"MODEL_PATH": str(tiny_model)}) as service:
+        service.wait_ready()
+        answer = httpx.post(f"{service.url}/v2/repository/index")
+
+    assert answer.status_code == 404
