@@ -18,6 +18,7 @@ from services.common.context import Context
 from services.common.golden import require_agreement
 from services.common.probes import Readiness
 from services.common.telemetry import Metrics
+from services.inference.drift import DriftCollector
 from services.inference.golden import as_found
 from services.inference.model_metrics import ModelMetrics
 from services.inference.models import Models
@@ -41,6 +42,7 @@ def create_app(
         max_batch=settings.max_batch,
     )
     metrics.watch_queue("queue", models.waiting)
+    metrics.registry.register(DriftCollector(models.drift_watches))
     lanes = build_lanes(inference)
     routers = [build_router(inference, readiness, lanes)]
     if settings.repository_token is not None:

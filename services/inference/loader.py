@@ -9,7 +9,9 @@ from typing import Literal
 from detector.detector import Detector
 from detector.engines.choose import EngineOptions, build_engine
 from detector.errors import DetectorError, EngineError
+from detector.profile import read_reference
 from services.common.logs import get_logger
+from services.inference.drift import DriftWatch
 from services.inference.golden import prepare_golden
 from services.inference.place import Spot, read_version
 from services.inference.scheduler import Scheduler
@@ -54,6 +56,7 @@ class Loader:
             engine, choice = build_engine(model, self.options)
             self.done("engine")
             golden, difference = prepare_golden(detector := Detector(model, engine))
+            reference = read_reference(model)
             self.done("golden")
         except (DetectorError, StoreError) as error:
             raise VersionRefused(_reason(error), str(error)) from error
@@ -78,7 +81,8 @@ class Loader:
             device=engine.device,
             why=choice.why,
         )
-        return LoadedVersion(detector, golden, scheduler)
+        drift = DriftWatch(model.labels, model.threshold, reference)
+        return LoadedVersion(detector, golden, scheduler, drift)
 
 
 def _reason(error: Exception) -> Reason:

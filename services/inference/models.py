@@ -8,10 +8,12 @@ from collections.abc import Mapping
 
 from services.common.errors import UnknownModel
 from services.common.logs import get_logger
+from services.inference.drift import DriftWatch
 from services.inference.loader import Loader, VersionRefused
 from services.inference.model_metrics import ModelMetrics
 from services.inference.place import ModelPlace
 from services.inference.served import ServedModel
+from services.inference.version import LoadedVersion
 
 # In so many polls every process has noticed, and loaded, what this one has.
 _LEAVING_POLLS = 4
@@ -69,8 +71,15 @@ class Models:
 
     def waiting(self) -> int:
         """Return how many requests wait for an engine."""
-        loaded = (model.lineup.loaded for model in self.all if model.is_loaded)
-        return sum(version.scheduler.waiting for versions in loaded for version in versions)
+        return sum(version.scheduler.waiting for version in self._loaded())
+
+    def drift_watches(self) -> list[tuple[str, str, DriftWatch]]:
+        """Return model, version and counts of all that answer."""
+        return [(version.name, version.version, version.drift) for version in self._loaded()]
+
+    def _loaded(self) -> list[LoadedVersion]:
+        lineups = (model.lineup for model in self.all if model.is_loaded)
+        return [version for lineup in lineups for version in lineup.loaded]
 
     def get(self, name: str) -> ServedModel:
         """Return a model by its name; raises UnknownModel."""

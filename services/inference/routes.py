@@ -64,6 +64,7 @@ class Inference:
                 started = time.perf_counter()
                 found = await version.find(context, parsed)
                 self.metrics.count_answer(version, len(found), time.perf_counter() - started)
+                version.drift.observe(parsed, found)
                 self.shadows.compare(lineup, version, parsed, found)
         labels = version.detector.model.labels
         facts = (version.name, version.version, version.digest)

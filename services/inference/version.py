@@ -13,6 +13,7 @@ from services.common.context import RequestContext
 from services.common.errors import MalformedRequest
 from services.common.golden import Golden
 from services.inference import protocol
+from services.inference.drift import DriftWatch
 from services.inference.protocol import InferRequest
 from services.inference.scheduler import Scheduler
 
@@ -20,11 +21,14 @@ from services.inference.scheduler import Scheduler
 class LoadedVersion:
     """What answers a request from its beginning to its end, whatever is switched meanwhile."""
 
-    def __init__(self, detector: Detector, golden: Golden, scheduler: Scheduler) -> None:
+    def __init__(
+        self, detector: Detector, golden: Golden, scheduler: Scheduler, drift: DriftWatch
+    ) -> None:
         """Join what belongs together; nobody uses it yet."""
         self.detector = detector
         self.golden = golden
         self.scheduler = scheduler
+        self.drift = drift
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()

@@ -1,0 +1,113 @@
+"""The inference service exports how far its pictures are from those a model was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from detector.profile import FILE, Profile
+from services.inference.protocol import HEADER_LENGTH
+from tests.tiny import write_tiny_model
+from tools.stack import Service, free_port
+
+BATCH = 16
+DARK, BRIGHT = 30, 220
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """The tiny model, made for dark pictures with one square each, as it finds in all of them."""
+    folder = write_tiny_model(tmp_path / "model")
+    reference = Profile(classes=2)
+    square = np.array([[8, 12, 24, 20, 0.935, 0]], np.float32)
+    reference.add(np.full((300, 32, 32, 3), DARK, np.uint8), [square] * 300)
+    (folder / FILE).write_bytes(reference.to_json())
+    with Service("inference", free_port(), {"MODEL_PATH": str(folder)}) as running:
+        running.wait_ready()
+        yield running
+
+
+def send(service: Service, brightness: int, batches: int, **parameters: float) -> None:
+    """Send batches of 16 grey pictures."""
+    images = np.full((BATCH, 32, 32, 3), brightness, np.uint8)
+    tensor = (
+        f'{{"name": "images", "datatype": "UINT8", "shape": [{BATCH}, 32, 32, 3], '
+        f'"parameters": {{"binary_data_size": {images.nbytes}}}}}'
+    )
+    stated = ", ".join(f'"{name}": {value}' for name, value in parameters.items())
+    head = f'{{"inputs": [{tensor}], "parameters": {{{stated}}}}}'.encode()
+    headers = {HEADER_LENGTH: str(len(head))}
+    with httpx.Client(base_url=service.url) as client:
+        for _ in range(batches):
+            answer = client.post(
+                "/v2/models/tiny/infer", content=head + images.tobytes(), headers=headers
+            )
+            assert answer.status_code == 200
+
+
+def exported(service: Service, name: str) -> dict[str, float]:
+    """Return the samples of a metric by the one label that is not model or version."""
+    text = httpx.get(f"{service.url}/metrics").text
+    return {
+        "".join(value for key, value in sample.labels.items() if key not in ("model", "version")):
+            sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    }  # fmt: skip
+
+
+def test_pictures_like_those_of_the_reference_are_no_drift(service: Service) -> None:
+    send(service, DARK, batches=13)
+
+    assert exported(service, "elastic_yolo_drift_pictures") == {"": 13 * BATCH}
+    distances = exported(service, "elastic_yolo_drift_psi")
+    assert set(distances) == {"score", "class", "boxes", "size", "brightness"}
+    assert max(distances.values()) < 0.1
+
+
+def test_other_pictures_are(service: Service) -> None:
+    """The objects are the same: it is the pictures that have changed."""
+    send(service, BRIGHT, batches=13)
+
+    distances = exported(service, "elastic_yolo_drift_psi")
+    assert distances.pop("brightness") > 0.25
+    assert max(distances.values()) < 0.1
+
+
+def test_what_was_long_ago_does_not_count_any_more(service: Service) -> None:
+    send(service, BRIGHT, batches=13)
+    send(service, DARK, batches=5 * 13)
+
+    assert exported(service, "elastic_yolo_drift_psi")["brightness"] < 0.1
+    found = exported(service, "elastic_yolo_detections_total")
+    assert found == {"square": 6 * 13 * BATCH, "circle": 0}
+
+
+def test_a_few_pictures_say_nothing(service: Service) -> None:
+    send(service, BRIGHT, batches=12)
+
+    assert exported(service, "elastic_yolo_drift_psi") == {}
+
+
+def test_callers_who_want_fewer_objects_are_no_drift(service: Service) -> None:
+    """With a threshold of 0.99 nothing is found: that says nothing about the model."""
+    send(service, DARK, batches=13, threshold=0.99)
+    send(service, DARK, batches=13, threshold=0.01)
+
+    assert exported(service, "elastic_yolo_drift_pictures") == {"": 13 * BATCH}
+    assert max(exported(service, "elastic_yolo_drift_psi").values()) < 0.1
+
+
+def test_distributions_are_exported_as_histograms(service: Service) -> None:
+    send(service, BRIGHT, batches=1)
+
+    brightness = exported(service, "elastic_yolo_picture_brightness_bucket")
+    boxes = exported(service, "elastic_yolo_picture_detections_bucket")
+    assert (brightness["200.0"], brightness["225.0"], brightness["+Inf"]) == (0, BATCH, BATCH)
+    assert (boxes["0.0"], boxes["1.0"]) == (0, BATCH)
