@@ -16,7 +16,8 @@ PARAMETERS: list[dict[str, Any]] = [
         "name": "model",
         "in": "query",
         "required": False,
-        "description": "Name of the model; the default one if it is left out.",
+        "description": "Name of the model; the default one if it is left out. `ensemble:a+b` "
+        "asks both and merges what they find.",
         "schema": {"type": "string", "maxLength": _MAX_NAME},
     },
     {

@@ -18,6 +18,7 @@ from services.common.query import (
     read_model_name,
     read_version,
 )
+from services.preprocess.ensemble import detect
 from services.preprocess.pipeline import Asked, Pipeline, Processed
 
 PATH = "/process"
@@ -37,7 +38,7 @@ def build_lane(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> Lane:
             parameters=read_fractions(request.query_params),
         )
         async with bodies.receive(request, max_body_bytes) as data:
-            processed = await pipeline.process(context_of(request.scope), data, asked)
+            processed = await detect(pipeline, context_of(request.scope), data, asked)
         return JsonAnswer(to_json(processed))
 
     return Lane(PATH, process)

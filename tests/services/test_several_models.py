@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,14 +18,28 @@ TOKEN = "let me in, please"  # noqa: S105
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    """The default model looks at 32x32 pixels, the other one, called wide, at 64x32."""
-    first = write_tiny_model(tmp_path / "first")
-    wide = write_tiny_model(tmp_path / "wide", width=64, manifest="name: wide\nversion: '7'\n")
+@contextmanager
+def running(folder: Path) -> Iterator[Stack]:
+    """Serve a default model that looks at 32x32 pixels, and one, called wide, at 64x32."""
+    first = write_tiny_model(folder / "first")
+    wide = write_tiny_model(folder / "wide", width=64, manifest="name: wide\nversion: '7'\n")
     env = {"inference": {"MODEL_WIDE_PATH": str(wide), "REPOSITORY_TOKEN": TOKEN}}
-    with Stack(model=first, logs=tmp_path, env=env) as running:
-        yield running
+    with Stack(model=first, logs=folder, env=env) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """For tests that change nothing."""
+    with running(tmp_path_factory.mktemp("models")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[Stack]:
+    """For tests that load and unload."""
+    with running(tmp_path) as stack:
+        yield stack
 
 
 def detect(stack: Stack, **params: str) -> httpx.Response:
@@ -78,13 +93,13 @@ def test_without_the_token_nobody_sees_or_changes_the_repository(
     assert detect(stack, model="wide").status_code == 200
 
 
-def test_a_model_is_unloaded_and_loaded_again(stack: Stack) -> None:
-    assert repository(stack, "models/wide/unload").json() == {"name": "wide"}
-    away, other = detect(stack, model="wide"), detect(stack)
-    index = repository(stack, "index").json()
-    ready_only = repository(stack, "index", json={"ready": True}).json()
-    loaded = repository(stack, "models/wide/load")
-    back = detect(stack, model="wide")
+def test_a_model_is_unloaded_and_loaded_again(own_stack: Stack) -> None:
+    assert repository(own_stack, "models/wide/unload").json() == {"name": "wide"}
+    away, other = detect(own_stack, model="wide"), detect(own_stack)
+    index = repository(own_stack, "index").json()
+    ready_only = repository(own_stack, "index", json={"ready": True}).json()
+    loaded = repository(own_stack, "models/wide/load")
+    back = detect(own_stack, model="wide")
 
     assert (away.status_code, away.json()["detail"]) == (404, "the model 'wide' is not loaded")
     assert other.status_code == 200
@@ -98,25 +113,27 @@ def test_a_model_is_unloaded_and_loaded_again(stack: Stack) -> None:
 
 
 def test_a_folder_that_has_changed_is_read_when_it_is_loaded_again(
-    tmp_path: Path, stack: Stack
+    tmp_path: Path, own_stack: Stack
 ) -> None:
     write_tiny_model(tmp_path / "wide", width=96, manifest="name: wide\nversion: '8'\n")
-    before = detect(stack, model="wide").json()
-    repository(stack, "models/wide/load").raise_for_status()
-    after = detect(stack, model="wide").json()
+    before = detect(own_stack, model="wide").json()
+    repository(own_stack, "models/wide/load").raise_for_status()
+    after = detect(own_stack, model="wide").json()
 
     assert (before["model"]["version"], len(before["data"])) == ("7", 2)
     # Who has known the model at 64x32 pixels is answered by the version that leaves.
     assert after["model"]["version"] == "7"
-    described = httpx.get(f"{stack.inference.url}/v2/models/wide").json()
+    described = httpx.get(f"{own_stack.inference.url}/v2/models/wide").json()
     assert described["versions"] == ["8", "7"]
 
 
-def test_what_cannot_be_loaded_is_answered_with_the_reason(tmp_path: Path, stack: Stack) -> None:
+def test_what_cannot_be_loaded_is_answered_with_the_reason(
+    tmp_path: Path, own_stack: Stack
+) -> None:
     (tmp_path / "wide" / "tiny.weights").write_bytes(b"half a model")
-    refused = repository(stack, "models/wide/load")
-    still = detect(stack, model="wide")
-    index = repository(stack, "index").json()
+    refused = repository(own_stack, "models/wide/load")
+    still = detect(own_stack, model="wide")
+    index = repository(own_stack, "index").json()
 
     assert refused.status_code == 422
     assert "tiny.weights" in refused.json()["error"]
@@ -136,3 +153,36 @@ def test_without_a_token_in_the_environment_there_is_no_repository(tiny_model: P
         answer = httpx.post(f"{service.url}/v2/repository/index")
 
     assert answer.status_code == 404
+
+
+def test_an_ensemble_answers_with_what_its_models_have_found(stack: Stack) -> None:
+    """The tiny model sees one square in the middle, the wide one two, elsewhere."""
+    answers = [detect(stack, model=name) for name in ("ensemble:tiny+wide", "ensemble:tiny wide")]
+    alone = [detect(stack, model=name).json() for name in ("tiny", "wide")]
+
+    body = answers[0].json()
+    assert answers[1].json()["data"] == body["data"]
+    assert (body["model"]["name"], body["model"]["version"]) == ("ensemble:tiny+wide", "1+7")
+    assert body["image"] == {"width": 64, "height": 48}
+    boxes = sorted(box for answer in alone for _, _, box in answer["data"])
+    assert sorted(box for _, _, box in body["data"]) == boxes
+    halves = sorted(score / 2 for answer in alone for _, score, _ in answer["data"])
+    assert sorted(score for _, score, _ in body["data"]) == pytest.approx(halves, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "said"),
+    [
+        ("ensemble:tiny", 422, "expected 2 to 4 different models"),
+        ("ensemble:tiny+tiny", 422, "expected 2 to 4 different models"),
+        ("ensemble:tiny+narrow", 404, "no model 'narrow' here"),
+        ("ensemble:tiny+", 422, "expected 2 to 4 different models"),
+    ],
+)
+def test_an_ensemble_of_what_is_not_there_is_refused(
+    stack: Stack, model: str, status: int, said: str
+) -> None:
+    refused = detect(stack, model=model)
+
+    assert refused.status_code == status
+    assert said in refused.json()["detail"]
