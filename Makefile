@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FUZZ_SECONDS ?= 60
 INFERENCE ?= 1
+MODEL ?= models/demo
 .DEFAULT_GOAL := help
 
 .PHONY: help setup demo up test fuzz bench bench-pipeline lint format docs oracle model-table browser clean
@@ -25,8 +26,8 @@ setup: .venv/ready ## create .venv from the lock
 demo: .venv/ready ## start the services, send every picture of client/images, stop them
 	@$(BIN)/python -m tools.demo
 
-up: .venv/ready ## start the services and keep them running until Ctrl-C; INFERENCE=3 for three of it
-	@$(BIN)/python -m tools.stack --inference $(INFERENCE)
+up: .venv/ready ## start the services until Ctrl-C; INFERENCE=3 for three of it, MODEL=folder or store:...
+	@$(BIN)/python -m tools.stack --inference $(INFERENCE) --model $(MODEL)
 
 test: .venv/ready ## run all tests that need no container engine and no cluster
 	@$(BIN)/python -m pytest

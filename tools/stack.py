@@ -120,7 +120,7 @@ class Stack:
     def __init__(
         self,
         *,
-        model: Path = DEMO_MODEL,
+        model: Path | str = DEMO_MODEL,
         ports: dict[str, int] | None = None,
         copies: int = 1,
         logs: Path | None = None,
@@ -128,6 +128,7 @@ class Stack:
     ) -> None:
         """Prepare; `ports` are free ones by default, `logs` is a folder, `env` is by service.
 
+        `model` is a folder or what else MODEL_PATH takes.
         `copies` is how many inference processes there are; with `ports`, each has the next one.
         """
         further = [ports["inference"] + n if ports else free_port() for n in range(1, copies)]
@@ -209,13 +210,22 @@ def taken_ports(copies: int) -> list[int]:
     return taken
 
 
+def _place(text: str) -> Path | str:
+    """Return where a model is; services run in another folder than the caller may be in."""
+    scheme, colon, path = text.partition("store:")
+    return f"{colon}{Path(path).resolve()}" if colon and not scheme else Path(text).resolve()
+
+
 def main() -> None:
     """Run the stack until Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.stack", description="Run the three services on loopback."
     )
     parser.add_argument(
-        "--model", type=Path, default=DEMO_MODEL, help="model folder (default: models/demo)"
+        "--model",
+        type=_place,
+        default=DEMO_MODEL,
+        help="model folder, or store:FOLDER/NAME@CHANNEL (default: models/demo)",
     )
     parser.add_argument(
         "--inference", type=int, default=1, metavar="N", help="inference processes (default: 1)"
@@ -235,7 +245,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     try:
-        model, copies = arguments.model.resolve(), arguments.inference
+        model, copies = arguments.model, arguments.inference
         with Stack(model=model, ports=PORTS, copies=copies) as stack:
             print(f"\nThe web page: {stack.web.url}/ (Ctrl-C stops everything)\n", flush=True)
             while not stopped and stack.serves():

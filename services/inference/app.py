@@ -44,9 +44,9 @@ def create_app(
     metrics.watch_queue("queue", models.waiting)
     metrics.registry.register(DriftCollector(models.drift_watches))
     lanes = build_lanes(inference)
-    routers = [build_router(inference, readiness, lanes)]
-    if settings.repository_token is not None:
-        routers.append(build_repository(models, settings.repository_token))
+    token = settings.repository_token
+    repository = [] if token is None else [build_repository(models, token)]
+    extensions = ["model_repository"] if repository else []
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
@@ -78,7 +78,7 @@ def create_app(
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=routers,
+        routers=[build_router(inference, readiness, lanes, extensions), *repository],
         lanes=lanes,
         check_dependencies=check_dependencies,
         check_status=check_status,

@@ -73,7 +73,7 @@ class Followed:
                 self._take(identity, next(there, None) or self._load(model, identity))
                 self.settle(model)
         except VersionRefused as error:
-            self.refuse(model, error, identity)
+            self.refuse(model, error, None if error.may_pass else identity)
         except NotInStore as error:
             if optional:
                 self.leave()
@@ -106,7 +106,6 @@ class Followed:
             "version refused",
             model=model,
             channel=self.channel,
-            id=identity,
             reason=why.reason,
             why=str(why),
             serving=None if self.version is None else self.version.version,
@@ -127,7 +126,8 @@ class Followed:
             version = self._loader.load(self._spot, identity)
         except (RuntimeError, MemoryError, OSError) as error:
             get_logger().exception("unexpected error", model=model, channel=self.channel)
-            raise VersionRefused("unexpected", f"{type(error).__name__}: {error}") from error
+            what = f"{type(error).__name__}: {error}"
+            raise VersionRefused("unexpected", what) from error
         if version.name != model:
             raise VersionRefused("model", f"it is called {version.name!r} now")
         return version

@@ -27,10 +27,14 @@ Reason = Literal["store", "model", "engine", "golden", "size", "unexpected"]
 class VersionRefused(Exception):
     """A version must not serve. The message is one line, for the log and for who asked for it."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
-        """Say what kind of reason it is, for the metric, and which."""
+    def __init__(self, reason: Reason, message: str, *, may_pass: bool = False) -> None:
+        """Say what kind of reason it is, for the metric, and which.
+
+        `may_pass` where the files could not be read: later they may be.
+        """
         super().__init__(message)
         self.reason = reason
+        self.may_pass = may_pass
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Loader:
             reference = read_reference(model)
             self.done("golden")
         except (DetectorError, StoreError) as error:
-            raise VersionRefused(_reason(error), str(error)) from error
+            may_pass = isinstance(error, StoreError) or isinstance(error.__cause__, OSError)
+            raise VersionRefused(_reason(error), str(error), may_pass=may_pass) from error
         if difference is not None:
             what = f"the golden picture is answered otherwise: {difference}"
             if golden_must_agree:

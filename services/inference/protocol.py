@@ -91,7 +91,7 @@ def format_answer(answer: InferAnswer, *, binary: bool) -> tuple[bytes, dict[str
     The labels of the classes in it go along: who asks may know those of another version.
     """
     rows = np.concatenate(answer.found)
-    classes = np.unique(rows[:, CLASS]).astype(int).tolist()
+    classes = sorted(set(rows[:, CLASS].astype(int).tolist()))
     tensors: dict[str, NDArray[Any]] = {
         DETECTIONS: rows.astype("<f4"),
         COUNTS: np.array([len(rows) for rows in answer.found], "<i8"),

@@ -94,8 +94,10 @@ def find_version(lineup: Lineup, version: str | None) -> LoadedVersion:
     return found
 
 
-def build_router(inference: Inference, readiness: Readiness, lanes: list[Lane]) -> APIRouter:
-    """Return the routes under /v2."""
+def build_router(
+    inference: Inference, readiness: Readiness, lanes: list[Lane], extensions: list[str]
+) -> APIRouter:
+    """Return the routes under /v2; `extensions` of the protocol are there beside the binary one."""
     router = APIRouter(prefix="/v2", tags=["open inference protocol v2"])
     models = inference.models
 
@@ -104,7 +106,7 @@ def build_router(inference: Inference, readiness: Readiness, lanes: list[Lane]) 
         return {
             "name": "elastic-yolo",
             "version": VERSION,
-            "extensions": ["binary_tensor_data"],
+            "extensions": ["binary_tensor_data", *extensions],
             # Not of the protocol: which models there are, the default first.
             "models": models.names,
         }

@@ -65,7 +65,9 @@ def test_the_model_is_chosen_by_its_name(stack: Stack) -> None:
 
 
 def test_the_metadata_list_all_models(stack: Stack) -> None:
-    assert httpx.get(f"{stack.inference.url}/v2").json()["models"] == ["tiny", "wide"]
+    server = httpx.get(f"{stack.inference.url}/v2").json()
+    assert server["models"] == ["tiny", "wide"]
+    assert server["extensions"] == ["binary_tensor_data", "model_repository"]
     shape = httpx.get(f"{stack.inference.url}/v2/models/wide").json()["inputs"][0]["shape"]
     assert shape == [-1, 32, 64, 3]
 

@@ -117,3 +117,24 @@ def test_a_store_that_goes_away_leaves_the_version_that_is_loaded(
         )
 
     assert store.is_right(answer)
+
+
+def test_what_could_not_be_read_is_tried_again(tmp_path: Path, store: Versions) -> None:
+    """A network file system has such moments. What is wrong in itself is not tried again."""
+    store.publish("2", "rhombus", channel=None)
+    weights = store.folder("2") / "tiny.weights"
+    content = weights.read_bytes()
+    with serving(tmp_path, store) as stack:
+        weights.unlink()
+        weights.symlink_to(weights)
+        store.point("2")
+        refused = {"channel": "stable", "reason": "model"}
+        wait_until(
+            lambda: metric(stack, "elastic_yolo_model_refusals_total", **refused) == 1, "refused"
+        )
+        before = versions(stack)
+        weights.unlink()
+        weights.write_bytes(content)
+        wait_until(lambda: versions(stack) == ["2"], "it is taken")
+
+    assert before == ["1"]

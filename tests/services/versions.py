@@ -56,6 +56,10 @@ class Versions:
         """Switch a channel."""
         Writer(Layout(self.root)).point("tiny", channel, self._ids[version])
 
+    def folder(self, version: str) -> Path:
+        """Return where a version's files are."""
+        return Layout(self.root).version("tiny", self._ids[version])
+
     def is_right(self, answer: httpx.Response) -> bool:
         """Say whether the boxes are those of the version that the answer names."""
         body = answer.json()
