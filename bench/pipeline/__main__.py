@@ -24,6 +24,8 @@ from bench.pipeline.offered import sweep
 from bench.pipeline.overload import overload
 from bench.pipeline.peers import compare_peer
 from bench.pipeline.picture import make_picture
+from bench.pipeline.swaps import COURSE_S as SWAP_COURSE_S
+from bench.pipeline.swaps import SHARE, change_model
 from bench.talk import ProcessFailed
 from cli.progress import say
 from detector.machine import describe_cpu
@@ -88,6 +90,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"leave out processes that come and go, {COURSE_S:.0f} s",
     )
     parser.add_argument(
+        "--no-swaps",
+        action="store_true",
+        help=f"leave out a model that is changed under load, {SWAP_COURSE_S:.0f} s",
+    )
+    parser.add_argument(
         "--timeout-ms", type=int, default=1000, help="a caller's budget (%(default)s)"
     )
     parser.add_argument(
@@ -119,6 +126,8 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         loads = _offer(up, result.images_per_s.median, options)
         if not options.no_elastic:
             loads["elastic"] = _come_and_go(course, up)
+        if not options.no_swaps:
+            loads["swaps"] = _change_model(course, up, result.images_per_s.median)
         peers = _compare_peers(course, up, options.peers)
         return {"bare": up.bare, "pipeline": asdict(result), **loads, "peers": peers}
 
@@ -165,6 +174,15 @@ def _come_and_go(course: Course, up: Ready) -> dict[str, Any]:
             up.track, course.model, course.cache, course.precision, up.threshold, Path(logs)
         )
     print(f"\n{report.elastic_lines(result)}", flush=True)
+    return asdict(result)
+
+
+def _change_model(course: Course, up: Ready, capacity: float) -> dict[str, Any]:
+    say(f"a model that is changed under load, {SWAP_COURSE_S:.0f} s")
+    result = change_model(
+        up.track, course.model, course.cache, course.precision, up.threshold, SHARE * capacity
+    )
+    print(f"\n{report.swap_lines(result)}", flush=True)
     return asdict(result)
 
 

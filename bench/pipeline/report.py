@@ -9,6 +9,7 @@ from bench.pipeline.elastic import FAIR, Elastic
 from bench.pipeline.figures import TIE, Spread, judge
 from bench.pipeline.offered import Offered
 from bench.pipeline.overload import Overload
+from bench.pipeline.swaps import Swaps
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -152,6 +153,22 @@ def elastic_lines(result: Elastic) -> str:
             f"  shares after that: {shares}",
             f"  pictures a second: {rates}",
             f"  one killed: {result.sent_once_more} requests sent once more",
+            f"  {result.answers} answers in all, {result.failed} failed or wrong",
+        )
+    )
+
+
+def swap_lines(result: Swaps) -> str:
+    """Return what switching versions under load did, one fact a line."""
+    rss = ", ".join(f"{mb:.0f}" for mb in result.rss_mb)
+    return "\n".join(
+        (
+            f"{result.swaps} switches to another version, {result.per_s:.0f} requests a second:",
+            f"  before: p50 {result.calm_p50_ms:.1f} ms, p99 {result.calm_p99_ms:.1f}",
+            f"  during: p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f}",
+            f"  the longest: {result.longest_ms:.0f} ms",
+            f"  a version is there after {result.there_after_s:.2f} s, polls of 0.2 s included",
+            f"  RSS of inference before, after half of them, after all: {rss} MB",
             f"  {result.answers} answers in all, {result.failed} failed or wrong",
         )
     )
