@@ -1,20 +1,16 @@
-"""The optional model.yaml of a model folder: what its owner states about the model.
-
-Of YAML only text, lists and maps are taken; the fields below say what is a number. Everything else
-that YAML can be has been an attack: references that multiply, depth without end, tags, dates.
-"""
+"""The optional model.yaml of a model folder: what its owner states about the model."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from detector.errors import ModelError
 from detector.files import read_text
+from detector.stated import parse_stated
 
 # A golden picture with a hundred objects takes 6 kB.
 _MOST_BYTES = 2**15
@@ -68,21 +64,6 @@ class Manifest(_Stated):
     golden: GoldenStatement | None = None
 
 
-class _Loader(yaml.BaseLoader):
-    """Text, lists and maps, no deeper than any model.yaml, and each written out where it is."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose one node and those in it; refuses references and depth."""
-        if self.depth == _MOST_DEPTH or self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem_mark=self.get_mark())
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
 def read_manifest(folder: Path) -> Manifest:
     """Return the folder's model.yaml, or the defaults where it has none; raises ModelError."""
     path = folder / "model.yaml"
@@ -94,16 +75,4 @@ def read_manifest(folder: Path) -> Manifest:
 
 def parse_manifest(text: str, path: Path = Path("model.yaml")) -> Manifest:
     """Return what a model.yaml states; `path` is only named in errors."""
-    try:
-        return Manifest.model_validate(_Loader(text).get_single_data() or {})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "all of it"
-        raise ModelError(f"{path}: {field}: {first['msg']}") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f":{where.line + 1}" if where else ""
-        raise ModelError(f"{path}{line}: not valid YAML") from error
-    except (ValueError, OverflowError) as error:
-        # PyYAML leaves it to chr() and int() to refuse the numbers of an escape or a directive.
-        raise ModelError(f"{path}: not valid YAML") from error
+    return parse_stated(Manifest, text, path=path, most_depth=_MOST_DEPTH, error=ModelError)

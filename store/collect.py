@@ -53,8 +53,8 @@ def collect(layout: Layout, keep: int, *, dry_run: bool = False) -> Collected:
 
 def used_bytes(layout: Layout) -> int:
     """Return what files and unfinished downloads take; a second name of a file takes nothing."""
-    folders = (layout.blobs, layout.incoming)
-    return sum(_size(path) for folder in folders for path in _entries(folder))
+    incoming = [path for path in _entries(layout.incoming) if path.suffix != ".json"]
+    return sum(_size(path) for path in _entries(layout.blobs) + incoming)
 
 
 def _needless(layout: Layout, name: str, keep: int) -> list[VersionRecord]:

@@ -6,21 +6,24 @@ import re
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
 
+from detector.errors import ModelError
+from detector.files import read_text
 from detector.manifest import Digest, FileName, Word
+from detector.stated import parse_stated
 from services.provision.errors import ConfigError
 
 _MOST_BYTES = 2**20
+# models, one model, files, one file, its digest; or channels.
+_MOST_DEPTH = 6
 # user:password@ in an address: it would end up in records and logs.
 _HAS_KIND = re.compile(r"^[a-z][a-z0-9+.-]*:")
 _CREDENTIALS = re.compile(r"^[a-z0-9+.-]+://[^/]*@")
@@ -100,16 +103,14 @@ class Wanted(_Stated):
 def read_wanted(path: Path) -> Wanted:
     """Read a models.yaml; raises ConfigError with the field or the line that is wrong."""
     try:
-        with path.open("rb") as file:
-            stated = yaml.safe_load(file.read(_MOST_BYTES))
-        return Wanted.model_validate(stated, context={"folder": path.parent})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "all of it"
-        raise ConfigError(f"{path}: {field}: {first['msg']}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        text = read_text(path, _MOST_BYTES)
+    except ModelError as error:
+        raise ConfigError(str(error)) from error
+    return parse_stated(
+        Wanted,
+        text,
+        path=path,
+        most_depth=_MOST_DEPTH,
+        error=ConfigError,
+        context={"folder": path.parent},
+    )

@@ -65,6 +65,7 @@ class Download:
             try:
                 found = self._continue(part, address, name)
                 if digest is None or found == digest:
+                    part.complete()
                     return part.path, found
                 part.remove()
                 raise WrongContent(f"{shown(address)}: expected {digest}, found {found}")
@@ -84,6 +85,8 @@ class Download:
                 self.room(opened.size - opened.offset)
             with part.writing(opened) as (write, digest):
                 for piece in _in_time(opened, address, self.patience_s):
+                    if opened.size is None:
+                        self.room(len(piece))
                     write(piece)
                     self.traffic.bytes += len(piece)
                     self.progress(name, part.size, opened.size or 0)
@@ -110,6 +113,9 @@ class _Part:
             return Start(self.size, json.loads(self._note.read_bytes())["validator"])
         except (OSError, ValueError, KeyError, TypeError):
             return Start()
+
+    def complete(self) -> None:
+        self._note.unlink(missing_ok=True)
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

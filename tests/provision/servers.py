@@ -23,6 +23,8 @@ class Site:
     """Ends the connection after so many bytes of the body, if fewer than all."""
     length_offset: int = 0
     """Added to the length that is announced."""
+    chunked: bool = False
+    """Sent in chunks, so that nobody knows beforehand how long a file is."""
     statuses: list[int] = field(default_factory=list)
     """Answered first, one for each request, instead of the file."""
     redirects: Mapping[str, str] = field(default_factory=dict)
@@ -63,7 +65,11 @@ class _Handler(BaseHTTPRequestHandler):
         if start:
             extent = f"bytes {start}-{len(content) - 1}/{len(content)}"
             self.send_header("Content-Range", extent)
-        self.send_header("Content-Length", str(len(body) + site.length_offset))
+        if site.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        else:
+            self.send_header("Content-Length", str(len(body) + site.length_offset))
         self.end_headers()
         if site.cut_after is not None:
             body = body[: site.cut_after()]

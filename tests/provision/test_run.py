@@ -10,6 +10,7 @@ import pytest
 from services.provision.config import read_wanted
 from services.provision.errors import ConfigError
 from services.provision.run import Job, Report
+from store.collect import used_bytes
 from store.errors import NotInStore
 from store.layout import Layout
 from store.reader import list_versions, resolve
@@ -192,12 +193,33 @@ def test_a_source_that_is_away_is_worth_another_try(store: Path) -> None:
     assert (report.outcome, report.retryable) == ("failed", True)
 
 
-def test_a_store_that_may_hold_no_more_says_so(source: Path, store: Path) -> None:
-    (report,) = provision(store, wanted(source), quota_bytes=100)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_store_holds_no_more_than_it_may(
+    tmp_path: Path, source: Path, store: Path, *, chunked: bool
+) -> None:
+    """Whatever the quota: the next version fits, or is refused in a line and the old one stays.
 
-    assert (report.outcome, report.retryable) == ("failed", True)
-    assert report.error is not None
-    assert "would exceed 100" in report.error
+    Also where the server does not say beforehand how long a file is.
+    """
+    provision(store, wanted(source))
+    wider = write_source(tmp_path / "wider", cells=2)
+    site = Site({name: (wider / name).read_bytes() for name in FILES}, chunked=chunked)
+    held = used_bytes(Layout(store))
+    outcomes = []
+    for room in range(-100, 400, 20):
+        with serving(site):
+            (report,) = provision(store, wanted(site.url, version="2"), quota_bytes=held + room)
+        outcomes.append(report.outcome)
+        if report.outcome == "failed":
+            assert report.retryable
+            assert report.error is not None
+            assert f"would exceed {held + room:,}" in report.error
+            assert stable(store) == "1"
+        assert used_bytes(Layout(store)) <= held + max(room, 0)
+
+    assert outcomes[0] == "failed"
+    assert outcomes[-1] == "present"
+    assert outcomes.count("published") == 1
 
 
 def test_a_dry_run_transfers_nothing_and_writes_nothing(source: Path, store: Path) -> None:
@@ -250,7 +272,19 @@ def test_a_channel_points_at_one_version(tmp_path: Path) -> None:
         read_wanted(config)
 
 
-@pytest.mark.parametrize("text", ["models: [", "- 1", "", "models: 3", "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "models: [",
+        "- 1",
+        "",
+        "models: 3",
+        "\x00",
+        "models: " + "[" * 50 + "]" * 50,
+        "a: &a [x, x]\nb: &b [*a, *a]\nmodels: [*b, *b]",
+        "models: !!python/object/apply:os.system [ls]",
+    ],
+)
 def test_what_is_no_models_yaml_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "models.yaml").write_text(text)
 

@@ -7,7 +7,6 @@ have another one there, without any rights outside of it and without anybody els
 from __future__ import annotations
 
 import asyncio
-import functools
 import importlib
 import os
 import subprocess
@@ -17,13 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 import uvloop
 
+from tests.unshare import find_unshare
 from tools.stack import ROOT
 
 NAME = "inference.test"
-_UNSHARE = (["unshare", "--user", "--map-root-user", "--mount"], ["unshare", "--mount"])
 # Nothing but the hosts file is asked, so that no test depends on a DNS server.
 _ENTER = """
 set -e
@@ -69,7 +67,16 @@ def with_own_names(scenario: Scenario) -> Callable[[Path], None]:
         (tmp_path / "nsswitch.conf").write_text("hosts: files\n")
         where = f"{scenario.__module__}:{scenario.__name__}"
         ended = subprocess.run(
-            [*_find_unshare(), "sh", "-c", _ENTER, "sh", tmp_path, sys.executable, where],
+            [
+                *find_unshare("names cannot be changed here"),
+                "sh",
+                "-c",
+                _ENTER,
+                "sh",
+                tmp_path,
+                sys.executable,
+                where,
+            ],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -85,14 +92,6 @@ def with_own_names(scenario: Scenario) -> Callable[[Path], None]:
     )
     test.scenario = scenario  # type: ignore[attr-defined]
     return test
-
-
-@functools.cache
-def _find_unshare() -> list[str]:
-    for command in _UNSHARE:
-        if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
-            return command
-    pytest.skip("names cannot be changed here: unshare is not permitted")
 
 
 def main() -> None:
