@@ -83,13 +83,15 @@ class Download:
         with choose_source(address)(address, start) as opened:
             if opened.size is not None:
                 self.room(opened.size - opened.offset)
+            came = opened.offset
             with part.writing(opened) as (write, digest):
                 for piece in _in_time(opened, address, self.patience_s):
                     if opened.size is None:
                         self.room(len(piece))
                     write(piece)
+                    came += len(piece)
                     self.traffic.bytes += len(piece)
-                    self.progress(name, part.size, opened.size or 0)
+                    self.progress(name, came, opened.size or 0)
             if opened.size is not None and part.size != opened.size:
                 raise SourceUnavailable(
                     f"{shown(address)}: {part.size:,} of {opened.size:,} bytes came"
