@@ -14,7 +14,7 @@ from services.provision.sources.oci import open_oci, pin_oci
 from services.provision.sources.opened import Open, Opened, Pin, Pinned, Start, shown
 from services.provision.sources.s3 import open_s3
 
-__all__ = ["Open", "Opened", "Pinned", "Start", "choose_source", "pin_folder", "shown"]
+__all__ = ["Open", "Opened", "Pinned", "Start", "choose_pin", "choose_source", "shown"]
 
 _KINDS: dict[str, Open] = {
     "": open_file,
@@ -41,10 +41,6 @@ def choose_source(address: str) -> Open:
     return _KINDS[kind]
 
 
-def pin_folder(folder: str, name: str) -> Pinned | None:
-    """Return which version a folder with a file of that name has now; None if it cannot say it.
-
-    Raises SourceUnavailable, SourceRefused or ConfigError.
-    """
-    pin = _MOVING.get(urlsplit(folder).scheme)
-    return None if pin is None else pin(folder, name)
+def choose_pin(folder: str) -> Pin | None:
+    """Return what says which version a folder has now; None for what has only one."""
+    return _MOVING.get(urlsplit(folder).scheme)

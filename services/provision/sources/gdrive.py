@@ -1,6 +1,7 @@
-"""Files of Google Drive: gdrive:FILE_ID. https://developers.google.com/workspace/drive/api/reference/rest/v3
+"""Files of Google Drive: gdrive:FILE_ID.
 
 A file has no path, only an id, so each file of a model has an address of its own.
+https://developers.google.com/workspace/drive/api/reference/rest/v3/files
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def open_gdrive(address: str, start: Start) -> Iterator[Opened]:
     """
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise ConfigError(f"{shown(address)}: expected gdrive:FILE_ID, in the `source` of each file")
+        raise ConfigError(
+            f"{shown(address)}: expected gdrive:FILE_ID, in the `source` of each file"
+        )
     base = os.environ.get("GOOGLE_DRIVE_ENDPOINT") or "https://www.googleapis.com"
     url = f"{check_endpoint('GOOGLE_DRIVE_ENDPOINT', base)}/drive/v3/files/{found[1]}"
     headers = _headers()
@@ -82,13 +85,14 @@ def _headers() -> dict[str, str]:
 def _token_of(path: str) -> str:
     """Return a token for the service account in a file."""
     # Here, since it takes a while: most runs need none of it.
+    import urllib3  # noqa: PLC0415
     from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415
     from google.auth.transport.urllib3 import Request  # noqa: PLC0415
     from google.oauth2.service_account import Credentials  # noqa: PLC0415
 
     try:
         credentials = Credentials.from_service_account_file(path, scopes=[_SCOPE])
-        credentials.refresh(Request())
+        credentials.refresh(Request(urllib3.PoolManager()))
     except OSError as error:
         raise ConfigError(f"GOOGLE_APPLICATION_CREDENTIALS: {path}: {error.strerror}") from None
     except TransportError as error:

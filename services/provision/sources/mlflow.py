@@ -1,5 +1,6 @@
-"""Models that an MLflow registry knows: models:/NAME/VERSION, NAME@ALIAS, NAME/latest, NAME#TAG=VALUE.
+"""Models that an MLflow registry knows: models:/NAME/VERSION, and what may move.
 
+That is models:/NAME@ALIAS, models:/NAME/latest and models:/NAME#KEY=VALUE, the newest so tagged.
 The registry says where the files of a version are; another source reads them from there, or the
 tracking server hands them on itself (mlflow-artifacts:). REST: https://mlflow.org/docs/latest/rest-api.html
 """

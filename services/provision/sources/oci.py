@@ -60,9 +60,8 @@ def pin_oci(folder: str, _name: str) -> Pinned:
     """See `opened.Pin`; the version is the beginning of the manifest's digest."""
     place = _parse(folder)
     _, digest, manifest = _read_manifest(folder, place)
-    files = {name: found.removeprefix("sha256:") for name, found in manifest.files().items()}
     pinned = f"oci://{place.registry}/{place.repository}@{digest}"
-    return Pinned(pinned, digest.removeprefix("sha256:")[:12], files)
+    return Pinned(pinned, digest.removeprefix("sha256:")[:12], manifest.files())
 
 
 @contextmanager

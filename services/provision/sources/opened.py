@@ -45,7 +45,7 @@ class Pinned:
     version: str
     """As the source calls it."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """Of the files by their names, where the source says them: 64 hex digits of SHA-256."""
+    """Of the files by their names, as a store has them, where the source says them."""
 
 
 Pin = Callable[[str, str], Pinned | None]

@@ -102,10 +102,5 @@ def _refusals(address: str) -> Iterator[None]:
 
 
 def _pieces(body: Any, address: str) -> Iterator[bytes]:
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-    try:
-        with _refusals(address):
-            yield from body.iter_chunks(_PIECE_BYTES)
-    except HTTPError as error:
-        raise SourceUnavailable(f"{address}: {type(error).__name__}") from None
+    with _refusals(address):
+        yield from body.iter_chunks(_PIECE_BYTES)
