@@ -50,7 +50,8 @@ class WantedModel(_Stated):
     """One model."""
 
     name: Word
-    version: Word = "1"
+    version: Word | None = None
+    """As its owner calls it; where it is left out, the source is asked which one it has now."""
     channels: tuple[Word, ...] = ("stable",)
     """What points at this version once it is there."""
     used_by: tuple[Word, ...] = ()

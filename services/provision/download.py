@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from detector.digest import digest_of_bytes
 from services.provision.errors import ProvisionError, SourceUnavailable, WrongContent
@@ -27,6 +29,7 @@ _LONGEST_PAUSE_S = 30.0
 _LEAST_BYTES = 10_000
 PATIENCE_S = 30.0
 
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Told of a file's name, the bytes that are there, and how many there will be (0: not known)."""
 
@@ -75,6 +78,18 @@ class Download:
                 if not error.retryable or attempt >= self.attempts:
                     raise
                 self.sleep(pause_s(attempt))
+
+    def insist(self, ask: Callable[[], T]) -> T:
+        """Return what a source answers, asked as often as `fetch` does; raises ProvisionError."""
+        for attempt in itertools.count(1):
+            self.traffic.requests += 1
+            try:
+                return ask()
+            except ProvisionError as error:
+                if not error.retryable or attempt >= self.attempts:
+                    raise
+                self.sleep(pause_s(attempt))
+        raise AssertionError("the loop ends otherwise")
 
     def _continue(self, part: _Part, address: str, name: str) -> str:
         """Fetch what is missing and return the digest of the whole."""

@@ -12,7 +12,7 @@ from services.provision.check import check_model
 from services.provision.config import WantedModel
 from services.provision.download import Download, Progress, Traffic, free_bytes
 from services.provision.errors import ProvisionError, WrongContent
-from services.provision.sources import shown
+from services.provision.pins import Pins
 from store.collect import used_bytes
 from store.errors import StoreError, StoreFull
 from store.layout import Layout
@@ -59,55 +59,59 @@ class Job:
 
     def _provision(self, model: WantedModel) -> Report:
         traffic = Traffic()
-        report = partial(self._report, model, traffic)
+        download = Download(self.layout, self.progress, self._room, traffic, self.sleep)
+        pins = Pins(model, download.insist)
+        report = partial(self._report, model.name, model.version or "?", traffic)
         try:
-            there = self._find(model)
+            version = pins.version()
+            report = partial(self._report, model.name, version, traffic)
+            there = self._find(model, version)
             if self.dry_run:
                 return report("present" if there else "would publish", there)
             if there is not None:
                 switched = self._point(model, there)
                 return report("switched" if switched else "present", there)
-            record, new = self._publish(model, traffic)
+            record, new = self._publish(pins, download)
             self._point(model, record)
         except (ProvisionError, StoreError, OSError) as error:
             retryable = isinstance(error, StoreFull | OSError) or getattr(error, "retryable", False)
             return report("failed", None, error=str(error), retryable=retryable)
         return report("published", record, files=new)
 
-    def _find(self, model: WantedModel) -> VersionRecord | None:
+    def _find(self, model: WantedModel, version: str) -> VersionRecord | None:
         """Return the version if the store has it; raises WrongContent if it has another content.
 
         What was recorded when it came first holds from then on, also for files without a digest
         in models.yaml.
         """
         for record in reversed(list_versions(self.layout, model.name)):
-            if record.version != model.version:
+            if record.version != version:
                 continue
             for name, file in model.files.items():
                 recorded = record.files.get(name)
                 if recorded is None or file.digest not in (None, recorded.digest):
                     raise WrongContent(
-                        f"{model.name}: version {model.version} is in the store already, with "
+                        f"{model.name}: version {version} is in the store already, with "
                         f"another {name}: give what is new another version"
                     )
             return record
         return None
 
-    def _publish(self, model: WantedModel, traffic: Traffic) -> tuple[VersionRecord, int]:
+    def _publish(self, pins: Pins, download: Download) -> tuple[VersionRecord, int]:
         writer = Writer(self.layout)
-        download = Download(self.layout, self.progress, self._room, traffic, self.sleep)
         files: dict[str, FileRecord] = {}
         new = 0
-        for name, file in model.files.items():
-            known = writer.find_blob(file.digest) if file.digest is not None else None
+        for name in pins.model.files:
+            place = pins.place(name)
+            known = None if place.digest is None else writer.find_blob(place.digest)
             if known is None:
-                path, digest = download.fetch(model.address(name), name, file.digest)
+                path, digest = download.fetch(place.address, name, place.digest)
                 known = writer.keep_blob(path, digest)
                 new += 1
             files[name] = known
-        source = shown(model.source or model.address(next(iter(model.files))))
         check = partial(check_model, threads=self.threads)
-        return writer.publish(model.name, model.version, files, source, check), new
+        record = writer.publish(pins.model.name, pins.version(), files, pins.source(), check)
+        return record, new
 
     def _point(self, model: WantedModel, record: VersionRecord) -> bool:
         writer, switched = Writer(self.layout), False
@@ -125,7 +129,8 @@ class Job:
 
     def _report(
         self,
-        model: WantedModel,
+        name: str,
+        version: str,
         traffic: Traffic,
         outcome: Outcome,
         record: VersionRecord | None,
@@ -135,8 +140,8 @@ class Job:
         retryable: bool = False,
     ) -> Report:
         return Report(
-            name=model.name,
-            version=model.version,
+            name=name,
+            version=version,
             outcome=outcome,
             id=None if record is None else record.id,
             requests=traffic.requests,

@@ -6,17 +6,30 @@ from urllib.parse import urlsplit
 
 from services.provision.errors import ConfigError
 from services.provision.sources.files import open_file
+from services.provision.sources.gdrive import open_gdrive
 from services.provision.sources.http import open_http
-from services.provision.sources.opened import Open, Opened, Start, shown
+from services.provision.sources.huggingface import open_huggingface, pin_huggingface
+from services.provision.sources.mlflow import open_artifact, open_mlflow, pin_mlflow
+from services.provision.sources.oci import open_oci, pin_oci
+from services.provision.sources.opened import Open, Opened, Pin, Pinned, Start, shown
+from services.provision.sources.s3 import open_s3
 
-__all__ = ["Open", "Opened", "Start", "choose_source", "shown"]
+__all__ = ["Open", "Opened", "Pinned", "Start", "choose_pin", "choose_source", "shown"]
 
 _KINDS: dict[str, Open] = {
     "": open_file,
     "file": open_file,
+    "gdrive": open_gdrive,
+    "hf": open_huggingface,
     "http": open_http,
     "https": open_http,
+    "mlflow-artifacts": open_artifact,
+    "models": open_mlflow,
+    "oci": open_oci,
+    "s3": open_s3,
 }
+# Those whose addresses may mean something else tomorrow.
+_MOVING: dict[str, Pin] = {"hf": pin_huggingface, "models": pin_mlflow, "oci": pin_oci}
 
 
 def choose_source(address: str) -> Open:
@@ -26,3 +39,8 @@ def choose_source(address: str) -> Open:
         known = ", ".join(name for name in _KINDS if name)
         raise ConfigError(f"{shown(address)}: sources are {known}")
     return _KINDS[kind]
+
+
+def choose_pin(folder: str) -> Pin | None:
+    """Return what says which version a folder has now; None for what has only one."""
+    return _MOVING.get(urlsplit(folder).scheme)

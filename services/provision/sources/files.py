@@ -21,10 +21,11 @@ def open_file(address: str, start: Start) -> Iterator[Opened]:
     """See `opened.Open`; takes file:///path and plain paths."""
     path = Path(unquote(urlsplit(address).path) if address.startswith("file:") else address)
     try:
+        real = _within_folder(path)
         # Before it is opened: a FIFO would be waited for, and a device may do anything.
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(real.stat().st_mode):
             raise SourceRefused(f"{path}: not a regular file")
-        file = path.open("rb")
+        file = real.open("rb")
     except OSError as error:
         raise SourceRefused(f"{path}: {error.strerror}") from error
     with file:
@@ -33,6 +34,17 @@ def open_file(address: str, start: Start) -> Iterator[Opened]:
         offset = start.offset if start.same_as == validator else 0
         file.seek(offset)
         yield Opened(_pieces(path, file), offset, status.st_size, validator)
+
+
+def _within_folder(path: Path) -> Path:
+    """Return the file that a path means; a link may lead to one in the same folder or below.
+
+    So Kubernetes mounts a ConfigMap. Whoever may only write there cannot have other files read.
+    """
+    real = path.resolve(strict=True)
+    if not real.is_relative_to(path.parent.resolve()):
+        raise SourceRefused(f"{path}: a link that leads out of its folder")
+    return real
 
 
 def _pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:

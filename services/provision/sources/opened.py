@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 
@@ -36,6 +36,28 @@ reading the pieces.
 """
 
 
+@dataclass(frozen=True)
+class Pinned:
+    """A folder as it is now: what is read from it later is of the same version."""
+
+    folder: str
+    """Its address, which leads to this version from now on."""
+    version: str
+    """As the source calls it."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Of the files by their names, as a store has them, where the source says them."""
+
+
+Pin = Callable[[str, str], Pinned | None]
+"""Says which version the folder at an address has now; it has a file of that name.
+
+Returns None if the source cannot say it. Raises as `Open` does.
+"""
+
+
 def shown(address: str) -> str:
-    """Return an address as it may be shown: queries carry signatures."""
-    return address if address.startswith("/") else urlsplit(address)._replace(query="").geturl()
+    """Return an address as it may be shown: queries carry signatures, and hosts may have users."""
+    if address.startswith("/"):
+        return address
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
