@@ -240,7 +240,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path, address: str) -> None:
 
 
 def test_a_kind_of_address_that_nobody_knows_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="sources are file, http, https"):
+    with pytest.raises(ConfigError, match="sources are file, gdrive, hf, http, https"):
         Fetcher(tmp_path).fetch("gopher://host/file")
 
 
