@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cli.options import add_threads_option, count
-from cli.progress import ProgressLine, say
+from cli.progress import ProgressLine, say, say_left_out
 from services.provision.config import read_wanted
 from services.provision.errors import ProvisionError
+from services.provision.progress import Telling
 from services.provision.run import Job, Report
 from store.collect import collect
 from store.errors import StoreBusy, StoreError
@@ -50,6 +51,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--keep", type=count, default=3, metavar="N", help="newest versions, for gc (%(default)s)"
     )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="the CACHE_DIR of services, to fill for them"
+    )
     parser.add_argument("--quota-mb", type=count, metavar="N", help="the most the store may hold")
     parser.add_argument(
         "--wait", type=float, default=0.0, metavar="SECONDS", help="for another writer (0)"
@@ -80,8 +84,9 @@ def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
     models = read_wanted(parsed.config).used_by(parsed.services)
     job = Job(
         layout=layout,
-        progress=ProgressLine(),
+        tell=Telling(ProgressLine(), say_left_out),
         threads=parsed.threads,
+        cache=None if parsed.cache is None else parsed.cache.resolve(),
         quota_bytes=(parsed.quota_mb or 0) * _MEGABYTE,
         dry_run=parsed.dry_run,
     )
@@ -105,7 +110,8 @@ def _line(report: Report) -> str:
         again = ", worth another try" if report.retryable else ""
         return f"{head}{again}: {report.error}"
     moved = f"{report.bytes:,} bytes in {report.requests} requests, {report.files} new files"
-    return f"{head}, {moved}"
+    made = f", prepared {', '.join(report.prepared)}" if report.prepared else ""
+    return f"{head}, {moved}{made}"
 
 
 def _list(parsed: argparse.Namespace, layout: Layout) -> int:

@@ -6,7 +6,8 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,6 +55,15 @@ class Writer:
             return FileRecord(digest=digest, size=self.layout.blob(digest).stat().st_size)
         except FileNotFoundError:
             return None
+
+    @contextmanager
+    def assembled(self, files: Mapping[str, FileRecord]) -> Iterator[Path]:
+        """Give a folder with these files to look at, which is gone after the block."""
+        make_folder(self.layout.incoming)
+        with tempfile.TemporaryDirectory(dir=self.layout.incoming, prefix=UNFINISHED) as folder:
+            for name, file in files.items():
+                link_or_copy(self.layout.blob(file.digest), Path(folder) / name)
+            yield Path(folder)
 
     def publish(
         self,

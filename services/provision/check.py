@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from detector.detector import Detector
@@ -9,9 +11,8 @@ from detector.engines.choose import EngineOptions, build_engine
 from detector.errors import DetectorError
 from detector.golden import golden_difference
 from detector.model import read_model
+from detector.profile import read_reference
 from services.provision.errors import WrongContent
-
-_SUFFIXES = (".cfg", ".weights", ".names")
 
 
 def check_model(folder: Path, threads: int) -> None:
@@ -19,17 +20,23 @@ def check_model(folder: Path, threads: int) -> None:
 
     Raises WrongContent with the first thing that is wrong.
     """
-    try:
+    with refusing(folder):
         model = read_model(folder)
         model.read_weights()
+        read_reference(model)
         if model.golden is None:
             return
         engine, _ = build_engine(model, EngineOptions(threads=threads))
         difference = golden_difference(Detector(model, engine))
-    except DetectorError as error:
-        # The folder has not got its name yet.
-        raise WrongContent(
-            str(error).replace(f"{folder}/", "").replace(str(folder), "it")
-        ) from error
     if difference is not None:
         raise WrongContent(f"the golden picture is answered otherwise: {difference}")
+
+
+@contextmanager
+def refusing(folder: Path) -> Iterator[None]:
+    """Raise what the detector says of a model as WrongContent; its folder has no name yet."""
+    try:
+        yield
+    except DetectorError as error:
+        what = str(error).replace(f"{folder}/", "").replace(str(folder), "it")
+        raise WrongContent(what) from error

@@ -58,6 +58,11 @@ class WantedModel(_Stated):
     """Services that need it; `--for` chooses by them."""
     source: str = ""
     """Address of the folder that has the files."""
+    pictures: str = ""
+    """Folder with pictures like those to come, seen as a relative source is.
+
+    What is found in them becomes the reference for drift; with a cache they calibrate as well.
+    """
     files: dict[FileName, WantedFile] = Field(min_length=3, max_length=16)
     _folder: Path = PrivateAttr(default=Path())
 
@@ -68,6 +73,11 @@ class WantedModel(_Stated):
             if _CREDENTIALS.match(self.address(name)):
                 raise ValueError("credentials belong into the environment, not into an address")
         return self
+
+    @property
+    def pictures_folder(self) -> Path | None:
+        """Where the pictures are."""
+        return self._folder / self.pictures if self.pictures else None
 
     def address(self, name: str) -> str:
         """Return where a file comes from; a path is seen from the folder that models.yaml is in."""

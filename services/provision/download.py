@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from detector.digest import digest_of_bytes
 from services.provision.errors import ProvisionError, SourceUnavailable, WrongContent
+from services.provision.progress import Progress
 from services.provision.sources import Opened, Start, choose_source, shown
 from store.durable import make_folder, write_file
 from store.errors import StoreFull
@@ -30,8 +31,6 @@ _LEAST_BYTES = 10_000
 PATIENCE_S = 30.0
 
 T = TypeVar("T")
-Progress = Callable[[str, int, int], None]
-"""Told of a file's name, the bytes that are there, and how many there will be (0: not known)."""
 
 
 @dataclass

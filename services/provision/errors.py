@@ -23,5 +23,9 @@ class WrongContent(ProvisionError):
     """What came is not what was announced or asked for."""
 
 
+class NotPrepared(ProvisionError):
+    """What services would need of a model cannot be made."""
+
+
 class ConfigError(ProvisionError):
     """models.yaml says something that cannot be done."""

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
+from detector.digest import digest_of_bytes
+from detector.engines.choose import EngineOptions
+from detector.profile import FILE as REFERENCE
 from services.provision.check import check_model
 from services.provision.config import WantedModel
-from services.provision.download import Download, Progress, Traffic, free_bytes
+from services.provision.download import Download, Traffic, free_bytes
 from services.provision.errors import ProvisionError, WrongContent
 from services.provision.pins import Pins
+from services.provision.prepare import Preparation
+from services.provision.progress import Telling
+from services.provision.reference import record_reference
 from store.collect import used_bytes
+from store.durable import write_file
 from store.errors import StoreError, StoreFull
 from store.layout import Layout
 from store.reader import list_versions
@@ -37,18 +45,24 @@ class Report:
     """Of the model, that were transferred."""
     files: int
     """That were not in the store before."""
+    prepared: tuple[str, ...] = ()
+    """What was made for the services' cache."""
     error: str | None = None
     retryable: bool = False
 
 
 @dataclass(frozen=True)
 class Job:
-    """How to provision. `quota_bytes` is the most that the store may hold, 0 for no limit."""
+    """How to provision. `quota_bytes` is the most that the store may hold, 0 for no limit.
+
+    With `cache`, what services would make of a model is in there before they see it.
+    """
 
     layout: Layout
-    progress: Progress
+    tell: Telling
     threads: int
     quota_bytes: int = 0
+    cache: Path | None = None
     dry_run: bool = False
     sleep: Callable[[float], None] = time.sleep
 
@@ -59,7 +73,7 @@ class Job:
 
     def _provision(self, model: WantedModel) -> Report:
         traffic = Traffic()
-        download = Download(self.layout, self.progress, self._room, traffic, self.sleep)
+        download = Download(self.layout, self.tell.progress, self._room, traffic, self.sleep)
         pins = Pins(model, download.insist)
         report = partial(self._report, model.name, model.version or "?", traffic)
         try:
@@ -69,14 +83,16 @@ class Job:
             if self.dry_run:
                 return report("present" if there else "would publish", there)
             if there is not None:
+                prepared = self._prepare(model, there)
                 switched = self._point(model, there)
-                return report("switched" if switched else "present", there)
+                return report("switched" if switched else "present", there, prepared=prepared)
             record, new = self._publish(pins, download)
+            prepared = self._prepare(model, record)
             self._point(model, record)
         except (ProvisionError, StoreError, OSError) as error:
             retryable = isinstance(error, StoreFull | OSError) or getattr(error, "retryable", False)
             return report("failed", None, error=str(error), retryable=retryable)
-        return report("published", record, files=new)
+        return report("published", record, files=new, prepared=prepared)
 
     def _find(self, model: WantedModel, version: str) -> VersionRecord | None:
         """Return the version if the store has it; raises WrongContent if it has another content.
@@ -109,9 +125,30 @@ class Job:
                 known = writer.keep_blob(path, digest)
                 new += 1
             files[name] = known
+        if pins.model.pictures_folder is not None and REFERENCE not in files:
+            files[REFERENCE] = self._record(writer, files, pins.model.pictures_folder)
         check = partial(check_model, threads=self.threads)
         record = writer.publish(pins.model.name, pins.version(), files, pins.source(), check)
         return record, new
+
+    def _record(
+        self, writer: Writer, files: Mapping[str, FileRecord], pictures: Path
+    ) -> FileRecord:
+        """Put what the model finds in typical pictures into the store."""
+        options = EngineOptions(threads=self.threads)
+        with writer.assembled(files) as folder:
+            content = record_reference(folder, pictures, options, self.tell)
+        digest = digest_of_bytes(content)
+        part = self.layout.incoming / REFERENCE
+        write_file(part, content)
+        return writer.keep_blob(part, digest)
+
+    def _prepare(self, model: WantedModel, record: VersionRecord) -> tuple[str, ...]:
+        if self.cache is None:
+            return ()
+        folder = self.layout.version(model.name, record.id)
+        preparation = Preparation(self.cache, self.threads, self.tell)
+        return tuple(preparation.prepare(folder, model.pictures_folder))
 
     def _point(self, model: WantedModel, record: VersionRecord) -> bool:
         writer, switched = Writer(self.layout), False
@@ -136,6 +173,7 @@ class Job:
         record: VersionRecord | None,
         *,
         files: int = 0,
+        prepared: tuple[str, ...] = (),
         error: str | None = None,
         retryable: bool = False,
     ) -> Report:
@@ -147,6 +185,7 @@ class Job:
             requests=traffic.requests,
             bytes=traffic.bytes,
             files=files,
+            prepared=prepared,
             error=error,
             retryable=retryable,
         )

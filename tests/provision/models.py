@@ -8,8 +8,11 @@ from typing import Any
 import yaml
 
 from detector.digest import digest_of_file
+from services.provision.progress import Telling
 from tests.tiny import write_tiny_model
 
+QUIET = Telling(lambda *_: None, lambda *_: None)
+"""Nobody wants to know how far it is."""
 FILES = ("tiny.cfg", "tiny.names", "tiny.weights")
 
 

@@ -21,7 +21,7 @@ from store.lock import locked
 from store.reader import resolve
 from store.reference import Reference
 from store.writer import verify_blob
-from tests.provision.models import wanted, write_config, write_source
+from tests.provision.models import QUIET, wanted, write_config, write_source
 
 KILLS = 500
 # Every one of these changes what is on the disk.
@@ -51,7 +51,7 @@ def pull(store: Path, config: Path, killed_at: int | None, steps: Any) -> None:
         setattr(os, name, counted(getattr(os, name)))
     layout = Layout(store)
     with locked(layout):
-        reports = list(Job(layout, lambda *_: None, threads=1).run(read_wanted(config).models))
+        reports = list(Job(layout, QUIET, threads=1).run(read_wanted(config).models))
     os._exit(0 if reports[0].error is None else 1)
 
 

@@ -16,7 +16,7 @@ from store.layout import Layout
 from store.reader import list_versions, resolve
 from store.reference import Reference
 from tests.pictures import encode, plain
-from tests.provision.models import FILES, wanted, write_config, write_source
+from tests.provision.models import FILES, QUIET, wanted, write_config, write_source
 from tests.provision.servers import Site, serving
 
 
@@ -28,7 +28,7 @@ def provision(store: Path, *models: dict[str, Any], **options: Any) -> list[Repo
     """Run once, without waiting between attempts."""
     config = write_config(store.parent / "models.yaml", *models)
     store.mkdir(exist_ok=True)
-    job = Job(Layout(store), nowhere, threads=1, sleep=nowhere, **options)
+    job = Job(Layout(store), QUIET, threads=1, sleep=nowhere, **options)
     return list(job.run(read_wanted(config).models))
 
 

@@ -15,7 +15,7 @@ from store.errors import BadReference
 from store.layout import Layout
 from store.reference import Reference
 from tests.pictures import encode, plain
-from tests.provision.models import wanted, write_config, write_source
+from tests.provision.models import QUIET, wanted, write_config, write_source
 from tools.stack import Service, Stack, StackError, free_port
 
 PICTURE = {"image": encode(plain(64, 48), "JPEG")}
@@ -66,7 +66,7 @@ def store(tmp_path: Path) -> Path:
     config = write_config(tmp_path / "models.yaml", model)
     layout = Layout(tmp_path / "store")
     layout.root.mkdir()
-    (report,) = Job(layout, lambda *_: None, threads=1).run(read_wanted(config).models)
+    (report,) = Job(layout, QUIET, threads=1).run(read_wanted(config).models)
     assert report.outcome == "published"
     return layout.root
 
