@@ -41,13 +41,20 @@ class Writer:
         self.layout = layout
 
     def keep_blob(self, file: Path, digest: str) -> FileRecord:
-        """Take a finished file, already synced, into the store under its digest; it moves."""
+        """Take a finished file, already synced, into the store under its digest; it moves.
+
+        One that is there already stays: versions share it.
+        """
         make_folder(self.layout.blobs)
+        blob, size = self.layout.blob(digest), file.stat().st_size
+        known = self.find_blob(digest)
+        if known is not None and known.size == size:
+            file.unlink()
+            return known
         file.chmod(0o444)
-        blob = self.layout.blob(digest)
         file.replace(blob)
         sync_folder(blob.parent)
-        return FileRecord(digest=digest, size=blob.stat().st_size)
+        return FileRecord(digest=digest, size=size)
 
     def find_blob(self, digest: str) -> FileRecord | None:
         """Return a file that is in the store already."""
