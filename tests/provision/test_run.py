@@ -10,6 +10,7 @@ import pytest
 from services.provision.config import read_wanted
 from services.provision.errors import ConfigError
 from services.provision.run import Job, Report
+from services.provision.sources import choose_source
 from store.collect import used_bytes
 from store.errors import NotInStore
 from store.layout import Layout
@@ -18,6 +19,7 @@ from store.reference import Reference
 from tests.pictures import encode, plain
 from tests.provision.models import FILES, QUIET, wanted, write_config, write_source
 from tests.provision.servers import Site, serving
+from tools.stack import ROOT
 
 
 def nowhere(*_: object) -> None:
@@ -263,6 +265,16 @@ def test_a_models_yaml_that_cannot_be_meant_is_refused(
     with pytest.raises(ConfigError, match=why) as caught:
         read_wanted(config)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs").glob("models.*.yaml")), ids=lambda p: p.name
+)
+def test_the_examples_in_the_docs_say_what_may_be_said(path: Path) -> None:
+    files = [file for model in read_wanted(path).models for file in model.files.values()]
+
+    assert all(choose_source(file.source or "") for file in files)
+    assert sum(file.digest is not None for file in files) >= len(files) - 1
 
 
 def test_a_channel_points_at_one_version(tmp_path: Path) -> None:
