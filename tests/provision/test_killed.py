@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from detector.model import read_model
 from services.provision.config import read_wanted
 from services.provision.run import Job
 from store.errors import NotInStore
@@ -21,6 +22,7 @@ from store.lock import locked
 from store.reader import resolve
 from store.reference import Reference
 from store.writer import verify_blob
+from tests.pictures import encode, plain
 from tests.provision.models import QUIET, wanted, write_config, write_source
 
 KILLS = 500
@@ -28,10 +30,12 @@ KILLS = 500
 STEPS = ("fsync", "replace", "rename", "link", "mkdir", "unlink")
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload([__name__])
+processes.set_forkserver_preload([__name__, "detector.engines.openvino"])
 
 
-def pull(store: Path, config: Path, killed_at: int | None, steps: Any) -> None:
+def pull(
+    store: Path, config: Path, killed_at: int | None, steps: Any, cache: Path | None = None
+) -> None:
     """Provision in this process; with `killed_at` it ends itself before that step."""
     taken = 0
 
@@ -51,14 +55,17 @@ def pull(store: Path, config: Path, killed_at: int | None, steps: Any) -> None:
         setattr(os, name, counted(getattr(os, name)))
     layout = Layout(store)
     with locked(layout):
-        reports = list(Job(layout, QUIET, threads=1).run(read_wanted(config).models))
+        job = Job(layout, QUIET, threads=1, cache=cache)
+        reports = list(job.run(read_wanted(config).models))
     os._exit(0 if reports[0].error is None else 1)
 
 
-def run(store: Path, config: Path, killed_at: int | None = None) -> tuple[int, int]:
+def run(
+    store: Path, config: Path, killed_at: int | None = None, cache: Path | None = None
+) -> tuple[int, int]:
     """Provision in a process of its own; returns its status and the steps that it took."""
     steps = processes.Value("i", 0)
-    process = processes.Process(target=pull, args=(store, config, killed_at, steps))
+    process = processes.Process(target=pull, args=(store, config, killed_at, steps, cache))
     process.start()
     process.join()
     assert process.exitcode is not None
@@ -117,6 +124,31 @@ def test_killed_before_any_step_it_leaves_the_old_or_the_new(
         assert seen(store) in (old, "1")
         assert run(store, configs[1])[0] == 0
         assert seen(store) == "1"
+
+
+def test_killed_before_any_step_of_recording_and_preparing_it_leaves_the_old_or_the_new(
+    tmp_path: Path,
+) -> None:
+    """With typical pictures and a cache there is more to write, and all of it comes before."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "grey.png").write_bytes(encode(plain(40, 30)))
+    model = wanted(write_source(tmp_path / "source"), version="1", pictures=str(pictures))
+    config = write_config(tmp_path / "models.yaml", model)
+    _, plain_steps = run(tmp_path / "plain", config)
+    _, steps = run(tmp_path / "whole", config, cache=tmp_path / "cache")
+    assert steps > plain_steps + 5
+    for step in range(1, steps + 1):
+        store, cache = tmp_path / str(step), tmp_path / f"cache-{step}"
+        status, _ = run(store, config, step, cache)
+
+        assert status in (-signal.SIGKILL, 0)
+        before = seen(store)
+        assert before in (None, "1")
+        assert run(store, config, None, cache)[0] == 0
+        assert seen(store) == "1"
+        assert read_model(resolve(Reference(store, "tiny", "stable")).folder).labels
+        assert list(cache.glob("*/accuracy.json"))
 
 
 @pytest.mark.timeout(300)
