@@ -13,7 +13,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 import pytest
 
 from detector.digest import digest_of_bytes
-from services.provision.download import ATTEMPTS, Download, pause_s
+from services.provision.download import ATTEMPTS, pause_s
 from services.provision.errors import (
     ConfigError,
     ProvisionError,
@@ -21,42 +21,9 @@ from services.provision.errors import (
     SourceUnavailable,
     WrongContent,
 )
-from store.durable import make_folder
 from store.errors import StoreFull
-from store.layout import Layout
+from tests.provision.fetching import CONTENT, Fetcher
 from tests.provision.servers import Site, serving
-
-CONTENT = random.Random(1).randbytes(300_000)  # noqa: S311
-DIGEST = digest_of_bytes(CONTENT)
-
-
-class Fetcher:
-    """A download into a folder, that notes its pauses instead of waiting."""
-
-    def __init__(self, folder: Path, room: int = 10**9, **options: float) -> None:
-        """Fetch into a store at `folder` with so much room."""
-        self.pauses: list[float] = []
-        self.seen: list[tuple[str, int, int]] = []
-        self.layout = Layout(folder)
-        make_folder(folder)
-
-        def check(size: int) -> None:
-            if size > room:
-                raise StoreFull("no room")
-
-        self.download = Download(
-            self.layout,
-            lambda name, done, total: self.seen.append((name, done, total)),
-            check,
-            sleep=self.pauses.append,
-            **options,
-        )
-
-    def fetch(self, address: str, digest: str | None = DIGEST) -> bytes:
-        path, found = self.download.fetch(address, "file", digest)
-        content = path.read_bytes()
-        assert found == digest_of_bytes(content)
-        return content
 
 
 def test_a_file_comes_in_one_request_and_its_progress_is_told(tmp_path: Path) -> None:
@@ -240,7 +207,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path, address: str) -> None:
 
 
 def test_a_kind_of_address_that_nobody_knows_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="sources are file, http, https"):
+    with pytest.raises(ConfigError, match="sources are file, gdrive, hf, http, https, "):
         Fetcher(tmp_path).fetch("gopher://host/file")
 
 
