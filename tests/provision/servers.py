@@ -25,6 +25,8 @@ class Site:
     """Added to the length that is announced."""
     statuses: list[int] = field(default_factory=list)
     """Answered first, one for each request, instead of the file."""
+    refusal: bytes = b""
+    """Says why, with these."""
     redirects: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     """Sent with everything."""
@@ -60,7 +62,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(site, site.files[path])
 
-    do_HEAD = do_GET
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _send(self, site: Site, content: bytes) -> None:
         wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
@@ -86,8 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int) -> None:
         self.send_response(status)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(self.site.refusal)))
         self._end()
+        self.wfile.write(self.site.refusal)
 
     def _end(self) -> None:
         for name, value in self.site.headers.items():

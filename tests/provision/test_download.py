@@ -206,6 +206,42 @@ def test_what_is_no_file_is_refused(tmp_path: Path, address: str) -> None:
         Fetcher(tmp_path).fetch(address)
 
 
+def test_a_link_within_the_folder_is_followed_as_kubernetes_makes_them(tmp_path: Path) -> None:
+    folder = tmp_path / "mounted"
+    (folder / "..2026").mkdir(parents=True)
+    (folder / "..2026" / "file").write_bytes(CONTENT)
+    (folder / "..data").symlink_to("..2026")
+    (folder / "file").symlink_to("..data/file")
+    (tmp_path / "link").symlink_to(folder)
+
+    for address in (str(folder / "file"), str(tmp_path / "link" / "file")):
+        assert Fetcher(tmp_path / "store").fetch(address) == CONTENT
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "../file", "inner/file"])
+def test_a_link_that_leads_out_of_its_folder_is_refused(tmp_path: Path, target: str) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    (folder / "inner").symlink_to(tmp_path)
+    (folder / "link").symlink_to(target)
+
+    with pytest.raises(SourceRefused, match="leads out of its folder"):
+        Fetcher(tmp_path / "store").fetch(str(folder / "link"))
+
+
+def test_what_was_complete_already_is_no_reason_to_fail(tmp_path: Path) -> None:
+    """A run may be killed behind the last byte; servers have no range that begins there."""
+    fetcher = Fetcher(tmp_path)
+    with serving(Site({"file": CONTENT})) as site:
+        fetcher.fetch(f"{site.url}/file")
+        site.statuses = [416]
+
+        assert fetcher.fetch(f"{site.url}/file") == CONTENT
+
+    assert [asked for _, asked in site.asked] == [None, f"bytes={len(CONTENT)}-", None]
+
+
 def test_a_kind_of_address_that_nobody_knows_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sources are file, gdrive, hf, http, https, "):
         Fetcher(tmp_path).fetch("gopher://host/file")

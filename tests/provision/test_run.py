@@ -9,30 +9,14 @@ import pytest
 
 from services.provision.config import read_wanted
 from services.provision.errors import ConfigError
-from services.provision.run import Job, Report
 from store.errors import NotInStore
 from store.layout import Layout
 from store.reader import list_versions, resolve
 from store.reference import Reference
 from tests.pictures import encode, plain
+from tests.provision.filling import provision, stable
 from tests.provision.models import FILES, wanted, write_config, write_source
 from tests.provision.servers import Site, serving
-
-
-def nowhere(*_: object) -> None:
-    """Show no progress."""
-
-
-def provision(store: Path, *models: dict[str, Any], **options: Any) -> list[Report]:
-    """Run once, without waiting between attempts."""
-    config = write_config(store.parent / "models.yaml", *models)
-    store.mkdir(exist_ok=True)
-    job = Job(Layout(store), nowhere, threads=1, sleep=nowhere, **options)
-    return list(job.run(read_wanted(config).models))
-
-
-def stable(store: Path) -> str:
-    return resolve(Reference(store, "tiny", "stable")).record.version
 
 
 @pytest.fixture
@@ -227,7 +211,9 @@ def test_only_what_a_service_uses_is_chosen(tmp_path: Path) -> None:
         ({"name": "../up"}, "pattern"),
         ({"version": "a/b"}, "pattern"),
         ({"channels": [".."]}, "pattern"),
-        ({"files": {"../x.cfg": {}, "a": {}, "b": {}}}, "pattern"),
+        ({"files": {"../x.cfg": {}, "a": {}, "b": {}}}, "own name is needed: no folder"),
+        ({"files": {"/etc/x.cfg": {}, "a": {}, "b": {}}}, "own name is needed: no folder"),
+        ({"files": {"..": {}, "a": {}, "b": {}}}, "own name is needed: no folder, and no dot"),
         ({"files": {}}, "at least 3"),
         ({"surprise": 1}, "not permitted"),
         ({"source": "https://user:secret@host/models"}, "credentials"),
