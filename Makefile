@@ -6,7 +6,7 @@ INFERENCE ?= 1
 MODEL ?= models/demo
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test fuzz bench bench-pipeline lint format docs oracle model-table browser clean
+.PHONY: help setup demo up test fuzz registries bench bench-pipeline lint format docs oracle model-table browser clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,18 @@ fuzz: .venv-fuzz/ready ## fuzz what reads files of others, FUZZ_SECONDS=60 for e
 		--only-binary :all: -r locks/fuzz.txt
 	@touch $@
 
+registries: .venv-registries/ready .venv-registries/docker-registry ## install the servers that tests fetch models from
+
+.venv-registries/ready: locks/registries.txt
+	@echo "setting up .venv-registries (once, about a minute, 1.1 GB) ..."
+	@$(PYTHON) -m venv --clear .venv-registries
+	@.venv-registries/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
+		--only-binary :all: -r locks/registries.txt
+	@touch $@
+
+.venv-registries/docker-registry: .venv-registries/ready
+	@tools/apt-unpack $@ docker-registry usr/bin/docker-registry
+
 bench: .venv/ready ## measure engines, precisions and start-up: tables, and bench.json
 	@$(BIN)/python -m bench
 
@@ -72,4 +84,4 @@ browser: ## install Debian's Chromium, in which the page is tested
 	@tools/apt-install /usr/bin/chromedriver chromium chromium-driver
 
 clean: ## remove what make created
-	rm -rf .venv .venv-fuzz demo-output
+	rm -rf .venv .venv-fuzz .venv-registries demo-output

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -27,6 +28,15 @@ _MOST_DEPTH = 6
 # user:password@ in an address: it would end up in records and logs.
 _HAS_KIND = re.compile(r"^[a-z][a-z0-9+.-]*:")
 _CREDENTIALS = re.compile(r"^[a-z0-9+.-]+://[^/]*@")
+
+
+def _check_name(name: object) -> object:
+    if isinstance(name, str) and ("/" in name or name.startswith(".")):
+        raise ValueError("a file's own name is needed: no folder, and no dot in front")
+    return name
+
+
+PlainName = Annotated[FileName, BeforeValidator(_check_name)]
 
 
 class _Stated(BaseModel):
@@ -63,7 +73,7 @@ class WantedModel(_Stated):
 
     What is found in them becomes the reference for drift; with a cache they calibrate as well.
     """
-    files: dict[FileName, WantedFile] = Field(min_length=3, max_length=16)
+    files: dict[PlainName, WantedFile] = Field(min_length=3, max_length=16)
     _folder: Path = PrivateAttr(default=Path())
 
     @model_validator(mode="after")

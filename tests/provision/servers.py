@@ -29,9 +29,15 @@ class Site:
     """Sent in chunks, so that nobody knows beforehand how long a file is."""
     statuses: list[int] = field(default_factory=list)
     """Answered first, one for each request, instead of the file."""
+    refusal: bytes = b""
+    """Says why, with these."""
     redirects: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent with everything."""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """Paths, each with the range that was asked for."""
+    heads: list[Mapping[str, str]] = field(default_factory=list)
+    """The headers of these requests."""
     sent: int = 0
     url: str = ""
 
@@ -43,18 +49,29 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         site = self.site
         site.asked.append((self.path, self.headers.get("Range")))
-        path = self.path.partition("?")[0].lstrip("/")
+        site.heads.append(dict(self.headers.items()))
+        path, _, query = self.path.lstrip("/").partition("?")
+        # Interfaces answer differently to different questions at one address.
+        asked = f"{path}?{query.partition('=')[0]}"
+        path = asked if asked in site.files else path
         if site.statuses:
             self._refuse(site.statuses.pop(0))
         elif path in site.redirects:
             self.send_response(302)
             self.send_header("Location", site.redirects[path])
             self.send_header("Content-Length", "0")
-            self.end_headers()
+            self._end()
         elif path not in site.files:
             self._refuse(404)
         else:
             self._send(site, site.files[path])
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _send(self, site: Site, content: bytes) -> None:
         wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
@@ -72,7 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         else:
             self.send_header("Content-Length", str(len(body) + site.length_offset))
-        self.end_headers()
+        self._end()
+        if self.command == "HEAD":
+            return
         if site.cut_after is not None:
             body = body[: site.cut_after()]
         self.wfile.write(body)
@@ -82,7 +101,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int) -> None:
         self.send_response(status)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(self.site.refusal)))
+        self._end()
+        self.wfile.write(self.site.refusal)
+
+    def _end(self) -> None:
+        for name, value in self.site.headers.items():
+            self.send_header(name, value)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002

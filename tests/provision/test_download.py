@@ -13,7 +13,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 import pytest
 
 from detector.digest import digest_of_bytes
-from services.provision.download import ATTEMPTS, Download, pause_s
+from services.provision.download import ATTEMPTS, pause_s
 from services.provision.errors import (
     ConfigError,
     ProvisionError,
@@ -21,42 +21,9 @@ from services.provision.errors import (
     SourceUnavailable,
     WrongContent,
 )
-from store.durable import make_folder
 from store.errors import StoreFull
-from store.layout import Layout
+from tests.provision.fetching import CONTENT, Fetcher
 from tests.provision.servers import Site, serving
-
-CONTENT = random.Random(1).randbytes(300_000)  # noqa: S311
-DIGEST = digest_of_bytes(CONTENT)
-
-
-class Fetcher:
-    """A download into a folder, that notes its pauses instead of waiting."""
-
-    def __init__(self, folder: Path, room: int = 10**9, **options: float) -> None:
-        """Fetch into a store at `folder` with so much room."""
-        self.pauses: list[float] = []
-        self.seen: list[tuple[str, int, int]] = []
-        self.layout = Layout(folder)
-        make_folder(folder)
-
-        def check(size: int) -> None:
-            if size > room:
-                raise StoreFull("no room")
-
-        self.download = Download(
-            self.layout,
-            lambda name, done, total: self.seen.append((name, done, total)),
-            check,
-            sleep=self.pauses.append,
-            **options,
-        )
-
-    def fetch(self, address: str, digest: str | None = DIGEST) -> bytes:
-        path, found = self.download.fetch(address, "file", digest)
-        content = path.read_bytes()
-        assert found == digest_of_bytes(content)
-        return content
 
 
 def test_a_file_comes_in_one_request_and_its_progress_is_told(tmp_path: Path) -> None:
@@ -239,8 +206,45 @@ def test_what_is_no_file_is_refused(tmp_path: Path, address: str) -> None:
         Fetcher(tmp_path).fetch(address)
 
 
+def test_a_link_within_the_folder_is_followed_as_kubernetes_makes_them(tmp_path: Path) -> None:
+    folder = tmp_path / "mounted"
+    (folder / "..2026").mkdir(parents=True)
+    (folder / "..2026" / "file").write_bytes(CONTENT)
+    (folder / "..data").symlink_to("..2026")
+    (folder / "file").symlink_to("..data/file")
+    (tmp_path / "link").symlink_to(folder)
+
+    for address in (str(folder / "file"), str(tmp_path / "link" / "file")):
+        assert Fetcher(tmp_path / "store").fetch(address) == CONTENT
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "../file", "inner/file"])
+def test_a_link_that_leads_out_of_its_folder_is_refused(tmp_path: Path, target: str) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    (folder / "inner").symlink_to(tmp_path)
+    (folder / "link").symlink_to(target)
+
+    with pytest.raises(SourceRefused, match="leads out of its folder"):
+        Fetcher(tmp_path / "store").fetch(str(folder / "link"))
+
+
+def test_what_was_complete_already_is_no_reason_to_fail(tmp_path: Path) -> None:
+    """A run may end behind the last byte; servers have no range that begins there."""
+    site = Site({"file": CONTENT}, length_offset=1)
+    with serving(site):
+        with pytest.raises(SourceUnavailable):
+            Fetcher(tmp_path, attempts=1).fetch(f"{site.url}/file")
+        site.length_offset, site.statuses = 0, [416]
+
+        assert Fetcher(tmp_path).fetch(f"{site.url}/file") == CONTENT
+
+    assert [asked for _, asked in site.asked] == [None, f"bytes={len(CONTENT)}-", None]
+
+
 def test_a_kind_of_address_that_nobody_knows_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="sources are file, gdrive, hf, http, https"):
+    with pytest.raises(ConfigError, match="sources are file, gdrive, hf, http, https, "):
         Fetcher(tmp_path).fetch("gopher://host/file")
 
 

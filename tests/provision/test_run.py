@@ -9,7 +9,6 @@ import pytest
 
 from services.provision.config import read_wanted
 from services.provision.errors import ConfigError
-from services.provision.run import Job, Report
 from services.provision.sources import choose_source
 from store.collect import used_bytes
 from store.errors import NotInStore
@@ -17,25 +16,10 @@ from store.layout import Layout
 from store.reader import list_versions, resolve
 from store.reference import Reference
 from tests.pictures import encode, plain
-from tests.provision.models import FILES, QUIET, wanted, write_config, write_source
+from tests.provision.filling import provision, stable
+from tests.provision.models import FILES, wanted, write_config, write_source
 from tests.provision.servers import Site, serving
 from tools.stack import ROOT
-
-
-def nowhere(*_: object) -> None:
-    """Show no progress."""
-
-
-def provision(store: Path, *models: dict[str, Any], **options: Any) -> list[Report]:
-    """Run once, without waiting between attempts."""
-    config = write_config(store.parent / "models.yaml", *models)
-    store.mkdir(exist_ok=True)
-    job = Job(Layout(store), QUIET, threads=1, sleep=nowhere, **options)
-    return list(job.run(read_wanted(config).models))
-
-
-def stable(store: Path) -> str:
-    return resolve(Reference(store, "tiny", "stable")).record.version
 
 
 @pytest.fixture
@@ -251,7 +235,9 @@ def test_only_what_a_service_uses_is_chosen(tmp_path: Path) -> None:
         ({"name": "../up"}, "pattern"),
         ({"version": "a/b"}, "pattern"),
         ({"channels": [".."]}, "pattern"),
-        ({"files": {"../x.cfg": {}, "a": {}, "b": {}}}, "pattern"),
+        ({"files": {"../x.cfg": {}, "a": {}, "b": {}}}, "own name is needed: no folder"),
+        ({"files": {"/etc/x.cfg": {}, "a": {}, "b": {}}}, "own name is needed: no folder"),
+        ({"files": {"..": {}, "a": {}, "b": {}}}, "own name is needed: no folder, and no dot"),
         ({"files": {}}, "at least 3"),
         ({"surprise": 1}, "not permitted"),
         ({"source": "https://user:secret@host/models"}, "credentials"),

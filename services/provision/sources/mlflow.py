@@ -31,6 +31,9 @@ _TAGGED = re.compile(r"([^/@#'\"`]+)#([^/@#='\"`]+)=([^'\"`]+)")
 _LOGGED = re.compile(r"models:/(m-[0-9A-Za-z]+)")
 
 
+_RUN = re.compile(r"runs:/([0-9A-Za-z]+)((?:/.*)?)")
+
+
 class _Version(BaseModel):
     version: Annotated[str, Field(pattern=r"^\d+$")]
 
@@ -55,6 +58,10 @@ class _Logged(BaseModel):
     model: _Described
 
 
+class _OfRun(BaseModel):
+    run: _Described
+
+
 def pin_mlflow(folder: str, _name: str) -> Pinned:
     """See `opened.Pin`; the version is the registry's number."""
     name, version = _find(folder)
@@ -66,6 +73,8 @@ def open_mlflow(address: str, start: Start) -> AbstractContextManager[Opened]:
     folder, _, file = address.rpartition("/")
     name, version = _find(folder)
     place = _get(_Place, "model-versions/get-download-uri", name=name, version=version).artifact_uri
+    if run := _RUN.fullmatch(place):
+        place = _get(_OfRun, "runs/get", run_id=run[1]).run.info.artifact_uri.rstrip("/") + run[2]
     if logged := _LOGGED.fullmatch(place):
         place = _get(_Logged, f"logged-models/{logged[1]}").model.info.artifact_uri
     kind = urlsplit(place).scheme

@@ -92,6 +92,7 @@ def _refusals(address: str) -> Iterator[None]:
         kind = SourceUnavailable if passing else SourceRefused
         raise kind(f"{address}: answered {status} {code}") from None
     except (
+        exceptions.ConnectionError,
         exceptions.HTTPClientError,
         exceptions.IncompleteReadError,
         exceptions.CredentialRetrievalError,

@@ -1,0 +1,44 @@
+"""A download as tests use it, and something to download."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from detector.digest import digest_of_bytes
+from services.provision.download import Download
+from store.durable import make_folder
+from store.errors import StoreFull
+from store.layout import Layout
+
+CONTENT = random.Random(1).randbytes(300_000)  # noqa: S311
+DIGEST = digest_of_bytes(CONTENT)
+
+
+class Fetcher:
+    """A download into a folder, that notes its pauses instead of waiting."""
+
+    def __init__(self, folder: Path, room: int = 10**9, **options: float) -> None:
+        """Fetch into a store at `folder` with so much room."""
+        self.pauses: list[float] = []
+        self.seen: list[tuple[str, int, int]] = []
+        self.layout = Layout(folder)
+        make_folder(folder)
+
+        def check(size: int) -> None:
+            if size > room:
+                raise StoreFull("no room")
+
+        self.download = Download(
+            self.layout,
+            lambda name, done, total: self.seen.append((name, done, total)),
+            check,
+            sleep=self.pauses.append,
+            **options,
+        )
+
+    def fetch(self, address: str, digest: str | None = DIGEST) -> bytes:
+        path, found = self.download.fetch(address, "file", digest)
+        content = path.read_bytes()
+        assert found == digest_of_bytes(content)
+        return content

@@ -1,0 +1,62 @@
+"""Real servers that models come from, as processes of their own on loopback: `make registries`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tools.stack import LOOPBACK, ROOT
+
+ROOM = ROOT / ".venv-registries"
+_READY_S = 60.0
+_POLL_S = 0.05
+
+
+def program(path: str) -> Path:
+    """Return a program of .venv-registries; without it the test is skipped."""
+    if not (ROOM / path).exists() or not (ROOM / "ready").exists():
+        pytest.skip(f"needs {path} in .venv-registries, which `make registries` installs")
+    return ROOM / path
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], port: int, path: str, folder: Path, env: Mapping[str, str]
+) -> Iterator[None]:
+    """Run a server that is ready once it answers at `path`; it and its children end with it."""
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            list(map(str, command)),
+            cwd=folder,
+            env={"PATH": f"{ROOM / 'bin'}:/usr/bin:/bin", "HOME": str(folder), **env},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        _wait(process, f"http://{LOOPBACK}:{port}{path}", log)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    until = time.monotonic() + _READY_S
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            httpx.get(address, trust_env=False)
+        except httpx.HTTPError:
+            time.sleep(_POLL_S)
+        else:
+            return
+    pytest.fail(f"{address} does not answer: {log.read_text(errors='replace')[-2000:]}")

@@ -1,0 +1,165 @@
+"""Models in buckets: a moto server speaks as S3 does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from detector.digest import digest_of_bytes
+from services.provision.errors import ConfigError, SourceRefused, SourceUnavailable
+from tests.provision.fetching import CONTENT, Fetcher
+from tests.provision.models import FILES, wanted, write_config, write_source
+from tests.provision.proxy import Proxy, before
+from tests.provision.registries import program, running
+from tests.provision.secrets import provision
+from tools.stack import LOOPBACK, free_port
+
+SECRET = "wJalrXUtnFEMI-secret-of-the-tests"  # noqa: S105
+BUCKET = "models"
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Run the server and return its port."""
+    port = free_port()
+    command = [program("bin/moto_server"), "-H", LOOPBACK, "-p", str(port)]
+    with running(command, port, "/moto-api/data.json", tmp_path_factory.mktemp("moto"), {}):
+        yield port
+
+
+@pytest.fixture
+def s3(moto: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Point botocore's own variables at a proxy before the server."""
+    with before(moto) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        yield proxy
+
+
+@pytest.fixture
+def bucket(s3: Proxy) -> Iterator[Any]:
+    """Return a client with an empty bucket; what it asks is not counted."""
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=BUCKET)
+    s3.forget()
+    yield client
+    client.close()
+
+
+def put(bucket: Any, key: str, content: bytes, proxy: Proxy) -> None:
+    bucket.put_object(Bucket=BUCKET, Key=key, Body=content)
+    proxy.forget()
+
+
+def test_an_object_comes_in_one_request(tmp_path: Path, s3: Proxy, bucket: Any) -> None:
+    put(bucket, "yolo/1/a file+ä.weights", CONTENT, s3)
+
+    assert Fetcher(tmp_path).fetch(f"s3://{BUCKET}/yolo/1/a file+ä.weights") == CONTENT
+    assert len(s3.asked) == 1
+
+
+def test_an_interrupted_download_goes_on_where_it_was(
+    tmp_path: Path, s3: Proxy, bucket: Any
+) -> None:
+    put(bucket, "file", CONTENT, s3)
+    s3.cuts = 2
+    fetcher = Fetcher(tmp_path)
+
+    assert fetcher.fetch(f"s3://{BUCKET}/file") == CONTENT
+    assert fetcher.download.traffic.bytes == len(CONTENT)
+    assert len(s3.ranges) == 2
+    assert "bytes=0-" not in s3.ranges
+
+
+def test_what_has_changed_meanwhile_is_fetched_anew(tmp_path: Path, s3: Proxy, bucket: Any) -> None:
+    put(bucket, "file", CONTENT, s3)
+    s3.cuts = 1
+    other = bytes(reversed(CONTENT))
+    fetcher = Fetcher(tmp_path, attempts=1)
+    with pytest.raises(SourceUnavailable):
+        fetcher.fetch(f"s3://{BUCKET}/file")
+    put(bucket, "file", other, s3)
+
+    assert fetcher.fetch(f"s3://{BUCKET}/file", digest_of_bytes(other)) == other
+    assert len(s3.ranges) == 1
+
+
+def test_what_was_complete_already_is_no_reason_to_fail(
+    tmp_path: Path, s3: Proxy, bucket: Any
+) -> None:
+    """A run may be killed behind the last byte; the server has no range that begins there."""
+    put(bucket, "file", CONTENT, s3)
+    fetcher = Fetcher(tmp_path)
+    fetcher.fetch(f"s3://{BUCKET}/file")
+
+    assert fetcher.fetch(f"s3://{BUCKET}/file") == CONTENT
+
+
+@pytest.mark.parametrize("address", [f"s3://{BUCKET}/nowhere", "s3://no-such-bucket/file"])
+def test_what_is_not_there_is_refused(tmp_path: Path, s3: Proxy, bucket: Any, address: str) -> None:
+    put(bucket, "file", CONTENT, s3)
+    with pytest.raises(SourceRefused, match="answered 404 NoSuch"):
+        Fetcher(tmp_path).fetch(address)
+
+
+def test_nobody_there_is_worth_another_try(
+    tmp_path: Path, s3: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    fetcher = Fetcher(tmp_path)
+    with pytest.raises(SourceUnavailable, match="EndpointConnectionError"):
+        fetcher.fetch(f"s3://{BUCKET}/file")
+
+    assert len(fetcher.pauses) == 4
+    assert s3.asked == []
+
+
+def test_half_of_the_credentials_are_refused(
+    tmp_path: Path, s3: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(SourceRefused, match="PartialCredentialsError"):
+        Fetcher(tmp_path).fetch(f"s3://{BUCKET}/file")
+    assert s3.asked == []
+
+
+def test_without_credentials_a_request_is_not_signed(
+    tmp_path: Path, s3: Proxy, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put_object(Bucket=BUCKET, Key="file", Body=CONTENT, ACL="public-read")
+    s3.forget()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+    assert Fetcher(tmp_path).fetch(f"s3://{BUCKET}/file") == CONTENT
+    assert "authorization" not in s3.heads.lower()
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3://bucket", "s3:///key"])
+def test_an_address_that_names_no_object_is_a_mistake(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ConfigError, match="s3://BUCKET/KEY"):
+        Fetcher(tmp_path).fetch(address)
+
+
+def test_a_job_fills_a_store_and_tells_nobody_its_secret(
+    tmp_path: Path, s3: Proxy, bucket: Any
+) -> None:
+    source = write_source(tmp_path / "source")
+    for name in FILES:
+        put(bucket, f"tiny/{name}", (source / name).read_bytes(), s3)
+    there = write_config(tmp_path / "a.yaml", wanted(f"s3://{BUCKET}/tiny"))
+    missing = write_config(tmp_path / "b.yaml", wanted(f"s3://{BUCKET}/missing", name="b"))
+    store = tmp_path / "store"
+
+    assert provision(store, there, SECRET)[0] == 0
+    assert "AKIDEXAMPLE" in s3.heads
+    assert provision(store, missing, SECRET)[0] == 1
+    s3.forget()
+    assert provision(store, there, SECRET)[0] == 0
+    assert s3.asked == []
