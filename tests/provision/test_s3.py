@@ -16,6 +16,7 @@ from tests.provision.models import FILES, wanted, write_config, write_source
 from tests.provision.proxy import Proxy, before
 from tests.provision.registries import program, running
 from tests.provision.secrets import provision
+from tests.provision.servers import Site, serving
 from tools.stack import LOOPBACK, free_port
 
 SECRET = "wJalrXUtnFEMI-secret-of-the-tests"  # noqa: S105
@@ -32,13 +33,19 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture
-def s3(moto: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Point botocore's own variables at a proxy before the server."""
+def signed(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Return an environment with botocore's own variables."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    return monkeypatch
+
+
+@pytest.fixture
+def s3(moto: int, signed: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Return a proxy before the server, where botocore goes."""
     with before(moto) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        signed.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
         yield proxy
 
 
@@ -139,6 +146,55 @@ def test_without_credentials_a_request_is_not_signed(
 
     assert Fetcher(tmp_path).fetch(f"s3://{BUCKET}/file") == CONTENT
     assert "authorization" not in s3.heads.lower()
+
+
+def test_a_pod_that_has_a_token_of_its_own_gets_credentials_for_it(
+    tmp_path: Path, s3: Proxy, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, "file", CONTENT, s3)
+    (tmp_path / "token").write_text(SECRET)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", s3.url)
+
+    assert Fetcher(tmp_path / "store").fetch(f"s3://{BUCKET}/file") == CONTENT
+    assert f"WebIdentityToken={SECRET}" in s3.heads
+    assert "authorization: AWS4-HMAC-SHA256" in s3.heads.replace("Authorization", "authorization")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(500, "InternalError"), (503, "SlowDown"), (400, "RequestTimeout")]
+)
+def test_a_server_that_is_busy_is_asked_again_by_us_alone(
+    tmp_path: Path, signed: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    fetcher = Fetcher(tmp_path)
+    site = Site({"models/file": CONTENT}, statuses=[status], refusal=refusal(code))
+    with serving(site):
+        signed.setenv("AWS_ENDPOINT_URL_S3", site.url)
+        assert fetcher.fetch("s3://models/file") == CONTENT
+
+    assert (len(site.asked), len(fetcher.pauses)) == (2, 1)
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (400, "ExpiredToken")])
+def test_what_the_server_does_not_give_is_not_asked_for_again(
+    tmp_path: Path, signed: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    site = Site({}, statuses=[status], refusal=refusal(code))
+    with serving(site):
+        signed.setenv("AWS_ENDPOINT_URL_S3", site.url)
+        with pytest.raises(SourceRefused, match=f"answered {status} {code}") as caught:
+            Fetcher(tmp_path).fetch("s3://models/file")
+
+    assert len(site.asked) == 1
+    assert "AKIDEXAMPLE" not in str(caught.value)
+
+
+def refusal(code: str) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>AKIDEXAMPLE</Message></Error>".encode()
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3://bucket", "s3:///key"])
