@@ -38,7 +38,7 @@ def open_with(headers: Mapping[str, str], address: str, start: Start) -> Iterato
     try:
         with opening({**headers, **conditions}, address, start.offset) as opened:
             yield opened
-    except _NothingLeftError:
+    except _NothingLeft:
         # All of it was there, which only its digest can say: once more from the beginning.
         with opening(headers, address, 0) as opened:
             yield opened
@@ -86,7 +86,7 @@ def refused(address: str, status: int, reason: str) -> SourceUnavailable | Sourc
     return kind(f"{shown(address)}: answered {status} {reason}")
 
 
-class _NothingLeftError(SourceUnavailable):
+class _NothingLeft(SourceUnavailable):
     """The rest was asked for, and there is none."""
 
 
@@ -102,7 +102,7 @@ def _extent(response: httpx.Response, address: str) -> tuple[int, int | None]:
         length = response.headers.get("content-length", "")
         return 0, int(length) if length.isdigit() else None
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-        raise _NothingLeftError(f"{shown(address)}: has nothing there")
+        raise _NothingLeft(f"{shown(address)}: has nothing there")
     raise refused(address, status, response.reason_phrase)
 
 
