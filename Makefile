@@ -6,7 +6,7 @@ INFERENCE ?= 1
 MODEL ?= models/demo
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test fuzz registries bench bench-pipeline lint format docs oracle model-table browser clean
+.PHONY: help setup demo up test fuzz registries bench bench-pipeline lint format docs oracle model-table browser images e2e clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ up: .venv/ready ## start the services until Ctrl-C; INFERENCE=3 for three of it,
 
 test: .venv/ready ## run all tests that need no container engine and no cluster
 	@$(BIN)/python -m pytest
+
+images: ## build the container images; BUILD_FLAGS go to docker build
+	@./build_docker.sh -- $(BUILD_FLAGS)
+
+e2e: .venv/ready images ## run the containers together, scale them, kill one; needs a container engine
+	@$(BIN)/python -m pytest -n 0 -p no:randomly e2e
 
 fuzz: .venv-fuzz/ready ## fuzz what reads files of others, FUZZ_SECONDS=60 for each target
 	@.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)

@@ -1,0 +1,1 @@
+"""The containers together, with a real engine: `make e2e`."""
