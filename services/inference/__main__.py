@@ -42,7 +42,9 @@ def main() -> None:
     )
     model_metrics = ModelMetrics(metrics)
     try:
-        models = Models.start(settings.places, loader, model_metrics, settings.model_poll_s)
+        models = Models.start(
+            settings.places, loader, model_metrics, settings.model_poll_s, settings.model_wait_s
+        )
     except PathRefused as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from store.errors import NotInStore, StoreError
 
 # A process that starts while its channel points at a bad version goes back so far.
 _MOST_TRIED = 3
+# How often a process that starts looks whether there is a model now.
+_WAIT_POLL_S = 1.0
 
 
 class Followed:
@@ -30,13 +33,14 @@ class Followed:
         self._identity: str | None = None
         self._refused_identity: str | None = None
 
-    def start(self) -> LoadedVersion:
+    def start(self, wait_s: float) -> LoadedVersion:
         """Load what the channel points at, or else one of those before; raises VersionRefused.
 
-        A process that starts must not be worse off than one that has been running.
+        A process that starts must not be worse off than one that has been running. Waits so long
+        for a channel that is not there yet.
         """
         try:
-            tried = versions_to_try(self._spot)[:_MOST_TRIED]
+            tried = self._versions(wait_s)[:_MOST_TRIED]
         except StoreError as error:
             raise VersionRefused("store", str(error)) from error
         refusals = []
@@ -117,6 +121,17 @@ class Followed:
             return
         self.refusal = self._refused_identity = None
         self._metrics.show_refused(model, self.channel, refused=False)
+
+    def _versions(self, wait_s: float) -> list[str]:
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                return versions_to_try(self._spot)
+            except NotInStore as error:
+                if time.monotonic() >= until:
+                    raise
+                get_logger().info("waiting for the model", why=str(error))
+            time.sleep(_WAIT_POLL_S)
 
     def _take(self, identity: str, version: LoadedVersion) -> None:
         self._identity, self.version = identity, version

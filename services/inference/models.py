@@ -39,13 +39,14 @@ class Models:
         loader: Loader,
         metrics: ModelMetrics,
         poll_s: float,
+        wait_s: float = 0.0,
     ) -> Models:
         """Load what the variables name; raises PathRefused with the first that cannot be served."""
         models: dict[str, ServedModel] = {}
         for variable, place in places.items():
             model = ServedModel(place, loader, metrics, _LEAVING_POLLS * (poll_s or _NO_POLL_S))
             try:
-                model.start()
+                model.start(wait_s)
             except VersionRefused as error:
                 blamed = "ENGINE" if error.reason == "engine" else variable
                 raise PathRefused(f"{blamed}: {error}") from None

@@ -57,13 +57,13 @@ class ServedModel:
         """What the channels, by name, point at and do not serve."""
         return {one.channel: one.refusal for one in self._channels if one.refusal is not None}
 
-    def start(self) -> None:
+    def start(self, wait_s: float = 0.0) -> None:
         """Load what the channels point at, before there is an event loop.
 
-        Raises VersionRefused if the main one has nothing that could serve.
+        Waits so long for what is not in the store yet. Raises VersionRefused if the main one has nothing that could serve.
         """
         main, *others = self._channels
-        self.name = main.start().name
+        self.name = main.start(wait_s).name
         for other in others:
             other.follow(self.name, [main], optional=True)
         self._switch()

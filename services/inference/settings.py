@@ -27,6 +27,8 @@ class InferenceSettings(ServiceSettings):
     """A further model, for requests with its name as `?model=`; as many as there are variables."""
     model_poll_s: float = Field(5.0, ge=0, le=3600)
     """Seconds between two looks at whether a channel has another version; 0 never looks."""
+    model_wait_s: float = Field(0.0, ge=0, le=3600)
+    """Seconds to wait at the start for a model that is not in the store yet."""
     repository_token: SecretStr | None = Field(None, min_length=16)
     """Who sends it as `Authorization: Bearer` may load and unload models; without it nobody may."""
     engine: Literal["auto", "openvino", "onnxruntime", "darknet"] = "auto"

@@ -13,6 +13,7 @@ import pytest
 from tests.services.load import Load
 from tests.services.versions import JPEG, Versions, metric, serving, versions
 from tests.services.waiting import wait_until
+from tools.stack import Service, free_port
 
 SWAPS = 20
 
@@ -100,6 +101,17 @@ def test_a_process_that_starts_goes_back_to_the_version_before(
     assert answer.json()["model"]["version"] == "1"
     assert store.is_right(answer)
     assert refused == 1
+
+
+def test_a_process_that_starts_waits_for_its_model(tmp_path: Path) -> None:
+    """On a new volume the job that fills it may come second."""
+    store = Versions(tmp_path)
+    log = tmp_path / "log"
+    env = {"MODEL_PATH": f"store:{store.root}/tiny@stable", "MODEL_WAIT_S": "60"}
+    with Service("inference", free_port(), env, log) as service:
+        wait_until(lambda: "waiting for the model" in log.read_text(), "it waits")
+        store.publish("1", "square")
+        service.wait_ready()
 
 
 def test_a_store_that_goes_away_leaves_the_version_that_is_loaded(
