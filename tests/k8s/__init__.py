@@ -1,0 +1,1 @@
+"""The Kubernetes manifests, rendered and looked over without a cluster."""

@@ -1,0 +1,255 @@
+"""Every overlay and every component: valid, allowed, and fitting the services they run."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.provision.config import read_wanted
+from tests.k8s import checks
+from tests.k8s.checks import CHECKS, Check
+from tests.k8s.rendered import (
+    COMPONENTS,
+    K8S,
+    OVERLAYS,
+    TOOLS,
+    Manifest,
+    of_kind,
+    parse,
+    render,
+    render_with,
+    require_tools,
+)
+
+VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34")
+# Kinds of operators, whose schemas are theirs.
+FOREIGN = {"PodMonitor", "PrometheusRule", "ScaledObject"}
+# Checkov's policies that these manifests do not follow, and why.
+SUPPRESSED = {
+    "CKV_K8S_14": "images are built on the spot; the cloud overlay shows where tags go",
+    "CKV_K8S_43": "the same: an image without a registry has no digest to name",
+    "CKV_K8S_15": "Always would look for local images in a registry that is not there",
+}
+_VALIDATE = """
+import json, sys
+import kubernetes_validate
+manifests, versions = json.load(sys.stdin)
+for version in versions:
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, version, strict=True)
+print(len(manifests) * len(versions))
+"""
+
+
+@pytest.fixture(scope="module")
+def manifests() -> list[Manifest]:
+    return parse(render(K8S / "overlays" / "minikube"))
+
+
+def all_faults(manifests: list[Manifest]) -> list[str]:
+    return [fault for check in CHECKS for fault in check(manifests)]
+
+
+def validate(manifests: list[Manifest]) -> str:
+    """Validate against the schemas of several Kubernetes; returns how many validations it was."""
+    own = [one for one in manifests if one["kind"] not in FOREIGN]
+    done = subprocess.run(
+        [TOOLS / "python", "-c", _VALIDATE],
+        input=json.dumps([own, VERSIONS]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_fits_the_services_and_every_kubernetes(overlay: str) -> None:
+    rendered = parse(render(K8S / "overlays" / overlay))
+
+    assert all_faults(rendered) == []
+    assert int(validate(rendered)) > 25 * len(VERSIONS)
+
+
+@pytest.mark.parametrize(
+    "components",
+    [list(some) for size in (1, 2) for some in combinations(COMPONENTS, size)],
+    ids="+".join,
+)
+def test_components_go_together(tmp_path: Path, components: list[str]) -> None:
+    rendered = parse(render_with(components, tmp_path))
+
+    assert all_faults(rendered) == []
+    validate(rendered)
+
+
+def test_every_pod_may_run_where_restricted_is_enforced(tmp_path: Path) -> None:
+    """Checkov knows what the Pod Security Standard asks for, and more."""
+    require_tools()
+    (tmp_path / "all.yaml").write_text(render_with(["gpu", "ingress"], tmp_path))
+    done = subprocess.run(
+        [
+            *(TOOLS / "checkov", "--framework", "kubernetes", "--quiet", "--compact"),
+            *("--output", "json", "--skip-check", ",".join(SUPPRESSED)),
+            *("--file", tmp_path / "all.yaml"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert [one["check_id"] for one in found["results"]["failed_checks"]] == []
+    assert found["summary"]["passed"] > 400
+
+
+def test_the_volume_is_filled_with_what_the_service_asks_for(manifests: list[Manifest]) -> None:
+    wanted = read_wanted(K8S / "base" / "models-to-provision.yaml").used_by(["inference"])
+    places = [f"store:/models/{one.name}@{channel}" for one in wanted for channel in one.channels]
+
+    assert config(manifests, "inference")["MODEL_PATH"] in places
+    assert "models.yaml" in config(manifests, "models")
+
+
+def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:
+    return next(one for one in of_kind(manifests, kind) if one["metadata"]["name"] == name)
+
+
+def deployment(manifests: list[Manifest], name: str) -> Manifest:
+    return named(manifests, "Deployment", name)
+
+
+def container(manifests: list[Manifest], name: str) -> Any:
+    return deployment(manifests, name)["spec"]["template"]["spec"]["containers"][0]
+
+
+def config(manifests: list[Manifest], name: str) -> Any:
+    maps = of_kind(manifests, "ConfigMap")
+    return next(one["data"] for one in maps if one["metadata"]["name"].startswith(f"{name}-"))
+
+
+def policy(manifests: list[Manifest], name: str) -> Any:
+    return named(manifests, "NetworkPolicy", name)["spec"]
+
+
+def service(manifests: list[Manifest], name: str) -> Any:
+    return named(manifests, "Service", name)["spec"]
+
+
+Mutation = Callable[[list[Manifest]], object]
+
+# One mistake each, and the check that has to notice it.
+MISTAKES: list[tuple[str, Mutation, Check]] = [
+    (
+        "a wrong selector",
+        lambda all_: service(all_, "web")["selector"].update({"app.kubernetes.io/name": "wbe"}),
+        checks.selectors_choose_something,
+    ),
+    (
+        "a Deployment that does not know its pods",
+        lambda all_: deployment(all_, "web")["spec"]["template"]["metadata"]["labels"].clear(),
+        checks.selectors_choose_something,
+    ),
+    (
+        "a wrong port of a container",
+        lambda all_: container(all_, "inference")["ports"][0].update(containerPort=4003),
+        checks.ports_are_those_of_the_services,
+    ),
+    (
+        "a wrong port of a Service",
+        lambda all_: service(all_, "preprocess")["ports"][0].update(port=8001),
+        checks.ports_are_those_of_the_services,
+    ),
+    (
+        "a misspelt variable",
+        lambda all_: config(all_, "inference").update(MODEL_PAHT="x"),
+        checks.variables_exist_and_are_valid,
+    ),
+    (
+        "a value that is refused",
+        lambda all_: config(all_, "web").update(DRAIN_DELAY_S="soon"),
+        checks.variables_exist_and_are_valid,
+    ),
+    (
+        "an address of nobody",
+        lambda all_: config(all_, "web").update(PREPROCESS_URL="http://preprocessing:8000"),
+        checks.addresses_lead_to_services,
+    ),
+    (
+        "a policy that lets nobody out",
+        lambda all_: policy(all_, "web").update(egress=[]),
+        checks.addresses_lead_to_services,
+    ),
+    (
+        "a policy that lets the wrong one in",
+        lambda all_: policy(all_, "inference")["ingress"][0]["from"][0]["podSelector"].update(
+            matchLabels={"app.kubernetes.io/name": "web"}
+        ),
+        checks.addresses_lead_to_services,
+    ),
+    (
+        "a probe of another route",
+        lambda all_: container(all_, "web")["livenessProbe"]["httpGet"].update(path="/healthz"),
+        checks.probes_ask_what_is_there,
+    ),
+    (
+        "a probe that is missing",
+        lambda all_: container(all_, "web").pop("startupProbe"),
+        checks.probes_ask_what_is_there,
+    ),
+    (
+        "a missing request",
+        lambda all_: container(all_, "preprocess")["resources"]["requests"].pop("cpu"),
+        checks.autoscalers_can_compute,
+    ),
+    (
+        "replicas beside an autoscaler",
+        lambda all_: deployment(all_, "web")["spec"].update(replicas=3),
+        checks.autoscalers_can_compute,
+    ),
+    (
+        "too little time to drain",
+        lambda all_: config(all_, "web").update(DRAIN_DELAY_S="15"),
+        checks.pods_have_time_to_drain,
+    ),
+    (
+        "a start that is given up too early",
+        lambda all_: config(all_, "inference").update(MODEL_WAIT_S="600"),
+        checks.slow_starts_are_waited_for,
+    ),
+    (
+        "an image that nobody builds",
+        lambda all_: container(all_, "web").update(image="elastic-yolo/webb"),
+        checks.images_are_built_here,
+    ),
+    (
+        "another first job",
+        lambda all_: of_kind(all_, "Job")[0]["spec"].update(backoffLimit=0),
+        checks.the_first_job_is_the_usual_one,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "check"),
+    [(mistake, check) for _, mistake, check in MISTAKES],
+    ids=[what for what, _, _ in MISTAKES],
+)
+def test_a_mistake_is_noticed(manifests: list[Manifest], mistake: Mutation, check: Check) -> None:
+    wrong = copy.deepcopy(manifests)
+    mistake(wrong)
+
+    assert list(check(manifests)) == []
+    assert list(check(wrong)) != []
+
+
+def test_every_check_notices_some_mistake() -> None:
+    assert {check for _, _, check in MISTAKES} == set(CHECKS)
