@@ -1,0 +1,59 @@
+"""docker-compose.yml sets what the services read, and runs what build_docker.sh builds."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from services.common.settings import ServiceSettings, variables
+from services.inference.settings import InferenceSettings
+from services.preprocess.settings import PreprocessSettings
+from services.web.settings import WebSettings
+from tools.stack import PORTS, ROOT
+
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+KINDS: dict[str, type[ServiceSettings]] = {
+    "web": WebSettings,
+    "preprocess": PreprocessSettings,
+    "inference": InferenceSettings,
+}
+
+
+def test_every_variable_is_one_that_the_service_reads() -> None:
+    for name, kind in KINDS.items():
+        stated = COMPOSE[name]["environment"].keys()
+        assert stated <= variables(kind).keys(), name
+
+
+def test_addresses_have_the_ports_that_the_services_listen_on() -> None:
+    assert COMPOSE["web"]["environment"]["PREPROCESS_URL"].endswith(f":{PORTS['preprocess']}")
+    assert COMPOSE["preprocess"]["environment"]["INFERENCE_URL"].endswith(f":{PORTS['inference']}")
+    assert COMPOSE["web"]["ports"][0].endswith(f":{PORTS['web']}")
+
+
+def test_every_container_is_locked_down_and_bounded() -> None:
+    for name in (*KINDS, "models"):
+        service = COMPOSE[name]
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "mem_limit" in service, name
+
+
+def test_services_have_longer_to_stop_than_they_take() -> None:
+    for name, kind in KINDS.items():
+        fields = kind.model_fields
+        needed = fields["drain_delay_s"].default + fields["drain_timeout_s"].default
+        assert int(COMPOSE[name]["stop_grace_period"].removesuffix("s")) > needed
+
+
+def test_images_are_those_that_are_built() -> None:
+    script = (ROOT / "build_docker.sh").read_text()
+    images = {
+        service["image"] for service in COMPOSE.values() if "elastic-yolo/" in service["image"]
+    }
+    names = {re.sub(r"elastic-yolo/([a-z]+):.*", r"\1", image) for image in images}
+
+    assert names >= {"web", "preprocess", "inference", "tools"}
+    assert all(re.search(rf"\b{name}\b", script) for name in names)
