@@ -4,9 +4,10 @@ BIN := .venv/bin
 FUZZ_SECONDS ?= 60
 INFERENCE ?= 1
 MODEL ?= models/demo
+OVERLAY ?= minikube
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test fuzz registries k8s-tools bench bench-pipeline lint format docs oracle model-table browser images e2e clean
+.PHONY: help setup demo up test fuzz registries k8s-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +38,9 @@ images: ## build the container images; BUILD_FLAGS go to docker build
 
 e2e: .venv/ready images ## run the containers together, scale them, kill one; needs a container engine
 	@$(BIN)/python -m pytest -n 0 -p no:randomly e2e
+
+cluster-test: .venv/ready ## deploy to the cluster that kubectl is set up for, and try everything; OVERLAY=minikube
+	@CLUSTER_TEST=1 OVERLAY=$(OVERLAY) $(BIN)/python -m pytest -n 0 -p no:randomly -rs tests/cluster
 
 fuzz: .venv-fuzz/ready ## fuzz what reads files of others, FUZZ_SECONDS=60 for each target
 	@.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
