@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import httpx
+
+TOKEN = "ELASTIC_YOLO_TOKEN"  # noqa: S105  # a variable's name
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -41,7 +44,17 @@ def parse_arguments() -> argparse.Namespace:
         metavar="COUNT",
         help="how often to come back when the service is busy and says when (%(default)s)",
     )
+    parser.epilog = f"{TOKEN} in the environment is sent as the token that a service may ask for."
     return parser.parse_args()
+
+
+def token_header() -> dict[str, str]:
+    """Return the header with the token of the environment, if there is one.
+
+    Not an argument: everybody on a machine sees those.
+    """
+    token = os.environ.get(TOKEN)
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _url(text: str) -> str:

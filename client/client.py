@@ -24,7 +24,7 @@ import httpx
 
 # Found beside this file also when it runs as a script.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from client.arguments import parse_arguments
+from client.arguments import parse_arguments, token_header
 from client.retry import wanted_wait_s
 from client.truth import Truth, read_truth
 
@@ -108,6 +108,7 @@ class Sender:
         self._truth = truth
         self._client = httpx.AsyncClient(
             base_url=arguments.url,
+            headers=token_header(),
             timeout=httpx.Timeout(arguments.timeout),
             limits=httpx.Limits(max_connections=None),
             # A proxy of the environment has no business between us and loopback.

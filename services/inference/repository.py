@@ -5,13 +5,13 @@ Source: Triton, `docs/protocol/extension_model_repository.md`.
 
 from __future__ import annotations
 
-import hmac
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header
 from pydantic import BaseModel, SecretStr
 
-from services.common.errors import ModelUnusable, NotAllowed, ParameterOutOfRange
+from services.common.bearer import require_bearer
+from services.common.errors import ModelUnusable, ParameterOutOfRange
 from services.inference.models import Models
 from services.inference.served import ServedModel
 
@@ -33,10 +33,7 @@ def build_repository(models: Models, token: SecretStr) -> APIRouter:
     """Return the routes under /v2/repository."""
 
     async def require_token(authorization: Annotated[str, Header()] = "") -> None:
-        expected = f"Bearer {token.get_secret_value()}"
-        # In a time that tells nothing of how much was right.
-        if not hmac.compare_digest(authorization.encode(), expected.encode()):
-            raise NotAllowed("this needs the repository's token")
+        require_bearer(authorization, token, "the repository")
 
     router = APIRouter(
         prefix="/v2/repository",

@@ -19,6 +19,7 @@ from services.common.probes import Readiness
 from services.common.service_rate import ServiceRate
 from services.common.telemetry import Metrics
 from services.common.work_queue import WorkQueue
+from services.web.access import TokenGate
 from services.web.admission import Admission, Gate
 from services.web.routes import PATH, Web, build_lane, build_router
 from services.web.settings import WebSettings
@@ -43,6 +44,10 @@ def create_app(settings: WebSettings) -> FastAPI:
 
     metrics.watch_queue(web.drawing.name, lambda: web.drawing.waiting)
     lane = build_lane(web)
+    gates = [Middleware(Gate, admission=web.admission, path=PATH)]
+    if settings.access_token is not None:
+        # In front of the other: strangers learn nothing, and count for nothing.
+        gates.append(Middleware(TokenGate, token=settings.access_token, path=PATH))
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
@@ -72,5 +77,5 @@ def create_app(settings: WebSettings) -> FastAPI:
         check_dependencies=preprocess.check_ready,
         check_status=check_status,
         resources=resources,
-        gates=[Middleware(Gate, admission=web.admission, path=PATH)],
+        gates=gates,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from services.common.settings import PeerUrls, ServiceSettings
 
@@ -20,3 +20,5 @@ class WebSettings(ServiceSettings):
     """Largest picture, in pixels."""
     max_in_flight: int = Field(128, ge=1, le=100_000)
     """Pictures on their way at once; one more gets 429, as does one that would come too late."""
+    access_token: SecretStr | None = Field(None, min_length=16)
+    """Only who sends it as `Authorization: Bearer` gets answers; without it everybody does."""

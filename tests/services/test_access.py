@@ -1,0 +1,72 @@
+"""Where web asks for a token, only who has it gets answers, and probes need none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.pictures import encode, plain
+from tests.tiny import write_tiny_model
+from tools.stack import ROOT, Stack
+
+TOKEN = "a long enough token"  # noqa: S105
+PICTURE = {"image": encode(plain(64, 48), "JPEG")}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("access")
+    env = {"web": {"ACCESS_TOKEN": TOKEN}}
+    with Stack(model=write_tiny_model(folder / "model"), logs=folder, env=env) as running:
+        yield running
+
+
+def test_who_shows_the_token_gets_an_answer(stack: Stack) -> None:
+    answer = httpx.post(
+        f"{stack.web.url}/inference", files=PICTURE, headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("shown", [None, "Bearer x", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN])
+def test_everybody_else_is_refused(stack: Stack, shown: str | None) -> None:
+    headers = {} if shown is None else {"Authorization": shown}
+    refused = httpx.post(f"{stack.web.url}/inference", files=PICTURE, headers=headers)
+
+    assert refused.status_code == 401
+    assert refused.headers["WWW-Authenticate"] == "Bearer"
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert TOKEN not in refused.text
+
+
+def test_probes_and_metrics_are_open(stack: Stack) -> None:
+    for path in ("/livez", "/readyz", "/health/ping", "/health/status", "/metrics"):
+        assert httpx.get(f"{stack.web.url}{path}").status_code == 200, path
+
+
+def test_the_client_sends_the_token_of_its_environment(stack: Stack, tmp_path: Path) -> None:
+    picture = tmp_path / "square.jpg"
+    picture.write_bytes(PICTURE["image"])
+    command = [sys.executable, "client/client.py", "--url", stack.web.url, "--image", str(picture)]
+    with_token, without = (
+        subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **token},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for token in ({"ELASTIC_YOLO_TOKEN": TOKEN}, {})
+    )
+
+    assert with_token.returncode == 0, with_token.stderr
+    assert without.returncode == 1
+    assert "401" in without.stdout + without.stderr
