@@ -173,6 +173,21 @@ def the_first_job_is_the_usual_one(manifests: list[Manifest]) -> Iterator[str]:
         yield "the first job is another one than the usual"
 
 
+def what_is_prepared_is_used(manifests: list[Manifest]) -> Iterator[str]:
+    """The job fills the cache that inference reads, on the volume that both have."""
+    (usual,) = of_kind(manifests, "CronJob")
+    pod = usual["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    arguments = dict(one.split("=", 1) for one in pod["containers"][0]["args"] if "=" in one)
+    for tier, container in _tiers(manifests):
+        stated = _environment(manifests, container)
+        if tier != "inference":
+            continue
+        if stated.get("CACHE_DIR") != arguments["--cache"]:
+            yield f"the job prepares {arguments['--cache']}, pods read {stated.get('CACHE_DIR')}"
+        if not stated["MODEL_PATH"].startswith(f"store:{arguments['--store']}/"):
+            yield f"the job fills {arguments['--store']}, pods read {stated['MODEL_PATH']}"
+
+
 CHECKS: tuple[Check, ...] = (
     selectors_choose_something,
     ports_are_those_of_the_services,
@@ -184,6 +199,7 @@ CHECKS: tuple[Check, ...] = (
     slow_starts_are_waited_for,
     images_are_built_here,
     the_first_job_is_the_usual_one,
+    what_is_prepared_is_used,
 )
 
 

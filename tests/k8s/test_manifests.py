@@ -235,6 +235,16 @@ MISTAKES: list[tuple[str, Mutation, Check]] = [
         lambda all_: of_kind(all_, "Job")[0]["spec"].update(backoffLimit=0),
         checks.the_first_job_is_the_usual_one,
     ),
+    (
+        "a cache that nobody fills",
+        lambda all_: config(all_, "inference").update(CACHE_DIR="/tmp/cache"),  # noqa: S108
+        checks.what_is_prepared_is_used,
+    ),
+    (
+        "another store",
+        lambda all_: config(all_, "inference").update(MODEL_PATH="store:/other/yolov3-tiny@stable"),
+        checks.what_is_prepared_is_used,
+    ),
 ]
 
 
