@@ -14,7 +14,7 @@ from services.provision.config import read_wanted
 from services.provision.errors import ProvisionError
 from services.provision.progress import Telling
 from services.provision.run import Job, Report
-from store.collect import collect
+from store.collect import Collected, collect
 from store.errors import StoreBusy, StoreError
 from store.layout import Layout
 from store.lock import locked
@@ -25,6 +25,7 @@ from store.writer import Writer, verify_blob
 # Beside 0 done and 1 failed for good: what a later run may bring about.
 LATER = 75
 _MEGABYTE = 1_000_000
+_KEEP = 3
 
 
 def add_parser(commands: Any) -> None:
@@ -49,7 +50,10 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--channel", default="stable", help="for rollback (%(default)s)")
     parser.add_argument(
-        "--keep", type=count, default=3, metavar="N", help="newest versions, for gc (%(default)s)"
+        "--keep",
+        type=count,
+        metavar="N",
+        help=f"newest versions of each model, for gc ({_KEEP}); with pull, gc comes after it",
     )
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="the CACHE_DIR of services, to fill for them"
@@ -96,8 +100,12 @@ def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
             reports.append(report)
             if not parsed.json:
                 print(_line(report), flush=True)
+        removed = collect(layout, parsed.keep, dry_run=parsed.dry_run) if parsed.keep else None
     if parsed.json:
-        print(json.dumps({"models": [asdict(report) for report in reports]}, indent=2))
+        done = {"models": [asdict(report) for report in reports]}
+        print(json.dumps(done | ({"removed": asdict(removed)} if removed else {}), indent=2))
+    elif removed and removed.versions:
+        print(_removed(parsed, removed))
     failed = [report for report in reports if report.outcome == "failed"]
     if not failed:
         return 0
@@ -142,13 +150,14 @@ def _as_json(
 
 def _gc(parsed: argparse.Namespace, layout: Layout) -> int:
     with locked(layout, parsed.wait):
-        removed = collect(layout, parsed.keep, dry_run=parsed.dry_run)
-    if parsed.json:
-        print(json.dumps(asdict(removed), indent=2))
-    else:
-        word = "would remove" if parsed.dry_run else "removed"
-        print(f"{word} {len(removed.versions)} versions, {removed.bytes / _MEGABYTE:.1f} MB")
+        removed = collect(layout, parsed.keep or _KEEP, dry_run=parsed.dry_run)
+    print(json.dumps(asdict(removed), indent=2) if parsed.json else _removed(parsed, removed))
     return 0
+
+
+def _removed(parsed: argparse.Namespace, removed: Collected) -> str:
+    word = "would remove" if parsed.dry_run else "removed"
+    return f"{word} {len(removed.versions)} versions, {removed.bytes / _MEGABYTE:.1f} MB"
 
 
 def _verify(parsed: argparse.Namespace, layout: Layout) -> int:

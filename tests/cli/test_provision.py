@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,3 +113,21 @@ def test_the_example_fills_a_store(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("demo 1: published, ")
+
+
+def test_a_pull_can_clear_away_what_is_older(tmp_path: Path) -> None:
+    """Never what a channel points at or has pointed at, however few are to be kept."""
+    store = tmp_path / "store"
+    for version in range(1, 5):
+        model = wanted(write_source(tmp_path / str(version), version), version=str(version))
+        config = write_config(tmp_path / "models.yaml", model)
+        assert provision(store, "--config", config).returncode == 0
+    for channel in (store / "models" / "tiny" / "channels").iterdir():
+        os.utime(channel, (0, 0))  # as if the last switch were long ago
+
+    done = provision(store, "--config", config, "--keep", "1")
+    left = json.loads(provision(store, "list", "--json").stdout)[0]["versions"]
+
+    assert done.returncode == 0
+    assert "removed 2 versions, " in done.stdout
+    assert [version["version"] for version in left] == ["3", "4"]
