@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from client.truth import read_truth
-from e2e.compose import Compose, answered, docker, inspect, running, why_not
+from e2e.compose import Compose, answered, docker, inspect, is_ready, running, why_not
 from tests.services.load import Load
 from tests.services.waiting import wait_until
 from tools.stack import ROOT
@@ -27,6 +28,28 @@ def compose() -> Iterator[Compose]:
         pytest.fail(f"make e2e needs containers: {reason}")
     with running() as project:
         yield project
+
+
+@pytest.mark.parametrize("image", [*SERVICES, "tools"])
+def test_an_image_has_nothing_that_its_work_does_not_need(compose: Compose, image: str) -> None:  # noqa: ARG001
+    """No compiler, no weights, and no secret that somebody had when it was built."""
+    look = "command -v gcc cc ld make git curl; find / -xdev -name '*.weights' 2>/dev/null; true"
+    there = docker("run", "--rm", "--entrypoint", "sh", f"elastic-yolo/{image}", "-c", look)
+    history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", f"elastic-yolo/{image}")
+
+    assert there == ""
+    assert not re.search("token|password|secret|index-url", history, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_that_is_stopped_drains_and_ends_well(compose: Compose, service: str) -> None:
+    (container, *_) = compose.containers(service)
+    docker("stop", "--time", "30", container)
+    state = inspect(container)["State"]
+    docker("start", container)
+    wait_until(lambda: is_ready(compose.url), "all is well again", 60)
+
+    assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
 
 
 def is_right(answer: httpx.Response) -> bool:
