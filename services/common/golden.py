@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -49,7 +48,7 @@ async def check_golden(
             if attempt == _ATTEMPTS:
                 raise
         except RemoteProblem as problem:
-            if problem.status != HTTPStatus.NOT_FOUND or attempt == _ATTEMPTS:
+            if not problem.is_rejection or attempt == _ATTEMPTS:
                 raise
         else:
             require_agreement(golden, answer["detections"])

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from detector.boxes import name_detections
 from services.common.app import build_app
+from services.common.bearer import TokenGate
 from services.common.body import Bodies
 from services.common.context import Context
 from services.common.golden import require_agreement
@@ -23,7 +25,7 @@ from services.inference.golden import as_found
 from services.inference.model_metrics import ModelMetrics
 from services.inference.models import Models
 from services.inference.protocol import InferRequest
-from services.inference.repository import build_repository
+from services.inference.repository import PREFIX, build_repository
 from services.inference.routes import Inference, build_lanes, build_router
 from services.inference.settings import InferenceSettings
 from services.inference.shadow import Shadows
@@ -45,7 +47,12 @@ def create_app(
     metrics.registry.register(DriftCollector(models.drift_watches))
     lanes = build_lanes(inference)
     token = settings.repository_token
-    repository = [] if token is None else [build_repository(models, token)]
+    repository = [] if token is None else [build_repository(models)]
+    gates = (
+        []
+        if token is None
+        else [Middleware(TokenGate, token=token, prefix=PREFIX, what="the repository")]
+    )
     extensions = ["model_repository"] if repository else []
 
     @asynccontextmanager
@@ -83,4 +90,5 @@ def create_app(
         check_dependencies=check_dependencies,
         check_status=check_status,
         resources=resources,
+        gates=gates,
     )

@@ -52,7 +52,8 @@ class Followed:
             else:
                 self._take(identity, version)
                 if refusals:
-                    self.refuse(version.name, refusals[0], tried[0])
+                    wrong = None if refusals[0].may_pass else tried[0]
+                    self.refuse(version.name, refusals[0], wrong)
                 return version
         if refusals[0].reason != "golden":
             raise refusals[0]
@@ -85,7 +86,8 @@ class Followed:
             else:
                 self.refuse(model, VersionRefused("store", str(error)))
         except StoreError as error:
-            self.refuse(model, VersionRefused("store", str(error)))
+            # What was refused before is no better for that.
+            self.refuse(model, VersionRefused("store", str(error)), self._refused_identity)
 
     def look_again(self) -> None:
         """Try what was refused once more, and a folder in any case, the next time."""
@@ -101,7 +103,9 @@ class Followed:
     def refuse(self, model: str, why: VersionRefused, identity: str | None = None) -> None:
         """Say, once, that a version is not taken; without `identity` it is tried again."""
         before = self.refusal
-        self.refusal, self._refused_identity = why, identity
+        # Without its traceback, which would keep the engine that was refused.
+        self.refusal = VersionRefused(why.reason, str(why), may_pass=why.may_pass)
+        self._refused_identity = identity
         if before is not None and str(before) == str(why):
             return
         self._metrics.show_refused(model, self.channel, refused=True)
@@ -137,12 +141,7 @@ class Followed:
         self._identity, self.version = identity, version
 
     def _load(self, model: str, identity: str) -> LoadedVersion:
-        try:
-            version = self._loader.load(self._spot, identity)
-        except (RuntimeError, MemoryError, OSError) as error:
-            get_logger().exception("unexpected error", model=model, channel=self.channel)
-            what = f"{type(error).__name__}: {error}"
-            raise VersionRefused("unexpected", what) from error
+        version = self._loader.load(self._spot, identity)
         if version.name != model:
             raise VersionRefused("model", f"it is called {version.name!r} now")
         return version

@@ -73,4 +73,5 @@ class Lineup:
 def _point(uid: str, total: int) -> int:
     """Return a number below `total`; ids that count up, or share a beginning, spread evenly."""
     digest = hashlib.blake2b(uid.encode(), digest_size=8).digest()
-    return int.from_bytes(digest) % total
+    # In proportion, not the remainder: so nobody moves when the sum of the weights is another.
+    return int.from_bytes(digest) * total >> 64

@@ -56,15 +56,21 @@ class Loader:
         """
         try:
             model = read_version(spot, identity)
+            reference = read_reference(model)
             self.done("model")
             engine, choice = build_engine(model, self.options)
             self.done("engine")
             golden, difference = prepare_golden(detector := Detector(model, engine))
-            reference = read_reference(model)
             self.done("golden")
         except (DetectorError, StoreError) as error:
             may_pass = isinstance(error, StoreError) or isinstance(error.__cause__, OSError)
             raise VersionRefused(_reason(error), str(error), may_pass=may_pass) from error
+        except Exception as error:
+            # Whatever it is, the version before is to serve.
+            get_logger().exception("unexpected error", id=identity)
+            may_pass = isinstance(error, OSError | MemoryError)
+            what = f"{type(error).__name__}: {error}"
+            raise VersionRefused("unexpected", what, may_pass=may_pass) from error
         if difference is not None:
             what = f"the golden picture is answered otherwise: {difference}"
             if golden_must_agree:

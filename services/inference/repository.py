@@ -5,15 +5,16 @@ Source: Triton, `docs/protocol/extension_model_repository.md`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Header
-from pydantic import BaseModel, SecretStr
+from fastapi import APIRouter
+from pydantic import BaseModel
 
-from services.common.bearer import require_bearer
 from services.common.errors import ModelUnusable, ParameterOutOfRange
 from services.inference.models import Models
 from services.inference.served import ServedModel
+
+PREFIX = "/v2/repository"
 
 
 class IndexQuery(BaseModel):
@@ -29,17 +30,9 @@ class LoadQuery(BaseModel):
     parameters: dict[str, Any] = {}
 
 
-def build_repository(models: Models, token: SecretStr) -> APIRouter:
-    """Return the routes under /v2/repository."""
-
-    async def require_token(authorization: Annotated[str, Header()] = "") -> None:
-        require_bearer(authorization, token, "the repository")
-
-    router = APIRouter(
-        prefix="/v2/repository",
-        tags=["model repository"],
-        dependencies=[Depends(require_token)],
-    )
+def build_repository(models: Models) -> APIRouter:
+    """Return the routes under PREFIX; nobody is to reach them without the token."""
+    router = APIRouter(prefix=PREFIX, tags=["model repository"])
 
     @router.post("/index", summary="All models, loaded or not")
     async def index(query: IndexQuery | None = None) -> list[dict[str, str]]:

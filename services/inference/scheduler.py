@@ -48,15 +48,17 @@ class Scheduler:
         self._wanted_shares = shares
         self._splitting = False
 
-    async def split(self) -> None:
+    async def split(self) -> bool:
         """Get ready for several requests at once, while the first ones are served already.
 
-        Once, however often it is called. Raises EngineError.
+        Once, however often it is called; returns whether it was now. Raises EngineError.
         """
-        if self._wanted_shares > 1 and not self._splitting:
-            self._splitting = True
-            free = await asyncio.to_thread(self._whole.split, self._wanted_shares)
-            self._free, self._shares = free, len(free)
+        if self._wanted_shares <= 1 or self._splitting:
+            return False
+        self._splitting = True
+        free = await asyncio.to_thread(self._whole.split, self._wanted_shares)
+        self._free, self._shares = free, len(free)
+        return True
 
     @property
     def shares(self) -> int:

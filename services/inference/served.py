@@ -36,6 +36,7 @@ class ServedModel:
         self._metrics = metrics
         self._leaving_s = leaving_s
         self._lineup: Lineup | None = None
+        self._held: list[LoadedVersion] = []
         self._one_at_a_time = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self.name = ""
@@ -76,7 +77,13 @@ class ServedModel:
                 await self._refresh()
 
     async def load(self) -> None:
-        """Load the model, or look for what is new and for what was refused; see `refusals`."""
+        """Load the model, or look for what is new and for what was refused; see `refusals`.
+
+        Goes on to its end without a caller who hangs up: a thread cannot be stopped in the middle.
+        """
+        await asyncio.shield(self._do(self._load()))
+
+    async def _load(self) -> None:
         async with self._one_at_a_time:
             for channel in self._channels:
                 channel.look_again()
@@ -85,22 +92,22 @@ class ServedModel:
     async def unload(self) -> None:
         """Answer no requests any more, and free the memory when the last one is done."""
         async with self._one_at_a_time:
-            before, self._lineup = self._lineup, None
+            self._lineup = None
             for channel in self._channels:
                 channel.leave()
             self._metrics.show_loaded(self.name, {})
-            self._retire(before.loaded if before else [])
+            self._retire_others()
 
     async def prepare(self) -> None:
         """Get every version ready for several requests at once; they answer already."""
-        for version in self.lineup.loaded:
+        for version in self._lineup.loaded if self._lineup else []:
             await _split(version)
 
     async def close(self) -> None:
         """Finish what runs and stop all threads."""
         for task in self._tasks:
             task.cancel()
-        for version in self._lineup.loaded if self._lineup else []:
+        for version in self._held:
             await asyncio.to_thread(version.scheduler.close)
 
     @property
@@ -112,11 +119,10 @@ class ServedModel:
     async def _refresh(self) -> None:
         main, *others = self._channels
         for channel in (main, *others):
-            before = channel.version
             await asyncio.to_thread(
                 channel.follow, self.name, self._channels, optional=channel is not main
             )
-            if channel.version is not None and channel.version is not before:
+            if channel.version is not None:
                 # It would be slow under load until then, and the one before is not.
                 await _split(channel.version)
         self._switch()
@@ -136,8 +142,7 @@ class ServedModel:
             leaving=leaving,
         )
         self._report(before, self._lineup)
-        old = before.loaded if before else []
-        self._retire([version for version in old if version not in self._lineup.loaded])
+        self._retire_others()
 
     def _fitting(self, channel: Followed) -> LoadedVersion | None:
         """Return a channel's version if it can take the same pictures as the main one."""
@@ -146,6 +151,9 @@ class ServedModel:
             if channel.refusal is not None and channel.refusal.reason == "size":
                 channel.settle(self.name)
             return version
+        if channel.refusal is not None and channel.refusal.reason != "size":
+            # It has something newer to complain about.
+            return None
         sizes = [f"{one.size[0]}x{one.size[1]}" for one in (version, main)]
         what = "its input is {}, and {} that of the main version: they cannot share requests"
         channel.refuse(self.name, VersionRefused("size", what.format(*sizes)))
@@ -158,27 +166,34 @@ class ServedModel:
             self._metrics.count_switch(self.name, self._channels[0].channel)
             get_logger().info("version switched", **now.main.facts(), before=before.main.version)
 
-    def _retire(self, versions: list[LoadedVersion]) -> None:
-        for version in versions:
-            self._do(version.retire())
+    def _retire_others(self) -> None:
+        """Let go of what neither answers nor may again, as what does not fit for the moment may."""
+        loaded = [] if self._lineup is None else self._lineup.loaded
+        waiting = [one.version for one in self._channels if one.version is not None]
+        kept = list(dict.fromkeys([*loaded, *waiting]))
+        for version in self._held:
+            if version not in kept:
+                self._do(version.retire())
+        self._held = kept
 
     async def _leave(self, version: LoadedVersion) -> None:
         await asyncio.sleep(self._leaving_s)
         lineup = self._lineup
         if lineup is not None and lineup.leaving is version:
             self._lineup = replace(lineup, leaving=None)
-            if version not in self._lineup.loaded:
-                await version.retire()
+            self._retire_others()
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+    def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 async def _split(version: LoadedVersion) -> None:
     try:
-        await version.scheduler.split()
+        if not await version.scheduler.split():
+            return
     except EngineError as error:
         get_logger().warning("one request at a time", **version.facts(), why=str(error))
     else:

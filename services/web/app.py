@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from services.common.app import build_app
+from services.common.bearer import TokenGate
 from services.common.body import Bodies
 from services.common.context import Context
 from services.common.golden import Golden, check_golden
@@ -19,7 +20,6 @@ from services.common.probes import Readiness
 from services.common.service_rate import ServiceRate
 from services.common.telemetry import Metrics
 from services.common.work_queue import WorkQueue
-from services.web.access import TokenGate
 from services.web.admission import Admission, Gate
 from services.web.routes import PATH, Web, build_lane, build_router
 from services.web.settings import WebSettings
@@ -47,7 +47,8 @@ def create_app(settings: WebSettings) -> FastAPI:
     gates = [Middleware(Gate, admission=web.admission, path=PATH)]
     if settings.access_token is not None:
         # In front of the other: strangers learn nothing, and count for nothing.
-        gates.append(Middleware(TokenGate, token=settings.access_token, path=PATH))
+        gate = Middleware(TokenGate, token=settings.access_token, prefix=PATH, what="this service")
+        gates.append(gate)
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:

@@ -125,3 +125,20 @@ def test_the_known_picture_is_answered_by_the_version_that_knows_it(
 
     assert {answer.status_code for answer in checked} == {200}
     assert {answer.json()["model"]["version"] for answer in checked} == {"1"}
+
+
+def test_a_version_that_did_not_fit_for_a_while_answers_again(
+    tmp_path: Path, store: Versions
+) -> None:
+    """The main version has another input size for a time, and then the same again."""
+    store.publish("2", "rhombus", channel="next")
+    store.publish("3", "square", channel=None, width=64)
+    with serving(tmp_path, store, SHARED) as stack:
+        for main, answering in (("3", ["3"]), ("1", ["1", "2"])):
+            store.point(main)
+            wait_until(lambda: versions(stack) == answering, "it has settled")  # noqa: B023
+        answers = [ask(stack, uuid.uuid4().hex) for _ in range(20)]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["model"]["version"] for answer in answers} == {"1", "2"}
+    assert all(store.is_right(answer) for answer in answers)
