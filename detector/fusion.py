@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.boxes import Detection, Floats
 from detector.nms import overlaps
@@ -21,13 +22,18 @@ _MIN_IOU = 0.55
 
 @dataclass
 class _Cluster:
-    """Boxes of one object: their corners and scores."""
+    """Boxes of one object, as sums: how many, their scores, their corners weighted by score."""
 
-    corners: list[Floats] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
+    boxes: int = 0
+    score: float = 0.0
+    corners: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4, np.float64))
 
-    def fused(self) -> Floats:
-        return np.average(self.corners, axis=0, weights=self.scores).astype(np.float32)
+    def add(self, corners: Floats, score: float) -> Floats:
+        """Take a box and return the fused one."""
+        self.boxes += 1
+        self.score += score
+        self.corners += corners * score
+        return (self.corners / self.score).astype(np.float32)
 
 
 def fuse(answers: Sequence[Sequence[Detection]]) -> list[Detection]:
@@ -39,9 +45,9 @@ def fuse(answers: Sequence[Sequence[Detection]]) -> list[Detection]:
     found = []
     for label in dict.fromkeys(one.label for one in every):
         for cluster in _cluster([one for one in every if one.label == label]):
-            seen = min(len(cluster.scores), len(answers)) / len(answers)
-            score = round(float(np.mean(cluster.scores)) * seen, 6)
-            found.append(Detection(label, score, _centre(cluster.fused())))
+            seen = min(cluster.boxes, len(answers)) / len(answers)
+            score = round(cluster.score / cluster.boxes * seen, 6)
+            found.append(Detection(label, score, _centre(cluster.corners / cluster.score)))
     return sorted(found, key=lambda one: -one.score)
 
 
@@ -57,10 +63,8 @@ def _cluster(found: list[Detection]) -> list[_Cluster]:
             clusters.append(_Cluster())
             fused = np.vstack([fused, corners])
             best = len(clusters) - 1
-        clusters[best].corners.append(corners)
         # A score of 0 would be no weight at all.
-        clusters[best].scores.append(max(one.score, 1e-9))
-        fused[best] = clusters[best].fused()
+        fused[best] = clusters[best].add(corners, max(one.score, 1e-9))
     return clusters
 
 
@@ -69,8 +73,8 @@ def _corners(one: Detection) -> Floats:
     return np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2], np.float32)
 
 
-def _centre(corners: Floats) -> tuple[float, float, float, float]:
-    left, top, right, bottom = corners.astype(float).tolist()
+def _centre(corners: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = corners.tolist()
     middle = ((left + right) / 2, (top + bottom) / 2)
     x, y, width, height = (round(value, 2) for value in (*middle, right - left, bottom - top))
     return x, y, width, height

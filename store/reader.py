@@ -53,6 +53,11 @@ def _channel(reference: Reference) -> ChannelRecord:
         raise NotInStore(f"{reference}: no such model or channel in this store") from None
 
 
+def has_channels(reference: Reference) -> bool:
+    """Say whether the store and the model are there, whatever channels there are."""
+    return Layout(reference.root).channels(reference.name).is_dir()
+
+
 def find_version(layout: Layout, name: str, identity: str) -> Published:
     """Return a version by its id; raises NotInStore or StoreDamaged."""
     record = read_record(VersionRecord, layout.version_record(name, identity))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -35,6 +36,16 @@ _MAX_PROBED = 3
 # How long one of them may take before the next is asked as well; who asks us waits a second.
 _PROBE_HEAD_START_S = 0.2
 _READY_TIMEOUT_S = 1.0
+
+
+@dataclass
+class Affinity:
+    """Requests that had better go to one process, whichever gets the first of them.
+
+    Processes may differ for a while in what they serve.
+    """
+
+    endpoint: Endpoint | None = None
 
 
 class Peer:
@@ -66,12 +77,15 @@ class Peer:
         content: Sequence[Buffer] = (),
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
+        affinity: Affinity | None = None,
     ) -> Response:
         """Send a request and return the complete answer, which has status 200.
 
-        `content` is sent piece by piece, as it lies in memory. Raises DeadlineExceeded, Unavailable
-        (no connection, or it broke), RemoteProblem (the peer's own problem, where it concerns the
-        caller).
+        `content` is sent piece by piece, as it lies in memory. With an `affinity` it goes where the
+        last one with the same went, unless that process is not well.
+
+        Raises DeadlineExceeded, Unavailable (no connection, or it broke), RemoteProblem (the peer's
+        own problem, where it concerns the caller).
         """
         try:
             await self._discovery.look_once(context.deadline.remaining_s())
@@ -79,7 +93,9 @@ class Peer:
             raise DeadlineExceeded(f"the {self.name} service was not found in time") from None
         self._budget.pay_in()
         target = f"{path}?{urlencode(params)}" if params else path
-        first = self._choose(())
+        affinity = affinity or Affinity()
+        first = self._follow(affinity) or self._choose(())
+        affinity.endpoint = first
         try:
             response = await self._ask(first, context, method, target, content, headers or {})
         except ConnectionFailed as error:
@@ -93,6 +109,7 @@ class Peer:
             if second is None:
                 return self._accept(response, context)
         self._metrics.count_retry(self.name)
+        affinity.endpoint = second
         try:
             response = await self._ask(second, context, method, target, content, headers or {})
         except ConnectionFailed as error:
@@ -167,6 +184,12 @@ class Peer:
         if endpoint is None:
             raise self._unreachable()
         return endpoint
+
+    def _follow(self, affinity: Affinity) -> Endpoint | None:
+        endpoint = affinity.endpoint
+        if endpoint is None or self._endpoints.known.get(endpoint.address) is not endpoint:
+            return None
+        return endpoint if self._endpoints.state(endpoint) == "serving" else None
 
     def _second_chance(
         self, first: Endpoint, context: RequestContext, *, at_same: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def create_app(
     metrics.registry.register(DriftCollector(models.drift_watches))
     lanes = build_lanes(inference)
     token = settings.repository_token
-    repository = [] if token is None else [build_repository(models)]
+    repository = [] if token is None else [build_repository(models, inference.bodies)]
     gates = (
         []
         if token is None
@@ -57,14 +57,17 @@ def create_app(
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
-        preparing = asyncio.create_task(models.prepare())
-        watching = asyncio.create_task(models.watch(settings.model_poll_s))
-        yield
-        await preparing
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
-        await models.close()
+        tasks = [
+            asyncio.create_task(models.prepare()),
+            asyncio.create_task(models.watch(settings.model_poll_s)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await models.close()
 
     async def check_dependencies() -> None:
         """Nothing lies behind this service."""

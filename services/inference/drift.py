@@ -6,7 +6,7 @@ Exported when somebody asks for the metrics; a picture costs a few hundredths of
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from prometheus_client.core import (
@@ -25,6 +25,9 @@ from services.inference.protocol import InferRequest
 _BLOCK = 200
 _BLOCKS = 5
 
+Key = tuple[str, str, str]
+"""Model, version and digest: a version may get other content under the same name."""
+
 _MEANINGS = {
     "score": ("elastic_yolo_detection_score", "Scores of the objects found."),
     "boxes": ("elastic_yolo_picture_detections", "Objects found in a picture."),
@@ -36,16 +39,21 @@ _MEANINGS = {
 class DriftWatch:
     """Counts what one version is shown and finds."""
 
-    def __init__(self, labels: Sequence[str], threshold: float, reference: Profile | None) -> None:
-        """Compare with `reference`, counting objects from the model's own `threshold` on."""
+    def __init__(
+        self, labels: Sequence[str], threshold: float, iou: float, reference: Profile | None
+    ) -> None:
+        """Compare with `reference`, counting what the model's own `threshold` and `iou` give."""
         self.labels = labels
         self._threshold = threshold
+        self._iou = iou
         self._reference = reference
         self._before = Profile(len(labels))
         self._blocks: deque[Profile] = deque([Profile(len(labels))], maxlen=_BLOCKS)
 
     def observe(self, request: InferRequest, found: list[Floats]) -> None:
-        """Count an answer, unless its caller wanted fewer objects than the model gives."""
+        """Count an answer, unless its caller wanted fewer or other objects than the model gives."""
+        if request.iou is not None and request.iou != self._iou:
+            return
         if request.threshold is not None:
             if request.threshold > self._threshold:
                 return
@@ -81,8 +89,8 @@ class DriftWatch:
 class DriftCollector(Collector):
     """Exports the counts of all versions that are loaded."""
 
-    def __init__(self, watches: Callable[[], Iterable[tuple[str, str, DriftWatch]]]) -> None:
-        """Ask `watches` for model, version and counts whenever the metrics are asked for."""
+    def __init__(self, watches: Callable[[], Mapping[Key, DriftWatch]]) -> None:
+        """Ask `watches` for the counts of each version whenever the metrics are asked for."""
         self._watches = watches
 
     def describe(self) -> Iterable[Metric]:
@@ -91,7 +99,7 @@ class DriftCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
-        keys = ("model", "version")
+        keys = ("model", "version", "digest")
         distances = GaugeMetricFamily(
             "elastic_yolo_drift_psi",
             "Population stability index of the latest pictures against the version's reference.",
@@ -109,15 +117,15 @@ class DriftCollector(Collector):
             name: HistogramMetricFamily(metric, meaning, labels=keys)
             for name, (metric, meaning) in _MEANINGS.items()
         }
-        for model, version, watch in self._watches():
-            pictures.add_metric((model, version), watch.window().pictures)
+        for key, watch in self._watches().items():
+            pictures.add_metric(key, watch.window().pictures)
             for feature, distance in watch.distances().items():
-                distances.add_metric((model, version, feature), distance)
+                distances.add_metric((*key, feature), distance)
             counts = watch.total().counts
             for label, count in zip(watch.labels, counts["class"].tolist(), strict=True):
-                objects.add_metric((model, version, label), count)
+                objects.add_metric((*key, label), count)
             for name, histogram in histograms.items():
-                histogram.add_metric((model, version), *_buckets(EDGES[name], counts[name]))
+                histogram.add_metric(key, *_buckets(EDGES[name], counts[name]))
         yield from (distances, pictures, objects, *histograms.values())
 
 

@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.logs import get_logger
-from services.inference.loader import Loader, Reason, VersionRefused
+from services.inference.loader import Loader, VersionRefused
 from services.inference.model_metrics import ModelMetrics
 from services.inference.place import Spot, current_version, versions_to_try
 from services.inference.version import LoadedVersion
 from store.errors import NotInStore, StoreError
+from store.reader import has_channels
 
 # A process that starts while its channel points at a bad version goes back so far.
 _MOST_TRIED = 3
 # How often a process that starts looks whether there is a model now.
 _WAIT_POLL_S = 1.0
+# What could not be read is loaded again at the next look, then with 1, 3, 7 ... looks between.
+_MOST_SKIPPED = 31
+
+
+@dataclass
+class _Bad:
+    """A version that is not taken, and how long it is left alone."""
+
+    identity: str
+    why: VersionRefused
+    _to_skip: int = 0
+    _skipped: int = 0
+
+    def refuse_again(self, why: VersionRefused) -> None:
+        self.why = why
+        self._to_skip, self._skipped = min(2 * self._to_skip + 1, _MOST_SKIPPED), 0
+
+    def is_left_alone(self, identity: str) -> bool:
+        """Say whether this look is not one to load it at."""
+        if identity != self.identity:
+            return False
+        if self.why.may_pass and self._skipped >= self._to_skip:
+            return False
+        self._skipped += 1
+        return True
 
 
 class Followed:
@@ -31,7 +58,7 @@ class Followed:
         self._loader = loader
         self._metrics = metrics
         self._identity: str | None = None
-        self._refused_identity: str | None = None
+        self._bad: _Bad | None = None
 
     def start(self, wait_s: float) -> LoadedVersion:
         """Load what the channel points at, or else one of those before; raises VersionRefused.
@@ -52,8 +79,7 @@ class Followed:
             else:
                 self._take(identity, version)
                 if refusals:
-                    wrong = None if refusals[0].may_pass else tried[0]
-                    self.refuse(version.name, refusals[0], wrong)
+                    self._refuse(version.name, refusals[0], tried[0])
                 return version
         if refusals[0].reason != "golden":
             raise refusals[0]
@@ -68,63 +94,56 @@ class Followed:
         A version that one of the `others` has is not loaded twice. Where `optional`, there need be
         no such channel. Takes seconds; to be called by one thread at a time.
         """
-        identity = None
         try:
             identity = current_version(self._spot)
-            if identity == self._identity:
-                self.settle(model, but="size")
-            elif self.refusal is None or identity != self._refused_identity:
-                there = (one.version for one in others if one._identity == identity)  # noqa: SLF001
-                self._take(identity, next(there, None) or self._load(model, identity))
-                self.settle(model)
-        except VersionRefused as error:
-            self.refuse(model, error, None if error.may_pass else identity)
-        except NotInStore as error:
-            if optional:
-                self.leave()
-                self.settle(model)
-            else:
-                self.refuse(model, VersionRefused("store", str(error)))
         except StoreError as error:
-            # What was refused before is no better for that.
-            self.refuse(model, VersionRefused("store", str(error)), self._refused_identity)
+            if optional and isinstance(error, NotInStore) and self._is_gone():
+                self.leave()
+            else:
+                self._note(model, VersionRefused("store", str(error)))
+        else:
+            self._follow(model, identity, others)
+        self._metrics.note_look(model, self.channel)
+
+    def _follow(self, model: str, identity: str, others: Sequence[Followed]) -> None:
+        if identity == self._identity:
+            self.refusal = self._bad = None
+        elif self._bad is not None and self._bad.is_left_alone(identity):
+            self._note(model, self._bad.why)
+        else:
+            there = (one.version for one in others if one._identity == identity)  # noqa: SLF001
+            try:
+                self._take(identity, next(there, None) or self._load(model, identity))
+            except VersionRefused as error:
+                self._refuse(model, error, identity)
 
     def look_again(self) -> None:
         """Try what was refused once more, and a folder in any case, the next time."""
-        self._refused_identity = None
-        self.refusal = None
+        self.refusal = self._bad = None
         if isinstance(self._spot, Path):
             self._identity = None
 
     def leave(self) -> None:
-        """Have no version."""
-        self._identity = self.version = None
+        """Have no version, and nothing to complain about."""
+        self._identity = self.version = self.refusal = self._bad = None
 
-    def refuse(self, model: str, why: VersionRefused, identity: str | None = None) -> None:
-        """Say, once, that a version is not taken; without `identity` it is tried again."""
-        before = self.refusal
+    def _is_gone(self) -> bool:
+        """Say whether it is the channel that is not there, and not the whole store."""
+        return isinstance(self._spot, Path) or has_channels(self._spot)
+
+    def _refuse(self, model: str, why: VersionRefused, identity: str) -> None:
         # Without its traceback, which would keep the engine that was refused.
-        self.refusal = VersionRefused(why.reason, str(why), may_pass=why.may_pass)
-        self._refused_identity = identity
-        if before is not None and str(before) == str(why):
-            return
-        self._metrics.show_refused(model, self.channel, refused=True)
-        self._metrics.count_refusal(model, self.channel, why.reason)
-        get_logger().error(
-            "version refused",
-            model=model,
-            channel=self.channel,
-            reason=why.reason,
-            why=str(why),
-            serving=None if self.version is None else self.version.version,
-        )
+        why = VersionRefused(why.reason, str(why), may_pass=why.may_pass)
+        if self._bad is not None and self._bad.identity == identity:
+            self._bad.refuse_again(why)
+        else:
+            self._bad = _Bad(identity, why)
+        self._note(model, why)
 
-    def settle(self, model: str, *, but: Reason | None = None) -> None:
-        """Say that nothing is refused, unless it was for the reason `but`."""
-        if self.refusal is not None and self.refusal.reason == but:
-            return
-        self.refusal = self._refused_identity = None
-        self._metrics.show_refused(model, self.channel, refused=False)
+    def _note(self, model: str, why: VersionRefused) -> None:
+        before, self.refusal = self.refusal, why
+        if before is None or str(before) != str(why):
+            self._metrics.announce_refusal(model, self.channel, why, self.version)
 
     def _versions(self, wait_s: float) -> list[str]:
         until = time.monotonic() + wait_s
@@ -139,6 +158,7 @@ class Followed:
 
     def _take(self, identity: str, version: LoadedVersion) -> None:
         self._identity, self.version = identity, version
+        self.refusal = self._bad = None
 
     def _load(self, model: str, identity: str) -> LoadedVersion:
         version = self._loader.load(self._spot, identity)

@@ -92,8 +92,8 @@ class Loader:
             device=engine.device,
             why=choice.why,
         )
-        drift = DriftWatch(model.labels, model.threshold, reference)
-        return LoadedVersion(detector, golden, scheduler, drift)
+        drift = DriftWatch(model.labels, model.threshold, model.iou, reference)
+        return LoadedVersion(detector, golden, scheduler, drift, golden_agrees=difference is None)
 
 
 def _reason(error: Exception) -> Reason:

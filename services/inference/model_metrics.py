@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from services.common.logs import get_logger
 from services.common.telemetry import SECONDS_BUCKETS, Metrics
-from services.inference.loader import Reason
+from services.inference.loader import VersionRefused
 from services.inference.version import LoadedVersion
 
 Outcome = Literal["compared", "skipped", "failed"]
+
+# The series of so many versions that are not loaded any more are still exported: the last scrape
+# before they left has not seen everything, and one that is put back goes on counting.
+_MOST_LEFT = 20
 
 
 class ModelMetrics:
@@ -23,6 +30,18 @@ class ModelMetrics:
             "elastic_yolo_model_info",
             "1 for every version that is loaded, and what it is there for.",
             ("model", "version", "digest", "channel"),
+            registry=registry,
+        )
+        self._golden = Gauge(
+            "elastic_yolo_model_golden_agrees",
+            "1 for every version that answered its golden picture as its owner says, 0 otherwise.",
+            ("model", "version", "digest"),
+            registry=registry,
+        )
+        self._looked = Gauge(
+            "elastic_yolo_model_looked_timestamp_seconds",
+            "When a channel was last looked at, to the end: a store that hangs lets this grow old.",
+            ("model", "channel"),
             registry=registry,
         )
         self._pictures = Counter(
@@ -68,18 +87,53 @@ class ModelMetrics:
             ("model", "version", "found_by"),
             registry=registry,
         )
-        self._shown: dict[str, set[tuple[str, ...]]] = {}
+        self._shown: dict[str, dict[tuple[str, ...], LoadedVersion]] = {}
+        self._left: deque[tuple[str, str]] = deque()
 
-    def show_loaded(self, model: str, loaded: dict[str, LoadedVersion]) -> None:
+    def show_loaded(self, model: str, loaded: Mapping[str, LoadedVersion]) -> None:
         """Export which versions of a model are loaded, by the channel that they serve."""
-        now: set[tuple[str, ...]] = {
-            (model, version.version, version.digest, channel) for channel, version in loaded.items()
+        before = self._shown.get(model, {})
+        now: dict[tuple[str, ...], LoadedVersion] = {
+            (model, version.version, version.digest, channel): version
+            for channel, version in loaded.items()
         }
-        for labels in self._shown.get(model, set()) - now:
-            self._info.remove(*labels)
-        for labels in now:
-            self._info.labels(*labels).set(1)
         self._shown[model] = now
+        for labels in before.keys() - now.keys():
+            self._info.remove(*labels)
+        for labels in {one[:3] for one in before} - {one[:3] for one in now}:
+            self._golden.remove(*labels)
+        for labels, version in now.items():
+            self._info.labels(*labels).set(1)
+            self._golden.labels(*labels[:3]).set(version.golden_agrees)
+        there = {one[1] for one in now}
+        for version_name in {one[1] for one in before} - there:
+            self._left.append((model, version_name))
+        self._left = deque(one for one in self._left if one[0] != model or one[1] not in there)
+        while len(self._left) > _MOST_LEFT:
+            self._forget(*self._left.popleft())
+
+    def _forget(self, model: str, version: str) -> None:
+        which = {"model": model, "version": version}
+        for metric in (self._pictures, self._seconds, self._shadowed, self._agreement):
+            metric.remove_by_labels(which)
+
+    def note_look(self, model: str, channel: str) -> None:
+        """Export that a channel has just been looked at, whatever was found."""
+        self._looked.labels(model, channel).set_to_current_time()
+
+    def announce_refusal(
+        self, model: str, channel: str, why: VersionRefused, serving: LoadedVersion | None
+    ) -> None:
+        """Log and count that what a channel points at is not taken."""
+        self._refusals.labels(model, channel, why.reason).inc()
+        get_logger().error(
+            "version refused",
+            model=model,
+            channel=channel,
+            reason=why.reason,
+            why=str(why),
+            serving=None if serving is None else serving.version,
+        )
 
     def count_answer(self, version: LoadedVersion, pictures: int, seconds: float) -> None:
         """Record one answered request."""
@@ -89,10 +143,6 @@ class ModelMetrics:
     def count_switch(self, model: str, channel: str) -> None:
         """Record that a channel has another version now."""
         self._switches.labels(model, channel).inc()
-
-    def count_refusal(self, model: str, channel: str, reason: Reason) -> None:
-        """Record that a version was not taken."""
-        self._refusals.labels(model, channel, reason).inc()
 
     def show_refused(self, model: str, channel: str, *, refused: bool) -> None:
         """Export whether a channel points at what is not taken."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from services.common.errors import UnknownModel
 from services.common.logs import get_logger
-from services.inference.drift import DriftWatch
+from services.inference.drift import DriftWatch, Key
 from services.inference.loader import Loader, VersionRefused
 from services.inference.model_metrics import ModelMetrics
 from services.inference.place import ModelPlace
@@ -74,9 +74,15 @@ class Models:
         """Return how many requests wait for an engine."""
         return sum(version.scheduler.waiting for version in self._loaded())
 
-    def drift_watches(self) -> list[tuple[str, str, DriftWatch]]:
-        """Return model, version and counts of all that answer."""
-        return [(version.name, version.version, version.drift) for version in self._loaded()]
+    def drift_watches(self) -> dict[Key, DriftWatch]:
+        """Return the counts of all versions that are loaded.
+
+        Of two that differ in nothing but their golden pictures, those of the first.
+        """
+        return {
+            (version.name, version.version, version.digest): version.drift
+            for version in reversed(self._loaded())
+        }
 
     def _loaded(self) -> list[LoadedVersion]:
         lineups = (model.lineup for model in self.all if model.is_loaded)
@@ -90,15 +96,14 @@ class Models:
         return self._models[name]
 
     async def watch(self, every_s: float) -> None:
-        """Follow the stores until cancelled. They are polled: NFS tells nobody of a change."""
-        while every_s:
-            # Not all processes at the same moment: those that load are slower meanwhile.
-            await asyncio.sleep(every_s * random.uniform(0.8, 1.2))  # noqa: S311
-            for model in self.all:
-                try:
-                    await model.refresh()
-                except Exception:  # noqa: BLE001  # whatever it is, the version before serves on
-                    get_logger().exception("unexpected error", model=model.name)
+        """Follow the stores until cancelled. They are polled: NFS tells nobody of a change.
+
+        One task a model: the store of one may hang.
+        """
+        if every_s:
+            async with asyncio.TaskGroup() as watches:
+                for model in self.all:
+                    watches.create_task(_watch(model, every_s))
 
     async def prepare(self) -> None:
         """Get all ready for several requests at once."""
@@ -109,3 +114,13 @@ class Models:
         """Finish what runs and stop all threads."""
         for model in self.all:
             await model.close()
+
+
+async def _watch(model: ServedModel, every_s: float) -> None:
+    while True:
+        # Not all processes at the same moment: those that load are slower meanwhile.
+        await asyncio.sleep(every_s * random.uniform(0.8, 1.2))  # noqa: S311
+        try:
+            await model.refresh()
+        except Exception:  # noqa: BLE001  # whatever it is, the version before serves on
+            get_logger().exception("unexpected error", model=model.name)

@@ -67,7 +67,8 @@ def parse_channels(text: str) -> Channels:
         raise BadReference(f"{first!r}: several channels need a weight each, like @stable=95")
     if not any(weight for _, weight in shares):
         raise BadReference(f"{text!r}: one of the weights must be more than 0")
-    if len({reference for reference, _ in shares}) < len(shares):
+    named = [reference for reference, _ in shares] + ([] if shadow is None else [shadow])
+    if len(set(named)) < len(named):
         raise BadReference(f"{text!r}: a channel is named twice")
     return Channels(tuple(shares), shadow)
 

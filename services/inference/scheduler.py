@@ -103,8 +103,8 @@ class Scheduler:
         while self._waiting and not self._whole_runs:
             alone = len(self._waiting) == 1 and len(self._free) == self._shares
             if alone or not self._shares:
-                self._whole_runs = True
                 self._start(self._whole, take_batch(self._waiting, self._max_batch, self._times))
+                self._whole_runs = True
             elif self._free:
                 self._start(self._free.pop(), [self._waiting.popleft()])
             else:

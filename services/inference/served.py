@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from detector.errors import EngineError
 from services.common.errors import UnknownModel
 from services.common.logs import get_logger
+from services.inference.apart import run_apart
 from services.inference.followed import Followed
 from services.inference.lineup import Lineup
 from services.inference.loader import Loader, VersionRefused
 from services.inference.model_metrics import ModelMetrics
 from services.inference.place import Channels, ModelPlace
 from services.inference.version import LoadedVersion
+
+# As a channel in the metrics; a real one cannot have brackets in its name.
+_LEAVING = "(leaving)"
 
 
 class ServedModel:
@@ -33,10 +38,12 @@ class ServedModel:
         shadow = place.shadow if isinstance(place, Channels) else None
         self._shares = [(Followed(spot, loader, metrics), weight) for spot, weight in shares]
         self._shadow = None if shadow is None else Followed(shadow, loader, metrics)
+        self._misfits: dict[str, VersionRefused] = {}
         self._metrics = metrics
         self._leaving_s = leaving_s
         self._lineup: Lineup | None = None
         self._held: list[LoadedVersion] = []
+        self._reported: dict[str, LoadedVersion] = {}
         self._one_at_a_time = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self.name = ""
@@ -56,7 +63,8 @@ class ServedModel:
     @property
     def refusals(self) -> dict[str, VersionRefused]:
         """What the channels, by name, point at and do not serve."""
-        return {one.channel: one.refusal for one in self._channels if one.refusal is not None}
+        loads = {one.channel: one.refusal for one in self._channels if one.refusal is not None}
+        return self._misfits | loads
 
     def start(self, wait_s: float = 0.0) -> None:
         """Load what the channels point at, before there is an event loop.
@@ -95,7 +103,8 @@ class ServedModel:
             self._lineup = None
             for channel in self._channels:
                 channel.leave()
-            self._metrics.show_loaded(self.name, {})
+            self._misfits = {}
+            self._report()
             self._retire_others()
 
     async def prepare(self) -> None:
@@ -105,8 +114,10 @@ class ServedModel:
 
     async def close(self) -> None:
         """Finish what runs and stop all threads."""
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for version in self._held:
             await asyncio.to_thread(version.scheduler.close)
 
@@ -119,9 +130,8 @@ class ServedModel:
     async def _refresh(self) -> None:
         main, *others = self._channels
         for channel in (main, *others):
-            await asyncio.to_thread(
-                channel.follow, self.name, self._channels, optional=channel is not main
-            )
+            look = partial(channel.follow, self.name, self._channels, optional=channel is not main)
+            await run_apart(look, f"the store of {self.name}@{channel.channel}")
             if channel.version is not None:
                 # It would be slow under load until then, and the one before is not.
                 await _split(channel.version)
@@ -137,34 +147,44 @@ class ServedModel:
             leaving = before.main
             self._do(self._leave(leaving))
         self._lineup = Lineup(
-            shares=tuple((self._fitting(channel), weight) for channel, weight in self._shares),
-            shadow=None if self._shadow is None else self._fitting(self._shadow),
+            shares=tuple(
+                (self._fitting(channel, main), weight) for channel, weight in self._shares
+            ),
+            shadow=None if self._shadow is None else self._fitting(self._shadow, main),
             leaving=leaving,
         )
-        self._report(before, self._lineup)
+        self._report()
         self._retire_others()
 
-    def _fitting(self, channel: Followed) -> LoadedVersion | None:
+    def _fitting(self, channel: Followed, main: LoadedVersion) -> LoadedVersion | None:
         """Return a channel's version if it can take the same pictures as the main one."""
-        version, main = channel.version, self._channels[0].version
-        if version is None or main is None or version.size == main.size:
-            if channel.refusal is not None and channel.refusal.reason == "size":
-                channel.settle(self.name)
+        version, before = channel.version, self._misfits.pop(channel.channel, None)
+        if version is None or version.size == main.size:
             return version
-        if channel.refusal is not None and channel.refusal.reason != "size":
-            # It has something newer to complain about.
-            return None
         sizes = [f"{one.size[0]}x{one.size[1]}" for one in (version, main)]
         what = "its input is {}, and {} that of the main version: they cannot share requests"
-        channel.refuse(self.name, VersionRefused("size", what.format(*sizes)))
+        why = VersionRefused("size", what.format(*sizes))
+        self._misfits[channel.channel] = why
+        if str(before) != str(why):
+            self._metrics.announce_refusal(self.name, channel.channel, why, None)
         return None
 
-    def _report(self, before: Lineup | None, now: Lineup) -> None:
-        channels = {one.channel: one.version for one in self._channels if one.version is not None}
-        self._metrics.show_loaded(self.name, channels)
-        if before is not None and now.main is not before.main:
-            self._metrics.count_switch(self.name, self._channels[0].channel)
-            get_logger().info("version switched", **now.main.facts(), before=before.main.version)
+    def _report(self) -> None:
+        """Show which version answers for each channel now, and what changed."""
+        lineup, refused = self._lineup, self.refusals
+        loaded = [] if lineup is None else lineup.loaded
+        now = {one.channel: one.version for one in self._channels if one.version in loaded}
+        for channel, version in now.items():
+            before = self._reported.get(channel)
+            if before is not None and before is not version:
+                self._metrics.count_switch(self.name, channel)
+                facts = version.facts() | {"channel": channel, "before": before.version}
+                get_logger().info("version switched", **facts)
+        self._reported = now
+        leaving = {} if lineup is None or lineup.leaving is None else {_LEAVING: lineup.leaving}
+        self._metrics.show_loaded(self.name, {**now, **leaving})
+        for one in self._channels:
+            self._metrics.show_refused(self.name, one.channel, refused=one.channel in refused)
 
     def _retire_others(self) -> None:
         """Let go of what neither answers nor may again, as what does not fit for the moment may."""
@@ -181,6 +201,7 @@ class ServedModel:
         lineup = self._lineup
         if lineup is not None and lineup.leaving is version:
             self._lineup = replace(lineup, leaving=None)
+            self._report()
             self._retire_others()
 
     def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -22,9 +22,16 @@ class LoadedVersion:
     """What answers a request from its beginning to its end, whatever is switched meanwhile."""
 
     def __init__(
-        self, detector: Detector, golden: Golden, scheduler: Scheduler, drift: DriftWatch
+        self,
+        detector: Detector,
+        golden: Golden,
+        scheduler: Scheduler,
+        drift: DriftWatch,
+        *,
+        golden_agrees: bool,
     ) -> None:
         """Join what belongs together; nobody uses it yet."""
+        self.golden_agrees = golden_agrees
         self.detector = detector
         self.golden = golden
         self.scheduler = scheduler

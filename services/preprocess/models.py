@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.common.context import RequestContext
 from services.common.errors import UnknownModel
 from services.common.golden import Golden
-from services.common.peers import Peer
+from services.common.peers import Affinity, Peer
 
 # What a name may be; anything else must not become part of a path.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -24,7 +24,7 @@ class ModelInfo:
 
 
 class ModelDirectory:
-    """Asks the inference service once for each model, and again after `forget`."""
+    """Asks the inference service once for each model, and again where it has changed."""
 
     def __init__(self, inference: Peer) -> None:
         """Ask nothing yet."""
@@ -38,30 +38,38 @@ class ModelDirectory:
         """
         if name is not None and not _NAME.fullmatch(name):
             raise UnknownModel(f"no model {name[:80]!r} here")
-        if name not in self._known:
-            info = await self._ask(context, name or await self._default_name(context))
-            self._known[name] = info
-        return self._known[name]
+        return self._known.get(name) or await self.ask_again(context, name, Affinity())
 
-    def forget(self, name: str | None) -> None:
-        """Ask again next time: an answer showed that the model has changed."""
+    async def ask_again(
+        self, context: RequestContext, name: str | None, affinity: Affinity
+    ) -> ModelInfo:
+        """Return what a process says now: an answer showed that the model has changed.
+
+        Raises what `get` raises.
+        """
         self._known.pop(name, None)
+        asked = name or await self._default_name(context, affinity)
+        info = self._known[name] = await self._ask(context, asked, affinity)
+        return info
 
     async def golden(self, context: RequestContext) -> Golden:
         """Return the picture whose answer is known, and which version of which model knows it."""
-        name = await self._default_name(context)
-        response = await self._inference.send(context, "GET", f"/v2/models/{name}/golden")
+        affinity = Affinity()
+        name = await self._default_name(context, affinity)
+        path = f"/v2/models/{name}/golden"
+        response = await self._inference.send(context, "GET", path, affinity=affinity)
         return self._inference.read_model(Golden, response)
 
-    async def _default_name(self, context: RequestContext) -> str:
-        response = await self._inference.send(context, "GET", "/v2")
+    async def _default_name(self, context: RequestContext, affinity: Affinity) -> str:
+        response = await self._inference.send(context, "GET", "/v2", affinity=affinity)
         try:
             return str(self._inference.read_json(response)["models"][0])
         except (KeyError, IndexError, TypeError) as error:
             raise self._inference.nonsense() from error
 
-    async def _ask(self, context: RequestContext, name: str) -> ModelInfo:
-        response = await self._inference.send(context, "GET", f"/v2/models/{name}")
+    async def _ask(self, context: RequestContext, name: str, affinity: Affinity) -> ModelInfo:
+        path = f"/v2/models/{name}"
+        response = await self._inference.send(context, "GET", path, affinity=affinity)
         metadata = self._inference.read_json(response)
         try:
             _, height, width, _ = metadata["inputs"][0]["shape"]

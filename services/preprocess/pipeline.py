@@ -10,7 +10,7 @@ from detector.letterbox import Letterbox, draw_letterbox
 from picture.header import PictureHeader, check_pixels, read_header
 from services.common.context import RequestContext
 from services.common.errors import RemoteProblem
-from services.common.peers import Peer
+from services.common.peers import Affinity, Peer
 from services.common.work_queue import WorkQueue
 from services.preprocess.models import ModelDirectory, ModelInfo
 from services.preprocess.tensors import Inferred, infer
@@ -60,11 +60,11 @@ class Pipeline:
         except RemoteProblem as problem:
             if not problem.is_rejection:
                 raise
-            # The model has been replaced by one with another input since we asked, and perhaps
-            # been put back by now.
-            self.models.forget(asked.model)
-            info = await self.models.get(context, asked.model)
-            box, answer = await self._infer(context, data, header, info, asked)
+            # The model has been replaced by one with another input since we asked, or not yet by
+            # that process. One that has just said what it takes will take it.
+            affinity = Affinity()
+            info = await self.models.ask_again(context, asked.model, affinity)
+            box, answer = await self._infer(context, data, header, info, asked, affinity)
         try:
             detections = name_detections(box.to_picture(answer.found), answer.labels)
         except LookupError as error:
@@ -86,6 +86,7 @@ class Pipeline:
         header: PictureHeader,
         info: ModelInfo,
         asked: Asked,
+        affinity: Affinity | None = None,
     ) -> tuple[Letterbox, Inferred]:
         box = Letterbox.fit(header.upright_size, info.network_size)
 
@@ -99,4 +100,4 @@ class Pipeline:
         path = f"/v2/models/{info.name}"
         if asked.version is not None:
             path += f"/versions/{asked.version}"
-        return box, await infer(self.inference, context, path, image, asked.parameters)
+        return box, await infer(self.inference, context, path, image, asked.parameters, affinity)

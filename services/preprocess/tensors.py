@@ -10,7 +10,7 @@ import orjson
 
 from detector.boxes import COLUMNS, Floats, Image
 from services.common.context import RequestContext
-from services.common.peers import Peer
+from services.common.peers import Affinity, Peer
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -33,6 +33,7 @@ async def infer(
     path: str,
     image: Image,
     parameters: dict[str, float],
+    affinity: Affinity | None = None,
 ) -> Inferred:
     """Send one (height, width, 3) picture at network size to a model and return what was found."""
     head = orjson.dumps(_request(image, parameters))
@@ -42,6 +43,7 @@ async def infer(
         f"{path}/infer",
         content=[head, image.data.cast("B")],
         headers={"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(head))},
+        affinity=affinity,
     )
     try:
         length = int(response.headers[_HEADER_LENGTH.lower()])
