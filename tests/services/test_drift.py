@@ -51,10 +51,10 @@ def send(service: Service, brightness: int, batches: int, **parameters: float) -
 
 
 def exported(service: Service, name: str) -> dict[str, float]:
-    """Return the samples of a metric by the one label that is not model or version."""
+    """Return the samples of a metric by the one label that is not the version."""
     text = httpx.get(f"{service.url}/metrics").text
     return {
-        "".join(value for key, value in sample.labels.items() if key not in ("model", "version")):
+        "".join(value for key, value in sample.labels.items() if key not in ("model", "version", "digest")):
             sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
