@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.pictures import encode, plain
+from tests.services.raw import status_without_body
 from tests.tiny import write_tiny_model
 from tools.stack import ROOT, Stack
 
@@ -70,3 +71,8 @@ def test_the_client_sends_the_token_of_its_environment(stack: Stack, tmp_path: P
     assert with_token.returncode == 0, with_token.stderr
     assert without.returncode == 1
     assert "401" in without.stdout + without.stderr
+
+
+def test_who_has_no_token_is_told_so_before_the_picture_is_read(stack: Stack) -> None:
+    """Or strangers could make a service hold megabytes."""
+    assert status_without_body(stack.web, "/inference", 10_000_000) == 401

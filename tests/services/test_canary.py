@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -142,3 +143,27 @@ def test_a_version_that_did_not_fit_for_a_while_answers_again(
     assert {answer.status_code for answer in answers} == {200}
     assert {answer.json()["model"]["version"] for answer in answers} == {"1", "2"}
     assert all(store.is_right(answer) for answer in answers)
+
+
+def test_a_shadow_is_changed_under_load_and_nothing_is_lost(
+    tmp_path: Path, store: Versions
+) -> None:
+    store.publish("2", "rhombus", channel="next")
+    store.publish("3", "oval", channel=None)
+    with serving(tmp_path, store, "tiny@stable,tiny@next=shadow") as stack:
+        load = Load(f"{stack.web.url}/inference", JPEG, store.is_right)
+
+        def compared(version: str) -> float:
+            name = "elastic_yolo_shadow_pictures_total"
+            return metric(stack, name, version=version, outcome="compared")
+
+        with load.running():
+            for version in "232323":
+                before = compared(version)
+                store.point(version, "next")
+                wait_until(lambda: compared(version) > before + 5, "it is asked")  # noqa: B023
+        switches = metric(stack, "elastic_yolo_model_switches_total", channel="next")
+
+    assert Counter(load.statuses) == {200: len(load.statuses)}
+    assert switches == 5
+    assert "unexpected error" not in (tmp_path / "inference.log").read_text()

@@ -51,15 +51,17 @@ def send(service: Service, brightness: int, batches: int, **parameters: float) -
 
 
 def exported(service: Service, name: str) -> dict[str, float]:
-    """Return the samples of a metric by the one label that is not the version."""
+    """Return the samples of a metric by the one label that is not of the version."""
     text = httpx.get(f"{service.url}/metrics").text
+    of_version = ("model", "version", "digest")
     return {
-        "".join(value for key, value in sample.labels.items() if key not in ("model", "version", "digest")):
-            sample.value
+        "".join(
+            value for key, value in sample.labels.items() if key not in of_version
+        ): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name == name
-    }  # fmt: skip
+    }
 
 
 def test_pictures_like_those_of_the_reference_are_no_drift(service: Service) -> None:
@@ -111,3 +113,11 @@ def test_distributions_are_exported_as_histograms(service: Service) -> None:
     boxes = exported(service, "elastic_yolo_picture_detections_bucket")
     assert (brightness["200.0"], brightness["225.0"], brightness["+Inf"]) == (0, BATCH, BATCH)
     assert (boxes["0.0"], boxes["1.0"]) == (0, BATCH)
+
+
+def test_callers_with_another_idea_of_overlap_are_no_drift(service: Service) -> None:
+    """With an iou of 1 nothing is suppressed: that says nothing about the model."""
+    send(service, DARK, batches=1, iou=0.99)
+    send(service, DARK, batches=1)
+
+    assert exported(service, "elastic_yolo_drift_pictures") == {"": BATCH}

@@ -73,7 +73,7 @@ def read_again(store: Versions, version: str, content: bytes) -> None:
     weights.write_bytes(content)
 
 
-def count_tries(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def count_tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that grows with every version that is tried."""
     tried: list[str] = []
     real = loading.read_version
@@ -94,7 +94,7 @@ def test_what_cannot_be_read_is_tried_less_and_less_often_until_it_can(
     channel.start(0)
     content = unread(bench.store, "2")
     bench.store.point("2")
-    tried = count_tries(bench, monkeypatch)
+    tried = count_tries(monkeypatch)
     at = []
     for look in range(1, 100):
         before = len(tried)
@@ -116,7 +116,7 @@ def test_a_bad_version_is_tried_once_whatever_happens_to_the_channel_meanwhile(
     channel = bench.follow()
     channel.start(0)
     bench.store.publish_bad("2", "weights")
-    tried = count_tries(bench, monkeypatch)
+    tried = count_tries(monkeypatch)
     file = Layout(bench.store.root).channel("tiny", "stable")
     said = []
     for away in (False, True, False, True, False):
@@ -159,7 +159,7 @@ def test_what_nobody_expected_at_a_load_leaves_the_old_version_and_is_not_tried_
         raise ZeroDivisionError("in a library")
 
     monkeypatch.setattr(loading, "build_engine", fail)
-    tried = count_tries(bench, monkeypatch)
+    tried = count_tries(monkeypatch)
     for _ in range(3):
         channel.follow("tiny", optional=False)
 
@@ -241,7 +241,7 @@ def test_a_bad_version_beside_one_of_another_size_is_tried_once(
     bench.store.publish_bad("3", "weights")
     bench.store.point("3", "next")
     bench.store.point("1")
-    tried = count_tries(bench, monkeypatch)
+    tried = count_tries(monkeypatch)
 
     async def scenario() -> None:
         for _ in range(3):
@@ -269,7 +269,7 @@ def test_a_caller_of_load_who_hangs_up_leaves_nothing_half_done(
     model = bench.served("tiny@stable")
     model.start()
     bench.store.publish("2", "rhombus")
-    tried = count_tries(bench, monkeypatch)
+    tried = count_tries(monkeypatch)
 
     async def scenario() -> None:
         hanging_up = asyncio.create_task(model.load())

@@ -58,6 +58,21 @@ def test_an_id_that_was_moved_to_the_new_version_stays_with_it(
     assert after == "b" or before == "a"
 
 
+@given(st.uuids(), st.integers(0, 100), st.integers(1, 99))
+def test_an_id_stays_where_it_is_when_only_the_sum_of_the_weights_changes(
+    loaded: dict[str, LoadedVersion], uid: uuid.UUID, weight: int, times: int
+) -> None:
+    """95 to 5 and 950 to 50 are the same."""
+    one, other = (
+        Lineup(((loaded["a"], (101 - weight) * by), (loaded["b"], weight * by)))
+        .choose(uid.hex, SMALL)
+        .version
+        for by in (1, times)
+    )
+
+    assert one == other
+
+
 def test_a_channel_without_a_version_leaves_its_share_to_the_main_one(
     loaded: dict[str, LoadedVersion],
 ) -> None:

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from services.common.errors import DeadlineExceeded, RemoteProblem, Unavailable
-from services.common.peers import Peer
+from services.common.peers import Affinity, Peer
 from services.common.telemetry import Metrics
 from tests.services.misbehaving import Behaviour, Call, Server, answer, until
 from tests.services.peering import (
@@ -74,6 +74,26 @@ def test_what_fails_at_one_process_is_asked_of_another(bad: Behaviour) -> None:
 
     assert "peer_retries_total {'service': 'test', 'peer': 'inference'} 1.0" in metrics
     assert "'state': 'ejected'} 1.0" in metrics
+
+
+def test_requests_with_one_affinity_go_to_one_process_as_long_as_it_is_well() -> None:
+    async def scenario(peer: Peer, servers: list[Server]) -> None:
+        affinity = Affinity()
+
+        async def send() -> None:
+            await peer.send(context(), "POST", "/x", content=[b"1"], affinity=affinity)
+
+        for _ in range(20):
+            await send()
+        first, other = sorted(servers, key=lambda server: -len(server.calls))
+        assert (len(first.calls), len(other.calls)) == (20, 0)
+        first.behaviour = reset_at_once
+        for _ in range(20):
+            await send()
+        assert len(first.calls) <= 22  # one more, and perhaps again on a new connection
+        assert len(other.calls) == 20
+
+    with_peer(scenario, good, good)
 
 
 def test_a_process_that_is_not_there_harms_nobody() -> None:

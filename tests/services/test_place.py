@@ -47,6 +47,8 @@ def test_one_channel_needs_no_weight() -> None:
         (SHARED + ",yolo@third=5%", "expected a weight from 0 to 9999"),
         (SHARED + ",yolo@next=1", "a channel is named twice"),
         (SHARED + ",yolo@a=shadow,yolo@b=shadow", "only one channel can be the shadow"),
+        (SHARED + ",yolo@next=shadow", "a channel is named twice"),
+        ("store:/m/yolo@stable,yolo@stable=shadow", "a channel is named twice"),
         (SHARED + ",", "at most 100 letters"),
         ("store:/m/yolo@stable,yolo@next=5", "several channels need a weight each"),
         ("store:/m/yolo@stable=0,yolo@next=0", "one of the weights must be more than 0"),

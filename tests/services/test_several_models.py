@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.pictures import encode, plain
+from tests.services.raw import status_without_body
 from tests.tiny import write_tiny_model
 from tools.stack import Service, Stack, StackError, free_port
 
@@ -95,6 +96,19 @@ def test_without_the_token_nobody_sees_or_changes_the_repository(
     assert detect(stack, model="wide").status_code == 200
 
 
+def test_a_body_without_the_token_is_not_read(stack: Stack) -> None:
+    path = "/v2/repository/models/wide/load"
+    assert status_without_body(stack.inference, path, 10_000_000) == 401
+
+
+def test_a_body_with_the_token_has_a_limit(stack: Stack) -> None:
+    path = "/v2/repository/models/wide/load"
+    token = f"Authorization: {BEARER['Authorization']}\r\n"
+    assert status_without_body(stack.inference, path, 10_000_000, token) == 413
+    assert repository(stack, "index", content=b"[1]").status_code == 400
+    assert repository(stack, "index", json={"ready": "who knows"}).status_code == 400
+
+
 def test_a_model_is_unloaded_and_loaded_again(own_stack: Stack) -> None:
     assert repository(own_stack, "models/wide/unload").json() == {"name": "wide"}
     away, other = detect(own_stack, model="wide"), detect(own_stack)
@@ -170,6 +184,19 @@ def test_an_ensemble_answers_with_what_its_models_have_found(stack: Stack) -> No
     assert sorted(box for _, _, box in body["data"]) == boxes
     halves = sorted(score / 2 for answer in alone for _, score, _ in answer["data"])
     assert sorted(score for _, score, _ in body["data"]) == pytest.approx(halves, abs=1e-6)
+
+
+def test_an_ensemble_takes_the_best_three_hundred_objects_of_each_model(tmp_path: Path) -> None:
+    """With a threshold of 0 there may be thousands, and each is held against all others."""
+    many = write_tiny_model(tmp_path / "many", width=32 * 20, height=32 * 20)
+    wide = write_tiny_model(tmp_path / "wide", width=64, manifest="name: wide")
+    env = {"inference": {"MODEL_WIDE_PATH": str(wide)}}
+    with Stack(model=many, logs=tmp_path, env=env) as stack:
+        alone = detect(stack, model="tiny").json()
+        merged = detect(stack, model="ensemble:tiny+wide").json()
+
+    assert len(alone["data"]) == 400
+    assert 300 <= len(merged["data"]) <= 302
 
 
 @pytest.mark.parametrize(

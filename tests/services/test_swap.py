@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import Counter
@@ -10,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from store.layout import Layout
 from tests.services.load import Load
-from tests.services.versions import JPEG, Versions, metric, serving, versions
+from tests.services.versions import JPEG, Versions, metric, sample, serving, versions
 from tests.services.waiting import wait_until
 from tools.stack import Service, free_port
 
@@ -150,3 +152,78 @@ def test_what_could_not_be_read_is_tried_again(tmp_path: Path, store: Versions) 
         wait_until(lambda: versions(stack) == ["2"], "it is taken")
 
     assert before == ["1"]
+
+
+def test_processes_that_differ_in_input_size_for_good_fail_no_request(
+    tmp_path: Path, store: Versions
+) -> None:
+    """One of two does not follow its channel: its volume hangs, or it refuses the version."""
+    store.publish("2", "rhombus", channel=None, width=64)
+    env = {"MODEL_PATH": f"store:{store.root}/tiny@stable", "MODEL_POLL_S": "0"}
+    with (
+        Service("inference", free_port(), env, tmp_path / "stays.log") as stays,
+        Service("inference", free_port(), env | {"MODEL_POLL_S": "0.05"}) as follows,
+    ):
+        urls = {"INFERENCE_URL": f"{stays.url},{follows.url}"}
+        with (
+            Service("preprocess", free_port(), urls) as preprocess,
+            Service("web", free_port(), {"PREPROCESS_URL": preprocess.url}) as web,
+        ):
+            for service in (stays, follows, preprocess, web):
+                service.wait_ready()
+            store.point("2")
+
+            def there(service: Service) -> list[str]:
+                described = httpx.get(f"{service.url}/v2/models/tiny").json()
+                return list(described["versions"])
+
+            wait_until(lambda: there(follows) == ["2"], "one has only the new version")
+            answers = [httpx.post(f"{web.url}/inference", files={"image": JPEG}) for _ in range(60)]
+            left = there(stays)
+
+    assert Counter(answer.status_code for answer in answers) == {200: 60}
+    assert left == ["1"]
+    assert {answer.json()["model"]["version"] for answer in answers} == {"1", "2"}
+    assert all(store.is_right(answer) for answer in answers)
+
+
+def test_a_store_that_hangs_holds_up_neither_other_models_nor_the_end(
+    tmp_path: Path, store: Versions
+) -> None:
+    """As NFS does when its server is away: here a named pipe that nobody writes into."""
+    other = Versions(tmp_path / "other")
+    other.publish("1", "square")
+    (Layout(other.root).models / "tiny").rename(Layout(other.root).models / "hung")
+    env = {
+        "MODEL_PATH": f"store:{store.root}/tiny@stable",
+        "MODEL_HUNG_PATH": f"store:{other.root}/hung@stable",
+        "MODEL_POLL_S": "0.05",
+    }
+    channel = Layout(other.root).channel("hung", "stable")
+    with Service("inference", free_port(), env, tmp_path / "log") as service:
+        service.wait_ready()
+
+        def looked(model: str) -> float:
+            return sample(service, "elastic_yolo_model_looked_timestamp_seconds", model=model)
+
+        def wait_for_looks(model: str) -> None:
+            for _ in range(3):
+                before = looked(model)
+                wait_until(lambda: looked(model) > before, "it is looked at")  # noqa: B023
+
+        wait_for_looks("hung")
+        channel.unlink()
+        os.mkfifo(channel)
+        wait_for_looks("tiny")
+        first = looked("hung")
+        wait_for_looks("tiny")
+        second = looked("hung")
+        answers = [
+            httpx.get(f"{service.url}/v2/models/{name}/ready").status_code
+            for name in ("tiny", "hung")
+        ]
+        status = service.stop()
+
+    assert first == second
+    assert answers == [200, 200]
+    assert status == 0

@@ -16,7 +16,7 @@ from store.writer import Writer
 from tests.pictures import encode, plain
 from tests.store.filling import put
 from tests.tiny import write_tiny_model
-from tools.stack import Stack
+from tools.stack import Service, Stack
 
 JPEG = encode(plain(64, 48), "JPEG")
 GOLDEN = "golden: {picture: golden.png, expected: [[%s, 0.935, [16, 16, 16, 8]]]}\n"
@@ -95,8 +95,13 @@ def versions(stack: Stack) -> list[str]:
 
 def metric(stack: Stack, name: str, **labels: str) -> float:
     """Return a metric of the inference service, 0 where it is not exported."""
+    return sample(stack.inference, name, **labels)
+
+
+def sample(service: Service, name: str, **labels: str) -> float:
+    """Return a metric of a service, 0 where it is not exported."""
     wanted = [f'{key}="{value}"' for key, value in labels.items()]
-    for line in httpx.get(f"{stack.inference.url}/metrics").text.splitlines():
+    for line in httpx.get(f"{service.url}/metrics").text.splitlines():
         if line.startswith(name) and all(one in line for one in wanted):
             return float(line.rsplit(" ", 1)[1])
     return 0.0
