@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -9,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from services.common.fast_lane import FastLane, Lane
+from services.common.loop_lag import measure_lag
 from services.common.middleware import RequestMiddleware
 from services.common.probes import Phase, Readiness, StatusCheck, add_probes
 from services.common.problems import install_problems
@@ -40,9 +42,13 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with resources():
-            readiness.phase = Phase.SERVING
-            yield
+        measuring = asyncio.create_task(measure_lag(metrics.observe_lag))
+        try:
+            async with resources():
+                readiness.phase = Phase.SERVING
+                yield
+        finally:
+            measuring.cancel()
 
     app = FastAPI(
         title=f"elastic-yolo {metrics.service}",

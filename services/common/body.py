@@ -69,7 +69,9 @@ class Bodies:
 
     def _hold(self, size: int) -> None:
         if self.held_bytes + size > self._limit:
-            raise TooManyRequests("too many large requests are on their way: try again in 1 s", 1)
+            raise TooManyRequests(
+                "too many large requests are on their way: try again in 1 s", 1, "bodies_too_large"
+            )
         self.held_bytes += size
 
 

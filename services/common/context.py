@@ -24,6 +24,8 @@ class RequestContext:
     request_id: str
     deadline: Deadline
     timings: Timings = field(default_factory=Timings)
+    problem: str | None = None
+    """Why the request was not answered, as the metrics call it."""
 
     @property
     def uid(self) -> str:

@@ -16,6 +16,10 @@ ServiceError
 
 from __future__ import annotations
 
+from typing import Literal
+
+RefusalReason = Literal["queue_full", "would_be_late", "bodies_too_large"]
+
 
 class ServiceError(Exception):
     """Base of all; the message is safe to show to the caller."""
@@ -52,10 +56,11 @@ class ParameterOutOfRange(ServiceError):
 class TooManyRequests(ServiceError):
     """The service has more work than it can queue."""
 
-    def __init__(self, message: str, retry_after_s: int) -> None:
-        """Say when it is worth trying again."""
+    def __init__(self, message: str, retry_after_s: int, reason: RefusalReason) -> None:
+        """Say when it is worth trying again, and for the metrics, what there is too much of."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.reason = reason
 
 
 class Unavailable(ServiceError):

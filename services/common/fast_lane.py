@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from picture.errors import PictureError
 from services.common.context import context_of
 from services.common.errors import ServiceError
-from services.common.problems import to_response
+from services.common.problems import answer_problem
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -57,5 +57,5 @@ async def _answer(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send
     try:
         response = await endpoint(Request(scope, receive))
     except (ServiceError, PictureError) as error:
-        response = to_response(error, context_of(scope).uid)
+        response = answer_problem(error, context_of(scope))
     await response(scope, receive, send)

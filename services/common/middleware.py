@@ -15,7 +15,7 @@ from services.common.deadline import HEADER, Deadline
 from services.common.errors import ServiceError, Unavailable
 from services.common.logs import get_logger
 from services.common.probes import Phase, Readiness
-from services.common.problems import to_response
+from services.common.problems import answer_problem
 from services.common.telemetry import Metrics
 
 # Kubernetes asks every few seconds; that is not worth a line.
@@ -53,13 +53,13 @@ class RequestMiddleware:
             context.deadline = Deadline.from_header(headers.get(HEADER), self._longest_ms)
             await self._app(scope, caller.receive, answer.send)
         except ServiceError as error:
-            await to_response(error, context.uid)(scope, receive, answer.send)
+            await answer_problem(error, context)(scope, receive, answer.send)
         except asyncio.CancelledError:
             await self._end_early(scope, receive, caller, answer)
         except Exception as error:  # noqa: BLE001  # the last resort: logged, answered with 500
             get_logger().exception("unexpected error", uid=context.uid, path=scope["path"])
             if not answer.begun:
-                await to_response(error, context.uid)(scope, receive, answer.send)
+                await answer_problem(error, context)(scope, receive, answer.send)
         finally:
             caller.forget()
             self._metrics.in_flight.dec()
@@ -76,13 +76,16 @@ class RequestMiddleware:
         task.uncancel()
         if not caller.gone:
             error = Unavailable("this service stops, and the request took too long for that")
-            await to_response(error, context_of(scope).uid)(scope, receive, answer.send)
+            await answer_problem(error, context_of(scope))(scope, receive, answer.send)
 
     def _record(self, scope: Mapping[str, Any], context: RequestContext, status: int) -> None:
         route = getattr(scope.get("route"), "path", "(no route)")
         method = scope["method"] if scope["method"] in _METHODS else "(other)"
         elapsed_ms = context.timings.elapsed_ms()
         self._metrics.count_request(route, method, status, elapsed_ms / 1000)
+        self._metrics.count_phases(context.timings.own())
+        if context.problem is not None:
+            self._metrics.count_problem(context.problem)
         # A flood of refusals is for the metrics: a line for each would cost more than refusing.
         quiet = route in _QUIET or status == HTTPStatus.TOO_MANY_REQUESTS
         log = get_logger().debug if quiet else get_logger().info

@@ -242,7 +242,10 @@ class Peer:
 
     def _fail(self, endpoint: Endpoint) -> None:
         self._metrics.count_failure(self.name)
+        before = endpoint.ejected_until
         self._endpoints.failed(endpoint)
+        if endpoint.ejected_until != before:
+            self._metrics.count_ejection(self.name)
 
     def _accept(self, response: Response, context: RequestContext) -> Response:
         """Return a good answer; raise what a bad one means to the caller."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -10,10 +11,11 @@ from starlette.exceptions import HTTPException
 
 from picture.errors import NotAPicture, PictureError, PictureTooLarge, PictureUndecodable
 from services.common import errors
-from services.common.context import context_of
+from services.common.context import RequestContext, context_of
 from services.common.json_answer import JsonAnswer
 
 MEDIA_TYPE = "application/problem+json"
+_CAPITAL = re.compile(r"([A-Z])")
 
 STATUS: dict[type[Exception], HTTPStatus] = {
     errors.MalformedRequest: HTTPStatus.BAD_REQUEST,
@@ -42,7 +44,13 @@ def install_problems(app: FastAPI) -> None:
 
 
 async def _respond(request: Request, error: Exception) -> JsonAnswer:
-    return to_response(error, context_of(request.scope).uid)
+    return answer_problem(error, context_of(request.scope))
+
+
+def answer_problem(error: Exception, context: RequestContext) -> JsonAnswer:
+    """Build the answer for an exception, and note in the context what it was."""
+    context.problem = _reason(error)
+    return to_response(error, context.uid)
 
 
 def to_response(error: Exception, uid: str) -> JsonAnswer:
@@ -86,6 +94,22 @@ def to_response(error: Exception, uid: str) -> JsonAnswer:
         media_type=MEDIA_TYPE,
         headers=headers,
     )
+
+
+def _reason(error: Exception) -> str:
+    """Return what the metrics call a problem: one of few words, whatever strangers send."""
+    match error:
+        case errors.TooManyRequests():
+            return error.reason
+        case errors.RemoteProblem():
+            # The tier behind has counted what it was.
+            return "tier_behind"
+        case HTTPException() | RequestValidationError():
+            return "no_such_request"
+        case _ if type(error) in STATUS:
+            return _CAPITAL.sub(r"_\1", type(error).__name__).lower().removeprefix("_")
+        case _:
+            return "unexpected"
 
 
 def _known(error: Exception) -> tuple[HTTPStatus, str, str]:

@@ -9,17 +9,17 @@ import math
 import os
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 
 
-def cpu_quota(cgroups: Path = _CGROUPS) -> float:
+def cpu_quota(cgroups: Path = CGROUPS) -> float:
     """Return the CPUs that this process may use at once; never more than it may run on."""
     allowed = float(len(os.sched_getaffinity(0)))
     limit = _read_v2(cgroups) or _read_v1(cgroups)
     return allowed if limit is None else min(allowed, limit)
 
 
-def thread_count(cgroups: Path = _CGROUPS) -> int:
+def thread_count(cgroups: Path = CGROUPS) -> int:
     """Return how many threads make use of the quota; 1.5 CPUs are two, throttled a little."""
     return max(1, math.ceil(cpu_quota(cgroups)))
 

@@ -75,6 +75,7 @@ class ServiceRate:
             f"{self.in_flight} {what}, and one more would take about {wait_s:.1f} s: "
             f"try again in {again_s} s",
             again_s,
+            "queue_full" if self.in_flight >= limit else "would_be_late",
         )
 
     def _rate(self) -> float:

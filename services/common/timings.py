@@ -21,6 +21,7 @@ class Timings:
         """Start the clock."""
         self._started = time.perf_counter()
         self._entries: dict[str, float] = {}
+        self._behind: set[str] = set()
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
@@ -39,6 +40,13 @@ class Timings:
         """Take over the entries of a Server-Timing header from the tier behind."""
         for name, duration in _ENTRY.findall(header or ""):
             self.add(name, float(duration))
+            self._behind.add(name)
+
+    def own(self) -> Iterator[tuple[str, float]]:
+        """Return the entries, in milliseconds, that were measured here and not in a tier behind."""
+        for name, duration in self._entries.items():
+            if name not in self._behind:
+                yield name, duration
 
     def elapsed_ms(self) -> float:
         """Return the milliseconds since the request began here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from services.common.context import RequestContext
 from services.common.errors import DeadlineExceeded
@@ -15,6 +15,14 @@ T = TypeVar("T")
 
 # What a refusal says of those who wait in a queue.
 IN_FRONT = "requests are in front"
+
+
+class QueueLoad(NamedTuple):
+    """How full a queue is: `limit` is how many may wait, `wait_s` what a newcomer can expect."""
+
+    waiting: int
+    limit: int
+    wait_s: float
 
 
 class WorkQueue:
@@ -30,9 +38,10 @@ class WorkQueue:
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=name)
 
     @property
-    def waiting(self) -> int:
-        """How many jobs wait for their turn."""
-        return max(0, self._rate.in_flight - self._workers)
+    def load(self) -> QueueLoad:
+        """How full it is."""
+        waiting = max(0, self._rate.in_flight - self._workers)
+        return QueueLoad(waiting, self._limit - self._workers, self._rate.wait_s())
 
     def close(self) -> None:
         """Finish the running jobs and stop the threads."""

@@ -33,14 +33,15 @@ def main() -> None:
         cache=settings.cache_dir,
     )
     metrics = Metrics("inference")
+    model_metrics = ModelMetrics(metrics)
     loader = Loader(
         options,
         streams=settings.streams,
         max_queue=settings.max_queue,
         max_batch=settings.max_batch,
         done=startup.done,
+        ran=model_metrics.count_run,
     )
-    model_metrics = ModelMetrics(metrics)
     try:
         models = Models.start(
             settings.places, loader, model_metrics, settings.model_poll_s, settings.model_wait_s
@@ -48,6 +49,7 @@ def main() -> None:
     except PathRefused as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
+    metrics.note_start(startup.phases_ms)
     app = create_app(settings, models, metrics, model_metrics)
     get_logger().info(
         "loaded",

@@ -43,7 +43,7 @@ def create_app(
         bodies=Bodies(settings.max_held_bytes),
         max_batch=settings.max_batch,
     )
-    metrics.watch_queue("queue", models.waiting)
+    metrics.watch_queue("queue", models.queue_load)
     metrics.registry.register(DriftCollector(models.drift_watches))
     lanes = build_lanes(inference)
     token = settings.repository_token

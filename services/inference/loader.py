@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from detector.detector import Detector
@@ -47,6 +49,8 @@ class Loader:
     max_batch: int
     done: Callable[[str], None] = lambda _: None
     """Told of each phase that is over."""
+    ran: Callable[[str, str, int, float], None] = lambda *_: None
+    """Told of each run of an engine: model, version, pictures, seconds."""
 
     def load(self, spot: Spot, identity: str, *, golden_must_agree: bool = True) -> LoadedVersion:
         """Read a version, build its engine and run its golden picture; takes seconds.
@@ -54,6 +58,7 @@ class Loader:
         Raises VersionRefused. A golden picture that is answered otherwise than model.yaml says is
         only logged where `golden_must_agree` is false: /health/status tells everybody.
         """
+        started = time.perf_counter()
         try:
             model = read_version(spot, identity)
             reference = read_reference(model)
@@ -81,6 +86,7 @@ class Loader:
             shares=self.streams or min(self.options.threads, _MAX_STREAMS),
             max_waiting=self.max_queue,
             max_batch=self.max_batch,
+            ran=partial(self.ran, model.name, model.version),
         )
         get_logger().info(
             "model loaded",
@@ -93,7 +99,14 @@ class Loader:
             why=choice.why,
         )
         drift = DriftWatch(model.labels, model.threshold, model.iou, reference)
-        return LoadedVersion(detector, golden, scheduler, drift, golden_agrees=difference is None)
+        return LoadedVersion(
+            detector,
+            golden,
+            scheduler,
+            drift,
+            golden_agrees=difference is None,
+            load_s=time.perf_counter() - started,
+        )
 
 
 def _reason(error: Exception) -> Reason:

@@ -29,7 +29,27 @@ class ModelMetrics:
         self._info = Gauge(
             "elastic_yolo_model_info",
             "1 for every version that is loaded, and what it is there for.",
-            ("model", "version", "digest", "channel"),
+            ("model", "version", "digest", "channel", "engine", "precision", "device"),
+            registry=registry,
+        )
+        self._load = Gauge(
+            "elastic_yolo_model_load_seconds",
+            "How long a version took to load: reading, building the engine, golden picture.",
+            ("model", "version", "digest"),
+            registry=registry,
+        )
+        self._batch = Histogram(
+            "elastic_yolo_engine_batch_pictures",
+            "How many pictures an engine ran at once.",
+            ("model", "version"),
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=registry,
+        )
+        self._runs = Histogram(
+            "elastic_yolo_engine_run_seconds",
+            "How long one run of an engine took.",
+            ("model", "version"),
+            buckets=SECONDS_BUCKETS,
             registry=registry,
         )
         self._golden = Gauge(
@@ -93,18 +113,17 @@ class ModelMetrics:
     def show_loaded(self, model: str, loaded: Mapping[str, LoadedVersion]) -> None:
         """Export which versions of a model are loaded, by the channel that they serve."""
         before = self._shown.get(model, {})
-        now: dict[tuple[str, ...], LoadedVersion] = {
-            (model, version.version, version.digest, channel): version
-            for channel, version in loaded.items()
-        }
+        now = {_facts(version, channel): version for channel, version in loaded.items()}
         self._shown[model] = now
         for labels in before.keys() - now.keys():
             self._info.remove(*labels)
         for labels in {one[:3] for one in before} - {one[:3] for one in now}:
             self._golden.remove(*labels)
+            self._load.remove(*labels)
         for labels, version in now.items():
             self._info.labels(*labels).set(1)
             self._golden.labels(*labels[:3]).set(version.golden_agrees)
+            self._load.labels(*labels[:3]).set(version.load_s)
         there = {one[1] for one in now}
         for version_name in {one[1] for one in before} - there:
             self._left.append((model, version_name))
@@ -114,7 +133,9 @@ class ModelMetrics:
 
     def _forget(self, model: str, version: str) -> None:
         which = {"model": model, "version": version}
-        for metric in (self._pictures, self._seconds, self._shadowed, self._agreement):
+        for metric in (
+            self._pictures, self._seconds, self._shadowed, self._agreement, self._batch, self._runs
+        ):  # fmt: skip
             metric.remove_by_labels(which)
 
     def note_look(self, model: str, channel: str) -> None:
@@ -140,6 +161,11 @@ class ModelMetrics:
         self._pictures.labels(version.name, version.version).inc(pictures)
         self._seconds.labels(version.name, version.version).observe(seconds)
 
+    def count_run(self, model: str, version: str, pictures: int, seconds: float) -> None:
+        """Record one run of an engine."""
+        self._batch.labels(model, version).observe(pictures)
+        self._runs.labels(model, version).observe(seconds)
+
     def count_switch(self, model: str, channel: str) -> None:
         """Record that a channel has another version now."""
         self._switches.labels(model, channel).inc()
@@ -156,3 +182,9 @@ class ModelMetrics:
         """Record how many objects of a picture both found, the answer alone, the shadow alone."""
         for found_by, objects in (("both", both), ("answer", answer), ("shadow", alone)):
             self._agreement.labels(shadow.name, shadow.version, found_by).inc(objects)
+
+
+def _facts(version: LoadedVersion, channel: str) -> tuple[str, ...]:
+    engine = version.detector.engine
+    what = (engine.name, engine.precision, engine.device)
+    return (version.name, version.version, version.digest, channel, *what)

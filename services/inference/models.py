@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from services.common.errors import UnknownModel
 from services.common.logs import get_logger
+from services.common.work_queue import QueueLoad
 from services.inference.drift import DriftWatch, Key
 from services.inference.loader import Loader, VersionRefused
 from services.inference.model_metrics import ModelMetrics
@@ -70,9 +71,14 @@ class Models:
         """The model of MODEL_PATH."""
         return self.all[0]
 
-    def waiting(self) -> int:
-        """Return how many requests wait for an engine."""
-        return sum(version.scheduler.waiting for version in self._loaded())
+    def queue_load(self) -> QueueLoad:
+        """Return how full the queues in front of all engines are, as if they were one."""
+        loads = [version.scheduler.load for version in self._loaded()]
+        return QueueLoad(
+            waiting=sum(load.waiting for load in loads),
+            limit=sum(load.limit for load in loads),
+            wait_s=max((load.wait_s for load in loads), default=0.0),
+        )
 
     def drift_watches(self) -> dict[Key, DriftWatch]:
         """Return the counts of all versions that are loaded.

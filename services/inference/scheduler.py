@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from detector.boxes import Floats, Image
 from detector.engines.base import Engine
 from services.common.context import RequestContext
 from services.common.service_rate import ServiceRate
-from services.common.work_queue import IN_FRONT, finish_in_time
+from services.common.work_queue import IN_FRONT, QueueLoad, finish_in_time
 from services.inference.batches import (
     BatchTimes,
     Finish,
@@ -30,17 +31,28 @@ from services.inference.batches import (
 class Scheduler:
     """A bounded queue in front of an engine; everything but the runs is on the event loop."""
 
-    def __init__(self, whole: Engine, *, shares: int, max_waiting: int, max_batch: int) -> None:
+    def __init__(
+        self,
+        whole: Engine,
+        *,
+        shares: int,
+        max_waiting: int,
+        max_batch: int,
+        ran: Callable[[int, float], None] = lambda _pictures, _seconds: None,
+    ) -> None:
         """Let `max_waiting` requests wait; a batch of several has at most `max_batch` pictures.
 
-        `shares` is how many requests may run at once, once `split` has been called.
+        `shares` is how many requests may run at once, once `split` has been called. `ran` is told
+        of each run, on the event loop: pictures and seconds.
         """
         self._whole = whole
         self._max_batch = max_batch if whole.batches else 1
         self._free: list[Engine] = []
         self._shares = 0
         self._whole_runs = False
+        self._max_waiting = max_waiting
         self._limit = max_waiting + shares
+        self._ran = ran
         self._waiting: deque[Job] = deque()
         self._rate = ServiceRate()
         self._times = BatchTimes()
@@ -69,6 +81,11 @@ class Scheduler:
     def waiting(self) -> int:
         """How many requests wait for the engine."""
         return len(self._waiting)
+
+    @property
+    def load(self) -> QueueLoad:
+        """How full the queue is."""
+        return QueueLoad(len(self._waiting), self._max_waiting, self._rate.wait_s())
 
     def close(self) -> None:
         """Finish what runs and stop the threads."""
@@ -127,8 +144,10 @@ class Scheduler:
         error = run.exception()
         if error is None:
             seconds, answers = run.result()
+            pictures = sum(len(job.images) for job in jobs)
+            self._ran(pictures, seconds)
             if engine is self._whole:
-                self._times.note(sum(len(job.images) for job in jobs), seconds)
+                self._times.note(pictures, seconds)
             for job, answer in zip(jobs, answers, strict=True):
                 job.answer.set_result(answer)
         else:

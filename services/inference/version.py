@@ -29,9 +29,11 @@ class LoadedVersion:
         drift: DriftWatch,
         *,
         golden_agrees: bool,
+        load_s: float,
     ) -> None:
-        """Join what belongs together; nobody uses it yet."""
+        """Join what belongs together; nobody uses it yet. Loading it took `load_s` seconds."""
         self.golden_agrees = golden_agrees
+        self.load_s = load_s
         self.detector = detector
         self.golden = golden
         self.scheduler = scheduler

@@ -44,7 +44,7 @@ def create_app(settings: PreprocessSettings) -> FastAPI:
         exact=settings.exact,
     )
 
-    metrics.watch_queue(pipeline.decoding.name, lambda: pipeline.decoding.waiting)
+    metrics.watch_queue(pipeline.decoding.name, lambda: pipeline.decoding.load)
     lane = build_lane(pipeline, Bodies(settings.max_held_bytes), settings.max_body_bytes)
 
     @asynccontextmanager

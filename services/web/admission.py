@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.common.context import RequestContext, context_of
 from services.common.errors import DeadlineExceeded, RemoteProblem
 from services.common.service_rate import ServiceRate
+from services.common.work_queue import QueueLoad
 
 # A prediction is a mean, and half of all would come after it: admit up to this part of the budget.
 _SAFE_PART = 0.8
@@ -26,9 +27,9 @@ class Admission:
         self._rate = rate
 
     @property
-    def in_flight(self) -> int:
-        """How many pictures have been admitted and are not answered yet."""
-        return self._rate.in_flight
+    def load(self) -> QueueLoad:
+        """How many pictures have been admitted and are not answered yet, of how many."""
+        return QueueLoad(self._rate.in_flight, self._limit, self._rate.wait_s())
 
     def check(self, context: RequestContext) -> None:
         """Raise TooManyRequests if a picture that comes now would be too late or one too many."""

@@ -21,6 +21,7 @@ from services.common.service_rate import ServiceRate
 from services.common.telemetry import Metrics
 from services.common.work_queue import WorkQueue
 from services.web.admission import Admission, Gate
+from services.web.picture_metrics import PictureMetrics
 from services.web.routes import PATH, Web, build_lane, build_router
 from services.web.settings import WebSettings
 
@@ -40,9 +41,11 @@ def create_app(settings: WebSettings) -> FastAPI:
         drawing=WorkQueue("drawing_queue", workers=1, max_waiting=_MAX_DRAWINGS_WAITING),
         max_body_bytes=settings.max_body_bytes,
         max_pixels=settings.max_pixels,
+        metrics=PictureMetrics(metrics),
     )
 
-    metrics.watch_queue(web.drawing.name, lambda: web.drawing.waiting)
+    metrics.watch_queue(web.drawing.name, lambda: web.drawing.load)
+    metrics.watch_queue("admission", lambda: web.admission.load)
     lane = build_lane(web)
     gates = [Middleware(Gate, admission=web.admission, path=PATH)]
     if settings.access_token is not None:

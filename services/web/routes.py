@@ -19,6 +19,7 @@ from services.common.peers import Peer
 from services.common.query import PARAMETERS, read_fractions, read_model_name
 from services.common.work_queue import WorkQueue
 from services.web.admission import Admission
+from services.web.picture_metrics import PictureMetrics
 from services.web.upload import find_picture
 
 PATH = "/inference"
@@ -54,6 +55,7 @@ class Web:
     drawing: WorkQueue
     max_body_bytes: int
     max_pixels: int
+    metrics: PictureMetrics
 
     async def detect(
         self, context: RequestContext, picture: bytes, params: dict[str, str]
@@ -61,6 +63,7 @@ class Web:
         """Hand a picture to the preprocess service and return its answer."""
         header = read_header(picture)
         check_pixels(header, self.max_pixels)
+        self.metrics.observe(len(picture), header)
         response = await self.preprocess.send(
             context,
             "POST",

@@ -45,7 +45,7 @@ def test_a_picture_that_would_be_late_is_refused_with_the_time_to_come_back(
 def test_one_too_many_is_refused_however_patient(rate: ServiceRate) -> None:
     admission = Admission(3, rate)
     with admission.slot(context(60)), admission.slot(context(60)), admission.slot(context(60)):
-        assert admission.in_flight == 3
+        assert admission.load.waiting == 3
         with pytest.raises(TooManyRequests):
             admission.check(context(60))
 
