@@ -23,6 +23,7 @@ from services.common.discovery import Discovery
 from services.common.endpoints import Endpoint
 from services.common.errors import DeadlineExceeded, RemoteProblem, Unavailable
 from services.common.exchange import Buffer, ConnectionFailed, Response
+from services.common.peer_metrics import PeerMetrics
 from services.common.retry_budget import RetryBudget
 from services.common.telemetry import Metrics
 
@@ -57,8 +58,7 @@ class Peer:
         self._discovery = Discovery(name, [Origin.parse(url) for url in urls.split(",")])
         self._endpoints = self._discovery.endpoints
         self._budget = RetryBudget()
-        self._metrics = metrics
-        metrics.watch_endpoints(name, self._endpoints)
+        self._metrics = PeerMetrics(metrics, name, self._endpoints)
 
     def start(self) -> None:
         """Find the endpoints, and keep up with them until `close`."""
@@ -108,7 +108,7 @@ class Peer:
             second = self._second_chance(first, context, at_same=False)
             if second is None:
                 return self._accept(response, context)
-        self._metrics.count_retry(self.name)
+        self._metrics.retries.inc()
         affinity.endpoint = second
         try:
             response = await self._ask(second, context, method, target, content, headers or {})
@@ -241,11 +241,11 @@ class Peer:
         return response
 
     def _fail(self, endpoint: Endpoint) -> None:
-        self._metrics.count_failure(self.name)
+        self._metrics.failures.inc()
         before = endpoint.ejected_until
         self._endpoints.failed(endpoint)
         if endpoint.ejected_until != before:
-            self._metrics.count_ejection(self.name)
+            self._metrics.ejections.inc()
 
     def _accept(self, response: Response, context: RequestContext) -> Response:
         """Return a good answer; raise what a bad one means to the caller."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,7 +17,6 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.common.cgroup_metrics import CgroupCollector
-from services.common.endpoints import Endpoints, State
 from services.common.work_queue import QueueLoad
 
 # From a probe's fraction of a millisecond to full yolov3 on one slow core.
@@ -89,30 +86,6 @@ class Metrics:
             registry=self.registry,
         ).labels(service)
 
-        self._endpoints = Gauge(
-            "elastic_yolo_peer_endpoints",
-            "Processes of the service behind, by what may be expected of them.",
-            ("service", "peer", "state"),
-            registry=self.registry,
-        )
-        self._retries = Counter(
-            "elastic_yolo_peer_retries_total",
-            "Requests that were sent once more, to another process where there was one.",
-            ("service", "peer"),
-            registry=self.registry,
-        )
-        self._failures = Counter(
-            "elastic_yolo_peer_failures_total",
-            "Connections that failed and answers that showed a fault of the service behind.",
-            ("service", "peer"),
-            registry=self.registry,
-        )
-        self._ejections = Counter(
-            "elastic_yolo_peer_ejections_total",
-            "How often a process of the service behind was given a pause.",
-            ("service", "peer"),
-            registry=self.registry,
-        )
         self._problems = Counter(
             "elastic_yolo_problems_total",
             "Requests that were answered with a problem, by what it was.",
@@ -124,12 +97,6 @@ class Metrics:
             "What the time of requests went into in this process; queues by their names.",
             ("service", "phase"),
             buckets=SECONDS_BUCKETS,
-            registry=self.registry,
-        )
-        self._start = Gauge(
-            "elastic_yolo_start_seconds",
-            "How long each phase of the start took.",
-            ("service", "phase"),
             registry=self.registry,
         )
         self._lag = Histogram(
@@ -149,8 +116,14 @@ class Metrics:
 
     def note_start(self, phases_ms: Mapping[str, int]) -> None:
         """Export how long the start took."""
+        gauge = Gauge(
+            "elastic_yolo_start_seconds",
+            "How long each phase of the start took.",
+            ("service", "phase"),
+            registry=self.registry,
+        )
         for phase, milliseconds in phases_ms.items():
-            self._start.labels(self.service, phase).set(milliseconds / 1000)
+            gauge.labels(self.service, phase).set(milliseconds / 1000)
 
     def observe_lag(self, seconds: float) -> None:
         """Record how late the event loop was."""
@@ -164,25 +137,6 @@ class Metrics:
     def count_problem(self, reason: str) -> None:
         """Record that a request was answered with a problem."""
         self._problems.labels(self.service, reason).inc()
-
-    def count_ejection(self, peer: str) -> None:
-        """Record that a process of a peer was given a pause."""
-        self._ejections.labels(self.service, peer).inc()
-
-    def watch_endpoints(self, peer: str, endpoints: Endpoints) -> None:
-        """Export how many processes of a peer there are, and how they are."""
-        for state in get_args(State):
-            self._endpoints.labels(self.service, peer, state).set_function(
-                partial(endpoints.count, state)
-            )
-
-    def count_retry(self, peer: str) -> None:
-        """Record that a request was sent once more."""
-        self._retries.labels(self.service, peer).inc()
-
-    def count_failure(self, peer: str) -> None:
-        """Record that a process of a peer failed."""
-        self._failures.labels(self.service, peer).inc()
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Record one answered request. `route` is the pattern, so that labels stay few."""

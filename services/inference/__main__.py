@@ -39,6 +39,7 @@ def main() -> None:
         streams=settings.streams,
         max_queue=settings.max_queue,
         max_batch=settings.max_batch,
+        custom_metrics=settings.custom_metrics,
         done=startup.done,
         ran=model_metrics.count_run,
     )

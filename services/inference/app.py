@@ -20,6 +20,7 @@ from services.common.context import Context
 from services.common.golden import require_agreement
 from services.common.probes import Readiness
 from services.common.telemetry import Metrics
+from services.inference.custom_metrics import CustomMetrics
 from services.inference.drift import DriftCollector
 from services.inference.golden import as_found
 from services.inference.model_metrics import ModelMetrics
@@ -40,6 +41,7 @@ def create_app(
         models=models,
         metrics=model_metrics,
         shadows=Shadows(model_metrics),
+        custom=CustomMetrics(metrics.registry),
         bodies=Bodies(settings.max_held_bytes),
         max_batch=settings.max_batch,
     )
@@ -67,6 +69,7 @@ def create_app(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            inference.custom.close()
             await models.close()
 
     async def check_dependencies() -> None:

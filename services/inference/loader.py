@@ -13,6 +13,7 @@ from detector.engines.choose import EngineOptions, build_engine
 from detector.errors import DetectorError, EngineError
 from detector.profile import read_reference
 from services.common.logs import get_logger
+from services.inference.custom_metrics import read_hook
 from services.inference.drift import DriftWatch
 from services.inference.golden import prepare_golden
 from services.inference.place import Spot, read_version
@@ -47,6 +48,8 @@ class Loader:
     streams: int
     max_queue: int
     max_batch: int
+    custom_metrics: bool = False
+    """Whether a model's metrics.py is run."""
     done: Callable[[str], None] = lambda _: None
     """Told of each phase that is over."""
     ran: Callable[[str, str, int, float], None] = lambda *_: None
@@ -62,6 +65,7 @@ class Loader:
         try:
             model = read_version(spot, identity)
             reference = read_reference(model)
+            hook = read_hook(model.folder) if self.custom_metrics else None
             self.done("model")
             engine, choice = build_engine(model, self.options)
             self.done("engine")
@@ -106,6 +110,7 @@ class Loader:
             drift,
             golden_agrees=difference is None,
             load_s=time.perf_counter() - started,
+            hook=hook,
         )
 
 

@@ -19,6 +19,7 @@ from services.common.golden import Golden
 from services.common.probes import Readiness
 from services.common.version import VERSION
 from services.inference import protocol
+from services.inference.custom_metrics import CustomMetrics
 from services.inference.lineup import Lineup
 from services.inference.model_metrics import ModelMetrics
 from services.inference.models import Models
@@ -42,6 +43,7 @@ class Inference:
     models: Models
     metrics: ModelMetrics
     shadows: Shadows
+    custom: CustomMetrics
     bodies: Bodies
     max_batch: int
 
@@ -67,6 +69,8 @@ class Inference:
                 version.drift.observe(parsed, found)
                 self.shadows.compare(lineup, version, parsed, found)
         labels = version.detector.model.labels
+        if version.hook is not None:
+            self.custom.observe(version.hook, version.name, version.version, labels, found)
         facts = (version.name, version.version, version.digest)
         return InferAnswer(parsed.id, *facts, labels, found), parsed.binary_outputs
 

@@ -31,6 +31,8 @@ class InferenceSettings(ServiceSettings):
     """Seconds to wait at the start for a model that is not in the store yet."""
     repository_token: SecretStr | None = Field(None, min_length=16)
     """Who sends it as `Authorization: Bearer` may load and unload models; without it nobody may."""
+    custom_metrics: bool = False
+    """Whether a model's own metrics.py is run: code that may do all that the service may."""
     engine: Literal["auto", "openvino", "onnxruntime", "darknet"] = "auto"
     """What runs the network; auto takes onnxruntime for CUDA, openvino for the CPU."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"

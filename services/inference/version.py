@@ -13,6 +13,7 @@ from services.common.context import RequestContext
 from services.common.errors import MalformedRequest
 from services.common.golden import Golden
 from services.inference import protocol
+from services.inference.custom_metrics import Hook
 from services.inference.drift import DriftWatch
 from services.inference.protocol import InferRequest
 from services.inference.scheduler import Scheduler
@@ -30,10 +31,12 @@ class LoadedVersion:
         *,
         golden_agrees: bool,
         load_s: float,
+        hook: Hook | None = None,
     ) -> None:
         """Join what belongs together; nobody uses it yet. Loading it took `load_s` seconds."""
         self.golden_agrees = golden_agrees
         self.load_s = load_s
+        self.hook = hook
         self.detector = detector
         self.golden = golden
         self.scheduler = scheduler

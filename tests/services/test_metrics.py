@@ -1,0 +1,231 @@
+"""docs/metrics.md says what the services export, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from detector.profile import FILE, Profile
+from services.common.cgroup_metrics import CgroupCollector
+from services.inference.protocol import HEADER_LENGTH
+from tests.pictures import encode, plain
+from tests.services.versions import sample
+from tests.services.waiting import wait_until
+from tests.store.filling import put
+from tests.tiny import write_tiny_model
+from tools.stack import ROOT, Service, Stack, free_port
+
+JPEG = encode(plain(64, 48), "JPEG")
+HOOK = """
+def metrics(found):
+    best = max(score for label, score, box in found)
+    return [
+        {"type": "COUNTER", "key": "squares", "value": len(found)},
+        {"type": "GAUGE", "key": "best_score", "value": best},
+        {"type": "TIMER", "key": "thinking", "value": 20.5, "tags": {"mood": "calm"}},
+    ]
+"""
+# What only some kernels and container engines tell.
+CONDITIONAL = re.compile(r"elastic_yolo_(cpu_.*periods|cpu_throttled_seconds|memory_limit_bytes)")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Services in which everything has happened once that is counted."""
+    folder = tmp_path_factory.mktemp("metrics")
+    model = write_tiny_model(folder / "model")
+    reference = Profile(classes=2)
+    square = np.array([[8, 12, 24, 20, 0.935, 0]], np.float32)
+    reference.add(np.full((300, 32, 32, 3), 99, np.uint8), [square] * 300)
+    files = {path.name: path.read_bytes() for path in model.iterdir()}
+    files |= {FILE: reference.to_json(), "metrics.py": HOOK.encode()}
+    for version in ("1", "2"):
+        channel = "stable" if version == "1" else "next"
+        put(folder / "store", files | {"tiny.names": f"{version}\nb\n".encode()},
+            name="tiny", version=version, channel=channel)  # fmt: skip
+    env = {
+        "inference": {
+            "MODEL_PATH": f"store:{folder}/store/tiny@stable,tiny@next=shadow",
+            "MODEL_POLL_S": "0.05",
+            "CUSTOM_METRICS": "true",
+        }
+    }
+    with Stack(logs=folder, env=env) as running:
+        # An address where nobody is: failures, retries, a pause.
+        urls = f"http://127.0.0.1:{free_port()},{running.inference.url}"
+        with Service("preprocess", free_port(), {"INFERENCE_URL": urls}) as preprocess:
+            preprocess.wait_ready()
+            with Service("web", free_port(), {"PREPROCESS_URL": preprocess.url}) as web:
+                web.wait_ready()
+                for _ in range(20):
+                    httpx.post(f"{web.url}/inference", files={"image": JPEG}).raise_for_status()
+                httpx.post(
+                    f"{web.url}/inference", files={"image": JPEG}, headers={"Accept": "image/png"}
+                ).raise_for_status()
+                assert httpx.post(f"{web.url}/inference", content=b"no").status_code == 415
+                fill_the_window(running.inference)
+                running.web, running.preprocess = web, preprocess
+                yield running
+
+
+def fill_the_window(service: Service) -> None:
+    """Send as many pictures as the drift index wants, some with what nobody counts."""
+    images = np.full((16, 32, 32, 3), 100, np.uint8)
+    head = (
+        '{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [16, 32, 32, 3], '
+        f'"parameters": {{"binary_data_size": {images.nbytes}}}}}]}}'
+    ).encode()
+    headers = {HEADER_LENGTH: str(len(head))}
+    for _ in range(13):
+        httpx.post(
+            f"{service.url}/v2/models/tiny/infer", content=head + images.tobytes(), headers=headers
+        ).raise_for_status()
+    wait_until(
+        lambda: sample(service, "elastic_yolo_shadow_pictures_total", outcome="compared") > 0, "it"
+    )
+    httpx.get(f"{service.url}/v2/models/nobody")
+
+
+def exported(service: Service) -> dict[str, tuple[str, frozenset[str]]]:
+    """Return the type and labels of each of our metrics, by the name that a query has."""
+    text = httpx.get(f"{service.url}/metrics").text
+    found = {}
+    for family in text_string_to_metric_families(text):
+        if not family.name.startswith("elastic_yolo_") or family.name.endswith("_created"):
+            continue
+        labels = {label for one in family.samples for label in one.labels} - {"le"}
+        name = family.name + ("_total" if family.type == "counter" else "")
+        found[name] = (family.type, frozenset(labels))
+    return found
+
+
+def documented() -> dict[str, tuple[str, frozenset[str], frozenset[str]]]:
+    """Return type, labels and services of each metric in the tables of docs/metrics.md."""
+    rows = re.findall(
+        r"^\| `(elastic_yolo_\w+)` \| (\w+) \|([^|]*)\|([^|]*)\|",
+        (ROOT / "docs" / "metrics.md").read_text(),
+        re.MULTILINE,
+    )
+    assert len(rows) > 30
+    return {
+        name: (kind, frozenset(re.findall(r"\w+", labels)), frozenset(re.findall(r"\w+", where)))
+        for name, kind, labels, where in rows
+    }
+
+
+def test_every_metric_is_documented_with_its_type_and_labels(stack: Stack) -> None:
+    told = documented()
+    for service in (stack.web, stack.preprocess, stack.inference):
+        for name, (kind, labels) in exported(service).items():
+            if name.startswith("elastic_yolo_custom_") and "skipped" not in name:
+                continue
+            assert name in told, f"{service.name} exports {name}"
+            assert told[name][0] == kind, name
+            assert service.name in told[name][2], f"{service.name} exports {name}"
+            # A counter that has never counted has no samples, and so no labels.
+            assert labels in (told[name][1], frozenset()), name
+
+
+def test_every_metric_that_is_documented_is_there_with_samples(stack: Stack) -> None:
+    never = {"elastic_yolo_custom_metrics_skipped_total", "elastic_yolo_model_refusals_total",
+             "elastic_yolo_model_switches_total"}  # fmt: skip
+    have = {
+        service.name: exported(service)
+        for service in (stack.web, stack.preprocess, stack.inference)
+    }
+    for name, (_, labels, where) in documented().items():
+        if CONDITIONAL.match(name):
+            continue
+        assert all(name in have[service] for service in where), name
+        counted = [have[service][name][1] for service in where]
+        assert name in never or labels in counted, f"{name}: nobody has samples with {set(labels)}"
+
+
+def test_names_and_units_keep_to_the_conventions(stack: Stack) -> None:
+    """As https://prometheus.io/docs/practices/naming/ has them."""
+    for service in (stack.web, stack.preprocess, stack.inference):
+        for name, (kind, _) in exported(service).items():
+            assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
+            assert (kind == "counter") == name.endswith("_total"), name
+            assert not re.search(r"_(ms|millis|milliseconds|kb|mb|percent)(_|$)", name), name
+
+
+def test_a_model_counts_what_it_wants(stack: Stack) -> None:
+    """In Seldon's form: COUNTER, GAUGE and TIMER."""
+    whose = {"model": "tiny", "version": "1"}
+
+    def squares() -> float:
+        return sample(stack.inference, "elastic_yolo_custom_squares_total", **whose)
+
+    before = squares()
+    httpx.post(f"{stack.web.url}/inference", files={"image": JPEG}).raise_for_status()
+    wait_until(lambda: squares() == before + 1, "the picture is counted")
+
+    best = sample(stack.inference, "elastic_yolo_custom_best_score", **whose)
+    calm = {**whose, "mood": "calm"}
+    times = sample(stack.inference, "elastic_yolo_custom_thinking_seconds_count", **calm)
+    total = sample(stack.inference, "elastic_yolo_custom_thinking_seconds_sum", **calm)
+    assert best == pytest.approx(0.935, abs=0.001)
+    assert total == pytest.approx(times * 0.0205)
+
+
+def test_phases_are_those_of_this_process(stack: Stack) -> None:
+    def phases(service: Service) -> set[str]:
+        text = httpx.get(f"{service.url}/metrics").text
+        return set(re.findall(r'phase_duration_seconds_count\{phase="(\w+)"', text))
+
+    assert phases(stack.web) == {"drawing_queue"}
+    assert phases(stack.preprocess) == {"decode_queue", "decode", "letterbox"}
+    assert phases(stack.inference) == {"queue", "engine", "heads"}
+
+
+def test_problems_are_counted_by_what_they_are(stack: Stack) -> None:
+    def problems(service: Service, reason: str) -> float:
+        return sample(service, "elastic_yolo_problems_total", reason=reason)
+
+    before = problems(stack.web, "not_a_picture"), problems(stack.web, "no_such_request")
+    httpx.post(f"{stack.web.url}/inference", files={"image": b"no picture"})
+    httpx.post(f"{stack.web.url}/nowhere")
+    after = problems(stack.web, "not_a_picture"), problems(stack.web, "no_such_request")
+    unknown = httpx.post(
+        f"{stack.web.url}/inference", files={"image": JPEG}, params={"model": "nobody"}
+    )
+
+    assert after == (before[0] + 1, before[1] + 1)
+    assert unknown.status_code == 404
+    assert problems(stack.web, "tier_behind") == 1
+    assert problems(stack.inference, "unknown_model") > 0
+
+
+def test_the_quota_and_what_it_costs_are_read_from_either_kind_of_cgroup(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    (tmp_path / "cpu.stat").write_text(
+        "usage_usec 9\nnr_periods 50\nnr_throttled 7\nthrottled_usec 1250000\n"
+    )
+    (tmp_path / "memory.max").write_text("536870912\n")
+    older = tmp_path / "older"
+    (older / "cpu").mkdir(parents=True)
+    (older / "memory").mkdir()
+    (older / "cpu" / "cpu.stat").write_text(
+        "nr_periods 50\nnr_throttled 7\nthrottled_time 1250000000\n"
+    )
+    (older / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    newer, older_found = ({
+        sample.name: sample.value
+        for family in CgroupCollector("web", folder).collect()
+        for sample in family.samples
+    } for folder in (tmp_path, older))  # fmt: skip
+
+    assert newer["elastic_yolo_memory_limit_bytes"] == 536870912
+    assert "elastic_yolo_memory_limit_bytes" not in older_found
+    for found in (newer, older_found):
+        assert found["elastic_yolo_cpu_periods_total"] == 50
+        assert found["elastic_yolo_cpu_throttled_periods_total"] == 7
+        assert found["elastic_yolo_cpu_throttled_seconds_total"] == 1.25
+    assert newer["elastic_yolo_cpu_quota_cores"] <= 1.5
