@@ -1,13 +1,122 @@
-"""Measure what counting costs: CPU time a picture in each tier, and a scrape."""
+"""Measure what counting costs: CPU a picture in each tier, beside what the picture costs."""
 
 from __future__ import annotations
 
-# A scrape comes every so many seconds.
-_SCRAPE_S = 15
+import statistics
+import time
+import urllib.request
+from collections.abc import Callable
+
+import numpy as np
+
+from bench.pipeline.proc import cpu_s
+from detector.machine import describe_cpu
+from picture.header import read_header
+from services.common.telemetry import Metrics
+from services.common.timings import Timings
+from services.inference.drift import DriftWatch
+from services.inference.model_metrics import ModelMetrics
+from services.inference.protocol import InferRequest
+from services.web.picture_metrics import PictureMetrics
+from tools.stack import ROOT, Service, Stack
+
+_SCRAPE_EVERY_S = 15
 _ROUNDS = 7
-_PICTURES = 5000
+_CALLS = 2000
+_PICTURES = 300
+_SCRAPES = 50
+_PICTURE = ROOT / "client" / "images"
 _PHASES = {
     "web": (),
     "preprocess": ("decode_queue", "decode", "letterbox"),
     "inference": ("queue", "engine", "heads"),
 }
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"{describe_cpu()}\n")
+    counting = {tier: _counting_us(tier) for tier in _PHASES}
+    picture = min(_PICTURE.glob("*.jpg")).read_bytes()
+    print("| tier | CPU a picture | counting it | part | a scrape | part of the time |")
+    print("|---|---|---|---|---|---|")
+    with Stack() as stack:
+        _send(stack, picture)  # warm
+        whole, services = 0.0, (stack.web, stack.preprocess, stack.inference)
+        before = [cpu_s(service.process.pid) for service in services]
+        _send(stack, picture)
+        spent = [
+            (cpu_s(service.process.pid) - start) / _PICTURES * 1e6
+            for service, start in zip(services, before, strict=True)
+        ]
+        for service, picture_us in zip(services, spent, strict=True):
+            scrape_us, count_us = _scrape_us(service), counting[service.name]
+            whole += count_us
+            print(
+                f"| {service.name} | {picture_us / 1000:.2f} ms | {count_us:.0f} us "
+                f"| {count_us / picture_us:.1%} | {scrape_us / 1000:.1f} ms "
+                f"| {scrape_us / 1e6 / _SCRAPE_EVERY_S:.2%} |"
+            )
+        print(f"| all | {sum(spent) / 1000:.2f} ms | {whole:.0f} us | {whole / sum(spent):.1%} | |")
+
+
+def _send(stack: Stack, picture: bytes) -> None:
+    for _ in range(_PICTURES):
+        request = urllib.request.Request(  # noqa: S310  # loopback
+            f"{stack.web.url}/inference", data=picture, headers={"Content-Type": "image/jpeg"}
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310
+            answer.read()
+
+
+def _counting_us(tier: str) -> float:
+    """Return the microseconds of CPU that one picture's metrics take in a tier: the median."""
+    count = _counter(tier)
+    rounds = []
+    for _ in range(_ROUNDS):
+        started = time.process_time()
+        for _ in range(_CALLS):
+            count()
+        rounds.append((time.process_time() - started) / _CALLS * 1e6)
+    return statistics.median(rounds)
+
+
+def _counter(tier: str) -> Callable[[], None]:
+    """Return what does for a picture exactly what the tier does."""
+    metrics, timings = Metrics(tier), Timings()
+    for phase in _PHASES[tier]:
+        timings.add(phase, 1.5)
+    pictures = PictureMetrics(metrics) if tier == "web" else None
+    header = read_header(min(_PICTURE.glob("*.jpg")).read_bytes())
+    models = ModelMetrics(metrics) if tier == "inference" else None
+    drift = DriftWatch(("a", "b"), 0.5, 0.45, None)
+    request = InferRequest(
+        None, np.zeros((1, 416, 416, 3), np.uint8), None, None, binary_outputs=True
+    )
+    found = [np.array([[8, 12, 24, 20, 0.9, 0]] * 4, np.float32)]
+
+    def count() -> None:
+        metrics.in_flight.inc()
+        metrics.in_flight.dec()
+        metrics.count_request("/inference", "POST", 200, 0.03)
+        metrics.count_phases(timings.own())
+        if pictures is not None:
+            pictures.observe(80_000, header)
+        if models is not None:
+            models.count_run("yolov3", "1", 1, 0.02)
+            models.count_answer("yolov3", "1", 1, 0.02)
+            drift.observe(request, found)
+
+    return count
+
+
+def _scrape_us(service: Service) -> float:
+    started = cpu_s(service.process.pid)
+    for _ in range(_SCRAPES):
+        with urllib.request.urlopen(f"{service.url}/metrics") as answer:  # noqa: S310  # loopback
+            answer.read()
+    return (cpu_s(service.process.pid) - started) / _SCRAPES * 1e6
+
+
+if __name__ == "__main__":
+    main()

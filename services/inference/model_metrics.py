@@ -156,10 +156,10 @@ class ModelMetrics:
             serving=None if serving is None else serving.version,
         )
 
-    def count_answer(self, version: LoadedVersion, pictures: int, seconds: float) -> None:
+    def count_answer(self, model: str, version: str, pictures: int, seconds: float) -> None:
         """Record one answered request."""
-        self._pictures.labels(version.name, version.version).inc(pictures)
-        self._seconds.labels(version.name, version.version).observe(seconds)
+        self._pictures.labels(model, version).inc(pictures)
+        self._seconds.labels(model, version).observe(seconds)
 
     def count_run(self, model: str, version: str, pictures: int, seconds: float) -> None:
         """Record one run of an engine."""

@@ -65,7 +65,8 @@ class Inference:
             with version.in_use():
                 started = time.perf_counter()
                 found = await version.find(context, parsed)
-                self.metrics.count_answer(version, len(found), time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                self.metrics.count_answer(version.name, version.version, len(found), seconds)
                 version.drift.observe(parsed, found)
                 self.shadows.compare(lineup, version, parsed, found)
         labels = version.detector.model.labels

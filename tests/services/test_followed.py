@@ -328,7 +328,7 @@ def test_versions_that_left_long_ago_are_exported_no_more(bench: Bench) -> None:
     bench.store.point("2")
     two = second.start(0)
     for version in (one, two):
-        bench.counted.count_answer(version, 1, 0.01)
+        bench.counted.count_answer(version.name, version.version, 1, 0.01)
 
     def pictures(version: str) -> float | None:
         return bench.metric("elastic_yolo_model_pictures_total", model="tiny", version=version)
