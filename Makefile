@@ -7,7 +7,7 @@ MODEL ?= models/demo
 OVERLAY ?= minikube
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test fuzz registries k8s-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
+.PHONY: help setup demo up test fuzz registries k8s-tools monitoring-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,12 @@ k8s-tools: .venv-k8s/ready ## install what looks the Kubernetes manifests over
 	@tools/get-kubectl .venv-k8s
 	@touch $@
 
+monitoring-tools: .venv-monitoring/prometheus .venv-monitoring/promtool ## unpack Debian's Prometheus, for tests of alerts and dashboard
+
+.venv-monitoring/%:
+	@mkdir -p .venv-monitoring
+	@tools/apt-unpack $@ prometheus usr/bin/$*
+
 bench: .venv/ready ## measure engines, precisions and start-up: tables, and bench.json
 	@$(BIN)/python -m bench
 
@@ -90,8 +96,9 @@ format: .venv/ready ## format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: .venv/ready ## write the environment tables of the services' READMEs
+docs: .venv/ready ## write what is made of other files: READMEs' tables, Kubernetes' copy of the rules
 	@$(BIN)/python -m tools.settings_table
+	@$(BIN)/python -m tools.kubernetes_rules
 
 oracle: ## install Debian's darknet, which some tests compare with
 	@tools/apt-install /usr/lib/darknet/libdarknet.so darknet
@@ -103,4 +110,4 @@ browser: ## install Debian's Chromium, in which the page is tested
 	@tools/apt-install /usr/bin/chromedriver chromium chromium-driver
 
 clean: ## remove what make created
-	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s demo-output
+	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s .venv-monitoring demo-output

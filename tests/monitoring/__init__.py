@@ -1,0 +1,1 @@
+"""Tests of what watches the services: alerts, the dashboard, a real Prometheus."""

@@ -1,0 +1,26 @@
+"""Write Prometheus' rules in the form that its operator takes on Kubernetes: `make docs`."""
+
+from __future__ import annotations
+
+from tools.stack import ROOT
+
+SOURCE = ROOT / "monitoring" / "rules.yaml"
+TARGET = ROOT / "k8s" / "components" / "monitoring" / "rules.yaml"
+_HEAD = """\
+# Made of monitoring/rules.yaml by `make docs`: change that one.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: elastic-yolo
+spec:
+"""
+
+
+def as_resource(rules: str) -> str:
+    """Return the PrometheusRule with the same groups."""
+    lines = rules[rules.index("groups:") :].splitlines()
+    return _HEAD + "".join(f"  {line}".rstrip() + "\n" for line in lines)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(as_resource(SOURCE.read_text(encoding="utf-8")), encoding="utf-8")
