@@ -64,8 +64,9 @@ def test_kubernetes_has_the_same_rules() -> None:
 
 
 @needs_prometheus
-def test_promtool_accepts_the_configuration_of_compose() -> None:
-    promtool("check", "config", ROOT / "monitoring" / "prometheus.yml")
+def test_promtool_accepts_both_configurations() -> None:
+    for name in ("prometheus.yml", "prometheus.laptop.yml"):
+        promtool("check", "config", ROOT / "monitoring" / name)
 
 
 @contextmanager
