@@ -53,4 +53,8 @@ def _within(given: Given, workload: Workload, host: str) -> tuple[str, str] | No
     namespace = rest[0]
     # `api.example` is a name of the internet as well: it counts if such a namespace was given.
     inside = rest[1:2] == ["svc"] or len(rest) == 1
-    return (namespace, name) if inside and any(one.namespace == namespace for one in given.workloads) else None
+    return (
+        (namespace, name)
+        if inside and any(one.namespace == namespace for one in given.workloads)
+        else None
+    )

@@ -160,6 +160,8 @@ class Workload:
 
     def request(self, resource: str) -> Fraction:
         """Return what one pod requests of a resource: all that run at once, or an initial one."""
-        together = sum((one.request(resource) or Fraction(0) for one in self.containers), Fraction())
+        together = sum(
+            (one.request(resource) or Fraction(0) for one in self.containers), Fraction()
+        )
         initial = [one.request(resource) or Fraction(0) for one in self.all_containers]
         return max([together, *initial])

@@ -164,7 +164,8 @@ def cannot_compute(given: Given) -> Iterator[Finding]:
                 yield error(
                     hpa.at("status"),
                     f"The autoscaler does not scale: {text(state, 'reason')}: "
-                    f"{text(state, 'message')}".rstrip(": ") + ".",
+                    f"{text(state, 'message')}".rstrip(": ")
+                    + ".",
                     "Its targets show as <unknown>, and the number of pods stays what it is.",
                     _HELP.get(text(state, "reason"), f"kubectl describe hpa {hpa.name} says more."),
                 )

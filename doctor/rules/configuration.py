@@ -21,8 +21,9 @@ def volume_names_nothing(given: Given) -> Iterator[Finding]:
     for workload in given.workloads:
         for path, kind, name in _volume_sources(workload):
             if _is_absent(given, workload, kind, name):
-                yield _missing(given, workload.at(*path), kind, name, "ContainerCreating, or "
-                               "Pending")
+                yield _missing(
+                    given, workload.at(*path), kind, name, "ContainerCreating, or Pending"
+                )
 
 
 def mount_names_nothing(given: Given) -> Iterator[Finding]:

@@ -20,8 +20,10 @@ def asked_of_a_registry(given: Given) -> Iterator[Finding]:
         if not container.image or has_registry(container.image) or policy_of(container) != "Always":
             continue
         built = _BUILT_HERE.fullmatch(repository_of(container.image))
-        implied = "" if text(container.body, "imagePullPolicy") else (
-            ", which is what no imagePullPolicy means with the tag latest"
+        implied = (
+            ""
+            if text(container.body, "imagePullPolicy")
+            else (", which is what no imagePullPolicy means with the tag latest")
         )
         yield (error if built else warning)(
             container.at("imagePullPolicy" if not implied else "image"),

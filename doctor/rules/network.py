@@ -53,8 +53,10 @@ def policy_chooses_nothing(given: Given) -> Iterator[Finding]:
             )
         for path, peer in _peers(policy):
             wanted = mapping(peer, "podSelector")
-            if wanted and "namespaceSelector" not in peer and not given.chosen(
-                policy.namespace, wanted
+            if (
+                wanted
+                and "namespaceSelector" not in peer
+                and not given.chosen(policy.namespace, wanted)
             ):
                 yield warning(
                     policy.at(*path),

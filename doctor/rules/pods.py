@@ -39,9 +39,7 @@ def pending(given: Given) -> Iterator[Finding]:
         said = last_warning(given, pod)
         return (f"it does not start: {said}", _help_pending(said)) if said else None
 
-    yield from _each(
-        given, look, "Pending", "It does no work until that changes.", warned=False
-    )
+    yield from _each(given, look, "Pending", "It does no work until that changes.", warned=False)
 
 
 def image_not_pulled(given: Given) -> Iterator[Finding]:

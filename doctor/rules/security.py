@@ -142,9 +142,7 @@ def _effective(workload: Workload, container: Container, name: str) -> Any:
 
 
 def _refused(container: Container, what: str, fix: str) -> Finding:
-    return error(
-        container.at("securityContext"), what, _REFUSED.format(level="restricted"), fix
-    )
+    return error(container.at("securityContext"), what, _REFUSED.format(level="restricted"), fix)
 
 
 RULES = (

@@ -92,8 +92,10 @@ def probe_port_missing(given: Given) -> Iterator[Finding]:
             for name, probe in container.probes():
                 path, port = _probe_port(probe)
                 place = container.at(name, *path)
-                ends = "The container is restarted for ever" if name != "readinessProbe" else (
-                    "The pod never becomes ready"
+                ends = (
+                    "The container is restarted for ever"
+                    if name != "readinessProbe"
+                    else ("The pod never becomes ready")
                 )
                 if isinstance(port, str) and port not in container.port_names:
                     yield error(
