@@ -102,11 +102,13 @@ def test_anything_at_all_is_read_or_refused_in_one_finding(source: bytes | str) 
 @given(
     st.recursive(
         st.sampled_from([one for one in ODD if not isinstance(one, dict | list)]),
-        lambda inner: st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["spec", "metadata", "template", "containers", "name", "selector"]),
-            inner,
-            max_size=4,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["spec", "metadata", "template", "containers", "name", "selector"]),
+                inner,
+                max_size=4,
+            )
         ),
     ),
     st.sampled_from(
