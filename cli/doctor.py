@@ -1,4 +1,4 @@
-"""`elastic-yolo doctor`: why something will not deploy or scale, and what this machine is good for."""
+"""`elastic-yolo doctor`: why something will not deploy or scale, and what this machine can do."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from doctor.sources import find_kubectl, read_sources
 
 _DESCRIPTION = """\
 Say in plain sentences why manifests will not deploy or scale: what is wrong, where, why it matters,
-and what to do. Everything that is applied together has to be given together. docs/doctor.md explains
-each code.
+and what to do. Everything that is applied together has to be given together. docs/doctor.md
+explains each code.
 
 PATH is a file, a folder (read with all that is below it; one with a kustomization.yaml is rendered
 by `kubectl kustomize`), or - for standard input. --cluster looks at what is in a cluster instead,

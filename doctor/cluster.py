@@ -83,7 +83,7 @@ def secrets_of(answer: str) -> list[Manifest]:
 
 
 def _get(kubectl: Sequence[str], arguments: list[str]) -> str | None:
-    """Return what kubectl printed, nothing for resources unknown there, None for those forbidden."""
+    """Return what kubectl printed; nothing for an unknown resource, None for a forbidden one."""
     command = [*kubectl, "get", *arguments, f"--request-timeout={_REQUEST_TIMEOUT_S}s"]
     try:
         done = subprocess.run(  # noqa: S603  # the kubectl of who runs this

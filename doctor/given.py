@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from doctor.finding import Finding, Place
+from doctor.finding import Finding, Place, Severity
 from doctor.manifests import Manifest
 from doctor.selectors import selects
 from doctor.values import mapping, whole
@@ -55,7 +55,7 @@ class Given:
 
     def absent(self, namespace: str, place: Place, what: str, why: str, fix: str) -> Finding:
         """Return the finding that something is missing, as heavy as that is certain."""
-        severity = "error" if self.has_workloads(namespace) else "warning"
+        severity: Severity = "error" if self.has_workloads(namespace) else "warning"
         return Finding(severity, place, what, why, fix)
 
     def scalers_of(self, workload: Workload) -> Iterator[Manifest]:

@@ -101,8 +101,7 @@ def read_text(source: str | bytes, file: str, *, with_lines: bool = True) -> Rea
     loader: _Loader | None = None
     try:
         loader = _Loader(source if isinstance(source, str) else source.decode("utf-8-sig"))
-        while loader.check_node():
-            node = loader.get_node()
+        while loader.check_node() and (node := loader.get_node()) is not None:
             walk = _Walk()
             walk.visit(node, ())
             body = loader.construct_document(node)

@@ -74,9 +74,10 @@ def quantity(value: Any) -> Fraction | None:
     number = Fraction(parsed["number"].rstrip(".")) * (-1 if parsed["sign"] == "-" else 1)
     suffix = parsed["suffix"] or ""
     if suffix in _BINARY:
-        return number * 2 ** _BINARY[suffix]
+        return number * (1 << _BINARY[suffix])
     power = _DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:])
-    return number * Fraction(10) ** power
+    scale = Fraction(10**power) if power >= 0 else Fraction(1, 10**-power)
+    return number * scale
 
 
 def seconds(value: Any) -> float | None:

@@ -92,7 +92,8 @@ class Container:
 
     def environment(self, finder: Finder) -> dict[str, str]:
         """Return what it finds in its environment, as far as that can be known: no Secrets."""
-        namespace, found = self.manifest.namespace, {}
+        namespace = self.manifest.namespace
+        found: dict[Any, Any] = {}
         for _, source in mappings(self.body, "envFrom"):
             prefix = text(source, "prefix")
             stated = finder.find("ConfigMap", namespace, text(source, "configMapRef", "name"))

@@ -1,4 +1,4 @@
-"""HorizontalPodAutoscalers and KEDA's ScaledObjects: whether they can compute, and whom they fight."""
+"""HorizontalPodAutoscalers and KEDA's ScaledObjects: can they compute, and whom do they fight."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def asked_of_a_registry(given: Given) -> Iterator[Finding]:
 
 
 def no_telling_tag(given: Given) -> Iterator[Finding]:
-    """latest of a registry."""
+    """A tag that is latest, of a registry."""
     for container in _containers(given):
         image = container.image
         if image and has_registry(image) and tag_of(image) in ("", "latest"):

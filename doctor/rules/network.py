@@ -157,11 +157,11 @@ def _other_ports(given: Given, service: Manifest, address: Address) -> str:
     """Return the ports that a Service has if the address's is none of them, or nothing."""
     if text(service.spec, "type") == "ExternalName":
         return ""
-    numbers = {whole(port, "port") for _, port in mappings(service.spec, "ports")}
+    numbers: set[int | None] = {whole(port, "port") for _, port in mappings(service.spec, "ports")}
     if _is_headless(service):
         # DNS says the pods' own addresses: their ports are what is asked.
         pods = given.chosen(service.namespace, service.spec.get("selector"))
-        known = {n for one in pods for c in one.containers for n in c.port_numbers}
+        known: set[int | None] = {n for one in pods for c in one.containers for n in c.port_numbers}
         numbers = known or numbers | {address.port}
     if address.port in numbers:
         return ""

@@ -24,6 +24,34 @@ _EXITS = {
     139: "a crash in compiled code",
     143: "told to stop, mostly by a probe that failed",
 }
+_PULL_FIX = (
+    "For an image built here: ./build_docker.sh --load minikube (or microk8s), and "
+    "imagePullPolicy: IfNotPresent. Otherwise correct the name or the tag, or add imagePullSecrets."
+)
+_MEMORY_FIX = (
+    "Raise resources.limits.memory, or let it do less at once (smaller queues, fewer threads, "
+    "smaller batches)."
+)
+_CONFIG_FIX = (
+    "Create what it names (ConfigMap, Secret, key) in the pod's namespace, or correct the name."
+)
+_FIXES = {
+    "nsufficient cpu": (
+        "Request less CPU, add a node, or stop something else; kubectl describe nodes shows what "
+        "is taken."
+    ),
+    "nsufficient memory": "Request less memory, add a node, or stop something else.",
+    "gpu": "No node has a free GPU; is the device plug-in running?",
+    "untolerated taint": "Add a toleration, or take the taint away.",
+    "unbound immediate PersistentVolumeClaims": (
+        "The claim has no volume yet: kubectl get pvc, and look at its storageClassName."
+    ),
+    "Multi-Attach": "The volume is ReadWriteOnce, and a pod on another node has it.",
+    "node affinity": (
+        "Correct nodeSelector or affinity: no node has these labels, or the volume is on another."
+    ),
+}
+"""What helps, by a part of what the scheduler or the kubelet says."""
 
 
 def pending(given: Given) -> Iterator[Finding]:
@@ -50,9 +78,7 @@ def image_not_pulled(given: Given) -> Iterator[Finding]:
             said = last_warning(given, pod, "Failed") or text(state, "message")
             return (
                 f"the image {text(status, 'image')} does not come: {said}".rstrip(": "),
-                "For an image built here: ./build_docker.sh --load minikube (or microk8s), and "
-                "imagePullPolicy: IfNotPresent. Otherwise correct the name or the tag, or add "
-                "imagePullSecrets.",
+                _PULL_FIX,
             )
         return None
 
@@ -77,8 +103,10 @@ def crashing(given: Given) -> Iterator[Finding]:
             what = "".join([what, f": {said}" if said else "", f"; {probe}" if probe else ""])
             return (
                 what,
-                f"kubectl -n {pod.namespace} logs {pod.name} -c {text(status, 'name')} --previous "
-                "shows its last words.",
+                (
+                    f"kubectl -n {pod.namespace} logs {pod.name} --previous "
+                    f"-c {text(status, 'name')} shows its last words."
+                ),
             )
         return None
 
@@ -99,12 +127,9 @@ def out_of_memory(given: Given) -> Iterator[Finding]:
             for when in ("state", "lastState"):
                 if text(status, when, "terminated", "reason") == "OOMKilled":
                     limit = _limit_of(pod, text(status, "name"))
-                    return (
-                        f"its container {text(status, 'name')} was killed because it took more "
-                        f"memory than {limit}",
-                        "Raise resources.limits.memory, or let it do less at once (smaller queues, "
-                        "fewer threads, smaller batches).",
-                    )
+                    name = text(status, "name")
+                    what = f"its container {name} was killed because it took more than {limit}"
+                    return what, _MEMORY_FIX
         return None
 
     yield from _each(
@@ -120,8 +145,7 @@ def not_configured(given: Given) -> Iterator[Finding]:
             said = text(state, "message") or last_warning(given, pod)
             return (
                 f"its container {text(status, 'name')} cannot be made: {said}",
-                "Create what it names (ConfigMap, Secret, key) in the pod's namespace, or correct "
-                "the name.",
+                _CONFIG_FIX,
             )
         return None
 
@@ -163,7 +187,7 @@ def _each(
     groups: dict[object, tuple[Manifest, str, str, int]] = {}
     for pod in given.of_kind("Pod"):
         if seen := look(pod):
-            owner = (pod.namespace, *(pod.owners[:1] or [pod.name]))
+            owner = (pod.namespace, pod.owners[0] if pod.owners else pod.name)
             first, what, fix, count = groups.get(owner, (pod, *seen, 0))
             groups[owner] = (first, what, fix, count + 1)
     for pod, what, fix, count in groups.values():
@@ -194,21 +218,8 @@ def _limit_of(pod: Manifest, name: str) -> str:
 
 
 def _help_pending(said: str) -> str:
-    for part, fix in (
-        ("nsufficient cpu", "Request less CPU, add a node, or stop something else; kubectl "
-         "describe nodes shows what is taken."),
-        ("nsufficient memory", "Request less memory, add a node, or stop something else."),
-        ("gpu", "No node has a free GPU; is the device plug-in running?"),
-        ("untolerated taint", "Add a toleration, or take the taint away."),
-        ("unbound immediate PersistentVolumeClaims", "The claim has no volume yet: kubectl get pvc,"
-         " and look at its storageClassName."),
-        ("Multi-Attach", "The volume is ReadWriteOnce, and a pod on another node has it."),
-        ("node affinity", "Correct nodeSelector or affinity: no node has these labels, or the "
-         "volume is on another."),
-    ):  # fmt: skip
-        if part in said:
-            return fix
-    return "kubectl describe pod says more, in its last lines."
+    fits = (fix for part, fix in _FIXES.items() if part in said)
+    return next(fits, "kubectl describe pod says more, in its last lines.")
 
 
 RULES = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 
 from doctor.finding import Finding, Rule, error, warning
 from doctor.given import Given
@@ -172,7 +173,7 @@ def _largest(given: Given, resource: str) -> float:
     return max((float(one) for one in found if one is not None), default=0.0)
 
 
-def _show(amount: float, resource: str) -> str:
+def _show(amount: Fraction | float, resource: str) -> str:
     return f"{float(amount):g}" if resource == "cpu" else f"{float(amount) / 2**30:.1f} GiB"
 
 

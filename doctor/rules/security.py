@@ -105,11 +105,11 @@ def _of_the_node(workload: Workload, level: str) -> Iterator[str]:
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if workload.pod.get(name) is True:
             yield f"has {name}"
-    for _, volume in mappings(workload.pod, "volumes"):
-        kinds = [kind for kind in volume if kind != "name"]
-        for kind in kinds:
-            if kind == "hostPath" or (level == "restricted" and kind not in _VOLUMES):
-                yield f"has a volume of the kind {kind}"
+    kinds = [kind for _, volume in mappings(workload.pod, "volumes") for kind in volume]
+    for kind in kinds:
+        allowed = kind in _VOLUMES if level == "restricted" else kind != "hostPath"
+        if not allowed and kind != "name":
+            yield f"has a volume of the kind {kind}"
     for container in workload.all_containers:
         if dig(container.body, "securityContext", "privileged") is True:
             yield f"has a privileged container ({container.name})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from doctor.finding import Finding, Rule, warning
+from doctor.finding import Finding, Rule, Severity, warning
 from doctor.given import Given
 from doctor.manifests import Manifest
 from doctor.values import mappings, strings, text, whole
@@ -44,7 +44,7 @@ def one_node_for_many_pods(given: Given) -> Iterator[Finding]:
         several = " and ".join(f"{one.manifest.kind}/{one.manifest.name}" for one in lasting)
         many = max(_pods(given, one) for one in lasting)
         count = f", up to {many} pods of one" if many > 1 else ""
-        severity = "error" if only_one or len(nodes) > 1 else "warning"
+        severity: Severity = "error" if only_one or len(nodes) > 1 else "warning"
         yield Finding(
             severity,
             claim.at("spec", "accessModes"),

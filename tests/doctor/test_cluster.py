@@ -236,7 +236,7 @@ def test_a_container_that_ends_again_and_again() -> None:
     (found,) = doctor(objects)
     assert found.code == "POD03"
     assert "ends with 2 (a wrong setting or wrong usage): PORT: not a number" in found.what
-    assert "logs front-5d8f-1 -c front --previous" in found.fix
+    assert "logs front-5d8f-1 --previous -c front" in found.fix
 
 
 @pytest.mark.parametrize("state", ["CrashLoopBackOff", None])

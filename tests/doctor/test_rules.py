@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.doctor.mistakes import FINE, MISTAKES, Case
+from tests.doctor.fine import FINE
+from tests.doctor.mistakes import MISTAKES
+from tests.doctor.parts import Case
 from tests.doctor.sound import SOUND, change, doctor
 
 
