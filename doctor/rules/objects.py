@@ -9,21 +9,26 @@ from doctor.given import Given
 from doctor.manifests import Manifest
 from doctor.values import Path, dig, mapping, mappings, text
 
-# Source: Kubernetes, "Deprecated API Migration Guide". By apiVersion: what serves it now, since
-# when it is gone, and of which kinds (all of them where none are named).
-_GONE: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "extensions/v1beta1": ("apps/v1 or networking.k8s.io/v1", "1.22", ()),
-    "apps/v1beta1": ("apps/v1", "1.16", ()),
-    "apps/v1beta2": ("apps/v1", "1.16", ()),
-    "autoscaling/v2beta1": ("autoscaling/v2", "1.25", ()),
-    "autoscaling/v2beta2": ("autoscaling/v2", "1.26", ()),
-    "batch/v1beta1": ("batch/v1", "1.25", ()),
-    "networking.k8s.io/v1beta1": ("networking.k8s.io/v1", "1.22", ("Ingress", "IngressClass")),
-    "policy/v1beta1": ("policy/v1", "1.25", ()),
-    "rbac.authorization.k8s.io/v1beta1": ("rbac.authorization.k8s.io/v1", "1.22", ()),
-    "storage.k8s.io/v1beta1": ("storage.k8s.io/v1", "1.22", ("StorageClass",)),
-    "apiextensions.k8s.io/v1beta1": ("apiextensions.k8s.io/v1", "1.22", ()),
+# Source: Kubernetes, "Deprecated API Migration Guide". What serves a kind now, and since when its
+# old version is gone; an empty kind stands for all others of a version.
+_GONE: dict[tuple[str, str], tuple[str, str]] = {
+    ("extensions/v1beta1", "Ingress"): ("networking.k8s.io/v1", "1.22"),
+    ("extensions/v1beta1", "NetworkPolicy"): ("networking.k8s.io/v1", "1.16"),
+    ("extensions/v1beta1", ""): ("apps/v1", "1.16"),
+    ("apps/v1beta1", ""): ("apps/v1", "1.16"),
+    ("apps/v1beta2", ""): ("apps/v1", "1.16"),
+    ("autoscaling/v2beta1", ""): ("autoscaling/v2", "1.25"),
+    ("autoscaling/v2beta2", ""): ("autoscaling/v2", "1.26"),
+    ("batch/v1beta1", ""): ("batch/v1", "1.25"),
+    ("networking.k8s.io/v1beta1", "Ingress"): ("networking.k8s.io/v1", "1.22"),
+    ("networking.k8s.io/v1beta1", "IngressClass"): ("networking.k8s.io/v1", "1.22"),
+    ("policy/v1beta1", "PodDisruptionBudget"): ("policy/v1", "1.25"),
+    ("policy/v1beta1", "PodSecurityPolicy"): ("", "1.25"),
+    ("rbac.authorization.k8s.io/v1beta1", ""): ("rbac.authorization.k8s.io/v1", "1.22"),
+    ("storage.k8s.io/v1beta1", "StorageClass"): ("storage.k8s.io/v1", "1.22"),
+    ("apiextensions.k8s.io/v1beta1", ""): ("apiextensions.k8s.io/v1", "1.22"),
 }
+_PSP = "Label the namespace instead: pod-security.kubernetes.io/enforce: restricted."
 _METADATA = (("metadata", "labels"), ("metadata", "annotations"))
 
 
@@ -46,13 +51,15 @@ def versions_that_are_gone(given: Given) -> Iterator[Finding]:
     """An apiVersion that no supported Kubernetes serves."""
     for one in given.manifests:
         version = text(one.body, "apiVersion")
-        now, since, kinds = _GONE.get(version, ("", "", ()))
-        if now and (not kinds or one.kind in kinds):
+        found = _GONE.get((version, one.kind), _GONE.get((version, "")))
+        if found is not None:
+            now, since = found
+            moved = f"Write {now}; fields may have moved, `kubectl explain` says where to."
             yield error(
                 one.at("apiVersion"),
-                f"{version} is not served any more since Kubernetes {since}.",
+                f"{version} of {one.kind} is not served any more since Kubernetes {since}.",
                 f'kubectl ends with: no matches for kind "{one.kind}" in version "{version}".',
-                f"Write {now}; fields may have moved, `kubectl explain` says where to.",
+                moved if now else _PSP,
             )
 
 
