@@ -9,6 +9,8 @@ from doctor.given import Given
 from doctor.values import Path, mapping, mappings, text
 from doctor.workload import Container, Workload
 
+# Kubernetes itself puts it into every namespace.
+_EVERYWHERE = ("ConfigMap", "kube-root-ca.crt")
 _READ_AS = {
     "ConfigMap": "configmaps",
     "Secret": "secrets",
@@ -111,8 +113,17 @@ def _volume_sources(workload: Workload) -> Iterator[tuple[Path, str, str]]:
 
 
 def _is_absent(given: Given, workload: Workload, kind: str, name: str) -> bool:
-    readable = _READ_AS[kind] not in given.unread
-    return bool(name) and readable and given.find(kind, workload.namespace, name) is None
+    if not name or _READ_AS[kind] in given.unread or (kind, name) == _EVERYWHERE:
+        return False
+    found = given.find(kind, workload.namespace, name)
+    return found is None and (kind, workload.namespace, name) not in _made(given)
+
+
+def _made(given: Given) -> Iterator[tuple[str, str, str]]:
+    """Yield the Secrets that other objects lead to, once they are in a cluster."""
+    for one in given.of_kind("Certificate", "SealedSecret", "ExternalSecret"):
+        stated = text(one.spec, "secretName") or text(one.spec, "target", "name")
+        yield "Secret", one.namespace, stated or one.name
 
 
 def _missing(given: Given, place: Place, kind: str, name: str, state: str) -> Finding:

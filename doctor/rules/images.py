@@ -52,13 +52,14 @@ def no_telling_tag(given: Given) -> Iterator[Finding]:
 
 def left_behind(given: Given) -> Iterator[Finding]:
     """Most images moved to a registry, and one forgotten."""
-    moved = {
-        "/".join(parts[-2:]): container.image
+    groups = {
+        parts[1]: container.image
         for container in _containers(given)
         if has_registry(container.image)
         and len(parts := repository_of(container.image).split("/")) > 2
+        # Names without a registry mean that one.
+        and not parts[0].endswith("docker.io")
     }
-    groups = {name.partition("/")[0]: image for name, image in moved.items()}
     for container in _containers(given):
         group, slash, _ = repository_of(container.image).partition("/")
         if slash and not has_registry(container.image) and group in groups:

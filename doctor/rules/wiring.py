@@ -106,7 +106,7 @@ def probe_port_missing(given: Given) -> Iterator[Finding]:
                         "Let it be the name or the number of a port of this container.",
                     )
                 elif isinstance(port, int) and numbers and port not in numbers:
-                    yield error(
+                    yield warning(
                         place,
                         f"The {name} asks port {port}; the pod has "
                         f"{', '.join(map(str, sorted(numbers)))}.",

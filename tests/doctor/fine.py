@@ -148,6 +148,34 @@ FINE = (
         "a registry with a port",
         (("registry.example/shop/front:v1", "localhost:5000/shop/front:v1"),),
     ),
+    Case(
+        "IMG03",
+        "a registry that is meant without one",
+        (
+            ("registry.example/shop/log-shipper", "shop/log-shipper"),
+            ("registry.example/shop/front", "docker.io/shop/front"),
+        ),
+    ),
+    Case(
+        "VOL01",
+        "what is in every namespace",
+        (("configMap: {name: front}", "configMap: {name: kube-root-ca.crt}"),),
+    ),
+    Case(
+        "VOL01",
+        "a secret that a certificate leads to",
+        (
+            ("configMap: {name: front}", "secret: {secretName: front-tls}"),
+            (
+                "---\napiVersion: v1\nkind: ConfigMap",
+                (
+                    "---\napiVersion: cert-manager.io/v1\nkind: Certificate\n"
+                    "metadata: {name: front, namespace: shop}\nspec: {secretName: front-tls}\n"
+                    "---\napiVersion: v1\nkind: ConfigMap"
+                ),
+            ),
+        ),
+    ),
     Case("PVC01", "a volume by name", (("storageClassName: nfs", "volumeName: made-by-hand"),)),
     Case(
         "PVC02",

@@ -93,7 +93,7 @@ MISTAKES = (
         (("  selector: {matchLabels: {app: front}}\n  strategy", "  strategy"),),
     ),
     Case("PRB01", "an unknown name", ((PROBE, PROBE.replace("port: http", "port: web")),)),
-    Case("PRB01", "a number", (("/alive, port: 8080", "/alive, port: 8081"),), line="/alive"),
+    Case("PRB01", "a number", (("/alive, port: 8080", "/alive, port: 8081"),), "warning", "/alive"),
     Case(
         "PRB02",
         "impatient",
