@@ -60,7 +60,8 @@ def damaged(draw: st.DrawFn) -> list[Any]:
         for step in above:
             tree = tree[step]
         if draw(st.booleans()):
-            tree[last] = draw(st.sampled_from(ODD))
+            # A copy: the next damage may be in this one.
+            tree[last] = copy.deepcopy(draw(st.sampled_from(ODD)))
         else:
             del tree[last]
     return documents
