@@ -211,3 +211,12 @@ def test_a_cluster_that_does_not_answer_is_no_finding(recorded: Path) -> None:
 
     with pytest.raises(KubectlFailed, match="localhost:8080 was refused"):
         read_cluster([str(recorded / "bin" / "kubectl")], None, lambda *_: None)
+
+
+def test_what_kubectl_itself_says_without_a_cluster_is_handed_on() -> None:
+    require_tools()
+    # Nobody listens on port 1 of loopback.
+    nowhere = [str(TOOLS / "kubectl"), "--kubeconfig=/dev/null", "--server=http://127.0.0.1:1"]
+
+    with pytest.raises(KubectlFailed, match=r"127\.0\.0\.1:1 was refused"):
+        read_cluster(nowhere, "shop", lambda *_: None)
