@@ -9,7 +9,7 @@ from doctor.finding import Finding, Rule, error, warning
 from doctor.given import Given
 from doctor.manifests import Manifest
 from doctor.policies import blocking, governing, may_ask_names
-from doctor.ports import number_of, show_ports
+from doctor.ports import has_target, number_of, show_ports
 from doctor.selectors import show
 from doctor.values import Path, mapping, mappings, text, whole
 from doctor.workload import Workload
@@ -181,7 +181,8 @@ def _behind(
                 if port.get("port") == address.port:
                     target = port.get("targetPort", address.port)
         number = number_of(workload, target) if isinstance(target, int | str) else None
-        if number is not None:
+        # Where nobody listens, that is what is wrong, and URL01 says it.
+        if number is not None and has_target(workload, number):
             yield workload, number
 
 

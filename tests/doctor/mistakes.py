@@ -110,6 +110,14 @@ MISTAKES = (
     Case("ING01", "the container's port", (("{number: 80}", "{number: 8080}"),)),
     Case("ING01", "a port's name", (("{number: 80}", "{name: http}"),)),
     Case("URL01", "no such Service", (("http://back:9000", "http://beck:9000"),), "warning"),
+    Case(
+        "URL01",
+        "no such port of the pods, whose addresses DNS says",
+        (
+            ("http://back:9000", "http://back:9999"),
+            ("  selector: {app: back}\n", "  clusterIP: None\n  selector: {app: back}\n"),
+        ),
+    ),
     Case("URL01", "no such port", (("http://back:9000", "http://back:9090"),)),
     Case(
         "NET01",
