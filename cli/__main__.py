@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": "check a model folder",
     "convert": "quantise and measure for the services, or write ONNX or OpenVINO files",
     "provision": "fill a model store from models.yaml, and look after it",
+    "doctor": "say why manifests will not deploy or scale, and what this machine can do",
     "bench": "measure engines, precisions and batch sizes",
 }
 

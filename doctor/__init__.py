@@ -1,0 +1,1 @@
+"""Why manifests will not deploy or scale, and what this machine can do."""

@@ -1,0 +1,102 @@
+"""Reading from what somebody else wrote: whatever stands there, an answer and no exception."""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+from typing import Any
+
+Step = str | int
+Path = tuple[Step, ...]
+
+_QUANTITY = re.compile(
+    r"(?P<sign>[+-]?)(?P<number>\d{1,40}(\.\d{0,40})?|\.\d{1,40})"
+    r"(?P<suffix>[eE][+-]?\d{1,2}|[numkMGTPE]|[KMGTPE]i)?"
+)
+_DECIMAL = {"": 0, "n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+
+
+def dig(tree: Any, *path: Step) -> Any:
+    """Return what stands at a path, or None."""
+    for step in path:
+        if isinstance(tree, dict):
+            tree = tree.get(step)
+        elif isinstance(tree, list) and isinstance(step, int) and 0 <= step < len(tree):
+            tree = tree[step]
+        else:
+            return None
+    return tree
+
+
+def mapping(tree: Any, *path: Step) -> dict[Any, Any]:
+    """Return the mapping at a path, or an empty one."""
+    found = dig(tree, *path)
+    return found if isinstance(found, dict) else {}
+
+
+def mappings(tree: Any, *path: Step) -> list[tuple[int, dict[Any, Any]]]:
+    """Return the mappings of a list, each with its place in it."""
+    found = dig(tree, *path)
+    entries = found if isinstance(found, list) else []
+    return [(place, entry) for place, entry in enumerate(entries) if isinstance(entry, dict)]
+
+
+def strings(tree: Any, *path: Step) -> list[str]:
+    """Return the texts of a list."""
+    found = dig(tree, *path)
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
+
+def text(tree: Any, *path: Step) -> str:
+    """Return the text at a path, or an empty one."""
+    found = dig(tree, *path)
+    return found if isinstance(found, str) else ""
+
+
+def whole(tree: Any, *path: Step) -> int | None:
+    """Return the whole number at a path, or None."""
+    found = dig(tree, *path)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def quantity(value: Any) -> Fraction | None:
+    """Parse a quantity of Kubernetes, such as 250m, 1.5 or 2Gi; None if it is none.
+
+    Source: the Kubernetes API reference, "Quantity".
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    parsed = _QUANTITY.fullmatch(str(value))
+    if parsed is None:
+        return None
+    number = Fraction(parsed["number"].rstrip(".")) * (-1 if parsed["sign"] == "-" else 1)
+    suffix = parsed["suffix"] or ""
+    if suffix in _BINARY:
+        return number * (1 << _BINARY[suffix])
+    power = _DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:])
+    scale = Fraction(10**power) if power >= 0 else Fraction(1, 10**-power)
+    return number * scale
+
+
+def seconds(value: Any) -> float | None:
+    """Parse a number of seconds, as an environment variable states it; None if it is none."""
+    try:
+        parsed = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return parsed if math.isfinite(parsed) else None
+
+
+def share_of(value: Any, total: int, *, up: bool) -> int | None:
+    """Return how many of `total` an IntOrString means, such as 2 or "50%"; None if it is neither.
+
+    `up` says how a part of one is rounded.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(r"\d{1,9}%", value):
+        return None
+    exact = Fraction(int(value[:-1]) * total, 100)
+    return math.ceil(exact) if up else math.floor(exact)

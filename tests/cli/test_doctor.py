@@ -1,0 +1,159 @@
+"""`elastic-yolo doctor` from outside: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import run
+from tests.doctor.live import as_printed, sound
+from tests.doctor.sound import SOUND, change
+from tools.stack import ROOT
+
+# A warning alone, and an error beside it.
+WARNED = change(("  storageClassName: nfs\n", ""))
+WRONG = change(("  storageClassName: nfs\n", ""), ("minReplicas: 2", "minReplicas: 7"))
+
+
+def write(folder: Path, text: str) -> Path:
+    """Write manifests and return their file."""
+    path = folder / "shop.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_sound_manifests_end_with_zero(tmp_path: Path) -> None:
+    status, out, err = run("doctor", write(tmp_path, SOUND))
+
+    assert (status, out, err) == (0, "nothing found in 14 objects\n", "")
+
+
+def test_an_error_is_a_few_plain_lines_and_ends_with_one(tmp_path: Path) -> None:
+    path = write(tmp_path, WRONG)
+    status, out, err = run("doctor", path)
+    line = WRONG[: WRONG.index("minReplicas: 7")].count("\n") + 1
+
+    assert (status, err) == (1, "")
+    first = out.splitlines()
+    assert first[0] == f"error HPA04 HorizontalPodAutoscaler/front ({path}:{line})"
+    assert first[1] == "  At least 7 pods, at most 6."
+    assert [one.split(":")[0] for one in first[2:4]] == ["  why", "  fix"]
+    assert out.endswith("\n\n1 error and 1 warning in 14 objects\n")
+
+
+def test_warnings_alone_end_with_zero(tmp_path: Path) -> None:
+    status, out, _ = run("doctor", write(tmp_path, WARNED))
+
+    assert status == 0
+    assert out.startswith("warning PVC01 PersistentVolumeClaim/shelf ")
+    help_status, usage, _ = run("doctor", "--help")
+    assert help_status == 0
+    assert "0 nothing found, or warnings alone" in usage
+
+
+def test_json_is_for_programs(tmp_path: Path) -> None:
+    path = write(tmp_path, WRONG)
+    status, out, _ = run("doctor", "--json", path)
+    report = json.loads(out)
+
+    assert status == 1
+    assert report["objects"] == 14
+    assert [(one["severity"], one["code"]) for one in report["findings"]] == [
+        ("error", "HPA04"),
+        ("warning", "PVC01"),
+    ]
+    assert report["findings"][0] | {"why": "", "fix": "", "line": 0} == {
+        "code": "HPA04",
+        "severity": "error",
+        "kind": "HorizontalPodAutoscaler",
+        "name": "front",
+        "namespace": "shop",
+        "file": str(path),
+        "line": 0,
+        "what": "At least 7 pods, at most 6.",
+        "why": "",
+        "fix": "",
+    }
+
+
+def test_standard_input_is_read() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli", "doctor", "-"],
+        cwd=ROOT,
+        input=WRONG,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert "(stdin:" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give one of"),
+        (["--cluster", "--local"], "give one of"),
+        (["--cluster", "x.yaml"], "give one of"),
+        (["--local", "--namespace", "n"], "--namespace is for --cluster"),
+        (["/absent.yaml"], "no such file or folder: /absent.yaml"),
+        ([str(ROOT / "k8s")], "name one of them"),
+    ],
+)
+def test_wrong_usage_ends_with_two(arguments: list[str], said: str) -> None:
+    status, out, err = run("doctor", *arguments)
+
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+def test_a_cluster_is_examined_through_kubectl(tmp_path: Path) -> None:
+    """The command prints what was recorded; no cluster is asked."""
+    objects = sound()
+    del objects["metrics"]
+    (tmp_path / "hpa.json").write_text(as_printed([objects["hpa"], objects["deployment"]]))
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        f'#!/bin/sh\ncase "$2" in horizontal*) cat {tmp_path}/hpa.json;; esac\n'
+        'case "$2" in secrets) echo "shop access";; esac\n'
+    )
+    kubectl.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli", "doctor", "--cluster", "--namespace", "shop"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert ended.stdout.startswith("error HPA06 HorizontalPodAutoscaler/front\n")
+    assert "reading the cluster" in ended.stderr
+
+
+def test_a_cluster_that_is_not_there_is_one_line() -> None:
+    status, out, err = run("doctor", "--cluster", "--kubectl", "/absent/kubectl --context x")
+
+    assert (status, out) == (1, "")
+    assert err == "elastic-yolo: no such command: /absent/kubectl\n"
+
+
+def test_this_machine_is_looked_at() -> None:
+    _, out, err = run("doctor", "--local")
+    _, encoded, _ = run("doctor", "--local", "--json")
+    names = [line.split()[1] for line in out.splitlines()]
+
+    assert err == ""
+    assert {"Python", "CPU", "cores", "memory", "openvino", "port"} <= set(names)
+    assert {line.split()[0] for line in out.splitlines()} <= {"ok", "warning", "problem"}
+    assert len(json.loads(encoded)) == len(names)

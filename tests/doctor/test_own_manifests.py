@@ -1,0 +1,44 @@
+"""This project's own overlays, alone and with every component."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import yaml
+
+from doctor.given import Given
+from doctor.manifests import read_text
+from doctor.rules import diagnose
+from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, render
+
+USED = [list(some) for size in (0, 1, len(COMPONENTS)) for some in combinations(COMPONENTS, size)]
+
+
+def extend(overlay: Path, components: list[str], copy: Path) -> None:
+    """Make a copy of an overlay with further components, as docs/deploy-gpu.md says."""
+    shutil.copytree(overlay, copy, dirs_exist_ok=True)
+    stated = yaml.safe_load((overlay / "kustomization.yaml").read_text())
+    there = [(overlay / one).resolve() for one in stated.get("components", [])]
+    used = dict.fromkeys([*there, *(K8S / "components" / name for name in components)])
+    stated["components"] = [os.path.relpath(path, copy) for path in used]
+    stated["resources"] = [
+        os.path.relpath((overlay / one).resolve(), copy) for one in stated["resources"]
+    ]
+    (copy / "kustomization.yaml").write_text(yaml.safe_dump(stated))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("components", USED, ids="+".join)
+def test_the_doctor_finds_nothing_in_what_this_project_deploys(
+    tmp_path: Path, overlay: str, components: list[str]
+) -> None:
+    extend(K8S / "overlays" / overlay, components, tmp_path)
+    reading = read_text(render(tmp_path), overlay)
+
+    assert reading.findings == []
+    assert len(reading.manifests) > 30
+    assert diagnose(Given(reading.manifests)) == []
