@@ -36,7 +36,7 @@ test: .venv/ready ## run all tests that need no container engine and no cluster
 images: ## build the container images; BUILD_FLAGS go to docker build
 	@./build_docker.sh -- $(BUILD_FLAGS)
 
-e2e: .venv/ready images ## run the containers together, scale them, kill one; needs a container engine
+e2e: .venv/ready images .venv-monitoring/prometheus ## run the containers together, scale them, kill one; needs a container engine
 	@$(BIN)/python -m pytest -n 0 -p no:randomly e2e
 
 cluster-test: .venv/ready ## deploy to the cluster that kubectl is set up for, and try everything; OVERLAY=minikube

@@ -9,7 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -26,6 +26,8 @@ class Compose:
 
     project: str
     port: int
+    variables: dict[str, str] = field(default_factory=dict)
+    """Further ones of docker-compose.yml."""
 
     @property
     def url(self) -> str:
@@ -36,7 +38,7 @@ class Compose:
         """Run a command of compose and return what it printed."""
         return _run(
             [*compose_command(), "--project-name", self.project, *arguments],
-            {"WEB_PORT": str(self.port), "INFERENCE_CPUS": "1"},
+            {"WEB_PORT": str(self.port), "INFERENCE_CPUS": "1", **self.variables},
         )
 
     def scale(self, **copies: int) -> None:
@@ -85,15 +87,16 @@ def answered(container: str) -> float:
 
 
 @contextmanager
-def running() -> Iterator[Compose]:
+def running(*profiles: str, **variables: str) -> Iterator[Compose]:
     """Bring a project up, and take it down with all that belongs to it."""
-    compose = Compose(f"elastic-yolo-{uuid.uuid4().hex[:8]}", free_port())
+    compose = Compose(f"elastic-yolo-{uuid.uuid4().hex[:8]}", free_port(), variables)
+    chosen = [f"--profile={profile}" for profile in profiles]
     try:
-        compose.run("up", "--detach")
+        compose.run(*chosen, "up", "--detach")
         wait_until(lambda: is_ready(compose.url), "web is ready", _MINUTES_S)
         yield compose
     finally:
-        compose.run("down", "--volumes", "--timeout", "5")
+        compose.run(*chosen, "down", "--volumes", "--timeout", "5")
 
 
 def is_ready(url: str) -> bool:
