@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from autoscaler.arrivals import Arrivals, Shape
 from autoscaler.cpu_limits import CpuLimits
@@ -31,6 +32,8 @@ _START_TIMEOUT_S = 120.0
 _DRAIN_DELAY_S = 1
 # Addresses beyond maxReplicas: a new pod gets one that was not used for long.
 _SPARE = 4
+_WITH_CGROUPS = "CPU limits: in force, by cpu.max of a cgroup for each pod"
+_WITHOUT_CGROUPS = "CPU limits: THREADS=1 alone, because no cgroup v2 may be written here"
 _WARM_UP = 5
 _MEASURED = 30
 # What there is between waves, of the high rate.
@@ -87,6 +90,8 @@ class LabReport:
     failed: int
     held_back: int
     first_failure: str | None
+    cpu_limits: Literal["cgroup", "threads"]
+    """What keeps pods to their limits."""
     tiers: tuple[TierReport, ...]
 
 
@@ -157,15 +162,18 @@ class Lab:
     async def _pods(self) -> AsyncIterator[None]:
         """Start as many pods of each tier as there have to be, and end all, from front to back."""
         self.limits = CpuLimits.find()
+        self.say(_WITH_CGROUPS if self.limits else _WITHOUT_CGROUPS)
         try:
             for name in reversed(TIERS):
-                self.tiers[name] = self._tier(self.plan.sized.tiers[name])
-                self.tiers[name].start(max(1, self.plan.sized.tiers[name].hpa.min_replicas))
+                tier = self.tiers[name] = self._tier(self.plan.sized.tiers[name])
+                if tier.behind is not None:
+                    tier.behind.front = tier
+                tier.start(max(1, self.plan.sized.tiers[name].hpa.min_replicas))
             yield
         finally:
             for name in TIERS:
                 if name in self.tiers:
-                    await _end(self.tiers[name])
+                    await self.tiers[name].end()
             if self.limits is not None:
                 self.limits.close()
 
@@ -191,19 +199,18 @@ class Lab:
             taken = [pod.port for pod in known.pods]
             urls = ",".join(f"http://{LOOPBACK}:{port}" for port in (*taken, *known.ports))
             env[f"{behind.upper()}_URL"] = urls
-        # Each prediction shows it one address at most where nobody is.
-        predictions = len(self.tiers[behind].ports) + 1 if behind else 0
         return LabTier(
             tier,
             Autoscaler(tier.hpa, self._controller),
             env,
-            Probe(tier.ready_period_s, tier.ready_failures, predictions),
+            Probe(tier.ready_period_s, tier.ready_failures),
             ports,
             self.plan.logs,
             self.clock,
             self.plan.speed,
             self.limits,
             self.say,
+            self.tiers[behind] if behind else None,
         )
 
     def _settings(self, name: str) -> dict[str, str]:
@@ -271,6 +278,7 @@ class Lab:
             load.failed,
             load.held_back,
             load.first_failure,
+            "threads" if self.limits is None else "cgroup",
             tuple(
                 TierReport(
                     name,
@@ -283,16 +291,6 @@ class Lab:
                 for name in TIERS
             ),
         )
-
-
-async def _end(tier: LabTier) -> None:
-    """Drain all pods of a tier."""
-    for pod in tier.pods:
-        pod.terminate()
-    # Processes end by themselves, which no event tells.
-    while not all(pod.has_ended() for pod in tier.pods):  # noqa: ASYNC110
-        await asyncio.sleep(_TIDY_S / 4)
-    tier.tidy()
 
 
 def _distinct_ports(number: int) -> list[int]:

@@ -13,7 +13,15 @@ from autoscaler.cpu_limits import CpuLimits
 from autoscaler.errors import LabFailed
 from autoscaler.hpa import Autoscaler
 from autoscaler.manifest import Tier
-from autoscaler.pod_process import PodProcess, Probe, keep_watch, start_pod
+from autoscaler.pod_process import (
+    STARTING_PERIOD_S,
+    PodProcess,
+    Probe,
+    count_peers,
+    keep_watch,
+    predict,
+    start_pod,
+)
 from autoscaler.pods import Pod, Usage
 from autoscaler.process_cpu import cpu_s
 from autoscaler.sampled import sample
@@ -21,6 +29,9 @@ from autoscaler.timeline import Sample
 
 # So many pods that end by themselves are too many.
 _MOST_CRASHES = 5
+# How often somebody is asked to find out that a pod is gone.
+_MOST_TRIES = 20
+_POLL_S = 0.05
 
 
 @dataclass
@@ -38,6 +49,10 @@ class LabTier:
     speed: float
     limits: CpuLimits | None
     tell: Callable[[str], None]
+    behind: LabTier | None = field(default=None, repr=False)
+    """Whom its pods ask."""
+    front: LabTier | None = field(default=None, repr=False)
+    """Whose pods ask them."""
     pods: list[PodProcess] = field(default_factory=list)
     readings: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
     """By pod: the last two readings, of time.monotonic() and CPU seconds."""
@@ -47,6 +62,8 @@ class LabTier:
     crashes: int = 0
     cpu_s: float = 0.0
     """Of pods that have ended."""
+    _retiring: deque[PodProcess] = field(default_factory=deque)
+    _retire: asyncio.Task[None] | None = None
 
     @property
     def living(self) -> list[PodProcess]:
@@ -58,8 +75,12 @@ class LabTier:
         return [pod.port for pod in self.living if pod.ready]
 
     def start(self, number: int) -> None:
-        """Start so many pods more; raises LabFailed."""
-        for _ in range(number):
+        """Start so many pods more; raises LabFailed.
+
+        Fewer if there is no address left, which those that drain still hold: the next look will
+        ask again.
+        """
+        for _ in range(min(number, len(self.ports))):
             self.made += 1
             name, port = f"{self.tier.name}-{self.made}", self.ports.popleft()
             env = {**self.env, "PORT": str(port)}
@@ -67,7 +88,7 @@ class LabTier:
             self.pods.append(pod)
             if self.limits is not None and self.tier.limit_milli is not None:
                 self._limit(pod, self.limits, self.tier.limit_milli / 1000)
-            pod.watch = asyncio.create_task(keep_watch(pod, self.probe, self.clock))
+            pod.watch = asyncio.create_task(self._watch(pod))
         self.peak = max(self.peak, len(self.living))
 
     def look(self) -> Sample:
@@ -82,7 +103,10 @@ class LabTier:
             self.start(more)
         # As a Deployment chooses: who is not ready first, then the newest.
         for pod in sorted(living, key=lambda pod: (pod.ready, -pod.started_at))[: max(0, -more)]:
-            pod.terminate()
+            pod.delete()
+            self._retiring.append(pod)
+        if self._retiring and (self._retire is None or self._retire.done()):
+            self._retire = asyncio.create_task(self._retire_all())
         return sample(time.time(), self.tier, decision, seen, usages)
 
     def measure(self) -> None:
@@ -117,6 +141,52 @@ class LabTier:
         """Return the CPU seconds of all pods so far, those that have ended included."""
         now = (cpu_s(pod.process.pid) for pod in self.pods)
         return self.cpu_s + sum(used for used in now if used is not None)
+
+    async def end(self) -> None:
+        """Drain all pods, and return when they have ended."""
+        if self._retire is not None:
+            self._retire.cancel()
+        for pod in self.pods:
+            pod.terminate()
+        # Processes end by themselves, which no event tells.
+        while not all(pod.has_ended() for pod in self.pods):  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
+        self.tidy()
+
+    async def is_aware(self, pod: PodProcess) -> bool:
+        """Tell whether a pod takes nobody behind it for alive who is not."""
+        if self.behind is None:
+            return True
+        alive = sum(one.was_ready and one.process.poll() is None for one in self.behind.pods)
+        believed = await count_peers(pod, self.behind.tier.name)
+        return believed is not None and believed <= alive
+
+    async def _watch(self, pod: PodProcess) -> None:
+        """Let a pod find out who is behind it, and then keep its readiness up to date."""
+        while self.behind is not None:
+            if await predict(pod) and await self.is_aware(pod):
+                break
+            await asyncio.sleep(STARTING_PERIOD_S)
+        await keep_watch(pod, self.probe, self.clock)
+
+    async def _retire_all(self) -> None:
+        """End pods that are not wanted any more, so that nobody loses a request by it.
+
+        In a cluster DNS says that a pod leaves. Here who asks it finds out by itself, and a request
+        may find out once: so they end one after the other, each when all know of the one before.
+        """
+        while self._retiring:
+            pod = self._retiring.popleft()
+            pod.terminate()
+            if self.front is None:
+                continue
+            while not pod.has_ended():  # noqa: ASYNC110  # as in `end`
+                await asyncio.sleep(_POLL_S)
+            for caller in self.front.living:
+                tries = 0
+                while tries < _MOST_TRIES and not await self.front.is_aware(caller):
+                    tries += 1
+                    await predict(caller)
 
     def _replace(self, pod: PodProcess) -> None:
         if pod.watch is not None:

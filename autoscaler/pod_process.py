@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 from autoscaler.errors import LabFailed
 from tools.stack import LOOPBACK, ROOT
 
-_STARTING_PERIOD_S = 0.1
+STARTING_PERIOD_S = 0.1
 _PROBE_TIMEOUT_S = 2.0
 # terminationGracePeriodSeconds of the manifests.
 GRACE_S = 40.0
@@ -28,8 +30,6 @@ class Probe:
     period_s: float
     failures: int
     """So many in a row make it unready."""
-    predictions: int = 0
-    """So many real predictions have to succeed before it counts as ready for the first time."""
 
 
 @dataclass
@@ -44,26 +44,29 @@ class PodProcess:
     log: Path
     ready: bool = False
     ready_changed_at: float = 0.0
-    deleting_since: float | None = None
-    """time.monotonic() when it was told to end."""
+    was_ready: bool = False
+    deleting: bool = False
+    """It is to end, and takes no part in anything any more."""
+    terminated_at: float | None = None
+    """time.monotonic() when it was told so."""
     watch: asyncio.Task[None] | None = field(default=None, repr=False)
 
-    @property
-    def deleting(self) -> bool:
-        """Tell whether it has been told to end."""
-        return self.deleting_since is not None
+    def delete(self) -> None:
+        """Leave it out from now on."""
+        self.deleting = True
+        if self.watch is not None:
+            self.watch.cancel()
 
     def terminate(self) -> None:
         """Tell it to drain and end, as a kubelet does."""
-        if self.watch is not None:
-            self.watch.cancel()
-        if not self.deleting:
-            self.deleting_since = time.monotonic()
+        self.delete()
+        if self.terminated_at is None:
+            self.terminated_at = time.monotonic()
             self.process.send_signal(signal.SIGTERM)
 
     def has_ended(self) -> bool:
         """Tell whether it is gone; one that does not go within the grace period is killed."""
-        if self.deleting_since and time.monotonic() - self.deleting_since > GRACE_S:
+        if self.terminated_at and time.monotonic() - self.terminated_at > GRACE_S:
             self.process.kill()
         return self.process.poll() is not None
 
@@ -97,34 +100,41 @@ def start_pod(
 
 async def keep_watch(pod: PodProcess, probe: Probe, clock: Callable[[], float]) -> None:
     """Keep `ready` up to date until cancelled."""
-    predictions = probe.predictions
-    while predictions > 0:
-        if await get_status(pod.port, "/health/status") == 200:
-            predictions -= 1
-        else:
-            await asyncio.sleep(_STARTING_PERIOD_S)
     failures = 0
     while True:
-        well = await get_status(pod.port, "/readyz") == 200
+        well = (await get(pod.port, "/readyz"))[0] == HTTPStatus.OK
         failures = 0 if well else failures + 1
         if pod.ready != well and (well or failures >= probe.failures):
             pod.ready, pod.ready_changed_at = well, clock()
-        await asyncio.sleep(probe.period_s if pod.ready else _STARTING_PERIOD_S)
+            pod.was_ready |= well
+        await asyncio.sleep(probe.period_s if pod.ready else STARTING_PERIOD_S)
 
 
-async def get_status(port: int, path: str) -> int | None:
-    """Return the status that a service answers with, None if it does not."""
+async def predict(pod: PodProcess) -> bool:
+    """Let it make a real prediction with all that lies behind it; tell whether it was right."""
+    return (await get(pod.port, "/health/status"))[0] == HTTPStatus.OK
+
+
+async def count_peers(pod: PodProcess, peer: str) -> int | None:
+    """Return how many processes of a tier it believes to serve, None if it does not say."""
+    _, body = await get(pod.port, "/metrics")
+    pattern = rf'elastic_yolo_peer_endpoints{{peer="{peer}",[^}}]*state="serving"}} (\S+)'
+    found = re.search(pattern, body.decode())
+    return round(float(found[1])) if found else None
+
+
+async def get(port: int, path: str) -> tuple[int | None, bytes]:
+    """Return status and body of what a service answers; the status is None if it does not."""
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
             try:
                 head = f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n"
                 writer.write(head.encode())
-                line = await reader.readline()
-                await reader.read()
+                answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
             finally:
                 writer.close()
     except (OSError, TimeoutError):
-        return None
-    parts = line.split()
-    return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else None
+        return None, b""
+    parts = answer.split(maxsplit=2)
+    return (int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else None), body

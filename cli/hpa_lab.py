@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -216,10 +215,10 @@ def _describe_plan(plan: Plan, sized: Sized) -> list[str]:
         f"{name} {tier.request_milli}m (1 to {tier.hpa.max_replicas} pods)"
         for name, tier in sized.tiers.items()
     ]
+    period_s = Controller().sync_period_s / plan.speed
     return [
         f"CPU requests, scaled by {sized.scale:g} for {cores()} cores: {', '.join(parts)}",
-        f"the autoscalers' clock runs {plan.speed:g} times as fast as time: "
-        f"a look every {Controller().sync_period_s / plan.speed:g} s",
+        f"the autoscalers' clock runs {plan.speed:g} times as fast: a look every {period_s:g} s",
     ]
 
 
