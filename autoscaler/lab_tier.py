@@ -60,6 +60,8 @@ class LabTier:
     peak: int = 0
     changes: int = 0
     crashes: int = 0
+    was_ready: bool = False
+    """Whether any of its pods ever was."""
     cpu_s: float = 0.0
     """Of pods that have ended."""
     _retiring: deque[PodProcess] = field(default_factory=deque)
@@ -119,8 +121,9 @@ class LabTier:
     def tidy(self) -> None:
         """Forget pods that have ended; put others in the place of those that should not have.
 
-        Raises LabFailed where that happens again and again.
+        Raises LabFailed where that happens again and again, or before any was ready.
         """
+        self.was_ready |= any(pod.was_ready for pod in self.pods)
         for pod in [pod for pod in self.pods if pod.has_ended()]:
             self.pods.remove(pod)
             readings = self.readings.pop(pod.name, None)
@@ -193,8 +196,8 @@ class LabTier:
             pod.watch.cancel()
         self.crashes += 1
         status, said = pod.process.returncode, pod.last_words()
-        if self.crashes > _MOST_CRASHES:
-            raise LabFailed(f"{pod.name} ended with {status}, as others did before: {said}")
+        if self.crashes > _MOST_CRASHES or not self.was_ready:
+            raise LabFailed(f"{pod.name} ended with {status}: {said}")
         self.tell(f"{pod.name} ended with {status} ({said}): another one takes its place")
         self.start(1)
 

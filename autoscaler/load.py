@@ -42,6 +42,11 @@ class Load:
         """Of those, without an answer 200."""
         return self.sent - self.statuses[200]
 
+    @property
+    def under_way(self) -> int:
+        """Pictures that have been sent and not been answered."""
+        return len(self._under_way)
+
     async def run(self, arrivals: Arrivals) -> None:
         """Send pictures when they are due, until the end of `arrivals`; then wait for the rest."""
         start = last = time.monotonic()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,7 @@ _SUFFIXES = {
     "n": "1e-9", "u": "1e-6", "m": "1e-3", "": "1", "k": "1e3", "M": "1e6", "G": "1e9",
     "T": "1e12", "Ki": "1024", "Mi": "1048576", "Gi": "1073741824",
 }  # fmt: skip
+_QUANTITY = re.compile(rf"(\d+(?:\.\d+)?)({'|'.join(_SUFFIXES)})")
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,11 @@ def _name(found: dict[str, Any]) -> str:
 
 def parse_milli(quantity: object) -> int:
     """Return a quantity of Kubernetes in thousandths, rounded up; raises ValueError."""
-    text = str(quantity)
-    number = text.rstrip("numkKMGTi")
-    try:
-        value = Decimal(number) * Decimal(_SUFFIXES[text[len(number) :]]) * 1000
-    except (InvalidOperation, KeyError):
-        raise ValueError(f"{text!r} is no quantity like 500m, 1 or 2Gi") from None
-    if not value.is_finite() or value < 0:
-        raise ValueError(f"{text!r} is no quantity like 500m, 1 or 2Gi")
-    return int(value.to_integral_value(rounding="ROUND_CEILING"))
+    found = _QUANTITY.fullmatch(str(quantity))
+    if found is None:
+        raise ValueError(f"{str(quantity)!r} is no quantity like 500m, 1 or 2Gi")
+    milli = Decimal(found[1]) * Decimal(_SUFFIXES[found[2]]) * 1000
+    return int(milli.to_integral_value(rounding="ROUND_CEILING"))
 
 
 Milli = Annotated[int, BeforeValidator(parse_milli)]

@@ -34,12 +34,12 @@ def sample(
     )
 
 
-def target_percent(tier: Tier) -> int:
-    """Return the CPU target in per cent of the request, 0 where there is none."""
+def target_percent(tier: Tier) -> int | None:
+    """Return the CPU target in per cent of the request, None where there is none."""
     for metric in tier.hpa.metrics:
         if metric.type == "Resource" and metric.name == "cpu":
             return _share(metric, tier.request_milli)
-    return 0
+    return None
 
 
 def _share(metric: Metric, request_milli: int) -> int:
