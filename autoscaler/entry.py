@@ -27,8 +27,8 @@ class Entry:
 
     @property
     def url(self) -> str:
-        """Where pictures are sent."""
-        return f"http://{LOOPBACK}:{self.port}/inference"
+        """The address of web, as clients know it."""
+        return f"http://{LOOPBACK}:{self.port}"
 
     async def start(self, port: int = 0) -> None:
         """Listen on a port, 0 lets the system choose; raises OSError."""

@@ -113,10 +113,10 @@ class Lab:
         """Run until the time is over or `stop` is set; raises LabFailed."""
         self.began = time.monotonic()
         async with self._pods(), self._entry() as entry:
-            load = Load(entry.url, self.plan.pictures)
+            load = Load(f"{entry.url}/inference", self.plan.pictures)
             await self._wait_ready(stop)
             arrivals = await self._prepare(load, stop)
-            self.say(f"pictures go to {entry.url}")
+            self.say(f"target: {entry.url} (the page), pictures go to {entry.url}/inference")
             # From here on the clock counts, for pods that have been there for long.
             self.began = time.monotonic()
             for tier in self.tiers.values():

@@ -182,13 +182,10 @@ def test_of_several_metrics_the_largest_counts() -> None:
     assert decision.why == "200000m of memory a pod where 100000m is wanted: 2 -> 4"
 
 
+periods = st.sampled_from((15, 30, 60, 90))
 policies = st.lists(
-    st.builds(
-        Policy,
-        st.sampled_from(("Pods", "Percent")),
-        st.integers(1, 150),
-        st.sampled_from((15, 30, 60, 90)),
-    ),
+    st.builds(Policy, st.just("Pods"), st.integers(1, 8), periods)
+    | st.builds(Policy, st.just("Percent"), st.integers(1, 120), periods),
     min_size=1,
     max_size=2,
 ).map(tuple)
@@ -205,8 +202,11 @@ specs = st.builds(
     some_rules,
     some_rules,
 )
-loads = st.lists(st.integers(0, 60_000), min_size=1, max_size=40)
-"""CPU that there is work for, in thousandths, at each look."""
+spells = st.tuples(st.sampled_from((0, 500, 60_000)) | st.integers(0, 60_000), st.integers(1, 12))
+loads = st.lists(spells, min_size=1, max_size=8).map(
+    lambda course: [load for load, looks in course for _ in range(looks)]
+)
+"""CPU that there is work for, in thousandths, at each look: spells of much and of little."""
 
 
 def run(spec: HpaSpec, loads: list[int]) -> Iterator[tuple[float, Decision]]:

@@ -61,7 +61,7 @@ def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
         text=True,
     ) as process:
         assert process.stdout
-        said = next(line for line in process.stdout if line.startswith("pictures go to"))
+        said = next(line for line in process.stdout if line.startswith("target: "))
         port = int(said.split(":")[-1].split("/")[0])
         socket.create_connection(("127.0.0.1", port)).close()
         process.send_signal(signal.SIGINT)

@@ -119,7 +119,7 @@ def test_the_entry_spreads_connections_over_those_that_are_there() -> None:
                 ports = [one, two, three, free_port()]
                 entry = Entry(lambda: ports)
                 await entry.start()
-                load = Load(entry.url, [picture])
+                load = Load(f"{entry.url}/inference", [picture])
                 for _ in range(12):
                     await load.send(picture)
             # The third is gone now, and nobody has said so.
@@ -139,7 +139,7 @@ def test_an_entry_without_pods_answers_nothing() -> None:
     async def scenario() -> Load:
         entry = Entry(list)
         await entry.start()
-        load = Load(entry.url, [b"x"])
+        load = Load(f"{entry.url}/inference", [b"x"])
         await load.send(b"x")
         await entry.close()
         return load
