@@ -184,7 +184,7 @@ def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
     if parsed.json:
         print(json.dumps({**asdict(report), "scale": sized.scale, "speed": plan.speed}, indent=2))
     else:
-        print(_describe_report(report))
+        print(_describe_report(report, own_load=plan.shape != "none"))
     return 1 if report.failed else 0
 
 
@@ -222,13 +222,16 @@ def _describe_plan(plan: Plan, sized: Sized) -> list[str]:
     ]
 
 
-def _describe_report(report: LabReport) -> str:
+def _describe_report(report: LabReport, *, own_load: bool) -> str:
     lines = [f"\n{'tier':<10}  {'most pods':>9}  {'now':>3}  {'changes':>7}  CPU s"]
     lines += [
         f"{one.tier:<10}  {one.peak_replicas:>9}  {one.last_replicas:>3}  {one.changes:>7}  "
         f"{one.cpu_s:>5.1f}"
         for one in report.tiers
     ]
+    if not own_load:
+        lines.append(f"{clock(report.duration_s)} without a load of its own")
+        return "\n".join(lines)
     held = f", {report.held_back} held back because too many were under way"
     lines.append(
         f"{report.pictures} pictures in {clock(report.duration_s)}, {report.failed} failed"

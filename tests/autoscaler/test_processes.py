@@ -151,6 +151,25 @@ def test_an_entry_without_pods_answers_nothing() -> None:
     assert load.first_failure.startswith("no answer")
 
 
+def test_an_entry_that_closes_ends_what_is_open(capfd: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> Load:
+        server = Server()
+        server.gate.clear()
+        async with server.running() as port:
+            entry = Entry(lambda: [port])
+            await entry.start()
+            load = Load(f"{entry.url}/inference", [b"picture"])
+            sending = asyncio.create_task(load.send(b"picture"))
+            await server.arrived.wait()
+            await entry.close()
+            await sending
+            server.gate.set()
+        return load
+
+    assert asyncio.run(scenario()).statuses == {LOST: 1}
+    assert capfd.readouterr().err == ""
+
+
 def test_what_fails_is_counted_and_said() -> None:
     async def scenario() -> Load:
         async with Server("503 Service Unavailable").running() as port:
