@@ -36,6 +36,8 @@ _WITH_CGROUPS = "CPU limits: in force, by cpu.max of a cgroup for each pod"
 _WITHOUT_CGROUPS = "CPU limits: THREADS=1 alone, because no cgroup v2 may be written here"
 _WARM_UP = 5
 _MEASURED = 30
+CONTROLLER = Controller()
+"""As kube-controller-manager is without flags."""
 # What there is between waves, of the high rate.
 LOW = 1 / 8
 
@@ -120,7 +122,7 @@ class Lab:
             # From here on the clock counts, for pods that have been there for long.
             self.began = time.monotonic()
             for tier in self.tiers.values():
-                tier.forget_start(-tier.autoscaler.controller.cpu_initialization_period_s)
+                tier.forget_start(-CONTROLLER.cpu_initialization_period_s)
                 tier.measure()
             sending = asyncio.create_task(load.run(arrivals))
             try:
@@ -137,7 +139,7 @@ class Lab:
     ) -> None:
         """Let the autoscalers look once every sync period, as fast as the clock runs."""
         for number in itertools.count(1):
-            period_s = self._controller.sync_period_s / self.plan.speed
+            period_s = CONTROLLER.sync_period_s / self.plan.speed
             await self._tidy_until(self.began + number * period_s, stop)
             elapsed_s = time.monotonic() - self.began
             if stop.is_set() or elapsed_s >= self.plan.duration_s:
@@ -201,9 +203,9 @@ class Lab:
             env[f"{behind.upper()}_URL"] = urls
         return LabTier(
             tier,
-            Autoscaler(tier.hpa, self._controller),
+            Autoscaler(tier.hpa, CONTROLLER),
             env,
-            Probe(tier.ready_period_s, tier.ready_failures),
+            Probe(tier.ready_period_s, tier.ready_failures, tier.startup_s),
             ports,
             self.plan.logs,
             self.clock,
@@ -223,10 +225,6 @@ class Lab:
                 "CACHE_DIR": str(self.plan.logs.resolve() / "cache"),
             }
         return env
-
-    @property
-    def _controller(self) -> Controller:
-        return Controller()
 
     async def _wait_ready(self, stop: asyncio.Event) -> None:
         self.say("starting the services ...")

@@ -21,6 +21,7 @@ from autoscaler.pod_process import (
     keep_watch,
     predict,
     start_pod,
+    wait_alive,
 )
 from autoscaler.pods import Pod, Usage
 from autoscaler.process_cpu import cpu_s
@@ -166,6 +167,7 @@ class LabTier:
 
     async def _watch(self, pod: PodProcess) -> None:
         """Let a pod find out who is behind it, and then keep its readiness up to date."""
+        await wait_alive(pod, self.probe)
         while self.behind is not None:
             if await predict(pod) and await self.is_aware(pod):
                 break

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from autoscaler.arrivals import Arrivals
@@ -75,7 +77,7 @@ class Load:
         except (OSError, TimeoutError, NotUnderstood) as error:
             self._count(LOST, f"no answer: {error or type(error).__name__}")
         else:
-            self._count(answer.status, f"{answer.status}: {answer.body[:200]!r}")
+            self._count(answer.status, f"{answer.status}: {_detail(answer.body)}")
         finally:
             client.close()
 
@@ -91,3 +93,10 @@ class Load:
         self.statuses[status] += 1
         if status != 200 and self.first_failure is None:
             self.first_failure = words
+
+
+def _detail(body: bytes) -> str:
+    """Return what a problem says of itself, or the beginning of whatever was answered."""
+    with suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(body)["detail"])
+    return body[:100].decode(errors="replace")

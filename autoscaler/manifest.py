@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class Tier:
     """Between two looks of the readiness probe."""
     ready_failures: int = 3
     """So many of them in a row make a pod unready."""
+    startup_s: float = math.inf
+    """Until then a pod has to be alive: the startup probe."""
 
 
 def read_tiers(place: Path) -> dict[str, Tier]:
@@ -206,6 +209,7 @@ class _Container(_Read):
     name: str
     resources: _Resources = _Resources()
     readiness_probe: _Probe = _Probe()
+    startup_probe: _Probe | None = None
 
 
 class _PodSpec(_Read):
@@ -276,7 +280,7 @@ def _read_tier(path: Path, found: dict[str, Any], hpa: HpaSpec) -> Tier:
         limits.append(limit)
     if not all(requests):
         raise ManifestError(f"{path}: Deployment {name} has no CPU request: nothing to scale by")
-    probe = containers[0].readiness_probe
+    probe, startup = containers[0].readiness_probe, containers[0].startup_probe
     return Tier(
         name,
         hpa,
@@ -284,6 +288,7 @@ def _read_tier(path: Path, found: dict[str, Any], hpa: HpaSpec) -> Tier:
         None if None in limits else sum(limit or 0 for limit in limits),
         probe.period_seconds,
         probe.failure_threshold,
+        startup.period_seconds * startup.failure_threshold if startup else math.inf,
     )
 
 

@@ -30,6 +30,8 @@ class Probe:
     period_s: float
     failures: int
     """So many in a row make it unready."""
+    startup_s: float
+    """One that is not alive until then is killed."""
 
 
 @dataclass
@@ -96,6 +98,16 @@ def start_pod(
     except OSError as error:
         raise LabFailed(f"{name} could not be started: {error}") from None
     return PodProcess(tier, name, port, now, process, log, ready_changed_at=now)
+
+
+async def wait_alive(pod: PodProcess, probe: Probe) -> None:
+    """Return when it is alive, or kill it when that takes too long."""
+    until = time.monotonic() + probe.startup_s
+    while (await get(pod.port, "/livez"))[0] != HTTPStatus.OK:
+        if time.monotonic() > until:
+            pod.process.kill()
+            return
+        await asyncio.sleep(STARTING_PERIOD_S)
 
 
 async def keep_watch(pod: PodProcess, probe: Probe, clock: Callable[[], float]) -> None:

@@ -16,13 +16,12 @@ from typing import Any, get_args
 
 from autoscaler.arrivals import Arrivals, Shape
 from autoscaler.errors import AutoscalerError
-from autoscaler.lab import LOW, Lab, LabReport, Plan, Tick
+from autoscaler.lab import CONTROLLER, LOW, Lab, LabReport, Plan, Tick
 from autoscaler.load import MAX_RATE
 from autoscaler.manifest import Tier, read_tiers
 from autoscaler.screen import Screen, clock, line
 from autoscaler.simulate import Totals, Work, simulate
 from autoscaler.sizing import Sized, cores, fit, pick, with_max
-from autoscaler.spec import Controller
 from autoscaler.timeline import Sample, append_samples
 from cli.options import count, folder, new_file
 from cli.progress import say
@@ -131,7 +130,7 @@ def _simulate(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
             for name, tier in tiers.items()
         ],
         Arrivals(parsed.load, rate * LOW, rate, duration_s),
-        Controller(),
+        CONTROLLER,
         samples.append,
     )
     if parsed.timeline:
@@ -189,9 +188,9 @@ def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
 
 
 async def _watch(lab: Lab, screen: Screen, timeline: Path | None) -> LabReport:
-    """Run the lab until it ends or somebody presses Ctrl-C."""
+    """Run the lab until it ends, or somebody presses Ctrl-C or closes the terminal."""
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
     def tell(tick: Tick) -> None:
@@ -215,7 +214,7 @@ def _describe_plan(plan: Plan, sized: Sized) -> list[str]:
         f"{name} {tier.request_milli}m (1 to {tier.hpa.max_replicas} pods)"
         for name, tier in sized.tiers.items()
     ]
-    period_s = Controller().sync_period_s / plan.speed
+    period_s = CONTROLLER.sync_period_s / plan.speed
     return [
         f"CPU requests, scaled by {sized.scale:g} for {cores()} cores: {', '.join(parts)}",
         f"the autoscalers' clock runs {plan.speed:g} times as fast: a look every {period_s:g} s",

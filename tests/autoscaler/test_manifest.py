@@ -62,6 +62,7 @@ def test_our_own_manifests_are_read() -> None:
         2,
         2,
     )
+    assert (inference.startup_s, tiers["web"].startup_s) == (150, 30)
     assert inference.hpa.metrics == (Metric("cpu", utilization=70),)
     assert inference.hpa.behavior == Behavior(
         ScalingRules((Policy("Percent", 100, 15), Policy("Pods", 2, 15)), window_s=0),

@@ -173,14 +173,16 @@ def test_an_entry_that_closes_ends_what_is_open(capfd: pytest.CaptureFixture[str
 def test_what_fails_is_counted_and_said() -> None:
     async def scenario() -> Load:
         async with Server("503 Service Unavailable").running() as port:
-            load = Load(f"http://127.0.0.1:{port}/inference", [b"picture"])
+            # It answers with what it was sent.
+            problem = b'{"detail": "it is away"}'
+            load = Load(f"http://127.0.0.1:{port}/inference", [problem])
             await load.run(Arrivals("constant", 0, 100, 0.2))
         return load
 
     load = asyncio.run(scenario())
 
     assert load.failed == load.sent > 0
-    assert load.first_failure == "503: b'picture'"
+    assert load.first_failure == "503: it is away"
 
 
 def test_no_more_than_so_many_are_under_way() -> None:
