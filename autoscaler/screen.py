@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from autoscaler.timeline import Sample
 
+_CHANGES = 8
 _HEAD = ("tier", "CPU", "target", "ready", "pods", "wanted", "why")
 
 
@@ -18,6 +20,7 @@ class Screen:
 
     out: TextIO
     _drawn: int = 0
+    _changes: deque[str] = field(default_factory=lambda: deque(maxlen=_CHANGES))
     _last: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
@@ -26,9 +29,11 @@ class Screen:
         print(text, file=self.out, flush=True)
 
     def show(self, headline: str, at_s: float, samples: Sequence[Sample]) -> None:
-        """Show the tiers as they are; `headline` says more of the moment, on a terminal."""
+        """Show the tiers as they are; on a terminal under `headline`, and with the last changes."""
         if self.out.isatty():
-            self._draw([headline, *table(samples)])
+            changed = (sample for sample in samples if sample.desired != sample.replicas)
+            self._changes.extend(line(at_s, sample) for sample in changed)
+            self._draw([headline, *table(samples), *self._changes])
             return
         for sample in samples:
             state = (sample.replicas, sample.ready, sample.desired)

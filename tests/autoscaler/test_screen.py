@@ -15,8 +15,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def one(tier: str = "web", ready: int = 1, cpu_percent: float | None = 20.4) -> Sample:
-    return Sample(0, tier, 2, ready, 3, 70, cpu_percent, 0.1, "because")
+def one(
+    tier: str = "web", ready: int = 1, cpu_percent: float | None = 20.4, desired: int = 3
+) -> Sample:
+    return Sample(0, tier, 2, ready, desired, 70, cpu_percent, 0.1, "because")
 
 
 def test_without_a_terminal_there_is_a_line_for_every_change() -> None:
@@ -37,14 +39,29 @@ def test_on_a_terminal_the_table_is_drawn_over_itself() -> None:
     out = Terminal()
     screen = Screen(out)
 
-    screen.show("first", 0, [one()])
+    screen.show("first", 0, [one(desired=2)])
     screen.say("something happened")
-    screen.show("second", 15, [one()])
-    screen.show("third", 30, [one()])
+    screen.show("second", 15, [one(desired=2)])
+    screen.show("third", 30, [one(desired=2)])
 
     parts = out.getvalue().split("\033[3F\033[J")
     assert [part.splitlines()[0] for part in parts] == ["first", "something happened", "third"]
     assert parts[1].splitlines()[1] == "second"
+
+
+def test_on_a_terminal_the_last_changes_stay_under_the_table() -> None:
+    out = Terminal()
+    screen = Screen(out)
+
+    for look in range(10):
+        screen.show("now", 15 * look, [one()])
+    screen.show("end", 150, [one(desired=2)])
+
+    last = out.getvalue().split("\033[J")[-1].splitlines()
+    assert last[0] == "end"
+    assert [text.split()[0] for text in last[3:]] == [
+        "0:30", "0:45", "1:00", "1:15", "1:30", "1:45", "2:00", "2:15"
+    ]  # fmt: skip
 
 
 def test_a_table_has_words_to_the_left_and_numbers_to_the_right() -> None:
