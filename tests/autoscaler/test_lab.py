@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -53,7 +54,14 @@ def test_under_load_inference_goes_up_and_comes_back_and_nothing_is_lost(tmp_pat
     assert "1/1 ready, 2 wanted" in ended.stderr
 
 
-def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
+def child(parent: int, tier: str) -> int:
+    """Return the process of a tier that the lab has started."""
+    pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+    return next(pid for pid, command in commands.items() if f"services.{tier}".encode() in command)
+
+
+def test_a_pod_that_is_killed_is_replaced_and_ctrl_c_ends_all_in_order(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*LAB, "--load", "none", "--max-replicas", "1", "--logs", tmp_path],
         cwd=ROOT,
@@ -64,15 +72,19 @@ def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
         said = next(line for line in process.stdout if line.startswith("target: "))
         port = int(said.split(":")[-1].split("/")[0])
         socket.create_connection(("127.0.0.1", port)).close()
+        os.kill(child(process.pid, "inference"), signal.SIGKILL)
+        said = next(line for line in process.stdout if "takes its place" in line)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
 
     assert process.returncode == 0
+    assert said.startswith("inference-1 ended with -9")
     assert out.endswith(" without a load of its own\n")
     assert {path.name for path in tmp_path.glob("*.log")} == {
         "web-1.log",
         "preprocess-1.log",
         "inference-1.log",
+        "inference-2.log",
     }
     # Whoever ended by itself has said why.
     assert not any("Traceback" in path.read_text() for path in tmp_path.glob("*.log"))
