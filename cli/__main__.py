@@ -20,6 +20,7 @@ COMMANDS = {
     "provision": "fill a model store from models.yaml, and look after it",
     "doctor": "say why manifests will not deploy or scale, and what this machine can do",
     "bench": "measure engines, precisions and batch sizes",
+    "hpa-lab": "watch the autoscalers at work, without a cluster",
 }
 
 
@@ -48,7 +49,7 @@ def _run(arguments: Sequence[str]) -> int:
     for name, summary in COMMANDS.items():
         if name in arguments[:1]:
             # Each imports engines for a part of a second, which the others need not wait for.
-            import_module(f"cli.{name}").add_parser(commands)
+            import_module(f"cli.{name.replace('-', '_')}").add_parser(commands)
         else:
             commands.add_parser(name, help=summary)
     parsed = parser.parse_args(arguments)

@@ -53,7 +53,7 @@ def test_images_are_those_that_are_built() -> None:
     images = {
         service["image"] for service in COMPOSE.values() if "elastic-yolo/" in service["image"]
     }
-    names = {re.sub(r"elastic-yolo/([a-z]+):.*", r"\1", image) for image in images}
+    names = {re.sub(r"elastic-yolo/(inference-)?([a-z]+):.*", r"\2", image) for image in images}
 
     assert names >= {"web", "preprocess", "inference", "tools"}
     assert all(re.search(rf"\b{name}\b", script) for name in names)

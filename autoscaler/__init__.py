@@ -1,0 +1,1 @@
+"""The HorizontalPodAutoscaler without a cluster: its arithmetic, a simulation, a lab."""

@@ -1,0 +1,82 @@
+"""What a HorizontalPodAutoscaler is told, and what the controller that runs it is told.
+
+Names and defaults are those of the API autoscaling/v2 and of kube-controller-manager. Quantities
+are whole thousandths, as the controller computes with them: 1 CPU is 1000.
+Source: kubernetes.io, "Horizontal Pod Autoscaling" and the API reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PolicyType = Literal["Pods", "Percent"]
+SelectPolicy = Literal["Max", "Min", "Disabled"]
+MetricType = Literal["Resource", "ContainerResource", "Pods", "Object", "External"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """At most so many pods, or per cent of them, within a period."""
+
+    type: PolicyType
+    value: int
+    period_s: int
+
+
+@dataclass(frozen=True)
+class ScalingRules:
+    """How fast one direction may go."""
+
+    policies: tuple[Policy, ...]
+    select: SelectPolicy = "Max"
+    window_s: int | None = None
+    """Stabilisation: None is the controller's own, which only scaling down has."""
+    tolerance: float | None = None
+    """None is the controller's own."""
+
+
+SCALE_UP = ScalingRules((Policy("Pods", 4, 15), Policy("Percent", 100, 15)), window_s=0)
+SCALE_DOWN = ScalingRules((Policy("Percent", 100, 15),))
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """Both directions; what a manifest leaves out has the API's defaults."""
+
+    up: ScalingRules = SCALE_UP
+    down: ScalingRules = SCALE_DOWN
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric and the value that it is to have on average; one of the two targets is set."""
+
+    name: str = "cpu"
+    type: MetricType = "Resource"
+    utilization: int | None = None
+    """Per cent of the pods' requests."""
+    average_milli: int | None = None
+    """Thousandths a pod."""
+
+
+@dataclass(frozen=True)
+class HpaSpec:
+    """One HorizontalPodAutoscaler."""
+
+    name: str
+    max_replicas: int
+    metrics: tuple[Metric, ...] = (Metric(utilization=80),)
+    min_replicas: int = 1
+    behavior: Behavior | None = None
+
+
+@dataclass(frozen=True)
+class Controller:
+    """The flags of kube-controller-manager that start with --horizontal-pod-autoscaler-."""
+
+    sync_period_s: float = 15.0
+    tolerance: float = 0.1
+    cpu_initialization_period_s: float = 300.0
+    initial_readiness_delay_s: float = 30.0
+    downscale_stabilization_s: float = 300.0
