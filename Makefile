@@ -7,7 +7,7 @@ MODEL ?= models/demo
 OVERLAY ?= minikube
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test fuzz registries k8s-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
+.PHONY: help setup demo up test fuzz registries k8s-tools load-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,18 @@ k8s-tools: .venv-k8s/ready ## install what looks the Kubernetes manifests over
 	@tools/get-kubectl .venv-k8s
 	@touch $@
 
+load-tools: .venv-load/ready .venv-load/prometheus ## install what makes load and draws the report; Prometheus
+
+.venv-load/ready: locks/load.txt
+	@echo "setting up .venv-load (once, half a minute, 0.3 GB) ..."
+	@$(PYTHON) -m venv --clear .venv-load
+	@.venv-load/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
+		--only-binary :all: -r locks/load.txt
+	@touch $@
+
+.venv-load/prometheus: .venv-load/ready
+	@tools/apt-unpack $@ prometheus usr/bin/prometheus
+
 bench: .venv/ready ## measure engines, precisions and start-up: tables, and bench.json
 	@$(BIN)/python -m bench
 
@@ -103,4 +115,4 @@ browser: ## install Debian's Chromium, in which the page is tested
 	@tools/apt-install /usr/bin/chromedriver chromium chromium-driver
 
 clean: ## remove what make created
-	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s demo-output
+	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s .venv-load load-report demo-output

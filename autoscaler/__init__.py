@@ -1,0 +1,1 @@
+"""How many pods each tier has, and what its autoscaler wants."""
