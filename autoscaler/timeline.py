@@ -31,7 +31,7 @@ class Sample:
     desired: int
     """What the autoscaler wants after all rules."""
     target_percent: int | None
-    """What the autoscaler aims at, in per cent of the request; None where there is no such target."""
+    """What the autoscaler aims at, in per cent of the request; None where there is none."""
     cpu_percent: float | None = None
     """Mean CPU of the pods in per cent of their request; None where it is not known."""
     cpu_s: float | None = None
@@ -65,7 +65,7 @@ def append_samples(path: Path, samples: Iterable[Sample]) -> None:
 
 
 def parse_sample(line: str) -> Sample:
-    """Return the sample of one line; raises ValueError if it is none. Unknown keys are passed over."""
+    """Return the sample of one line, whatever else it has; raises ValueError if it is none."""
     stated = json.loads(line)
     if not isinstance(stated, dict):
         raise ValueError("not an object")  # noqa: TRY004  # what is wrong is the file's value

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace, given: list[str]) -> int:
-    # What these import is in .venv-load alone, and takes a second: --help and wrong usage do without.
+    # What these import is in .venv-load alone: --help and wrong usage do without.
     from loadtest.report import write_report  # noqa: PLC0415
     from loadtest.result import to_json, to_lines  # noqa: PLC0415
     from loadtest.run import run  # noqa: PLC0415
@@ -105,8 +105,8 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         help="make load and write a report",
         description="Send pictures to the web service and write a report: rates, latencies, "
-        "statuses, and below them replicas and CPU of the tiers. A user sends one picture a second, "
-        "or fewer while answers take longer. Exit status: 0 if every objective is met, 1 if not or "
+        "statuses, and below them replicas and CPU of the tiers. A user sends one picture a "
+        "second, or fewer while answers take longer. Exit status: 0 if every objective is met, 1 if not or "
         "if the run failed, 2 for wrong usage.",
         epilog=f"Shapes are {shapes}. ELASTIC_YOLO_TOKEN in the environment is sent as the token "
         "that a service may ask for.",

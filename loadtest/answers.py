@@ -1,4 +1,4 @@
-"""The log of a run: one line for each picture that was sent, as locust writes them and we read them."""
+"""The log of a run, a line for each picture: locust's process writes it, ours reads it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import IO, Literal, get_args
 
 Outcome = Literal["served", "rejected", "failed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+_STARTED = "started_at"
 _COLUMNS = ("sent_at", "took_ms", "status", "outcome", "picture")
 
 
@@ -37,6 +38,10 @@ class AnswerLog:
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow(_COLUMNS)
 
+    def begin(self, at: float) -> None:
+        """Note when the load began, in unix seconds."""
+        self._writer.writerow((_STARTED, f"{at:.3f}"))
+
     def write(self, answer: Answer) -> None:
         """Add one line."""
         self._writer.writerow(
@@ -53,6 +58,8 @@ class AnswerReader:
         self._path = path
         self._file: IO[str] | None = None
         self._part = ""
+        self.started_at: float | None = None
+        """When the load began, as soon as that is known."""
 
     def new(self) -> list[Answer]:
         """Return the answers whose lines were completed since the last call."""
@@ -63,27 +70,20 @@ class AnswerReader:
         text = self._part + self._file.read()
         lines = text.split("\n")
         self._part = lines.pop()
-        return list(_parse(lines))
+        return list(self._parse(lines))
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
 
-
-def read_answers(path: Path) -> list[Answer]:
-    """Return all answers of a log, in the order in which they came; none if there is no file."""
-    reader = AnswerReader(path)
-    try:
-        return reader.new()
-    finally:
-        reader.close()
-
-
-def _parse(lines: list[str]) -> Iterator[Answer]:
-    for row in csv.reader(lines):
-        if tuple(row) == _COLUMNS:
-            continue
-        sent_at, took_ms, status, outcome, picture = row
-        (known,) = (one for one in OUTCOMES if one == outcome)
-        yield Answer(float(sent_at), float(took_ms), int(status), known, picture)
+    def _parse(self, lines: list[str]) -> Iterator[Answer]:
+        for row in csv.reader(lines):
+            if tuple(row) == _COLUMNS:
+                continue
+            if row[0] == _STARTED:
+                self.started_at = float(row[1])
+                continue
+            sent_at, took_ms, status, outcome, picture = row
+            (known,) = (one for one in OUTCOMES if one == outcome)
+            yield Answer(float(sent_at), float(took_ms), int(status), known, picture)

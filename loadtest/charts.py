@@ -7,6 +7,7 @@ that one drawing serves light, dark and print.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +28,14 @@ COLOURS = {
     "failed": "#c62f2f", "p50": "#2a6fb0", "p95": "#7a4fb5", "p99": "#b0417f",
     "web": "#2b6fb1", "preprocess": "#b26b01", "inference": "#1b7f4c", "other": "#6b5fb0",
 }  # fmt: skip
-_WIDTH_IN = 6.2
+_WIDTH_IN = 5.2
 _DPI = 150
 _STYLE = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID,
     "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
     "ytick.color": INK, "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.8,
-    "axes.titlesize": 11, "axes.titlelocation": "left",
+    "axes.titlesize": 11, "axes.titlepad": 20, "axes.titlelocation": "left",
 }  # fmt: skip
 
 
@@ -55,7 +56,7 @@ class Chart:
     name: str
     title: str
     panels: Sequence[Callable[[Any], None]]
-    panel_height_in: float = 2.6
+    panel_height_in: float = 2.4
 
 
 def charts(drawn: Drawn) -> list[Chart]:
@@ -68,7 +69,7 @@ def charts(drawn: Drawn) -> list[Chart]:
     if not drawn.samples:
         return made
     panels = [_replicas_panel(drawn, tier) for tier in tiers_of(drawn.samples)]
-    made.append(Chart("replicas", "Replicas", panels, panel_height_in=1.5))
+    made.append(Chart("replicas", "Replicas", panels, panel_height_in=1.4))
     if any(sample.cpu_percent is not None for sample in drawn.samples):
         made.append(Chart("cpu", "CPU", [lambda axes: _draw_cpu_percent(axes, drawn)]))
     elif any(sample.cpu_s is not None for sample in drawn.samples):
@@ -113,13 +114,19 @@ def _figure(shown: Sequence[Chart], drawn: Drawn) -> Figure:
 
 
 def _legend(axes: Any, columns: int) -> None:
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=columns, borderaxespad=0.1)
+    # Between the title and the axes, where no line is.
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0, columnspacing=1.2,
+        handlelength=1.6, handletextpad=0.5, borderpad=0.3,
+    )  # fmt: skip
 
 
 def _draw_rate(axes: Any, drawn: Drawn) -> None:
     edges = [0.0, *(one.start_s + one.seconds for one in drawn.intervals)]
     counts: dict[str, list[float]] = {
-        "offered": [one.per_s(one.offered or 0) for one in drawn.intervals],
+        "offered": [
+            math.nan if one.offered is None else one.per_s(one.offered) for one in drawn.intervals
+        ],
         "served": [one.per_s(one.served) for one in drawn.intervals],
         "rejected": [one.per_s(one.rejected) for one in drawn.intervals],
         "failed": [one.per_s(one.failed) for one in drawn.intervals],
@@ -194,7 +201,7 @@ def _replicas_panel(drawn: Drawn, tier: str) -> Callable[[Any], None]:
         for kind, style, width in kinds:
             # What was so at the last sample is so until the end, as far as is known.
             axes.step(
-                [*seconds, drawn.duration_s], [*(getattr(s, kind) for s in own), getattr(own[-1], kind)],
+                [*seconds, drawn.duration_s], [getattr(one, kind) for one in [*own, own[-1]]],
                 where="post", label=kind, linestyle=style, linewidth=width,
                 color=INK if kind == "desired" else colour_of(tier),
             )  # fmt: skip

@@ -55,7 +55,8 @@ def read_users(history: Path) -> list[tuple[float, int]]:
         return []
     with history.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["Name"] == "Aggregated"]
-    return [(float(row["Timestamp"]), int(row["User Count"])) for row in rows]
+    # Whole seconds, cut off: on the mean half a second more.
+    return [(float(row["Timestamp"]) + 0.5, int(row["User Count"])) for row in rows]
 
 
 def was_too_busy(log: Path) -> bool:

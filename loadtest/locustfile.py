@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import random
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import gevent
 from locust import FastHttpUser, LoadTestShape, constant_pacing, events
+from locust.stats import CSV_STATS_INTERVAL_SEC
 
 # Locust puts the folder of this file on the path, not the one above.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -47,7 +49,7 @@ class PictureUser(FastHttpUser):  # type: ignore[misc]  # Any for who has no loc
 
     def send_picture(self) -> None:
         """Send one picture, and count its answer as served, rejected or failed."""
-        picture = self.pictures.draw(random)
+        picture = self.pictures.draw()
         with self.client.post(
             "/inference",
             name=f"/inference ({picture.size})",
@@ -125,9 +127,19 @@ def prepare(environment: Any, **_others: Any) -> None:
         environment.shape_class = None
     if options.answers is not None:
         log = AnswerLog(options.answers)
+        environment.events.test_start.add_listener(lambda **_others: log.begin(time.time()))
         environment.events.request.add_listener(_writer(log))
+        environment.events.quitting.add_listener(let_csv_finish)
     if environment.web_ui is not None and options.timeline is not None:
         add_replicas(environment.web_ui, options.timeline)
+
+
+def let_csv_finish(**_others: Any) -> None:
+    """Wait once more for what locust writes its CSV files with: it comes round every second.
+
+    Nothing is written at the end, so that the last second of a run would be missing there.
+    """
+    gevent.sleep(1.5 * CSV_STATS_INTERVAL_SEC)
 
 
 def request_headers() -> dict[str, str]:
@@ -147,9 +159,7 @@ def _writer(log: AnswerLog) -> Any:
         *, start_time: float, response_time: float, response: Any, context: Any, **_others: Any
     ) -> None:
         status = response.status_code
-        log.write(
-            Answer(start_time, response_time, status, context["outcome"], context["picture"])
-        )
+        log.write(Answer(start_time, response_time, status, context["outcome"], context["picture"]))
 
     return write
 

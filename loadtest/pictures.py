@@ -1,4 +1,4 @@
-"""The pictures that users send: client/images as they are, and smaller and larger ones made of them."""
+"""The pictures that users send: client/images, and smaller and larger ones made of them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SIZES = {"thumbnail": 20, "scene": 50, "full-hd": 25, "photo": 5}
 _LONGER_SIDE = {"thumbnail": 320, "full-hd": 1920, "photo": 4032}
 _OF_EACH = 4
 _QUALITY = 85
+_CHANCE = random.Random()  # noqa: S311  # which picture is next is no secret
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,16 @@ class Mix:
         paths = sorted(path for path in folder.iterdir() if path.stem.startswith("scene-"))
         # The one of 12 megapixels is what `photo` is made like.
         scenes = [path for path in paths if max(_dimensions(path)) <= _LONGER_SIDE["full-hd"]]
-        self._pictures = {"scene": [_form("scene", path.name, path.read_bytes()) for path in scenes]}
+        self._pictures = {
+            "scene": [_form("scene", path.name, path.read_bytes()) for path in scenes]
+        }
         for size, longer_side in _LONGER_SIDE.items():
             self._pictures[size] = [
                 _form(size, f"{path.stem}-{size}.jpg", scale(path, longer_side))
                 for path in scenes[:_OF_EACH]
             ]
 
-    def draw(self, chance: random.Random) -> Picture:
+    def draw(self, chance: random.Random = _CHANCE) -> Picture:
         """Return one of them."""
         (size,) = chance.choices(list(SIZES), weights=list(SIZES.values()))
         return chance.choice(self._pictures[size])

@@ -3,7 +3,7 @@
 (() => {
   const COLOURS = { web: "#3d8bd4", preprocess: "#cc8a00", inference: "#22a06b" };
   const OTHERS = ["#b565c9", "#d2504f"];
-  const WIDTH = 900, HEIGHT = 200, LEFT = 46, RIGHT = 12, TOP = 26, BOTTOM = 24;
+  const WIDTH = 900, HEIGHT = 130, LEFT = 46, RIGHT = 12, TOP = 26, BOTTOM = 24;
   const SVG = "http://www.w3.org/2000/svg";
 
   const section = document.createElement("section");
@@ -11,6 +11,10 @@
   section.hidden = true;
   section.style.cssText = "max-width:1100px;margin:0 auto;padding:0 16px 32px;" +
     "font-family:sans-serif;color:#808890";
+  // Locust's page is as high as the window even if it is empty, and would push ours out of sight.
+  const style = document.createElement("style");
+  style.textContent = "#root:has(~ #replicas-chart:not([hidden])) > div { min-height: 0 !important; }";
+  document.head.append(style);
   document.body.append(section);
 
   const element = (name, attributes, text = "") => {
@@ -26,7 +30,7 @@
     const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", width: "100%" });
     svg.append(element("title", {}, title));
     const highest = Math.max(1, ...lines.flatMap((line) => line.points.map(([, y]) => y)));
-    const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((s) => highest / s <= 5) ?? highest;
+    const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((s) => highest / s <= 4) ?? highest;
     const top = Math.ceil(highest / step) * step;
     const x = (at) => LEFT + (WIDTH - LEFT - RIGHT) * (at - from) / Math.max(1, to - from);
     const y = (value) => HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top;
@@ -55,7 +59,7 @@
     list.style.margin = "0 0 12px 46px";
     for (const line of lines) {
       const item = document.createElement("span");
-      item.textContent = `${line.dashed ? "┅" : "━"} ${line.label}`;
+      item.textContent = `━ ${line.label}`;
       item.style.cssText = `color:${line.colour};margin-right:16px;white-space:nowrap`;
       list.append(item);
     }
@@ -76,13 +80,15 @@
       label: `${tier} ${label}`, dashed, colour: colour(tier, index),
       points: samples.filter((s) => s.tier === tier && value(s) !== null).map((s) => [s.at, value(s)]),
     });
-    const pods = tiers.flatMap((tier, index) => [
-      line(tier, index, "desired", true, (s) => s.desired),
-      line(tier, index, "ready", false, (s) => s.ready),
-    ]);
+    tiers.forEach((tier, index) => {
+      const pods = [
+        line(tier, index, "ready", false, (s) => s.ready),
+        { ...line(tier, index, "desired", true, (s) => s.desired), colour: "currentColor" },
+      ];
+      section.append(panel(`Pods of ${tier}: ━ ready, ┅ desired`, pods, span));
+    });
     const cpu = tiers.map((tier, index) => line(tier, index, "CPU", false, (s) => s.cpu_percent))
       .filter((one) => one.points.length);
-    section.append(panel("Pods", pods, span), legend(pods));
     if (cpu.length) section.append(panel("CPU in per cent of the request", cpu, span), legend(cpu));
   };
 

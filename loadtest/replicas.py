@@ -7,67 +7,20 @@ not take, so that a script of ours draws one below its page while the tab is ope
 from __future__ import annotations
 
 import json
-from collections import deque
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from autoscaler.timeline import Sample, parse_sample
+from autoscaler.timeline import Sample
+from loadtest.follower import Follower
 
 KEY = "replicas"
-# What the chart shows: a quarter of an hour of three tiers at a line a second.
-_MOST_SAMPLES = 2700
 _COLUMNS = {
     "name": "Tier", "replicas": "Pods", "ready": "Ready", "desired": "Desired",
     "cpu": "CPU (% of request)", "target": "Target (%)", "why": "Why",
 }  # fmt: skip
-
-
-class Follower:
-    """Reads what is added to a timeline file, and keeps the newest of it."""
-
-    def __init__(self, path: Path) -> None:
-        """Read nothing yet; the file need not be there."""
-        self._path = path
-        self._file: TextIO | None = None
-        self._part = ""
-        self.samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
-        self.fault: str | None = None
-
-    def read(self) -> None:
-        """Take what has come; what is no sample becomes `fault`, and the rest is still read."""
-        try:
-            self._begin_again_if_replaced()
-            if self._file is None:
-                self._file = self._path.open(encoding="utf-8")
-            text = self._part + self._file.read()
-        except (OSError, UnicodeDecodeError) as error:
-            self.fault = f"{self._path}: {getattr(error, 'strerror', None) or error}"
-            return
-        self.fault = None
-        *lines, self._part = text.split("\n")
-        for line in filter(None, lines):
-            try:
-                self.samples.append(parse_sample(line))
-            except ValueError as error:
-                self.fault = f"{self._path}: {error}"
-
-    def newest(self) -> list[Sample]:
-        """Return the newest sample of each tier."""
-        return list({sample.tier: sample for sample in self.samples}.values())
-
-    def _begin_again_if_replaced(self) -> None:
-        if self._file is None:
-            return
-        size = self._path.stat()
-        ours = self._file.seekable() and self._file.tell()
-        if size.st_size < ours:
-            self._file.close()
-            self._file = None
-            self._part = ""
-            self.samples.clear()
 
 
 def add_replicas(web_ui: Any, timeline: Path) -> None:

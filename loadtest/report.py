@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from loadtest import pictures, shapes
 from loadtest.charts import COLOURS, Drawn, charts, name_status, to_svg, write_png
@@ -46,7 +45,7 @@ class _Section:
     name: str
     title: str
     words: str
-    svg: Markup
+    svg: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
 
@@ -64,7 +63,7 @@ def write_report(result: Result) -> None:
             chart.name,
             chart.title,
             _EXPLAINED.get(chart.name, ""),
-            Markup(to_svg(chart, drawn)),  # noqa: S704  # matplotlib's, of numbers and our names
+            to_svg(chart, drawn),
             *tables[chart.name],
         )
         for chart in made
@@ -78,7 +77,7 @@ def _render(result: Result, sections: list[_Section]) -> str:
     )
     summary, plan = result.summary, result.plan
     latency = ", ".join(f"{name} {value:.0f} ms" for name, value in summary.latency_ms.items())
-    return jinja.get_template("report.html").render(
+    rendered: str = jinja.get_template("report.html").render(
         title=f"Load test: {plan.shape}, up to {plan.users} pictures a second",
         headline=f"{summary.served} of {summary.sent} pictures served in {summary.duration_s:.0f} s"
         f" ({show(summary.served_per_s, '/s')}); " + (latency or "no latencies"),
@@ -102,6 +101,7 @@ def _render(result: Result, sections: list[_Section]) -> str:
         light=COLOURS,
         dark=_DARK,
     )
+    return rendered
 
 
 def _notes(result: Result) -> list[str]:
@@ -126,7 +126,7 @@ def _totals(result: Result) -> list[list[str]]:
             name,
             str(count),
             f"{count / summary.duration_s:.1f}",
-            f"{100 * count / summary.sent:.2f}" if summary.sent else "–",
+            f"{100 * count / summary.sent:.2f}" if summary.sent else "-",
         ]
         for name, count in counts.items()
     ]
@@ -140,7 +140,7 @@ def _sizes(result: Result) -> list[list[str]]:
 
 
 def _latency_cells(latency_ms: dict[str, float]) -> list[str]:
-    return [f"{latency_ms[name]:.0f} ms" if latency_ms else "–" for name in PERCENTILES]
+    return [f"{latency_ms[name]:.0f} ms" if latency_ms else "-" for name in PERCENTILES]
 
 
 def _tables(result: Result) -> dict[str, tuple[list[str], list[list[str]]]]:
@@ -152,7 +152,7 @@ def _tables(result: Result) -> dict[str, tuple[list[str], list[list[str]]]]:
             ["from second", "offered /s", "served /s", "rejected /s", "failed /s"],
             [
                 [
-                    "–" if one.offered is None else f"{one.per_s(one.offered):.1f}",
+                    "-" if one.offered is None else f"{one.per_s(one.offered):.1f}",
                     *(f"{one.per_s(n):.1f}" for n in (one.served, one.rejected, one.failed)),
                 ]
                 for one in intervals
@@ -187,7 +187,7 @@ def _tier_tables(result: Result) -> dict[str, tuple[list[str], list[list[str]]]]
                 [
                     cell
                     for sample in row
-                    for cell in ((str(sample.ready), str(sample.desired)) if sample else "––")
+                    for cell in ((str(sample.ready), str(sample.desired)) if sample else "--")
                 ]
                 for row in rows
             ],
@@ -210,7 +210,7 @@ def _tier_tables(result: Result) -> dict[str, tuple[list[str], list[list[str]]]]
 
 
 def _maybe(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:
@@ -226,7 +226,10 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         ("model", f"{target.model} {target.version}, {target.digest}"),
         ("one picture alone", f"{target.first_ms:.0f} ms, before the run"),
         ("replicas from", result.source or "nowhere"),
-        ("load made by", f"{_machine()}; Python {platform.python_version()}, {', '.join(libraries)}"),
+        (
+            "load made by",
+            f"{_machine()}; Python {platform.python_version()}, {', '.join(libraries)}",
+        ),
     ]
 
 
@@ -241,5 +244,3 @@ def _machine() -> str:
             model = line.partition(":")[2].strip()
             break
     return f"{len(os.sched_getaffinity(0))} CPUs, {model}, {platform.system()} {platform.release()}"
-
-

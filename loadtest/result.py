@@ -78,9 +78,11 @@ def to_json(result: Result) -> dict[str, Any]:
 def to_lines(result: Result) -> list[str]:
     """Return the summary for a terminal."""
     summary = result.summary
+    counts = f"{summary.rejected} rejected, {summary.failed} failed"
+    rate = show(summary.served_per_s, "/s")
     lines = [
-        f"{summary.sent} pictures in {summary.duration_s:.0f} s: {summary.served} served "
-        f"({show(summary.served_per_s, '/s')}), {summary.rejected} rejected, {summary.failed} failed"
+        f"{summary.sent} pictures in {summary.duration_s:.0f} s: {summary.served} served ({rate}), "
+        + counts
     ]
     if summary.latency_ms:
         values = (f"{name} {value:.0f} ms" for name, value in summary.latency_ms.items())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
 
 from autoscaler.timeline import append_samples
-from loadtest.answers import AnswerReader, read_answers
+from loadtest.answers import AnswerReader
+from loadtest.errors import LoadTestError
 from loadtest.figures import latencies, split, summarise
 from loadtest.locust_process import drive, read_users, was_too_busy
 from loadtest.plan import Plan
@@ -32,20 +32,21 @@ def run(plan: Plan, source: Source | None) -> Result:
     target = try_picture(plan.target)
     if source is not None:
         source.begin()
-    began_at = time.time()
     progress = Progress(plan)
     try:
         complete = drive(plan, progress.show)
     finally:
         progress.end()
-    return _gather(plan, target, source, began_at, complete=complete)
+    return _gather(plan, target, source, complete=complete)
 
 
-def _gather(
-    plan: Plan, target: Target, source: Source | None, began_at: float, *, complete: bool
-) -> Result:
-    answers = read_answers(plan.answers)
-    start_at = min((answer.sent_at for answer in answers), default=began_at)
+def _gather(plan: Plan, target: Target, source: Source | None, *, complete: bool) -> Result:
+    log = AnswerReader(plan.answers)
+    answers = log.new()
+    log.close()
+    start_at = log.started_at
+    if start_at is None:
+        raise LoadTestError(f"stopped before there was any load: see {plan.log}")
     duration_s = plan.duration_s
     if not complete:
         duration_s = min(duration_s, max(1.0, math.ceil(time.time() - start_at)))
@@ -92,23 +93,19 @@ def _clear(plan: Plan) -> None:
 class Progress:
     """One line that changes on a terminal; a line now and then in a log."""
 
-    def __init__(
-        self, plan: Plan, write: Callable[[str], None] = lambda text: _write(text)
-    ) -> None:
+    def __init__(self, plan: Plan) -> None:
         """Begin with nothing shown."""
         self._plan = plan
-        self._write = write
         self._terminal = sys.stderr.isatty()
         self._reader = AnswerReader(plan.answers)
-        self._start_at: float | None = None
         self._shown_at = -math.inf
 
     def show(self) -> None:
         """Show what came since the last time."""
         new = self._reader.new()
-        if self._start_at is None and new:
-            self._start_at = min(answer.sent_at for answer in new)
-        passed_s = 0.0 if self._start_at is None else time.time() - self._start_at
+        if self._reader.started_at is None:
+            return
+        passed_s = time.time() - self._reader.started_at
         now = time.monotonic()
         if not self._terminal and now - self._shown_at < _LOG_EVERY_S:
             return
@@ -123,16 +120,16 @@ class Progress:
         line = (
             f"{min(passed_s, plan.duration_s):5.0f} of {plan.duration_s:.0f} s  {users:4} users"
             f"  in the last second:{counts['served']:4} served, p95 "
-            f"{'   –' if p95 is None else f'{p95:4.0f}'} ms,{counts['rejected']:4} rejected,"
+            f"{'   -' if p95 is None else f'{p95:4.0f}'} ms,{counts['rejected']:4} rejected,"
             f"{counts['failed']:4} failed"
         )
-        self._write(f"\r\033[K{line}" if self._terminal else f"{line}\n")
+        _write(f"\r\033[K{line}" if self._terminal else f"{line}\n")
 
     def end(self) -> None:
         """Leave the line."""
         self._reader.close()
         if self._terminal:
-            self._write("\n")
+            _write("\n")
 
 
 def _write(text: str) -> None:

@@ -55,8 +55,8 @@ def try_picture(url: str) -> Target:
     if fault := find_fault(answer):
         raise LoadTestError(f"{shown} is no web service of elastic-yolo: {fault}")
     model = answer.get("model") or {}
-    said = (str(model.get(key, "unknown")) for key in ("name", "version", "digest"))
-    return Target(*said, first_ms=took_ms)
+    name, number, digest = (str(model.get(key, "?")) for key in ("name", "version", "digest"))
+    return Target(name, number, digest, took_ms)
 
 
 def _detail(response: httpx.Response) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from autoscaler.timeline import Sample
 from loadtest.figures import Interval
@@ -56,7 +57,7 @@ def decisions(samples: Sequence[Sample], start_at: float) -> list[Decision]:
     found = []
     for tier in tiers_of(samples):
         own = of_tier(samples, tier)
-        for before, after in zip(own, own[1:], strict=False):
+        for before, after in pairwise(own):
             if before.desired != after.desired:
                 second = after.at - start_at
                 found.append(Decision(second, tier, before.desired, after.desired, after.why))

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 def parse_url(text: str) -> str:
-    """Return an http or https address without its last slash; raises ValueError for anything else."""
+    """Return an http or https address without its last slash; raises ValueError for others."""
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"expected http://HOST:PORT, not {text}")
@@ -25,7 +25,7 @@ def without_user(url: str) -> str:
 
 
 def describe_host(url: str) -> str:
-    """Return whom a load would go to: `127.0.0.1, this machine`. Raises OSError for unknown hosts."""
+    """Return whom a load would go to; raises OSError for unknown hosts."""
     parts = urlsplit(url)
     found = socket.getaddrinfo(parts.hostname, parts.port or 0, type=socket.SOCK_STREAM)
     address = ipaddress.ip_address(str(found[0][4][0]).partition("%")[0])

@@ -60,7 +60,9 @@ class Cluster:
         """Say how often kubectl had no answer."""
         if not self._faults:
             return []
-        return [f"kubectl had no answer {len(self._faults)} times, the last time: {self._faults[-1]}"]
+        return [
+            f"kubectl had no answer {len(self._faults)} times, the last time: {self._faults[-1]}"
+        ]
 
     def _poll(self) -> None:
         while not self._stop.wait(_EVERY_S):
@@ -140,7 +142,11 @@ def _reason(scaler: Any) -> str:
     conditions = scaler.get("status", {}).get("conditions") or []
     said = {one["type"]: one for one in conditions}
     # What keeps it from what it wants says more than that it is able to scale.
-    for kind, worth in (("ScalingActive", "False"), ("AbleToScale", "False"), ("ScalingLimited", "True")):
+    for kind, worth in (
+        ("ScalingActive", "False"),
+        ("AbleToScale", "False"),
+        ("ScalingLimited", "True"),
+    ):
         condition = said.get(kind, {})
         if condition.get("status") == worth:
             return str(condition.get("message", condition.get("reason", "")))

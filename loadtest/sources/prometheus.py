@@ -1,8 +1,8 @@
 """Replicas and CPU from Prometheus, asked once when the run is over.
 
 With kube-state-metrics (`kube_*`) there, replicas are the Deployments' and what is desired is the
-autoscalers'. Otherwise a tier is a job of that name, a replica is a target of it, and ready is one that
-answers. CPU is the services' own `process_cpu_seconds_total` in both cases.
+autoscalers'. Otherwise a tier is a job of that name, a replica is a target of it, and ready is one
+that answers. CPU is the services' own `process_cpu_seconds_total` in both cases.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ Series = dict[str, dict[float, float]]
 
 
 def kube_queries(namespace: str) -> dict[str, tuple[str, str]]:
-    """Return what to ask where kube-state-metrics is: by name, the label of the tier and the query."""
+    """Return the label of the tier and the query, by name, where kube-state-metrics is."""
     here = f'namespace="{namespace}"'
     deployment = f'{{deployment=~"{_ANY}",{here}}}'
     scaler = f'horizontalpodautoscaler=~"{_ANY}",{here}'
+    aim = 'metric_name="cpu",metric_target_type="utilization"'
     cpu = _CPU.format(label="container", tiers=_ANY, more=f",{here}")
     requests = f'kube_pod_container_resource_requests{{resource="cpu",container=~"{_ANY}",{here}}}'
     return {
@@ -44,8 +45,7 @@ def kube_queries(namespace: str) -> dict[str, tuple[str, str]]:
         ),
         "target_percent": (
             "horizontalpodautoscaler",
-            f'kube_horizontalpodautoscaler_spec_target_metric{{metric_name="cpu",'
-            f'metric_target_type="utilization",{scaler}}}',
+            f"kube_horizontalpodautoscaler_spec_target_metric{{{aim},{scaler}}}",
         ),
         "cpu_s": ("container", cpu),
         "requested": ("container", f"sum by (container) ({requests})"),
@@ -53,7 +53,7 @@ def kube_queries(namespace: str) -> dict[str, tuple[str, str]]:
 
 
 def job_queries() -> dict[str, tuple[str, str]]:
-    """Return what to ask where there are only the services' own metrics."""
+    """Return the same where there are only the services' own metrics."""
     up = f'up{{job=~"{_ANY}"}}'
     return {
         "replicas": ("job", f"count by (job) ({up})"),
@@ -83,8 +83,8 @@ class Prometheus:
         if jobs:
             series = self._ask(job_queries(), start_at, end_at)
             self._notes.append(
-                "There are no kube_* metrics: a replica is a target that Prometheus scrapes, ready is "
-                "one that answers, and desired is how many it is told of."
+                "There are no kube_* metrics: a replica is a target that Prometheus scrapes, ready "
+                "is one that answers, and desired is how many it is told of."
             )
         return to_samples(series, why="" if not jobs else "targets of the job")
 
