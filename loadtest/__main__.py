@@ -106,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         help="make load and write a report",
         description="Send pictures to the web service and write a report: rates, latencies, "
         "statuses, and below them replicas and CPU of the tiers. A user sends one picture a "
-        "second, or fewer while answers take longer. Exit status: 0 if every objective is met, 1 if not or "
-        "if the run failed, 2 for wrong usage.",
+        "second, or fewer while answers take longer. Exit status: 0 if every objective is met, "
+        "1 if not or if the run failed, 2 for wrong usage.",
         epilog=f"Shapes are {shapes}. ELASTIC_YOLO_TOKEN in the environment is sent as the token "
         "that a service may ask for.",
     )

@@ -49,6 +49,10 @@ class AnswerLog:
              answer.picture)
         )  # fmt: skip
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
 
 class AnswerReader:
     """Reads a log that may still grow."""

@@ -5,7 +5,3 @@ from __future__ import annotations
 
 class LoadTestError(Exception):
     """The run failed, or could not begin; the message is one line for a person."""
-
-
-class UsageError(LoadTestError):
-    """What was asked for makes no sense."""

@@ -25,9 +25,8 @@ from client.client import find_fault
 from loadtest.answers import Answer, AnswerLog, Outcome
 from loadtest.pictures import BOUNDARY, Mix
 from loadtest.replicas import add_replicas
-from loadtest.shapes import SHAPES, users_at
+from loadtest.shapes import PER_USER_S, SHAPES, users_at
 
-PER_USER_S = 1.0
 # What a caller would wait, told to the service too: it may refuse at once what would be later.
 PATIENCE_S = 5.0
 _TOKEN = "ELASTIC_YOLO_TOKEN"  # noqa: S105  # a variable's name

@@ -13,12 +13,11 @@ from loadtest.figures import latencies, split, summarise
 from loadtest.locust_process import drive, read_users, was_too_busy
 from loadtest.plan import Plan
 from loadtest.result import Result
-from loadtest.shapes import users_at
+from loadtest.shapes import PER_USER_S, users_at
 from loadtest.slo import judge
 from loadtest.sources import Source
 from loadtest.target import Target, try_picture
 
-PER_USER_S = 1.0
 _LOG_EVERY_S = 10.0
 _TOO_BUSY = (
     "Locust used more than 90 % of a CPU: it, and not the service, may have been the limit. Let "

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+# Pictures that a user sends in a second.
+PER_USER_S = 1.0
 MAX_USERS = 10_000
 MAX_DURATION_S = 86_400
 MIN_DURATION_S = 5
