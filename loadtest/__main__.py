@@ -30,6 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(parsed, given)
     except (LoadTestError, OSError) as error:
         print(f"loadtest: {error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        print(
+            f"loadtest: needs {error.name}, which is not in this environment: "
+            "run `make load-tools`, then .venv-load/bin/python -m loadtest",
+            file=sys.stderr,
+        )
     except KeyboardInterrupt:
         print("loadtest: stopped", file=sys.stderr)
     return FAILED

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from pathlib import Path
-from typing import BinaryIO
 
 from autoscaler.timeline import Sample, parse_sample
 
@@ -18,7 +18,7 @@ class Follower:
     def __init__(self, path: Path) -> None:
         """Read nothing yet; the file need not be there."""
         self._path = path
-        self._file: BinaryIO | None = None
+        self._offset = 0
         self._part = b""
         self.samples: deque[Sample] = deque(maxlen=MOST_SAMPLES)
         self.fault: str | None = None
@@ -27,11 +27,16 @@ class Follower:
     def read(self) -> None:
         """Take what has come. Bad lines are passed over, and a file that shrank is read anew."""
         try:
-            new = self._opened().read()
-            *lines, self._part = (self._part + new).split(b"\n")
+            with self._path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._offset:
+                    self._begin_again()
+                file.seek(self._offset)
+                new = file.read()
         except OSError as error:
             self.fault = f"{self._path}: {error.strerror}"
             return
+        self._offset += len(new)
+        *lines, self._part = (self._part + new).split(b"\n")
         if lines:
             self.fault = None
         for line in filter(None, lines):
@@ -44,14 +49,8 @@ class Follower:
         """Return the newest sample of each tier."""
         return list({sample.tier: sample for sample in self.samples}.values())
 
-    def _opened(self) -> BinaryIO:
-        if self._file is not None and self._path.stat().st_size >= self._file.tell():
-            return self._file
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    def _begin_again(self) -> None:
+        self._offset = 0
         self._part = b""
         self.samples.clear()
         self.fault = None
-        self._file = self._path.open("rb")
-        return self._file

@@ -119,7 +119,8 @@ class Prometheus:
             what = f"status {response.status_code}, and no answer of Prometheus"
             raise LoadTestError(f"{self.name}: {what}") from error
         if status != "success":
-            raise LoadTestError(f"{self.name}: {answer.get('error', 'no success')}")
+            what = f"status {response.status_code}, and no answer of Prometheus"
+            raise LoadTestError(f"{self.name}: {answer.get('error', what)}")
         return answer["data"]
 
 

@@ -1,0 +1,1 @@
+"""What the autoscaler lab and the load test share."""

@@ -13,7 +13,11 @@ LATENCIES = {"p50": 40.0, "p95": 200.0, "p99": 350.0, "max": 900.0}
 
 
 def summary(
-    *, served: int = 980, rejected: int = 15, failed: int = 5, latency_ms: dict[str, float] = LATENCIES
+    *,
+    served: int = 980,
+    rejected: int = 15,
+    failed: int = 5,
+    latency_ms: dict[str, float] = LATENCIES,
 ) -> Summary:
     sent = served + rejected + failed
     return Summary(100, sent, served, rejected, failed, {}, latency_ms if served else {})
