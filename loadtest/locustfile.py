@@ -16,6 +16,7 @@ from typing import Any
 
 import gevent
 from locust import FastHttpUser, LoadTestShape, constant_pacing, events
+from locust.runners import LocalRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
 # Locust puts the folder of this file on the path, not the one above.
@@ -125,6 +126,8 @@ def prepare(environment: Any, **_others: Any) -> None:
     if options.shape is None:
         environment.shape_class = None
     if options.answers is not None:
+        if not isinstance(environment.runner, LocalRunner):
+            sys.exit("--answers: one process alone can write them, without --master or --processes")
         log = AnswerLog(options.answers)
         environment.events.test_start.add_listener(lambda **_others: log.begin(time.time()))
         environment.events.request.add_listener(_writer(log))

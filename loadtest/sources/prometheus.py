@@ -110,18 +110,20 @@ class Prometheus:
     def _get(self, path: str, parameters: dict[str, Any]) -> Any:
         try:
             response = httpx.get(self._url + path, params=parameters, timeout=_TIMEOUT_S)
-            answer = response.json()
-            status = answer["status"]
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
             raise LoadTestError(f"{self.name}: {why}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            what = f"status {response.status_code}, and no answer of Prometheus"
-            raise LoadTestError(f"{self.name}: {what}") from error
-        if status != "success":
-            what = f"status {response.status_code}, and no answer of Prometheus"
-            raise LoadTestError(f"{self.name}: {answer.get('error', what)}")
-        return answer["data"]
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        match answer:
+            case {"status": "success", "data": data}:
+                return data
+            case {"status": "error", "error": str(said)}:
+                raise LoadTestError(f"{self.name}: {said}")
+        what = f"status {response.status_code}, and no answer of Prometheus"
+        raise LoadTestError(f"{self.name}: {what}")
 
 
 def parse_matrix(data: Any, label: str) -> Series:

@@ -13,7 +13,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from autoscaler.timeline import Sample, append_samples
-from loadtest.answers import read_answers
+from loadtest.answers import AnswerReader
 from tests.loadtest.conftest import requested, visit
 from tests.loadtest.running import Done, run
 from tools.stack import LOOPBACK, Stack, free_port
@@ -84,7 +84,9 @@ def test_the_figures_are_those_of_locust(done: Done) -> None:
     """Locust rounds what is above 100 ms to two digits, and may take a rank's neighbour."""
     total = locusts_total(done.folder)
     ours = done.summary
-    took_ms = sorted(answer.took_ms for answer in read_answers(done.folder / "answers.csv"))
+    log = AnswerReader(done.folder / "answers.csv")
+    took_ms = sorted(answer.took_ms for answer in log.new())
+    log.close()
 
     assert ours["sent"] == int(total["Request Count"]) == len(took_ms)
     assert ours["failed"] == int(total["Failure Count"])
