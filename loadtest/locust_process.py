@@ -26,9 +26,11 @@ _BUSY = "CPU usage above 90%"
 def drive(plan: Plan, tick: Callable[[], None]) -> bool:
     """Run the load to its end, calling `tick` once a second; tell whether it ran to its end.
 
-    Ctrl-C ends it early. Raises LoadTestError if locust does not do what it should.
+    Ctrl-C and SIGTERM end it early. Raises LoadTestError if locust does not do what it should.
     """
     until = time.monotonic() + plan.duration_s + _GRACE_S
+    # Whoever ends us means the load.
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with plan.log.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  # our own interpreter, arguments that were checked
             _command(plan),
@@ -44,6 +46,7 @@ def drive(plan: Plan, tick: Callable[[], None]) -> bool:
         complete = _wait(process, until, tick)
     finally:
         _end(process)
+        signal.signal(signal.SIGTERM, former)
     if complete and process.returncode != 0:
         raise LoadTestError(f"locust ended with {process.returncode}: {_last_words(plan.log)}")
     return complete

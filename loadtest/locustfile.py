@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,11 @@ class PictureUser(FastHttpUser):  # type: ignore[misc]  # Any for who has no loc
     wait_time = constant_pacing(1 / PER_USER_S)
     # Longer than what the service is told, so that its own 504 is seen.
     network_timeout = connection_timeout = 2 * PATIENCE_S
-    pictures: Mix
-    headers: dict[str, str]
 
     def on_start(self) -> None:
         """Begin at a moment of one's own: users start together, and would send together."""
+        self.pictures = make_pictures().get()
+        self.headers = request_headers()
         gevent.sleep(random.uniform(0, 1 / PER_USER_S))  # noqa: S311
 
     def send_picture(self) -> None:
@@ -68,6 +69,15 @@ class PictureUser(FastHttpUser):  # type: ignore[misc]  # Any for who has no loc
                 response.failure(fault)
 
     tasks = [send_picture]  # noqa: RUF012  # locust's way
+
+
+@cache
+def make_pictures() -> Any:
+    """Begin to make the pictures in a thread; returns what has them in the end.
+
+    Locust goes on meanwhile: a worker that says nothing for 3 s would be taken for dead.
+    """
+    return gevent.get_hub().threadpool.spawn(Mix)
 
 
 def look_over(response: Any) -> tuple[Outcome, str | Exception | None]:
@@ -121,8 +131,7 @@ def add_arguments(parser: Any) -> None:
 def prepare(environment: Any, **_others: Any) -> None:
     """Set up what a process needs once."""
     options = environment.parsed_options
-    PictureUser.pictures = Mix()
-    PictureUser.headers = request_headers()
+    make_pictures().get()
     if options.shape is None:
         environment.shape_class = None
     if options.answers is not None:

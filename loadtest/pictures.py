@@ -17,7 +17,7 @@ BOUNDARY = "picture-of-a-load-test"
 # change it to what yours gets.
 SIZES = {"thumbnail": 20, "scene": 50, "full-hd": 25, "photo": 5}
 _LONGER_SIDE = {"thumbnail": 320, "full-hd": 1920, "photo": 4032}
-_OF_EACH = 4
+_OF_EACH = 2
 _QUALITY = 85
 _CHANCE = random.Random()  # noqa: S311  # which picture is next is no secret
 

@@ -42,16 +42,39 @@ class Done:
         return json.loads((self.folder / "summary.json").read_text())
 
 
-def run(folder: Path, target: str, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
+def run(folder: Path, target: str, *arguments: str) -> Done:
     """Run a load test and return what came out."""
+    with started(folder, target, *arguments) as process:
+        stdout, stderr = process.communicate(timeout=_LONGEST_S)
+    return Done(process.returncode, stdout, stderr, folder)
+
+
+@contextmanager
+def started(folder: Path, target: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a load test; it does not outlive the block."""
     command = [
         str(require("bin/python")), "-m", "loadtest", "run", "--target", target,
         "--out", str(folder), *arguments,
     ]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_LONGEST_S, env=env
-    )
-    return Done(done.returncode, done.stdout, done.stderr, folder)
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+
+
+def running_commands() -> str:
+    """Return the command lines of all processes of this machine."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:  # it has ended meanwhile
+            continue
+    return "\n".join(lines)
 
 
 @contextmanager

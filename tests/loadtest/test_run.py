@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import csv
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from selenium.webdriver.common.by import By
 from autoscaler.timeline import Sample, append_samples
 from loadtest.answers import AnswerReader
 from tests.loadtest.conftest import requested, visit
-from tests.loadtest.running import Done, run
+from tests.loadtest.running import Done, run, running_commands, started
+from tests.services.waiting import wait_until
 from tools.stack import LOOPBACK, Stack, free_port
 
 LIGHT = ("--shape", "step", "--users", "5", "--duration", "10")
@@ -230,6 +232,27 @@ def test_refused_pictures_are_counted_apart_from_failures(tmp_path: Path) -> Non
     assert done.stderr.endswith("loadtest: objectives not met: rejected\n")
     assert done.summary["rejected"] == done.summary["statuses"]["429"] > 0
     assert done.summary["failed"] == int(locusts_total(done.folder)["Failure Count"]) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_takes_its_load_with_it_and_leaves_a_report(
+    demo_stack: Stack, tmp_path: Path, number: signal.Signals
+) -> None:
+    shape = ("--shape", "step", "--users", "5", "--duration", "3600")
+    answers = tmp_path / "report" / "answers.csv"
+    with started(tmp_path / "report", demo_stack.web.url, *shape) as process:
+        wait_until(
+            lambda: answers.exists() and len(answers.read_text().splitlines()) > 5, "load", 60
+        )
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+
+    sent = len(answers.read_text().splitlines())
+    assert process.returncode == 1
+    assert said.endswith("loadtest: stopped; the report has what was measured until then\n")
+    assert "The run was stopped after" in (tmp_path / "report" / "report.html").read_text()
+    assert str(tmp_path) not in running_commands()
+    assert len(answers.read_text().splitlines()) == sent
 
 
 def test_a_target_that_is_not_there_ends_with_1_before_there_is_load(tmp_path: Path) -> None:
