@@ -142,7 +142,7 @@ def prepare(environment: Any, **_others: Any) -> None:
         environment.events.request.add_listener(_writer(log))
         environment.events.quitting.add_listener(let_csv_finish)
     if environment.web_ui is not None and options.timeline is not None:
-        add_replicas(environment.web_ui, options.timeline)
+        add_replicas(environment.web_ui, options.timeline, options.web_base_path)
 
 
 def let_csv_finish(**_others: Any) -> None:

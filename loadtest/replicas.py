@@ -23,11 +23,14 @@ _COLUMNS = {
 }  # fmt: skip
 
 
-def add_replicas(web_ui: Any, timeline: Path) -> None:
-    """Add the tab, its data and its script to a page that does not serve yet."""
+def add_replicas(web_ui: Any, timeline: Path, prefix: str | None) -> None:
+    """Add the tab, its data and its script to a page that does not serve yet.
+
+    `prefix` is the path below which locust serves it, if not the root.
+    """
     follower = Follower(timeline)
     script = Path(__file__).with_name("replicas.js").read_text(encoding="utf-8")
-    blueprint = Blueprint(KEY, __name__)
+    blueprint = Blueprint(KEY, __name__, url_prefix=prefix or None)
 
     def data() -> Response:
         follower.read()

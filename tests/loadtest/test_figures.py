@@ -122,10 +122,10 @@ def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
     path = tmp_path / "answers.csv"
     reader = AnswerReader(path)
     with path.open("w", buffering=1) as file:
-        file.write("1764190000.000,12.50,200,ser")
+        file.write("1764190000.000,12.50,200,serve")
         file.flush()
         before = reader.new()
-        file.write("ved,scene\n")
+        file.write("d,scene\n")
         file.flush()
 
         assert before == []
