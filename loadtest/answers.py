@@ -10,7 +10,7 @@ from typing import IO, Literal, get_args
 
 Outcome = Literal["served", "rejected", "failed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-_STARTED = "started_at"
+_STARTED, _USERS = "started_at", "users"
 _COLUMNS = ("sent_at", "took_ms", "status", "outcome", "picture")
 
 
@@ -49,6 +49,10 @@ class AnswerLog:
              answer.picture)
         )  # fmt: skip
 
+    def count_users(self, at: float, users: int) -> None:
+        """Note how many users there are from a moment on."""
+        self._writer.writerow((_USERS, f"{at:.3f}", users))
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -64,6 +68,8 @@ class AnswerReader:
         self._part = ""
         self.started_at: float | None = None
         """When the load began, as soon as that is known."""
+        self.users: list[tuple[float, int]] = []
+        """How many users there were, each from a unix second on."""
 
     def new(self) -> list[Answer]:
         """Return the answers whose lines were completed since the last call."""
@@ -87,6 +93,9 @@ class AnswerReader:
                 continue
             if row[0] == _STARTED:
                 self.started_at = float(row[1])
+                continue
+            if row[0] == _USERS:
+                self.users.append((float(row[1]), int(row[2])))
                 continue
             sent_at, took_ms, status, outcome, picture = row
             (known,) = (one for one in OUTCOMES if one == outcome)

@@ -7,7 +7,6 @@ that one drawing serves light, dark and print.
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +123,7 @@ def _legend(axes: Any, columns: int) -> None:
 def _draw_rate(axes: Any, drawn: Drawn) -> None:
     edges = [0.0, *(one.start_s + one.seconds for one in drawn.intervals)]
     counts: dict[str, list[float]] = {
-        "offered": [
-            math.nan if one.offered is None else one.per_s(one.offered) for one in drawn.intervals
-        ],
+        "offered": [one.per_s(one.offered) for one in drawn.intervals],
         "served": [one.per_s(one.served) for one in drawn.intervals],
         "rejected": [one.per_s(one.rejected) for one in drawn.intervals],
         "failed": [one.per_s(one.failed) for one in drawn.intervals],

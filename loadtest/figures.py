@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from loadtest.answers import Answer
 
@@ -49,8 +50,8 @@ class Interval:
     start_s: float
     """Since the start of the run."""
     seconds: float
-    offered: float | None
-    """Pictures that the users meant to send; None where locust said nothing about users."""
+    offered: float
+    """Pictures that the users meant to send."""
     served: int
     rejected: int
     failed: int
@@ -105,8 +106,9 @@ def split(
 ) -> list[Interval]:
     """Return the run in at most 60 intervals of whole seconds.
 
-    `users` is (unix second, users) in ascending order, `per_user_s` what one of them means to send
-    a second. Answers that came after the end, from users who were let finish, are in the last one.
+    `users` is how many there were, each from a unix second on, and `per_user_s` what one of them
+    means to send a second. Answers that came after the end, from users who were let finish, are in
+    the last one.
     """
     width = max(1, math.ceil(duration_s / _MOST_INTERVALS))
     number = max(1, math.ceil(duration_s / width))
@@ -136,13 +138,13 @@ def split(
 
 def _offered(
     users: Sequence[tuple[float, int]], start_at: float, seconds: float, per_user_s: float
-) -> float | None:
-    within = [number for at, number in users if start_at <= at < start_at + seconds]
-    if not within:
-        # Locust says it once a second, and a second may fall between two of these.
-        before = [number for at, number in users if at < start_at]
-        within = before[-1:]
-    return sum(within) / len(within) * per_user_s * seconds if within else None
+) -> float:
+    end_at = start_at + seconds
+    changes = [*users, (math.inf, 0)]
+    return per_user_s * sum(
+        number * max(0.0, min(until, end_at) - max(since, start_at))
+        for (since, number), (until, _) in pairwise(changes)
+    )
 
 
 def _statuses(answers: Sequence[Answer]) -> dict[int, int]:

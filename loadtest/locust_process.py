@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -50,16 +49,6 @@ def drive(plan: Plan, tick: Callable[[], None]) -> bool:
     if complete and process.returncode != 0:
         raise LoadTestError(f"locust ended with {process.returncode}: {_last_words(plan.log)}")
     return complete
-
-
-def read_users(history: Path) -> list[tuple[float, int]]:
-    """Return (unix second, users) from locust's history; empty if there is none."""
-    if not history.exists():
-        return []
-    with history.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["Name"] == "Aggregated"]
-    # Whole seconds, cut off: on the mean half a second more.
-    return [(float(row["Timestamp"]) + 0.5, int(row["User Count"])) for row in rows]
 
 
 def was_too_busy(log: Path) -> bool:

@@ -33,6 +33,7 @@ from loadtest.shapes import PER_USER_S, SHAPES, users_at
 PATIENCE_S = 5.0
 _TOKEN = "ELASTIC_YOLO_TOKEN"  # noqa: S105  # a variable's name
 _SHAPE_DURATION_S = 120
+_WATCH_S = 0.1
 
 
 class PictureUser(FastHttpUser):  # type: ignore[misc]  # Any for who has no locust installed
@@ -139,10 +140,21 @@ def prepare(environment: Any, **_others: Any) -> None:
             sys.exit("--answers: one process alone can write them, without --master or --processes")
         log = AnswerLog(options.answers)
         environment.events.test_start.add_listener(lambda **_others: log.begin(time.time()))
+        gevent.spawn(watch_users, environment.runner, log)
         environment.events.request.add_listener(_writer(log))
         environment.events.quitting.add_listener(let_csv_finish)
     if environment.web_ui is not None and options.timeline is not None:
         add_replicas(environment.web_ui, options.timeline, options.web_base_path)
+
+
+def watch_users(runner: Any, log: AnswerLog) -> None:
+    """Note every change of the number of users."""
+    known = 0
+    while True:
+        if runner.user_count != known:
+            known = runner.user_count
+            log.count_users(time.time(), known)
+        gevent.sleep(_WATCH_S)
 
 
 def let_csv_finish(**_others: Any) -> None:

@@ -32,11 +32,6 @@ class Plan:
         return self.folder / "locust.log"
 
     @property
-    def history(self) -> Path:
-        """Locust's own figures, once a second."""
-        return self.folder / "locust_stats_history.csv"
-
-    @property
     def timeline(self) -> Path:
         """The samples of the tiers that the report shows."""
         return self.folder / "timeline.jsonl"

@@ -152,8 +152,8 @@ def _tables(result: Result) -> dict[str, tuple[list[str], list[list[str]]]]:
             ["from second", "offered /s", "served /s", "rejected /s", "failed /s"],
             [
                 [
-                    "-" if one.offered is None else f"{one.per_s(one.offered):.1f}",
-                    *(f"{one.per_s(n):.1f}" for n in (one.served, one.rejected, one.failed)),
+                    f"{one.per_s(count):.1f}"
+                    for count in (one.offered, one.served, one.rejected, one.failed)
                 ]
                 for one in intervals
             ],

@@ -10,7 +10,7 @@ from autoscaler.timeline import append_samples
 from loadtest.answers import AnswerReader
 from loadtest.errors import LoadTestError
 from loadtest.figures import latencies, split, summarise
-from loadtest.locust_process import drive, read_users, was_too_busy
+from loadtest.locust_process import drive, was_too_busy
 from loadtest.plan import Plan
 from loadtest.result import Result
 from loadtest.shapes import PER_USER_S, users_at
@@ -46,9 +46,11 @@ def _gather(plan: Plan, target: Target, source: Source | None, *, complete: bool
     start_at = log.started_at
     if start_at is None:
         raise LoadTestError(f"stopped before there was any load: see {plan.log}")
-    duration_s = plan.duration_s
-    if not complete:
-        duration_s = min(duration_s, max(1.0, math.ceil(time.time() - start_at)))
+    # Users who wait at the end are let finish.
+    last_at = max((one.sent_at + one.took_ms / 1000 for one in answers), default=start_at)
+    duration_s = float(max(1, math.ceil(last_at - start_at)))
+    if complete:
+        duration_s = max(duration_s, plan.duration_s)
     notes = [] if complete else [f"The run was stopped after {duration_s:.0f} s."]
     samples = []
     if source is not None:
@@ -66,7 +68,7 @@ def _gather(plan: Plan, target: Target, source: Source | None, *, complete: bool
         answers=answers,
         intervals=split(
             answers,
-            read_users(plan.history),
+            log.users,
             start_at=start_at,
             duration_s=duration_s,
             per_user_s=PER_USER_S,
@@ -83,7 +85,7 @@ def _clear(plan: Plan) -> None:
     """Take away what an earlier run left under the names that this one may not write."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     names = ("rate", "latency", "statuses", "replicas", "cpu", "overview")
-    for path in (plan.answers, plan.timeline, plan.report, plan.summary, plan.history):
+    for path in (plan.answers, plan.timeline, plan.report, plan.summary):
         path.unlink(missing_ok=True)
     for name in names:
         plan.image(name).unlink(missing_ok=True)

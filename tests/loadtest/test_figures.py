@@ -71,17 +71,18 @@ def test_an_answer_belongs_to_the_second_in_which_it_came() -> None:
 
 
 def test_what_is_offered_is_the_mean_of_the_users_in_an_interval() -> None:
-    users = [(START + 0.5, 4), (START + 1.5, 8), (START + 2.5, 8), (START + 3.5, 10)]
+    users = [(START + 0.5, 4), (START + 2, 8), (START + 3, 10), (START + 100, 0)]
 
     parts = split([], users, start_at=START, duration_s=120, per_user_s=2)
 
-    assert [part.per_s(part.offered or 0) for part in parts[:3]] == [12, 18, 20]
+    assert [part.per_s(part.offered) for part in parts[:3]] == [6, 18, 20]
+    assert [part.per_s(part.offered) for part in parts[48:52]] == [20, 20, 0, 0]
 
 
-def test_what_is_offered_is_unknown_before_locust_said_anything() -> None:
-    parts = split([], [(START + 1.5, 4)], start_at=START, duration_s=5, per_user_s=1)
+def test_without_users_nothing_is_offered() -> None:
+    parts = split([], [], start_at=START, duration_s=5, per_user_s=1)
 
-    assert [part.offered for part in parts] == [None, 4, 4, 4, 4]
+    assert [part.offered for part in parts] == [0] * 5
 
 
 def test_only_served_pictures_have_a_latency() -> None:
@@ -107,11 +108,13 @@ def test_a_log_that_grows_is_read_line_by_line(
 
     for one in sent:
         log.write(one)
+        log.count_users(START, len(read))
         read += reader.new()
     reader.close()
     log.close()
 
     assert reader.started_at == (START if sent else None)
+    assert reader.users == [(START, number) for number in range(len(sent))]
     assert [(one.status, one.outcome, one.picture) for one in read] == [
         (one.status, one.outcome, one.picture) for one in sent
     ]
