@@ -7,7 +7,7 @@ MODEL ?= models/demo
 OVERLAY ?= minikube
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test fuzz registries k8s-tools monitoring-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
+.PHONY: help setup demo up test fuzz registries k8s-tools monitoring-tools load-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,15 @@ monitoring-tools: .venv-monitoring/prometheus .venv-monitoring/promtool ## unpac
 	@mkdir -p .venv-monitoring
 	@tools/apt-unpack $@ prometheus usr/bin/$*
 
+load-tools: .venv-load/ready ## install locust, and what draws the report of a load test
+
+.venv-load/ready: locks/load.txt
+	@echo "setting up .venv-load (once, half a minute, 0.3 GB) ..."
+	@$(PYTHON) -m venv --clear .venv-load
+	@.venv-load/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
+		--only-binary :all: -r locks/load.txt
+	@touch $@
+
 bench: .venv/ready ## measure engines, precisions and start-up: tables, and bench.json
 	@$(BIN)/python -m bench
 
@@ -110,4 +119,4 @@ browser: ## install Debian's Chromium, in which the page is tested
 	@tools/apt-install /usr/bin/chromedriver chromium chromium-driver
 
 clean: ## remove what make created
-	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s .venv-monitoring demo-output
+	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s .venv-monitoring .venv-load load-report demo-output

@@ -1,0 +1,102 @@
+"""The log of a run, a line for each picture: locust's process writes it, ours reads it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, get_args
+
+Outcome = Literal["served", "rejected", "failed"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+_STARTED, _USERS = "started_at", "users"
+_COLUMNS = ("sent_at", "took_ms", "status", "outcome", "picture")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one picture."""
+
+    sent_at: float
+    """Unix seconds."""
+    took_ms: float
+    status: int
+    """Of HTTP; 0 where no answer came."""
+    outcome: Outcome
+    """Served: 200 and detections. Rejected: 429. Failed: everything else."""
+    picture: str
+    """The size of the picture: a name of `loadtest.pictures.SIZES`."""
+
+
+class AnswerLog:
+    """Writes answers to a CSV file, each at once: who watches the run reads them while it lasts."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the file."""
+        self._file = path.open("w", encoding="utf-8", buffering=1, newline="")
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer.writerow(_COLUMNS)
+
+    def begin(self, at: float) -> None:
+        """Note when the load began, in unix seconds."""
+        self._writer.writerow((_STARTED, f"{at:.3f}"))
+
+    def write(self, answer: Answer) -> None:
+        """Add one line."""
+        self._writer.writerow(
+            (f"{answer.sent_at:.3f}", f"{answer.took_ms:.2f}", answer.status, answer.outcome,
+             answer.picture)
+        )  # fmt: skip
+
+    def count_users(self, at: float, users: int) -> None:
+        """Note how many users there are from a moment on."""
+        self._writer.writerow((_USERS, f"{at:.3f}", users))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class AnswerReader:
+    """Reads a log that may still grow."""
+
+    def __init__(self, path: Path) -> None:
+        """Read nothing yet; the file need not be there."""
+        self._path = path
+        self._file: IO[str] | None = None
+        self._part = ""
+        self.started_at: float | None = None
+        """When the load began, as soon as that is known."""
+        self.users: list[tuple[float, int]] = []
+        """How many users there were, each from a unix second on."""
+
+    def new(self) -> list[Answer]:
+        """Return the answers whose lines were completed since the last call."""
+        if self._file is None:
+            if not self._path.exists():
+                return []
+            self._file = self._path.open(encoding="utf-8")
+        text = self._part + self._file.read()
+        lines = text.split("\n")
+        self._part = lines.pop()
+        return list(self._parse(lines))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _parse(self, lines: list[str]) -> Iterator[Answer]:
+        for row in csv.reader(lines):
+            if tuple(row) == _COLUMNS:
+                continue
+            if row[0] == _STARTED:
+                self.started_at = float(row[1])
+                continue
+            if row[0] == _USERS:
+                self.users.append((float(row[1]), int(row[2])))
+                continue
+            sent_at, took_ms, status, outcome, picture = row
+            (known,) = (one for one in OUTCOMES if one == outcome)
+            yield Answer(float(sent_at), float(took_ms), int(status), known, picture)

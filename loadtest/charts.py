@@ -1,0 +1,233 @@
+"""The charts of a report, as inline SVG and as PNG, drawn by matplotlib.
+
+Drawn in the colours of a light page. In SVG each colour becomes a variable of the page's style, so
+that one drawing serves light, dark and print.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from autoscaler.timeline import Sample
+from loadtest.figures import Interval
+from loadtest.tiers import of_tier, tiers_of
+
+INK, GRID, PAPER = "#24292e", "#d9dde1", "#ffffff"
+COLOURS = {
+    "ink": INK, "grid": GRID,
+    "offered": "#7a828a", "sent": "#b26a00", "served": "#1a7f4b", "rejected": "#b58900",
+    "failed": "#c62f2f", "p50": "#2a6fb0", "p95": "#7a4fb5", "p99": "#b0417f",
+    "web": "#2b6fb1", "preprocess": "#b26b01", "inference": "#1b7f4c", "other": "#6b5fb0",
+}  # fmt: skip
+_WIDTH_IN = 5.2
+_DPI = 150
+_STYLE = {
+    "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID,
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
+    "ytick.color": INK, "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.8,
+    "axes.titlesize": 11, "axes.titlepad": 20, "axes.titlelocation": "left",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What charts are drawn of."""
+
+    intervals: Sequence[Interval]
+    samples: Sequence[Sample]
+    start_at: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of one or several panels, all with the run's time as x."""
+
+    name: str
+    title: str
+    panels: Sequence[Callable[[Any], None]]
+    panel_height_in: float = 2.4
+
+
+def charts(drawn: Drawn) -> list[Chart]:
+    """Return the charts that there are figures for."""
+    made = [
+        Chart("rate", "Offered and served", [lambda axes: _draw_rate(axes, drawn)]),
+        Chart("latency", "Latency", [lambda axes: _draw_latency(axes, drawn)]),
+        Chart("statuses", "Status codes", [lambda axes: _draw_statuses(axes, drawn)]),
+    ]
+    if not drawn.samples:
+        return made
+    panels = [_replicas_panel(drawn, tier) for tier in tiers_of(drawn.samples)]
+    made.append(Chart("replicas", "Replicas", panels, panel_height_in=1.4))
+    if any(sample.cpu_percent is not None for sample in drawn.samples):
+        made.append(Chart("cpu", "CPU", [lambda axes: _draw_cpu_percent(axes, drawn)]))
+    elif any(sample.cpu_s is not None for sample in drawn.samples):
+        made.append(Chart("cpu", "CPU", [lambda axes: _draw_cpu_cores(axes, drawn)]))
+    return made
+
+
+def to_svg(chart: Chart, drawn: Drawn) -> str:
+    """Return a chart as an SVG element that takes its colours from the page."""
+    encoded = io.StringIO()
+    # Names of clip paths are made from the salt: those of two charts in one page must differ.
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": chart.name}):
+        figure = _figure([chart], drawn)
+        figure.savefig(encoded, format="svg", transparent=True, metadata={"Date": None})
+    text = encoded.getvalue()
+    text = text[text.index("<svg") :]
+    for name, colour in COLOURS.items():
+        text = text.replace(colour, f"var(--{name})")
+    label = f'<svg role="img" aria-label="{chart.title}: the table below has the numbers"'
+    return text.replace("<svg", label, 1)
+
+
+def write_png(shown: Sequence[Chart], drawn: Drawn, path: Path) -> None:
+    """Write one or several charts below each other."""
+    with mpl.rc_context(_STYLE):
+        _figure(shown, drawn).savefig(path, dpi=_DPI, facecolor=PAPER)
+
+
+def _figure(shown: Sequence[Chart], drawn: Drawn) -> Figure:
+    heights = [chart.panel_height_in for chart in shown for _ in chart.panels]
+    figure = Figure(figsize=(_WIDTH_IN, sum(heights) + 0.2), layout="constrained")
+    grid = figure.subplots(
+        len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    panels = [panel for chart in shown for panel in chart.panels]
+    for panel, axes in zip(panels, grid[:, 0], strict=True):
+        panel(axes)
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(0, drawn.duration_s)
+    grid[-1, 0].set_xlabel("seconds since the start")
+    return figure
+
+
+def _legend(axes: Any, columns: int) -> None:
+    # Between the title and the axes, where no line is.
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0, columnspacing=1.2,
+        handlelength=1.6, handletextpad=0.5, borderpad=0.3,
+    )  # fmt: skip
+
+
+def _draw_rate(axes: Any, drawn: Drawn) -> None:
+    edges = [0.0, *(one.start_s + one.seconds for one in drawn.intervals)]
+    counts: dict[str, list[float]] = {
+        "offered": [one.per_s(one.offered) for one in drawn.intervals],
+        "served": [one.per_s(one.served) for one in drawn.intervals],
+        "rejected": [one.per_s(one.rejected) for one in drawn.intervals],
+        "failed": [one.per_s(one.failed) for one in drawn.intervals],
+    }
+    for name, values in counts.items():
+        if name in {"rejected", "failed"} and not any(values):
+            continue
+        style = "--" if name == "offered" else "-"
+        axes.stairs(
+            values, edges, label=name, color=COLOURS[name], linestyle=style, linewidth=1.8,
+            baseline=None,
+        )  # fmt: skip
+    axes.set_title("Pictures a second")
+    _legend(axes, 4)
+
+
+def _draw_latency(axes: Any, drawn: Drawn) -> None:
+    served = [one for one in drawn.intervals if one.latency_ms]
+    for name in ("p50", "p95", "p99"):
+        axes.plot(
+            [one.middle_s for one in served], [one.latency_ms[name] for one in served],
+            label=name, color=COLOURS[name], marker=".",
+        )  # fmt: skip
+    axes.set_title("Latency, ms")
+    _legend(axes, 3)
+
+
+def _draw_statuses(axes: Any, drawn: Drawn) -> None:
+    found = sorted({status for one in drawn.intervals for status in one.statuses})
+    edges = [0.0, *(one.start_s + one.seconds for one in drawn.intervals)]
+    below = [0.0] * len(drawn.intervals)
+    shades = _shades(found)
+    for status in found:
+        counts = [one.per_s(one.statuses.get(status, 0)) for one in drawn.intervals]
+        top = [low + count for low, count in zip(below, counts, strict=True)]
+        colour, hatch = shades[status]
+        axes.stairs(
+            top, edges, baseline=below, fill=True, label=name_status(status), facecolor=colour,
+            edgecolor=INK, hatch=hatch, linewidth=0,
+        )  # fmt: skip
+        below = top
+    axes.set_title("Answers a second by status")
+    _legend(axes, 4)
+
+
+def _shades(statuses: list[int]) -> dict[int, tuple[str, str | None]]:
+    failures = [status for status in statuses if status not in {200, 429}]
+    shades: dict[int, tuple[str, str | None]] = {
+        200: (COLOURS["served"], None), 429: (COLOURS["rejected"], None)
+    }  # fmt: skip
+    hatches = (None, "//", "..", "xx", "\\\\", "--")
+    for index, status in enumerate(failures):
+        shades[status] = (COLOURS["failed"], hatches[index % len(hatches)])
+    return shades
+
+
+def name_status(status: int) -> str:
+    """Return a status for a legend."""
+    return str(status) if status else "no answer"
+
+
+def colour_of(tier: str) -> str:
+    """Return a tier's colour."""
+    return COLOURS.get(tier, COLOURS["other"])
+
+
+def _replicas_panel(drawn: Drawn, tier: str) -> Callable[[Any], None]:
+    def draw(axes: Any) -> None:
+        own = of_tier(drawn.samples, tier)
+        seconds = [sample.at - drawn.start_at for sample in own]
+        kinds = (("desired", "--", 1.3), ("ready", "-", 2.2))
+        for kind, style, width in kinds:
+            # What was so at the last sample is so until the end, as far as is known.
+            axes.step(
+                [*seconds, drawn.duration_s], [getattr(one, kind) for one in [*own, own[-1]]],
+                where="post", label=kind, linestyle=style, linewidth=width,
+                color=INK if kind == "desired" else colour_of(tier),
+            )  # fmt: skip
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        axes.set_title(f"Pods of {tier}")
+        axes.margins(y=0.15)
+        _legend(axes, 2)
+
+    return draw
+
+
+def _draw_cpu_percent(axes: Any, drawn: Drawn) -> None:
+    _draw_cpu(axes, drawn, "cpu_percent", "CPU in % of the request")
+    targets = {sample.target_percent for sample in drawn.samples if sample.target_percent}
+    for target in sorted(targets):
+        axes.axhline(target, color=INK, linestyle=":", linewidth=1.2, label=f"target {target} %")
+    _legend(axes, 4)
+
+
+def _draw_cpu_cores(axes: Any, drawn: Drawn) -> None:
+    _draw_cpu(axes, drawn, "cpu_s", "CPU cores in use")
+    _legend(axes, 3)
+
+
+def _draw_cpu(axes: Any, drawn: Drawn, field: str, title: str) -> None:
+    for tier in tiers_of(drawn.samples):
+        known = [one for one in of_tier(drawn.samples, tier) if getattr(one, field) is not None]
+        axes.plot(
+            [one.at - drawn.start_at for one in known], [getattr(one, field) for one in known],
+            label=tier, color=colour_of(tier),
+        )  # fmt: skip
+    axes.set_title(title)

@@ -1,0 +1,191 @@
+"""Users who send pictures: `locust -f loadtest/locustfile.py --host http://127.0.0.1:5000`.
+
+Each sends one picture a second as long as answers come within that, so that the number of users is
+the rate that is offered. `--shape` lets the number follow a shape; without it locust's own page and
+options say how many there are. `TIMELINE=file` adds a tab with the replicas to the page.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import FastHttpUser, LoadTestShape, constant_pacing, events
+from locust.runners import LocalRunner
+from locust.stats import CSV_STATS_INTERVAL_SEC
+
+# Locust puts the folder of this file on the path, not the one above.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from client.client import find_fault
+from loadtest.answers import Answer, AnswerLog, Outcome
+from loadtest.pictures import BOUNDARY, Mix
+from loadtest.replicas import add_replicas
+from loadtest.shapes import PER_USER_S, SHAPES, users_at
+
+# What a caller would wait, told to the service too: it may refuse at once what would be later.
+PATIENCE_S = 5.0
+_TOKEN = "ELASTIC_YOLO_TOKEN"  # noqa: S105  # a variable's name
+_SHAPE_DURATION_S = 120
+_WATCH_S = 0.1
+
+
+class PictureUser(FastHttpUser):  # type: ignore[misc]  # Any for who has no locust installed
+    """Sends a picture, waits for the answer, looks it over."""
+
+    wait_time = constant_pacing(1 / PER_USER_S)
+    # Longer than what the service is told, so that its own 504 is seen.
+    network_timeout = connection_timeout = 2 * PATIENCE_S
+
+    def on_start(self) -> None:
+        """Begin at a moment of one's own: users start together, and would send together."""
+        self.pictures = make_pictures().get()
+        self.headers = request_headers()
+        gevent.sleep(random.uniform(0, 1 / PER_USER_S))  # noqa: S311
+
+    def send_picture(self) -> None:
+        """Send one picture, and count its answer as served, rejected or failed."""
+        picture = self.pictures.draw()
+        with self.client.post(
+            "/inference",
+            name=f"/inference ({picture.size})",
+            data=picture.body,
+            headers=self.headers,
+            catch_response=True,
+            context={"picture": picture.size},
+        ) as response:
+            outcome, fault = look_over(response)
+            response.request_meta["context"]["outcome"] = outcome
+            if outcome == "rejected":
+                response.request_meta["name"] = "/inference (rejected)"
+            if fault is None:
+                response.success()
+            else:
+                response.failure(fault)
+
+    tasks = [send_picture]  # noqa: RUF012  # locust's way
+
+
+@cache
+def make_pictures() -> Any:
+    """Begin to make the pictures in a thread; returns what has them in the end.
+
+    Locust goes on meanwhile: a worker that says nothing for 3 s would be taken for dead.
+    """
+    return gevent.get_hub().threadpool.spawn(Mix)
+
+
+def look_over(response: Any) -> tuple[Outcome, str | Exception | None]:
+    """Return what became of a picture, and what is wrong if it failed."""
+    if response.status_code == 429:
+        return "rejected", None
+    if response.status_code != 200:
+        return "failed", getattr(response, "error", None) or f"status {response.status_code}"
+    try:
+        fault = find_fault(response.json())
+    except (ValueError, RecursionError):
+        fault = "the answer is no JSON"
+    return ("failed", fault) if fault else ("served", None)
+
+
+class Shape(LoadTestShape):  # type: ignore[misc]
+    """The shape that --shape names, with --users as its peak and --run-time as its duration."""
+
+    use_common_options = True
+
+    def tick(self) -> tuple[int, float] | None:
+        """Return how many users there are now; None at the end."""
+        options = self.runner.environment.parsed_options
+        users = users_at(
+            options.shape,
+            self.get_run_time(),
+            peak=options.num_users or 1,
+            duration_s=options.run_time or _SHAPE_DURATION_S,
+        )
+        # All at once: locust asks again only when the last change is complete.
+        return None if users is None else (users, float(max(1, options.num_users or 1)))
+
+
+def add_arguments(parser: Any) -> None:
+    """Add our options to locust's."""
+    parser.add_argument(
+        "--shape", choices=sorted(SHAPES), include_in_web_ui=False,
+        help="let the number of users follow a shape, with --users as its peak and --run-time as "
+        f"its duration ({_SHAPE_DURATION_S} s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--answers", type=Path, metavar="FILE", include_in_web_ui=False,
+        help="write a line for each picture",
+    )  # fmt: skip
+    parser.add_argument(
+        "--timeline", type=Path, metavar="FILE", env_var="TIMELINE", include_in_web_ui=False,
+        help="show the replicas of this file on the page",
+    )  # fmt: skip
+
+
+def prepare(environment: Any, **_others: Any) -> None:
+    """Set up what a process needs once."""
+    options = environment.parsed_options
+    make_pictures().get()
+    if options.shape is None:
+        environment.shape_class = None
+    if options.answers is not None:
+        if not isinstance(environment.runner, LocalRunner):
+            sys.exit("--answers: one process alone can write them, without --master or --processes")
+        log = AnswerLog(options.answers)
+        environment.events.test_start.add_listener(lambda **_others: log.begin(time.time()))
+        gevent.spawn(watch_users, environment.runner, log)
+        environment.events.request.add_listener(_writer(log))
+        environment.events.quitting.add_listener(let_csv_finish)
+    if environment.web_ui is not None and options.timeline is not None:
+        add_replicas(environment.web_ui, options.timeline, options.web_base_path)
+
+
+def watch_users(runner: Any, log: AnswerLog) -> None:
+    """Note every change of the number of users."""
+    known = 0
+    while True:
+        if runner.user_count != known:
+            known = runner.user_count
+            log.count_users(time.time(), known)
+        gevent.sleep(_WATCH_S)
+
+
+def let_csv_finish(**_others: Any) -> None:
+    """Wait once more for what locust writes its CSV files with: it comes round every second.
+
+    Nothing is written at the end, so that the last second of a run would be missing there.
+    """
+    gevent.sleep(1.5 * CSV_STATS_INTERVAL_SEC)
+
+
+def request_headers() -> dict[str, str]:
+    """Return the headers of every request."""
+    headers = {
+        "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
+        "Accept": "application/json",
+        "X-Timeout-Ms": str(round(1000 * PATIENCE_S)),
+    }
+    if token := os.environ.get(_TOKEN):
+        headers["Authorization"] = f"Bearer {token}"
+    return headers
+
+
+def _writer(log: AnswerLog) -> Any:
+    def write(
+        *, start_time: float, response_time: float, response: Any, context: Any, **_others: Any
+    ) -> None:
+        status = response.status_code
+        log.write(Answer(start_time, response_time, status, context["outcome"], context["picture"]))
+
+    return write
+
+
+events.init_command_line_parser.add_listener(add_arguments)
+events.init.add_listener(prepare)

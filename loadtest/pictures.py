@@ -1,0 +1,81 @@
+"""The pictures that users send: client/images, and smaller and larger ones made of them."""
+
+from __future__ import annotations
+
+import io
+import mimetypes
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+IMAGES = Path(__file__).resolve().parent.parent / "client" / "images"
+BOUNDARY = "picture-of-a-load-test"
+
+# Pictures of a size, in 100: what a service for websites and phones might get. Nobody measured it;
+# change it to what yours gets.
+SIZES = {"thumbnail": 20, "scene": 50, "full-hd": 25, "photo": 5}
+_LONGER_SIDE = {"thumbnail": 320, "full-hd": 1920, "photo": 4032}
+_OF_EACH = 2
+_QUALITY = 85
+_CHANCE = random.Random()  # noqa: S311  # which picture is next is no secret
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the body of a form, made once and sent many times."""
+
+    size: str
+    body: bytes
+
+
+class Mix:
+    """Pictures of every size, drawn by the weights above."""
+
+    def __init__(self, folder: Path = IMAGES) -> None:
+        """Read the pictures of a folder and scale some; takes a second or two."""
+        paths = sorted(path for path in folder.iterdir() if path.stem.startswith("scene-"))
+        # The one of 12 megapixels is what `photo` is made like.
+        scenes = [path for path in paths if max(_dimensions(path)) <= _LONGER_SIDE["full-hd"]]
+        self._pictures = {
+            "scene": [_form("scene", path.name, path.read_bytes()) for path in scenes]
+        }
+        for size, longer_side in _LONGER_SIDE.items():
+            self._pictures[size] = [
+                _form(size, f"{path.stem}-{size}.jpg", scale(path, longer_side))
+                for path in scenes[:_OF_EACH]
+            ]
+
+    def draw(self, chance: random.Random = _CHANCE) -> Picture:
+        """Return one of them."""
+        (size,) = chance.choices(list(SIZES), weights=list(SIZES.values()))
+        return chance.choice(self._pictures[size])
+
+
+def scale(path: Path, longer_side: int) -> bytes:
+    """Return a picture as JPEG, its longer side of so many pixels, upright and without alpha."""
+    with Image.open(path) as opened:
+        picture = ImageOps.exif_transpose(opened).convert("RGB")
+    factor = longer_side / max(picture.size)
+    width, height = (max(1, round(side * factor)) for side in picture.size)
+    encoded = io.BytesIO()
+    picture.resize((width, height), Image.Resampling.BICUBIC).save(
+        encoded, "JPEG", quality=_QUALITY
+    )
+    return encoded.getvalue()
+
+
+def _dimensions(path: Path) -> tuple[int, int]:
+    with Image.open(path) as opened:
+        return opened.size
+
+
+def _form(size: str, name: str, data: bytes) -> Picture:
+    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    head = (
+        f"--{BOUNDARY}\r\n"
+        f'Content-Disposition: form-data; name="image"; filename="{name}"\r\n'
+        f"Content-Type: {media_type}\r\n\r\n"
+    )
+    return Picture(size, head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode())

@@ -1,0 +1,93 @@
+"""What came out of a run: everything that the terminal, the report and programs are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from autoscaler.timeline import Sample
+from loadtest.answers import Answer
+from loadtest.figures import Interval, Summary
+from loadtest.plan import Plan
+from loadtest.slo import Verdict, show
+from loadtest.target import Target
+from loadtest.urls import without_user
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run that is over."""
+
+    plan: Plan
+    target: Target
+    start_at: float
+    complete: bool
+    """False if Ctrl-C ended it."""
+    answers: Sequence[Answer]
+    intervals: Sequence[Interval]
+    summary: Summary
+    verdicts: Sequence[Verdict]
+    source: str | None
+    """Where replicas were asked for; None if nowhere."""
+    samples: Sequence[Sample]
+    notes: Sequence[str]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ran to its end, something was served, and every objective is met."""
+        met = all(verdict.met for verdict in self.verdicts)
+        return self.complete and self.summary.served > 0 and met
+
+
+def to_json(result: Result) -> dict[str, Any]:
+    """Return the figures for programs."""
+    summary = result.summary
+    return {
+        "shape": result.plan.shape,
+        "target": without_user(result.plan.target),
+        "users": result.plan.users,
+        "started": datetime.fromtimestamp(result.start_at, UTC).isoformat(timespec="seconds"),
+        "duration_s": round(summary.duration_s, 1),
+        "complete": result.complete,
+        "sent": summary.sent,
+        "served": summary.served,
+        "rejected": summary.rejected,
+        "failed": summary.failed,
+        "served_per_s": round(summary.served_per_s, 3),
+        "statuses": {str(status): count for status, count in summary.statuses.items()},
+        "latency_ms": {name: round(value, 1) for name, value in summary.latency_ms.items()},
+        "model": asdict(result.target),
+        "objectives": [
+            {
+                "name": one.objective.name,
+                "limit": one.objective.limit,
+                "unit": one.objective.unit,
+                "measured": one.measured,
+                "met": one.met,
+            }
+            for one in result.verdicts
+        ],
+        "met": result.succeeded,
+        "report": str(result.plan.report),
+        "notes": list(result.notes),
+    }
+
+
+def to_lines(result: Result) -> list[str]:
+    """Return the summary for a terminal."""
+    summary = result.summary
+    counts = f"{summary.rejected} rejected, {summary.failed} failed"
+    rate = show(summary.served_per_s, "/s")
+    lines = [
+        f"{summary.sent} pictures in {summary.duration_s:.0f} s: {summary.served} served ({rate}), "
+        + counts
+    ]
+    if summary.latency_ms:
+        values = (f"{name} {value:.0f} ms" for name, value in summary.latency_ms.items())
+        lines.append("latency of served pictures: " + ", ".join(values))
+    lines += [f"note: {note}" for note in result.notes]
+    lines += [str(verdict) for verdict in result.verdicts]
+    lines.append(f"report: {result.plan.report}")
+    return lines

@@ -1,0 +1,39 @@
+"""Replicas from a timeline file that somebody else writes: the autoscaler lab, mostly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autoscaler.timeline import Sample, read_timeline
+from loadtest.errors import LoadTestError
+from loadtest.sources import only_between
+
+
+class TimelineFile:
+    """Reads the file when the run is over."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the path; the file is there already."""
+        self.name = f"timeline file {path}"
+        self._path = path
+
+    def begin(self) -> None:
+        """Look whether it can be read."""
+        self._read()
+
+    def end(self, start_at: float, end_at: float) -> list[Sample]:
+        """Return what was written during the run."""
+        samples = self._read()
+        return only_between(samples, start_at, end_at)
+
+    def notes(self) -> list[str]:
+        """Say nothing: what is not in the file nobody knows."""
+        return []
+
+    def _read(self) -> list[Sample]:
+        try:
+            return read_timeline(self._path)
+        except OSError as error:
+            raise LoadTestError(f"{self._path}: {error.strerror}") from error
+        except ValueError as error:
+            raise LoadTestError(str(error)) from error

@@ -1,0 +1,141 @@
+"""Replicas and CPU from a real Prometheus that scrapes the real services."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx
+import pytest
+
+from autoscaler.timeline import Sample, read_timeline
+from loadtest.errors import LoadTestError
+from loadtest.sources.prometheus import Prometheus, parse_matrix, to_samples
+from tests.loadtest.running import prometheus, run
+from tests.services.waiting import wait_until
+from tools.stack import LOOPBACK, Stack, free_port
+
+TIERS = ("web", "preprocess", "inference")
+# What kube-state-metrics exports of the deployment, in the names and labels of its 2.x.
+KUBE = """\
+kube_deployment_status_replicas{namespace="elastic-yolo",deployment="inference"} 3
+kube_deployment_status_replicas_ready{namespace="elastic-yolo",deployment="inference"} 2
+kube_deployment_status_replicas{namespace="elsewhere",deployment="web"} 9
+kube_horizontalpodautoscaler_status_desired_replicas{namespace="elastic-yolo",horizontalpodautoscaler="inference"} 4
+kube_horizontalpodautoscaler_spec_target_metric{namespace="elastic-yolo",horizontalpodautoscaler="inference",metric_name="cpu",metric_target_type="utilization"} 70
+kube_pod_container_resource_requests{namespace="elastic-yolo",pod="inference-a",container="inference",resource="cpu",unit="core"} 1
+kube_pod_container_resource_requests{namespace="elastic-yolo",pod="inference-b",container="inference",resource="cpu",unit="core"} 1
+kube_pod_container_resource_requests{namespace="elastic-yolo",pod="inference-b",container="inference",resource="memory",unit="byte"} 5e+08
+"""  # noqa: E501  # a file format
+
+
+def ask(url: str, query: str) -> list[Any]:
+    answer = httpx.get(f"{url}/api/v1/query", params={"query": query}).json()
+    return list(answer["data"]["result"])
+
+
+def test_a_matrix_is_read_by_tier_and_moment_without_what_is_no_number() -> None:
+    data = {
+        "resultType": "matrix",
+        "result": [
+            {"metric": {"job": "web"}, "values": [[1764190000.5, "0.25"], [1764190001.5, "NaN"]]},
+            {"metric": {"job": "inference"}, "values": [[1764190000.5, "2"]]},
+        ],
+    }
+
+    assert parse_matrix(data, "job") == {
+        "web": {1764190000.5: 0.25},
+        "inference": {1764190000.5: 2},
+    }
+
+
+def test_cpu_is_in_per_cent_of_what_all_pods_request() -> None:
+    series = {
+        "replicas": {"inference": {10.0: 3.0, 11.0: 3.0}},
+        "ready": {"inference": {10.0: 2.0, 11.0: 3.0}},
+        "desired": {"inference": {10.0: 4.0}},
+        "target_percent": {"inference": {10.0: 70.0}},
+        "cpu_s": {"inference": {10.0: 1.8}},
+        "requested": {"inference": {10.0: 3.0}},
+    }
+
+    assert to_samples(series) == [
+        Sample(10, "inference", 3, 2, 4, 70, pytest.approx(60), 1.8),
+        Sample(11, "inference", 3, 3, 3, None),
+    ]
+
+
+def test_what_is_no_prometheus_is_an_error_before_there_is_load(demo_stack: Stack) -> None:
+    with pytest.raises(LoadTestError, match=r"status 404, and no answer of Prometheus"):
+        Prometheus(demo_stack.web.url, "elastic-yolo").begin()
+
+
+def test_a_prometheus_that_is_not_there_is_an_error_without_the_password_in_it() -> None:
+    url = f"http://me:secret@{LOOPBACK}:{free_port()}"
+
+    with pytest.raises(LoadTestError) as raised:
+        Prometheus(url, "elastic-yolo").begin()
+
+    assert "secret" not in str(raised.value)
+
+
+def test_a_run_shows_the_cpu_of_the_services_that_prometheus_scrapes(
+    demo_stack: Stack, tmp_path: Path
+) -> None:
+    targets = {service.name: service.url.removeprefix("http://") for service in demo_stack.services}
+    with prometheus(tmp_path, targets) as url:
+        # Two scrapes make a rate.
+        wait_until(lambda: len(ask(url, "irate(process_cpu_seconds_total[1m])")) == 3, "rates", 60)
+        shape = ("--shape", "ramp", "--users", "5", "--duration", "8")
+        done = run(tmp_path / "report", demo_stack.web.url, *shape, "--prometheus", url)
+
+    assert done.status == 0, done.stderr
+    samples = read_timeline(done.folder / "timeline.jsonl")
+    assert {sample.tier for sample in samples} == set(TIERS)
+    assert {(one.replicas, one.ready, one.desired) for one in samples} == {(1, 1, 1)}
+    for tier in TIERS:
+        used = [one.cpu_s for one in samples if one.tier == tier and one.cpu_s is not None]
+        # Of two cores, and not nothing: pictures were worked on.
+        assert 0 < max(used) < 64
+    assert "There are no kube_* metrics" in done.stdout
+    assert (done.folder / "cpu.png").exists()
+
+
+@pytest.fixture
+def kube_state_metrics(tmp_path: Path) -> Iterator[str]:
+    """Serve the lines above over HTTP; yields host and port."""
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "metrics").write_text(KUBE)
+    server = ThreadingHTTPServer(
+        (LOOPBACK, 0), partial(SimpleHTTPRequestHandler, directory=str(served))
+    )
+    with server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"{LOOPBACK}:{server.server_port}"
+        server.shutdown()
+
+
+def test_with_kube_state_metrics_replicas_are_those_of_the_deployment(
+    kube_state_metrics: str, tmp_path: Path
+) -> None:
+    """There is no cluster: its metrics come from a file, through a real Prometheus."""
+    with prometheus(tmp_path, {"kube-state-metrics": kube_state_metrics}) as url:
+        found = 'kube_deployment_status_replicas{deployment="inference"}'
+        wait_until(lambda: len(ask(url, found)) == 1, "Prometheus has scraped", 60)
+        source = Prometheus(url, "elastic-yolo")
+        source.begin()
+        now = time.time()
+        samples = source.end(now - 1, now + 1)
+
+    assert samples
+    assert {sample.tier for sample in samples} == {"inference"}
+    newest = samples[-1]
+    assert (newest.replicas, newest.ready, newest.desired) == (3, 2, 4)
+    assert newest.target_percent == 70
+    assert source.notes() == []

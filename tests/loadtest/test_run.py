@@ -1,0 +1,274 @@
+"""Load on the real services, and the report of it in a real browser."""
+
+from __future__ import annotations
+
+import bisect
+import csv
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from autoscaler.timeline import Sample, append_samples
+from loadtest.answers import AnswerReader
+from tests.loadtest.conftest import requested, visit
+from tests.loadtest.running import Done, run, running_commands, started
+from tests.services.waiting import wait_until
+from tools.stack import LOOPBACK, Stack, free_port
+
+LIGHT = ("--shape", "step", "--users", "5", "--duration", "10")
+
+
+WHY = "<b>96 %</b> where 70 % is wanted"
+
+
+def write_scaling(file: Path) -> None:
+    """Write the next minute: inference wants one pod and two by turns, and has them 2 s later."""
+    now = time.time()
+    for second in range(-1, 60):
+        desired, ready = 1 + second // 4 % 2, 1 + (second - 2) // 4 % 2
+        samples = [
+            Sample(now + second, "web", 1, 1, 1, 70, 12.0, 0.024),
+            Sample(now + second, "preprocess", 1, 1, 1, 70, 30.0, 0.15),
+            Sample(now + second, "inference", 2, ready, desired, 70, 96.5, 0.965, WHY),
+        ]
+        append_samples(file, samples)
+
+
+@pytest.fixture(scope="module")
+def done(demo_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """A run beside which an autoscaler wrote its timeline."""
+    folder = tmp_path_factory.mktemp("run")
+    timeline = folder / "lab.jsonl"
+    write_scaling(timeline)
+    return run(
+        folder / "report", demo_stack.web.url, *LIGHT, "--timeline", str(timeline),
+        "--slo", "p95=20s,errors=0%,rate=0.5/s",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def report(done: Done, browser: webdriver.Chrome, tmp_path: Path) -> webdriver.Chrome:
+    """The report alone, in another folder than its pictures and figures."""
+    shutil.copy(done.folder / "report.html", tmp_path)
+    visit(browser, (tmp_path / "report.html").as_uri())
+    return browser
+
+
+def rows(page: webdriver.Chrome, selector: str) -> list[list[str]]:
+    """Return the cells of a table, folded or not."""
+    return [
+        [str(cell.get_property("textContent")) for cell in row.find_elements(By.TAG_NAME, "td")]
+        for row in page.find_elements(By.CSS_SELECTOR, f"{selector} tbody tr")
+    ]
+
+
+def locusts_total(folder: Path) -> dict[str, str]:
+    with (folder / "locust_stats.csv").open(newline="") as file:
+        (total,) = (row for row in csv.DictReader(file) if row["Name"] == "Aggregated")
+    return total
+
+
+def test_a_run_that_meets_its_objectives_ends_with_0_and_says_so(done: Done) -> None:
+    assert done.status == 0, done.stderr
+    assert "go to http://127.0.0.1:" in done.stderr
+    assert "(127.0.0.1, this machine)" in done.stderr
+    for verdict in ("met: p95 at most", "met: errors at most 0.00 %", "met: rate at least 0.5/s"):
+        assert verdict in done.stdout
+    assert done.summary["served"] == done.summary["sent"] > 0
+
+
+def test_the_figures_are_those_of_locust(done: Done) -> None:
+    """Locust rounds what is above 100 ms to two digits, and may take a rank's neighbour."""
+    total = locusts_total(done.folder)
+    ours = done.summary
+    log = AnswerReader(done.folder / "answers.csv")
+    took_ms = sorted(answer.took_ms for answer in log.new())
+    log.close()
+
+    assert ours["sent"] == int(total["Request Count"]) == len(took_ms)
+    assert ours["failed"] == int(total["Failure Count"])
+    for name, column in (("p50", "50%"), ("p95", "95%"), ("p99", "99%"), ("max", "100%")):
+        rank = bisect.bisect_left(took_ms, ours["latency_ms"][name] - 0.1)
+        near = took_ms[max(0, rank - 1) : rank + 2]
+        assert near[0] * 0.94 - 1 <= float(total[column]) <= near[-1] * 1.06 + 1
+
+
+def test_every_level_of_the_shape_is_offered(report: webdriver.Chrome) -> None:
+    offered = [row[1] for row in rows(report, "#rate")]
+
+    assert {"1.0", "2.0", "3.0", "4.0", "5.0"} <= set(offered)
+
+
+def test_the_tables_of_the_report_agree_with_locust(done: Done, report: webdriver.Chrome) -> None:
+    sent = int(locusts_total(done.folder)["Request Count"])
+    whole = {row[0]: row[1:] for row in rows(report, "#whole") if len(row) == 4}
+    answered = sum(int(cell) for row in rows(report, "#statuses") for cell in row[1:])
+
+    assert whole["sent"][0] == whole["served"][0] == str(sent)
+    assert answered == sent
+
+
+def test_replicas_and_cpu_stand_below_the_load(report: webdriver.Chrome) -> None:
+    titles = [title.text for title in report.find_elements(By.TAG_NAME, "h2")]
+    inference = [row[5:7] for row in rows(report, "#replicas")]
+    decided = rows(report, "#decisions")
+
+    charts = ["Offered and served", "Latency", "Status codes", "Replicas", "CPU"]
+    assert [title for title in titles if title in charts] == charts
+    assert {tuple(cells) for cells in inference} == {("1", "1"), ("1", "2"), ("2", "2"), ("2", "1")}
+    assert {row[5] for row in rows(report, "#cpu")} == {"96"}
+    # What others wrote is text, whatever it looks like.
+    assert {tuple(row[1:]) for row in decided} == {
+        ("inference", "1 → 2", WHY), ("inference", "2 → 1", WHY)
+    }  # fmt: skip
+
+
+def test_the_report_says_what_was_run_and_how_it_was_judged(report: webdriver.Chrome) -> None:
+    facts = dict(rows(report, "#run"))
+
+    assert "--shape step" in facts["command"]
+    assert facts["shape"].startswith("step: 5 levels")
+    assert facts["target"].startswith("http://127.0.0.1:")
+    assert facts["model"].startswith("yolov3-tiny-emoji 1, sha256:")
+    assert "locust 2." in facts["load made by"]
+    assert "CPUs" in facts["load made by"]
+    assert [row[2] for row in rows(report, "#objectives")] == ["met", "met", "met"]
+
+
+def test_the_report_needs_no_network_and_the_browser_has_nothing_to_complain_about(
+    report: webdriver.Chrome,
+) -> None:
+    asked = {url for url in requested(report) if not url.startswith("data:")}
+
+    assert asked == {report.current_url}
+    assert report.get_log("browser") == []
+
+
+@pytest.mark.parametrize(
+    ("scheme", "background"), [("light", "255, 255, 255"), ("dark", "21, 24, 28")]
+)
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_report_can_be_read_on_phones_and_in_the_dark(
+    report: webdriver.Chrome, width: int, scheme: str, background: str
+) -> None:
+    """Nothing is wider than the screen, and lines and words are not of the page's own colour."""
+    report.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    report.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
+    wide = report.execute_script("return document.documentElement.scrollWidth")
+    paper = report.execute_script("return getComputedStyle(document.body).backgroundColor")
+    colours = report.execute_script(
+        "return [...document.querySelectorAll('svg text')].map((t) => getComputedStyle(t).fill)"
+    )
+
+    assert wide <= width
+    assert background in paper
+    assert colours
+    assert paper not in colours
+
+
+def test_numbers_that_are_folded_away_are_printed(report: webdriver.Chrome) -> None:
+    assert not report.find_element(By.CSS_SELECTOR, "#rate tbody").is_displayed()
+
+    report.execute_cdp_cmd("Page.printToPDF", {})
+
+    assert report.find_element(By.CSS_SELECTOR, "#rate tbody").is_displayed()
+
+
+def test_every_chart_is_also_a_png_and_one_has_them_all(done: Done) -> None:
+    for name in ("rate", "latency", "statuses", "replicas", "cpu", "overview"):
+        assert (done.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_source_the_report_has_its_first_half_and_says_why(
+    demo_stack: Stack, tmp_path: Path, browser: webdriver.Chrome
+) -> None:
+    shape = ("--shape", "spike", "--users", "3", "--duration", "5")
+    done = run(tmp_path / "report", demo_stack.web.url, *shape, "--json")
+
+    visit(browser, (tmp_path / "report" / "report.html").as_uri())
+
+    assert done.status == 0, done.stderr
+    assert f'"sent": {done.summary["sent"]}' in done.stdout
+    assert "neither --timeline nor --prometheus" in browser.find_element(By.CLASS_NAME, "note").text
+    assert len(browser.find_elements(By.TAG_NAME, "svg")) == 3
+    assert "None were given" in browser.find_element(By.ID, "objectives").text
+
+
+def test_pictures_that_fail_fail_the_run_and_the_objective_is_named(tmp_path: Path) -> None:
+    """A service that takes small pictures only: those of full-hd and photos get 413."""
+    slo = "errors=1%,rejected=0%"
+    with Stack(env={"web": {"MAX_PIXELS": "1500000"}}, logs=tmp_path) as stack:
+        done = run(tmp_path / "report", stack.web.url, *LIGHT, "--slo", slo)
+
+    assert done.status == 1
+    assert done.stderr.endswith("loadtest: objectives not met: errors\n")
+    assert "NOT MET: errors at most 1.00 %, measured " in done.stdout
+    assert "\nmet: rejected at most 0.00 %" in done.stdout
+    assert done.summary["failed"] == done.summary["statuses"]["413"] > 0
+    with (done.folder / "locust_failures.csv").open(newline="") as file:
+        occurrences = [int(row["Occurrences"]) for row in csv.DictReader(file)]
+    assert sum(occurrences) == done.summary["failed"]
+
+
+def test_refused_pictures_are_counted_apart_from_failures(tmp_path: Path) -> None:
+    """A service that takes one picture at a time, and 20 users."""
+    with Stack(env={"web": {"MAX_IN_FLIGHT": "1"}}, logs=tmp_path) as stack:
+        done = run(
+            tmp_path / "report", stack.web.url, "--shape", "overload", "--users", "20",
+            "--duration", "8", "--slo", "rejected=0%,errors=0%",
+        )  # fmt: skip
+
+    assert done.status == 1
+    assert done.stderr.endswith("loadtest: objectives not met: rejected\n")
+    assert done.summary["rejected"] == done.summary["statuses"]["429"] > 0
+    assert done.summary["failed"] == int(locusts_total(done.folder)["Failure Count"]) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_takes_its_load_with_it_and_leaves_a_report(
+    demo_stack: Stack, tmp_path: Path, number: signal.Signals
+) -> None:
+    shape = ("--shape", "step", "--users", "5", "--duration", "3600")
+    answers = tmp_path / "report" / "answers.csv"
+    with started(tmp_path / "report", demo_stack.web.url, *shape) as process:
+        wait_until(
+            lambda: answers.exists() and len(answers.read_text().splitlines()) > 5, "load", 60
+        )
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+
+    sent = len(answers.read_text().splitlines())
+    assert process.returncode == 1
+    assert said.endswith("loadtest: stopped; the report has what was measured until then\n")
+    assert "The run was stopped after" in (tmp_path / "report" / "report.html").read_text()
+    assert str(tmp_path) not in running_commands()
+    assert len(answers.read_text().splitlines()) == sent
+
+
+def test_a_target_that_is_not_there_ends_with_1_before_there_is_load(tmp_path: Path) -> None:
+    url = f"http://{LOOPBACK}:{free_port()}"
+
+    done = run(tmp_path / "report", url, *LIGHT)
+
+    assert done.status == 1
+    assert done.stderr.splitlines()[-1].startswith(f"loadtest: {url} does not answer: ")
+    assert not (tmp_path / "report" / "report.html").exists()
+
+
+def test_a_target_that_is_no_web_service_of_ours_gets_no_load(
+    demo_stack: Stack, tmp_path: Path
+) -> None:
+    done = run(tmp_path / "report", demo_stack.preprocess.url, *LIGHT)
+
+    assert done.status == 1
+    assert "answers a first picture with 404" in done.stderr
