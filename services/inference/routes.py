@@ -68,6 +68,7 @@ class Inference:
                 self.shadows.compare(lineup, version, parsed, found)
         labels = version.detector.model.labels
         facts = (version.name, version.version, version.digest)
+        context.name_model(version.facts())
         return InferAnswer(parsed.id, *facts, labels, found), parsed.binary_outputs
 
     async def _parse(
