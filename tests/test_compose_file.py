@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import yaml
 
 from services.common.settings import ServiceSettings, variables
+from services.common.tracing import TraceSettings
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.settings import WebSettings

@@ -8,6 +8,7 @@ our exchange nor the fast lane: docs/decisions/017-traces.md.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 import uuid
@@ -74,6 +75,8 @@ class Tracing:
             "service.name": f"elastic-yolo-{service}",
             "service.version": VERSION,
             "service.instance.id": str(uuid.uuid4()),
+            # In Kubernetes the name of the pod.
+            "host.name": socket.gethostname(),
         }
         stated = OTELResourceDetector().detect().attributes
         self._provider = TracerProvider(

@@ -531,7 +531,7 @@ def test_a_collector_in_trouble_costs_no_request_and_no_drain(tmp_path: Path, tr
         model = write_tiny_model(tmp_path / "tiny")
         stack = running.enter_context(Stack(model=model, logs=tmp_path, env=env))
 
-        statuses = {post(stack.web.url).status_code for _ in range(60)}
+        statuses = {post(stack.web.url).status_code for _ in range(20)}
         if trouble != "away":
             wait_until(lambda: collector.asked >= 3, "all three try to send")
         stopped = [service.process for service in reversed(stack.services)]
