@@ -9,8 +9,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field, HttpUrl, TypeAdapter, field_validator
-from pydantic_core.core_schema import ValidationInfo
+from pydantic import (
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.common.settings import load_settings

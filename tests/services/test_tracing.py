@@ -25,7 +25,9 @@ from starlette.datastructures import Headers
 
 from services.common.context import RequestContext
 from services.common.deadline import Deadline
+from services.common.settings import variables
 from services.common.spans import RequestTrace, Tracing
+from services.common.tracing import TraceSettings, start_tracing
 from services.common.version import VERSION
 from tests.pictures import encode, plain
 from tests.services.collector import Collector, Span
@@ -662,8 +664,6 @@ def test_a_wrong_variable_ends_the_start_with_one_line(env: dict[str, str], line
 def test_what_holds_for_other_signals_may_be_overruled_for_traces(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from services.common.tracing import start_tracing  # noqa: PLC0415  # beside what it is about
-
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:1/v1/traces")
@@ -712,3 +712,10 @@ def test_nothing_that_a_stranger_sends_is_too_much(
 
 def _clean() -> dict[str, str]:
     return {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+
+
+def test_every_variable_that_is_checked_is_documented() -> None:
+    text = (ROOT / "docs" / "traces.md").read_text()
+
+    for name in variables(TraceSettings):
+        assert f"`{name}`" in text
