@@ -188,9 +188,10 @@ def test_spans_begin_and_end_within_the_one_they_belong_to(traced: Traced) -> No
     assert len(children) == 10
     for span in children:
         parent = by_id[span.parent]
-        # One machine, but one clock reading for each process and request.
-        slack = 0 if parent.service == span.service else 5_000_000
-        assert parent.begin - slack <= span.begin <= span.end <= parent.end + slack, span.name
+        assert parent.begin <= span.begin <= span.end, span.name
+        # Another process may end its own after its answer has arrived.
+        last = span.end if parent.service == span.service else span.begin
+        assert last <= parent.end, span.name
 
 
 def test_phases_last_as_long_as_server_timing_says(traced: Traced) -> None:
