@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import yaml
 
 from services.common.settings import ServiceSettings, variables
+from services.common.tracing import TraceSettings
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.settings import WebSettings
@@ -57,3 +59,14 @@ def test_images_are_those_that_are_built() -> None:
 
     assert names >= {"web", "preprocess", "inference", "tools"}
     assert all(re.search(rf"\b{name}\b", script) for name in names)
+
+
+def test_traces_go_from_every_service_to_one_collector() -> None:
+    traces = yaml.safe_load((ROOT / "docker-compose.traces.yml").read_text())["services"]
+
+    for name in KINDS:
+        stated = traces[name]["environment"]
+        assert stated.keys() <= variables(TraceSettings).keys(), name
+        host = urlsplit(stated["OTEL_EXPORTER_OTLP_ENDPOINT"])
+        assert host.hostname in traces
+        assert f":{host.port}" in str(traces[host.hostname]["command"])

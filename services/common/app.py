@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
@@ -17,6 +18,9 @@ from services.common.problems import install_problems
 from services.common.settings import ServiceSettings
 from services.common.telemetry import Metrics
 from services.common.version import VERSION
+
+if TYPE_CHECKING:
+    from services.common.spans import Tracing
 
 
 def build_app(
@@ -31,13 +35,14 @@ def build_app(
     resources: Callable[[], AbstractAsyncContextManager[None]],
     lanes: list[Lane],
     gates: Sequence[Middleware] = (),
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Return the app; `resources` opens and closes what the routes need.
 
     `lanes` are the routes that every picture takes; they belong to `routers` as well.
     `gates` may refuse a request, by a ServiceError, before a route is looked for.
-    The process is ready once the resources are open; the server finds `readiness` in
-    `app.state` and turns it to draining at shutdown.
+    The process is ready once the resources are open; the server finds `readiness` and `tracing`
+    in `app.state`, turns the one to draining at shutdown and closes the other after it.
     """
 
     @asynccontextmanager
@@ -55,12 +60,13 @@ def build_app(
         summary=summary,
         version=VERSION,
         lifespan=lifespan,
-        # Looks for exporters at every request.
+        # Looks for exporters at every request, and would not see the lanes: spans.py does.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         # A redirected POST is sent twice or loses its body, depending on the client.
         redirect_slashes=False,
     )
     app.state.readiness = readiness
+    app.state.tracing = tracing
     install_problems(app)
     for router in routers:
         app.include_router(router)
@@ -73,5 +79,6 @@ def build_app(
         metrics=metrics,
         readiness=readiness,
         longest_ms=settings.request_timeout_ms,
+        tracing=tracing,
     )
     return app

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from fastapi import Depends, Request
 
 from services.common.deadline import Deadline
 from services.common.timings import Timings
+
+if TYPE_CHECKING:
+    from services.common.spans import RequestTrace
 
 _VALID_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _KEY = "elastic_yolo.context"
@@ -26,11 +29,18 @@ class RequestContext:
     timings: Timings = field(default_factory=Timings)
     problem: str | None = None
     """Why the request was not answered, as the metrics call it."""
+    trace: RequestTrace | None = None
+    """None where nothing is traced."""
 
     @property
     def uid(self) -> str:
         """The request id as 32 hex digits."""
         return self.request_id.replace("-", "").lower()
+
+    def name_model(self, facts: Mapping[str, str]) -> None:
+        """Say which model answered, for the trace: its name, version and digest."""
+        if self.trace is not None:
+            self.trace.name_model(facts)
 
     def to_headers(self) -> dict[str, str]:
         """Return the headers that carry this request's identity and budget to the next tier."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from functools import cache
 
 import orjson
 import structlog
+
+span_ids: ContextVar[dict[str, str] | None] = ContextVar("span_ids", default=None)
+"""What log lines say of the trace that the running request belongs to."""
 
 
 def configure_logs(service: str, level: str, log_format: str) -> None:
@@ -17,6 +21,7 @@ def configure_logs(service: str, level: str, log_format: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=not text),
         _name_service(service),
+        _name_span,
         structlog.processors.StackInfoRenderer(),
     ]
     exceptions = [] if text else [structlog.processors.format_exc_info]
@@ -71,6 +76,15 @@ def _name_service(service: str) -> structlog.typing.Processor:
         return event
 
     return add
+
+
+def _name_span(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    ids = span_ids.get()
+    if ids is not None:
+        event.update(ids)
+    return event
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +18,9 @@ from services.common.probes import Phase, Readiness
 from services.common.problems import answer_problem
 from services.common.telemetry import Metrics
 
+if TYPE_CHECKING:
+    from services.common.spans import Tracing
+
 # Kubernetes asks every few seconds; that is not worth a line.
 _QUIET = frozenset({"/livez", "/readyz", "/health/ping", "/metrics"})
 # Methods that may become a metric label; any other word could be invented by a stranger.
@@ -28,13 +31,19 @@ class RequestMiddleware:
     """Pure ASGI, so that bodies stream through it untouched."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, readiness: Readiness, longest_ms: int
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        readiness: Readiness,
+        longest_ms: int,
+        tracing: Tracing | None = None,
     ) -> None:
         """Wrap `app`; no request may take longer than `longest_ms` milliseconds."""
         self._app = app
         self._metrics = metrics
         self._readiness = readiness
         self._longest_ms = longest_ms
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; never lets an exception through to the server."""
@@ -46,6 +55,8 @@ class RequestMiddleware:
             accept_request_id(headers.get("x-request-id")), Deadline.after_ms(self._longest_ms)
         )
         attach_context(scope, context)
+        if self._tracing is not None:
+            self._tracing.begin(scope, headers, context)
         answer = _Answer(context, self._metrics.service, self._readiness, send)
         caller = _Caller(receive, answer)
         self._metrics.in_flight.inc()
@@ -97,6 +108,8 @@ class RequestMiddleware:
             ms=round(elapsed_ms, 1),
             uid=context.uid,
         )
+        if context.trace is not None:
+            context.trace.end(getattr(scope.get("route"), "path", None), status)
 
 
 class _Answer:

@@ -97,7 +97,7 @@ class Peer:
         first = self._follow(affinity) or self._choose(())
         affinity.endpoint = first
         try:
-            response = await self._ask(first, context, method, target, content, headers or {})
+            response = await self._ask(first, context, method, target, content, headers or {}, 0)
         except ConnectionFailed as error:
             second = self._second_chance(first, context, at_same=True)
             if second is None:
@@ -111,7 +111,7 @@ class Peer:
         self._metrics.retries.inc()
         affinity.endpoint = second
         try:
-            response = await self._ask(second, context, method, target, content, headers or {})
+            response = await self._ask(second, context, method, target, content, headers or {}, 1)
         except ConnectionFailed as error:
             raise self._unreachable() from error
         return self._accept(response, context)
@@ -204,6 +204,26 @@ class Peer:
         return second
 
     async def _ask(
+        self,
+        endpoint: Endpoint,
+        context: RequestContext,
+        method: str,
+        target: str,
+        content: Sequence[Buffer],
+        headers: Mapping[str, str],
+        resend_count: int,
+    ) -> Response:
+        if context.trace is None:
+            return await self._exchange(endpoint, context, method, target, content, headers)
+        with context.trace.attempt(
+            method, endpoint.address, target, resend_count=resend_count
+        ) as attempt:
+            more = {**headers, **attempt.headers}
+            response = await self._exchange(endpoint, context, method, target, content, more)
+            attempt.status_code = response.status_code
+            return response
+
+    async def _exchange(
         self,
         endpoint: Endpoint,
         context: RequestContext,

@@ -102,6 +102,8 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
     server = DrainingServer(config, app.state.readiness, settings.drain_delay_s)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve())
+    if app.state.tracing is not None:
+        app.state.tracing.close()
     if not server.started:
         sys.exit(1)
 

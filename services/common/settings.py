@@ -58,7 +58,7 @@ class ServiceSettings(BaseSettings):
     """Seconds that requests in flight may still take after that."""
 
 
-T = TypeVar("T", bound=ServiceSettings)
+T = TypeVar("T", bound=BaseSettings)
 
 
 def load_settings(kind: type[T]) -> T:
@@ -69,13 +69,13 @@ def load_settings(kind: type[T]) -> T:
         _refuse(error, kind)
 
 
-def variables(kind: type[ServiceSettings]) -> dict[str, FieldInfo]:
+def variables(kind: type[BaseSettings]) -> dict[str, FieldInfo]:
     """Return the fields by what the environment calls them."""
     fields = kind.model_fields.items()
     return {field.alias or name.upper(): field for name, field in fields}
 
 
-def _refuse(error: ValidationError, kind: type[ServiceSettings]) -> NoReturn:
+def _refuse(error: ValidationError, kind: type[BaseSettings]) -> NoReturn:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
     # Of a group of variables, like MODEL_<NAME>_PATH, the one that is wrong.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 # The names of the tiers. An entry with such a name is that tier's own time, without what lies
@@ -22,6 +22,8 @@ class Timings:
         self._started = time.perf_counter()
         self._entries: dict[str, float] = {}
         self._behind: set[str] = set()
+        self.on_phase: Callable[[str, float, float], None] | None = None
+        """Told of what `record` is told, where the request is traced."""
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
@@ -30,7 +32,13 @@ class Timings:
         try:
             yield
         finally:
-            self.add(name, (time.perf_counter() - started) * 1000)
+            self.record(name, started, time.perf_counter())
+
+    def record(self, name: str, started: float, ended: float) -> None:
+        """Add the time between two moments of `time.perf_counter`."""
+        self.add(name, (ended - started) * 1000)
+        if self.on_phase is not None:
+            self.on_phase(name, started, ended)
 
     def add(self, name: str, milliseconds: float) -> None:
         """Add milliseconds to an entry."""

@@ -11,6 +11,7 @@ from services.common.server import serve
 from services.common.settings import load_settings
 from services.common.startup import Startup
 from services.common.telemetry import Metrics
+from services.common.tracing import start_tracing
 from services.inference.app import create_app
 from services.inference.loader import Loader
 from services.inference.model_metrics import ModelMetrics
@@ -24,6 +25,7 @@ def main() -> None:
     startup.done("imports")
     settings = load_settings(InferenceSettings)
     configure_logs("inference", settings.log_level, settings.log_format)
+    tracing = start_tracing("inference")
     threads = settings.threads or thread_count()
     options = EngineOptions(
         threads=threads,
@@ -51,7 +53,7 @@ def main() -> None:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
     metrics.note_start(startup.phases_ms)
-    app = create_app(settings, models, metrics, model_metrics)
+    app = create_app(settings, models, metrics, model_metrics, tracing)
     get_logger().info(
         "loaded",
         models=models.names,

@@ -6,7 +6,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi import FastAPI
@@ -31,9 +31,16 @@ from services.inference.routes import Inference, build_lanes, build_router
 from services.inference.settings import InferenceSettings
 from services.inference.shadow import Shadows
 
+if TYPE_CHECKING:
+    from services.common.spans import Tracing
+
 
 def create_app(
-    settings: InferenceSettings, models: Models, metrics: Metrics, model_metrics: ModelMetrics
+    settings: InferenceSettings,
+    models: Models,
+    metrics: Metrics,
+    model_metrics: ModelMetrics,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Return the service around models that are loaded."""
     readiness = Readiness()
@@ -97,4 +104,5 @@ def create_app(
         check_status=check_status,
         resources=resources,
         gates=gates,
+        tracing=tracing,
     )

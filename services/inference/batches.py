@@ -90,13 +90,13 @@ def run_batch(engine: Engine, jobs: list[Job]) -> tuple[float, list[list[Floats]
     images = jobs[0].images if len(jobs) == 1 else np.concatenate([job.images for job in jobs])
     started = time.perf_counter()
     heads = engine.run(images)
-    seconds = time.perf_counter() - started
+    ended = time.perf_counter()
     answers = []
     first = 0
     for job in jobs:
         end = first + len(job.images)
-        job.context.timings.add("engine", seconds * 1000)
+        job.context.timings.record("engine", started, ended)
         with job.context.timings.measure("heads"):
             answers.append(job.finish([head[first:end] for head in heads]))
         first = end
-    return seconds, answers
+    return ended - started, answers

@@ -73,6 +73,7 @@ class Inference:
         if version.hook is not None:
             self.custom.observe(version.hook, version.name, version.version, labels, found)
         facts = (version.name, version.version, version.digest)
+        context.name_model(version.facts())
         return InferAnswer(parsed.id, *facts, labels, found), parsed.binary_outputs
 
     async def _parse(

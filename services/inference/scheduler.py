@@ -130,7 +130,7 @@ class Scheduler:
     def _start(self, engine: Engine, jobs: list[Job]) -> None:
         now = time.perf_counter()
         for job in jobs:
-            job.context.timings.add("queue", (now - job.queued) * 1000)
+            job.context.timings.record("queue", job.queued, now)
         run = asyncio.get_running_loop().run_in_executor(self._threads, run_batch, engine, jobs)
         run.add_done_callback(lambda _: self._end(engine, jobs, run))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 from fastapi import FastAPI
@@ -24,8 +24,11 @@ from services.preprocess.pipeline import Asked, Pipeline
 from services.preprocess.routes import build_lane, build_router, to_json
 from services.preprocess.settings import PreprocessSettings
 
+if TYPE_CHECKING:
+    from services.common.spans import Tracing
 
-def create_app(settings: PreprocessSettings) -> FastAPI:
+
+def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> FastAPI:
     """Return the service; connections open with the first request."""
     # Each picture is decoded by one thread of ours: OpenCV's own pool would only fight with them.
     cv2.setNumThreads(1)
@@ -76,4 +79,5 @@ def create_app(settings: PreprocessSettings) -> FastAPI:
         check_dependencies=inference.check_ready,
         check_status=check_status,
         resources=resources,
+        tracing=tracing,
     )

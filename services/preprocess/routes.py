@@ -32,14 +32,17 @@ def build_lane(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> Lane:
     """Return the route that every picture takes."""
 
     async def process(request: Request) -> Response:
+        context = context_of(request.scope)
         asked = Asked(
             model=read_model_name(request.query_params),
             version=read_version(request.query_params),
             parameters=read_fractions(request.query_params),
         )
         async with bodies.receive(request, max_body_bytes) as data:
-            processed = await detect(pipeline, context_of(request.scope), data, asked)
-        return JsonAnswer(to_json(processed))
+            processed = await detect(pipeline, context, data, asked)
+        answer = to_json(processed)
+        context.name_model(answer["model"])
+        return JsonAnswer(answer)
 
     return Lane(PATH, process)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.common.logs import configure_logs
 from services.common.server import serve
 from services.common.settings import load_settings
+from services.common.tracing import start_tracing
 from services.web.app import create_app
 from services.web.settings import WebSettings
 
@@ -13,7 +14,7 @@ def main() -> None:
     """Serve until told to stop."""
     settings = load_settings(WebSettings)
     configure_logs("web", settings.log_level, settings.log_format)
-    serve(create_app(settings), settings)
+    serve(create_app(settings, start_tracing("web")), settings)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -25,11 +25,14 @@ from services.web.picture_metrics import PictureMetrics
 from services.web.routes import PATH, Web, build_lane, build_router
 from services.web.settings import WebSettings
 
+if TYPE_CHECKING:
+    from services.common.spans import Tracing
+
 # Drawing decodes the whole picture, and one is drawn at a time.
 _MAX_DRAWINGS_WAITING = 32
 
 
-def create_app(settings: WebSettings) -> FastAPI:
+def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI:
     """Return the service; connections open with the first request."""
     readiness = Readiness()
     metrics = Metrics("web")
@@ -82,4 +85,5 @@ def create_app(settings: WebSettings) -> FastAPI:
         check_status=check_status,
         resources=resources,
         gates=gates,
+        tracing=tracing,
     )

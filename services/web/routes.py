@@ -92,6 +92,7 @@ def build_lane(web: Web) -> Lane:
             # Counted from here on: an upload that takes its time keeps nobody else out.
             with web.admission.slot(context):
                 answer = await web.detect(context, picture, params)
+            context.name_model(answer["model"])
             wanted = wanted_picture(request.headers.get("accept", ""))
             if wanted is None:
                 return JsonAnswer(to_json(answer, context.uid))

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from services.common.settings import ServiceSettings, variables
+from services.common.tracing import TraceSettings
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.app import create_app
@@ -70,10 +71,11 @@ def variables_exist_and_are_valid(manifests: list[Manifest]) -> Iterator[str]:
     for tier, container in _tiers(manifests):
         stated = _environment(manifests, container)
         kind = SETTINGS[tier]
-        for name in stated.keys() - variables(kind).keys():
+        for name in stated.keys() - variables(kind).keys() - variables(TraceSettings).keys():
             yield f"{tier}: nobody reads {name}"
         try:
-            kind.model_validate({name.lower(): value for name, value in stated.items()})
+            for one in (kind, TraceSettings):
+                one.model_validate({name.lower(): value for name, value in stated.items()})
         except ValidationError as error:
             yield f"{tier}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.monitoring.tools import PROMETHEUS
 from tests.services.waiting import wait_until
 from tools.stack import LOOPBACK, ROOT, free_port
 
@@ -101,6 +102,8 @@ def _answers(url: str, process: subprocess.Popen[bytes], log: Path) -> bool:
 @contextmanager
 def prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[str]:
     """Run Prometheus with a job for each of some addresses, scraped once a second."""
+    if not PROMETHEUS.exists():
+        pytest.skip("needs Prometheus: run `make monitoring-tools`; this is NOT tested")
     config = folder / "prometheus.yml"
     jobs = [
         {"job_name": job, "static_configs": [{"targets": [target]}]}
@@ -110,7 +113,7 @@ def prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[str]:
     config.write_text(json.dumps(stated))  # JSON is YAML
     address = f"{LOOPBACK}:{free_port()}"
     command = [
-        str(require("prometheus")), f"--config.file={config}",
+        str(PROMETHEUS), f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}",
     ]  # fmt: skip
     with serving(command, f"http://{address}/-/ready", folder / "prometheus.log", {}):
