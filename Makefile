@@ -34,7 +34,7 @@ test: .venv/ready ## run all tests that need no container engine and no cluster
 	@$(BIN)/python -m pytest
 
 images: ## build the container images; BUILD_FLAGS go to docker build
-	@./build_docker.sh -- $(BUILD_FLAGS)
+	@./build_docker.sh web preprocess inference tools load -- $(BUILD_FLAGS)
 
 e2e: .venv/ready images .venv-monitoring/prometheus ## run the containers together, scale them, kill one; needs a container engine
 	@$(BIN)/python -m pytest -n 0 -p no:randomly e2e

@@ -4,6 +4,7 @@
 #   ./build_docker.sh                        web, preprocess, inference and tools, for this machine
 #   ./build_docker.sh web                    one of them
 #   ./build_docker.sh gpu                    inference for nodes with an NVIDIA GPU; some gigabytes
+#   ./build_docker.sh load                   locust, for compose's profile "load"
 #   ./build_docker.sh --load minikube        ... and load them into a cluster on this machine
 #   ./build_docker.sh --push REPO --tag v1   ... and push them as REPO/web:v1 and so on
 #   ./build_docker.sh --platform linux/arm64
@@ -29,7 +30,7 @@ while [[ $# -gt 0 ]]; do
     --platform) options+=(--platform "${2:?--platform needs a value}"); shift 2 ;;
     --load) cluster=${2:?--load needs minikube, microk8s, kind or k3s}; shift 2 ;;
     --) shift; options+=("$@"); break ;;
-    web | preprocess | inference | tools | gpu) images+=("$1"); shift ;;
+    web | preprocess | inference | tools | gpu | load) images+=("$1"); shift ;;
     *) fail "what is $1? See --help" ;;
   esac
 done
@@ -41,6 +42,7 @@ dockerfile() {
   case $1 in
     tools) echo services/provision/Dockerfile ;;
     gpu) echo services/inference/Dockerfile.gpu ;;
+    load) echo loadtest/Dockerfile ;;
     *) echo "services/$1/Dockerfile" ;;
   esac
 }

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from detector.errors import DetectorError
 from picture.errors import PictureError
@@ -49,12 +50,20 @@ def _run(arguments: Sequence[str]) -> int:
     for name, summary in COMMANDS.items():
         if name in arguments[:1]:
             # Each imports engines for a part of a second, which the others need not wait for.
-            import_module(f"cli.{name.replace('-', '_')}").add_parser(commands)
+            _import(name).add_parser(commands)
         else:
             commands.add_parser(name, help=summary)
     parsed = parser.parse_args(arguments)
     status: int = parsed.run(parsed)
     return status
+
+
+def _import(command: str) -> Any:
+    try:
+        return import_module(f"cli.{command.replace('-', '_')}")
+    except ModuleNotFoundError as error:
+        # An image has what its work needs, and not every command.
+        raise OSError(f"{command} needs {error.name}, which is not installed here") from None
 
 
 def _forget_output() -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from e2e.compose import Compose, docker, running, why_not
+from e2e.compose import Compose, docker, inspect, running, why_not
 from tests.monitoring.tools import PROMETHEUS
 from tests.services.load import Load
 from tests.services.waiting import wait_until
@@ -56,14 +56,14 @@ def test_prometheus_finds_every_container_and_the_rules(tmp_path: Path) -> None:
                 wait_until(lambda: any(value > 0 for value in ask(url, rate)), "a rate", 60)
             rules = httpx.get(f"{url}/api/v1/rules").json()["data"]["groups"]
         finally:
-            stop_prometheus(compose)
+            remove(compose, "prometheus")
 
     assert len([rule for group in rules for rule in group["rules"]]) > 15
     assert {rule["health"] for group in rules for rule in group["rules"]} == {"ok"}
 
 
-def stop_prometheus(compose: Compose) -> None:
-    for container in compose.containers("prometheus"):
+def remove(compose: Compose, service: str) -> None:
+    for container in compose.containers(service):
         docker("rm", "--force", container)
 
 
@@ -84,6 +84,45 @@ def scraped(url: str) -> dict[str, int]:
 def ask(url: str, query: str) -> list[float]:
     found = httpx.get(f"{url}/api/v1/query", params={"query": query}).json()["data"]["result"]
     return [float(one["value"][1]) for one in found]
+
+
+def test_locust_loads_the_pipeline_from_a_container_of_its_own() -> None:
+    if reason := why_not():
+        pytest.fail(f"make e2e needs containers: {reason}")
+    port = str(free_port())
+    page = f"http://{LOOPBACK}:{port}"
+    with running(LOAD_PORT=port) as compose:
+        compose.run("--profile=load", "up", "--detach", "load")
+        try:
+            wait_until(lambda: is_there(page), "locust's page is there", 60)
+            swarm = {"user_count": "4", "spawn_rate": "4", "host": "http://web:5000"}
+            httpx.post(f"{page}/swarm", data=swarm).raise_for_status()
+            wait_until(lambda: requests(page)[0] > 40, "pictures are sent", 120)
+            sent, failed = requests(page)
+            httpx.get(f"{page}/stop").raise_for_status()
+            (container,) = compose.containers("load")
+            config = inspect(container)
+        finally:
+            remove(compose, "load")
+
+    assert sent > 40
+    assert failed == 0
+    assert config["Config"]["User"] == "10001:10001"
+    assert config["HostConfig"]["ReadonlyRootfs"] is True
+
+
+def is_there(page: str) -> bool:
+    try:
+        return httpx.get(page).is_success
+    except httpx.TransportError:
+        return False
+
+
+def requests(page: str) -> tuple[int, int]:
+    """Return how many pictures locust has sent, and how many of them failed."""
+    rows = httpx.get(f"{page}/stats/requests").json()["stats"]
+    (total,) = (row for row in rows if row["name"] == "Aggregated")
+    return total["num_requests"], total["num_failures"]
 
 
 def test_the_profile_for_gpus_is_the_same_service_on_another_device() -> None:

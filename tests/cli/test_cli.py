@@ -96,3 +96,21 @@ def test_help_names_the_commands_without_an_engine() -> None:
     imported = {line.split()[-1] for line in ended.stderr.splitlines()}
     assert "argparse" in imported
     assert not imported & {"numpy", "openvino", "onnx"}
+
+
+def test_a_command_whose_parts_are_not_installed_is_one_line(tmp_path: Path) -> None:
+    """An image has what its work needs, and not every command."""
+    for folder in ("cli", "detector", "picture"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    ended = subprocess.run(
+        # Without the editable installation, which knows where everything is.
+        [sys.executable, "-S", "-m", "cli", "hpa-lab", "--help"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": ":".join(path for path in sys.path if path.endswith("site-packages"))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "elastic-yolo: hpa-lab needs autoscaler, which is not installed here\n"
