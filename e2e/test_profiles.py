@@ -99,7 +99,7 @@ def test_locust_loads_the_pipeline_from_a_container_of_its_own() -> None:
             httpx.post(f"{page}/swarm", data=swarm).raise_for_status()
             wait_until(lambda: requests(page)[0] > 40, "pictures are sent", 120)
             sent, failed = requests(page)
-            httpx.get(f"{page}/stop").raise_for_status()
+            httpx.post(f"{page}/stop").raise_for_status()
             (container,) = compose.containers("load")
             config = inspect(container)
         finally:
