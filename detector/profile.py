@@ -38,6 +38,13 @@ number of boxes and its mean pixel value, as letterboxed.
 _MOST_BYTES = 2**20
 # Added to every bin, so that an empty one is no infinite distance.
 _PRIOR = 0.5
+# With n values in b bins, chance alone makes an index of about (b - 1) / n (B. Yurdakul,
+# "Statistical Properties of Population Stability Index", 2018): with so many values a bin it stays
+# below 0.1.
+_ENOUGH = 20
+# Classes that are rarer than that among the reference's objects are one bin: with a bin each for
+# eighty of them there are never enough objects.
+_RARE = 0.02
 # Every so many pixels are enough for a mean.
 _STEP = 8
 
@@ -78,13 +85,26 @@ class Profile:
             self.counts[name] += counts
 
     def distances(self, reference: Profile) -> dict[str, float]:
-        """Return the population stability index of each feature."""
-        return {name: psi(reference.counts[name], here) for name, here in self.counts.items()}
+        """Return the population stability index of each feature that has enough values."""
+        found = {}
+        for name, here in self.counts.items():
+            there = reference.counts[name]
+            if name == "class":
+                rare = there < _RARE * there.sum()
+                there, here = _pool(there, rare), _pool(here, rare)  # noqa: PLW2901
+            if min(there.sum(), here.sum()) >= _ENOUGH * len(here):
+                found[name] = psi(there, here)
+        return found
 
     def to_json(self) -> bytes:
         """Return it as `read_reference` takes it."""
         counts = {name: counts.tolist() for name, counts in self.counts.items()}
         return json.dumps({"pictures": self.pictures, "counts": counts}).encode() + b"\n"
+
+
+def _pool(counts: Counts, rare: NDArray[np.bool_]) -> Counts:
+    """Return the counts with those that are rare as one bin, the last."""
+    return np.append(counts[~rare], counts[rare].sum())
 
 
 def psi(reference: Counts, found: Counts) -> float:

@@ -189,7 +189,8 @@ class Peer:
         endpoint = affinity.endpoint
         if endpoint is None or self._endpoints.known.get(endpoint.address) is not endpoint:
             return None
-        return endpoint if self._endpoints.state(endpoint) == "serving" else None
+        # One that leaves still serves, and knows what it has just said.
+        return None if self._endpoints.state(endpoint) == "ejected" else endpoint
 
     def _second_chance(
         self, first: Endpoint, context: RequestContext, *, at_same: bool

@@ -52,7 +52,8 @@ class Timings:
 
     def own(self) -> Iterator[tuple[str, float]]:
         """Return the entries, in milliseconds, that were measured here and not in a tier behind."""
-        for name, duration in self._entries.items():
+        # A copy: a thread may still work on a request that nobody waits for any more.
+        for name, duration in list(self._entries.items()):
             if name not in self._behind:
                 yield name, duration
 

@@ -35,7 +35,7 @@ def main() -> None:
         cache=settings.cache_dir,
     )
     metrics = Metrics("inference")
-    model_metrics = ModelMetrics(metrics)
+    model_metrics = ModelMetrics(metrics, settings.model_poll_s)
     loader = Loader(
         options,
         streams=settings.streams,

@@ -33,11 +33,12 @@ async def run_apart(work: Callable[[], None], what: str) -> None:
             done.set_exception(error)
 
     def run() -> None:
-        error = None
+        error: Exception | None = None
         try:
             work()
-        except Exception as raised:  # noqa: BLE001  # handed on
-            error = raised
+        except BaseException as raised:  # noqa: BLE001  # handed on
+            # What would end the process, such as sys.exit() in a library, does not here.
+            error = raised if isinstance(raised, Exception) else RuntimeError(repr(raised))
         with suppress(RuntimeError):  # the loop has ended without us
             loop.call_soon_threadsafe(finish, error)
 

@@ -54,6 +54,7 @@ def create_app(
     )
     metrics.watch_queue("queue", models.queue_load)
     metrics.registry.register(DriftCollector(models.drift_watches))
+    model_metrics.tell_when_forgotten(inference.custom.forget)
     lanes = build_lanes(inference)
     token = settings.repository_token
     repository = [] if token is None else [build_repository(models, inference.bodies)]
@@ -76,7 +77,6 @@ def create_app(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            inference.custom.close()
             await models.close()
 
     async def check_dependencies() -> None:

@@ -8,13 +8,13 @@ Source of the form: Seldon Core 1, "Custom metrics".
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
-from typing import Annotated, Any, Literal
+from queue import Full, Queue
+from threading import Lock, Thread
+from typing import Annotated, Any, Literal, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -30,8 +30,10 @@ Hook = Callable[[list[Any]], list[Any]]
 
 # So many pictures may wait for their hooks; the others are only counted.
 _MOST_WAITING = 64
-# A label that is made of what is seen would fill the memory, here and in Prometheus.
+# A label that is made of what is seen would fill the memory, here and in Prometheus: so many for
+# each key and version, and so many keys.
 _MOST_SERIES = 100
+_MOST_KEYS = 100
 _OUR_LABELS = {"model", "version", "le"}
 _PREFIX = "elastic_yolo_custom_"
 
@@ -64,18 +66,35 @@ def read_hook(folder: Path) -> Hook | None:
     path = folder / FILE
     if not path.exists():
         return None
-    spec = importlib.util.spec_from_file_location("model_metrics_hook", path)
-    assert spec is not None, "the name ends in .py"  # noqa: S101
-    assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
+    inside: dict[str, Any] = {"__name__": "model_metrics", "__file__": str(path)}
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        # Not imported: that would write into the folder, and two versions are two files.
+        exec(compile(path.read_text(), path, "exec"), inside)  # noqa: S102  # asked for by a setting
+    except (Exception, SystemExit) as error:
         raise ModelError(f"{path}: {type(error).__name__}: {error}") from error
-    hook = getattr(module, "metrics", None)
+    hook = inside.get("metrics")
     if not callable(hook):
         raise ModelError(f"{path}: expected a function metrics(found)")
-    return hook  # type: ignore[no-any-return]
+    return cast(Hook, hook)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Pictures that a hook is to see: what was found in each, (k, 6)."""
+
+    hook: Hook
+    whose: tuple[str, str]
+    labels: tuple[str, ...]
+    found: list[Floats]
+
+
+@dataclass
+class _Family:
+    """A metric with its tags, and the series that each version has."""
+
+    metric: Counter | Gauge | Histogram
+    tags: list[str]
+    series: dict[tuple[str, str], set[tuple[str, ...]]] = field(default_factory=dict)
 
 
 class CustomMetrics:
@@ -84,12 +103,11 @@ class CustomMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         """Know no metric yet: they appear with the first value."""
         self._registry = registry
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="custom-metrics")
-        self._families: dict[str, Counter | Gauge | Histogram] = {}
-        self._series: dict[str, set[tuple[str, ...]]] = {}
+        self._families: dict[str, _Family] = {}
         self._failed: set[tuple[str, str]] = set()
         self._lock = Lock()
-        self._waiting = 0
+        self._waiting: Queue[_Shown] = Queue(_MOST_WAITING)
+        self._thread: Thread | None = None
         self._skipped = Counter(
             "elastic_yolo_custom_metrics_skipped_total",
             "Pictures that a model's metrics.py was not asked about, or failed at.",
@@ -101,33 +119,35 @@ class CustomMetrics:
         self, hook: Hook, model: str, version: str, labels: tuple[str, ...], found: list[Floats]
     ) -> None:
         """Show a hook what was found in some pictures, each (k, 6); returns at once."""
-        with self._lock:
-            busy = self._waiting >= _MOST_WAITING
-            self._waiting += 0 if busy else 1
-        if busy:
-            self._skipped.labels(model, version, "busy").inc(len(found))
-        else:
-            self._thread.submit(self._run, hook, model, version, labels, found)
-
-    def close(self) -> None:
-        """Forget what waits, and do not wait for what runs."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def _run(
-        self, hook: Hook, model: str, version: str, labels: tuple[str, ...], found: list[Floats]
-    ) -> None:
+        if self._thread is None:
+            # A daemon: a hook that hangs does not keep the process from ending.
+            self._thread = Thread(target=self._run, name="custom-metrics", daemon=True)
+            self._thread.start()
         try:
-            for rows in found:
-                self._ask(hook, (model, version), _as_list(rows, labels))
-        finally:
-            with self._lock:
-                self._waiting -= 1
+            self._waiting.put_nowait(_Shown(hook, (model, version), labels, found))
+        except Full:
+            self._skipped.labels(model, version, "busy").inc(len(found))
+
+    def forget(self, model: str, version: str) -> None:
+        """Export no more what a version has said."""
+        with self._lock:
+            for family in self._families.values():
+                for series in family.series.pop((model, version), ()):
+                    family.metric.remove(*series)
+            self._failed.discard((model, version))
+
+    def _run(self) -> None:
+        while True:
+            shown = self._waiting.get()
+            for rows in shown.found:
+                self._ask(shown.hook, shown.whose, _as_list(rows, shown.labels))
 
     def _ask(self, hook: Hook, whose: tuple[str, str], found: list[Any]) -> None:
         try:
             for stated in _STATED.validate_python(hook(found)):
-                self._record(stated, whose)
-        except Exception as error:  # noqa: BLE001  # it is the code of somebody else
+                with self._lock:
+                    self._record(stated, whose)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the code of somebody else
             self._skipped.labels(*whose, "failed").inc()
             if whose not in self._failed:
                 self._failed.add(whose)
@@ -139,17 +159,12 @@ class CustomMetrics:
     def _record(self, stated: _Stated, whose: tuple[str, str]) -> None:
         if not math.isfinite(stated.value):
             raise HookFailed(f"{stated.key}: {stated.value} is no value")
-        if stated.tags.keys() & _OUR_LABELS:
-            raise HookFailed(f"{stated.key}: the tags {sorted(_OUR_LABELS)} are there already")
-        tags = sorted(stated.tags)
-        series = (*whose, *(stated.tags[tag] for tag in tags))
-        family = self._families.get(stated.key)
-        if family is None:
-            family = self._families[stated.key] = _new(stated, tags, self._registry)
-        known = self._series.setdefault(stated.key, set())
+        family = self._family(stated)
+        series = (*whose, *(stated.tags[tag] for tag in family.tags))
+        known = family.series.setdefault(whose, set())
         if series not in known and len(known) >= _MOST_SERIES:
             raise HookFailed(f"{stated.key}: more than {_MOST_SERIES} different tags")
-        child = family.labels(*series)
+        child = family.metric.labels(*series)
         known.add(series)
         match child, stated.type:
             case Counter(), "COUNTER":
@@ -160,6 +175,20 @@ class CustomMetrics:
                 child.observe(stated.value / 1000)
             case _:
                 raise HookFailed(f"{stated.key}: was not a {stated.type} before")
+
+    def _family(self, stated: _Stated) -> _Family:
+        tags = sorted(stated.tags)
+        family = self._families.get(stated.key)
+        if family is None:
+            if stated.tags.keys() & _OUR_LABELS:
+                raise HookFailed(f"{stated.key}: the tags {sorted(_OUR_LABELS)} are there already")
+            if len(self._families) >= _MOST_KEYS:
+                raise HookFailed(f"{stated.key}: more than {_MOST_KEYS} different keys")
+            family = _Family(_new(stated, tags, self._registry), tags)
+            self._families[stated.key] = family
+        if family.tags != tags:
+            raise HookFailed(f"{stated.key}: had the tags {family.tags} before, and now {tags}")
+        return family
 
 
 def _new(
@@ -179,7 +208,7 @@ def _as_list(rows: Floats, labels: tuple[str, ...]) -> list[Any]:
     return [[labels[int(row[CLASS])], float(row[SCORE]), list(box)] for row, box in boxes]
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

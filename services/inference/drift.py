@@ -5,7 +5,7 @@ Exported when somebody asks for the metrics; a picture costs a few hundredths of
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -122,7 +122,11 @@ class DriftCollector(Collector):
             for feature, distance in watch.distances().items():
                 distances.add_metric((*key, feature), distance)
             counts = watch.total().counts
+            by_label: Counter[str] = Counter()
             for label, count in zip(watch.labels, counts["class"].tolist(), strict=True):
+                # Two classes may have one name.
+                by_label[label] += count
+            for label, count in by_label.items():
                 objects.add_metric((*key, label), count)
             for name, histogram in histograms.items():
                 histogram.add_metric(key, *_buckets(EDGES[name], counts[name]))

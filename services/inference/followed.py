@@ -80,12 +80,14 @@ class Followed:
                 self._take(identity, version)
                 if refusals:
                     self._refuse(version.name, refusals[0], tried[0])
+                self._metrics.note_look(version.name, self.channel)
                 return version
         if refusals[0].reason != "golden":
             raise refusals[0]
         # Nothing better is there, and an answer that /health/status warns of is better than none.
         version = self._loader.load(self._spot, tried[0], golden_must_agree=False)
         self._take(tried[0], version)
+        self._metrics.note_look(version.name, self.channel)
         return version
 
     def follow(self, model: str, others: Sequence[Followed] = (), *, optional: bool) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -23,9 +24,15 @@ _MOST_LEFT = 20
 class ModelMetrics:
     """Counters of the inference service, by model and version."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        """Add them to the service's registry."""
+    def __init__(self, metrics: Metrics, poll_s: float = 5.0) -> None:
+        """Add them to the service's registry; `poll_s` is the time between two looks at a store."""
         registry = metrics.registry
+        self._polls = poll_s > 0
+        Gauge(
+            "elastic_yolo_model_poll_seconds",
+            "Seconds between two looks at a channel; 0 for never.",
+            registry=registry,
+        ).set(poll_s)
         self._info = Gauge(
             "elastic_yolo_model_info",
             "1 for every version that is loaded, and what it is there for.",
@@ -109,6 +116,7 @@ class ModelMetrics:
         )
         self._shown: dict[str, dict[tuple[str, ...], LoadedVersion]] = {}
         self._left: deque[tuple[str, str]] = deque()
+        self._told: list[Callable[[str, str], None]] = []
 
     def show_loaded(self, model: str, loaded: Mapping[str, LoadedVersion]) -> None:
         """Export which versions of a model are loaded, by the channel that they serve."""
@@ -131,7 +139,13 @@ class ModelMetrics:
         while len(self._left) > _MOST_LEFT:
             self._forget(*self._left.popleft())
 
+    def tell_when_forgotten(self, told: Callable[[str, str], None]) -> None:
+        """Have `told` called with model and version when a version's series are removed."""
+        self._told.append(told)
+
     def _forget(self, model: str, version: str) -> None:
+        for told in self._told:
+            told(model, version)
         which = {"model": model, "version": version}
         for metric in (
             self._pictures, self._seconds, self._shadowed, self._agreement, self._batch, self._runs
@@ -139,8 +153,17 @@ class ModelMetrics:
             metric.remove_by_labels(which)
 
     def note_look(self, model: str, channel: str) -> None:
-        """Export that a channel has just been looked at, whatever was found."""
-        self._looked.labels(model, channel).set_to_current_time()
+        """Export that a channel has just been looked at, whatever was found.
+
+        Where nobody looks again, it would only seem to hang.
+        """
+        if self._polls:
+            self._looked.labels(model, channel).set_to_current_time()
+
+    def forget_look(self, model: str, channel: str) -> None:
+        """Export no more when a channel was looked at: nobody does any longer."""
+        with suppress(KeyError):
+            self._looked.remove(model, channel)
 
     def announce_refusal(
         self, model: str, channel: str, why: VersionRefused, serving: LoadedVersion | None

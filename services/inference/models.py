@@ -16,6 +16,7 @@ from services.inference.place import ModelPlace
 from services.inference.served import ServedModel
 from services.inference.version import LoadedVersion
 
+_NO_QUEUE = QueueLoad(0, 0, 0.0)
 # In so many polls every process has noticed, and loaded, what this one has.
 _LEAVING_POLLS = 4
 # Where nobody polls, somebody goes from process to process.
@@ -72,12 +73,10 @@ class Models:
         return self.all[0]
 
     def queue_load(self) -> QueueLoad:
-        """Return how full the queues in front of all engines are, as if they were one."""
+        """Return how full the fullest of the queues is: each version has one."""
         loads = [version.scheduler.load for version in self._loaded()]
-        return QueueLoad(
-            waiting=sum(load.waiting for load in loads),
-            limit=sum(load.limit for load in loads),
-            wait_s=max((load.wait_s for load in loads), default=0.0),
+        return max(
+            loads, key=lambda load: (load.waiting / load.limit, load.wait_s), default=_NO_QUEUE
         )
 
     def drift_watches(self) -> dict[Key, DriftWatch]:

@@ -38,6 +38,7 @@ class ServedModel:
         shadow = place.shadow if isinstance(place, Channels) else None
         self._shares = [(Followed(spot, loader, metrics), weight) for spot, weight in shares]
         self._shadow = None if shadow is None else Followed(shadow, loader, metrics)
+        self._wanted = False
         self._misfits: dict[str, VersionRefused] = {}
         self._metrics = metrics
         self._leaving_s = leaving_s
@@ -73,6 +74,7 @@ class ServedModel:
         nothing that could serve.
         """
         main, *others = self._channels
+        self._wanted = True
         self.name = main.start(wait_s).name
         for other in others:
             other.follow(self.name, [main], optional=True)
@@ -81,7 +83,7 @@ class ServedModel:
     async def refresh(self) -> None:
         """Load what the channels point at now, and switch to it between two requests."""
         async with self._one_at_a_time:
-            if self._lineup is not None:
+            if self._wanted:
                 await self._refresh()
 
     async def load(self) -> None:
@@ -93,19 +95,18 @@ class ServedModel:
 
     async def _load(self) -> None:
         async with self._one_at_a_time:
+            self._wanted = True
             for channel in self._channels:
                 channel.look_again()
             await self._refresh()
 
     async def unload(self) -> None:
-        """Answer no requests any more, and free the memory when the last one is done."""
-        async with self._one_at_a_time:
-            self._lineup = None
-            for channel in self._channels:
-                channel.leave()
-            self._misfits = {}
-            self._report()
-            self._retire_others()
+        """Answer no requests any more, and free the memory when the last one is done.
+
+        At once, even while the store hangs: what is being looked at is let go of afterwards.
+        """
+        self._wanted = False
+        self._let_go()
 
     async def prepare(self) -> None:
         """Get every version ready for several requests at once; they answer already."""
@@ -140,7 +141,12 @@ class ServedModel:
     def _switch(self) -> None:
         """Make one lineup of what is loaded; from here on every new request sees it."""
         before, main = self._lineup, self._channels[0].version
+        if not self._wanted:
+            self._let_go()
+            return
         if main is None:
+            self._report()
+            self._retire_others()
             return
         leaving = None if before is None else before.leaving
         if before is not None and before.main.size != main.size:
@@ -153,6 +159,17 @@ class ServedModel:
             shadow=None if self._shadow is None else self._fitting(self._shadow, main),
             leaving=leaving,
         )
+        self._report()
+        self._retire_others()
+
+    def _let_go(self) -> None:
+        """Have no version of any channel."""
+        self._lineup = None
+        self._held += [one.version for one in self._channels if one.version is not None]
+        for channel in self._channels:
+            channel.leave()
+            self._metrics.forget_look(self.name, channel.channel)
+        self._misfits = {}
         self._report()
         self._retire_others()
 
@@ -191,7 +208,7 @@ class ServedModel:
         loaded = [] if self._lineup is None else self._lineup.loaded
         waiting = [one.version for one in self._channels if one.version is not None]
         kept = list(dict.fromkeys([*loaded, *waiting]))
-        for version in self._held:
+        for version in dict.fromkeys(self._held):
             if version not in kept:
                 self._do(version.retire())
         self._held = kept

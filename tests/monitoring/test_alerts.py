@@ -26,10 +26,13 @@ LAG = 'elastic_yolo_event_loop_lag_seconds_bucket{service="web",le="%s"}'
 MODEL_REFUSED = 'elastic_yolo_model_refused{model="m",channel="stable",pod="%s"}'
 GOLDEN = 'elastic_yolo_model_golden_agrees{model="m",version="1",digest="d",pod="%s"}'
 INFO = 'elastic_yolo_model_info{model="m",channel="%s",digest="%s",pod="%s"}'
+POLL = 'elastic_yolo_model_poll_seconds{pod="%s"}'
+WEB = 'elastic_yolo_requests_in_flight{service="web"%s}'
 LOOKED = 'elastic_yolo_model_looked_timestamp_seconds{model="m",channel="stable",pod="%s"}'
 PSI = 'elastic_yolo_drift_psi{model="m",version="1",digest="d",feature="score"}'
 SUCCESS = 'kube_cronjob_status_last_successful_time{cronjob="models"}'
-JOB = 'kube_job_status_failed{job_name="models-123"}'
+CREATED = 'kube_cronjob_created{cronjob="models"}'
+KEDA = 'kube_horizontalpodautoscaler_%s{horizontalpodautoscaler="keda-hpa-inference"}'
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,12 @@ CASES = (
     Case(
         "AutoscalerAtItsMaximum",
         {"severity": "warning", "namespace": "n", "horizontalpodautoscaler": "web"},
-        {DESIRED: "10x90", MOST: "10x90"},
-        ({DESIRED: "9x90", MOST: "10x90"},),
+        {DESIRED: "10x90", MOST: "10x90", WEB % ',namespace="n"': "1x90"},
+        (
+            {DESIRED: "9x90", MOST: "10x90", WEB % ',namespace="n"': "1x90"},
+            # The autoscaler of somebody else's web.
+            {DESIRED: "10x90", MOST: "10x90", WEB % ',namespace="ours"': "1x90"},
+        ),
     ),
     Case(
         "NobodyBehind",
@@ -133,8 +140,12 @@ CASES = (
     Case(
         "ModelStoreHangs",
         {"severity": "warning", "model": "m", "channel": "stable"},
-        {LOOKED % "a": "0+60x90", LOOKED % "b": "0+60x75 4500x20"},
-        ({LOOKED % "a": "0+60x90", LOOKED % "b": "0+60x90"},),
+        {LOOKED % "a": "0+60x90", LOOKED % "b": "0+60x75 4500x20", POLL % "a": "5x90"},
+        (
+            {LOOKED % "a": "0+60x90", LOOKED % "b": "0+60x90", POLL % "a": "5x90"},
+            # Whoever looks once an hour does not hang.
+            {LOOKED % "a": "0+60x75 4500x20", POLL % "a": "3600x90"},
+        ),
     ),
     Case(
         "ModelOutdated",
@@ -145,13 +156,27 @@ CASES = (
     Case(
         "ProvisioningFails",
         {"severity": "warning", "cronjob": "models"},
-        {SUCCESS: "0x90"},
-        ({SUCCESS: "0+60x90"}, {JOB: "0x90"}),
+        {SUCCESS: "0x90", WEB % "": "1x90"},
+        (
+            {SUCCESS: "0+60x90", CREATED: "0x90", WEB % "": "1x90"},
+            {SUCCESS: "0x90", WEB % ',namespace="ours"': "1x90"},
+        ),
     ),
+    # It never succeeded.
     Case(
         "ProvisioningFails",
-        {"severity": "warning", "job_name": "models-123"},
-        {JOB: "1x90"},
+        {"severity": "warning", "cronjob": "models"},
+        {CREATED: "0x90", WEB % "": "1x90"},
+        ({CREATED: "3600x90", WEB % "": "1x90"},),
+    ),
+    Case(
+        "AutoscalerAtItsMaximum",
+        {"severity": "warning", "horizontalpodautoscaler": "keda-hpa-inference"},
+        {
+            KEDA % "status_desired_replicas": "10x90",
+            KEDA % "spec_max_replicas": "10x90",
+            WEB % "": "1x90",
+        },
         (),
     ),
 )
