@@ -42,9 +42,9 @@ _PRIOR = 0.5
 # "Statistical Properties of Population Stability Index", 2018): with so many values a bin it stays
 # below 0.1.
 _ENOUGH = 20
-# Classes that are rarer than that among the reference's objects are one bin: with a bin each for
-# eighty of them there are never enough objects.
-_RARE = 0.02
+# Rare classes share bins, so that each has at least that part of the reference's objects: with a
+# bin each for eighty classes there are never enough objects.
+_SHARE = 0.05
 # Every so many pixels are enough for a mean.
 _STEP = 8
 
@@ -90,8 +90,8 @@ class Profile:
         for name, here in self.counts.items():
             there = reference.counts[name]
             if name == "class":
-                rare = there < _RARE * there.sum()
-                there, here = _pool(there, rare), _pool(here, rare)  # noqa: PLW2901
+                groups = _group(there)
+                there, here = (np.bincount(groups, counts) for counts in (there, here))  # noqa: PLW2901
             if min(there.sum(), here.sum()) >= _ENOUGH * len(here):
                 found[name] = psi(there, here)
         return found
@@ -102,12 +102,23 @@ class Profile:
         return json.dumps({"pictures": self.pictures, "counts": counts}).encode() + b"\n"
 
 
-def _pool(counts: Counts, rare: NDArray[np.bool_]) -> Counts:
-    """Return the counts with those that are rare as one bin, the last."""
-    return np.append(counts[~rare], counts[rare].sum())
+def _group(reference: Counts) -> NDArray[np.int64]:
+    """Return the bin of each class.
+
+    Neighbours share one, whichever are frequent: with the rarest of the reference together, chance
+    would make that bin grow whenever something else is looked at.
+    """
+    groups, group, share = np.zeros(len(reference), np.int64), 0, 0.0
+    for number, count in enumerate(reference):
+        groups[number] = group
+        share += count / max(1, reference.sum())
+        if share >= _SHARE:
+            group, share = group + 1, 0.0
+    # What is left at the end is too little for a bin of its own.
+    return groups.clip(0, max(0, group - 1))
 
 
-def psi(reference: Counts, found: Counts) -> float:
+def psi(reference: NDArray[np.number], found: NDArray[np.number]) -> float:
     """Return the population stability index of two histograms with the same bins."""
     p, q = (
         (counts + _PRIOR) / (counts.sum() + _PRIOR * len(counts)) for counts in (found, reference)

@@ -121,6 +121,7 @@ def test_the_table_of_peers_says_who_is_better(factor: float, verdict: str) -> N
     assert peer_table([result]).splitlines()[1].split().count(verdict) == 2
 
 
+@pytest.mark.timeout(300)
 def test_a_small_run_measures_everything(tmp_path: Path) -> None:
     """All but overload, whose probes alone take twenty seconds."""
     output = tmp_path / "out.json"

@@ -62,6 +62,48 @@ def test_the_index_of_a_shift_is_the_one_of_the_formula() -> None:
     )
 
 
+def drawn(random: np.random.Generator, pictures: int, objects: float) -> Profile:
+    """Return what a model with eighty classes, some frequent and most rare, finds by chance."""
+    profile = Profile(classes=80)
+    share = 1 / np.arange(1, 81)
+    many = random.poisson(objects, pictures)
+    classes = random.choice(80, many.sum(), p=share / share.sum())
+    profile.pictures = pictures
+    profile.counts = {
+        "class": np.bincount(classes, minlength=80),
+        "score": np.bincount(random.binomial(9, 0.7, many.sum()), minlength=10),
+        "boxes": np.bincount(many.clip(0, 7), minlength=8),
+        "size": np.bincount(random.binomial(7, 0.3, many.sum()), minlength=8),
+        "brightness": np.bincount(random.binomial(9, 0.5, pictures), minlength=10),
+    }
+    return profile
+
+
+@pytest.mark.parametrize("objects", [0.1, 0.3, 1, 5])
+@pytest.mark.parametrize("pictures", [200, 1000])
+def test_chance_alone_is_no_drift(objects: float, pictures: int) -> None:
+    random = np.random.default_rng(7)
+    for _ in range(50):
+        distances = drawn(random, pictures, objects).distances(drawn(random, 1000, objects))
+        assert max(distances.values(), default=0) < 0.25
+
+
+def test_of_a_feature_with_few_values_nothing_is_said() -> None:
+    """Twenty objects in a thousand pictures: of pictures there are enough, of objects not."""
+    random = np.random.default_rng(7)
+    here, there = drawn(random, 1000, 0.02), drawn(random, 1000, 0.02)
+
+    assert set(here.distances(there)) == {"boxes", "brightness"}
+
+
+def test_a_class_that_was_rare_and_is_frequent_now_is_drift() -> None:
+    random = np.random.default_rng(7)
+    there, here = drawn(random, 1000, 1), drawn(random, 1000, 1)
+    here.counts["class"][70] += 500
+
+    assert here.distances(there)["class"] > 0.25
+
+
 @given(COUNTS, COUNTS)
 def test_the_index_is_a_distance_whatever_the_counts(one: np.ndarray, other: np.ndarray) -> None:
     assert psi(one, one) == pytest.approx(0)

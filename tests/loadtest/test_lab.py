@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
+import pytest
 from selenium import webdriver
 
 from autoscaler.timeline import read_timeline
@@ -42,6 +43,7 @@ def lab(timeline: Path, port: int) -> Iterator[subprocess.Popen[str]]:
             process.terminate()
 
 
+@pytest.mark.timeout(300)
 def test_pods_come_with_the_load_and_go_after_it_and_the_report_shows_it(
     tmp_path: Path, browser: webdriver.Chrome
 ) -> None:

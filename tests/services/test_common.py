@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -136,3 +139,26 @@ def test_an_answer_is_compared_with_the_known_one(found: list, difference: str |
     result = find_difference(EXPECTED, found, px=1, score=0.05)
 
     assert result is None if difference is None else difference in str(result)
+
+
+def test_timings_can_be_read_while_a_thread_still_adds_to_them() -> None:
+    """A request that was given up, and an engine that has not noticed."""
+    timings, stop = Timings(), threading.Event()
+
+    def add() -> None:
+        for number in itertools.count():
+            timings.add(f"phase{number % 500}", 1.0)
+            if stop.is_set():
+                return
+
+    thread = threading.Thread(target=add)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(3000):
+            assert all(milliseconds > 0 for _, milliseconds in timings.own())
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        thread.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -342,3 +343,72 @@ def test_versions_that_left_long_ago_are_exported_no_more(bench: Bench) -> None:
 
     assert just_left == 1
     assert (pictures("1"), pictures("2")) == (None, 1)
+
+
+def test_unloading_waits_for_no_store_that_hangs(bench: Bench) -> None:
+    """What was being looked at is let go of when the store comes back."""
+    model = bench.served("tiny@stable")
+    model.start()
+    old = model.lineup.main
+    bench.store.publish("2", "rhombus", channel=None)
+    channel = Layout(bench.store.root).channel("tiny", "stable")
+    bench.store.point("2")
+    content = channel.read_bytes()
+    channel.unlink()
+    os.mkfifo(channel)
+
+    async def scenario() -> None:
+        looking = asyncio.create_task(model.refresh())
+        await asyncio.sleep(0)
+        await model.unload()
+        assert not model.is_loaded
+        assert not looking.done()
+        # Whoever reads the pipe gets what the channel says.
+        await asyncio.to_thread(channel.write_bytes, content)
+        await looking
+        assert not model.is_loaded
+        await model.close()
+
+    asyncio.run(scenario())
+
+    assert model.refusals == {}
+    assert bench.metric(
+        "elastic_yolo_model_info", model="tiny", version="1", digest=old.digest, channel="stable",
+        engine="openvino", precision="fp32", device="cpu",
+    ) is None  # fmt: skip
+
+
+def test_a_load_that_failed_is_made_up_for_when_the_store_is_well_again(
+    bench: Bench, tmp_path: Path
+) -> None:
+    model = bench.served("tiny@stable")
+    model.start()
+
+    async def scenario() -> None:
+        await model.unload()
+        bench.store.root.rename(tmp_path / "away")
+        await model.load()
+        assert not model.is_loaded
+        assert model.refusals["stable"].reason == "store"
+        assert bench.metric("elastic_yolo_model_refused", model="tiny", channel="stable") == 1
+        (tmp_path / "away").rename(bench.store.root)
+        await model.refresh()
+        assert model.lineup.main.version == "1"
+        assert bench.metric("elastic_yolo_model_refused", model="tiny", channel="stable") == 0
+        await model.close()
+
+    asyncio.run(scenario())
+
+
+def test_who_is_not_polled_does_not_seem_to_hang(bench: Bench) -> None:
+    metrics = Metrics("inference")
+    never = ModelMetrics(metrics, poll_s=0)
+    Followed(Reference(bench.store.root, "tiny", "stable"), bench.loader, never).start(0)
+    bench.follow().start(0)
+
+    name, labels = (
+        "elastic_yolo_model_looked_timestamp_seconds",
+        {"model": "tiny", "channel": "stable"},
+    )
+    assert metrics.registry.get_sample_value(name, labels) is None
+    assert bench.metric(name, **labels) is not None
