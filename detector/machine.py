@@ -27,7 +27,9 @@ def describe_cpu() -> str:
             key, _, value = line.partition(":")
             facts.setdefault(key.strip(), value.strip())
     flags = (facts.get("flags") or facts.get("Features") or "").split()
-    name = facts.get("model name", platform.machine())
+    # Arm's kernels name no model.
+    parts = [facts[key] for key in ("CPU implementer", "CPU part") if key in facts]
+    name = facts.get("model name") or " ".join([platform.machine(), *parts])
     limit = os.environ.get(_LIMIT)
     less = f", oneDNN held to {limit}" if limit else ""
     return f"{name} ({', '.join(sorted(_INSTRUCTIONS.intersection(flags))) or 'baseline'}{less})"

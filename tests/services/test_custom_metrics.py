@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from itertools import count
 from pathlib import Path
@@ -21,7 +22,7 @@ from services.inference.custom_metrics import CustomMetrics, Hook, read_hook
 from tests.services.versions import JPEG
 from tests.services.waiting import wait_until
 from tests.tiny import write_tiny_model
-from tools.stack import Service, Stack, StackError, free_port
+from tools.stack import ROOT, Service, Stack, StackError, free_port
 
 LABELS = ("square", "circle")
 FOUND = [np.array([[8, 12, 24, 20, 0.9, 0], [0, 0, 4, 4, 0.6, 1]], np.float32)]
@@ -66,6 +67,18 @@ def test_a_hook_sees_what_an_answer_says() -> None:
         ("circle", [2.0, 2.0, 4.0, 4.0]),
     ]
     assert [score for _, score, _ in seen] == pytest.approx([0.9, 0.6])
+
+
+def test_the_example_of_the_docs_counts_people(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "docs" / "metrics.example.py", tmp_path / "metrics.py")
+    hook = read_hook(tmp_path)
+    assert hook is not None
+    bench = Bench()
+    bench.custom.observe(hook, "tiny", "1", ("dog", "person"), FOUND * 2)
+    bench.wait_for("up_seconds_count", 2)
+
+    assert bench.value("people_total") == 2
+    assert bench.value("crowd", camera="north") == 1
 
 
 def test_counters_add_gauges_stay_timers_are_milliseconds() -> None:

@@ -1,0 +1,41 @@
+"""What a machine is called, so that what was measured on one is not believed on another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detector import machine
+
+INTEL = """processor\t: 0
+model name\t: Intel(R) Xeon(R)
+flags\t\t: fpu avx2 avx512f amx_int8
+
+processor\t: 1
+model name\t: another
+"""
+ARM = """processor\t: 0
+Features\t: fp asimd asimddp
+CPU implementer\t: 0x41
+CPU part\t: 0xd0c
+"""
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        (INTEL, "Intel(R) Xeon(R) (amx_int8, avx2, avx512f)"),
+        # Arm's kernels name no model.
+        (ARM, "aarch64 0x41 0xd0c (asimd, asimddp)"),
+    ],
+)
+def test_a_cpu_is_called_by_what_tells_it_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, name: str
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine.platform, "machine", lambda: "aarch64")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+
+    assert machine.describe_cpu.__wrapped__() == name
