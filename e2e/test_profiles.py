@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from e2e.compose import Compose, docker, inspect, running, why_not
-from tests.monitoring.tools import PROMETHEUS
+from tests.monitoring.tools import PROMETHEUS, ask
 from tests.services.load import Load
 from tests.services.waiting import wait_until
 from tools.stack import LOOPBACK, ROOT, free_port
@@ -79,11 +79,6 @@ def scraped(url: str) -> dict[str, int]:
             port = target["labels"]["instance"].rpartition(":")[2]
             ports[port] = ports.get(port, 0) + 1
     return ports
-
-
-def ask(url: str, query: str) -> list[float]:
-    found = httpx.get(f"{url}/api/v1/query", params={"query": query}).json()["data"]["result"]
-    return [float(one["value"][1]) for one in found]
 
 
 def test_locust_loads_the_pipeline_from_a_container_of_its_own() -> None:

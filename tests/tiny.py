@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from detector.profile import Profile
+
 CELL = 32
 ANCHOR = (16, 8)
 OBJECTNESS = 4.0
@@ -51,6 +53,14 @@ def write_tiny_model(
     if manifest:
         (folder / "model.yaml").write_text(manifest)
     return folder
+
+
+def reference_of_squares(brightness: int) -> bytes:
+    """Return reference.json for grey pictures of that brightness, with a square in each."""
+    reference = Profile(classes=2)
+    square = np.array([[8, 12, 24, 20, 0.935, 0]], np.float32)
+    reference.add(np.full((300, CELL, CELL, 3), brightness, np.uint8), [square] * 300)
+    return reference.to_json()
 
 
 def write_weights(

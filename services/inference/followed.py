@@ -70,6 +70,11 @@ class Followed:
             tried = self._versions(wait_s)[:_MOST_TRIED]
         except StoreError as error:
             raise VersionRefused("store", str(error)) from error
+        version = self._start(tried)
+        self._metrics.note_look(version.name, self.channel)
+        return version
+
+    def _start(self, tried: Sequence[str]) -> LoadedVersion:
         refusals = []
         for identity in tried:
             try:
@@ -80,14 +85,12 @@ class Followed:
                 self._take(identity, version)
                 if refusals:
                     self._refuse(version.name, refusals[0], tried[0])
-                self._metrics.note_look(version.name, self.channel)
                 return version
         if refusals[0].reason != "golden":
             raise refusals[0]
         # Nothing better is there, and an answer that /health/status warns of is better than none.
         version = self._loader.load(self._spot, tried[0], golden_must_agree=False)
         self._take(tried[0], version)
-        self._metrics.note_look(version.name, self.channel)
         return version
 
     def follow(self, model: str, others: Sequence[Followed] = (), *, optional: bool) -> None:

@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from selenium import webdriver
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+from tests.browsing import MISSING, chromium, is_installed
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     """Chromium, which notes every request that it makes."""
-    if not (BROWSER and DRIVER):
-        pytest.skip('Chromium is missing: run "make browser"; this is NOT tested in a browser')
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=1000,1200",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
-    yield driver
-    driver.quit()
+    if not is_installed():
+        pytest.skip(MISSING)
+    logs = {"performance": "ALL", "browser": "ALL"}
+    with chromium(tmp_path_factory.mktemp("profile"), logs) as running:
+        yield running
 
 
 def visit(browser: webdriver.Chrome, url: str) -> None:

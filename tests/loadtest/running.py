@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.monitoring.tools import PROMETHEUS
-from tests.services.waiting import wait_until
-from tools.stack import LOOPBACK, ROOT, free_port
+from tools.stack import ROOT
 
 ROOM = ROOT / ".venv-load"
 _LONGEST_S = 100
@@ -76,45 +73,3 @@ def running_commands() -> str:
         except OSError:  # it has ended meanwhile
             continue
     return "\n".join(lines)
-
-
-@contextmanager
-def serving(command: list[str], url: str, log: Path, env: dict[str, str]) -> Iterator[str]:
-    """Run a server that is ready once it answers at `url`; it ends with the block."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=env)
-    try:
-        wait_until(lambda: _answers(url, process, log), f"{url} answers", 60)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _answers(url: str, process: subprocess.Popen[bytes], log: Path) -> bool:
-    assert process.poll() is None, log.read_text()
-    try:
-        return httpx.get(url, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
-
-
-@contextmanager
-def prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[str]:
-    """Run Prometheus with a job for each of some addresses, scraped once a second."""
-    if not PROMETHEUS.exists():
-        pytest.skip("needs Prometheus: run `make monitoring-tools`; this is NOT tested")
-    config = folder / "prometheus.yml"
-    jobs = [
-        {"job_name": job, "static_configs": [{"targets": [target]}]}
-        for job, target in targets.items()
-    ]
-    stated = {"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}
-    config.write_text(json.dumps(stated))  # JSON is YAML
-    address = f"{LOOPBACK}:{free_port()}"
-    command = [
-        str(PROMETHEUS), f"--config.file={config}",
-        f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}",
-    ]  # fmt: skip
-    with serving(command, f"http://{address}/-/ready", folder / "prometheus.log", {}):
-        yield f"http://{address}"

@@ -14,8 +14,8 @@ from selenium.webdriver.common.by import By
 
 from autoscaler.timeline import Sample, append_samples
 from tests.loadtest.conftest import requested, visit
-from tests.loadtest.running import require, serving
-from tests.services.waiting import wait_until
+from tests.loadtest.running import require
+from tests.services.waiting import serving, wait_until
 from tools.stack import LOOPBACK, Stack, free_port
 
 

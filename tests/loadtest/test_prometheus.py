@@ -8,15 +8,14 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
-import httpx
 import pytest
 
 from autoscaler.timeline import Sample, read_timeline
 from loadtest.errors import LoadTestError
 from loadtest.sources.prometheus import Prometheus, parse_matrix, to_samples
-from tests.loadtest.running import prometheus, run
+from tests.loadtest.running import run
+from tests.monitoring.tools import ask, needs_prometheus, prometheus
 from tests.services.waiting import wait_until
 from tools.stack import LOOPBACK, Stack, free_port
 
@@ -32,11 +31,6 @@ kube_pod_container_resource_requests{namespace="elastic-yolo",pod="inference-a",
 kube_pod_container_resource_requests{namespace="elastic-yolo",pod="inference-b",container="inference",resource="cpu",unit="core"} 1
 kube_pod_container_resource_requests{namespace="elastic-yolo",pod="inference-b",container="inference",resource="memory",unit="byte"} 5e+08
 """  # noqa: E501  # a file format
-
-
-def ask(url: str, query: str) -> list[Any]:
-    answer = httpx.get(f"{url}/api/v1/query", params={"query": query}).json()
-    return list(answer["data"]["result"])
 
 
 def test_a_matrix_is_read_by_tier_and_moment_without_what_is_no_number() -> None:
@@ -84,10 +78,13 @@ def test_a_prometheus_that_is_not_there_is_an_error_without_the_password_in_it()
     assert "secret" not in str(raised.value)
 
 
+@needs_prometheus
 def test_a_run_shows_the_cpu_of_the_services_that_prometheus_scrapes(
     demo_stack: Stack, tmp_path: Path
 ) -> None:
-    targets = {service.name: service.url.removeprefix("http://") for service in demo_stack.services}
+    targets = {
+        service.name: [service.url.removeprefix("http://")] for service in demo_stack.services
+    }
     with prometheus(tmp_path, targets) as url:
         # Two scrapes make a rate.
         wait_until(lambda: len(ask(url, "irate(process_cpu_seconds_total[1m])")) == 3, "rates", 60)
@@ -121,11 +118,12 @@ def kube_state_metrics(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@needs_prometheus
 def test_with_kube_state_metrics_replicas_are_those_of_the_deployment(
     kube_state_metrics: str, tmp_path: Path
 ) -> None:
     """There is no cluster: its metrics come from a file, through a real Prometheus."""
-    with prometheus(tmp_path, {"kube-state-metrics": kube_state_metrics}) as url:
+    with prometheus(tmp_path, {"kube-state-metrics": [kube_state_metrics]}) as url:
         found = 'kube_deployment_status_replicas{deployment="inference"}'
         wait_until(lambda: len(ask(url, found)) == 1, "Prometheus has scraped", 60)
         source = Prometheus(url, "elastic-yolo")

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import yaml
 
-from detector.profile import FILE, Profile
-from tests.monitoring.tools import DASHBOARD, PROMETHEUS, RULES, needs_prometheus, promtool
+from detector.profile import FILE
+from tests.monitoring.tools import (
+    DASHBOARD,
+    RULES,
+    ask,
+    needs_prometheus,
+    prometheus,
+    promtool,
+)
 from tests.services.load import Load
 from tests.services.versions import JPEG
 from tests.services.waiting import wait_until
 from tests.store.filling import put
-from tests.tiny import write_tiny_model
+from tests.tiny import reference_of_squares, write_tiny_model
 from tools.kubernetes_rules import TARGET, as_resource
-from tools.stack import LOOPBACK, ROOT, Stack, free_port
+from tools.stack import ROOT, Stack
 
 # Of Kubernetes, or of a kernel that tells: nothing here exports them.
 ELSEWHERE = re.compile(r"kube_|cpu_(throttled_)?periods")
@@ -69,57 +72,11 @@ def test_promtool_accepts_both_configurations() -> None:
         promtool("check", "config", ROOT / "monitoring" / name)
 
 
-@contextmanager
-def prometheus(folder: Path, targets: list[str]) -> Iterator[str]:
-    """Run Prometheus with the project's rules over some targets; yields its URL."""
-    url = f"http://{LOOPBACK}:{free_port()}"
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES)],
-        "scrape_configs": [{"job_name": "elastic-yolo", "static_configs": [{"targets": targets}]}],
-    }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with (folder / "prometheus.log").open("w") as log:
-        process = subprocess.Popen(
-            [
-                PROMETHEUS,
-                f"--config.file={folder}/prometheus.yml",
-                f"--storage.tsdb.path={folder}/data",
-                f"--web.listen-address={url.removeprefix('http://')}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_until(lambda: is_ready(url), "Prometheus is ready", 60)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/-/ready").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def ask(url: str, query: str) -> list[dict[str, Any]]:
-    answer = httpx.get(f"{url}/api/v1/query", params={"query": query}).json()
-    assert answer["status"] == "success", f"{query}: {answer.get('error')}"
-    found: list[dict[str, Any]] = answer["data"]["result"]
-    return found
-
-
 def fill_store(root: Path) -> str:
     """Publish a model with a reference for drift; return what MODEL_PATH says."""
     model = write_tiny_model(root / "source")
-    reference = Profile(classes=2)
-    square = np.array([[8, 12, 24, 20, 0.935, 0]], np.float32)
-    reference.add(np.full((300, 32, 32, 3), 99, np.uint8), [square] * 300)
-    files = {path.name: path.read_bytes() for path in model.iterdir()}
-    put(root / "store", files | {FILE: reference.to_json()}, name="tiny")
+    (model / FILE).write_bytes(reference_of_squares(brightness=99))
+    put(root / "store", {path.name: path.read_bytes() for path in model.iterdir()}, name="tiny")
     return f"store:{root / 'store'}/tiny@stable"
 
 
@@ -129,7 +86,8 @@ def test_every_query_of_the_dashboard_has_data_under_load(tmp_path: Path) -> Non
     with Stack(logs=tmp_path, env=env) as stack:
         targets = [service.url.removeprefix("http://") for service in stack.services]
         load = Load(f"{stack.web.url}/inference", JPEG, lambda _: True)
-        with prometheus(tmp_path, targets) as url, load.running():
+        jobs = {"elastic-yolo": targets}
+        with prometheus(tmp_path, jobs, [RULES]) as url, load.running():
             load.wait_for(300)
             asked = [
                 query.replace("$__rate_interval", "30s").replace("$namespace", ".*")
@@ -138,7 +96,7 @@ def test_every_query_of_the_dashboard_has_data_under_load(tmp_path: Path) -> Non
             here = [query for query in asked if not ELSEWHERE.search(query)]
             sure = [query for query in here if not NOT_NOW.search(query)]
             for query in sure:
-                wait_until(lambda: bool(values(url, query)), query, 60)  # noqa: B023
+                wait_until(lambda: bool(ask(url, query)), query, 60)  # noqa: B023
             for query in asked:
                 ask(url, query)
             firing = httpx.get(f"{url}/api/v1/alerts").json()["data"]["alerts"]
@@ -146,9 +104,3 @@ def test_every_query_of_the_dashboard_has_data_under_load(tmp_path: Path) -> Non
     assert len(sure) > 25
     assert set(load.statuses) == {200}
     assert [alert["labels"]["alertname"] for alert in firing if alert["state"] == "firing"] == []
-
-
-def values(url: str, query: str) -> list[float]:
-    """Return the numbers of an answer; what is not a number, as 0/0, is none."""
-    found = [float(one["value"][1]) for one in ask(url, query)]
-    return [value for value in found if value == value]  # noqa: PLR0124

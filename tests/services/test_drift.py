@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from detector.profile import FILE, Profile
-from services.inference.protocol import HEADER_LENGTH
-from tests.tiny import write_tiny_model
+from detector.profile import FILE
+from tests.services.sending import BATCH, send
+from tests.tiny import reference_of_squares, write_tiny_model
 from tools.stack import Service, free_port
 
-BATCH = 16
 DARK, BRIGHT = 30, 220
 
 
@@ -23,31 +21,10 @@ DARK, BRIGHT = 30, 220
 def service(tmp_path: Path) -> Iterator[Service]:
     """The tiny model, made for dark pictures with one square each, as it finds in all of them."""
     folder = write_tiny_model(tmp_path / "model")
-    reference = Profile(classes=2)
-    square = np.array([[8, 12, 24, 20, 0.935, 0]], np.float32)
-    reference.add(np.full((300, 32, 32, 3), DARK, np.uint8), [square] * 300)
-    (folder / FILE).write_bytes(reference.to_json())
+    (folder / FILE).write_bytes(reference_of_squares(DARK))
     with Service("inference", free_port(), {"MODEL_PATH": str(folder)}) as running:
         running.wait_ready()
         yield running
-
-
-def send(service: Service, brightness: int, batches: int, **parameters: float) -> None:
-    """Send batches of 16 grey pictures."""
-    images = np.full((BATCH, 32, 32, 3), brightness, np.uint8)
-    tensor = (
-        f'{{"name": "images", "datatype": "UINT8", "shape": [{BATCH}, 32, 32, 3], '
-        f'"parameters": {{"binary_data_size": {images.nbytes}}}}}'
-    )
-    stated = ", ".join(f'"{name}": {value}' for name, value in parameters.items())
-    head = f'{{"inputs": [{tensor}], "parameters": {{{stated}}}}}'.encode()
-    headers = {HEADER_LENGTH: str(len(head))}
-    with httpx.Client(base_url=service.url) as client:
-        for _ in range(batches):
-            answer = client.post(
-                "/v2/models/tiny/infer", content=head + images.tobytes(), headers=headers
-            )
-            assert answer.status_code == 200
 
 
 def exported(service: Service, name: str) -> dict[str, float]:

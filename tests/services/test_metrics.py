@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from detector.profile import FILE, Profile
+from detector.profile import FILE
 from services.common.cgroup_metrics import CgroupCollector
-from services.inference.protocol import HEADER_LENGTH
 from tests.pictures import encode, plain
+from tests.services.sending import send
 from tests.services.versions import sample
 from tests.services.waiting import wait_until
 from tests.store.filling import put
-from tests.tiny import write_tiny_model
+from tests.tiny import reference_of_squares, write_tiny_model
 from tools.stack import ROOT, Service, Stack, free_port
 
 JPEG = encode(plain(64, 48), "JPEG")
@@ -40,11 +39,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Services in which everything has happened once that is counted."""
     folder = tmp_path_factory.mktemp("metrics")
     model = write_tiny_model(folder / "model")
-    reference = Profile(classes=2)
-    square = np.array([[8, 12, 24, 20, 0.935, 0]], np.float32)
-    reference.add(np.full((300, 32, 32, 3), 99, np.uint8), [square] * 300)
     files = {path.name: path.read_bytes() for path in model.iterdir()}
-    files |= {FILE: reference.to_json(), "metrics.py": HOOK.encode()}
+    files |= {FILE: reference_of_squares(brightness=99), "metrics.py": HOOK.encode()}
     for version in ("1", "2"):
         channel = "stable" if version == "1" else "next"
         put(folder / "store", files | {"tiny.names": f"{version}\nb\n".encode()},
@@ -75,19 +71,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def fill_the_window(service: Service) -> None:
-    """Send as many pictures as the drift index wants, some with what nobody counts."""
-    images = np.full((16, 32, 32, 3), 100, np.uint8)
-    head = (
-        '{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [16, 32, 32, 3], '
-        f'"parameters": {{"binary_data_size": {images.nbytes}}}}}]}}'
-    ).encode()
-    headers = {HEADER_LENGTH: str(len(head))}
-    for _ in range(13):
-        httpx.post(
-            f"{service.url}/v2/models/tiny/infer", content=head + images.tobytes(), headers=headers
-        ).raise_for_status()
+    """Send as many pictures as the drift index wants, and what is answered with a problem."""
+    send(service, brightness=100, batches=13)
     wait_until(
-        lambda: sample(service, "elastic_yolo_shadow_pictures_total", outcome="compared") > 0, "it"
+        lambda: sample(service, "elastic_yolo_shadow_pictures_total", outcome="compared") > 0,
+        "the shadow was asked",
     )
     httpx.get(f"{service.url}/v2/models/nobody")
 

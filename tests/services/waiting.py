@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
+
+from tools.stack import ROOT
 
 
 def wait_until(fact: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
@@ -21,3 +26,26 @@ def in_flight(url: str) -> float:
         if line.startswith("elastic_yolo_requests_in_flight{"):
             return float(line.rsplit(" ", 1)[1]) - 1
     raise AssertionError("the gauge is not exported")
+
+
+@contextmanager
+def serving(
+    command: Sequence[str | Path], url: str, log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Run a server until the block ends; yields `url` once it answers there."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=env)
+    try:
+        wait_until(lambda: _answers(url, process, log), f"{url} answers", 60)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(url: str, process: subprocess.Popen[bytes], log: Path) -> bool:
+    assert process.poll() is None, log.read_text()
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,45 @@
+"""Chromium for the pages and reports that people look at."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium import webdriver
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+MISSING = 'Chromium is missing: run "make browser"; this is NOT tested in a browser'
+
+
+def is_installed() -> bool:
+    """Tell whether there is a browser to test in."""
+    return bool(BROWSER and DRIVER)
+
+
+@contextmanager
+def chromium(profile: Path, logs: dict[str, str] | None = None) -> Iterator[webdriver.Chrome]:
+    """Run it with an empty profile; `logs` are what it notes, by kind, beside its own choice."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    if logs is not None:
+        options.set_capability("goog:loggingPrefs", logs)
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1000,1200",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
+    try:
+        yield driver
+    finally:
+        driver.quit()
