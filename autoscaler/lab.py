@@ -22,9 +22,9 @@ from autoscaler.lab_tier import LabTier
 from autoscaler.load import Load
 from autoscaler.manifest import Tier
 from autoscaler.pod_process import Probe
-from autoscaler.sizing import TIERS, Sized, cores, peak_rate
+from autoscaler.sizing import Sized, cores, peak_rate
 from autoscaler.spec import Controller
-from autoscaler.timeline import Sample
+from autoscaler.timeline import TIERS, Sample
 from tools.stack import LOOPBACK, free_port
 
 _TIDY_S = 0.2

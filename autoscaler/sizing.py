@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from autoscaler.errors import ManifestError
 from autoscaler.manifest import Tier
+from autoscaler.sampled import target_percent
 from autoscaler.spec import HpaSpec
+from autoscaler.timeline import TIERS
 
-TIERS = ("web", "preprocess", "inference")
-"""In the order in which a picture passes them."""
 # Of the cores; the rest is for the lab itself, and for pods that start.
 _SHARE = 0.6
 _FEW_REPLICAS = 4
@@ -76,16 +76,9 @@ def peak_rate(sized: Sized, costs: Mapping[str, float], available: int) -> float
     tier, cost = sized.tiers["inference"], max(1e-4, costs["inference"])
     # Half a pod less, so that what is measured a little too low does not end at the bound.
     pods = max(1.5, tier.hpa.max_replicas - 0.5)
-    wanted = pods * tier.request_milli / 1000 * _target(tier) / cost
+    wanted = pods * tier.request_milli / 1000 * (target_percent(tier) or 100) / 100 / cost
     possible = _BUSY * available / max(1e-4, sum(costs.values()))
     return min(wanted, possible)
-
-
-def _target(tier: Tier) -> float:
-    metric = tier.hpa.metrics[0]
-    if metric.utilization is not None:
-        return metric.utilization / 100
-    return (metric.average_milli or tier.request_milli) / tier.request_milli
 
 
 def _scaled(tier: Tier, scale: float) -> Tier:

@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+TIERS = ("web", "preprocess", "inference")
+"""From front to back."""
+
 _NUMBERS = ("at", "replicas", "ready", "desired")
 _MAYBE_NUMBERS = ("target_percent", "cpu_percent", "cpu_s")
 

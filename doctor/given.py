@@ -10,7 +10,11 @@ from doctor.finding import Finding, Place, Severity
 from doctor.manifests import Manifest
 from doctor.selectors import selects
 from doctor.values import mapping, whole
-from doctor.workload import TEMPLATES, Workload
+from doctor.workload import TEMPLATES, Container, Workload
+
+FEWEST = {"HorizontalPodAutoscaler": "minReplicas", "ScaledObject": "minReplicaCount"}
+MOST = {"HorizontalPodAutoscaler": "maxReplicas", "ScaledObject": "maxReplicaCount"}
+"""Where each kind of autoscaler states the fewest and the most pods."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,11 @@ class Given:
     def find(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """Return an object by its name."""
         return self._by_name.get((kind, namespace, name))
+
+    @property
+    def containers(self) -> Iterator[Container]:
+        """All containers, initial ones included."""
+        return (one for workload in self.workloads for one in workload.all_containers)
 
     @cached_property
     def workloads(self) -> list[Workload]:
@@ -69,7 +78,7 @@ class Given:
 
     def fewest(self, workload: Workload) -> int:
         """Return how many pods a workload has at least, while all is well."""
-        floors = [whole(one.spec, _FEWEST[one.kind]) for one in self.scalers_of(workload)]
+        floors = [whole(one.spec, FEWEST[one.kind]) for one in self.scalers_of(workload)]
         if floors:
             return max(1 if floor is None else floor for floor in floors)
         stated = whole(workload.manifest.spec, "replicas")
@@ -77,7 +86,7 @@ class Given:
 
     def most(self, workload: Workload) -> int:
         """Return how many pods a workload may get."""
-        ceilings = [whole(one.spec, _MOST[one.kind]) for one in self.scalers_of(workload)]
+        ceilings = [whole(one.spec, MOST[one.kind]) for one in self.scalers_of(workload)]
         return max([self.fewest(workload), *(one for one in ceilings if one is not None)])
 
     @cached_property
@@ -92,7 +101,3 @@ def scale_target(scaler: Manifest) -> tuple[str, str]:
     default = "Deployment" if scaler.kind == "ScaledObject" else ""
     kind, name = target.get("kind") or default, target.get("name")
     return (kind, name) if isinstance(kind, str) and isinstance(name, str) else ("", "")
-
-
-_FEWEST = {"HorizontalPodAutoscaler": "minReplicas", "ScaledObject": "minReplicaCount"}
-_MOST = {"HorizontalPodAutoscaler": "maxReplicas", "ScaledObject": "maxReplicaCount"}

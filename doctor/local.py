@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from detector.engines.choose import EngineOptions, choose
+from detector.engines.choose import Choice, EngineOptions, choose
 from detector.engines.libdarknet import find_libdarknet
 from detector.errors import EngineError
 from doctor.cpu import judge_cpu
@@ -52,8 +52,9 @@ def examine(environment: Mapping[str, str] = os.environ) -> Iterator[Line]:
     yield judge_cores(len(os.sched_getaffinity(0)), read_quota())
     yield judge_memory(*read_memory())
     yield from _engines()
-    yield _chosen()
-    yield _gpu()
+    choice = _choice()
+    yield _chosen(choice)
+    yield _gpu(choice)
     yield from (_port(service, port) for service, port in PORTS.items())
     yield from (_disk(name, folder) for name, folder in _folders(environment))
     yield _container_engine()
@@ -155,24 +156,25 @@ def import_version(module: str) -> tuple[str, str]:
     return ("", "") if version == "absent" else (version, "")
 
 
-def _chosen() -> Line:
+def _choice() -> Choice | EngineError | ImportError:
     try:
-        choice = choose(EngineOptions(threads=1))
+        return choose(EngineOptions(threads=1))
     except (EngineError, ImportError) as error:
-        return Line("problem", "engine=auto", f"{error}: nothing can be detected here")
+        return error
+
+
+def _chosen(choice: Choice | EngineError | ImportError) -> Line:
+    if not isinstance(choice, Choice):
+        return Line("problem", "engine=auto", f"{choice}: nothing can be detected here")
     return Line("ok", "engine=auto", f"{choice.engine} on {choice.device}: {choice.why}")
 
 
-def _gpu() -> Line:
+def _gpu(choice: Choice | EngineError | ImportError) -> Line:
     cards = sorted(Path("/dev").glob("nvidia[0-9]*"))
-    try:
-        uses = choose(EngineOptions(threads=1)).device == "cuda"
-    except (EngineError, ImportError):
-        uses = False
     if not cards:
         return Line("ok", "CUDA", "no NVIDIA GPU is seen: everything runs on the CPU")
     count = f"{len(cards)} NVIDIA GPU{'s' * (len(cards) > 1)}"
-    if uses:
+    if isinstance(choice, Choice) and choice.device == "cuda":
         return Line("ok", "CUDA", f"{count}, used by onnxruntime")
     return Line(
         "warning", "CUDA", f"{count}, and not used: needs onnxruntime-gpu (docs/deploy-gpu.md)"

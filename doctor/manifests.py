@@ -64,6 +64,11 @@ class Manifest:
         found = mappings(self.body, "metadata", "ownerReferences")
         return [(text(owner, "kind"), text(owner, "name")) for _, owner in found]
 
+    def conditions(self, kind: str) -> list[dict[Any, Any]]:
+        """Return the conditions of its status that are of a kind."""
+        found = mappings(self.body, "status", "conditions")
+        return [state for _, state in found if text(state, "type") == kind]
+
     @cached_property
     def spec(self) -> dict[Any, Any]:
         """Its spec."""

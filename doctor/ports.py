@@ -15,8 +15,7 @@ def has_target(workload: Workload, target: Target) -> bool:
     """
     if isinstance(target, str):
         return any(target in one.port_names for one in workload.containers)
-    numbers = {number for one in workload.containers for number in one.port_numbers}
-    return not numbers or target in numbers
+    return not workload.port_numbers or target in workload.port_numbers
 
 
 def number_of(workload: Workload, target: Target) -> int | None:

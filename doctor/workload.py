@@ -141,6 +141,11 @@ class Workload:
         return [one for one in self.all_containers if not one.initial]
 
     @cached_property
+    def port_numbers(self) -> set[int]:
+        """Numbers of the ports that its containers declare."""
+        return {number for one in self.containers for number in one.port_numbers}
+
+    @cached_property
     def all_containers(self) -> list[Container]:
         """All containers, initial ones first."""
         return [

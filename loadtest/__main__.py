@@ -8,14 +8,16 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from loadtest.errors import LoadTestError
 from loadtest.plan import Plan
 from loadtest.shapes import MAX_DURATION_S, MAX_USERS, MIN_DURATION_S, SUMMARIES
-from loadtest.slo import Objective, SloError, parse_objectives
+from loadtest.slo import parse_objectives
 from loadtest.sources import Source
 from loadtest.urls import describe_host, parse_url, without_user
+
+T = TypeVar("T")
 
 # 0 done and every objective met, 1 not met or the run failed, 2 wrong usage (argparse's own).
 FAILED = 1
@@ -151,15 +153,15 @@ def _parser() -> argparse.ArgumentParser:
         help="whose kube_* metrics --prometheus means (%(default)s)",
     )  # fmt: skip
     command.add_argument(
-        "--slo", type=_objectives, default=(), metavar="LIST",
+        "--slo", type=_checked(parse_objectives), default=(), metavar="LIST",
         help="objectives, such as p95=800ms,p99=1.5s,errors=0.1%%,rejected=2%%,rate=20/s",
     )  # fmt: skip
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser
 
 
-def _checked(parse: Callable[[str], str]) -> Callable[[str], str]:
-    def check(text: str) -> str:
+def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    def check(text: str) -> T:
         try:
             return parse(text)
         except ValueError as error:
@@ -184,13 +186,6 @@ def _file(text: str) -> Path:
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"no such file: {text}")
     return path
-
-
-def _objectives(text: str) -> tuple[Objective, ...]:
-    try:
-        return parse_objectives(text)
-    except SloError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _shown(given: list[str], parsed: Any) -> str:

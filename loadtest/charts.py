@@ -23,7 +23,7 @@ from loadtest.tiers import of_tier, tiers_of
 INK, GRID, PAPER = "#24292e", "#d9dde1", "#ffffff"
 COLOURS = {
     "ink": INK, "grid": GRID,
-    "offered": "#7a828a", "sent": "#b26a00", "served": "#1a7f4b", "rejected": "#b58900",
+    "offered": "#7a828a", "served": "#1a7f4b", "rejected": "#b58900",
     "failed": "#c62f2f", "p50": "#2a6fb0", "p95": "#7a4fb5", "p99": "#b0417f",
     "web": "#2b6fb1", "preprocess": "#b26b01", "inference": "#1b7f4c", "other": "#6b5fb0",
 }  # fmt: skip

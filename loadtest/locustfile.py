@@ -7,7 +7,6 @@ options say how many there are. `TIMELINE=file` adds a tab with the replicas to 
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 import time
@@ -23,6 +22,7 @@ from locust.stats import CSV_STATS_INTERVAL_SEC
 # Locust puts the folder of this file on the path, not the one above.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from client.arguments import token_header
 from client.client import find_fault
 from loadtest.answers import Answer, AnswerLog, Outcome
 from loadtest.pictures import BOUNDARY, Mix
@@ -31,7 +31,6 @@ from loadtest.shapes import PER_USER_S, SHAPES, users_at
 
 # What a caller would wait, told to the service too: it may refuse at once what would be later.
 PATIENCE_S = 5.0
-_TOKEN = "ELASTIC_YOLO_TOKEN"  # noqa: S105  # a variable's name
 _SHAPE_DURATION_S = 120
 _WATCH_S = 0.1
 
@@ -167,14 +166,12 @@ def let_csv_finish(**_others: Any) -> None:
 
 def request_headers() -> dict[str, str]:
     """Return the headers of every request."""
-    headers = {
+    return {
         "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
         "Accept": "application/json",
         "X-Timeout-Ms": str(round(1000 * PATIENCE_S)),
+        **token_header(),
     }
-    if token := os.environ.get(_TOKEN):
-        headers["Authorization"] = f"Bearer {token}"
-    return headers
 
 
 def _writer(log: AnswerLog) -> Any:

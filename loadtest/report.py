@@ -23,7 +23,7 @@ from loadtest.urls import without_user
 # The same as in charts, light enough for a dark page.
 _DARK = {
     "ink": "#dfe3e8", "grid": "#39414a",
-    "offered": "#9aa4ae", "sent": "#e0a030", "served": "#4fc98a", "rejected": "#e3b341",
+    "offered": "#9aa4ae", "served": "#4fc98a", "rejected": "#e3b341",
     "failed": "#ff7b72", "p50": "#6cb2f5", "p95": "#b794f6", "p99": "#f084b6",
     "web": "#6cb2f5", "preprocess": "#e3a04a", "inference": "#4fc98a", "other": "#b794f6",
 }  # fmt: skip

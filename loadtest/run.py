@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import Counter
 
 from autoscaler.timeline import append_samples
 from loadtest.answers import AnswerReader
@@ -113,10 +114,7 @@ class Progress:
         self._shown_at = now
         plan = self._plan
         users = users_at(plan.shape, passed_s, peak=plan.users, duration_s=plan.duration_s) or 0
-        counts = {
-            outcome: sum(answer.outcome == outcome for answer in new)
-            for outcome in ("served", "rejected", "failed")
-        }
+        counts = Counter(answer.outcome for answer in new)
         p95 = latencies(new).get("p95")
         line = (
             f"{min(passed_s, plan.duration_s):5.0f} of {plan.duration_s:.0f} s  {users:4} users"

@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from loadtest.figures import Summary
+from loadtest.figures import PERCENTILES, Summary
 
-LATENCIES = ("p50", "p95", "p99", "max")
+LATENCIES = tuple(PERCENTILES)
 SHARES = ("errors", "rejected")
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _FORMS = {

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from autoscaler.timeline import Sample
+from autoscaler.timeline import TIERS, Sample
 from loadtest.figures import Interval
-from loadtest.sources import TIERS
 
 
 @dataclass(frozen=True)

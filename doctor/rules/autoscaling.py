@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from doctor.finding import Finding, Rule, error, warning
-from doctor.given import Given, scale_target
+from doctor.given import FEWEST, MOST, Given, scale_target
 from doctor.manifests import Manifest
 from doctor.values import dig, mapping, mappings, text, whole
 from doctor.workload import TEMPLATES, Container, Workload
@@ -94,10 +94,10 @@ def limits_crossed(given: Given) -> Iterator[Finding]:
     for scaler, fewest, most in _limits(given):
         if fewest > most:
             yield error(
-                scaler.at("spec", _FEWEST[scaler.kind]),
+                scaler.at("spec", FEWEST[scaler.kind]),
                 f"At least {fewest} pods, at most {most}.",
                 "The API server refuses it.",
-                f"Let {_FEWEST[scaler.kind]} be no more than {_MOST[scaler.kind]}.",
+                f"Let {FEWEST[scaler.kind]} be no more than {MOST[scaler.kind]}.",
             )
 
 
@@ -106,10 +106,10 @@ def nothing_to_scale(given: Given) -> Iterator[Finding]:
     for scaler, fewest, most in _limits(given):
         if fewest == most:
             yield warning(
-                scaler.at("spec", _MOST[scaler.kind]),
+                scaler.at("spec", MOST[scaler.kind]),
                 f"At least {fewest} pods and at most {most}: it can never change the number.",
                 "Whatever the load, nothing scales.",
-                f"Raise {_MOST[scaler.kind]}, or state replicas and do without an autoscaler.",
+                f"Raise {MOST[scaler.kind]}, or state replicas and do without an autoscaler.",
             )
 
 
@@ -134,7 +134,7 @@ def no_metrics_server(given: Given) -> Iterator[Finding]:
         return
     asking = [hpa for hpa in given.of_kind(_HPA) if any(_resource_metrics(hpa))]
     api = next((one for one in given.of_kind("APIService") if one.name == _METRICS_API), None)
-    states = [] if api is None else _conditions(api, "Available")
+    states = [] if api is None else api.conditions("Available")
     if not asking or "True" in [text(one, "status") for one in states]:
         return
     reason = "; ".join(text(one, "message") for one in states)
@@ -157,7 +157,7 @@ def cannot_compute(given: Given) -> Iterator[Finding]:
     """What an autoscaler of a cluster says about itself."""
     for hpa in given.of_kind(_HPA) if given.live else ():
         for kind in ("AbleToScale", "ScalingActive"):
-            for state in _conditions(hpa, kind):
+            for state in hpa.conditions(kind):
                 # ScalingDisabled: somebody has set replicas to 0, which is meant so.
                 if text(state, "status") != "False" or text(state, "reason") == "ScalingDisabled":
                     continue
@@ -179,8 +179,6 @@ _HELP = {
     "FailedGetExternalMetric": "KEDA's operator or the metrics adapter does not answer; its log "
     "says why.",
 }
-_FEWEST = {_HPA: "minReplicas", _KEDA: "minReplicaCount"}
-_MOST = {_HPA: "maxReplicas", _KEDA: "maxReplicaCount"}
 
 
 def _target(given: Given, hpa: Manifest) -> Workload | None:
@@ -202,7 +200,7 @@ def _by_target(given: Given) -> Iterator[tuple[str, list[Manifest]]]:
 
 def _limits(given: Given) -> Iterator[tuple[Manifest, int, int]]:
     for one in given.of_kind(_HPA, _KEDA):
-        fewest, most = (whole(one.spec, names[one.kind]) for names in (_FEWEST, _MOST))
+        fewest, most = (whole(one.spec, names[one.kind]) for names in (FEWEST, MOST))
         # The defaults: an HPA has one pod at least; KEDA none at least, and 100 at most.
         if fewest is None:
             fewest = 1 if one.kind == _HPA else 0
@@ -254,11 +252,6 @@ def _stated_replicas(given: Given, workload: Workload) -> int | None:
         return whole(json.loads(noted), "spec", "replicas")
     except (ValueError, RecursionError):
         return None
-
-
-def _conditions(one: Manifest, kind: str) -> list[dict[Any, Any]]:
-    found = mappings(one.body, "status", "conditions")
-    return [state for _, state in found if text(state, "type") == kind]
 
 
 RULES = (

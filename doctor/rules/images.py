@@ -16,7 +16,7 @@ _BUILT_HERE = re.compile(r"elastic-yolo/(web|preprocess|inference(-gpu)?|tools)"
 
 def asked_of_a_registry(given: Given) -> Iterator[Finding]:
     """An image that was loaded into the node, and is looked for elsewhere."""
-    for container in _containers(given):
+    for container in given.containers:
         if not container.image or has_registry(container.image) or policy_of(container) != "Always":
             continue
         built = _BUILT_HERE.fullmatch(repository_of(container.image))
@@ -38,7 +38,7 @@ def asked_of_a_registry(given: Given) -> Iterator[Finding]:
 
 def no_telling_tag(given: Given) -> Iterator[Finding]:
     """A tag that is latest, of a registry."""
-    for container in _containers(given):
+    for container in given.containers:
         image = container.image
         if image and has_registry(image) and tag_of(image) in ("", "latest"):
             yield warning(
@@ -54,13 +54,13 @@ def left_behind(given: Given) -> Iterator[Finding]:
     """Most images moved to a registry, and one forgotten."""
     groups = {
         parts[1]: container.image
-        for container in _containers(given)
+        for container in given.containers
         if has_registry(container.image)
         and len(parts := repository_of(container.image).split("/")) > 2
         # Names without a registry mean that one.
         and not parts[0].endswith("docker.io")
     }
-    for container in _containers(given):
+    for container in given.containers:
         group, slash, _ = repository_of(container.image).partition("/")
         if slash and not has_registry(container.image) and group in groups:
             yield warning(
@@ -95,11 +95,6 @@ def policy_of(container: Container) -> str:
     """Return the policy that counts: latest, and no tag, mean Always where none is stated."""
     stated = text(container.body, "imagePullPolicy")
     return stated or ("Always" if tag_of(container.image) in ("", "latest") else "IfNotPresent")
-
-
-def _containers(given: Given) -> Iterator[Container]:
-    for workload in given.workloads:
-        yield from workload.all_containers
 
 
 RULES = (

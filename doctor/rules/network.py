@@ -75,7 +75,7 @@ def policy_port_missing(given: Given) -> Iterator[Finding]:
         for rule, body in mappings(policy.spec, "ingress"):
             for place, port in mappings(body, "ports"):
                 stated = port.get("port")
-                known = [one for one in chosen if any(c.port_numbers for c in one.containers)]
+                known = [one for one in chosen if one.port_numbers]
                 # A pod without declared ports may listen anywhere.
                 if not isinstance(stated, int | str) or len(known) < len(chosen) or not chosen:
                     continue
@@ -143,10 +143,10 @@ def _opens(port: dict[object, object], workload: Workload) -> bool:
     if isinstance(stated, str):
         return number_of(workload, stated) is not None
     first, last = whole(port, "port"), whole(port, "endPort")
-    numbers = {number for one in workload.containers for number in one.port_numbers}
     if first is None:
         return False
-    return any(first <= number <= (first if last is None else last) for number in numbers)
+    last = first if last is None else last
+    return any(first <= number <= last for number in workload.port_numbers)
 
 
 def _is_headless(service: Manifest) -> bool:
@@ -161,7 +161,7 @@ def _other_ports(given: Given, service: Manifest, address: Address) -> str:
     if _is_headless(service):
         # DNS says the pods' own addresses: their ports are what is asked.
         pods = given.chosen(service.namespace, service.spec.get("selector"))
-        known: set[int | None] = {n for one in pods for c in one.containers for n in c.port_numbers}
+        known: set[int | None] = {number for one in pods for number in one.port_numbers}
         numbers = known or numbers | {address.port}
     if address.port in numbers:
         return ""

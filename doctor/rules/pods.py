@@ -60,8 +60,8 @@ def pending(given: Given) -> Iterator[Finding]:
     def look(pod: Manifest) -> tuple[str, str] | None:
         if text(pod.body, "status", "phase") != "Pending" or any(_waiting(pod, *_PULL, *_CONFIG)):
             return None
-        for _, state in mappings(pod.body, "status", "conditions"):
-            if text(state, "type") == "PodScheduled" and text(state, "status") == "False":
+        for state in pod.conditions("PodScheduled"):
+            if text(state, "status") == "False":
                 said = text(state, "message") or last_warning(given, pod, "FailedScheduling")
                 return f"no node takes it: {said or 'no reason is given'}", _help_pending(said)
         said = last_warning(given, pod)
@@ -162,8 +162,7 @@ def not_ready(given: Given) -> Iterator[Finding]:
             "metadata", "deletionTimestamp"
         ):
             return None
-        states = mappings(pod.body, "status", "conditions")
-        ready = [text(one, "status") for _, one in states if text(one, "type") == "Ready"]
+        ready = [text(one, "status") for one in pod.conditions("Ready")]
         if ready != ["False"] or any(_waiting(pod, "CrashLoopBackOff")):
             return None
         said = last_warning(given, pod, "Unhealthy")

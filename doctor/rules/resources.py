@@ -23,7 +23,7 @@ _GPU = re.compile(r"nvidia\.com/(gpu|mig-.+)|amd\.com/gpu|gpu\.intel\.com/.+")
 
 def limit_below_request(given: Given) -> Iterator[Finding]:
     """Less at most than at least."""
-    for container in _containers(given):
+    for container in given.containers:
         for resource, stated in mapping(container.body, "resources", "limits").items():
             limit = quantity(stated)
             request = quantity(dig(container.body, "resources", "requests", resource))
@@ -101,7 +101,7 @@ def gpu_not_tolerated(given: Given) -> Iterator[Finding]:
 
 def gpu_without_limit(given: Given) -> Iterator[Finding]:
     """GPUs are not overcommitted."""
-    for container in _containers(given):
+    for container in given.containers:
         requests = mapping(container.body, "resources", "requests")
         for resource, stated in requests.items():
             if not (isinstance(resource, str) and _GPU.fullmatch(resource)):
@@ -133,11 +133,6 @@ def larger_than_any_node(given: Given) -> Iterator[Finding]:
                     "Request less, or add a larger node (minikube start --cpus --memory on a new "
                     "cluster).",
                 )
-
-
-def _containers(given: Given) -> Iterator[Container]:
-    for workload in given.workloads:
-        yield from workload.all_containers
 
 
 def _told_threads(given: Given, container: Container, room: int) -> tuple[str, int] | None:

@@ -87,7 +87,7 @@ def selector_misses_template(given: Given) -> Iterator[Finding]:
 def probe_port_missing(given: Given) -> Iterator[Finding]:
     """A probe that asks where nobody listens."""
     for workload in given.workloads:
-        numbers = {number for one in workload.containers for number in one.port_numbers}
+        numbers = workload.port_numbers
         for container in workload.all_containers:
             for name, probe in container.probes():
                 path, port = _probe_port(probe)

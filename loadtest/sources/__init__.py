@@ -6,8 +6,6 @@ from typing import Protocol
 
 from autoscaler.timeline import Sample
 
-TIERS = ("web", "preprocess", "inference")
-
 
 class Source(Protocol):
     """Tells how many pods there were during a run."""

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from autoscaler.timeline import Sample
+from autoscaler.timeline import TIERS, Sample
 from loadtest.errors import LoadTestError
-from loadtest.sources import TIERS, only_between
+from loadtest.sources import only_between
 
 _OWN = Path(__file__).resolve().parent.parent.parent / ".venv-k8s" / "bin" / "kubectl"
 # An autoscaler decides every 15 s by default, pods become ready in between.

@@ -12,9 +12,8 @@ from typing import Any
 
 import httpx
 
-from autoscaler.timeline import Sample
+from autoscaler.timeline import TIERS, Sample
 from loadtest.errors import LoadTestError
-from loadtest.sources import TIERS
 from loadtest.urls import without_user
 
 _TIMEOUT_S = 30.0

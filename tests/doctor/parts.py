@@ -32,7 +32,6 @@ STARTUP = (
     "{httpGet: {path: /livez, port: api}, periodSeconds: 1, failureThreshold: 90}\n"
 )
 DNS = "    - ports:\n        - {protocol: UDP, port: 53}\n"
-TOLERATION = "        - {key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}\n"
 CLAIM = "  accessModes: [ReadWriteMany]\n  storageClassName: nfs\n"
 RWO = (CLAIM, "  accessModes: [ReadWriteOnce]\n")
 PROBE = "          readinessProbe: {httpGet: {path: /ready, port: http}}\n"

@@ -31,7 +31,7 @@ from services.common.tracing import TraceSettings, start_tracing
 from services.common.version import VERSION
 from tests.pictures import encode, plain
 from tests.services.collector import Collector, Span
-from tests.services.waiting import wait_until
+from tests.services.waiting import in_flight, wait_until
 from tests.tiny import write_tiny_model
 from tools.stack import ROOT, Service, Stack, free_port
 
@@ -453,7 +453,7 @@ def test_a_caller_who_leaves_is_no_answer(tmp_path: Path) -> None:
                 f"Content-Length: {len(JPEG)}\r\n\r\n".encode()
                 + JPEG
             )
-            wait_until(lambda: _in_flight(web) == 2, "it is on its way")
+            wait_until(lambda: in_flight(web.url) == 1, "it is on its way")
         wait_until(lambda: len(collector.of(sender.trace_id)) == 2, "both spans")
 
     server, client = collector.of(sender.trace_id)
@@ -461,13 +461,6 @@ def test_a_caller_who_leaves_is_no_answer(tmp_path: Path) -> None:
     assert "http.response.status_code" not in server.attributes
     assert (client.failed, client.attributes["error.type"]) == (True, "CancelledError")
     assert server.attributes["server.address"] == "web"
-
-
-def _in_flight(service: Service) -> int:
-    text = httpx.get(f"{service.url}/metrics").text
-    return int(
-        float(re.findall(r"^elastic_yolo_requests_in_flight{.*} (.*)$", text, re.MULTILINE)[0])
-    )
 
 
 def test_names_and_attributes_of_the_environment_hold(tmp_path: Path) -> None:
