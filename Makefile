@@ -28,7 +28,7 @@ demo: .venv/ready ## start the services, send every picture of client/images, st
 	@$(BIN)/python -m tools.demo
 
 up: .venv/ready ## start the services until Ctrl-C; INFERENCE=3 for three of it, MODEL=folder or store:...
-	@$(BIN)/python -m tools.stack --inference $(INFERENCE) --model $(MODEL)
+	@$(BIN)/python -m elastic_yolo.lab.processes.stack --inference $(INFERENCE) --model $(MODEL)
 
 test: .venv/ready ## run all tests that need no container engine and no cluster
 	@$(BIN)/python -m pytest
@@ -37,7 +37,7 @@ images: ## build the container images; BUILD_FLAGS go to docker build
 	@./build_docker.sh web preprocess inference tools load -- $(BUILD_FLAGS)
 
 e2e: .venv/ready images .venv-monitoring/prometheus ## run the containers together, scale them, kill one; needs a container engine
-	@$(BIN)/python -m pytest -n 0 -p no:randomly e2e
+	@$(BIN)/python -m pytest -n 0 -p no:randomly -m e2e tests/e2e
 
 cluster-test: .venv/ready ## deploy to the cluster that kubectl is set up for, and try everything; OVERLAY=minikube
 	@CLUSTER_TEST=1 OVERLAY=$(OVERLAY) $(BIN)/python -m pytest -n 0 -p no:randomly -rs tests/cluster
@@ -113,7 +113,7 @@ oracle: ## install Debian's darknet, which some tests compare with
 	@tools/apt-install /usr/lib/darknet/libdarknet.so darknet
 
 model-table: .venv/ready ## compare every network with Darknet or OpenCV, for docs/models.md
-	@$(BIN)/python -m oracle.table --update docs/models.md
+	@$(BIN)/python -m bench.oracle.table --update docs/models.md
 
 browser: ## install Debian's Chromium, in which the page is tested
 	@tools/apt-install /usr/bin/chromedriver chromium chromium-driver

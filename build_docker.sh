@@ -40,7 +40,7 @@ done
 
 dockerfile() {
   case $1 in
-    tools) echo services/provision/Dockerfile ;;
+    tools) echo elastic_yolo/Dockerfile ;;
     gpu) echo services/inference/Dockerfile.gpu ;;
     load) echo loadtest/Dockerfile ;;
     *) echo "services/$1/Dockerfile" ;;

@@ -18,16 +18,16 @@ from bench.models import (
     quantise,
     random_model,
 )
-from bench.report import contestants, headline, table
-from bench.rounds import compete
 from bench.startup import measure_start
-from cli.convert import describe
-from cli.progress import ProgressLine, say, say_left_out
-from detector.conversion import make_int8, measure_precisions
-from detector.engines.choose import ENGINES, EngineOptions
-from detector.model import Model, read_model
-from detector.samples import SampleFolder
-from tools.stack import DEMO_MODEL
+from elastic_yolo.cli.convert import describe
+from elastic_yolo.detector.conversion import make_int8, measure_precisions
+from elastic_yolo.detector.engines.choose import ENGINES, EngineOptions
+from elastic_yolo.detector.model import Model, read_model
+from elastic_yolo.detector.samples import SampleFolder
+from elastic_yolo.lab.engines.report import contestants, headline, table
+from elastic_yolo.lab.engines.rounds import compete
+from elastic_yolo.lab.processes.stack import DEMO_MODEL
+from elastic_yolo.progress import ProgressLine, say, say_left_out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

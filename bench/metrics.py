@@ -9,16 +9,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.pipeline.proc import cpu_s
-from detector.machine import describe_cpu
-from picture.header import read_header
-from services.common.telemetry import Metrics
-from services.common.timings import Timings
-from services.inference.drift import DriftWatch
-from services.inference.model_metrics import ModelMetrics
+from elastic_yolo.detector.machine import describe_cpu
+from elastic_yolo.lab.processes.process_tree import cpu_s
+from elastic_yolo.lab.processes.stack import ROOT, Service, Stack
+from elastic_yolo.picture.header import read_header
+from services.common.observe.telemetry import Metrics
+from services.common.request.timings import Timings
 from services.inference.protocol import InferRequest
+from services.inference.versions.drift import DriftWatch
+from services.inference.versions.model_metrics import ModelMetrics
 from services.web.picture_metrics import PictureMetrics
-from tools.stack import ROOT, Service, Stack
 
 _SCRAPE_EVERY_S = 15
 _ROUNDS = 7

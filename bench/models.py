@@ -7,13 +7,13 @@ import os
 import shutil
 from pathlib import Path
 
-from cli.progress import ProgressLine, say_left_out
-from detector.conversion import make_int8
-from detector.model import Model
-from detector.samples import SampleFolder
-from oracle.networks import DEBIAN, write_cfg
-from oracle.random_weights import SEED, write_random_weights
-from tools.stack import ROOT
+from bench.oracle.networks import DEBIAN, write_cfg
+from bench.oracle.random_weights import SEED, write_random_weights
+from elastic_yolo.detector.conversion import make_int8
+from elastic_yolo.detector.model import Model
+from elastic_yolo.detector.samples import SampleFolder
+from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.progress import ProgressLine, say_left_out
 
 PICTURES = ROOT / "client" / "images"
 FOLDER = ROOT / ".cache" / "bench"

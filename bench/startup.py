@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.stack import Service, free_port
+from elastic_yolo.lab.processes.stack import Service, free_port
 
 
 @dataclass(frozen=True)

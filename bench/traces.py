@@ -17,12 +17,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bench.pipeline import proc
-from bench.pipeline.client import Client, Sample
 from bench.pipeline.figures import percentile
 from bench.pipeline.picture import make_picture
-from bench.pipeline.wire import Target
-from tools.stack import DEMO_MODEL, LOOPBACK, PORTS, Stack
+from elastic_yolo.lab.load.client import Client, Sample
+from elastic_yolo.lab.load.wire import Target
+from elastic_yolo.lab.processes import process_tree as proc
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, LOOPBACK, Stack
+from elastic_yolo.tiers import PORTS
 
 # Which part of the requests is traced; None is without traces.
 WAYS: dict[str, str | None] = {"off": None, "1 %": "0.01", "100 %": "1"}

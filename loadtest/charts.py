@@ -16,7 +16,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from autoscaler.timeline import Sample
+from elastic_yolo.lab.timeline import Sample
 from loadtest.figures import Interval
 from loadtest.tiers import of_tier, tiers_of
 

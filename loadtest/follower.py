@@ -6,7 +6,7 @@ import os
 from collections import deque
 from pathlib import Path
 
-from autoscaler.timeline import Sample, parse_sample
+from elastic_yolo.lab.timeline import Sample, parse_sample
 
 # What a chart shows: a quarter of an hour of three tiers at a line a second.
 MOST_SAMPLES = 2700

@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from autoscaler.timeline import Sample
+from elastic_yolo.lab.timeline import Sample
 from loadtest.follower import Follower
 
 KEY = "replicas"

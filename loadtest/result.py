@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from autoscaler.timeline import Sample
+from elastic_yolo.lab.timeline import Sample
 from loadtest.answers import Answer
 from loadtest.figures import Interval, Summary
 from loadtest.plan import Plan

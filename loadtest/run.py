@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 
-from autoscaler.timeline import append_samples
+from elastic_yolo.lab.timeline import append_samples
 from loadtest.answers import AnswerReader
 from loadtest.errors import LoadTestError
 from loadtest.figures import latencies, split, summarise

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from autoscaler.timeline import TIERS, Sample
+from elastic_yolo.lab.timeline import Sample
+from elastic_yolo.tiers import TIERS
 from loadtest.figures import Interval
 
 

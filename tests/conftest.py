@@ -9,8 +9,8 @@ import httpx
 import pytest
 from hypothesis import settings
 
-from tests.tiny import write_tiny_model
-from tools.stack import DEMO_MODEL, Stack
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, Stack
+from tests.support.tiny import write_tiny_model
 
 # The same examples on every machine, and no verdict by the clock of a busy one.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -7,12 +7,13 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from services.common.settings import ServiceSettings, variables
-from services.common.tracing import TraceSettings
+from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.tiers import PORTS
+from services.common.core.settings import ServiceSettings, variables
+from services.common.core.trace_settings import TraceSettings
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.settings import WebSettings
-from tools.stack import PORTS, ROOT
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 KINDS: dict[str, type[ServiceSettings]] = {

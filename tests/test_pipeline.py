@@ -14,14 +14,14 @@ from PIL import Image
 
 from client.client import find_fault, list_pictures
 from client.truth import iou, read_truth
-from detector.boxes import Detection, name_detections
-from detector.decode import decode
-from detector.detector import Detector
-from detector.engines.choose import EngineOptions
-from detector.letterbox import Letterbox, draw_letterbox
-from detector.loading import load_detector
-from picture.header import ACCEPTED, read_header
-from tools.stack import DEMO_MODEL, ROOT, Stack
+from elastic_yolo.detector.boxes import Detection, name_detections
+from elastic_yolo.detector.decode import decode
+from elastic_yolo.detector.detector import Detector
+from elastic_yolo.detector.engines.choose import EngineOptions
+from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
+from elastic_yolo.detector.loading import load_detector
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, Stack
+from elastic_yolo.picture.header import ACCEPTED, read_header
 
 IMAGES = ROOT / "client" / "images"
 TRUTH = read_truth(IMAGES / "truth.json")

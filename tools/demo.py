@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.stack import ROOT, Stack, StackError
+from elastic_yolo.lab.processes.stack import ROOT, Stack, StackError
 
 OUTPUT = ROOT / "demo-output"
 

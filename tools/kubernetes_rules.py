@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.stack import ROOT
+from elastic_yolo.lab.processes.stack import ROOT
 
 SOURCE = ROOT / "monitoring" / "rules.yaml"
 TARGET = ROOT / "k8s" / "components" / "monitoring" / "rules.yaml"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from services.common.settings import ServiceSettings, variables
+from elastic_yolo.lab.processes.stack import ROOT
+from services.common.core.settings import ServiceSettings, variables
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.settings import WebSettings
-from tools.stack import ROOT
 
 KINDS: dict[str, type[ServiceSettings]] = {
     "web": WebSettings,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.accuracy import LOWEST_SCORE, judge
+from elastic_yolo.detector.accuracy import LOWEST_SCORE, judge
 from training.classes import NAMES
 from training.dataset import FAMILIES, HELD_OUT_SEED, held_out_assets, held_out_scene
 from training.detect import detect

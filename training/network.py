@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detector.darknet.cfg import Cfg, Section, read_cfg
+from elastic_yolo.detector.darknet.cfg import Cfg, Section, read_cfg
 
 EPSILON = 1e-5
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from bench.peers.registry import Peer
-from detector.digest import digest_of_file
+from elastic_yolo.digest import digest_of_file
 
 
 class NotInstalled(Exception):

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from bench.peers.registry import Peer, Setting
 from bench.peers.work import Settings
-from bench.pipeline.proc import family, thaw
 from bench.pipeline.turns import Contestant
-from bench.pipeline.wire import Target
-from tools.stack import LOOPBACK, ROOT, free_port
+from elastic_yolo.lab.load.wire import Target
+from elastic_yolo.lab.processes.process_tree import family, thaw
+from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
 
 _STOP_S = 10.0
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from detector.boxes import Floats, Image, name_detections
-from detector.detector import Detector
-from detector.engines.base import Engine
-from detector.engines.choose import EngineOptions
-from detector.loading import load_detector
+from elastic_yolo.detector.boxes import Floats, Image, name_detections
+from elastic_yolo.detector.detector import Detector
+from elastic_yolo.detector.engines.base import Engine
+from elastic_yolo.detector.engines.choose import EngineOptions
+from elastic_yolo.detector.loading import load_detector
 
 
 class SharedDetector:

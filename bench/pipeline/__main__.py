@@ -26,11 +26,11 @@ from bench.pipeline.peers import compare_peer
 from bench.pipeline.picture import make_picture
 from bench.pipeline.swaps import COURSE_S as SWAP_COURSE_S
 from bench.pipeline.swaps import SHARE, change_model
-from bench.talk import ProcessFailed
-from cli.progress import say
-from detector.machine import describe_cpu
-from detector.model import read_model
-from tools.stack import DEMO_MODEL, StackError
+from elastic_yolo.detector.machine import describe_cpu
+from elastic_yolo.detector.model import read_model
+from elastic_yolo.lab.processes.json_process import ProcessFailed
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, StackError
+from elastic_yolo.progress import say
 
 _SIZE = 416
 

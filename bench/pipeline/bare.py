@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.peers.work import SharedDetector
-from detector.boxes import Detection
-from detector.detector import Detector
-from detector.engines.choose import EngineOptions
-from detector.errors import DetectorError
-from detector.loading import load_detector
+from elastic_yolo.detector.boxes import Detection
+from elastic_yolo.detector.detector import Detector
+from elastic_yolo.detector.engines.choose import EngineOptions
+from elastic_yolo.detector.errors import DetectorError
+from elastic_yolo.detector.loading import load_detector
 
 _TRIAL_S = 1.0
 # The threshold is put where there are about as many objects as in a photograph.

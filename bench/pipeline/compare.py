@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.pipeline.figures import Spread, paired_ratios, percentile, spread
-from bench.pipeline.proc import Memory
 from bench.pipeline.turns import Contestant, Track, Turn
+from elastic_yolo.lab.processes.process_tree import Memory
 
 BUSY = 8
 """How many requests are under way at once in the turns under load."""

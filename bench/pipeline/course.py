@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.pipeline.compare import BUSY, Pairs, Result, pair, summarise
-from bench.pipeline.expected import agree
 from bench.pipeline.services import pipeline
 from bench.pipeline.turns import Contestant, Track
-from bench.talk import Talker
-from cli.progress import say
+from elastic_yolo.lab.load.expected import agree
+from elastic_yolo.lab.processes.json_process import Talker
+from elastic_yolo.progress import say
 
 _WARM_UP_S = 4.0
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from bench.pipeline.compare import BUSY
 from bench.pipeline.services import inference_settings
 from bench.pipeline.turns import Track
-from bench.pipeline.wire import Target
-from cli.progress import say
-from tools.stack import Service, Stack
+from elastic_yolo.lab.load.wire import Target
+from elastic_yolo.lab.processes.stack import Service, Stack
+from elastic_yolo.progress import say
 
 COURSE_S = 30.0
 """How long the load lasts; everything below happens within."""

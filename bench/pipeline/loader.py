@@ -14,9 +14,9 @@ from typing import Any
 
 import uvloop
 
-from bench.pipeline.client import Client, Pace, Sample, first_answer
-from bench.pipeline.expected import Expected, WrongAnswer
-from bench.pipeline.wire import NotUnderstood, Target
+from elastic_yolo.lab.load.client import Client, Pace, Sample, first_answer
+from elastic_yolo.lab.load.expected import Expected, WrongAnswer
+from elastic_yolo.lab.load.wire import NotUnderstood, Target
 
 _FAILURES = (WrongAnswer, NotUnderstood, OSError, TimeoutError)
 

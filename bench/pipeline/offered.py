@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.pipeline.client import Sample
 from bench.pipeline.figures import percentile
 from bench.pipeline.turns import Contestant, Track
+from elastic_yolo.lab.load.client import Sample
 
 SHARES = (0.25, 0.5, 0.75, 0.9, 1.1, 1.5)
 """Of the rate that a closed loop reaches."""

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.pipeline.client import Sample
 from bench.pipeline.compare import BUSY
 from bench.pipeline.figures import TIE, percentile
 from bench.pipeline.offered import Offered, count
-from bench.pipeline.proc import Memory
 from bench.pipeline.turns import Contestant, Track
+from elastic_yolo.lab.load.client import Sample
+from elastic_yolo.lab.processes.process_tree import Memory
 
 TIMES = 5
 """The rate that is offered, as a multiple of the capacity."""

@@ -15,8 +15,8 @@ from bench.peers.work import Settings
 from bench.pipeline.compare import BUSY, Pairs, Result, over, pair, summarise
 from bench.pipeline.course import Course, Ready
 from bench.pipeline.turns import Contestant
-from bench.talk import ProcessFailed
-from cli.progress import say
+from elastic_yolo.lab.processes.json_process import ProcessFailed
+from elastic_yolo.progress import say
 
 _READY_S = 90.0
 _POLL_S = 0.5

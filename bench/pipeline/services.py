@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.pipeline.turns import Contestant
-from bench.pipeline.wire import Target
-from tools.stack import Stack
+from elastic_yolo.lab.load.wire import Target
+from elastic_yolo.lab.processes.stack import Stack
 
 
 def inference_settings(cache: Path, precision: str) -> dict[str, str]:

@@ -17,18 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.models import quantise
-from bench.pipeline import proc
-from bench.pipeline.client import Sample
 from bench.pipeline.figures import percentile
 from bench.pipeline.services import inference_settings
 from bench.pipeline.turns import Track
-from bench.pipeline.wire import Target
-from detector.digest import digest_of_file
-from detector.model import read_model
-from store.durable import make_folder
-from store.layout import Layout
-from store.writer import Writer
-from tools.stack import Service, Stack
+from elastic_yolo.detector.model import read_model
+from elastic_yolo.digest import digest_of_file
+from elastic_yolo.durable import make_folder
+from elastic_yolo.lab.load.client import Sample
+from elastic_yolo.lab.load.wire import Target
+from elastic_yolo.lab.processes import process_tree as proc
+from elastic_yolo.lab.processes.stack import Service, Stack
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.writer import Writer
 
 COURSE_S = 60.0
 """How long the load lasts; fewer switches fit in where a version takes long to load."""

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.pipeline import proc
-from bench.pipeline.client import Sample
 from bench.pipeline.figures import percentile
-from bench.pipeline.wire import Target
-from bench.talk import Talker
+from elastic_yolo.lab.load.client import Sample
+from elastic_yolo.lab.load.wire import Target
+from elastic_yolo.lab.processes import process_tree as proc
+from elastic_yolo.lab.processes.json_process import Talker
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from autoscaler.timeline import Sample
+from elastic_yolo.lab.timeline import Sample
 
 
 class Source(Protocol):

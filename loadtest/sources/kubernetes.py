@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from autoscaler.timeline import TIERS, Sample
+from elastic_yolo.lab.timeline import Sample
+from elastic_yolo.tiers import TIERS
 from loadtest.errors import LoadTestError
 from loadtest.sources import only_between
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 
-from autoscaler.timeline import TIERS, Sample
+from elastic_yolo.lab.timeline import Sample
+from elastic_yolo.tiers import TIERS
 from loadtest.errors import LoadTestError
 from loadtest.urls import without_user
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autoscaler.timeline import Sample, read_timeline
+from elastic_yolo.lab.timeline import Sample, read_timeline
 from loadtest.errors import LoadTestError
 from loadtest.sources import only_between
 

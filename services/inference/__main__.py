@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from detector.engines.choose import EngineOptions
-from services.common.logs import configure_logs, get_logger
-from services.common.quota import cpu_quota, thread_count
-from services.common.server import serve
-from services.common.settings import load_settings
-from services.common.startup import Startup
-from services.common.telemetry import Metrics
-from services.common.tracing import start_tracing
+from elastic_yolo.detector.engines.choose import EngineOptions
+from services.common.core.server import serve
+from services.common.core.settings import load_settings
+from services.common.core.trace_settings import start_tracing
+from services.common.observe.cpu_quota import cpu_quota, thread_count
+from services.common.observe.logs import configure_logs, get_logger
+from services.common.observe.startup import Startup
+from services.common.observe.telemetry import Metrics
 from services.inference.app import create_app
-from services.inference.loader import Loader
-from services.inference.model_metrics import ModelMetrics
-from services.inference.models import Models, PathRefused
 from services.inference.settings import InferenceSettings
+from services.inference.versions.loader import Loader
+from services.inference.versions.model_metrics import ModelMetrics
+from services.inference.versions.models import Models, PathRefused
 
 
 def main() -> None:

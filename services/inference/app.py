@@ -12,27 +12,27 @@ import numpy as np
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from detector.boxes import name_detections
-from services.common.app import build_app
-from services.common.bearer import TokenGate
-from services.common.body import Bodies
-from services.common.context import Context
-from services.common.golden import require_agreement
-from services.common.probes import Readiness
-from services.common.telemetry import Metrics
-from services.inference.custom_metrics import CustomMetrics
-from services.inference.drift import DriftCollector
+from elastic_yolo.detector.boxes import name_detections
+from services.common.core.access_token import TokenGate
+from services.common.core.app import build_app
+from services.common.core.golden import require_agreement
+from services.common.core.probes import Readiness
+from services.common.observe.telemetry import Metrics
+from services.common.request.body import Bodies
+from services.common.request.context import Context
 from services.inference.golden import as_found
-from services.inference.model_metrics import ModelMetrics
-from services.inference.models import Models
 from services.inference.protocol import InferRequest
-from services.inference.repository import PREFIX, build_repository
 from services.inference.routes import Inference, build_lanes, build_router
 from services.inference.settings import InferenceSettings
-from services.inference.shadow import Shadows
+from services.inference.versions.custom_metrics import CustomMetrics
+from services.inference.versions.drift import DriftCollector
+from services.inference.versions.model_metrics import ModelMetrics
+from services.inference.versions.models import Models
+from services.inference.versions.repository import PREFIX, build_repository
+from services.inference.versions.shadow import Shadows
 
 if TYPE_CHECKING:
-    from services.common.spans import Tracing
+    from services.common.observe.tracing import Tracing
 
 
 def create_app(

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from detector.boxes import Floats, Image
-from detector.engines.base import Engine
-from services.common.context import RequestContext
-from services.common.errors import DeadlineExceeded
+from elastic_yolo.detector.boxes import Floats, Image
+from elastic_yolo.detector.engines.base import Engine
+from services.common.request.context import RequestContext
+from services.common.request.errors import DeadlineExceeded
 
 # How fast the remembered duration of a batch follows new ones.
 _SMOOTHING = 0.2

@@ -7,11 +7,11 @@ import base64
 import cv2
 import numpy as np
 
-from detector.boxes import Detection
-from detector.detector import Detector
-from detector.golden import golden_difference, read_golden
-from detector.manifest import Tolerance
-from services.common.golden import Found, Golden
+from elastic_yolo.detector.boxes import Detection
+from elastic_yolo.detector.detector import Detector
+from elastic_yolo.detector.golden import golden_difference, read_golden
+from elastic_yolo.detector.manifest import Tolerance
+from services.common.core.golden import Found, Golden
 
 
 def prepare_golden(detector: Detector) -> tuple[Golden, str | None]:

@@ -15,8 +15,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detector.boxes import CLASS, Floats, Image
-from services.common.errors import MalformedRequest, ParameterOutOfRange
+from elastic_yolo.detector.boxes import CLASS, Floats, Image
+from services.common.request.errors import MalformedRequest, ParameterOutOfRange
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 INPUT_NAME = "images"

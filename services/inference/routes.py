@@ -11,21 +11,21 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.routing import compile_path
 
-from services.common.body import Bodies
-from services.common.context import context_of
-from services.common.errors import UnknownModel
-from services.common.fast_lane import Lane
-from services.common.golden import Golden
-from services.common.probes import Readiness
-from services.common.version import VERSION
+from elastic_yolo import __version__
+from services.common.core.fast_lane import Lane
+from services.common.core.golden import Golden
+from services.common.core.probes import Readiness
+from services.common.request.body import Bodies
+from services.common.request.context import context_of
+from services.common.request.errors import UnknownModel
 from services.inference import protocol
-from services.inference.custom_metrics import CustomMetrics
-from services.inference.lineup import Lineup
-from services.inference.model_metrics import ModelMetrics
-from services.inference.models import Models
 from services.inference.protocol import InferAnswer, InferRequest
-from services.inference.shadow import Shadows
-from services.inference.version import LoadedVersion
+from services.inference.versions.custom_metrics import CustomMetrics
+from services.inference.versions.lineup import Lineup
+from services.inference.versions.model_metrics import ModelMetrics
+from services.inference.versions.models import Models
+from services.inference.versions.shadow import Shadows
+from services.inference.versions.version import LoadedVersion
 
 _INFER = "/v2/models/{name}/infer"
 _INFER_VERSION = "/v2/models/{name}/versions/{version}/infer"
@@ -111,7 +111,7 @@ def build_router(
     async def server_metadata() -> dict[str, Any]:
         return {
             "name": "elastic-yolo",
-            "version": VERSION,
+            "version": __version__,
             "extensions": ["binary_tensor_data", *extensions],
             # Not of the protocol: which models there are, the default first.
             "models": models.names,

@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from detector.boxes import Floats, Image
-from detector.engines.base import Engine
-from services.common.context import RequestContext
-from services.common.service_rate import ServiceRate
-from services.common.work_queue import IN_FRONT, QueueLoad, finish_in_time
+from elastic_yolo.detector.boxes import Floats, Image
+from elastic_yolo.detector.engines.base import Engine
+from services.common.observe.telemetry import QueueLoad
+from services.common.queue.service_rate import ServiceRate
+from services.common.queue.work_queue import IN_FRONT, finish_in_time
+from services.common.request.context import RequestContext
 from services.inference.batches import (
     BatchTimes,
     Finish,

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from services.common.settings import ServiceSettings
-from services.inference.place import ModelPlace
+from elastic_yolo.tiers import PORTS
+from services.common.core.settings import ServiceSettings
+from services.inference.versions.place import ModelPlace
 
 _FURTHER = re.compile(r"MODEL_[A-Z0-9_]+_PATH")
 FURTHER_MODELS = "MODEL_<NAME>_PATH"
@@ -19,7 +20,7 @@ FURTHER_MODELS = "MODEL_<NAME>_PATH"
 class InferenceSettings(ServiceSettings):
     """Environment of the inference service."""
 
-    port: int = Field(4002, ge=0, le=65535)
+    port: int = Field(PORTS["inference"], ge=0, le=65535)
     """Port to listen on; 0 lets the system choose, and the log says which."""
     model_path: ModelPlace
     """Folder with .cfg, .weights, .names and perhaps model.yaml, or `store:FOLDER/NAME@CHANNEL`."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.common.logs import configure_logs
-from services.common.server import serve
-from services.common.settings import load_settings
-from services.common.tracing import start_tracing
+from services.common.core.server import serve
+from services.common.core.settings import load_settings
+from services.common.core.trace_settings import start_tracing
+from services.common.observe.logs import configure_logs
 from services.preprocess.app import create_app
 from services.preprocess.settings import PreprocessSettings
 

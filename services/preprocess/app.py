@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 import cv2
 from fastapi import FastAPI
 
-from services.common.app import build_app
-from services.common.body import Bodies
-from services.common.context import Context
-from services.common.golden import Golden, check_golden
-from services.common.peers import Peer
-from services.common.probes import Readiness
-from services.common.quota import thread_count
-from services.common.telemetry import Metrics
-from services.common.work_queue import WorkQueue
+from services.common.core.app import build_app
+from services.common.core.golden import Golden, check_golden
+from services.common.core.probes import Readiness
+from services.common.observe.cpu_quota import thread_count
+from services.common.observe.telemetry import Metrics
+from services.common.peer import Peer
+from services.common.queue.work_queue import WorkQueue
+from services.common.request.body import Bodies
+from services.common.request.context import Context
 from services.preprocess.models import ModelDirectory
 from services.preprocess.pipeline import Asked, Pipeline
 from services.preprocess.routes import build_lane, build_router, to_json
 from services.preprocess.settings import PreprocessSettings
 
 if TYPE_CHECKING:
-    from services.common.spans import Tracing
+    from services.common.observe.tracing import Tracing
 
 
 def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> FastAPI:

@@ -7,9 +7,9 @@ import hashlib
 import re
 from dataclasses import replace
 
-from detector.fusion import fuse
-from services.common.context import RequestContext
-from services.common.errors import ParameterOutOfRange
+from elastic_yolo.detector.fusion import fuse
+from services.common.request.context import RequestContext
+from services.common.request.errors import ParameterOutOfRange
 from services.preprocess.pipeline import Asked, Pipeline, Processed
 
 _PREFIX = "ensemble:"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from services.common.context import RequestContext
-from services.common.errors import UnknownModel
-from services.common.golden import Golden
-from services.common.peers import Affinity, Peer
+from services.common.core.golden import Golden
+from services.common.peer import Affinity, Peer
+from services.common.request.context import RequestContext
+from services.common.request.errors import UnknownModel
 
 # What a name may be; anything else must not become part of a path.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from detector.boxes import Detection, Image, name_detections
-from detector.decode import decode
-from detector.letterbox import Letterbox, draw_letterbox
-from picture.header import PictureHeader, check_pixels, read_header
-from services.common.context import RequestContext
-from services.common.errors import RemoteProblem
-from services.common.peers import Affinity, Peer
-from services.common.work_queue import WorkQueue
+from elastic_yolo.detector.boxes import Detection, Image, name_detections
+from elastic_yolo.detector.decode import decode
+from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
+from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
+from services.common.peer import Affinity, Peer
+from services.common.queue.work_queue import WorkQueue
+from services.common.request.context import RequestContext
+from services.common.request.errors import RemoteProblem
 from services.preprocess.models import ModelDirectory, ModelInfo
 from services.preprocess.tensors import Inferred, infer
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from services.common.body import Bodies
-from services.common.context import Context, context_of
-from services.common.fast_lane import Lane
-from services.common.golden import Golden
-from services.common.json_answer import JsonAnswer
-from services.common.query import (
+from services.common.core.fast_lane import Lane
+from services.common.core.golden import Golden
+from services.common.request.body import Bodies
+from services.common.request.context import Context, context_of
+from services.common.request.json_response import JsonAnswer
+from services.common.request.query import (
     PARAMETERS,
     VERSION,
     read_fractions,

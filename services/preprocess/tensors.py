@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from detector.boxes import COLUMNS, Floats, Image
-from services.common.context import RequestContext
-from services.common.peers import Affinity, Peer
+from elastic_yolo.detector.boxes import COLUMNS, Floats, Image
+from services.common.peer import Affinity, Peer
+from services.common.request.context import RequestContext
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 

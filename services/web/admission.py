@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.common.context import RequestContext, context_of
-from services.common.errors import DeadlineExceeded, RemoteProblem
-from services.common.service_rate import ServiceRate
-from services.common.work_queue import QueueLoad
+from services.common.observe.telemetry import QueueLoad
+from services.common.queue.service_rate import ServiceRate
+from services.common.request.context import RequestContext, context_of
+from services.common.request.errors import DeadlineExceeded, RemoteProblem
 
 # A prediction is a mean, and half of all would come after it: admit up to this part of the budget.
 _SAFE_PART = 0.8

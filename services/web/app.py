@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from services.common.app import build_app
-from services.common.bearer import TokenGate
-from services.common.body import Bodies
-from services.common.context import Context
-from services.common.golden import Golden, check_golden
-from services.common.peers import Peer
-from services.common.probes import Readiness
-from services.common.service_rate import ServiceRate
-from services.common.telemetry import Metrics
-from services.common.work_queue import WorkQueue
+from services.common.core.access_token import TokenGate
+from services.common.core.app import build_app
+from services.common.core.golden import Golden, check_golden
+from services.common.core.probes import Readiness
+from services.common.observe.telemetry import Metrics
+from services.common.peer import Peer
+from services.common.queue.service_rate import ServiceRate
+from services.common.queue.work_queue import WorkQueue
+from services.common.request.body import Bodies
+from services.common.request.context import Context
 from services.web.admission import Admission, Gate
 from services.web.picture_metrics import PictureMetrics
 from services.web.routes import PATH, Web, build_lane, build_router
 from services.web.settings import WebSettings
 
 if TYPE_CHECKING:
-    from services.common.spans import Tracing
+    from services.common.observe.tracing import Tracing
 
 # Drawing decodes the whole picture, and one is drawn at a time.
 _MAX_DRAWINGS_WAITING = 32

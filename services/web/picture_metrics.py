@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Histogram
 
-from picture.header import PictureHeader
-from services.common.telemetry import Metrics
+from elastic_yolo.picture.header import PictureHeader
+from services.common.observe.telemetry import Metrics
 
 _BYTES = tuple(float(4**power) for power in range(6, 14))  # 4 KiB to 64 MiB
 _PIXELS = (1e4, 1e5, 3e5, 1e6, 2e6, 4e6, 8e6, 1.6e7, 3.2e7, 6.4e7, 1e8)

@@ -9,15 +9,15 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
-from picture.drawing import FORMATS, draw_boxes
-from picture.header import check_pixels, read_header
-from services.common.body import Bodies
-from services.common.context import RequestContext, context_of
-from services.common.fast_lane import Lane
-from services.common.json_answer import JsonAnswer
-from services.common.peers import Peer
-from services.common.query import PARAMETERS, read_fractions, read_model_name
-from services.common.work_queue import WorkQueue
+from elastic_yolo.picture.drawing import FORMATS, draw_boxes
+from elastic_yolo.picture.header import check_pixels, read_header
+from services.common.core.fast_lane import Lane
+from services.common.peer import Peer
+from services.common.queue.work_queue import WorkQueue
+from services.common.request.body import Bodies
+from services.common.request.context import RequestContext, context_of
+from services.common.request.json_response import JsonAnswer
+from services.common.request.query import PARAMETERS, read_fractions, read_model_name
 from services.web.admission import Admission
 from services.web.picture_metrics import PictureMetrics
 from services.web.upload import find_picture

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 
-from services.common.settings import PeerUrls, ServiceSettings
+from elastic_yolo.tiers import PORTS
+from services.common.core.settings import PeerUrls, ServiceSettings
 
 
 class WebSettings(ServiceSettings):
     """Environment of the web service."""
 
-    port: int = Field(5000, ge=0, le=65535)
+    port: int = Field(PORTS["web"], ge=0, le=65535)
     """Port to listen on; 0 lets the system choose, and the log says which."""
     preprocess_url: PeerUrls
     """Where preprocess is: http://host:port, all addresses of a DNS name, or a list with commas."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.models import PICTURES, has_darknet, labelled_pictures, random_model
-from detector.model import read_model
-from detector.samples import SampleFolder
-from tools.stack import DEMO_MODEL
+from elastic_yolo.detector.model import read_model
+from elastic_yolo.detector.samples import SampleFolder
+from elastic_yolo.lab.processes.stack import DEMO_MODEL
 
 
 def test_the_clients_pictures_get_the_labels_of_their_truth(tmp_path: Path) -> None:

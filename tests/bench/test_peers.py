@@ -10,9 +10,9 @@ import pytest
 
 from bench.peers.registry import ALL, Peer, Setting, choose_peers
 from bench.peers.work import SharedDetector
-from detector.engines.choose import EngineOptions
-from detector.loading import load_detector
-from tools.stack import DEMO_MODEL, ROOT
+from elastic_yolo.detector.engines.choose import EngineOptions
+from elastic_yolo.detector.loading import load_detector
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
 
 PICTURE = ROOT / "client" / "images" / "scene-01.jpg"
 SHARED = ("numpy", "opencv-python-headless", "openvino", "pydantic")

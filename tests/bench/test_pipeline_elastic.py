@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from bench.pipeline.elastic import Count, answered, fair_after_s, retried
-from tests.pictures import encode, plain
-from tests.tiny import write_tiny_model
-from tools.stack import Stack
+from elastic_yolo.lab.processes.stack import Stack
+from tests.support.pictures import encode, plain
+from tests.support.tiny import write_tiny_model
 
 # Ten times a second: the old process has answered ten each time, the new one nothing at first.
 COUNTS = [

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from bench.pipeline.__main__ import main
-from bench.pipeline.client import LOST, Sample
 from bench.pipeline.compare import Pairs, over, summarise
 from bench.pipeline.figures import Spread
 from bench.pipeline.offered import count
 from bench.pipeline.overload import recovered_s
-from bench.pipeline.proc import Memory
 from bench.pipeline.report import cpu_table, latency_table, memory_table, peer_table, table
 from bench.pipeline.turns import Contestant, Turn
-from bench.pipeline.wire import Target
+from elastic_yolo.lab.load.client import LOST, Sample
+from elastic_yolo.lab.load.wire import Target
+from elastic_yolo.lab.processes.process_tree import Memory
 
 SERVICE = Contestant("service", "1p", Target("http://127.0.0.1:1/"), {"web": 1, "engine": 2})
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.pipeline.client import Sample
 from bench.pipeline.swaps import publish_twice, summarise
-from detector.model import read_model
-from store.layout import Layout
-from store.reader import current
-from store.reference import Reference
-from store.writer import Writer
-from tests.tiny import write_tiny_model
+from elastic_yolo.detector.model import read_model
+from elastic_yolo.lab.load.client import Sample
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.reader import current
+from elastic_yolo.store.reference import Reference
+from elastic_yolo.store.writer import Writer
+from tests.support.tiny import write_tiny_model
 
 
 def test_both_versions_answer_the_same_under_another_digest(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.startup import measure_start
-from detector.engines.choose import offered_precisions
+from elastic_yolo.detector.engines.choose import offered_precisions
 
 
 def test_a_start_is_measured_phase_by_phase(tiny_model: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pictures import encode, plain
+from tests.support.pictures import encode, plain
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.stack import ROOT
+from elastic_yolo.lab.processes.stack import ROOT
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
     """Run `elastic-yolo` from the sources here; return status, stdout and stderr."""
     ended = subprocess.run(
-        [sys.executable, "-m", "cli", *map(str, arguments)],
+        [sys.executable, "-m", "elastic_yolo.cli", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.engines.onnxruntime import why_no_cuda
+from elastic_yolo.detector.engines.onnxruntime import why_no_cuda
 from tests.cli.running import run
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from elastic_yolo.lab.processes.stack import ROOT
 from tests.cli.running import run
-from tools.stack import ROOT
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_reader_that_goes_away_is_no_failure_worth_a_message(
         os.close(reader)
         with os.fdopen(writer, "wb") as gone:
             ended = subprocess.run(
-                [sys.executable, "-m", "cli", *map(str, arguments)],
+                [sys.executable, "-m", "elastic_yolo.cli", *map(str, arguments)],
                 cwd=ROOT,
                 # Buffered, as for everybody who did not ask Python for something else.
                 env={**os.environ, "PYTHONUNBUFFERED": ""},
@@ -66,7 +66,7 @@ def test_ctrl_c_is_one_line_also_before_the_work_begins(tiny_model: Path, tmp_pa
     """It comes after numpy and before OpenVINO; at the latest it waits for a picture for ever."""
     picture = tmp_path / "picture.png"
     os.mkfifo(picture)
-    command = [sys.executable, "-X", "importtime", "-m", "cli", "detect"]
+    command = [sys.executable, "-X", "importtime", "-m", "elastic_yolo.cli", "detect"]
     with subprocess.Popen(
         [*command, "--model", tiny_model, picture], cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -83,7 +83,7 @@ def test_ctrl_c_is_one_line_also_before_the_work_begins(tiny_model: Path, tmp_pa
 
 def test_help_names_the_commands_without_an_engine() -> None:
     ended = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "cli", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "elastic_yolo.cli", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -100,11 +100,13 @@ def test_help_names_the_commands_without_an_engine() -> None:
 
 def test_a_command_whose_parts_are_not_installed_is_one_line(tmp_path: Path) -> None:
     """An image has what its work needs, and not every command."""
-    for folder in ("cli", "detector", "picture"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
+    package = tmp_path / "elastic_yolo"
+    package.mkdir()
+    for part in ("__init__.py", "progress.py", "cli", "detector", "picture"):
+        (package / part).symlink_to(ROOT / "elastic_yolo" / part)
     ended = subprocess.run(
         # Without the editable installation, which knows where everything is.
-        [sys.executable, "-S", "-m", "cli", "hpa-lab", "--help"],
+        [sys.executable, "-S", "-m", "elastic_yolo.cli", "hpa-lab", "--help"],
         cwd=tmp_path,
         env={"PYTHONPATH": ":".join(path for path in sys.path if path.endswith("site-packages"))},
         capture_output=True,
@@ -113,4 +115,7 @@ def test_a_command_whose_parts_are_not_installed_is_one_line(tmp_path: Path) -> 
     )
 
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == "elastic-yolo: hpa-lab needs autoscaler, which is not installed here\n"
+    assert (
+        ended.stderr
+        == "elastic-yolo: hpa-lab needs elastic_yolo.lab, which is not installed here\n"
+    )

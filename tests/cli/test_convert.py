@@ -11,7 +11,7 @@ import openvino as ov
 import pytest
 
 from tests.cli.running import run
-from tests.tiny import CLASS, OBJECTNESS
+from tests.support.tiny import CLASS, OBJECTNESS
 
 
 def test_convert_writes_onnx_that_takes_pixels(tiny_model: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import run
-from tests.pictures import encode, plain
-from tests.tiny import ANCHOR, SCORE
+from tests.support.pictures import encode, plain
+from tests.support.tiny import ANCHOR, SCORE
 
 
 def test_detect_prints_boxes(tiny_model: Path, picture: Path) -> None:

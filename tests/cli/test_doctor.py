@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from elastic_yolo.lab.processes.stack import ROOT
 from tests.cli.running import run
 from tests.doctor.live import as_printed, sound
 from tests.doctor.sound import SOUND, change
-from tools.stack import ROOT
 
 # A warning alone, and an error beside it.
 WARNED = change(("  storageClassName: nfs\n", ""))
@@ -83,7 +83,7 @@ def test_json_is_for_programs(tmp_path: Path) -> None:
 
 def test_standard_input_is_read() -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "cli", "doctor", "-"],
+        [sys.executable, "-m", "elastic_yolo.cli", "doctor", "-"],
         cwd=ROOT,
         input=WRONG,
         capture_output=True,
@@ -127,7 +127,7 @@ def test_a_cluster_is_examined_through_kubectl(tmp_path: Path) -> None:
     kubectl.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     ended = subprocess.run(
-        [sys.executable, "-m", "cli", "doctor", "--cluster", "--namespace", "shop"],
+        [sys.executable, "-m", "elastic_yolo.cli", "doctor", "--cluster", "--namespace", "shop"],
         cwd=ROOT,
         env=environment,
         capture_output=True,

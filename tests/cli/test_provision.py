@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
-from cli.provision import LATER
-from store.layout import Layout
-from store.lock import locked
+from elastic_yolo.cli.provision import LATER
+from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.lock import locked
 from tests.cli.running import run
-from tests.provision.models import wanted, write_config, write_source
-from tools.stack import ROOT
+from tests.support.models import wanted, write_config, write_source
 
 
 @pytest.fixture

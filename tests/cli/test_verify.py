@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from tests.cli.running import run
-from tests.pictures import encode, plain
-from tests.tiny import write_tiny_model, write_weights
+from tests.support.pictures import encode, plain
+from tests.support.tiny import write_tiny_model, write_weights
 
 
 def test_verify_passes_a_good_folder(tmp_path: Path) -> None:

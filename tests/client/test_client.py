@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from client.client import find_fault, percentile
 from client.truth import Truth, iou
-from tests.pictures import encode, plain
-from tests.services.waiting import wait_until
-from tests.tiny import write_tiny_model
-from tools.stack import ROOT, Service, Stack, free_port
+from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
+from tests.support.pictures import encode, plain
+from tests.support.tiny import write_tiny_model
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

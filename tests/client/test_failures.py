@@ -9,8 +9,8 @@ import pytest
 from client.client import find_fault
 from tests.client.test_client import GOOD, run, start
 from tests.client.tiny_server import OK, Answer, serve
-from tests.pictures import encode, plain
-from tests.services.waiting import wait_until
+from tests.support.pictures import encode, plain
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

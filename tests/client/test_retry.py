@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from client.retry import wanted_wait_s
 from tests.client.test_client import run
 from tests.client.tiny_server import Answer, serve
-from tests.pictures import encode, plain
+from tests.support.pictures import encode, plain
 
 
 def busy(retry_after: str, status: int = 429) -> Answer:

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from tests.services.waiting import wait_until
-from tools.stack import LOOPBACK, ROOT, free_port
+from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
+from tests.support.waiting import wait_until
 
 NAMESPACE = "elastic-yolo"
 OVERLAY = os.environ.get("OVERLAY", "minikube")

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from elastic_yolo.lab.processes.stack import ROOT
 from tests.cluster.cluster import OVERLAY, PATIENCE_S, Clock, Cluster, find_cluster
-from tests.services.load import Load
-from tests.services.waiting import wait_until
-from tools.stack import ROOT
+from tests.support.load import Load
+from tests.support.waiting import wait_until
 
 PICTURE = (ROOT / "client" / "images" / "scene-01.jpg").read_bytes()
 

@@ -14,9 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from detector.errors import ModelError
-from detector.graph import build_graph
-from detector.model import read_model
+from elastic_yolo.detector.errors import ModelError
+from elastic_yolo.detector.graph import build_graph
+from elastic_yolo.detector.model import read_model
 
 MOST_BYTES = 200_000_000
 # The issue asks for one second, which is asserted; this ends what would never end.

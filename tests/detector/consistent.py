@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from detector.darknet.layers import Network
-from detector.darknet.weights import Weights, read_weights
-from detector.errors import ModelError
-from detector.graph import build_graph
-from tests.tiny import write_weights
+from elastic_yolo.detector.darknet.layers import Network
+from elastic_yolo.detector.darknet.weights import Weights, read_weights
+from elastic_yolo.detector.errors import ModelError
+from elastic_yolo.detector.graph import build_graph
+from tests.support.tiny import write_weights
 
 # Above this, a graph takes longer to build and to look at than a test has.
 SMALL_FLOATS = 100_000

@@ -1,6 +1,6 @@
 """What can have happened to a model folder before it is read: by accident, or on purpose.
 
-`DAMAGES` holds what is done to the folder of tests/tiny.py, and what the error must say.
+`DAMAGES` holds what is done to the folder of tests/support/tiny.py, and what the error must say.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ways to damage the model folder of tests/tiny.py; tests/detector/damages.py uses them."""
+"""Ways to damage the model folder of tests/support/tiny.py; tests/detector/damages.py uses them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.tiny import CFG, write_weights
+from tests.support.tiny import CFG, write_weights
 
 Damage = Callable[[Path], object]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.tiny import CFG
-from tools.stack import ROOT
+from elastic_yolo.lab.processes.stack import ROOT
+from tests.support.tiny import CFG
 
 CFGS = (
     *(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("tests/fuzz/seeds/*.cfg"))),

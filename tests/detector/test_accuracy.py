@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.accuracy import mean_average_precision
-from detector.boxes import Floats
+from elastic_yolo.detector.accuracy import mean_average_precision
+from elastic_yolo.detector.boxes import Floats
 
 LEFT, MIDDLE, RIGHT = (0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.artefacts import Shelf, write_whole
-from detector.errors import ArtefactDamaged
+from elastic_yolo.detector.artefacts import Shelf, write_whole
+from elastic_yolo.detector.errors import ArtefactDamaged
 
 DIGEST = "sha256:" + "ab" * 32
 

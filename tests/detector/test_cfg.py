@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.darknet.cfg import parse_cfg, read_cfg
-from detector.errors import CfgError
+from elastic_yolo.detector.darknet.cfg import parse_cfg, read_cfg
+from elastic_yolo.detector.errors import CfgError
 
 
 def test_sections_options_and_lines_are_kept() -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from elastic_yolo.lab.processes.stack import ROOT
 from tests.detector.bounded import MOST_CPU_S
 from tests.detector.damages import DAMAGES
-from tests.tiny import write_tiny_model
-from tools.stack import ROOT
+from tests.support.tiny import write_tiny_model
 
 Read = Callable[[Path], dict[str, Any]]
 

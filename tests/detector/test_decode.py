@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.decode import decode
-from detector.letterbox import Letterbox, draw_letterbox
-from picture.errors import PictureUndecodable
-from picture.header import PictureHeader, read_header
-from tests.pictures import encode, store_turned
+from elastic_yolo.detector.decode import decode
+from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
+from elastic_yolo.picture.errors import PictureUndecodable
+from elastic_yolo.picture.header import PictureHeader, read_header
+from tests.support.pictures import encode, store_turned
 
 
 def smooth(width: int, height: int) -> np.ndarray:

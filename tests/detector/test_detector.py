@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.detector import Detector
-from detector.engines.choose import EngineOptions
-from detector.loading import load_detector
-from picture.errors import PictureUndecodable
-from tests.pictures import encode, plain
-from tests.tiny import ANCHOR, SCORE, write_tiny_model
+from elastic_yolo.detector.detector import Detector
+from elastic_yolo.detector.engines.choose import EngineOptions
+from elastic_yolo.detector.loading import load_detector
+from elastic_yolo.picture.errors import PictureUndecodable
+from tests.support.pictures import encode, plain
+from tests.support.tiny import ANCHOR, SCORE, write_tiny_model
 
 
 def load(folder: Path) -> Detector:

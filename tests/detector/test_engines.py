@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.engines.choose import (
+from elastic_yolo.detector.engines.choose import (
     Choice,
     EngineOptions,
     build_engine,
     choose,
     offered_precisions,
 )
-from detector.engines.libdarknet import find_libdarknet
-from detector.engines.load import make_graph
-from detector.engines.onnxruntime import OnnxRuntimeEngine, why_no_cuda
-from detector.errors import EngineError
-from detector.model import Model, read_model
-from tests.tiny import write_weights
-from tools.stack import DEMO_MODEL
+from elastic_yolo.detector.engines.libdarknet import find_libdarknet
+from elastic_yolo.detector.engines.load import make_graph
+from elastic_yolo.detector.engines.onnxruntime import OnnxRuntimeEngine, why_no_cuda
+from elastic_yolo.detector.errors import EngineError
+from elastic_yolo.detector.model import Model, read_model
+from elastic_yolo.lab.processes.stack import DEMO_MODEL
+from tests.support.tiny import write_weights
 
 needs_libdarknet = pytest.mark.skipif(
     find_libdarknet() is None,

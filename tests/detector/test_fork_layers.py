@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.darknet.cfg import read_cfg
-from detector.darknet.plan import plan_network
-from detector.darknet.weights import Weights, read_weights
-from detector.engines.openvino import OpenVinoEngine
-from detector.graph import build_graph
-from tests.tiny import write_weights
+from elastic_yolo.detector.darknet.cfg import read_cfg
+from elastic_yolo.detector.darknet.plan import plan_network
+from elastic_yolo.detector.darknet.weights import Weights, read_weights
+from elastic_yolo.detector.engines.openvino import OpenVinoEngine
+from elastic_yolo.detector.graph import build_graph
+from tests.support.tiny import write_weights
 
 HEIGHT, WIDTH = 8, 12
 

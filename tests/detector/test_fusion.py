@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.boxes import Detection
-from detector.fusion import fuse
+from elastic_yolo.detector.boxes import Detection
+from elastic_yolo.detector.fusion import fuse
 
 
 def seen(label: str, score: float, *box: float) -> Detection:

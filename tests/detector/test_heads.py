@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.darknet.cfg import parse_cfg
-from detector.darknet.layers import Network
-from detector.darknet.plan import plan_network
-from detector.heads import decode_heads
+from elastic_yolo.detector.darknet.cfg import parse_cfg
+from elastic_yolo.detector.darknet.layers import Network
+from elastic_yolo.detector.darknet.plan import plan_network
+from elastic_yolo.detector.heads import decode_heads
 
 CFG = """[net]
 width=96

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from detector.darknet.cfg import parse_cfg
-from detector.darknet.fork import needs_fork
-from detector.darknet.layers import Convolutional, Network, Nms, Pool, Shape
-from detector.darknet.plan import plan_network
-from detector.errors import CfgError
+from elastic_yolo.detector.darknet.cfg import parse_cfg
+from elastic_yolo.detector.darknet.fork import needs_fork
+from elastic_yolo.detector.darknet.layers import Convolutional, Network, Nms, Pool, Shape
+from elastic_yolo.detector.darknet.plan import plan_network
+from elastic_yolo.detector.errors import CfgError
 
 NET = "[net]\nwidth=64\nheight=32\nchannels=3\n"
 HEAD = "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=5,5\n"

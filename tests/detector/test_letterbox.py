@@ -7,10 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.decode import decode
-from detector.letterbox import FILL, Letterbox, draw_letterbox, resize, resize_exactly, turn_upright
-from picture.header import read_header
-from tests.pictures import encode, plain, store_turned
+from elastic_yolo.detector.decode import decode
+from elastic_yolo.detector.letterbox import (
+    FILL,
+    Letterbox,
+    draw_letterbox,
+    resize,
+    resize_exactly,
+    turn_upright,
+)
+from elastic_yolo.picture.header import read_header
+from tests.support.pictures import encode, plain, store_turned
 
 NETWORK = (416, 416)
 widths = st.one_of(st.integers(1, 700), st.just(8000))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.manifest import read_manifest
-from tools.stack import DEMO_MODEL, ROOT
+from elastic_yolo.detector.manifest import read_manifest
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
 
 
 def code_of(page: str) -> str:
@@ -60,7 +60,7 @@ def test_what_replaces_darknetpy_answers_its_list_of_dicts() -> None:
 
 def test_the_detector_imports_no_web_framework() -> None:
     ended = python(
-        "import sys, detector.loading\n"
+        "import sys, elastic_yolo.detector.loading\n"
         "print([name for name in ('fastapi', 'starlette', 'httpx', 'uvicorn', 'services')"
         " if name in sys.modules])"
     )
@@ -85,7 +85,7 @@ def test_the_runtimes_report_nothing_to_their_vendors(tmp_path: Path, arguments:
     environment.pop("ORT_DISABLE_TELEMETRY", None)
 
     ended = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments.format(tmp=tmp_path).split()],
+        [sys.executable, "-m", "elastic_yolo.cli", *arguments.format(tmp=tmp_path).split()],
         cwd=ROOT,
         env={**environment, "HOME": str(home)},
         capture_output=True,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detector import machine
+from elastic_yolo.detector import machine
 
 INTEL = """processor\t: 0
 model name\t: Intel(R) Xeon(R)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.errors import ModelError
-from detector.model import read_model
-from tests.tiny import write_tiny_model
+from elastic_yolo.detector.errors import ModelError
+from elastic_yolo.detector.model import read_model
+from tests.support.tiny import write_tiny_model
 
 
 def test_a_folder_needs_nothing_but_darknets_own_files(tiny_model: Path) -> None:

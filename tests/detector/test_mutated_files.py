@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.darknet.cfg import parse_cfg, read_cfg
-from detector.darknet.plan import plan_network
-from detector.darknet.weights import read_weights
-from detector.errors import CfgError, ModelError, WeightsError
-from detector.manifest import parse_manifest, read_manifest
-from detector.model import read_model
+from elastic_yolo.detector.darknet.cfg import parse_cfg, read_cfg
+from elastic_yolo.detector.darknet.plan import plan_network
+from elastic_yolo.detector.darknet.weights import read_weights
+from elastic_yolo.detector.errors import CfgError, ModelError, WeightsError
+from elastic_yolo.detector.manifest import parse_manifest, read_manifest
+from elastic_yolo.detector.model import read_model
 from tests.detector.consistent import assert_consistent, assert_one_line
 from tests.detector.mutations import CFGS, cfgs, manifests, weights, written
-from tests.tiny import write_tiny_model, write_weights
+from tests.support.tiny import write_tiny_model, write_weights
 
 SMALL = plan_network(parse_cfg(CFGS[0]))
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.darknet.layers import Head, Nms, Shape
-from detector.heads import Candidates
-from detector.nms import MOST_CANDIDATES, distances, overlaps, suppress
+from elastic_yolo.detector.darknet.layers import Head, Nms, Shape
+from elastic_yolo.detector.heads import Candidates
+from elastic_yolo.detector.nms import MOST_CANDIDATES, distances, overlaps, suppress
 
 # Rows and columns: twice as high as wide, so that a unit for both would show.
 NETWORK = (64, 32)

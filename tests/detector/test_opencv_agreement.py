@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.darknet.cfg import read_cfg
-from detector.darknet.layers import Head
-from detector.darknet.plan import plan_network
-from detector.darknet.weights import read_weights
-from detector.engines.openvino import OpenVinoEngine
-from detector.graph import build_graph
-from detector.heads import sigmoid
-from tests.tiny import write_weights
+from elastic_yolo.detector.darknet.cfg import read_cfg
+from elastic_yolo.detector.darknet.layers import Head
+from elastic_yolo.detector.darknet.plan import plan_network
+from elastic_yolo.detector.darknet.weights import read_weights
+from elastic_yolo.detector.engines.openvino import OpenVinoEngine
+from elastic_yolo.detector.graph import build_graph
+from elastic_yolo.detector.heads import sigmoid
+from tests.support.tiny import write_weights
 
 CFG = """[net]
 width=96

@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from detector.artefacts import Shelf
-from detector.errors import ArtefactDamaged
-from detector.precision import Measured, Place, Report, choose_precision, read_report, write_report
+from elastic_yolo.detector.artefacts import Shelf
+from elastic_yolo.detector.errors import ArtefactDamaged
+from elastic_yolo.detector.precision import (
+    Measured,
+    Place,
+    Report,
+    choose_precision,
+    read_report,
+    write_report,
+)
 
 REPORT = Report(
     pictures=16,

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.boxes import Floats
-from detector.errors import ModelError
-from detector.model import read_model
-from detector.profile import EDGES, FILE, Profile, psi, read_reference
-from tests.tiny import write_tiny_model
+from elastic_yolo.detector.boxes import Floats
+from elastic_yolo.detector.errors import ModelError
+from elastic_yolo.detector.model import read_model
+from elastic_yolo.detector.profile import EDGES, FILE, Profile, psi, read_reference
+from tests.support.tiny import write_tiny_model
 
 COUNTS = st.lists(st.integers(0, 10_000), min_size=6, max_size=6).map(np.array)
 

@@ -11,29 +11,29 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from cli.__main__ import main
-from detector.accuracy import mean_average_precision
-from detector.artefacts import Shelf
-from detector.conversion import (
+from elastic_yolo.cli.__main__ import main
+from elastic_yolo.detector.accuracy import mean_average_precision
+from elastic_yolo.detector.artefacts import Shelf
+from elastic_yolo.detector.conversion import (
     find_everything,
     make_int8,
     measure_precisions,
     take_for_truth,
 )
-from detector.darknet.cfg import parse_cfg
-from detector.darknet.plan import plan_network
-from detector.detector import Detector
-from detector.engines.choose import EngineOptions
-from detector.engines.load import INT8, INT8_RECIPE
-from detector.errors import ArtefactDamaged, EngineError, SampleError
-from detector.graph import outer_nodes
-from detector.loading import load_detector
-from detector.model import read_model
-from detector.precision import read_report
-from detector.samples import SampleFolder
-from tests.pictures import encode, plain
-from tests.tiny import write_tiny_model
-from tools.stack import DEMO_MODEL, ROOT
+from elastic_yolo.detector.darknet.cfg import parse_cfg
+from elastic_yolo.detector.darknet.plan import plan_network
+from elastic_yolo.detector.detector import Detector
+from elastic_yolo.detector.engines.choose import EngineOptions
+from elastic_yolo.detector.engines.load import INT8, INT8_RECIPE
+from elastic_yolo.detector.errors import ArtefactDamaged, EngineError, SampleError
+from elastic_yolo.detector.graph import outer_nodes
+from elastic_yolo.detector.loading import load_detector
+from elastic_yolo.detector.model import read_model
+from elastic_yolo.detector.precision import read_report
+from elastic_yolo.detector.samples import SampleFolder
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
+from tests.support.pictures import encode, plain
+from tests.support.tiny import write_tiny_model
 
 PICTURES = ROOT / "client" / "images"
 

@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.darknet.layers import Network
-from detector.errors import DetectorError, SampleError
-from detector.model import read_model
-from detector.samples import SampleFolder, find_labels, list_pictures, read_labels, read_sample
-from tests.pictures import encode, plain
-from tests.tiny import write_tiny_model
+from elastic_yolo.detector.darknet.layers import Network
+from elastic_yolo.detector.errors import DetectorError, SampleError
+from elastic_yolo.detector.model import read_model
+from elastic_yolo.detector.samples import (
+    SampleFolder,
+    find_labels,
+    list_pictures,
+    read_labels,
+    read_sample,
+)
+from tests.support.pictures import encode, plain
+from tests.support.tiny import write_tiny_model
 
 SIZE = (64, 64)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.darknet.cfg import parse_cfg
-from detector.darknet.layers import Network
-from detector.darknet.plan import plan_network
-from detector.darknet.values import read_floats
-from detector.darknet.weights import read_weights
-from detector.errors import WeightsError
-from tests.tiny import write_weights
+from elastic_yolo.detector.darknet.cfg import parse_cfg
+from elastic_yolo.detector.darknet.layers import Network
+from elastic_yolo.detector.darknet.plan import plan_network
+from elastic_yolo.detector.darknet.values import read_floats
+from elastic_yolo.detector.darknet.weights import read_weights
+from elastic_yolo.detector.errors import WeightsError
+from tests.support.tiny import write_weights
 
 CFG = """[net]
 width=8

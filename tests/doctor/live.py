@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from doctor.cluster import objects_of
-from doctor.finding import Finding
-from doctor.given import Given
-from doctor.rules import diagnose
+from elastic_yolo.doctor.cluster import objects_of
+from elastic_yolo.doctor.finding import Finding
+from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.rules import diagnose
 
 _META = {"namespace": "shop", "uid": "6f0c", "resourceVersion": "4711"}
 _POD: dict[str, Any] = {

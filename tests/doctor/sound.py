@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from doctor.finding import Finding
-from doctor.given import Given
-from doctor.manifests import read_text
-from doctor.rules import diagnose
+from elastic_yolo.doctor.finding import Finding
+from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.manifests import read_text
+from elastic_yolo.doctor.rules import diagnose
 
 SOUND = """\
 apiVersion: v1

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 
-from doctor import manifests, sources
-from doctor.rules import RULES
-from doctor.rules.lifecycle import DRAIN_DEFAULTS_S
-from services.common.settings import ServiceSettings
+from elastic_yolo.doctor import manifests, sources
+from elastic_yolo.doctor.rules import RULES
+from elastic_yolo.doctor.rules.lifecycle import DRAIN_DEFAULTS_S
+from elastic_yolo.lab.processes.stack import ROOT
+from services.common.core.settings import ServiceSettings
 from tests.doctor import test_cluster, test_reading
 from tests.doctor.fine import FINE
 from tests.doctor.mistakes import MISTAKES
-from tools.stack import ROOT
 
 # A line of a table: the code, and the letters of its severities.
 ROW = re.compile(r"^\| ([A-Z]+\d\d) \| ([EW ]+) \| \S", re.MULTILINE)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from doctor.cpu import judge_cpu
-from doctor.local import (
+from elastic_yolo.doctor.cpu import judge_cpu
+from elastic_yolo.doctor.local import (
     PORTS,
     examine,
     import_version,
@@ -19,7 +19,7 @@ from doctor.local import (
     judge_disk,
     judge_memory,
 )
-from doctor.machine import (
+from elastic_yolo.doctor.machine import (
     Cpu,
     find_holder,
     is_taken,
@@ -27,7 +27,7 @@ from doctor.machine import (
     read_memory,
     read_quota,
 )
-from tools import stack
+from elastic_yolo.lab.processes import stack
 
 LISTENER = """
 import socket, sys

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from doctor.given import Given
-from doctor.manifests import read_text
-from doctor.rules import diagnose
+from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.manifests import read_text
+from elastic_yolo.doctor.rules import diagnose
 from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, render
 
 USED = [list(some) for size in (0, 1, len(COMPONENTS)) for some in combinations(COMPONENTS, size)]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from doctor.cluster import objects_of, read_cluster, secrets_of
-from doctor.errors import KubectlFailed, NothingToRead
-from doctor.manifests import read_text
-from doctor.sources import read_sources
+from elastic_yolo.doctor.cluster import objects_of, read_cluster, secrets_of
+from elastic_yolo.doctor.errors import KubectlFailed, NothingToRead
+from elastic_yolo.doctor.manifests import read_text
+from elastic_yolo.doctor.sources import read_sources
 from tests.doctor.live import as_printed, sound
 from tests.doctor.sound import SOUND
 from tests.k8s.rendered import K8S, TOOLS, require_tools

@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doctor.given import Given
-from doctor.manifests import Manifest, read_text
-from doctor.report import as_data, describe
-from doctor.rules import diagnose
+from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.manifests import Manifest, read_text
+from elastic_yolo.doctor.report import as_data, describe
+from elastic_yolo.doctor.rules import diagnose
 from tests.doctor.sound import SOUND
 from tests.k8s.rendered import K8S
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["detector", "picture", "yaml"]):
+with atheris.instrument_imports(include=["elastic_yolo.detector", "elastic_yolo.picture", "yaml"]):
     from tests.fuzz.lines import change_lines
     from tests.fuzz.targets import TARGETS
 

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.darknet.cfg import parse_cfg
-from detector.darknet.options import _KNOWN, _ONLY
-from detector.darknet.plan import plan_network
-from detector.darknet.weights import read_weights
-from detector.errors import ModelError
-from detector.manifest import parse_manifest
-from detector.model import read_model
-from picture.errors import PictureError
-from picture.header import read_header
+from elastic_yolo.detector.darknet.cfg import parse_cfg
+from elastic_yolo.detector.darknet.options import _KNOWN, _ONLY
+from elastic_yolo.detector.darknet.plan import plan_network
+from elastic_yolo.detector.darknet.weights import read_weights
+from elastic_yolo.detector.errors import ModelError
+from elastic_yolo.detector.manifest import parse_manifest
+from elastic_yolo.detector.model import read_model
+from elastic_yolo.picture.errors import PictureError
+from elastic_yolo.picture.header import read_header
 from tests.detector.consistent import assert_consistent, assert_one_line
-from tests.pictures import encode, plain
-from tests.tiny import CFG, write_tiny_model, write_weights
+from tests.support.pictures import encode, plain
+from tests.support.tiny import CFG, write_tiny_model, write_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = [path.read_text("utf-8") for path in sorted((ROOT / "tests/fuzz/seeds").glob("*.cfg"))]

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from services.common.settings import ServiceSettings, variables
-from services.common.tracing import TraceSettings
+from elastic_yolo.lab.processes.stack import ROOT
+from services.common.core.settings import ServiceSettings, variables
+from services.common.core.trace_settings import TraceSettings
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.app import create_app
 from services.web.settings import WebSettings
 from tests.k8s.rendered import Manifest, matches, name_of, of_kind, pod_templates
-from tools.stack import ROOT
 
 SETTINGS: dict[str, type[ServiceSettings]] = {
     "web": WebSettings,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tools.stack import ROOT
+from elastic_yolo.lab.processes.stack import ROOT
 
 K8S = ROOT / "k8s"
 TOOLS = ROOT / ".venv-k8s" / "bin"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from services.provision.config import read_wanted
+from elastic_yolo.provision.config import read_wanted
 from tests.k8s import checks
 from tests.k8s.checks import CHECKS, Check
 from tests.k8s.rendered import (

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from selenium import webdriver
 
-from tests.browsing import MISSING, chromium, is_installed
+from tests.support.browsing import MISSING, chromium, is_installed
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tools.stack import ROOT
+from elastic_yolo.lab.processes.stack import ROOT
 
 ROOM = ROOT / ".venv-load"
 _LONGEST_S = 100

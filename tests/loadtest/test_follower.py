@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autoscaler.timeline import Sample, append_samples
+from elastic_yolo.lab.timeline import Sample, append_samples
 from loadtest.follower import MOST_SAMPLES, Follower
 
 

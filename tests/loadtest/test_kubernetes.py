@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from autoscaler.timeline import Sample
+from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
+from elastic_yolo.lab.timeline import Sample
 from loadtest.errors import LoadTestError
 from loadtest.sources.kubernetes import Cluster, parse_objects, parse_quantity
-from tools.stack import LOOPBACK, ROOT, free_port
 
 AT = 1764190000.25
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from autoscaler.timeline import read_timeline
+from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
+from elastic_yolo.lab.timeline import read_timeline
 from tests.loadtest.conftest import visit
 from tests.loadtest.running import require, run
 from tests.loadtest.test_run import locusts_total, rows
-from tools.stack import LOOPBACK, ROOT, free_port
 
 # Twenty times as fast: the five minutes for which a scale-down waits are fifteen seconds.
 SPEED = "20"
@@ -29,7 +29,8 @@ LAB_S = "85"
 def lab(timeline: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     """Run the lab without a load of its own; yields once it says where it is."""
     command = [
-        sys.executable, "-m", "cli", "hpa-lab", "--load", "none", "--port", str(port), "--json",
+        sys.executable, "-m", "elastic_yolo.cli", "hpa-lab", "--load", "none", "--json",
+        "--port", str(port),
         "--speed", SPEED, "--duration", LAB_S, "--max-replicas", "3", "--timeline", str(timeline),
     ]  # fmt: skip
     with subprocess.Popen(

@@ -12,11 +12,11 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from autoscaler.timeline import Sample, append_samples
+from elastic_yolo.lab.processes.stack import LOOPBACK, Stack, free_port
+from elastic_yolo.lab.timeline import Sample, append_samples
 from tests.loadtest.conftest import requested, visit
 from tests.loadtest.running import require
-from tests.services.waiting import serving, wait_until
-from tools.stack import LOOPBACK, Stack, free_port
+from tests.support.waiting import serving, wait_until
 
 
 def sample(tier: str, pods: int, why: str = "") -> Sample:

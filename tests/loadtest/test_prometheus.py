@@ -11,13 +11,13 @@ from threading import Thread
 
 import pytest
 
-from autoscaler.timeline import Sample, read_timeline
+from elastic_yolo.lab.processes.stack import LOOPBACK, Stack, free_port
+from elastic_yolo.lab.timeline import Sample, read_timeline
 from loadtest.errors import LoadTestError
 from loadtest.sources.prometheus import Prometheus, parse_matrix, to_samples
 from tests.loadtest.running import run
-from tests.monitoring.tools import ask, needs_prometheus, prometheus
-from tests.services.waiting import wait_until
-from tools.stack import LOOPBACK, Stack, free_port
+from tests.support.monitoring import ask, needs_prometheus, prometheus
+from tests.support.waiting import wait_until
 
 TIERS = ("web", "preprocess", "inference")
 # What kube-state-metrics exports of the deployment, in the names and labels of its 2.x.

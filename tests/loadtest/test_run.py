@@ -13,12 +13,12 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from autoscaler.timeline import Sample, append_samples
+from elastic_yolo.lab.processes.stack import LOOPBACK, Stack, free_port
+from elastic_yolo.lab.timeline import Sample, append_samples
 from loadtest.answers import AnswerReader
 from tests.loadtest.conftest import requested, visit
 from tests.loadtest.running import Done, run, running_commands, started
-from tests.services.waiting import wait_until
-from tools.stack import LOOPBACK, Stack, free_port
+from tests.support.waiting import wait_until
 
 LIGHT = ("--shape", "step", "--users", "5", "--duration", "10")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoscaler.timeline import Sample
+from elastic_yolo.lab.timeline import Sample
 from loadtest.figures import split
 from loadtest.tiers import Decision, at_ends, decisions, tiers_of
 

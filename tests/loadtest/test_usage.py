@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.stack import LOOPBACK, ROOT
+from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT
 
 GOOD = ["--shape", "step", "--target", f"http://{LOOPBACK}:5000"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.monitoring.tools import RULES, needs_prometheus, promtool
+from tests.support.monitoring import RULES, needs_prometheus, promtool
 
 Series = dict[str, str]
 

@@ -10,8 +10,11 @@ from typing import Any
 import httpx
 import yaml
 
-from detector.profile import FILE
-from tests.monitoring.tools import (
+from elastic_yolo.detector.profile import FILE
+from elastic_yolo.lab.processes.stack import ROOT, Stack
+from tests.support.filling import put
+from tests.support.load import Load
+from tests.support.monitoring import (
     DASHBOARD,
     RULES,
     ask,
@@ -19,13 +22,10 @@ from tests.monitoring.tools import (
     prometheus,
     promtool,
 )
-from tests.services.load import Load
-from tests.services.versions import JPEG
-from tests.services.waiting import wait_until
-from tests.store.filling import put
-from tests.tiny import reference_of_squares, write_tiny_model
+from tests.support.tiny import reference_of_squares, write_tiny_model
+from tests.support.versions import JPEG
+from tests.support.waiting import wait_until
 from tools.kubernetes_rules import TARGET, as_resource
-from tools.stack import ROOT, Stack
 
 # Of Kubernetes, or of a kernel that tells: nothing here exports them.
 ELSEWHERE = re.compile(r"kube_|cpu_(throttled_)?periods")

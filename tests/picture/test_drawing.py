@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from picture.drawing import draw_boxes
-from tests.pictures import encode, store_turned
+from elastic_yolo.picture.drawing import draw_boxes
+from tests.support.pictures import encode, store_turned
 
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 4), dtype=np.uint8)
 DEEP_GREY = np.arange(65_536, dtype=np.uint16).reshape(256, 256)

@@ -11,8 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from picture.errors import NotAPicture, PictureError, PictureTooLarge, PictureUndecodable
-from picture.header import (
+from elastic_yolo.picture.errors import (
+    NotAPicture,
+    PictureError,
+    PictureTooLarge,
+    PictureUndecodable,
+)
+from elastic_yolo.picture.header import (
     MAX_CHUNKS,
     MAX_EXIF_ENTRIES,
     MAX_FILL_BYTES,
@@ -21,7 +26,7 @@ from picture.header import (
     check_pixels,
     read_header,
 )
-from tests.pictures import FORMATS, encode, plain, png_bomb, png_chunk, store_turned
+from tests.support.pictures import FORMATS, encode, plain, png_bomb, png_chunk, store_turned
 
 sizes = st.integers(1, 70)
 kinds = st.sampled_from(sorted(FORMATS))

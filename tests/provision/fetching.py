@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from detector.digest import digest_of_bytes
-from services.provision.download import Download
-from store.durable import make_folder
-from store.errors import StoreFull
-from store.layout import Layout
+from elastic_yolo.digest import digest_of_bytes
+from elastic_yolo.durable import make_folder
+from elastic_yolo.provision.download import Download
+from elastic_yolo.store.errors import StoreFull
+from elastic_yolo.store.layout import Layout
 
 CONTENT = random.Random(1).randbytes(300_000)  # noqa: S311
 DIGEST = digest_of_bytes(CONTENT)

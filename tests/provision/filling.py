@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from services.provision.config import read_wanted
-from services.provision.run import Job, Report
-from store.layout import Layout
-from store.reader import resolve
-from store.reference import Reference
-from tests.provision.models import QUIET, write_config
+from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.run import Job, Report
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.reader import resolve
+from elastic_yolo.store.reference import Reference
+from tests.support.models import QUIET, write_config
 
 
 def nowhere(*_: object) -> None:

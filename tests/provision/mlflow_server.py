@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
+from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from tests.provision.registries import program, running
-from tools.stack import LOOPBACK, free_port
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import sys
 
 import httpx
 
-from tools.stack import Service, free_port
+from elastic_yolo.lab.processes.stack import Service, free_port
 
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1

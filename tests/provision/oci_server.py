@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import crypt, jwt
 
-from detector.digest import digest_of_bytes
+from elastic_yolo.digest import digest_of_bytes
+from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from tests.provision.registries import program, running
-from tools.stack import LOOPBACK, free_port
 
 USER = "reader"
 PASSWORD = "password-of-the-tests"  # noqa: S105

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tools.stack import LOOPBACK, ROOT
+from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT
 
 ROOM = ROOT / ".venv-registries"
 _READY_S = 60.0

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cli.__main__ import main as elastic_yolo
-from detector.artefacts import UNFINISHED
-from store.layout import Layout
-from store.reader import resolve
-from store.reference import Reference
-from store.writer import verify_blob
-from tests.provision.models import wanted, write_config, write_source
-from tests.provision.servers import Site, serving
+from elastic_yolo.cli.__main__ import main as elastic_yolo
+from elastic_yolo.durable import UNFINISHED
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.reader import resolve
+from elastic_yolo.store.reference import Reference
+from elastic_yolo.store.writer import verify_blob
+from tests.support.models import wanted, write_config, write_source
+from tests.support.servers import Site, serving
 
 PAGE = 4096
 # More than a second version needs, of either.

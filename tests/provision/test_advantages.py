@@ -10,14 +10,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.provision.config import read_wanted
-from services.provision.run import Job
-from store.layout import Layout
-from store.reader import resolve
-from store.reference import Reference
-from tests.provision.models import QUIET, wanted, write_config, write_source
-from tests.unshare import find_unshare
-from tools.stack import ROOT, Service, free_port
+from elastic_yolo.lab.processes.stack import ROOT, Service, free_port
+from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.run import Job
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.reader import resolve
+from elastic_yolo.store.reference import Reference
+from tests.support.models import QUIET, wanted, write_config, write_source
+from tests.support.unshare import find_unshare
 
 IMAGES = sorted(ROOT.glob("services/*/Dockerfile*"))
 

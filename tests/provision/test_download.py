@@ -12,18 +12,18 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 
-from detector.digest import digest_of_bytes
-from services.provision.download import ATTEMPTS, pause_s
-from services.provision.errors import (
+from elastic_yolo.digest import digest_of_bytes
+from elastic_yolo.provision.download import ATTEMPTS, pause_s
+from elastic_yolo.provision.errors import (
     ConfigError,
     ProvisionError,
     SourceRefused,
     SourceUnavailable,
     WrongContent,
 )
-from store.errors import StoreFull
+from elastic_yolo.store.errors import StoreFull
 from tests.provision.fetching import CONTENT, Fetcher
-from tests.provision.servers import Site, serving
+from tests.support.servers import Site, serving
 
 
 def test_a_file_comes_in_one_request_and_its_progress_is_told(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cli.provision import LATER
-from tests.unshare import find_unshare
-from tools.stack import ROOT
+from elastic_yolo.cli.provision import LATER
+from elastic_yolo.lab.processes.stack import ROOT
+from tests.support.unshare import find_unshare
 
 
 def attempts(folder: Path, limit: str) -> list[dict[str, Any]]:

@@ -11,12 +11,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from detector.digest import digest_of_bytes
-from services.provision.errors import ConfigError, SourceRefused, SourceUnavailable
+from elastic_yolo.digest import digest_of_bytes
+from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
 from tests.provision.fetching import CONTENT, Fetcher
-from tests.provision.models import FILES, wanted, write_config, write_source
 from tests.provision.secrets import provision
-from tests.provision.servers import Site, serving
+from tests.support.models import FILES, wanted, write_config, write_source
+from tests.support.servers import Site, serving
 
 SECRET = "AIza-key-of-the-tests"  # noqa: S105
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from detector.digest import digest_of_bytes
-from services.provision.errors import ConfigError, SourceRefused, SourceUnavailable
-from services.provision.sources import Pinned
-from services.provision.sources.huggingface import pin_huggingface
+from elastic_yolo.digest import digest_of_bytes
+from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
+from elastic_yolo.provision.sources import Pinned
+from elastic_yolo.provision.sources.huggingface import pin_huggingface
 from tests.provision.fetching import CONTENT, Fetcher
-from tests.provision.models import FILES, wanted, write_config, write_source
 from tests.provision.secrets import provision
-from tests.provision.servers import Site, serving
+from tests.support.models import FILES, wanted, write_config, write_source
+from tests.support.servers import Site, serving
 
 SECRET = "hf_token-of-the-tests"  # noqa: S105
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from detector.model import read_model
-from services.provision.config import read_wanted
-from services.provision.run import Job
-from store.errors import NotInStore
-from store.layout import Layout
-from store.lock import locked
-from store.reader import resolve
-from store.reference import Reference
-from store.writer import verify_blob
-from tests.pictures import encode, plain
-from tests.provision.models import QUIET, wanted, write_config, write_source
+from elastic_yolo.detector.model import read_model
+from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.run import Job
+from elastic_yolo.store.errors import NotInStore
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.lock import locked
+from elastic_yolo.store.reader import resolve
+from elastic_yolo.store.reference import Reference
+from elastic_yolo.store.writer import verify_blob
+from tests.support.models import QUIET, wanted, write_config, write_source
+from tests.support.pictures import encode, plain
 
 KILLS = 500
 # Every one of these changes what is on the disk.

@@ -9,18 +9,18 @@ from pathlib import Path
 import boto3
 import pytest
 
-from detector.digest import digest_of_bytes
-from services.provision.errors import ConfigError, SourceRefused, SourceUnavailable
-from services.provision.sources import Pinned
-from services.provision.sources.mlflow import pin_mlflow
+from elastic_yolo.digest import digest_of_bytes
+from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
+from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
+from elastic_yolo.provision.sources import Pinned
+from elastic_yolo.provision.sources.mlflow import pin_mlflow
 from tests.provision.fetching import CONTENT, Fetcher
 from tests.provision.mlflow_server import Registrar, tracking_server
-from tests.provision.models import FILES, wanted, write_config, write_source
 from tests.provision.proxy import Proxy, before
 from tests.provision.registries import program, running
 from tests.provision.secrets import provision
-from tests.provision.servers import Site, serving
-from tools.stack import LOOPBACK, free_port
+from tests.support.models import FILES, wanted, write_config, write_source
+from tests.support.servers import Site, serving
 
 SECRET = "token-of-the-tests"  # noqa: S105
 

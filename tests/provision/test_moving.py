@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from services.provision.progress import Telling
-from services.provision.run import Report
-from store.layout import Layout
-from store.reader import list_versions, resolve
-from store.reference import Reference
+from elastic_yolo.provision.progress import Telling
+from elastic_yolo.provision.run import Report
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.reader import list_versions, resolve
+from elastic_yolo.store.reference import Reference
 from tests.provision.filling import provision, stable
 from tests.provision.mlflow_server import Registrar, tracking_server
-from tests.provision.models import FILES, wanted, write_source
 from tests.provision.oci_server import push, registry
 from tests.provision.proxy import Proxy, before
-from tests.provision.servers import Site, serving
+from tests.support.models import FILES, wanted, write_source
+from tests.support.servers import Site, serving
 
 COMMITS = ("a" * 40, "b" * 40)
 

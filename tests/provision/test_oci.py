@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from detector.digest import digest_of_bytes
-from services.provision.errors import (
+from elastic_yolo.digest import digest_of_bytes
+from elastic_yolo.provision.errors import (
     ConfigError,
     SourceRefused,
     SourceUnavailable,
     WrongContent,
 )
 from tests.provision.fetching import CONTENT, Fetcher
-from tests.provision.models import FILES, wanted, write_config, write_source
 from tests.provision.oci_server import (
     PASSWORD,
     USER,
@@ -29,7 +28,8 @@ from tests.provision.oci_server import (
 )
 from tests.provision.proxy import Proxy, before
 from tests.provision.secrets import provision
-from tests.provision.servers import Site, serving
+from tests.support.models import FILES, wanted, write_config, write_source
+from tests.support.servers import Site, serving
 
 BASIC = {"Authorization": f"Basic {b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"}
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from detector.model import read_model
-from detector.profile import FILE, read_reference
-from services.provision.config import read_wanted
-from services.provision.run import Job, Report
-from store.errors import NotInStore
-from store.layout import Layout
-from store.reader import resolve
-from store.reference import Reference
-from tests.pictures import encode, plain
-from tests.provision.models import QUIET, wanted, write_config, write_source
-from tools.stack import DEMO_MODEL, ROOT, Service, free_port
+from elastic_yolo.detector.model import read_model
+from elastic_yolo.detector.profile import FILE, read_reference
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, Service, free_port
+from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.run import Job, Report
+from elastic_yolo.store.errors import NotInStore
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.reader import resolve
+from elastic_yolo.store.reference import Reference
+from tests.support.models import QUIET, wanted, write_config, write_source
+from tests.support.pictures import encode, plain
 
 DEMO_FILES = ("yolov3-tiny-emoji.cfg", "yolov3-tiny-emoji.names", "yolov3-tiny-emoji.weights")
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from services.provision.config import read_wanted
-from services.provision.errors import ConfigError
-from services.provision.sources import choose_source
-from store.collect import used_bytes
-from store.errors import NotInStore
-from store.layout import Layout
-from store.reader import list_versions, resolve
-from store.reference import Reference
-from tests.pictures import encode, plain
+from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.errors import ConfigError
+from elastic_yolo.provision.sources import choose_source
+from elastic_yolo.store.collect import used_bytes
+from elastic_yolo.store.errors import NotInStore
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.reader import list_versions, resolve
+from elastic_yolo.store.reference import Reference
 from tests.provision.filling import provision, stable
-from tests.provision.models import FILES, wanted, write_config, write_source
-from tests.provision.servers import Site, serving
-from tools.stack import ROOT
+from tests.support.models import FILES, wanted, write_config, write_source
+from tests.support.pictures import encode, plain
+from tests.support.servers import Site, serving
 
 
 @pytest.fixture

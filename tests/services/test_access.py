@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.pictures import encode, plain
-from tests.services.raw import status_without_body
-from tests.tiny import write_tiny_model
-from tools.stack import ROOT, Stack
+from elastic_yolo.lab.processes.stack import ROOT, Stack
+from tests.support.pictures import encode, plain
+from tests.support.raw import status_without_body
+from tests.support.tiny import write_tiny_model
 
 TOKEN = "a long enough token"  # noqa: S105
 PICTURE = {"image": encode(plain(64, 48), "JPEG")}

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from services.common.addresses import Address, Origin
-from tests.services.own_names import NAME, Names, with_own_names
+from services.common.peer.addresses import Address, Origin
+from tests.support.own_names import NAME, Names, with_own_names
 
 
 def resolve(url: str) -> list[Address]:

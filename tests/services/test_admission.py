@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.common.context import RequestContext
-from services.common.deadline import Deadline
-from services.common.errors import DeadlineExceeded, RemoteProblem, TooManyRequests
-from services.common.service_rate import ServiceRate
+from services.common.queue.service_rate import ServiceRate
+from services.common.request.context import RequestContext
+from services.common.request.deadline import Deadline
+from services.common.request.errors import DeadlineExceeded, RemoteProblem, TooManyRequests
 from services.web.admission import Admission
 from tests.services.test_service_rate import Clock, serve
 

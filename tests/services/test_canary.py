@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.services.load import Load
-from tests.services.versions import JPEG, Versions, metric, serving, versions
-from tests.services.waiting import wait_until
-from tools.stack import Stack
+from elastic_yolo.lab.processes.stack import Stack
+from tests.support.load import Load
+from tests.support.versions import JPEG, Versions, metric, serving, versions
+from tests.support.waiting import wait_until
 
 SHARED = "tiny@stable=50,tiny@next=50"
 

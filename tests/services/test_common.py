@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picture import errors as picture_errors
-from picture.agreement import find_difference
-from services.common import errors
-from services.common.context import RequestContext, accept_request_id
-from services.common.deadline import Deadline
-from services.common.problems import STATUS, to_response
-from services.common.quota import cpu_quota, thread_count
-from services.common.timings import Timings
+from elastic_yolo.picture import errors as picture_errors
+from elastic_yolo.picture.agreement import find_difference
+from services.common.core.problems import STATUS, to_response
+from services.common.observe.cpu_quota import cpu_quota, thread_count
+from services.common.request import errors
+from services.common.request.context import RequestContext, accept_request_id
+from services.common.request.deadline import Deadline
+from services.common.request.timings import Timings
 
 
 def leaves(kind: type[Exception]) -> set[type[Exception]]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.pictures import encode, plain
-from tests.services.waiting import wait_until
-from tests.tiny import write_tiny_model
-from tools.stack import LOOPBACK, Service, Stack
+from elastic_yolo.lab.processes.stack import LOOPBACK, Service, Stack
+from tests.support.pictures import encode, plain
+from tests.support.tiny import write_tiny_model
+from tests.support.waiting import wait_until
 
 JPEG = encode(plain(64, 48), "JPEG")
 HEAD = b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from detector.boxes import Floats
-from detector.errors import ModelError
-from services.inference.custom_metrics import CustomMetrics, Hook, read_hook
-from tests.services.versions import JPEG
-from tests.services.waiting import wait_until
-from tests.tiny import write_tiny_model
-from tools.stack import ROOT, Service, Stack, StackError, free_port
+from elastic_yolo.detector.boxes import Floats
+from elastic_yolo.detector.errors import ModelError
+from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, StackError, free_port
+from services.inference.versions.custom_metrics import CustomMetrics, Hook, read_hook
+from tests.support.tiny import write_tiny_model
+from tests.support.versions import JPEG
+from tests.support.waiting import wait_until
 
 LABELS = ("square", "circle")
 FOUND = [np.array([[8, 12, 24, 20, 0.9, 0], [0, 0, 4, 4, 0.6, 1]], np.float32)]

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from services.common.addresses import Address, Origin
-from services.common.discovery import Discovery
-from services.common.endpoints import State
-from services.common.errors import DeadlineExceeded, Unavailable
-from services.common.peers import Peer
-from services.common.telemetry import Metrics
-from tests.services.misbehaving import Call, Server, until
-from tests.services.own_names import NAME, Names, with_own_names
+from services.common.observe.telemetry import Metrics
+from services.common.peer import Peer
+from services.common.peer.addresses import Address, Origin
+from services.common.peer.discovery import Discovery
+from services.common.peer.endpoints import State
+from services.common.request.errors import DeadlineExceeded, Unavailable
 from tests.services.test_peers import ask, good, status
+from tests.support.misbehaving import Call, Server, until
+from tests.support.own_names import NAME, Names, with_own_names
 
 
 @asynccontextmanager

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.pictures import encode, plain
-from tests.services.waiting import in_flight, wait_until
-from tests.tiny import write_tiny_model
-from tools.stack import Service, Stack
+from elastic_yolo.lab.processes.stack import Service, Stack
+from tests.support.pictures import encode, plain
+from tests.support.tiny import write_tiny_model
+from tests.support.waiting import in_flight, wait_until
 
 JPEG = encode(plain(64, 48), "JPEG")
 

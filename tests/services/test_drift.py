@@ -9,10 +9,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from detector.profile import FILE
-from tests.services.sending import BATCH, send
-from tests.tiny import reference_of_squares, write_tiny_model
-from tools.stack import Service, free_port
+from elastic_yolo.detector.profile import FILE
+from elastic_yolo.lab.processes.stack import Service, free_port
+from tests.support.sending import BATCH, send
+from tests.support.tiny import reference_of_squares, write_tiny_model
 
 DARK, BRIGHT = 30, 220
 

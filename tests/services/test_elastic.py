@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from bench.pipeline.elastic import answered
-from tests.pictures import encode, plain
-from tests.services.load import Load
-from tests.services.waiting import wait_until
-from tests.tiny import write_tiny_model
-from tools.stack import Service, Stack
+from elastic_yolo.lab.processes.stack import Service, Stack
+from tests.support.load import Load
+from tests.support.pictures import encode, plain
+from tests.support.tiny import write_tiny_model
+from tests.support.waiting import wait_until
 
 JPEG = encode(plain(64, 48), "JPEG")
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.addresses import Address
-from services.common.endpoints import Endpoint, Endpoints
-from services.common.retry_budget import RetryBudget
+from services.common.peer.addresses import Address
+from services.common.peer.endpoints import Endpoint, Endpoints
+from services.common.peer.retry_budget import RetryBudget
 from tests.services.test_service_rate import Clock
 
 

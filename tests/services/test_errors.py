@@ -15,10 +15,10 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.pictures import encode, plain, png_bomb
-from tests.services.waiting import in_flight, wait_until
-from tests.tiny import write_tiny_model
-from tools.stack import Service, Stack
+from elastic_yolo.lab.processes.stack import Service, Stack
+from tests.support.pictures import encode, plain, png_bomb
+from tests.support.tiny import write_tiny_model
+from tests.support.waiting import in_flight, wait_until
 
 MAX_BODY = 300_000
 LIMITS = {"MAX_BODY_BYTES": str(MAX_BODY)}

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from services.common.errors import Unavailable
-from services.common.peers import Peer
-from services.common.telemetry import Metrics
-from tests.services.misbehaving import Call, Server, answer
-from tests.services.peering import ask, context, good, with_peer
+from services.common.observe.telemetry import Metrics
+from services.common.peer import Peer
+from services.common.request.errors import Unavailable
+from tests.support.misbehaving import Call, Server, answer
+from tests.support.peering import ask, context, good, with_peer
 
 
 def test_only_the_last_of_several_heads_is_the_answer() -> None:

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from detector.engines.base import Engine
-from detector.engines.choose import Choice, EngineOptions
-from detector.model import Model
-from services.common.telemetry import Metrics
-from services.inference import loader as loading
-from services.inference.followed import Followed
-from services.inference.loader import Loader
-from services.inference.model_metrics import ModelMetrics
-from services.inference.models import Models
-from services.inference.place import parse_channels
-from services.inference.served import ServedModel
-from store.layout import Layout
-from store.reference import Reference
-from tests.services.versions import Versions
+from elastic_yolo.detector.engines.base import Engine
+from elastic_yolo.detector.engines.choose import Choice, EngineOptions
+from elastic_yolo.detector.model import Model
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.reference import Reference
+from services.common.observe.telemetry import Metrics
+from services.inference.versions import loader as loading
+from services.inference.versions.followed import Followed
+from services.inference.versions.loader import Loader
+from services.inference.versions.model_metrics import ModelMetrics
+from services.inference.versions.models import Models
+from services.inference.versions.place import parse_channels
+from services.inference.versions.served import ServedModel
+from tests.support.versions import Versions
 
 
 @dataclass

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 
-from tests.pictures import encode, plain
-from tests.services.waiting import in_flight, wait_until
-from tests.tiny import write_tiny_model
-from tools.stack import LOOPBACK, Stack
+from elastic_yolo.lab.processes.stack import LOOPBACK, Stack
+from tests.support.pictures import encode, plain
+from tests.support.tiny import write_tiny_model
+from tests.support.waiting import in_flight, wait_until
 
 JPEG = encode(plain(64, 48), "JPEG")
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.engines.choose import EngineOptions
-from services.common.errors import MalformedRequest
-from services.inference.lineup import Lineup
-from services.inference.loader import Loader
-from services.inference.version import LoadedVersion
-from tests.tiny import write_tiny_model
+from elastic_yolo.detector.engines.choose import EngineOptions
+from services.common.request.errors import MalformedRequest
+from services.inference.versions.lineup import Lineup
+from services.inference.versions.loader import Loader
+from services.inference.versions.version import LoadedVersion
+from tests.support.tiny import write_tiny_model
 
 SMALL, WIDE = (32, 32), (64, 32)
 IDS = [uuid.UUID(int=number).hex for number in range(4000)]

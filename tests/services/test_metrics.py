@@ -10,15 +10,15 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from detector.profile import FILE
-from services.common.cgroup_metrics import CgroupCollector
-from tests.pictures import encode, plain
-from tests.services.sending import send
-from tests.services.versions import sample
-from tests.services.waiting import wait_until
-from tests.store.filling import put
-from tests.tiny import reference_of_squares, write_tiny_model
-from tools.stack import ROOT, Service, Stack, free_port
+from elastic_yolo.detector.profile import FILE
+from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
+from services.common.observe.cgroup import CgroupCollector
+from tests.support.filling import put
+from tests.support.pictures import encode, plain
+from tests.support.sending import send
+from tests.support.tiny import reference_of_squares, write_tiny_model
+from tests.support.versions import sample
+from tests.support.waiting import wait_until
 
 JPEG = encode(plain(64, 48), "JPEG")
 HOOK = """

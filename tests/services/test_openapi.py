@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 
-from tests.tiny import write_tiny_model
-from tools.stack import Stack
+from elastic_yolo.lab.processes.stack import Stack
+from tests.support.tiny import write_tiny_model
 
 # A caller's nonsense has one of these; 5xx would be ours. 503 is a wrong golden picture.
 TOKEN = "whoever has it may"  # noqa: S105

@@ -8,11 +8,11 @@ import socket
 
 import pytest
 
-from services.common.errors import DeadlineExceeded, RemoteProblem, Unavailable
-from services.common.peers import Affinity, Peer
-from services.common.telemetry import Metrics
-from tests.services.misbehaving import Behaviour, Call, Server, answer, until
-from tests.services.peering import (
+from services.common.observe.telemetry import Metrics
+from services.common.peer import Affinity, Peer
+from services.common.request.errors import DeadlineExceeded, RemoteProblem, Unavailable
+from tests.support.misbehaving import Behaviour, Call, Server, answer, until
+from tests.support.peering import (
     ask,
     change_of_protocol,
     context,

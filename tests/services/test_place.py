@@ -8,15 +8,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.inference.place import parse_channels
-from services.provision.config import read_wanted
-from services.provision.run import Job
-from store.errors import BadReference
-from store.layout import Layout
-from store.reference import Reference
-from tests.pictures import encode, plain
-from tests.provision.models import QUIET, wanted, write_config, write_source
-from tools.stack import Service, Stack, StackError, free_port
+from elastic_yolo.lab.processes.stack import Service, Stack, StackError, free_port
+from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.run import Job
+from elastic_yolo.store.errors import BadReference
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.reference import Reference
+from services.inference.versions.place import parse_channels
+from tests.support.models import QUIET, wanted, write_config, write_source
+from tests.support.pictures import encode, plain
 
 PICTURE = {"image": encode(plain(64, 48), "JPEG")}
 

@@ -12,10 +12,10 @@ import httpx
 import numpy as np
 import pytest
 
+from elastic_yolo.lab.processes.stack import Service, free_port
 from services.inference.protocol import HEADER_LENGTH
-from tests.pictures import encode, plain
-from tests.tiny import SCORE, write_tiny_model
-from tools.stack import Service, free_port
+from tests.support.pictures import encode, plain
+from tests.support.tiny import SCORE, write_tiny_model
 
 WIDTH, HEIGHT = 64, 32
 INFER = "/v2/models/tiny/infer"

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from detector.boxes import Floats, Image
-from detector.engines.base import Engine
-from services.common.context import RequestContext
-from services.common.deadline import Deadline
-from services.common.errors import DeadlineExceeded, TooManyRequests
+from elastic_yolo.detector.boxes import Floats, Image
+from elastic_yolo.detector.engines.base import Engine
+from services.common.request.context import RequestContext
+from services.common.request.deadline import Deadline
+from services.common.request.errors import DeadlineExceeded, TooManyRequests
 from services.inference.batches import BatchTimes
 from services.inference.scheduler import Scheduler
 

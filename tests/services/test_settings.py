@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from services.common.settings import ServiceSettings, variables
+from elastic_yolo.lab.processes.stack import ROOT
+from services.common.core.settings import ServiceSettings, variables
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.settings import WebSettings
-from tests.tiny import write_tiny_model, write_weights
-from tools.stack import ROOT
+from tests.support.tiny import write_tiny_model, write_weights
 
 KINDS = {"web": WebSettings, "preprocess": PreprocessSettings, "inference": InferenceSettings}
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.pictures import encode, plain
-from tests.services.raw import status_without_body
-from tests.tiny import write_tiny_model
-from tools.stack import Service, Stack, StackError, free_port
+from elastic_yolo.lab.processes.stack import Service, Stack, StackError, free_port
+from tests.support.pictures import encode, plain
+from tests.support.raw import status_without_body
+from tests.support.tiny import write_tiny_model
 
 PICTURE = {"image": encode(plain(64, 48), "JPEG")}
 TOKEN = "let me in, please"  # noqa: S105

@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from store.layout import Layout
-from tests.services.load import Load
-from tests.services.versions import JPEG, Versions, metric, sample, serving, versions
-from tests.services.waiting import wait_until
-from tools.stack import Service, free_port
+from elastic_yolo.lab.processes.stack import Service, free_port
+from elastic_yolo.store.layout import Layout
+from tests.support.load import Load
+from tests.support.versions import JPEG, Versions, metric, sample, serving, versions
+from tests.support.waiting import wait_until
 
 SWAPS = 20
 

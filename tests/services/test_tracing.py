@@ -23,17 +23,17 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.datastructures import Headers
 
-from services.common.context import RequestContext
-from services.common.deadline import Deadline
-from services.common.settings import variables
-from services.common.spans import RequestTrace, Tracing
-from services.common.tracing import TraceSettings, start_tracing
-from services.common.version import VERSION
-from tests.pictures import encode, plain
-from tests.services.collector import Collector, Span
-from tests.services.waiting import in_flight, wait_until
-from tests.tiny import write_tiny_model
-from tools.stack import ROOT, Service, Stack, free_port
+from elastic_yolo import __version__
+from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
+from services.common.core.settings import variables
+from services.common.core.trace_settings import TraceSettings, start_tracing
+from services.common.observe.tracing import RequestTrace, Tracing
+from services.common.request.context import RequestContext
+from services.common.request.deadline import Deadline
+from tests.support.collector import Collector, Span
+from tests.support.pictures import encode, plain
+from tests.support.tiny import write_tiny_model
+from tests.support.waiting import in_flight, wait_until
 
 JPEG = encode(plain(64, 48), "JPEG")
 TIERS = ("web", "preprocess", "inference")
@@ -258,7 +258,7 @@ def test_a_process_says_who_it_is(traced: Traced) -> None:
     spans = traced.collector.wait(sender.trace_id, sender.span_id)
     processes = {span.service: span.resource for span in spans}
     assert processes.keys() == {f"elastic-yolo-{name}" for name in TIERS}
-    assert {resource["service.version"] for resource in processes.values()} == {VERSION}
+    assert {resource["service.version"] for resource in processes.values()} == {__version__}
     assert len({resource["service.instance.id"] for resource in processes.values()}) == 3
 
 

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from services.common import errors
-from services.common.context import RequestContext
-from services.common.deadline import Deadline
-from services.common.work_queue import WorkQueue
+from services.common.queue.work_queue import WorkQueue
+from services.common.request import errors
+from services.common.request.context import RequestContext
+from services.common.request.deadline import Deadline
 
 
 def context(budget_ms: float = 10_000) -> RequestContext:

@@ -6,11 +6,11 @@ import os
 import time
 from pathlib import Path
 
-from store.collect import collect, used_bytes
-from store.layout import Layout
-from store.reader import list_versions, resolve
-from store.reference import Reference
-from tests.store.filling import put
+from elastic_yolo.store.collect import collect, used_bytes
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.reader import list_versions, resolve
+from elastic_yolo.store.reference import Reference
+from tests.support.filling import put
 
 LONG_AGO = time.time() - 30 * 24 * 3600
 

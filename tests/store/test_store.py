@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from store.errors import BadReference, NotInStore, StoreBusy, StoreDamaged
-from store.layout import Layout
-from store.lock import locked
-from store.reader import list_channels, list_models, list_versions, resolve
-from store.reference import Reference, parse_reference
-from store.writer import Writer, verify_blob
-from tests.store.filling import put
+from elastic_yolo.store.errors import BadReference, NotInStore, StoreBusy, StoreDamaged
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.lock import locked
+from elastic_yolo.store.reader import list_channels, list_models, list_versions, resolve
+from elastic_yolo.store.reference import Reference, parse_reference
+from elastic_yolo.store.writer import Writer, verify_blob
+from tests.support.filling import put
 
 CFG = {"yolo.cfg": b"[net]", "yolo.names": b"cat"}
 
@@ -189,8 +189,8 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from store.layout import Layout
-from store.lock import locked
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.lock import locked
 with locked(Layout(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()

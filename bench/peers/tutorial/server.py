@@ -19,10 +19,10 @@ import requests
 from flask import Flask, jsonify, request
 
 from bench.peers.work import Settings, read_settings
-from detector.boxes import name_detections
-from detector.detector import network_size
-from detector.model import read_model
-from detector.prepare import prepare_picture
+from elastic_yolo.detector.boxes import name_detections
+from elastic_yolo.detector.detector import network_size
+from elastic_yolo.detector.model import read_model
+from elastic_yolo.detector.prepare import prepare_picture
 
 SETTINGS = read_settings()
 _BUSY_THREADS = 9

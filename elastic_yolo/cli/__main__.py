@@ -1,0 +1,77 @@
+"""Parse the command line, run one command, turn errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from elastic_yolo.detector.errors import DetectorError
+from elastic_yolo.picture.errors import PictureError
+
+# 0 done, 1 the work failed, 2 wrong usage (argparse's own).
+FAILED = 1
+COMMANDS = {
+    "detect": "find objects in pictures",
+    "verify": "check a model folder",
+    "convert": "quantise and measure for the services, or write ONNX or OpenVINO files",
+    "provision": "fill a model store from models.yaml, and look after it",
+    "doctor": "say why manifests will not deploy or scale, and what this machine can do",
+    "bench": "measure engines, precisions and batch sizes",
+    "hpa-lab": "watch the autoscalers at work, without a cluster",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `elastic-yolo` and return its exit status."""
+    try:
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            # At the interpreter's end it would be too late to do anything about a failure.
+            print(end="", flush=True)
+    except BrokenPipeError:
+        _forget_output()
+    except (DetectorError, PictureError, OSError) as error:
+        print(f"elastic-yolo: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("elastic-yolo: stopped", file=sys.stderr)
+    return FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="elastic-yolo", description="Object detection with Darknet's weights."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        if name in arguments[:1]:
+            # Each imports engines for a part of a second, which the others need not wait for.
+            _import(name).add_parser(commands)
+        else:
+            commands.add_parser(name, help=summary)
+    parsed = parser.parse_args(arguments)
+    status: int = parsed.run(parsed)
+    return status
+
+
+def _import(command: str) -> Any:
+    try:
+        return import_module(f"elastic_yolo.cli.{command.replace('-', '_')}")
+    except ModuleNotFoundError as error:
+        # An image has what its work needs, and not every command.
+        raise OSError(f"{command} needs {error.name}, which is not installed here") from None
+
+
+def _forget_output() -> None:
+    """Let what was not written yet go nowhere: whoever read it has gone, as `head` does."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""`elastic-yolo detect`: boxes for picture files, without any service."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from elastic_yolo.cli.options import add_engine_options, engine_options, folder, fraction
+from elastic_yolo.detector.boxes import Detection
+from elastic_yolo.detector.loading import load_detector
+from elastic_yolo.picture.drawing import draw_boxes
+from elastic_yolo.picture.errors import PictureError
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("detect", description="Find objects in picture files.")
+    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE")
+    parser.add_argument("--model", type=folder, required=True, metavar="DIR", help="model folder")
+    parser.add_argument("--threshold", type=fraction, help="least score (the model's own)")
+    parser.add_argument("--iou", type=fraction, help="most overlap in NMS (the model's own)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a picture")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="write pictures with boxes here")
+    parser.add_argument(
+        "--exact", action="store_true", help="decode every pixel of a large JPEG, as Darknet does"
+    )
+    add_engine_options(parser)
+    parser.set_defaults(run=run, refuse=parser.error)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Detect in every picture; a bad one is reported and makes the exit status 1."""
+    if parsed.save:
+        for reason in _overwritten(parsed.pictures, parsed.save):
+            parsed.refuse(reason)
+    detector, _ = load_detector(parsed.model, engine_options(parsed))
+    status = 0
+    for path in parsed.pictures:
+        try:
+            data = path.read_bytes()
+            found = detector.detect(data, parsed.threshold, parsed.iou, exact=parsed.exact)
+            if parsed.save:
+                _save(_target(parsed.save, path), data, found)
+        except (OSError, PictureError) as error:
+            print(f"elastic-yolo: {path}: {error}", file=sys.stderr)
+            status = 1
+            continue
+        _report(path, found, as_json=parsed.json)
+        # A reader that goes on, or away, need not wait for a full buffer.
+        sys.stdout.flush()
+    return status
+
+
+def _report(path: Path, found: list[Detection], *, as_json: bool) -> None:
+    if as_json:
+        data = [[item.label, item.score, list(item.box)] for item in found]
+        print(json.dumps({"picture": str(path), "data": data}))
+        return
+    print(f"{path}: {len(found)} found")
+    for item in found:
+        x, y, width, height = item.box
+        print(f"  {item.label:<16} {item.score:.3f}  {x:9.2f} {y:9.2f} {width:9.2f} {height:9.2f}")
+
+
+def _overwritten(pictures: list[Path], folder: Path) -> Iterator[str]:
+    """Say where saving would replace one of the pictures, or what was saved of another."""
+    sources = {os.path.realpath(path): path for path in pictures}
+    saved: dict[Path, Path] = {}
+    for path in pictures:
+        target = _target(folder, path)
+        if replaced := sources.get(os.path.realpath(target)):
+            yield f"--save: what is found in {path} would replace the picture {replaced}"
+        first = saved.setdefault(target, path)
+        if os.path.realpath(first) != os.path.realpath(path):
+            yield f"--save: {first} and {path} would both become {target}"
+
+
+def _target(folder: Path, picture: Path) -> Path:
+    return folder / f"{picture.stem}.jpg"
+
+
+def _save(target: Path, data: bytes, found: list[Detection]) -> None:
+    boxes = [(item.label, item.score, list(item.box)) for item in found]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(draw_boxes(data, boxes, "image/jpeg"))

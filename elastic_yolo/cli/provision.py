@@ -1,0 +1,188 @@
+"""`elastic-yolo provision`: fill a model store from models.yaml, and look after it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from elastic_yolo.cli.options import add_threads_option, count
+from elastic_yolo.progress import ProgressLine, say, say_left_out
+from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.errors import ProvisionError
+from elastic_yolo.provision.progress import Telling
+from elastic_yolo.provision.run import Job, Report
+from elastic_yolo.store.collect import Collected, collect
+from elastic_yolo.store.errors import StoreBusy, StoreError
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.lock import locked
+from elastic_yolo.store.reader import list_channels, list_models, list_versions
+from elastic_yolo.store.records import ChannelRecord, VersionRecord
+from elastic_yolo.store.writer import Writer, verify_blob
+
+# Beside 0 done and 1 failed for good: what a later run may bring about.
+LATER = 75
+_MEGABYTE = 1_000_000
+_KEEP = 3
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "provision",
+        description="Bring the models that models.yaml names into a store, from which services "
+        "read them. What is there already is not transferred again.",
+        epilog=f"Exit status: 0 done, 1 failed for good, 2 wrong usage, {LATER} worth another try.",
+    )
+    parser.add_argument("action", nargs="?", choices=ACTIONS, default="pull", help="(pull)")
+    parser.add_argument("name", nargs="?", help="of a model, for rollback")
+    parser.add_argument("--store", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="models.yaml, for pull")
+    parser.add_argument(
+        "--for",
+        dest="services",
+        action="append",
+        default=[],
+        metavar="SERVICE",
+        help="only what this service uses; may be repeated",
+    )
+    parser.add_argument("--channel", default="stable", help="for rollback (%(default)s)")
+    parser.add_argument(
+        "--keep",
+        type=count,
+        metavar="N",
+        help=f"newest versions of each model, for gc ({_KEEP}); with pull, gc comes after it",
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="the CACHE_DIR of services, to fill for them"
+    )
+    parser.add_argument("--quota-mb", type=count, metavar="N", help="the most the store may hold")
+    parser.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="for another writer (0)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_threads_option(parser)
+    parser.set_defaults(run=lambda parsed: run(parser, parsed))
+
+
+def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
+    """Do it and return the exit status."""
+    if parsed.action == "pull" and parsed.config is None:
+        parser.error("pull needs --config FILE")
+    if parsed.action == "rollback" and parsed.name is None:
+        parser.error("rollback needs the NAME of a model")
+    try:
+        return ACTIONS[parsed.action](parsed, Layout(parsed.store.resolve()))
+    except StoreBusy as error:
+        say(f"elastic-yolo: {error}")
+        return LATER
+    except (StoreError, ProvisionError) as error:
+        say(f"elastic-yolo: {error}")
+        return 1
+
+
+def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
+    models = read_wanted(parsed.config).used_by(parsed.services)
+    job = Job(
+        layout=layout,
+        tell=Telling(ProgressLine(), say_left_out),
+        threads=parsed.threads,
+        cache=None if parsed.cache is None else parsed.cache.resolve(),
+        quota_bytes=(parsed.quota_mb or 0) * _MEGABYTE,
+        dry_run=parsed.dry_run,
+    )
+    reports = []
+    with locked(layout, parsed.wait):
+        for report in job.run(models):
+            reports.append(report)
+            if not parsed.json:
+                print(_line(report), flush=True)
+        removed = collect(layout, parsed.keep, dry_run=parsed.dry_run) if parsed.keep else None
+    if parsed.json:
+        done = {"models": [asdict(report) for report in reports]}
+        print(json.dumps(done | ({"removed": asdict(removed)} if removed else {}), indent=2))
+    elif removed and removed.versions:
+        print(_removed(parsed, removed))
+    failed = [report for report in reports if report.outcome == "failed"]
+    if not failed:
+        return 0
+    return LATER if all(report.retryable for report in failed) else 1
+
+
+def _line(report: Report) -> str:
+    head = f"{report.name} {report.version}: {report.outcome}"
+    if report.error is not None:
+        again = ", worth another try" if report.retryable else ""
+        return f"{head}{again}: {report.error}"
+    moved = f"{report.bytes:,} bytes in {report.requests} requests, {report.files} new files"
+    made = f", prepared {', '.join(report.prepared)}" if report.prepared else ""
+    return f"{head}, {moved}{made}"
+
+
+def _list(parsed: argparse.Namespace, layout: Layout) -> int:
+    found = [
+        (name, list_versions(layout, name), list_channels(layout, name))
+        for name in list_models(layout)
+    ]
+    if parsed.json:
+        print(json.dumps([_as_json(*model) for model in found], indent=2))
+        return 0
+    for name, versions, channels in found:
+        for version in versions:
+            pointing = [channel for channel, to in channels.items() if to.id == version.id]
+            size = sum(file.size for file in version.files.values()) / _MEGABYTE
+            print(f"{name}  {version.id}  {size:.1f} MB  {' '.join(pointing)}".rstrip())
+    return 0
+
+
+def _as_json(
+    name: str, versions: list[VersionRecord], channels: dict[str, ChannelRecord]
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "versions": [{"id": version.id, **version.model_dump()} for version in versions],
+        "channels": {channel: to.model_dump() for channel, to in channels.items()},
+    }
+
+
+def _gc(parsed: argparse.Namespace, layout: Layout) -> int:
+    with locked(layout, parsed.wait):
+        removed = collect(layout, parsed.keep or _KEEP, dry_run=parsed.dry_run)
+    print(json.dumps(asdict(removed), indent=2) if parsed.json else _removed(parsed, removed))
+    return 0
+
+
+def _removed(parsed: argparse.Namespace, removed: Collected) -> str:
+    word = "would remove" if parsed.dry_run else "removed"
+    return f"{word} {len(removed.versions)} versions, {removed.bytes / _MEGABYTE:.1f} MB"
+
+
+def _verify(parsed: argparse.Namespace, layout: Layout) -> int:
+    wrong = []
+    progress = ProgressLine()
+    records = [record for name in list_models(layout) for record in list_versions(layout, name)]
+    digests = sorted({file.digest for record in records for file in record.files.values()})
+    for number, digest in enumerate(digests):
+        try:
+            verify_blob(layout, digest)
+        except StoreError as error:
+            wrong.append(str(error))
+        progress("verifying", number + 1, len(digests))
+    if parsed.json:
+        print(json.dumps({"files": len(digests), "wrong": wrong}, indent=2))
+    else:
+        print("\n".join([*wrong, f"{len(digests)} files, {len(wrong)} wrong"]))
+    return 1 if wrong else 0
+
+
+def _roll_back(parsed: argparse.Namespace, layout: Layout) -> int:
+    with locked(layout, parsed.wait):
+        identity = Writer(layout).roll_back(parsed.name, parsed.channel)
+    print(f"{parsed.name}@{parsed.channel}: {identity}")
+    return 0
+
+
+ACTIONS = {"pull": _pull, "list": _list, "gc": _gc, "verify": _verify, "rollback": _roll_back}

@@ -1,0 +1,92 @@
+"""Whether what a .weights file holds can be computed with, found out in little memory.
+
+A file of the right length may still be of zeros, of noise, or half overwritten. It is gone through
+in parts, so that a file of any length costs the same few megabytes until it is known to be good.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elastic_yolo.detector.darknet.layers import Convolutional
+from elastic_yolo.detector.errors import WeightsError
+
+Floats = NDArray[np.float32]
+
+# Darknet divides by sqrt(variance) plus this (src/blas.c, normalize_cpu).
+ADDED_TO_ROOT = np.float32(1e-6)
+# Few enough to stay in a processor's cache from being read to being looked at.
+_PART_FLOATS = 2**16
+_OVERFLOW = "overflows when its batch normalisation is folded into it"
+
+
+def read_floats(file: BinaryIO, count: int, path: Path) -> Floats:
+    """Return the next `count` float32 of a file; raises WeightsError where it ends before."""
+    data = file.read(4 * count)
+    if len(data) != 4 * count:
+        raise WeightsError(f"{path.name}: became shorter while it was read")
+    return np.frombuffer(data, "<f4")
+
+
+def check_values(file: BinaryIO, layer: Convolutional, path: Path) -> None:
+    """Go through the floats of one layer; raises WeightsError naming it if they are of no use.
+
+    That is where they are not finite, where a variance is negative, and where they are no more
+    finite once the batch normalisation is folded into them.
+    """
+    filters = layer.output.channels
+    biases = read_floats(file, filters, path)
+    _check_finite(biases, "biases", layer, path)
+    factor = np.float32(1)
+    if layer.batch_normalize:
+        factor = _check_batch_norm(file, biases, layer, path)
+    largest = np.float32(0)
+    for part in _parts(file, math.prod(layer.weights_shape), path):
+        largest = max(largest, _check_finite(part, "filters", layer, path))
+    with np.errstate(over="ignore"):
+        if not np.isfinite(largest * factor):
+            raise _error(path, layer, _OVERFLOW)
+
+
+def _check_batch_norm(
+    file: BinaryIO, biases: Floats, layer: Convolutional, path: Path
+) -> np.float32:
+    """Return the largest factor that a filter is multiplied by."""
+    scales, means, variances = (read_floats(file, biases.size, path) for _ in range(3))
+    _check_finite(scales, "scales", layer, path)
+    _check_finite(means, "rolling means", layer, path)
+    _check_finite(variances, "rolling variances", layer, path)
+    if variances.min() < 0:
+        # Its root is no number, and neither is anything that the layer answers.
+        raise _error(path, layer, f"holds a negative rolling variance, {variances.min():g}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        factors = scales / (np.sqrt(variances) + ADDED_TO_ROOT)
+        if not np.isfinite(biases - means * factors).all():
+            raise _error(path, layer, _OVERFLOW)
+    return np.float32(np.abs(factors).max())
+
+
+def _parts(file: BinaryIO, count: int, path: Path) -> Iterator[Floats]:
+    for start in range(0, count, _PART_FLOATS):
+        yield read_floats(file, min(_PART_FLOATS, count - start), path)
+
+
+def _check_finite(values: Floats, what: str, layer: Convolutional, path: Path) -> np.float32:
+    """Return the largest absolute value."""
+    # Either bound is NaN where any value is, and neither needs memory.
+    lowest, highest = values.min(), values.max()
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise _error(path, layer, f"holds {what} that are no finite numbers")
+    return max(-lowest, highest)
+
+
+def _error(path: Path, layer: Convolutional, what: str) -> WeightsError:
+    return WeightsError(
+        f"{path.name}: layer {layer.index} [convolutional] (line {layer.line} of the .cfg) {what}"
+    )

@@ -1,0 +1,77 @@
+"""The complete way from a picture to boxes, in one process: what the three services do together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elastic_yolo.detector.boxes import Detection, Floats, Image, name_detections
+from elastic_yolo.detector.engines.base import Engine
+from elastic_yolo.detector.heads import decode_heads
+from elastic_yolo.detector.letterbox import Letterbox
+from elastic_yolo.detector.model import Model
+from elastic_yolo.detector.nms import suppress
+from elastic_yolo.detector.prepare import prepare_picture
+
+
+class Detector:
+    """A model in an engine."""
+
+    def __init__(self, model: Model, engine: Engine) -> None:
+        """Join a model and an engine that was built for it."""
+        self.model = model
+        self.engine = engine
+
+    @property
+    def network_size(self) -> tuple[int, int]:
+        """(width, height) of the network's input in pixels."""
+        return network_size(self.model)
+
+    def run(self, images: Image) -> list[Floats]:
+        """Run the engine alone on (n, height, width, 3) pixels; see Engine.run."""
+        return self.engine.run(images)
+
+    def find(self, outputs: list[Floats], threshold: float, iou: float) -> list[Floats]:
+        """Decode the engine's outputs into one (k, 6) array for each picture.
+
+        Rows are x1 y1 x2 y2 score class in network pixels, best score first.
+        """
+        pictures = len(outputs[0])
+        network = self.model.network
+        candidates = (
+            decode_heads(network, [head[i] for head in outputs], threshold) for i in range(pictures)
+        )
+        return [suppress(found, iou, network.heads[-1]) for found in candidates]
+
+    def prepare(self, data: bytes, *, exact: bool = False) -> tuple[Image, Letterbox]:
+        """Return a picture file as it enters the network, (height, width, 3), and its place there.
+
+        Raises PictureError.
+        """
+        return prepare_picture(data, self.network_size, exact=exact)
+
+    def detect(
+        self,
+        data: bytes,
+        threshold: float | None = None,
+        iou: float | None = None,
+        *,
+        exact: bool = False,
+    ) -> list[Detection]:
+        """Detect objects in a picture file's bytes.
+
+        `threshold` and `iou` default to the model's. `exact` decodes every pixel of a large JPEG
+        and rounds nothing on the way to the network, as Darknet does. Raises PictureError.
+        """
+        image, box = self.prepare(data, exact=exact)
+        outputs = self.run(image[np.newaxis])
+        found = self.find(
+            outputs,
+            self.model.threshold if threshold is None else threshold,
+            self.model.iou if iou is None else iou,
+        )
+        return name_detections(box.to_picture(found[0]), self.model.labels)
+
+
+def network_size(model: Model) -> tuple[int, int]:
+    """Return (width, height) of a model's input in pixels."""
+    return model.network.input.width, model.network.input.height

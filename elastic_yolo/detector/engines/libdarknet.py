@@ -1,0 +1,220 @@
+"""Run Debian's libdarknet.so (pjreddie's C code, September 2018) in this process.
+
+The library ends the whole process (`exit`, `assert`) on what it takes for a fatal error, such as a
+missing file or a .cfg that does not parse. So files are looked for here first, and nothing but
+known good .cfg files should be given to it. A .weights file that is too short is no error to it:
+the remaining layers keep what they were initialised with.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_void_p
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from elastic_yolo.detector.boxes import Floats
+from elastic_yolo.detector.boxes import Image as Picture
+from elastic_yolo.detector.engines.libdarknet_structs import (
+    REGION,
+    YOLO,
+    Detection,
+    Image,
+    Layer,
+    Network,
+)
+from elastic_yolo.detector.errors import EngineError
+
+Found = tuple[int, float, tuple[float, float, float, float]]
+"""Class index, score, (centre x, centre y, width, height)."""
+
+_PLACES = (
+    Path("/usr/lib/darknet/libdarknet.so"),
+    Path("/usr/lib/x86_64-linux-gnu/libdarknet.so"),
+    Path("/usr/lib/aarch64-linux-gnu/libdarknet.so"),
+)
+
+# Used by word trees (YOLO9000) only, but every caller has to name it.
+_HIERARCHY_THRESHOLD = 0.5
+
+
+def find_libdarknet() -> Path | None:
+    """Return where the library is installed, or None."""
+    return next((place for place in _PLACES if place.is_file()), None)
+
+
+class LibDarknet:
+    """A network in libdarknet, for one picture at a time. Use it as a context manager."""
+
+    def __init__(self, cfg: Path, weights: Path) -> None:
+        """Load a network; raises EngineError without the library, FileNotFoundError for a file."""
+        for path in (cfg, weights):
+            if not path.is_file():
+                raise FileNotFoundError(path)
+        self._lib = _load_library()
+        with _silence():
+            self._net = self._lib.load_network(os.fsencode(cfg), os.fsencode(weights), 0)
+            # A .cfg with training settings has a larger batch.
+            self._lib.set_batch_network(self._net, 1)
+        network = self._net.contents
+        # The library is asked as well: a structure declared wrongly would show here.
+        self.width = int(self._lib.network_width(self._net))
+        self.height = int(self._lib.network_height(self._net))
+        if (network.w, network.h, network.c) != (self.width, self.height, 3):
+            raise EngineError("this libdarknet.so is not the one of September 2018")
+        self._layers: list[Layer] = [network.layers[i] for i in range(network.n)]
+        self._heads = [i for i, layer in enumerate(self._layers) if layer.type in (REGION, YOLO)]
+        self.classes = int(self._layers[self._heads[-1]].classes)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Free the network."""
+        self._lib.free_network(self._net)
+
+    def head_outputs(self, image: Picture) -> list[Floats]:
+        """Return what each [yolo] layer puts out, in network order.
+
+        `image` is (height, width, 3) RGB from 0 to 255. Each array is (anchors, 5 + classes, rows,
+        columns) float32: x, y, objectness and classes after the logistic, w and h as they came.
+        """
+        self._predict(image)
+        return [self._values_of(index, index) for index in self._heads]
+
+    def raw_head_inputs(self, image: Picture) -> list[Floats]:
+        """Return what enters each head; shapes as head_outputs, no logistic anywhere."""
+        self._predict(image)
+        return [self._values_of(index - 1, index) for index in self._heads]
+
+    def detect(self, picture: Path, threshold: float, iou: float) -> list[Found]:
+        """Detect as `darknet detect` does: file, letterbox, network, boxes, do_nms_sort.
+
+        Boxes are in pixels of the picture, one entry for every class of a box with a probability
+        above the threshold, best first.
+        """
+        if not picture.is_file():
+            raise FileNotFoundError(picture)
+        with _silence():
+            image = self._lib.load_image_color(os.fsencode(picture), 0, 0)
+            self._lib.network_predict_image(self._net, image)
+            found = self._boxes(image.w, image.h, threshold, iou)
+        self._lib.free_image(image)
+        return found
+
+    def last_boxes(self, threshold: float, iou: float) -> list[Found]:
+        """Return the boxes of what was run last, as `detect` does, in pixels of the network."""
+        with _silence():
+            return self._boxes(self.width, self.height, threshold, iou)
+
+    def _boxes(self, width: int, height: int, threshold: float, iou: float) -> list[Found]:
+        count = c_int(0)
+        boxes = self._lib.get_network_boxes(
+            self._net, width, height, threshold, _HIERARCHY_THRESHOLD, None, 0, byref(count)
+        )
+        self._lib.do_nms_sort(boxes, count, self.classes, iou)
+        found = [entry for i in range(count.value) for entry in self._classes_of(boxes[i])]
+        self._lib.free_detections(boxes, count)
+        return sorted(found, key=lambda entry: -entry[1])
+
+    def letterbox(self, picture: Path) -> Floats:
+        """Return a picture file as it enters the network: (height, width, 3) float32, 0 to 1."""
+        if not picture.is_file():
+            raise FileNotFoundError(picture)
+        with _silence():
+            image = self._lib.load_image_color(os.fsencode(picture), 0, 0)
+            boxed = self._lib.letterbox_image(image, self.width, self.height)
+        planes = np.ctypeslib.as_array(boxed.data, (3, self.height, self.width)).copy()
+        self._lib.free_image(boxed)
+        self._lib.free_image(image)
+        return np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+    def _predict(self, image: Picture) -> None:
+        if image.shape != (self.height, self.width, 3):
+            raise ValueError(f"expected {(self.height, self.width, 3)}, got {image.shape}")
+        planes = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
+        with _silence():
+            self._lib.network_predict(self._net, planes.ctypes.data_as(POINTER(c_float)))
+
+    def _values_of(self, index: int, head_index: int) -> Floats:
+        head = self._layers[head_index]
+        shape = (head.n, 5 + head.classes, head.h, head.w)
+        # A copy: the next prediction overwrites the layer's memory.
+        return np.ctypeslib.as_array(self._layers[index].output, shape).copy()
+
+    def _classes_of(self, detection: Detection) -> Iterator[Found]:
+        box = detection.bbox
+        for number in range(self.classes):
+            if detection.prob[number] > 0:
+                yield number, float(detection.prob[number]), (box.x, box.y, box.w, box.h)
+
+
+def _load_library() -> ctypes.CDLL:
+    path = find_libdarknet()
+    if path is None:
+        raise EngineError("libdarknet.so is not installed: Debian's package darknet brings it")
+    # The library was built with -ffast-math: loading it makes the loading thread round subnormal
+    # numbers to zero from then on. So a thread loads it that ends at once.
+    with ThreadPoolExecutor(max_workers=1) as loader:
+        lib = loader.submit(ctypes.CDLL, str(path)).result()
+    net = POINTER(Network)
+    boxes = POINTER(Detection)
+    _declare(lib, "load_network", net, c_char_p, c_char_p, c_int)
+    _declare(lib, "free_network", None, net)
+    _declare(lib, "set_batch_network", None, net, c_int)
+    _declare(lib, "network_width", c_int, net)
+    _declare(lib, "network_height", c_int, net)
+    _declare(lib, "network_predict", c_void_p, net, POINTER(c_float))
+    _declare(lib, "network_predict_image", c_void_p, net, Image)
+    _declare(lib, "load_image_color", Image, c_char_p, c_int, c_int)
+    _declare(lib, "letterbox_image", Image, Image, c_int, c_int)
+    _declare(lib, "free_image", None, Image)
+    _declare(
+        lib, "get_network_boxes", boxes,
+        net, c_int, c_int, c_float, c_float, POINTER(c_int), c_int, POINTER(c_int),
+    )  # fmt: skip
+    _declare(lib, "do_nms_sort", None, boxes, c_int, c_int, c_float)
+    _declare(lib, "free_detections", None, boxes, c_int)
+    return lib
+
+
+def _declare(lib: ctypes.CDLL, name: str, result: type | None, *arguments: type) -> None:
+    function = getattr(lib, name)
+    function.restype = result
+    function.argtypes = arguments
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Send file descriptors 1 and 2 to nowhere: the library prints every layer that it loads."""
+    c_library = ctypes.CDLL(None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    c_library.fflush(None)
+    saved = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        # What C still buffers must not come out after the descriptors are back.
+        c_library.fflush(None)
+        for target, descriptor in enumerate(saved, start=1):
+            os.dup2(descriptor, target)
+            os.close(descriptor)
+        os.close(nowhere)

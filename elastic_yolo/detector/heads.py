@@ -1,0 +1,134 @@
+"""Decode the raw outputs of [yolo], [Gaussian_yolo] and [region] layers into scored boxes.
+
+Formulas: Darknet `src/yolo_layer.c` and `src/region_layer.c` (pjreddie, 2018), and AlexeyAB's fork
+of them for `scale_x_y` and `new_coords`, with its `src/gaussian_yolo_layer.c`. The papers: Redmon
+and Farhadi, "YOLO9000: Better, Faster, Stronger", 2016, section 2; "YOLOv3: An Incremental
+Improvement", 2018, section 2.1; Choi et al., "Gaussian YOLOv3", 2019, section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from elastic_yolo.detector.boxes import Floats
+from elastic_yolo.detector.darknet.layers import Head, Network
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What the heads of one picture propose, above the threshold and before suppression.
+
+    `boxes` (k, 4) float32: x1 y1 x2 y2 in network pixels; `objectness` (k,) float32;
+    `scores` (k, classes) float32: objectness x class probability, 0 where not above the threshold.
+    """
+
+    boxes: Floats
+    objectness: Floats
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where the values of a box are; those of the classes come after the objectness."""
+
+    point: list[int]
+    size: list[int]
+    doubt: list[int]
+    objectness: int
+
+
+_PLAIN = _Columns(point=[0, 1], size=[2, 3], doubt=[], objectness=4)
+# Each coordinate is followed by how unsure the network is of it.
+_GAUSSIAN = _Columns(point=[0, 2], size=[4, 6], doubt=[1, 3, 5, 7], objectness=8)
+
+
+def decode_heads(network: Network, outputs: list[Floats], threshold: float) -> Candidates:
+    """Decode the outputs of all heads for one picture.
+
+    `outputs[i]` is (anchors * values, rows, columns) float32, as it enters head i. A box counts
+    where its objectness exceeds `threshold`, a class of it where its score does.
+    """
+    parts = [
+        _decode_head(head, output, network, threshold)
+        for head, output in zip(network.heads, outputs, strict=True)
+    ]
+    return Candidates(
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.objectness for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+    )
+
+
+def _decode_head(head: Head, output: Floats, network: Network, threshold: float) -> Candidates:
+    rows, columns = head.output.height, head.output.width
+    values = output.reshape(len(head.anchors), head.values, rows, columns)
+    at = _GAUSSIAN if head.gaussian else _PLAIN
+    # Only cells whose objectness passes are worth an exponential: a handful of thousands.
+    least = np.float32(threshold) if head.new_coords else _logit(threshold)
+    anchor, row, column = np.nonzero(values[:, at.objectness] > least)
+    chosen = values[anchor, :, row, column]
+    cell = np.array([network.input.width / columns, network.input.height / rows], np.float32)
+    points = (_offsets(head, chosen[:, at.point]) + np.stack((column, row), axis=1)) * cell
+    half = _sizes(head, chosen[:, at.size]) * np.array(head.anchors, np.float32)[anchor] / 2
+    with np.errstate(invalid="ignore"):  # an infinite size leaves no corner, and is dropped below
+        centres = points + np.float32(2 * head.beyond) * half
+        boxes = np.concatenate((centres - half, centres + half), axis=1).astype(np.float32)
+    objectness, scores = _scores(head, chosen, at)
+    scores[~(scores > threshold)] = 0
+    sane = np.isfinite(boxes).all(axis=1)
+    return Candidates(boxes[sane], objectness[sane], scores[sane])
+
+
+def _scores(head: Head, values: Floats, at: _Columns) -> tuple[Floats, Floats]:
+    """Return objectness (k,) and the scores of all classes (k, classes)."""
+    objectness = values[:, at.objectness]
+    if not head.new_coords:
+        objectness = sigmoid(objectness)
+    scores: Floats = objectness[:, None] * _classes(head, values[:, at.objectness + 1 :])
+    if at.doubt:
+        scores *= 1 - sigmoid(values[:, at.doubt]).mean(axis=1, keepdims=True)
+    return objectness, scores
+
+
+def _offsets(head: Head, values: Floats) -> Floats:
+    inside = values if head.new_coords else sigmoid(values)
+    scale = np.float32(head.scale_xy)
+    result: Floats = inside * scale - np.float32(0.5) * (scale - np.float32(1))
+    return result
+
+
+def _sizes(head: Head, values: Floats) -> Floats:
+    if head.new_coords:
+        squares: Floats = np.square(2 * values)
+        return squares
+    with np.errstate(over="ignore"):  # a size beyond float32 is infinite, and dropped by the caller
+        exponentials: Floats = np.exp(values)
+    return exponentials
+
+
+def _classes(head: Head, values: Floats) -> Floats:
+    if head.new_coords:
+        return values
+    if not head.softmax:
+        return sigmoid(values)
+    exponentials = np.exp(values - values.max(axis=1, keepdims=True, initial=-np.inf))
+    result: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return result
+
+
+def sigmoid(values: Floats) -> Floats:
+    """Return 1 / (1 + exp(-values)) without overflow."""
+    result: Floats = np.float32(0.5) * (np.tanh(np.float32(0.5) * values) + np.float32(1))
+    return result
+
+
+def _logit(probability: float) -> np.float32:
+    """Return the value whose sigmoid is `probability`."""
+    if probability <= 0:
+        return np.float32(-np.inf)
+    if probability >= 1:
+        return np.float32(np.inf)
+    return np.float32(math.log(probability / (1 - probability)))

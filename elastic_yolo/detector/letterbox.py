@@ -1,0 +1,151 @@
+"""Fit a picture into the network's input and map boxes back: the two directions in one place.
+
+As Darknet does (`src/image.c`, letterbox_image, resize_image; `src/yolo_layer.c`,
+correct_yolo_boxes; 2018): sizes truncate to whole pixels, the resampling is bilinear between the
+corner pixels' centres and without smoothing, the rest is grey, and the way back uses half of the
+margin even where the margin is odd. See docs/decisions/002-letterbox.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from elastic_yolo.detector.boxes import Floats, Image, Pixels
+
+# Darknet fills with 0.5; among whole numbers there is no 127.5.
+FILL = 128
+EXACT_FILL = 127.5
+# cv2.warpAffine takes no source with a side of SHRT_MAX or more.
+_WARP_LIMIT = 32767
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where an upright picture of `picture` (width, height) lies in a network input.
+
+    All sizes are (width, height) in pixels; `inner` is the size of the shrunk or grown picture.
+    """
+
+    picture: tuple[int, int]
+    network: tuple[int, int]
+    inner: tuple[int, int]
+
+    @classmethod
+    def fit(cls, picture: tuple[int, int], network: tuple[int, int]) -> Letterbox:
+        """Choose the largest inner size that keeps the picture's shape, at least 1x1."""
+        (width, height), (net_width, net_height) = picture, network
+        # net_width / width < net_height / height, without a division that rounds
+        if net_width * height < net_height * width:
+            inner = net_width, height * net_width // width
+        else:
+            inner = width * net_height // height, net_height
+        return cls(picture, network, (max(1, inner[0]), max(1, inner[1])))
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """(x, y) of the first pixel of the inner picture."""
+        return (self.network[0] - self.inner[0]) // 2, (self.network[1] - self.inner[1]) // 2
+
+    def to_network(self, boxes: Floats) -> Floats:
+        """Map (n, >=4) x1 y1 x2 y2 from picture pixels to network pixels; further columns stay."""
+        mapped = boxes.copy()
+        mapped[:, :4] = boxes[:, :4] * self._scale() + self._margin()
+        return mapped
+
+    def to_picture(self, boxes: Floats) -> Floats:
+        """Map (n, >=4) x1 y1 x2 y2 from network pixels to picture pixels; further columns stay."""
+        mapped = boxes.copy()
+        mapped[:, :4] = (boxes[:, :4] - self._margin()) / self._scale()
+        return mapped
+
+    def _scale(self) -> Floats:
+        x, y = (inner / size for inner, size in zip(self.inner, self.picture, strict=True))
+        return np.array([x, y, x, y], np.float32)
+
+    def _margin(self) -> Floats:
+        x, y = ((net - inner) / 2 for net, inner in zip(self.network, self.inner, strict=True))
+        return np.array([x, y, x, y], np.float32)
+
+
+def draw_letterbox(
+    stored: Pixels, orientation: int, box: Letterbox, *, exact: bool = False
+) -> Image:
+    """Return the (height, width, 3) network input for a picture as it is stored.
+
+    `stored` is (h, w, 3) uint8, perhaps at a reduced size; `orientation` is its Exif orientation.
+    It is turned upright after resizing, when there are far fewer pixels to move. The result is
+    uint8, or with `exact` float32, to the last digit what Darknet computes.
+    """
+    width, height = box.inner
+    size = (height, width) if orientation >= 5 else (width, height)
+    shape = (box.network[1], box.network[0], 3)
+    inner: Image = resize_exactly(stored, size) if exact else resize(stored, size)
+    canvas: Image = np.full(shape, EXACT_FILL if exact else FILL, inner.dtype)
+    x, y = box.corner
+    canvas[y : y + height, x : x + width] = turn_upright(inner, orientation)
+    return canvas
+
+
+def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resample (h, w, 3) uint8 to `size` (width, height), corner pixels onto corner pixels."""
+    height, width = pixels.shape[:2]
+    if (width, height) == size:
+        return pixels
+    if max(width, height) >= _WARP_LIMIT:
+        return np.rint(resize_exactly(pixels, size)).astype(np.uint8)
+    step_x = (width - 1) / (size[0] - 1) if size[0] > 1 else 0.0
+    step_y = (height - 1) / (size[1] - 1) if size[1] > 1 else 0.0
+    # A single row or column shows the last one of the picture, as Darknet's loop has it.
+    start_x = 0.0 if size[0] > 1 else width - 1.0
+    start_y = 0.0 if size[1] > 1 else height - 1.0
+    to_source = np.array([[step_x, 0, start_x], [0, step_y, start_y]])
+    resized = cv2.warpAffine(
+        pixels,
+        to_source,
+        size,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(resized, np.uint8)
+
+
+def resize_exactly(pixels: Pixels, size: tuple[int, int]) -> Floats:
+    """Resample (h, w, 3) uint8 to `size` (width, height) as `resize` does, without rounding.
+
+    Ten times slower: `resize` places its samples on a grid of 1/32 of a source pixel.
+    """
+    x, next_x, part_x = _taps(size[0], pixels.shape[1])
+    y, next_y, part_y = _taps(size[1], pixels.shape[0])
+    # Rows first: what remains is small.
+    upper, lower = pixels[y].astype(np.float32), pixels[next_y].astype(np.float32)
+    rows: Floats = upper * (1 - part_y)[:, None, None] + lower * part_y[:, None, None]
+    resized: Floats = rows[:, x] * (1 - part_x)[:, None] + rows[:, next_x] * part_x[:, None]
+    return resized
+
+
+def _taps(size: int, source: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """Return for each of `size` samples the source pixels on both sides and the second's part."""
+    at: Floats
+    if size == 1:
+        at = np.array([source - 1], np.float32)
+    else:
+        at = np.arange(size, dtype=np.float32)
+        at *= np.float32((source - 1) / (size - 1))
+    low = np.minimum(at.astype(np.intp), source - 1)
+    part: Floats = np.subtract(at, low, dtype=np.float32)
+    return low, np.minimum(low + 1, source - 1), part
+
+
+def turn_upright(pixels: Image, orientation: int) -> Image:
+    """Apply an Exif orientation (1 to 8) to (h, w, 3) pixels; a view where that is possible."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels

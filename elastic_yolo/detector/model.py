@@ -1,0 +1,134 @@
+"""Read a model folder: one .cfg, one .weights, one .names, optionally a model.yaml."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from elastic_yolo.detector.darknet.cfg import read_cfg
+from elastic_yolo.detector.darknet.layers import Network
+from elastic_yolo.detector.darknet.plan import plan_network
+from elastic_yolo.detector.darknet.weights import Weights, check_weights, read_weights
+from elastic_yolo.detector.errors import ModelError
+from elastic_yolo.detector.files import read_small, read_text, sha256, unreadable
+from elastic_yolo.detector.manifest import GoldenStatement, Manifest, read_manifest
+from elastic_yolo.digest import digest_of_bytes
+
+# YOLO9000's 9,418 labels take 100 kB.
+_MOST_NAMES_BYTES = 2**20
+# A golden picture, or what else model.yaml states the digest of.
+_MOST_OTHER_BYTES = 2**24
+# Labels go into answers, onto pictures and into logs: an escape sequence there is an attack.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder, read and found consistent; the weights are read when they are asked for.
+
+    `digest` identifies cfg, weights and names together; `labels[i]` is the name of class i.
+    """
+
+    folder: Path
+    cfg: Path
+    weights_file: Path
+    name: str
+    version: str
+    digest: str
+    network: Network
+    labels: tuple[str, ...]
+    threshold: float
+    iou: float
+    accuracy_budget: float
+    golden: GoldenStatement | None
+
+    def read_weights(self) -> Weights:
+        """Read the weights; raises WeightsError if they hold values that are no numbers.
+
+        A start that finds what was made of them in the cache, under the same digest, does without.
+        """
+        return read_weights(self.weights_file, self.network)
+
+
+def read_model(folder: Path) -> Model:
+    """Read a folder completely; raises ModelError with file, line or layer if anything is wrong."""
+    cfg_path, weights_path, names_path = _find(folder)
+    manifest = read_manifest(folder)
+    network = plan_network(read_cfg(cfg_path))
+    labels = _read_labels(names_path, network)
+    # Before anything is hashed: its size alone may say that it is the wrong file.
+    check_weights(weights_path, network)
+    digests = {path.name: sha256(path) for path in (cfg_path, weights_path, names_path)}
+    _check_others(folder, manifest, digests)
+    return Model(
+        folder=folder,
+        cfg=cfg_path,
+        weights_file=weights_path,
+        name=manifest.name or _printable(cfg_path.stem, cfg_path),
+        version=manifest.version,
+        digest=digest_of_bytes("\n".join(digests.values()).encode()),
+        network=network,
+        labels=labels,
+        threshold=manifest.threshold,
+        iou=manifest.iou,
+        accuracy_budget=manifest.accuracy_budget,
+        golden=manifest.golden,
+    )
+
+
+def _find(folder: Path) -> list[Path]:
+    """Return the .cfg, the .weights and the .names of a folder."""
+    try:
+        if not folder.is_dir():
+            raise ModelError(
+                f"{folder}: no such folder: expected one with .cfg, .weights and .names"
+            )
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    return [_only(folder, names, suffix) for suffix in (".cfg", ".weights", ".names")]
+
+
+def _only(folder: Path, names: list[str], suffix: str) -> Path:
+    # Finder leaves a ._name.cfg beside a name.cfg.
+    found = [name for name in names if name.endswith(suffix) and not name.startswith(".")]
+    if len(found) != 1:
+        shown = ", ".join(found[:5]) or "none"
+        more = f" and {len(found) - 5:,} more" if len(found) > 5 else ""
+        raise ModelError(f"{folder}: expected exactly one {suffix} file, found {shown}{more}")
+    return folder / found[0]
+
+
+def _check_others(folder: Path, manifest: Manifest, found: dict[str, str]) -> None:
+    """Hold files against the digests that model.yaml states, and look for the golden picture."""
+    for name, expected in manifest.files.items():
+        actual = found.get(name) or sha256(_named(folder, name), _MOST_OTHER_BYTES)
+        if actual != expected:
+            raise ModelError(f"{folder / name}: expected {expected}, found {actual}")
+    if manifest.golden is not None:
+        read_small(_named(folder, manifest.golden.picture), _MOST_OTHER_BYTES)
+
+
+def _named(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not os.path.lexists(path):
+        raise ModelError(f"{folder}: model.yaml names {name}, which is not there")
+    return path
+
+
+def _read_labels(path: Path, network: Network) -> tuple[str, ...]:
+    lines = read_text(path, _MOST_NAMES_BYTES).splitlines()
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if len(labels) != network.classes:
+        raise ModelError(
+            f"{path}: {len(labels)} labels, but {network.name}.cfg has classes={network.classes}"
+        )
+    return tuple(_printable(label, path) for label in labels)
+
+
+def _printable(text: str, path: Path) -> str:
+    if _CONTROL.search(text) or len(text) > 200:
+        raise ModelError(f"{path}: {text!r}: expected at most 200 printable letters")
+    return text

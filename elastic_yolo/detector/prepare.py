@@ -1,0 +1,22 @@
+"""From a picture file to what enters a network."""
+
+from __future__ import annotations
+
+from elastic_yolo.detector.boxes import Image
+from elastic_yolo.detector.decode import decode
+from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
+from elastic_yolo.picture.header import read_header
+
+
+def prepare_picture(
+    data: bytes, network_size: tuple[int, int], *, exact: bool = False
+) -> tuple[Image, Letterbox]:
+    """Return a picture file as (height, width, 3) pixels for the network, and its place there.
+
+    `network_size` is (width, height). `exact` decodes every pixel of a large JPEG and rounds
+    nothing, as Darknet does: float32 instead of uint8. Raises PictureError.
+    """
+    header = read_header(data)
+    box = Letterbox.fit(header.upright_size, network_size)
+    pixels = decode(data, header, None if exact else box.inner)
+    return draw_letterbox(pixels, header.orientation, box, exact=exact), box

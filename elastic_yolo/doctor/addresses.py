@@ -1,0 +1,60 @@
+"""Addresses in environment variables that lead to Services of the cluster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.workload import Container, Workload
+
+_URL = re.compile(
+    r"[a-z][a-z0-9+.-]{0,20}://(?:[^/@\s]*@)?(?P<host>[a-z0-9]([a-z0-9.-]*[a-z0-9])?)"
+    r"(?::(?P<port>\d{1,5}))?(?:[/?#].*)?"
+)
+_PORTS = {"http": 80, "https": 443}
+_HERE = ("localhost",)
+
+
+@dataclass(frozen=True)
+class Address:
+    """A variable of a container whose value leads to a Service. `port` is None if not stated."""
+
+    container: Container
+    variable: str
+    value: str
+    namespace: str
+    service: str
+    port: int | None
+
+
+def addresses(given: Given, workload: Workload) -> Iterator[Address]:
+    """Yield what the environment of a workload's containers names within the cluster."""
+    for container in workload.containers:
+        for variable, value in container.environment(given).items():
+            for part in value.split(","):
+                found = _URL.fullmatch(part.strip())
+                if found is None:
+                    continue
+                scheme = part.strip().partition(":")[0]
+                port = int(found["port"]) if found["port"] else _PORTS.get(scheme)
+                if where := _within(given, workload, found["host"]):
+                    yield Address(container, variable, part.strip(), *where, port)
+
+
+def _within(given: Given, workload: Workload, host: str) -> tuple[str, str] | None:
+    """Return namespace and name of the Service that a host name means, or None."""
+    name, *rest = host.split(".")
+    if host in _HERE or (name.isdecimal() and all(part.isdecimal() for part in rest)):
+        return None
+    if not rest:
+        return workload.namespace, name
+    namespace = rest[0]
+    # `api.example` is a name of the internet as well: it counts if such a namespace was given.
+    inside = rest[1:2] == ["svc"] or len(rest) == 1
+    return (
+        (namespace, name)
+        if inside and any(one.namespace == namespace for one in given.workloads)
+        else None
+    )

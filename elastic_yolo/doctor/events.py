@@ -1,0 +1,40 @@
+"""What a cluster's events say of an object."""
+
+from __future__ import annotations
+
+from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.manifests import Manifest
+from elastic_yolo.doctor.values import text
+
+
+def last_warning(given: Given, one: Manifest, *reasons: str) -> str:
+    """Return the message of the last event of type Warning, of some reasons or of any."""
+    found = [
+        event
+        for event in given.of_kind("Event")
+        if _about(event, one)
+        and text(event.body, "type") == "Warning"
+        and (not reasons or text(event.body, "reason") in reasons)
+    ]
+    latest = max(found, key=_moment, default=None)
+    return "" if latest is None else " ".join(text(latest.body, "message").split())
+
+
+def _about(event: Manifest, one: Manifest) -> bool:
+    # events.k8s.io calls it regarding.
+    for key in ("involvedObject", "regarding"):
+        kind, name = text(event.body, key, "kind"), text(event.body, key, "name")
+        if (kind, name) == (one.kind, one.name):
+            return text(event.body, key, "namespace") in ("", one.namespace)
+    return False
+
+
+def _moment(event: Manifest) -> str:
+    """Return when it was last seen; these texts sort as the times do."""
+    moments = (
+        text(event.body, "lastTimestamp"),
+        text(event.body, "series", "lastObservedTime"),
+        text(event.body, "eventTime"),
+        text(event.body, "metadata", "creationTimestamp"),
+    )
+    return next((one for one in moments if one), "")

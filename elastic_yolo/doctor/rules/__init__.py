@@ -1,0 +1,46 @@
+"""All rules, in the order in which docs/doctor.md explains them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+
+from elastic_yolo.doctor.finding import Finding, Rule
+from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.rules import (
+    autoscaling,
+    cluster,
+    configuration,
+    images,
+    lifecycle,
+    network,
+    objects,
+    pods,
+    resources,
+    security,
+    storage,
+    wiring,
+)
+
+RULES: tuple[Rule, ...] = (
+    *objects.RULES,
+    *autoscaling.RULES,
+    *wiring.RULES,
+    *network.RULES,
+    *configuration.RULES,
+    *images.RULES,
+    *storage.RULES,
+    *resources.RULES,
+    *lifecycle.RULES,
+    *security.RULES,
+    *cluster.RULES,
+    *pods.RULES,
+)
+
+
+def diagnose(given: Given) -> list[Finding]:
+    """Return what all rules find, errors first, and each sentence once."""
+    found = chain.from_iterable(
+        (replace(finding, code=rule.code) for finding in rule.check(given)) for rule in RULES
+    )
+    return sorted(dict.fromkeys(found), key=lambda finding: finding.severity != "error")

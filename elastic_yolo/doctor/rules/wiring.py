@@ -1,0 +1,203 @@
+"""Who finds whom: Services, their pods and ports, Ingresses, selectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from elastic_yolo.doctor.finding import Finding, Rule, error, warning
+from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.manifests import Manifest
+from elastic_yolo.doctor.ports import Target, has_target, show_ports
+from elastic_yolo.doctor.selectors import selects, show
+from elastic_yolo.doctor.values import Path, dig, mapping, mappings, text, whole
+from elastic_yolo.doctor.workload import Workload
+
+_SELECTING = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
+
+
+def service_without_pods(given: Given) -> Iterator[Finding]:
+    """A selector that chooses nobody."""
+    for service, selector in _selecting_services(given):
+        if not given.chosen(service.namespace, selector):
+            yield given.absent(
+                service.namespace,
+                service.at("spec", "selector"),
+                f"The Service chooses {show(selector)}, and no pod template has these labels.",
+                "It has no endpoints: every connection to it fails.",
+                f"Let the selector say what the pods' labels are{_labels_there(given, service)}.",
+            )
+
+
+def service_port_missing(given: Given) -> Iterator[Finding]:
+    """A targetPort that no container has."""
+    for service, selector in _selecting_services(given):
+        for place, port in mappings(service.spec, "ports"):
+            target = port.get("targetPort", port.get("port"))
+            for workload in given.chosen(service.namespace, selector):
+                if isinstance(target, int | str) and not has_target(workload, target):
+                    yield error(
+                        service.at("spec", "ports", place, "targetPort"),
+                        f"The Service sends to port {target}, which no container of "
+                        f"{_call(workload)} has; there {show_ports(workload)}.",
+                        "Connections are refused, or the pods are no endpoints at all.",
+                        "Let targetPort be the name or the number of a containerPort.",
+                    )
+
+
+def not_known_when_ready(given: Given) -> Iterator[Finding]:
+    """Pods behind a Service that get requests from their first moment on."""
+    seen = set()
+    for service, selector in _selecting_services(given):
+        for workload in given.chosen(service.namespace, selector):
+            if workload in seen or not workload.containers:
+                continue
+            seen.add(workload)
+            if not any(mapping(one.body, "readinessProbe") for one in workload.containers):
+                yield warning(
+                    workload.containers[0].at(),
+                    f"Service/{service.name} sends requests to {_call(workload)}, which has no "
+                    "readinessProbe.",
+                    "A pod gets requests as soon as its process is started: at each rollout and "
+                    "each scale-up some fail.",
+                    "Add a readinessProbe that asks whether it can do its work.",
+                )
+
+
+def selector_misses_template(given: Given) -> Iterator[Finding]:
+    """A Deployment that does not choose its own pods."""
+    for one in given.of_kind(*_SELECTING):
+        selector = mapping(one.spec, "selector")
+        labels = mapping(one.spec, "template", "metadata", "labels")
+        if not selector:
+            yield error(
+                one.at("spec"),
+                f"{one.kind}/{one.name} has no selector.",
+                "apps/v1 asks for one, and refuses the object.",
+                "Add spec.selector.matchLabels with labels of the template.",
+            )
+        elif not selects(selector, labels):
+            yield error(
+                one.at("spec", "selector"),
+                f"It chooses {show(selector)}; its template has {show(labels)}.",
+                "The API server refuses it: `selector` does not match template `labels`.",
+                "Make the labels in spec.selector and in spec.template the same.",
+            )
+
+
+def probe_port_missing(given: Given) -> Iterator[Finding]:
+    """A probe that asks where nobody listens."""
+    for workload in given.workloads:
+        numbers = workload.port_numbers
+        for container in workload.all_containers:
+            for name, probe in container.probes():
+                path, port = _probe_port(probe)
+                place = container.at(name, *path)
+                ends = (
+                    "The container is restarted for ever"
+                    if name != "readinessProbe"
+                    else ("The pod never becomes ready")
+                )
+                if isinstance(port, str) and port not in container.port_names:
+                    yield error(
+                        place,
+                        f"The {name} asks port {port!r}, and the container {container.name} has "
+                        "no port of that name.",
+                        f"{ends}.",
+                        "Let it be the name or the number of a port of this container.",
+                    )
+                elif isinstance(port, int) and numbers and port not in numbers:
+                    yield warning(
+                        place,
+                        f"The {name} asks port {port}; the pod has "
+                        f"{', '.join(map(str, sorted(numbers)))}.",
+                        f"{ends}, unless something listens there that is not declared.",
+                        "Correct the port, or declare it under ports.",
+                    )
+
+
+def ingress_leads_nowhere(given: Given) -> Iterator[Finding]:
+    """A backend that is not there."""
+    for ingress in given.of_kind("Ingress"):
+        for path, backend in _backends(ingress):
+            name = text(backend, "service", "name")
+            service = given.find("Service", ingress.namespace, name)
+            port = dig(backend, "service", "port", "number") or dig(
+                backend, "service", "port", "name"
+            )
+            if name and service is None:
+                yield error(
+                    ingress.at(*path),
+                    f"The Ingress leads to Service/{name}, which is not there.",
+                    "Who comes through it gets 503, or 404.",
+                    f"Correct the name, or add the Service in namespace {ingress.namespace}.",
+                )
+            elif service is not None and isinstance(port, int | str) and not _serves(service, port):
+                yield error(
+                    ingress.at(*path, "service", "port"),
+                    f"The Ingress leads to port {port} of Service/{name}, which has "
+                    f"{', '.join(_service_ports(service)) or 'no ports'}.",
+                    "Who comes through it gets 503.",
+                    "It is the Service's port that counts here, not the container's: its number "
+                    "under number, its name under name.",
+                )
+
+
+def _selecting_services(given: Given) -> Iterator[tuple[Manifest, dict[object, object]]]:
+    for service in given.of_kind("Service"):
+        selector = mapping(service.spec, "selector")
+        if selector and text(service.spec, "type") != "ExternalName":
+            yield service, selector
+
+
+def _labels_there(given: Given, service: Manifest) -> str:
+    here = [one for one in given.workloads if one.namespace == service.namespace]
+    # The likely one: of the same name, or the only one.
+    likely = next((one for one in here if one.manifest.name == service.name), None)
+    likely = likely or (here[0] if len(here) == 1 else None)
+    return "" if likely is None else f"; {_call(likely)} has {show(likely.labels)}"
+
+
+def _call(workload: Workload) -> str:
+    return f"{workload.manifest.kind}/{workload.manifest.name}"
+
+
+def _probe_port(probe: dict[object, object]) -> tuple[Path, Target | None]:
+    for kind in ("httpGet", "tcpSocket", "grpc"):
+        port = mapping(probe, kind).get("port")
+        if isinstance(port, int | str) and not isinstance(port, bool):
+            return (kind, "port"), port
+    return (), None
+
+
+def _backends(ingress: Manifest) -> Iterator[tuple[Path, dict[object, object]]]:
+    if default := mapping(ingress.spec, "defaultBackend"):
+        yield ("spec", "defaultBackend"), default
+    for rule, body in mappings(ingress.spec, "rules"):
+        for place, entry in mappings(body, "http", "paths"):
+            path = ("spec", "rules", rule, "http", "paths", place, "backend")
+            yield path, mapping(entry, "backend")
+
+
+def _serves(service: Manifest, port: Target) -> bool:
+    if text(service.spec, "type") == "ExternalName":
+        return True
+    key = "port" if isinstance(port, int) else "name"
+    return any(one.get(key) == port for _, one in mappings(service.spec, "ports"))
+
+
+def _service_ports(service: Manifest) -> list[str]:
+    found = []
+    for _, port in mappings(service.spec, "ports"):
+        name, number = text(port, "name"), whole(port, "port")
+        found.append(f"{number} ({name})" if name else f"{number}")
+    return found
+
+
+RULES = (
+    Rule("SVC01", service_without_pods),
+    Rule("SVC02", service_port_missing),
+    Rule("SVC03", not_known_when_ready),
+    Rule("DEP01", selector_misses_template),
+    Rule("PRB01", probe_port_missing),
+    Rule("ING01", ingress_leads_nowhere),
+)

@@ -1,0 +1,1 @@
+"""Engines measured side by side, each in a process of its own."""

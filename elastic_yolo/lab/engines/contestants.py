@@ -1,0 +1,131 @@
+"""What can be measured: an engine of ours, OpenCV's Darknet importer, or a bare matrix product."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
+from elastic_yolo.detector.errors import EngineError
+from elastic_yolo.detector.model import Model, read_model
+
+# Square matrices: which size and which library come nearest to a core's peak differs by CPU.
+_GEMM_SIZES = (1024, 2048)
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something to measure, and how many multiplications and additions doing it once takes."""
+
+    step: Step
+    flop: int
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One row of the table. `engine` is one of ours, `opencv`, or `gemm`."""
+
+    engine: str
+    precision: str = "fp32"
+    batch: int = 1
+    device: str = "cpu"
+
+    @property
+    def label(self) -> str:
+        """A short name for progress lines."""
+        return f"{self.engine} {self.device} {self.precision} x{self.batch}"
+
+
+def prepare(contestant: Contestant, model_path: Path, threads: int, cache: Path | None) -> Work:
+    """Load what is needed and return the work, ready to be done; raises EngineError."""
+    if contestant.engine == "gemm":
+        return _gemm(threads)
+    model = read_model(model_path)
+    flop = contestant.batch * model.network.flop
+    if contestant.engine == "opencv":
+        return Work(_opencv(model, contestant.batch, threads), flop)
+    options = EngineOptions(
+        threads=threads,
+        engine=contestant.engine,
+        precision=contestant.precision,
+        device=contestant.device,
+        cache=cache,
+    )
+    engine, choice = build_engine(model, options)
+    if engine.precision != contestant.precision:
+        raise EngineError(choice.why)
+    images = _images(model, contestant.batch)
+    return Work(lambda: engine.run(images), flop)
+
+
+def _images(model: Model, batch: int) -> np.ndarray:
+    size = (batch, model.network.input.height, model.network.input.width, 3)
+    return np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+
+
+def _opencv(model: Model, batch: int, threads: int) -> Step:
+    cv2.setNumThreads(threads)
+    net = cv2.dnn.readNetFromDarknet(str(model.cfg), str(model.weights_file))
+    names = net.getUnconnectedOutLayersNames()
+    blob = cv2.dnn.blobFromImages(list(_images(model, batch)), 1 / 255)
+
+    def step() -> object:
+        net.setInput(blob)
+        return net.forward(names)
+
+    return step
+
+
+def _gemm(threads: int) -> Work:
+    """Return the fastest of a few float32 matrix products, as measured now."""
+    products = [
+        Work(build(size, threads), 2 * size**3)
+        for size in _GEMM_SIZES
+        for build in (_openvino_product, _numpy_product)
+    ]
+    return max(products, key=_flop_per_s)
+
+
+def _flop_per_s(work: Work) -> float:
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        work.step()
+        times.append(time.perf_counter() - started)
+    return work.flop / min(times)
+
+
+def _matrices(size: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((2, size, size), np.float32)
+
+
+def _numpy_product(size: int, _threads: int) -> Step:
+    # Its threads are set by the environment of this process: rounds.py.
+    left, right = _matrices(size)
+    result = np.empty_like(left)
+    return lambda: np.matmul(left, right, out=result)
+
+
+def _openvino_product(size: int, threads: int) -> Step:
+    import openvino as ov  # noqa: PLC0415  # never before detector, which keeps it silent
+    from openvino import opset13 as ops  # noqa: PLC0415
+
+    left, right = _matrices(size)
+    parameter = ops.parameter([size, size], np.float32)
+    product = ops.matmul(parameter, ops.constant(right), transpose_a=False, transpose_b=False)
+    config = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    compiled = ov.Core().compile_model(ov.Model([product], [parameter]), "CPU", config)
+    request = compiled.create_infer_request()
+    return lambda: request.infer([left])

@@ -1,0 +1,122 @@
+"""Let contestants take turns, so that a machine that drifts drifts for all of them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from elastic_yolo.lab.engines.contestants import Contestant
+from elastic_yolo.lab.processes.json_process import ProcessFailed, Talker
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one contestant; times are those of one step, medians of rounds."""
+
+    engine: str
+    device: str
+    precision: str
+    batch: int
+    median_ms: float
+    lowest_ms: float
+    highest_ms: float
+    images_per_s: float
+    gflop_per_s: float
+    ready_s: float
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a contestant says when it is ready: the seconds that took, and the FLOP of a step."""
+
+    ready_s: float
+    flop: int
+
+
+@dataclass
+class _Runner:
+    """A contestant that is ready, and its median in every round so far."""
+
+    contestant: Contestant
+    process: Talker
+    hello: Hello
+    medians: list[float] = field(default_factory=list)
+
+    def run(self, seconds: float) -> None:
+        """Let it work for so many seconds; raises ProcessFailed."""
+        times = self.process.ask(seconds, "ended while it was measured")
+        self.medians.append(statistics.median(times))
+
+
+def compete(
+    contestants: Sequence[Contestant],
+    model: Path,
+    *,
+    threads: int,
+    cache: Path | None,
+    rounds: int,
+    seconds: float,
+    progress: Callable[[str], None],
+) -> list[Row]:
+    """Measure all contestants in rounds of `seconds` each; leave out those that fail."""
+    with ExitStack() as stack:
+        runners: list[_Runner] = []
+        for contestant in contestants:
+            process = stack.enter_context(_start(contestant, model, threads, cache))
+            with _left_out(progress):
+                hello = Hello(**process.hear("ended while it got ready"))
+                runners.append(_Runner(contestant, process, hello))
+                progress(f"ready: {contestant.label}")
+        for number in range(rounds):
+            progress(f"round {number + 1} of {rounds}")
+            for runner in runners:
+                with _left_out(progress):
+                    runner.run(seconds)
+            runners = [runner for runner in runners if len(runner.medians) > number]
+    return [_row(runner.contestant, runner.medians, runner.hello) for runner in runners]
+
+
+def _start(contestant: Contestant, model: Path, threads: int, cache: Path | None) -> Talker:
+    task = {
+        "contestant": asdict(contestant),
+        # The process works in another folder than the one these may be relative to.
+        "model": str(model.resolve()),
+        "threads": threads,
+        "cache": None if cache is None else str(cache.resolve()),
+    }
+    return Talker(
+        "elastic_yolo.lab.engines.worker",
+        json.dumps(task),
+        name=contestant.label,
+        # numpy's matrix product looks here.
+        environment={"OPENBLAS_NUM_THREADS": str(threads)},
+    )
+
+
+@contextmanager
+def _left_out(progress: Callable[[str], None]) -> Iterator[None]:
+    """Say that a contestant which fails is left out, and go on."""
+    try:
+        yield
+    except ProcessFailed as error:
+        progress(f"left out: {error}")
+
+
+def _row(contestant: Contestant, times: list[float], hello: Hello) -> Row:
+    median = statistics.median(times)
+    return Row(
+        engine=contestant.engine,
+        device=contestant.device,
+        precision=contestant.precision,
+        batch=contestant.batch,
+        median_ms=round(median, 3),
+        lowest_ms=round(min(times), 3),
+        highest_ms=round(max(times), 3),
+        images_per_s=round(1000 * contestant.batch / median, 2),
+        gflop_per_s=round(hello.flop / median / 1e6, 1),
+        ready_s=round(hello.ready_s, 2),
+    )

@@ -1,0 +1,56 @@
+"""One contestant in a process of its own: it gets ready, then measures each time it is told to.
+
+Two inference runtimes in one process fight over spinning threads, so each has its own. The process
+speaks JSON lines: `{"ready_s": ..., "flop": ...}` at first, then for every line on its standard
+input, which is a number of seconds, a list of milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from elastic_yolo.detector.errors import DetectorError
+from elastic_yolo.lab.engines.contestants import Contestant, Step, prepare
+
+_WARM_UPS = 2
+
+
+def main() -> None:
+    """Serve one contestant until standard input ends."""
+    task = json.loads(sys.argv[1])
+    started = time.perf_counter()
+    contestant, cache = Contestant(**task["contestant"]), _path(task["cache"])
+    try:
+        work = prepare(contestant, Path(task["model"]), task["threads"], cache)
+    except DetectorError as error:
+        raise SystemExit(str(error)) from None
+    for _ in range(_WARM_UPS):
+        work.step()
+    _say({"ready_s": time.perf_counter() - started, "flop": work.flop})
+    for line in sys.stdin:
+        _say(_measure(work.step, float(line)))
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def _measure(step: Step, seconds: float) -> list[float]:
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        started = time.perf_counter()
+        step()
+        times.append((time.perf_counter() - started) * 1000)
+    return times
+
+
+def _say(value: object) -> None:
+    print(json.dumps(value), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""The lab: the real services as processes, scaled by the real autoscaler, under real load."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from elastic_yolo.lab.autoscaler.hpa import Autoscaler
+from elastic_yolo.lab.autoscaler.manifest import Tier
+from elastic_yolo.lab.autoscaler.spec import Controller
+from elastic_yolo.lab.entry import Entry
+from elastic_yolo.lab.errors import LabFailed
+from elastic_yolo.lab.lab_tier import LabTier
+from elastic_yolo.lab.load.arrivals import Arrivals, Shape
+from elastic_yolo.lab.load.picture_load import Load
+from elastic_yolo.lab.processes.cpu_limits import CpuLimits
+from elastic_yolo.lab.processes.pod import Probe
+from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
+from elastic_yolo.lab.sizing import Sized, cores, peak_rate
+from elastic_yolo.lab.timeline import Sample
+from elastic_yolo.tiers import TIERS
+
+_TIDY_S = 0.2
+_START_TIMEOUT_S = 120.0
+_DRAIN_DELAY_S = 1
+# Addresses beyond maxReplicas: a new pod gets one that was not used for long.
+_SPARE = 4
+_WITH_CGROUPS = "CPU limits: in force, by cpu.max of a cgroup for each pod"
+_WITHOUT_CGROUPS = "CPU limits: THREADS=1 alone, because no cgroup v2 may be written here"
+_WARM_UP = 5
+_MEASURED = 30
+CONTROLLER = Controller()
+"""As kube-controller-manager is without flags."""
+# What there is between waves, of the high rate.
+LOW = 1 / 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the lab is to do."""
+
+    sized: Sized
+    model: Path
+    pictures: Sequence[bytes]
+    shape: Shape
+    duration_s: float
+    logs: Path
+    speed: float = 10.0
+    rate: float | None = None
+    """Pictures a second at the height of the load; None finds one that needs most pods."""
+    port: int = 0
+    """Of the entry; 0 lets the system choose."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """The lab at one look of the autoscalers."""
+
+    elapsed_s: float
+    rate: float
+    load: Load
+    samples: list[Sample]
+    terminating: dict[str, int]
+    """Pods that are draining, by tier."""
+
+
+@dataclass(frozen=True)
+class TierReport:
+    """One tier over the whole time."""
+
+    tier: str
+    peak_replicas: int
+    last_replicas: int
+    changes: int
+    crashes: int
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class LabReport:
+    """Everything over the whole time."""
+
+    duration_s: float
+    pictures: int
+    failed: int
+    held_back: int
+    first_failure: str | None
+    cpu_limits: Literal["cgroup", "threads"]
+    """What keeps pods to their limits."""
+    tiers: tuple[TierReport, ...]
+
+
+@dataclass
+class Lab:
+    """Starts everything, keeps it going, stops it. `say` is told in words what happens."""
+
+    plan: Plan
+    say: Callable[[str], None]
+    limits: CpuLimits | None = None
+    tiers: dict[str, LabTier] = field(default_factory=dict)
+    began: float = 0.0
+
+    def clock(self) -> float:
+        """Return the seconds of the autoscalers' clock since the load began."""
+        return (time.monotonic() - self.began) * self.plan.speed
+
+    async def run(self, tell: Callable[[Tick], None], stop: asyncio.Event) -> LabReport:
+        """Run until the time is over or `stop` is set; raises LabFailed."""
+        self.began = time.monotonic()
+        async with self._pods(), self._entry() as entry:
+            load = Load(f"{entry.url}/inference", self.plan.pictures)
+            await self._wait_ready(stop)
+            arrivals = await self._prepare(load, stop)
+            self.say(f"target: {entry.url} (the page), pictures go to {entry.url}/inference")
+            # From here on the clock counts, for pods that have been there for long.
+            self.began = time.monotonic()
+            for tier in self.tiers.values():
+                tier.forget_start(-CONTROLLER.cpu_initialization_period_s)
+                tier.measure()
+            sending = asyncio.create_task(load.run(arrivals))
+            try:
+                await self._keep_going(arrivals, load, tell, stop)
+            finally:
+                elapsed_s = time.monotonic() - self.began
+                sending.cancel()
+                with suppress(asyncio.CancelledError):
+                    await sending
+            return self._report(elapsed_s, load)
+
+    async def _keep_going(
+        self, arrivals: Arrivals, load: Load, tell: Callable[[Tick], None], stop: asyncio.Event
+    ) -> None:
+        """Let the autoscalers look once every sync period, as fast as the clock runs."""
+        for number in itertools.count(1):
+            period_s = CONTROLLER.sync_period_s / self.plan.speed
+            await self._tidy_until(self.began + number * period_s, stop)
+            elapsed_s = time.monotonic() - self.began
+            if stop.is_set() or elapsed_s >= self.plan.duration_s:
+                return
+            for tier in self.tiers.values():
+                tier.measure()
+            samples = [self.tiers[name].look() for name in TIERS]
+            going = {name: len(one.pods) - len(one.living) for name, one in self.tiers.items()}
+            tell(Tick(elapsed_s, arrivals.rate(elapsed_s), load, samples, going))
+
+    async def _tidy_until(self, moment: float, stop: asyncio.Event) -> None:
+        while True:
+            for tier in self.tiers.values():
+                tier.tidy()
+            rest_s = moment - time.monotonic()
+            if rest_s <= 0 or stop.is_set():
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), min(_TIDY_S, rest_s))
+
+    @asynccontextmanager
+    async def _pods(self) -> AsyncIterator[None]:
+        """Start as many pods of each tier as there have to be, and end all, from front to back."""
+        self.limits = CpuLimits.find()
+        self.say(_WITH_CGROUPS if self.limits else _WITHOUT_CGROUPS)
+        try:
+            for name in reversed(TIERS):
+                tier = self.tiers[name] = self._tier(self.plan.sized.tiers[name])
+                if tier.behind is not None:
+                    tier.behind.front = tier
+                tier.start(max(1, self.plan.sized.tiers[name].hpa.min_replicas))
+            yield
+        finally:
+            for name in TIERS:
+                if name in self.tiers:
+                    await self.tiers[name].end()
+            if self.limits is not None:
+                self.limits.close()
+
+    @asynccontextmanager
+    async def _entry(self) -> AsyncIterator[Entry]:
+        entry = Entry(self.tiers["web"].ready_ports)
+        try:
+            await entry.start(self.plan.port)
+        except OSError as error:
+            raise LabFailed(f"cannot listen on port {self.plan.port}: {error}") from None
+        try:
+            yield entry
+        finally:
+            await entry.close()
+
+    def _tier(self, tier: Tier) -> LabTier:
+        name = tier.name
+        behind = {"web": "preprocess", "preprocess": "inference"}.get(name)
+        ports = deque(_distinct_ports(tier.hpa.max_replicas + _SPARE))
+        env = self._settings(name)
+        if behind is not None:
+            known = self.tiers[behind]
+            taken = [pod.port for pod in known.pods]
+            urls = ",".join(f"http://{LOOPBACK}:{port}" for port in (*taken, *known.ports))
+            env[f"{behind.upper()}_URL"] = urls
+        return LabTier(
+            tier,
+            Autoscaler(tier.hpa, CONTROLLER),
+            env,
+            Probe(tier.ready_period_s, tier.ready_failures, tier.startup_s),
+            ports,
+            self.plan.logs,
+            self.clock,
+            self.plan.speed,
+            self.limits,
+            self.say,
+            self.tiers[behind] if behind else None,
+        )
+
+    def _settings(self, name: str) -> dict[str, str]:
+        env = {"DRAIN_DELAY_S": str(_DRAIN_DELAY_S), "LOG_LEVEL": "warning", "ACCESS_TOKEN": ""}
+        if name != "web":
+            env["THREADS"] = "1"
+        if name == "inference":
+            env |= {
+                "MODEL_PATH": str(self.plan.model.resolve()),
+                "CACHE_DIR": str(self.plan.logs.resolve() / "cache"),
+            }
+        return env
+
+    async def _wait_ready(self, stop: asyncio.Event) -> None:
+        self.say("starting the services ...")
+        until = time.monotonic() + _START_TIMEOUT_S
+        while not all(tier.ready_ports() for tier in self.tiers.values()):
+            for tier in self.tiers.values():
+                tier.tidy()
+                if time.monotonic() > until and not tier.ready_ports():
+                    pod = tier.pods[0]
+                    raise LabFailed(f"{pod.name} was not ready in time: {pod.last_words()}")
+            if stop.is_set():
+                raise LabFailed("stopped before everything was ready")
+            await asyncio.sleep(_TIDY_S)
+
+    async def _prepare(self, load: Load, stop: asyncio.Event) -> Arrivals:
+        """Measure what a picture costs here and return the load that comes of it."""
+        high = self.plan.rate
+        if self.plan.shape != "none":
+            costs = await self._measure_costs(load, stop)
+            if high is None:
+                high = max(1.0, round(peak_rate(self.plan.sized, costs, cores()), 1))
+        high = high or 0.0
+        return Arrivals(self.plan.shape, round(high * LOW, 2), high, self.plan.duration_s)
+
+    async def _measure_costs(self, load: Load, stop: asyncio.Event) -> dict[str, float]:
+        trial = Load(load.url, load.pictures)
+        pictures = itertools.cycle(load.pictures)
+        before = dict.fromkeys(self.tiers, 0.0)
+        for number in range(_WARM_UP + _MEASURED):
+            if number == _WARM_UP:
+                before = {name: tier.used_cpu_s() for name, tier in self.tiers.items()}
+            await trial.send(next(pictures))
+            if stop.is_set():
+                raise LabFailed("stopped before the load began")
+        if trial.failed:
+            raise LabFailed(f"a picture was not answered: {trial.first_failure}")
+        costs = {
+            name: (tier.used_cpu_s() - before[name]) / _MEASURED
+            for name, tier in self.tiers.items()
+        }
+        said = ", ".join(f"{name} {1000 * costs[name]:.1f}" for name in TIERS)
+        self.say(f"CPU milliseconds a picture here: {said}")
+        return costs
+
+    def _report(self, elapsed_s: float, load: Load) -> LabReport:
+        return LabReport(
+            round(elapsed_s, 1),
+            load.sent,
+            load.failed,
+            load.held_back,
+            load.first_failure,
+            "threads" if self.limits is None else "cgroup",
+            tuple(
+                TierReport(
+                    name,
+                    self.tiers[name].peak,
+                    len(self.tiers[name].living),
+                    self.tiers[name].changes,
+                    self.tiers[name].crashes,
+                    round(self.tiers[name].used_cpu_s(), 1),
+                )
+                for name in TIERS
+            ),
+        )
+
+
+def _distinct_ports(number: int) -> list[int]:
+    ports: set[int] = set()
+    while len(ports) < number:
+        ports.add(free_port())
+    return sorted(ports, key=lambda _: secrets.randbits(16))

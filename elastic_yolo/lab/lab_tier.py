@@ -1,0 +1,231 @@
+"""One tier of the lab: its processes, what they use, and its autoscaler."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from elastic_yolo.lab.autoscaler.hpa import Autoscaler
+from elastic_yolo.lab.autoscaler.manifest import Tier
+from elastic_yolo.lab.autoscaler.pods import Pod, Usage
+from elastic_yolo.lab.errors import LabFailed
+from elastic_yolo.lab.processes.cpu_clock import cpu_s
+from elastic_yolo.lab.processes.cpu_limits import CpuLimits
+from elastic_yolo.lab.processes.pod import (
+    STARTING_PERIOD_S,
+    PodProcess,
+    Probe,
+    count_peers,
+    keep_watch,
+    predict,
+    start_pod,
+    wait_alive,
+)
+from elastic_yolo.lab.sampled import sample
+from elastic_yolo.lab.timeline import Sample
+
+# So many pods that end by themselves are too many.
+_MOST_CRASHES = 5
+# How often somebody is asked to find out that a pod is gone.
+_MOST_TRIES = 20
+_POLL_S = 0.05
+
+
+@dataclass
+class LabTier:
+    """The pods of one tier. `clock` is the lab's, which runs `speed` times as fast as time."""
+
+    tier: Tier
+    autoscaler: Autoscaler
+    env: dict[str, str]
+    probe: Probe
+    ports: deque[int]
+    """Where no pod is, the longest unused first: others may still remember who was there."""
+    logs: Path
+    clock: Callable[[], float]
+    speed: float
+    limits: CpuLimits | None
+    tell: Callable[[str], None]
+    behind: LabTier | None = field(default=None, repr=False)
+    """Whom its pods ask."""
+    front: LabTier | None = field(default=None, repr=False)
+    """Whose pods ask them."""
+    pods: list[PodProcess] = field(default_factory=list)
+    readings: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
+    """By pod: the last two readings, of time.monotonic() and CPU seconds."""
+    made: int = 0
+    peak: int = 0
+    changes: int = 0
+    crashes: int = 0
+    was_ready: bool = False
+    """Whether any of its pods ever was."""
+    cpu_s: float = 0.0
+    """Of pods that have ended."""
+    _retiring: deque[PodProcess] = field(default_factory=deque)
+    _retire: asyncio.Task[None] | None = None
+
+    @property
+    def living(self) -> list[PodProcess]:
+        """Pods that have not been told to end, in the order of their starts."""
+        return [pod for pod in self.pods if not pod.deleting]
+
+    def ready_ports(self) -> list[int]:
+        """Return where the pods are that take traffic."""
+        return [pod.port for pod in self.living if pod.ready]
+
+    def start(self, number: int) -> None:
+        """Start so many pods more; raises LabFailed.
+
+        Fewer if there is no address left, which those that drain still hold: the next look will
+        ask again.
+        """
+        for _ in range(min(number, len(self.ports))):
+            self.made += 1
+            name, port = f"{self.tier.name}-{self.made}", self.ports.popleft()
+            env = {**self.env, "PORT": str(port)}
+            pod = start_pod(self.tier.name, name, port, env, self.logs, self.clock())
+            self.pods.append(pod)
+            if self.limits is not None and self.tier.limit_milli is not None:
+                self._limit(pod, self.limits, self.tier.limit_milli / 1000)
+            pod.watch = asyncio.create_task(self._watch(pod))
+        self.peak = max(self.peak, len(self.living))
+
+    def look(self) -> Sample:
+        """Ask the autoscaler once, and start or end pods as it says; raises LabFailed."""
+        now, living = self.clock(), self.living
+        seen = [self._as_seen(pod) for pod in self.pods]
+        usages = dict(self._usages(now))
+        decision = self.autoscaler.decide(now, len(living), seen, {"cpu": usages})
+        more = decision.desired - len(living)
+        self.changes += more != 0
+        if more > 0:
+            self.start(more)
+        # As a Deployment chooses: who is not ready first, then the newest.
+        for pod in sorted(living, key=lambda pod: (pod.ready, -pod.started_at))[: max(0, -more)]:
+            pod.delete()
+            self._retiring.append(pod)
+        if self._retiring and (self._retire is None or self._retire.done()):
+            self._retire = asyncio.create_task(self._retire_all())
+        return sample(time.time(), self.tier, decision, seen, usages)
+
+    def measure(self) -> None:
+        """Read what every pod has used so far, as metrics-server does."""
+        for pod in self.living:
+            used = cpu_s(pod.process.pid)
+            if used is not None:
+                self.readings.setdefault(pod.name, deque(maxlen=2)).append((time.monotonic(), used))
+
+    def tidy(self) -> None:
+        """Forget pods that have ended; put others in the place of those that should not have.
+
+        Raises LabFailed where that happens again and again, or before any was ready.
+        """
+        self.was_ready |= any(pod.was_ready for pod in self.pods)
+        for pod in [pod for pod in self.pods if pod.has_ended()]:
+            self.pods.remove(pod)
+            readings = self.readings.pop(pod.name, None)
+            self.cpu_s += readings[-1][1] if readings else 0.0
+            self.ports.append(pod.port)
+            if self.limits is not None:
+                self.limits.remove(pod.name)
+            if not pod.deleting:
+                self._replace(pod)
+
+    def forget_start(self, at: float) -> None:
+        """Let pods count as having run for long: what they start with is over."""
+        self.readings.clear()
+        for pod in self.living:
+            pod.started_at = pod.ready_changed_at = at
+
+    def used_cpu_s(self) -> float:
+        """Return the CPU seconds of all pods so far, those that have ended included."""
+        now = (cpu_s(pod.process.pid) for pod in self.pods)
+        return self.cpu_s + sum(used for used in now if used is not None)
+
+    async def end(self) -> None:
+        """Drain all pods, and return when they have ended."""
+        if self._retire is not None:
+            self._retire.cancel()
+        for pod in self.pods:
+            pod.terminate()
+        # Processes end by themselves, which no event tells.
+        while not all(pod.has_ended() for pod in self.pods):  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
+        self.tidy()
+
+    async def is_aware(self, pod: PodProcess) -> bool:
+        """Tell whether a pod takes nobody behind it for alive who is not."""
+        if self.behind is None:
+            return True
+        alive = sum(one.was_ready and one.process.poll() is None for one in self.behind.pods)
+        believed = await count_peers(pod, self.behind.tier.name)
+        return believed is not None and believed <= alive
+
+    async def _watch(self, pod: PodProcess) -> None:
+        """Let a pod find out who is behind it, and then keep its readiness up to date."""
+        await wait_alive(pod, self.probe)
+        while self.behind is not None:
+            if await predict(pod) and await self.is_aware(pod):
+                break
+            await asyncio.sleep(STARTING_PERIOD_S)
+        await keep_watch(pod, self.probe, self.clock)
+
+    async def _retire_all(self) -> None:
+        """End pods that are not wanted any more, so that nobody loses a request by it.
+
+        In a cluster DNS says that a pod leaves. Here who asks it finds out by itself, and a request
+        may find out once: so they end one after the other, each when all know of the one before.
+        """
+        while self._retiring:
+            pod = self._retiring.popleft()
+            pod.terminate()
+            if self.front is None:
+                continue
+            while not pod.has_ended():  # noqa: ASYNC110  # as in `end`
+                await asyncio.sleep(_POLL_S)
+            for caller in self.front.living:
+                tries = 0
+                while tries < _MOST_TRIES and not await self.front.is_aware(caller):
+                    tries += 1
+                    await predict(caller)
+
+    def _replace(self, pod: PodProcess) -> None:
+        if pod.watch is not None:
+            pod.watch.cancel()
+        self.crashes += 1
+        status, said = pod.process.returncode, pod.last_words()
+        if self.crashes > _MOST_CRASHES or not self.was_ready:
+            raise LabFailed(f"{pod.name} ended with {status}: {said}")
+        self.tell(f"{pod.name} ended with {status} ({said}): another one takes its place")
+        self.start(1)
+
+    def _limit(self, pod: PodProcess, limits: CpuLimits, cpus: float) -> None:
+        try:
+            limits.place(pod.process.pid, pod.name, cpus)
+        except OSError as error:
+            # One that has ended already is dealt with where that is noticed.
+            if pod.process.poll() is None:
+                raise LabFailed(f"{pod.name} could not be given its CPU limit: {error}") from None
+
+    def _as_seen(self, pod: PodProcess) -> Pod:
+        return Pod(
+            pod.name,
+            {"cpu": self.tier.request_milli},
+            deleting=pod.deleting,
+            started_at=pod.started_at,
+            ready=pod.ready,
+            ready_changed_at=pod.ready_changed_at,
+        )
+
+    def _usages(self, now: float) -> Iterator[tuple[str, Usage]]:
+        for name, readings in self.readings.items():
+            if len(readings) == 2:
+                (since, before), (at, after) = readings
+                window_s = at - since
+                milli = round(1000 * (after - before) / window_s)
+                ago = time.monotonic() - at
+                yield name, Usage(milli, now - ago * self.speed, window_s * self.speed)

@@ -1,0 +1,1 @@
+"""Load: when pictures are sent, the client that sends them, and how answers are checked."""

@@ -1,0 +1,52 @@
+"""What an autoscaler saw and decided, as a sample of the timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from elastic_yolo.lab.autoscaler.hpa import Decision
+from elastic_yolo.lab.autoscaler.manifest import Tier
+from elastic_yolo.lab.autoscaler.pods import Pod, Usages
+from elastic_yolo.lab.autoscaler.spec import Metric
+from elastic_yolo.lab.timeline import Sample
+
+
+def sample(
+    at: float, tier: Tier, decision: Decision, pods: Sequence[Pod], usages: Usages
+) -> Sample:
+    """Put it together; `pods` may hold some that are being deleted."""
+    living = [pod for pod in pods if not pod.deleting]
+    known = [usages[pod.name].milli for pod in living if pod.name in usages]
+    # What the autoscaler went by, where it went by the share of the request: of the ready ones.
+    percent = float(decision.value) if decision.value is not None and _goes_by_share(tier) else None
+    if percent is None and known:
+        percent = round(100 * sum(known) / len(known) / tier.request_milli, 1)
+    return Sample(
+        at=round(at, 3),
+        tier=tier.name,
+        replicas=decision.current,
+        ready=sum(bool(pod.ready) for pod in living),
+        desired=decision.desired,
+        cpu_percent=percent,
+        target_percent=target_percent(tier),
+        cpu_s=round(sum(known) / 1000, 3) if known else None,
+        why=decision.why,
+    )
+
+
+def target_percent(tier: Tier) -> int | None:
+    """Return the CPU target in per cent of the request, None where there is none."""
+    for metric in tier.hpa.metrics:
+        if metric.type == "Resource" and metric.name == "cpu":
+            return _share(metric, tier.request_milli)
+    return None
+
+
+def _share(metric: Metric, request_milli: int) -> int:
+    if metric.utilization is not None:
+        return metric.utilization
+    return round(100 * (metric.average_milli or 0) / request_milli)
+
+
+def _goes_by_share(tier: Tier) -> bool:
+    return len(tier.hpa.metrics) == 1 and tier.hpa.metrics[0].utilization is not None

@@ -1,0 +1,221 @@
+"""The autoscalers of all tiers on a model of the pods: no processes, no clock, minutes in a moment.
+
+The model is a fluid one, a second a step: what comes is worked off by the pods that are ready,
+evenly, at so many CPU seconds a picture and at most as much CPU as their limit; what is left waits.
+More than `MAX_WAITING` for each pod of the first tier are refused, as web refuses them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from elastic_yolo.lab.autoscaler.hpa import Autoscaler, Decision
+from elastic_yolo.lab.autoscaler.manifest import Tier
+from elastic_yolo.lab.autoscaler.pods import Pod, Usage
+from elastic_yolo.lab.autoscaler.spec import Controller
+from elastic_yolo.lab.load.arrivals import Arrivals
+from elastic_yolo.lab.sampled import sample
+from elastic_yolo.lab.timeline import Sample
+
+MAX_WAITING = 128
+"""MAX_IN_FLIGHT of the web service."""
+METRICS_PERIOD_S = 15.0
+"""--metric-resolution of metrics-server, as its own manifests set it."""
+_STEP_S = 1.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a picture and a start cost a tier."""
+
+    picture_cpu_s: float
+    startup_s: float
+    """From the decision until a pod takes traffic; it uses its whole limit meanwhile."""
+
+
+@dataclass(frozen=True)
+class TierTotals:
+    """One tier over the whole time."""
+
+    tier: str
+    peak_replicas: int
+    last_replicas: int
+    changes: int
+    cpu_hours: float
+    """Used."""
+    requested_cpu_hours: float
+    """Held by the requests of the pods, used or not."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Everything over the whole time."""
+
+    tiers: tuple[TierTotals, ...]
+    pictures: int
+    unserved: int
+    """Refused because too many waited."""
+    overloaded_s: int
+    """Seconds at whose end pictures waited for a tier that could do no more."""
+    longest_wait_s: float
+    """In front of one tier."""
+
+
+@dataclass
+class _Pod:
+    name: str
+    started_at: float
+    ready_at: float
+
+
+@dataclass
+class _Model:
+    """One tier: its pods, what waits in front of them, what they have used."""
+
+    tier: Tier
+    work: Work
+    autoscaler: Autoscaler
+    pods: list[_Pod] = field(default_factory=list)
+    waiting: float = 0.0
+    times: list[float] = field(default_factory=lambda: [0.0])
+    shares: list[float] = field(default_factory=lambda: [0.0])
+    """CPU seconds that a pod that was always ready has used, at each of `times`."""
+    cpu_s: float = 0.0
+    held_s: float = 0.0
+    peak: int = 0
+    changes: int = 0
+    made: int = 0
+
+    @property
+    def limit(self) -> float:
+        """CPUs that a pod may use."""
+        milli = self.tier.limit_milli
+        return (self.tier.request_milli if milli is None else milli) / 1000
+
+    def add(self, number: int, now: float, startup_s: float) -> None:
+        for _ in range(number):
+            self.made += 1
+            name = f"{self.tier.name}-{self.made}"
+            self.pods.append(_Pod(name, now, now + startup_s))
+
+    def ready(self, now: float) -> int:
+        """Pods are in the order of their starts, so the ready ones are in front."""
+        return bisect_right(self.pods, now, key=lambda pod: pod.ready_at)
+
+    def serve(self, arriving: float, now: float) -> float:
+        """Let a second pass; return how many pictures go on to the next tier."""
+        ready, cost = self.ready(now), self.work.picture_cpu_s
+        self.waiting += arriving
+        able = ready * self.limit * _STEP_S / cost
+        done = min(self.waiting, able)
+        self.waiting -= done
+        self.times.append(now + _STEP_S)
+        self.shares.append(self.shares[-1] + (done * cost / ready if ready else 0.0))
+        self.cpu_s += done * cost + (len(self.pods) - ready) * self.limit * _STEP_S
+        self.held_s += len(self.pods) * self.tier.request_milli / 1000 * _STEP_S
+        return done
+
+    def wait_s(self, now: float) -> float:
+        able = self.ready(now) * self.limit / self.work.picture_cpu_s
+        return self.waiting / able if able else 0.0
+
+    def look(self, now: float) -> tuple[Decision, list[Pod], dict[str, Usage]]:
+        """Ask the autoscaler, and start or end pods as it says."""
+        seen = [self._as_seen(pod, now) for pod in self.pods]
+        since = now - METRICS_PERIOD_S
+        usages = {
+            pod.name: Usage(self._used_milli(pod, since, now), now, METRICS_PERIOD_S)
+            for pod in self.pods
+            # Of a pod that was not there at the last look there is no difference yet.
+            if pod.started_at <= since
+        }
+        decision = self.autoscaler.decide(now, len(self.pods), seen, {"cpu": usages})
+        more = decision.desired - len(self.pods)
+        if more:
+            self.changes += 1
+        self.add(more, now, self.work.startup_s)
+        # The newest go first, as a Deployment has it.
+        del self.pods[decision.desired :]
+        self.peak = max(self.peak, len(self.pods))
+        return decision, seen, usages
+
+    def _as_seen(self, pod: _Pod, now: float) -> Pod:
+        ready = pod.ready_at <= now
+        return Pod(
+            pod.name,
+            {"cpu": self.tier.request_milli},
+            started_at=pod.started_at,
+            ready=ready,
+            ready_changed_at=pod.ready_at if ready else pod.started_at,
+        )
+
+    def _used_milli(self, pod: _Pod, since: float, now: float) -> int:
+        from_s = max(since, pod.ready_at)
+        working = self._share(now) - self._share(from_s) if from_s < now else 0.0
+        starting = max(0.0, min(now, pod.ready_at) - max(since, pod.started_at))
+        return round(1000 * (working + starting * self.limit) / (now - since))
+
+    def _share(self, at: float) -> float:
+        return self.shares[max(0, bisect_right(self.times, at) - 1)]
+
+    def totals(self) -> TierTotals:
+        return TierTotals(
+            self.tier.name,
+            self.peak,
+            len(self.pods),
+            self.changes,
+            round(self.cpu_s / 3600, 3),
+            round(self.held_s / 3600, 3),
+        )
+
+
+def simulate(
+    tiers: Sequence[tuple[Tier, Work]],
+    arrivals: Arrivals,
+    controller: Controller,
+    tell: Callable[[Sample], None],
+) -> Totals:
+    """Run all tiers, in the order in which a picture passes them; `tell` gets every sample.
+
+    Times of the samples are seconds since the beginning, at which every tier has minReplicas.
+    """
+    models = [_Model(tier, work, Autoscaler(tier.hpa, controller)) for tier, work in tiers]
+    for model in models:
+        model.add(max(1, model.tier.hpa.min_replicas), -controller.cpu_initialization_period_s, 0)
+        model.peak = len(model.pods)
+    pictures = unserved = longest_s = 0.0
+    overloaded_s = 0
+    for second in range(round(arrivals.duration_s)):
+        now = float(second)
+        if second and now % controller.sync_period_s < _STEP_S:
+            for model in models:
+                decision, seen, usages = model.look(now)
+                tell(sample(now, model.tier, decision, seen, usages))
+        coming = arrivals.rate(now) * _STEP_S
+        pictures += coming
+        for model in models:
+            coming = model.serve(coming, now)
+        unserved += _refuse(models, now)
+        overloaded_s += any(model.waiting > 0 for model in models)
+        longest_s = max(longest_s, *(model.wait_s(now) for model in models))
+    return Totals(
+        tuple(model.totals() for model in models),
+        round(pictures),
+        round(unserved),
+        overloaded_s,
+        round(longest_s, 1),
+    )
+
+
+def _refuse(models: Sequence[_Model], now: float) -> float:
+    """Take away what waits beyond what the first tier lets in, and return how much that was."""
+    room = MAX_WAITING * max(1, models[0].ready(now))
+    over = max(0.0, sum(model.waiting for model in models) - room)
+    refused = over
+    for model in models:
+        taken = min(over, model.waiting)
+        model.waiting -= taken
+        over -= taken
+    return refused

@@ -1,0 +1,78 @@
+"""Draw boxes into a picture, for callers that want to look and not to compute. Needs Pillow."""
+
+from __future__ import annotations
+
+import colorsys
+import io
+import zlib
+
+from PIL import Image, ImageDraw, ImageFont
+
+from elastic_yolo.picture.errors import PictureUndecodable
+from elastic_yolo.picture.header import read_header
+
+Found = tuple[str, float, list[float]]
+"""Label, score, [centre x, centre y, width, height] in pixels of the upright picture."""
+
+FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG"}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow's own limit is a warning; ours has been checked against the header before.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def draw_boxes(data: bytes, found: list[Found], media_type: str) -> bytes:
+    """Return the upright picture with labelled boxes, encoded as `media_type`.
+
+    Raises PictureUndecodable.
+    """
+    try:
+        picture = _open_upright(data)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureUndecodable("the picture cannot be drawn into") from error
+    line = max(2, round(min(picture.size) / 200))
+    font = ImageFont.load_default(size=max(11, line * 5))
+    draw = ImageDraw.Draw(picture)
+    for label, score, (cx, cy, width, height) in reversed(found):
+        left, top = cx - width / 2, cy - height / 2
+        colour = colour_of(label)
+        draw.rectangle((left, top, left + width, top + height), outline=colour, width=line)
+        text = f"{label} {score:.2f}"
+        # The caption stays inside the picture, where the box leaves it at the top or the left.
+        anchor = (max(0.0, left), max(0.0, top))
+        draw.rectangle(draw.textbbox(anchor, text, font=font), fill=colour)
+        draw.text(anchor, text, fill="black", font=font)
+    encoded = io.BytesIO()
+    picture.save(encoded, FORMATS[media_type], quality=90)
+    return encoded.getvalue()
+
+
+def _open_upright(data: bytes) -> Image.Image:
+    """Turn by our own reading of the header, which is what the boxes were found with."""
+    turn = _TURNS.get(read_header(data).orientation)
+    picture = _to_rgb(Image.open(io.BytesIO(data)))
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """Return the colours that the detector sees: 8 bit each, and nothing hidden as transparent."""
+    if picture.mode == "I;16":
+        # Pillow alone would cut off at 255 of 65,535, and nearly everything would be white.
+        picture = picture.point(lambda grey: grey * (1 / 256))
+    # Pillow would warn that it is lost.
+    picture.info.pop("transparency", None)
+    return picture.convert("RGB")
+
+
+def colour_of(label: str) -> tuple[int, int, int]:
+    """Return the RGB colour of a label: bright, and always the same."""
+    hue = zlib.crc32(label.encode()) % 360 / 360
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)

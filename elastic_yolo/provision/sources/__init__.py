@@ -1,0 +1,46 @@
+"""Where files come from: one module for each kind of address."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from elastic_yolo.provision.errors import ConfigError
+from elastic_yolo.provision.sources.files import open_file
+from elastic_yolo.provision.sources.gdrive import open_gdrive
+from elastic_yolo.provision.sources.http import open_http
+from elastic_yolo.provision.sources.huggingface import open_huggingface, pin_huggingface
+from elastic_yolo.provision.sources.mlflow import open_artifact, open_mlflow, pin_mlflow
+from elastic_yolo.provision.sources.oci import open_oci, pin_oci
+from elastic_yolo.provision.sources.opened import Open, Opened, Pin, Pinned, Start, shown
+from elastic_yolo.provision.sources.s3 import open_s3
+
+__all__ = ["Open", "Opened", "Pinned", "Start", "choose_pin", "choose_source", "shown"]
+
+_KINDS: dict[str, Open] = {
+    "": open_file,
+    "file": open_file,
+    "gdrive": open_gdrive,
+    "hf": open_huggingface,
+    "http": open_http,
+    "https": open_http,
+    "mlflow-artifacts": open_artifact,
+    "models": open_mlflow,
+    "oci": open_oci,
+    "s3": open_s3,
+}
+# Those whose addresses may mean something else tomorrow.
+_MOVING: dict[str, Pin] = {"hf": pin_huggingface, "models": pin_mlflow, "oci": pin_oci}
+
+
+def choose_source(address: str) -> Open:
+    """Return what opens an address; raises ConfigError for a kind that nobody knows."""
+    kind = urlsplit(address).scheme
+    if kind not in _KINDS:
+        known = ", ".join(name for name in _KINDS if name)
+        raise ConfigError(f"{shown(address)}: sources are {known}")
+    return _KINDS[kind]
+
+
+def choose_pin(folder: str) -> Pin | None:
+    """Return what says which version a folder has now; None for what has only one."""
+    return _MOVING.get(urlsplit(folder).scheme)

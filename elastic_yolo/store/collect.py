@@ -1,0 +1,118 @@
+"""Remove what nobody needs any more. For who holds the lock."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from elastic_yolo.durable import UNFINISHED, sync_folder
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.reader import list_channels, list_models, list_versions
+from elastic_yolo.store.records import VersionRecord
+
+# An interrupted download is gone on with for so long.
+_INCOMING_S = 7 * 24 * 3600
+# Who has just been told of a version still reads it.
+_GRACE_S = 600.0
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was removed."""
+
+    versions: list[str]
+    """As name/id."""
+    bytes: int
+
+
+def collect(layout: Layout, keep: int, *, dry_run: bool = False) -> Collected:
+    """Remove all versions but the newest `keep` of each model and those that a channel needs.
+
+    A channel needs the version that it points at, the one that it pointed at before, and for ten
+    minutes after a switch all earlier ones. Files that no version has any more go as well, and what
+    killed writers left behind.
+    """
+    removed: list[str] = []
+    for name in list_models(layout):
+        for record in _needless(layout, name, keep):
+            removed.append(f"{name}/{record.id}")
+            if not dry_run:
+                _remove_version(layout, name, record.id)
+    gone = [] if dry_run else list(_leftovers(layout))
+    gone += _needless_blobs(layout, set(removed))
+    size = sum(_size(path) for path in gone)
+    if not dry_run:
+        for path in gone:
+            _remove(path)
+    return Collected(removed, size)
+
+
+def used_bytes(layout: Layout) -> int:
+    """Return what files and unfinished downloads take; a second name of a file takes nothing."""
+    incoming = [path for path in _entries(layout.incoming) if path.suffix != ".json"]
+    return sum(_size(path) for path in _entries(layout.blobs) + incoming)
+
+
+def _needless(layout: Layout, name: str, keep: int) -> list[VersionRecord]:
+    versions = list_versions(layout, name)
+    needed = {record.id for record in versions[len(versions) - keep :]} if keep else set()
+    for channel in list_channels(layout, name).values():
+        needed |= {channel.id, *channel.earlier[:1]}
+        if _age_s(layout, name) < _GRACE_S:
+            needed |= set(channel.earlier)
+    return [record for record in versions if record.id not in needed]
+
+
+def _age_s(layout: Layout, name: str) -> float:
+    """Return how long ago a channel of a model was switched last."""
+    return time.time() - max(
+        (path.stat().st_mtime for path in _entries(layout.channels(name))), default=0.0
+    )
+
+
+def _remove_version(layout: Layout, name: str, identity: str) -> None:
+    # The record first: without it nobody finds the folder.
+    layout.version_record(name, identity).unlink(missing_ok=True)
+    sync_folder(layout.versions(name))
+    shutil.rmtree(layout.version(name, identity), ignore_errors=True)
+
+
+def _needless_blobs(layout: Layout, removed: set[str]) -> list[Path]:
+    needed = {
+        file.digest
+        for name in list_models(layout)
+        for record in list_versions(layout, name)
+        if f"{name}/{record.id}" not in removed
+        for file in record.files.values()
+    }
+    return [path for path in _entries(layout.blobs) if f"sha256:{path.name}" not in needed]
+
+
+def _leftovers(layout: Layout) -> Iterator[Path]:
+    """Yield what is not finished: of writers that are gone, since we hold the lock."""
+    for path in _entries(layout.incoming):
+        if time.time() - path.stat().st_mtime > _INCOMING_S:
+            yield path
+    for folder in (layout.root, layout.blobs, *layout.models.glob("*/*")):
+        yield from (path for path in _entries(folder) if path.name.startswith(UNFINISHED))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

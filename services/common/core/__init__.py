@@ -1,0 +1,1 @@
+"""What makes an app a service: start, drain, probes, limits, and how errors are answered."""

@@ -1,0 +1,37 @@
+"""Tokens that callers show in `Authorization: Bearer ...` (RFC 6750)."""
+
+from __future__ import annotations
+
+import hmac
+
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.common.request.errors import NotAllowed
+
+
+def require_bearer(authorization: str, token: SecretStr, what: str) -> None:
+    """Raise NotAllowed unless the header shows the token; `what` is what it is needed for."""
+    expected = f"Bearer {token.get_secret_value()}"
+    # In a time that tells nothing of how much was right.
+    if not hmac.compare_digest(authorization.encode(), expected.encode()):
+        raise NotAllowed(f"{what} needs a token: Authorization: Bearer ...")
+
+
+class TokenGate:
+    """Refuses requests that do not show a token before anything of their bodies is read."""
+
+    def __init__(self, app: ASGIApp, token: SecretStr, prefix: str, what: str) -> None:
+        """Guard the paths of `app` that begin with `prefix`; `what` is what needs the token."""
+        self._app = app
+        self._token = token
+        self._prefix = prefix
+        self._what = what
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or raise NotAllowed."""
+        if scope["type"] == "http" and scope["path"].startswith(self._prefix):
+            authorization = Headers(scope=scope).get("authorization", "")
+            require_bearer(authorization, self._token, self._what)
+        await self._app(scope, receive, send)

@@ -1,0 +1,78 @@
+"""The routes that every service has: liveness, readiness, health, metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from prometheus_client.exposition import choose_encoder
+
+from services.common.observe.telemetry import Metrics
+from services.common.request.context import Context
+from services.common.request.errors import Unavailable
+
+StatusCheck = Callable[[Context], Awaitable[dict[str, Any]]]
+"""Makes a real prediction and returns what it found; raises ServiceError if it was wrong."""
+
+
+class Phase(Enum):
+    """Where a process is in its life."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+class Readiness:
+    """Whether this process wants new work: set by start-up and shutdown, asked by `/readyz`."""
+
+    def __init__(self) -> None:
+        """Begin as not ready."""
+        self.phase = Phase.STARTING
+
+    def require(self) -> None:
+        """Raise Unavailable unless the process is serving."""
+        if self.phase is not Phase.SERVING:
+            raise Unavailable(f"this service is {self.phase.value}")
+
+
+def add_probes(
+    app: FastAPI,
+    readiness: Readiness,
+    metrics: Metrics,
+    check_dependencies: Callable[[], Awaitable[None]],
+    check_status: StatusCheck,
+) -> None:
+    """Add the routes. Liveness never depends on other services, or one outage would restart all."""
+    router = APIRouter(tags=["probes"])
+    started = time.monotonic()
+
+    @router.get("/livez", summary="The process runs and its event loop turns")
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get("/readyz", summary="Loaded, what lies behind answers, and not draining")
+    async def readyz() -> dict[str, str]:
+        readiness.require()
+        await check_dependencies()
+        return {"status": "ready"}
+
+    @router.get("/health/ping", summary="The shortest possible answer")
+    async def ping() -> str:
+        return "pong"
+
+    @router.get("/health/status", summary="A real prediction, checked against the known answer")
+    async def status(context: Context) -> dict[str, Any]:
+        readiness.require()
+        checked = await check_status(context)
+        return {"status": "ok", "uptime_s": round(time.monotonic() - started, 1), **checked}
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    async def export_metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(metrics.registry), headers={"Content-Type": content_type})
+
+    app.include_router(router)

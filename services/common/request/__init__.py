@@ -1,0 +1,1 @@
+"""One request: its errors, identity, deadline, body, query and timings."""

@@ -1,0 +1,1 @@
+"""The versions of a model: loading, switching, comparing and watching them."""

@@ -1,0 +1,164 @@
+"""Reading autoscalers from manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from elastic_yolo.lab.autoscaler.manifest import parse_milli, read_tiers
+from elastic_yolo.lab.autoscaler.spec import (
+    SCALE_DOWN,
+    SCALE_UP,
+    Behavior,
+    Metric,
+    Policy,
+    ScalingRules,
+)
+from elastic_yolo.lab.errors import ManifestError
+from elastic_yolo.lab.processes.stack import ROOT
+
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: inference}
+spec:
+  template:
+    spec:
+      containers:
+        - name: inference
+          resources: {requests: {cpu: 250m}, limits: {cpu: "1.5"}}
+"""
+HPA = """
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: scaler}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: inference}
+  maxReplicas: 7
+"""
+CPU = """
+  metrics:
+    - type: Resource
+      resource: {name: cpu, target: {type: Utilization, averageUtilization: 55}}
+"""
+
+
+def write(folder: Path, *parts: str) -> Path:
+    path = folder / "tier.yaml"
+    path.write_text("---".join(parts))
+    return path
+
+
+def test_our_own_manifests_are_read() -> None:
+    tiers = read_tiers(ROOT / "k8s" / "base")
+
+    assert {name: tier.hpa.max_replicas for name, tier in tiers.items()} == {
+        "web": 10,
+        "preprocess": 10,
+        "inference": 20,
+    }
+    assert {name: tier.request_milli for name, tier in tiers.items()} == {
+        "web": 200,
+        "preprocess": 500,
+        "inference": 1000,
+    }
+    inference = tiers["inference"]
+    assert (inference.limit_milli, inference.ready_period_s, inference.ready_failures) == (
+        1000,
+        2,
+        2,
+    )
+    assert (inference.startup_s, tiers["web"].startup_s) == (150, 30)
+    assert inference.hpa.metrics == (Metric("cpu", utilization=70),)
+    assert inference.hpa.behavior == Behavior(
+        ScalingRules((Policy("Percent", 100, 15), Policy("Pods", 2, 15)), window_s=0),
+        ScalingRules((Policy("Percent", 50, 60),), window_s=120),
+    )
+
+
+def test_what_a_manifest_leaves_out_is_as_the_api_has_it(tmp_path: Path) -> None:
+    hpa = read_tiers(write(tmp_path, DEPLOYMENT, HPA))["inference"].hpa
+
+    assert (hpa.name, hpa.min_replicas, hpa.behavior) == ("scaler", 1, None)
+    assert hpa.metrics == (Metric("cpu", utilization=80),)
+
+
+def test_a_behavior_that_names_one_thing_has_the_defaults_of_the_others(tmp_path: Path) -> None:
+    behavior = "  behavior: {scaleUp: {tolerance: 50m, selectPolicy: Min}}\n"
+
+    hpa = read_tiers(write(tmp_path, DEPLOYMENT, HPA + CPU + behavior))["inference"].hpa
+
+    assert hpa.behavior == Behavior(ScalingRules(SCALE_UP.policies, "Min", 0, 0.05), SCALE_DOWN)
+
+
+def test_averages_and_metrics_that_only_a_cluster_has(tmp_path: Path) -> None:
+    metrics = """
+  metrics:
+    - type: Resource
+      resource: {name: cpu, target: {type: AverageValue, averageValue: 300m}}
+    - type: External
+      external: {metric: {name: qps}, target: {type: Value, value: "30"}}
+"""
+
+    hpa = read_tiers(write(tmp_path, DEPLOYMENT, HPA + metrics))["inference"].hpa
+
+    assert hpa.metrics == (Metric("cpu", average_milli=300), Metric("qps", "External"))
+
+
+def test_where_only_a_limit_is_stated_it_is_the_request(tmp_path: Path) -> None:
+    deployment = DEPLOYMENT.replace("requests: {cpu: 250m}, ", "")
+
+    tier = read_tiers(write(tmp_path, deployment, HPA))["inference"]
+
+    assert (tier.request_milli, tier.limit_milli) == (1500, 1500)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ([HPA], "scaler scales inference, which no manifest here has"),
+        ([DEPLOYMENT], "no HorizontalPodAutoscaler in it"),
+        ([DEPLOYMENT, HPA, HPA], "a second HorizontalPodAutoscaler of inference"),
+        (["a: [", HPA], "while parsing a flow"),
+        ([DEPLOYMENT, HPA.replace("7", "0")], "spec.maxReplicas: Input should be greater"),
+        ([DEPLOYMENT, HPA.replace("  maxReplicas: 7\n", "")], "spec.maxReplicas: Field required"),
+        ([DEPLOYMENT, HPA + "  minReplicas: 8\n"], "maxReplicas is less than minReplicas"),
+        ([DEPLOYMENT, HPA.replace("v2", "v1")], "apiVersion: Input should be 'autoscaling/v2'"),
+        ([DEPLOYMENT, HPA + CPU.replace("55", "lots")], "averageUtilization: Input should be"),
+        ([DEPLOYMENT, HPA + CPU.replace(", averageUtilization: 55", "")], "expected average"),
+        ([DEPLOYMENT, HPA + "  metrics: [{type: Resource}]\n"], "Resource without resource"),
+        ([DEPLOYMENT, HPA + "  behavior: {scaleUp: {selectPolicy: Most}}\n"], "selectPolicy"),
+        ([DEPLOYMENT.replace('cpu: 250m}, limits: {cpu: "1.5"', ""), HPA], "no CPU request"),
+        ([DEPLOYMENT.replace("250m", "fast"), HPA], "'fast' is no quantity like 500m, 1 or 2Gi"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_one_line(tmp_path: Path, parts: list[str], words: str) -> None:
+    path = write(tmp_path, *parts)
+
+    with pytest.raises(ManifestError) as error:
+        read_tiers(path)
+
+    assert words in str(error.value)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="absent: no such file or folder"):
+        read_tiers(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "milli"),
+    [("1", 1000), (2, 2000), ("250m", 250), ("0.5", 500), ("100u", 1), ("1k", 10**6),
+     ("1Ki", 1_024_000), (1.5, 1500)],
+)  # fmt: skip
+def test_quantities_are_those_of_kubernetes(quantity: object, milli: int) -> None:
+    assert parse_milli(quantity) == milli
+
+
+@pytest.mark.parametrize("quantity", ["", "m", "1 m", "-1", "1e", "nan", "many", None])
+def test_what_is_no_quantity_is_refused(quantity: object) -> None:
+    with pytest.raises(ValueError, match="no quantity"):
+        parse_milli(quantity)

@@ -1,0 +1,226 @@
+"""What the lab asks the operating system: CPU, cgroups, connections."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from elastic_yolo.lab.entry import Entry
+from elastic_yolo.lab.load.arrivals import Arrivals
+from elastic_yolo.lab.load.client import LOST
+from elastic_yolo.lab.load.picture_load import MAX_IN_FLIGHT, Load
+from elastic_yolo.lab.processes.cpu_clock import cpu_s, parse_ps_time
+from elastic_yolo.lab.processes.cpu_limits import CpuLimits
+from elastic_yolo.lab.processes.stack import free_port
+
+BUSY = """
+import time
+while time.process_time() < 0.3: pass
+print(time.process_time(), flush=True)
+input()
+"""
+
+
+def test_cpu_is_what_a_process_says_of_itself() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        said = float(process.stdout.readline())
+        used = cpu_s(process.pid)
+        process.communicate("\n")
+
+    assert used == pytest.approx(said, abs=0.05)
+    assert cpu_s(process.pid) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0:01.50", 1.5), ("12:34.56", 754.56), ("01:02:03", 3723), ("2-01:00:00", 176_400)],
+)
+def test_what_ps_says_is_understood(text: str, seconds: float) -> None:
+    assert parse_ps_time(text) == pytest.approx(seconds)
+
+
+def test_without_cgroups_that_hand_the_cpu_on_there_are_no_limits(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    assert CpuLimits.find(tmp_path, own) is None
+
+    own.write_text("4:memory:/x\n0::/user/mine\n")
+    (tmp_path / "user" / "mine").mkdir(parents=True)
+    (tmp_path / "user" / "cgroup.subtree_control").write_text("memory pids\n")
+    assert CpuLimits.find(tmp_path, own) is None
+
+
+def test_the_nearest_group_that_hands_the_cpu_on_is_taken(tmp_path: Path) -> None:
+    """As far as files can tell: what the kernel makes of them is only seen where it has them."""
+    own = tmp_path / "cgroup"
+    own.write_text("0::/user/mine\n")
+    (tmp_path / "user" / "mine").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "user"):
+        (folder / "cgroup.subtree_control").write_text("cpu memory\n")
+
+    limits = CpuLimits.find(tmp_path, own)
+
+    assert limits
+    assert limits.folder.parent == tmp_path / "user"
+    limits.place(1234, "inference-1", 0.176)
+    group = limits.folder / "inference-1"
+    assert (group / "cpu.max").read_text() == "17600 100000"
+    assert (group / "cgroup.procs").read_text() == "1234"
+
+
+class Server:
+    """Answers every request with a status, after `gate` is open, and closes."""
+
+    def __init__(self, status: str = "200 OK") -> None:
+        """Begin with the gate open."""
+        self.status = status
+        self.asked = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.arrived = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[int]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length:")[1].split()[0])
+            body = await reader.readexactly(length)
+            self.asked += 1
+            self.arrived.set()
+            await self.gate.wait()
+            writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: {length}\r\n\r\n".encode())
+            writer.write(body)
+            await writer.drain()
+        finally:
+            writer.close()
+
+
+def test_the_entry_spreads_connections_over_those_that_are_there() -> None:
+    picture = bytes(300_000)
+
+    async def scenario() -> tuple[Counter[int], list[int]]:
+        servers = [Server(), Server(), Server()]
+        async with servers[0].running() as one, servers[1].running() as two:
+            async with servers[2].running() as three:
+                ports = [one, two, three, free_port()]
+                entry = Entry(lambda: ports)
+                await entry.start()
+                load = Load(f"{entry.url}/inference", [picture])
+                for _ in range(12):
+                    await load.send(picture)
+            # The third is gone now, and nobody has said so.
+            for _ in range(12):
+                await load.send(picture)
+            await entry.close()
+        return load.statuses, [server.asked for server in servers]
+
+    statuses, asked = asyncio.run(scenario())
+
+    assert statuses == {200: 24}
+    assert min(asked[:2]) >= 6
+    assert asked[2] >= 3
+
+
+def test_an_entry_without_pods_answers_nothing() -> None:
+    async def scenario() -> Load:
+        entry = Entry(list)
+        await entry.start()
+        load = Load(f"{entry.url}/inference", [b"x"])
+        await load.send(b"x")
+        await entry.close()
+        return load
+
+    load = asyncio.run(scenario())
+
+    assert load.statuses == {LOST: 1}
+    assert load.first_failure is not None
+    assert load.first_failure.startswith("no answer")
+
+
+def test_an_entry_that_closes_ends_what_is_open(capfd: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> Load:
+        server = Server()
+        server.gate.clear()
+        async with server.running() as port:
+            entry = Entry(lambda: [port])
+            await entry.start()
+            load = Load(f"{entry.url}/inference", [b"picture"])
+            sending = asyncio.create_task(load.send(b"picture"))
+            await server.arrived.wait()
+            await entry.close()
+            await sending
+            server.gate.set()
+        return load
+
+    assert asyncio.run(scenario()).statuses == {LOST: 1}
+    assert capfd.readouterr().err == ""
+
+
+def test_what_fails_is_counted_and_said() -> None:
+    async def scenario() -> Load:
+        async with Server("503 Service Unavailable").running() as port:
+            # It answers with what it was sent.
+            problem = b'{"detail": "it is away"}'
+            load = Load(f"http://127.0.0.1:{port}/inference", [problem])
+            await load.run(Arrivals("constant", 0, 100, 0.2))
+        return load
+
+    load = asyncio.run(scenario())
+
+    assert load.failed == load.sent > 0
+    assert load.first_failure == "503: it is away"
+
+
+def test_no_more_than_so_many_are_under_way() -> None:
+    async def scenario() -> tuple[Load, int]:
+        server = Server()
+        server.gate.clear()
+        async with server.running() as port:
+            load = Load(f"http://127.0.0.1:{port}/inference", [b"picture"])
+            running = asyncio.create_task(load.run(Arrivals("constant", 0, 500, 0.5)))
+            while not load.held_back:  # noqa: ASYNC110  # counted, not told
+                await asyncio.sleep(0)
+            under_way = load.under_way
+            server.gate.set()
+            await running
+        return load, under_way
+
+    load, under_way = asyncio.run(scenario())
+
+    assert under_way == MAX_IN_FLIGHT
+    assert load.failed == 0
+    assert load.sent >= MAX_IN_FLIGHT
+
+
+def test_who_is_stopped_waits_for_what_is_under_way() -> None:
+    async def scenario() -> Load:
+        server = Server()
+        server.gate.clear()
+        async with server.running() as port:
+            load = Load(f"http://127.0.0.1:{port}/inference", [b"picture"])
+            running = asyncio.create_task(load.run(Arrivals("constant", 0, 100, 60)))
+            await server.arrived.wait()
+            running.cancel()
+            asyncio.get_running_loop().call_soon(server.gate.set)
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        return load
+
+    load = asyncio.run(scenario())
+
+    assert load.sent >= 1
+    assert load.failed == 0

@@ -1,0 +1,37 @@
+"""Models that are really there, and the models.yaml that asks for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from elastic_yolo.digest import digest_of_file
+from elastic_yolo.provision.progress import Telling
+from tests.support.tiny import write_tiny_model
+
+QUIET = Telling(lambda *_: None, lambda *_: None)
+"""Nobody wants to know how far it is."""
+FILES = ("tiny.cfg", "tiny.names", "tiny.weights")
+
+
+def write_source(folder: Path, cells: int = 1) -> Path:
+    """Write a model whose content depends on `cells`, and return its folder."""
+    return write_tiny_model(folder, width=32 * cells)
+
+
+def wanted(folder: Path | str, *, digests: Path | None = None, **stated: Any) -> dict[str, Any]:
+    """Return what models.yaml says of a model; `digests` is a folder with the right content."""
+    files: dict[str, Any] = {name: {} for name in FILES}
+    if digests is not None:
+        for name in FILES:
+            digest = digest_of_file(digests / name)
+            files[name] = {"sha256": digest.removeprefix("sha256:")}
+    return {"name": "tiny", "source": str(folder), "files": files, **stated}
+
+
+def write_config(path: Path, *models: dict[str, Any]) -> Path:
+    """Write a models.yaml and return its path."""
+    path.write_text(yaml.safe_dump({"models": list(models)}))
+    return path
