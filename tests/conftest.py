@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,18 @@ from tests.support.tiny import write_tiny_model
 # The same examples on every machine, and no verdict by the clock of a busy one.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+# A shell starts background jobs with SIGINT ignored, and children inherit that: the tests that send
+# Ctrl-C to a process would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run `async def` tests marked `anyio` on asyncio, the only loop that the services use."""
+    return "asyncio"
 
 
 @pytest.fixture(scope="session")

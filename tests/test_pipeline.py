@@ -184,7 +184,7 @@ def test_reduced_decoding_stays_within_its_tolerance(detector: Detector, path: P
     header = HEADERS[path]
     box = Letterbox.fit(header.upright_size, detector.network_size)
     image = draw_letterbox(decode(data, header), header.orientation, box)
-    rows = detector.find(detector.run(image[np.newaxis]), 0.5, 0.45)[0]
+    rows = detector.postprocess(detector.execute(image[np.newaxis]), 0.5, 0.45)[0]
     whole = name_detections(box.to_picture(rows), detector.model.labels)
 
     reduced = detector.detect(data, threshold=0.3)

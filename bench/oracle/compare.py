@@ -59,7 +59,7 @@ def compare(cfg: Path, weights: Path, picture: Pixels, threads: int) -> Comparis
     """
     network = plan_network(read_cfg(cfg))
     engine = OpenVinoEngine(build_graph(network, read_weights(weights, network)), threads=threads)
-    outputs = [output[0] for output in engine.run(picture[np.newaxis])]
+    outputs = [output[0] for output in engine.execute(picture[np.newaxis])]
     threshold = _threshold(decode_heads(network, outputs, 0.01))
     ours = _named(network, decode_heads(network, outputs, threshold))
     if needs_fork(network):

@@ -44,10 +44,10 @@ class SharedDetector:
         """Return (k, 6) rows, in network pixels, for one (1, height, width, 3) image."""
         engine = self._free.get()
         try:
-            outputs = engine.run(images)
+            outputs = engine.execute(images)
         finally:
             self._free.put(engine)
-        return self._detector.find(outputs, threshold, self._detector.model.iou)[0]
+        return self._detector.postprocess(outputs, threshold, self._detector.model.iou)[0]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from bench.pipeline.compare import BUSY, Pairs, Result, pair, summarise
 from bench.pipeline.services import pipeline
 from bench.pipeline.turns import Contestant, Track
 from elastic_yolo.lab.load.expected import agree
-from elastic_yolo.lab.processes.json_process import Talker
+from elastic_yolo.lab.processes.json_process import JsonProcess
 from elastic_yolo.progress import say
 
 _WARM_UP_S = 4.0
@@ -64,10 +64,10 @@ def ready(course: Course) -> Iterator[Ready]:
         "threads": course.threads,
     }
     with ExitStack() as stack:
-        bare = stack.enter_context(Talker("bench.pipeline.bare", json.dumps(task)))
-        hello = bare.hear()
+        bare = stack.enter_context(JsonProcess("bench.pipeline.bare", json.dumps(task)))
+        hello = bare.receive()
         say(_describe(hello))
-        loader = stack.enter_context(Talker("bench.pipeline.loader"))
+        loader = stack.enter_context(JsonProcess("bench.pipeline.loader"))
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="elastic-yolo-")))
         services = stack.enter_context(
             pipeline(course.model, course.cache, course.precision, hello["threshold"], logs)

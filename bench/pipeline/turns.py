@@ -10,7 +10,7 @@ from bench.pipeline.figures import percentile
 from elastic_yolo.lab.load.client import Sample
 from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes import process_tree as proc
-from elastic_yolo.lab.processes.json_process import Talker
+from elastic_yolo.lab.processes.json_process import JsonProcess
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Load:
 class Track:
     """Where contestants have their turns: the load client, the bare loop, and the picture."""
 
-    def __init__(self, loader: Talker, bare: Talker, picture: Path) -> None:
+    def __init__(self, loader: JsonProcess, bare: JsonProcess, picture: Path) -> None:
         """Take two processes that are running."""
         self._loader = loader
         self._bare = bare
@@ -87,16 +87,16 @@ class Track:
 
     def first_answer(self, contestant: Contestant) -> list[Any]:
         """Return the detections that a contestant finds; raises ProcessFailed."""
-        found: list[Any] = self._loader.ask(self._task(contestant.target))["data"]
+        found: list[Any] = self._loader.request(self._task(contestant.target))["data"]
         return found
 
     def start(self, target: Target, load: dict[str, Any]) -> None:
         """Begin a load; `finish` waits for it."""
-        self._loader.tell({**self._task(target), "load": load})
+        self._loader.send({**self._task(target), "load": load})
 
     def finish(self) -> tuple[list[Sample], float, float]:
         """Return the requests, the seconds, and the client's CPU seconds; raises ProcessFailed."""
-        answer = self._loader.hear()
+        answer = self._loader.receive()
         samples = [Sample(*sample) for sample in answer["samples"]]
         return samples, answer["seconds"], answer["cpu_s"]
 
@@ -126,7 +126,7 @@ class Track:
 
     def bare_turn(self, *, alone: bool, seconds: float) -> Turn:
         """Let the bare loop work: on one picture at a time, or on as many as is fastest."""
-        done = self._bare.ask({"alone": alone, "seconds": seconds})
+        done = self._bare.request({"alone": alone, "seconds": seconds})
         times = done["times_ms"]
         cpu_ms = {"all": 1000 * done["cpu_s"] / len(times)}
         return Turn(times, len(times) / done["seconds"], 0, cpu_ms)

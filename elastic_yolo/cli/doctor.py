@@ -11,7 +11,7 @@ from typing import Any
 from elastic_yolo.doctor.cluster import read_cluster
 from elastic_yolo.doctor.errors import DoctorError, NothingToRead
 from elastic_yolo.doctor.finding import Finding
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.local import examine
 from elastic_yolo.doctor.report import as_data, describe, has_errors
 from elastic_yolo.doctor.rules import diagnose
@@ -79,7 +79,7 @@ def _examine_manifests(parsed: argparse.Namespace) -> int:
         given = read_cluster(kubectl or ["kubectl"], parsed.namespace, ProgressLine())
     else:
         reading = read_sources(parsed.paths, kubectl)
-        given, unreadable = Given(reading.manifests), reading.findings
+        given, unreadable = ManifestSet(reading.manifests), reading.findings
     findings = [*unreadable, *diagnose(given)]
     findings.sort(key=lambda finding: finding.severity != "error")
     if parsed.json:

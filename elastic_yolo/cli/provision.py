@@ -12,7 +12,7 @@ from elastic_yolo.cli.options import add_threads_option, count
 from elastic_yolo.progress import ProgressLine, say, say_left_out
 from elastic_yolo.provision.config import read_wanted
 from elastic_yolo.provision.errors import ProvisionError
-from elastic_yolo.provision.progress import Telling
+from elastic_yolo.provision.progress import ProgressReporter
 from elastic_yolo.provision.run import Job, Report
 from elastic_yolo.store.collect import Collected, collect
 from elastic_yolo.store.errors import StoreBusy, StoreError
@@ -88,7 +88,7 @@ def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
     models = read_wanted(parsed.config).used_by(parsed.services)
     job = Job(
         layout=layout,
-        tell=Telling(ProgressLine(), say_left_out),
+        tell=ProgressReporter(ProgressLine(), say_left_out),
         threads=parsed.threads,
         cache=None if parsed.cache is None else parsed.cache.resolve(),
         quota_bytes=(parsed.quota_mb or 0) * _MEGABYTE,

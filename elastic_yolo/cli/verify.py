@@ -127,7 +127,7 @@ def _check_oracle(model: Model, options: EngineOptions) -> Check:
     )
     worst = max(
         float(np.abs(mine - theirs).max() / np.abs(theirs).max())
-        for mine, theirs in zip(ours.run(image), oracle.run(image), strict=True)
+        for mine, theirs in zip(ours.execute(image), oracle.execute(image), strict=True)
     )
     detail = f"raw heads in fp32 differ from Darknet's by {worst:.1e} of the largest"
     return Check("darknet", passed=worst <= _RELATIVE, detail=detail)

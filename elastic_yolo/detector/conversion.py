@@ -111,9 +111,9 @@ def find_everything(
     for done, image in enumerate(samples):
         progress(what, done, len(samples))
         started = time.perf_counter()
-        outputs = detector.run(image[np.newaxis])
+        outputs = detector.execute(image[np.newaxis])
         ms.append((time.perf_counter() - started) * 1000)
-        found += detector.find(outputs, LOWEST_SCORE, detector.model.iou)
+        found += detector.postprocess(outputs, LOWEST_SCORE, detector.model.iou)
     progress(what, len(samples), len(samples))
     return Answers(found, statistics.median(ms))
 

@@ -26,11 +26,11 @@ class Detector:
         """(width, height) of the network's input in pixels."""
         return network_size(self.model)
 
-    def run(self, images: Image) -> list[Floats]:
-        """Run the engine alone on (n, height, width, 3) pixels; see Engine.run."""
-        return self.engine.run(images)
+    def execute(self, images: Image) -> list[Floats]:
+        """Run the engine alone on (n, height, width, 3) pixels; see Engine.execute."""
+        return self.engine.execute(images)
 
-    def find(self, outputs: list[Floats], threshold: float, iou: float) -> list[Floats]:
+    def postprocess(self, outputs: list[Floats], threshold: float, iou: float) -> list[Floats]:
         """Decode the engine's outputs into one (k, 6) array for each picture.
 
         Rows are x1 y1 x2 y2 score class in network pixels, best score first.
@@ -63,8 +63,8 @@ class Detector:
         and rounds nothing on the way to the network, as Darknet does. Raises PictureError.
         """
         image, box = self.prepare(data, exact=exact)
-        outputs = self.run(image[np.newaxis])
-        found = self.find(
+        outputs = self.execute(image[np.newaxis])
+        found = self.postprocess(
             outputs,
             self.model.threshold if threshold is None else threshold,
             self.model.iou if iou is None else iou,

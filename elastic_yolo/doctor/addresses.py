@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.workload import Container, Workload
 
 _URL = re.compile(
@@ -29,7 +29,7 @@ class Address:
     port: int | None
 
 
-def addresses(given: Given, workload: Workload) -> Iterator[Address]:
+def addresses(given: ManifestSet, workload: Workload) -> Iterator[Address]:
     """Yield what the environment of a workload's containers names within the cluster."""
     for container in workload.containers:
         for variable, value in container.environment(given).items():
@@ -43,7 +43,7 @@ def addresses(given: Given, workload: Workload) -> Iterator[Address]:
                     yield Address(container, variable, part.strip(), *where, port)
 
 
-def _within(given: Given, workload: Workload, host: str) -> tuple[str, str] | None:
+def _within(given: ManifestSet, workload: Workload, host: str) -> tuple[str, str] | None:
     """Return namespace and name of the Service that a host name means, or None."""
     name, *rest = host.split(".")
     if host in _HERE or (name.isdecimal() and all(part.isdecimal() for part in rest)):

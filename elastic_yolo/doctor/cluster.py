@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 
 from elastic_yolo.doctor.errors import KubectlFailed
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest, flatten
 
 _TIMEOUT_S = 60
@@ -24,7 +24,7 @@ WIDE = ("namespaces", "nodes", "apiservices.apiregistration.k8s.io")
 
 def read_cluster(
     kubectl: Sequence[str], namespace: str | None, progress: Callable[[str, int, int], None]
-) -> Given:
+) -> ManifestSet:
     """Read what the rules look at; `namespace` None means the one that kubectl is set up for.
 
     Raises KubectlFailed if the cluster does not answer at all.
@@ -47,7 +47,7 @@ def read_cluster(
     else:
         manifests += secrets_of(names)
     progress("reading the cluster", len(asked) + 1, len(asked) + 1)
-    return Given(manifests, live=True, unread=frozenset(unread))
+    return ManifestSet(manifests, live=True, unread=frozenset(unread))
 
 
 _NAMES = "custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.values import text
 
 
-def last_warning(given: Given, one: Manifest, *reasons: str) -> str:
+def last_warning(given: ManifestSet, one: Manifest, *reasons: str) -> str:
     """Return the message of the last event of type Warning, of some reasons or of any."""
     found = [
         event

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from elastic_yolo.doctor.given import Given
+    from elastic_yolo.doctor.given import ManifestSet
 
 Severity = Literal["error", "warning"]
 """error: refused, or not what it is for. warning: goes well until something happens."""
@@ -42,7 +42,7 @@ class Finding:
     code: str = ""
 
 
-Check = Callable[["Given"], Iterator[Finding]]
+Check = Callable[["ManifestSet"], Iterator[Finding]]
 
 
 class Rule(NamedTuple):

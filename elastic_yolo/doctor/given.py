@@ -18,7 +18,7 @@ MOST = {"HorizontalPodAutoscaler": "maxReplicas", "ScaledObject": "maxReplicaCou
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class ManifestSet:
     """Manifests, or the objects of a cluster. `unread` are the resources that it did not show."""
 
     manifests: Sequence[Manifest]

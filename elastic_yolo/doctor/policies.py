@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.ports import number_of
 from elastic_yolo.doctor.selectors import selects
@@ -21,7 +21,7 @@ _DNS_NAMESPACE = "kube-system"
 _DNS_PORT = 53
 
 
-def governing(given: Given, workload: Workload, direction: Direction) -> list[Manifest]:
+def governing(given: ManifestSet, workload: Workload, direction: Direction) -> list[Manifest]:
     """Return the policies that restrict a workload's pods in a direction."""
     return [
         one
@@ -32,7 +32,7 @@ def governing(given: Given, workload: Workload, direction: Direction) -> list[Ma
     ]
 
 
-def blocking(given: Given, source: Workload, target: Workload, port: int) -> Direction | None:
+def blocking(given: ManifestSet, source: Workload, target: Workload, port: int) -> Direction | None:
     """Return on which side a connection to a port of a pod is refused, or None."""
     if not _some(given, source, "Egress", target, target, port):
         return "Egress"
@@ -41,7 +41,7 @@ def blocking(given: Given, source: Workload, target: Workload, port: int) -> Dir
     return None
 
 
-def may_ask_names(given: Given, workload: Workload) -> bool:
+def may_ask_names(given: ManifestSet, workload: Workload) -> bool:
     """Tell whether a workload's pods reach the cluster's DNS."""
     return any(
         _may_be_dns(given, rule)
@@ -56,7 +56,7 @@ def _types(policy: Manifest) -> list[str]:
 
 
 def _some(
-    given: Given,
+    given: ManifestSet,
     subject: Workload,
     direction: Direction,
     peer: Workload,
@@ -73,14 +73,16 @@ def _some(
     )
 
 
-def _names(given: Given, policy: Manifest, peers: Any, workload: Workload) -> bool:
+def _names(given: ManifestSet, policy: Manifest, peers: Any, workload: Workload) -> bool:
     entries = [one for _, one in mappings(peers)]
     if not entries:
         return True
     return any(_is_peer(given, policy, one, workload) for one in entries)
 
 
-def _is_peer(given: Given, policy: Manifest, peer: dict[Any, Any], workload: Workload) -> bool:
+def _is_peer(
+    given: ManifestSet, policy: Manifest, peer: dict[Any, Any], workload: Workload
+) -> bool:
     if "ipBlock" in peer:
         return True
     if "namespaceSelector" in peer:
@@ -90,7 +92,7 @@ def _is_peer(given: Given, policy: Manifest, peer: dict[Any, Any], workload: Wor
     return there and selects(peer.get("podSelector"), workload.labels)
 
 
-def _may_be_namespace(given: Given, selector: Any, name: str) -> bool:
+def _may_be_namespace(given: ManifestSet, selector: Any, name: str) -> bool:
     known = given.find("Namespace", "default", name)
     stated = mapping(selector, "matchLabels").get(_NAME_LABEL)
     if stated is not None and stated != name:
@@ -115,7 +117,7 @@ def _covers(port: dict[Any, Any], number: int, target: Workload | None) -> bool:
     return first is not None and first <= number <= (first if last is None else last)
 
 
-def _may_be_dns(given: Given, rule: dict[Any, Any]) -> bool:
+def _may_be_dns(given: ManifestSet, rule: dict[Any, Any]) -> bool:
     peers = [one for _, one in mappings(rule, "to")]
     there = not peers or any(
         "ipBlock" in one

@@ -17,7 +17,7 @@ from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.precision import read_report
 from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.provision.errors import NotPrepared
-from elastic_yolo.provision.progress import Telling
+from elastic_yolo.provision.progress import ProgressReporter
 
 _FLOATS = "openvino-fp32"
 
@@ -28,7 +28,7 @@ class Preparation:
 
     cache: Path
     threads: int
-    tell: Telling
+    tell: ProgressReporter
 
     def prepare(self, folder: Path, pictures: Path | None) -> list[str]:
         """Make what the cache has not got yet for a model, and return what that was.

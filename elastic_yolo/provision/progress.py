@@ -11,7 +11,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Telling:
+class ProgressReporter:
     """`left_out` is told of each picture that cannot be used, and why."""
 
     progress: Progress

@@ -12,10 +12,12 @@ from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.detector.profile import Profile
 from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.provision.check import refusing
-from elastic_yolo.provision.progress import Telling
+from elastic_yolo.provision.progress import ProgressReporter
 
 
-def record_reference(folder: Path, pictures: Path, options: EngineOptions, tell: Telling) -> bytes:
+def record_reference(
+    folder: Path, pictures: Path, options: EngineOptions, tell: ProgressReporter
+) -> bytes:
     """Return reference.json for the model in `folder`; raises WrongContent."""
     with refusing(folder):
         detector, _ = load_detector(folder, options)
@@ -23,12 +25,14 @@ def record_reference(folder: Path, pictures: Path, options: EngineOptions, tell:
         return _profile(detector, samples, tell).to_json()
 
 
-def _profile(detector: Detector, samples: SampleFolder, tell: Telling) -> Profile:
+def _profile(detector: Detector, samples: SampleFolder, tell: ProgressReporter) -> Profile:
     model = detector.model
     profile = Profile(len(model.labels))
     for done, image in enumerate(samples):
         tell.progress("recording the reference", done, len(samples))
         images = image[np.newaxis]
-        profile.add(images, detector.find(detector.run(images), model.threshold, model.iou))
+        profile.add(
+            images, detector.postprocess(detector.execute(images), model.threshold, model.iou)
+        )
     tell.progress("recording the reference", len(samples), len(samples))
     return profile

@@ -19,7 +19,7 @@ from elastic_yolo.provision.download import Download, Traffic, free_bytes
 from elastic_yolo.provision.errors import ProvisionError, WrongContent
 from elastic_yolo.provision.pins import Pins
 from elastic_yolo.provision.prepare import Preparation
-from elastic_yolo.provision.progress import Telling
+from elastic_yolo.provision.progress import ProgressReporter
 from elastic_yolo.provision.reference import record_reference
 from elastic_yolo.store.collect import used_bytes
 from elastic_yolo.store.errors import StoreError, StoreFull
@@ -59,7 +59,7 @@ class Job:
     """
 
     layout: Layout
-    tell: Telling
+    tell: ProgressReporter
     threads: int
     quota_bytes: int = 0
     cache: Path | None = None

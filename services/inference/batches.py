@@ -89,7 +89,7 @@ def run_batch(engine: Engine, jobs: list[Job]) -> tuple[float, list[list[Floats]
     """Run the pictures of all jobs as one; return the engine's seconds and each job's answer."""
     images = jobs[0].images if len(jobs) == 1 else np.concatenate([job.images for job in jobs])
     started = time.perf_counter()
-    heads = engine.run(images)
+    heads = engine.execute(images)
     ended = time.perf_counter()
     answers = []
     first = 0

@@ -20,7 +20,7 @@ from services.common.queue.work_queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import Context
 from services.preprocess.models import ModelDirectory
-from services.preprocess.pipeline import Asked, Pipeline
+from services.preprocess.pipeline import DetectionRequest, Pipeline
 from services.preprocess.routes import build_lane, build_router, to_json
 from services.preprocess.settings import PreprocessSettings
 
@@ -63,7 +63,7 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
 
         async def predict(golden: Golden) -> dict[str, Any]:
             picture = base64.b64decode(golden.picture)
-            asked = Asked(golden.model, golden.version)
+            asked = DetectionRequest(golden.model, golden.version)
             return to_json(await pipeline.process(context, picture, asked))
 
         answer = await check_golden(ask, predict)

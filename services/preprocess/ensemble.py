@@ -10,7 +10,7 @@ from dataclasses import replace
 from elastic_yolo.detector.fusion import fuse
 from services.common.request.context import RequestContext
 from services.common.request.errors import ParameterOutOfRange
-from services.preprocess.pipeline import Asked, Pipeline, Processed
+from services.preprocess.pipeline import DetectionRequest, Pipeline, Processed
 
 _PREFIX = "ensemble:"
 # Each of them costs as much as a request of its own.
@@ -20,7 +20,7 @@ _MOST_OBJECTS = 300
 
 
 async def detect(
-    pipeline: Pipeline, context: RequestContext, data: bytes, asked: Asked
+    pipeline: Pipeline, context: RequestContext, data: bytes, asked: DetectionRequest
 ) -> Processed:
     """Detect the objects in a picture file: with one model, or with those of `ensemble:a+b`.
 

@@ -17,7 +17,7 @@ from services.preprocess.tensors import Inferred, infer
 
 
 @dataclass(frozen=True)
-class Asked:
+class DetectionRequest:
     """What a caller wants of a picture; without `model` the default one, in any version."""
 
     model: str | None = None
@@ -47,7 +47,9 @@ class Pipeline:
     max_pixels: int
     exact: bool
 
-    async def process(self, context: RequestContext, data: bytes, asked: Asked) -> Processed:
+    async def process(
+        self, context: RequestContext, data: bytes, asked: DetectionRequest
+    ) -> Processed:
         """Detect the objects in a picture file.
 
         Raises PictureError for the picture, ServiceError for everything else.
@@ -85,7 +87,7 @@ class Pipeline:
         data: bytes,
         header: PictureHeader,
         info: ModelInfo,
-        asked: Asked,
+        asked: DetectionRequest,
         affinity: Affinity | None = None,
     ) -> tuple[Letterbox, Inferred]:
         box = Letterbox.fit(header.upright_size, info.network_size)

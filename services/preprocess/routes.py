@@ -10,7 +10,7 @@ from services.common.core.fast_lane import Lane
 from services.common.core.golden import Golden
 from services.common.request.body import Bodies
 from services.common.request.context import Context, context_of
-from services.common.request.json_response import JsonAnswer
+from services.common.request.json_response import JsonResponse
 from services.common.request.query import (
     PARAMETERS,
     VERSION,
@@ -19,7 +19,7 @@ from services.common.request.query import (
     read_version,
 )
 from services.preprocess.ensemble import detect
-from services.preprocess.pipeline import Asked, Pipeline, Processed
+from services.preprocess.pipeline import DetectionRequest, Pipeline, Processed
 
 PATH = "/process"
 _REQUEST_BODY = {
@@ -33,7 +33,7 @@ def build_lane(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> Lane:
 
     async def process(request: Request) -> Response:
         context = context_of(request.scope)
-        asked = Asked(
+        asked = DetectionRequest(
             model=read_model_name(request.query_params),
             version=read_version(request.query_params),
             parameters=read_fractions(request.query_params),
@@ -42,7 +42,7 @@ def build_lane(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> Lane:
             processed = await detect(pipeline, context, data, asked)
         answer = to_json(processed)
         context.name_model(answer["model"])
-        return JsonAnswer(answer)
+        return JsonResponse(answer)
 
     return Lane(PATH, process)
 

@@ -16,7 +16,7 @@ from services.common.peer import Peer
 from services.common.queue.work_queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext, context_of
-from services.common.request.json_response import JsonAnswer
+from services.common.request.json_response import JsonResponse
 from services.common.request.query import PARAMETERS, read_fractions, read_model_name
 from services.web.admission import Admission
 from services.web.picture_metrics import PictureMetrics
@@ -95,7 +95,7 @@ def build_lane(web: Web) -> Lane:
             context.name_model(answer["model"])
             wanted = wanted_picture(request.headers.get("accept", ""))
             if wanted is None:
-                return JsonAnswer(to_json(answer, context.uid))
+                return JsonResponse(to_json(answer, context.uid))
             drawn = await web.drawing.run(
                 context, lambda: draw_boxes(picture, answer["detections"], wanted)
             )

@@ -42,7 +42,7 @@ def test_boxes_are_relative_to_the_picture_and_not_to_its_margins(tiny: Detector
 def test_a_batch_is_answered_picture_by_picture(tmp_path: Path) -> None:
     detector = load(write_tiny_model(tmp_path, width=64, height=32))
 
-    found = detector.find(detector.run(np.zeros((3, 32, 64, 3), np.uint8)), 0.5, 0.45)
+    found = detector.postprocess(detector.execute(np.zeros((3, 32, 64, 3), np.uint8)), 0.5, 0.45)
 
     assert [len(rows) for rows in found] == [2, 2, 2]
     assert sorted(found[0][:, 0].tolist()) == [8, 40]

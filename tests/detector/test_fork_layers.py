@@ -174,6 +174,6 @@ def test_each_darknet_normalises_in_its_own_way(
     network = plan_network(read_cfg(cfg))
     engine = OpenVinoEngine(build_graph(network, read_weights(weights, network)), threads=1)
 
-    output = engine.run(np.full((1, HEIGHT, WIDTH, 3), 255, np.uint8))[0]
+    output = engine.execute(np.full((1, HEIGHT, WIDTH, 3), 255, np.uint8))[0]
 
     assert np.allclose(output, 1e-3 / deviation, rtol=1e-4)

@@ -217,7 +217,7 @@ def test_every_layer_agrees_with_opencv(tmp_path: Path, text: str) -> None:
     expected = net.forward(net.getUnconnectedOutLayersNames())
 
     engine = OpenVinoEngine(build_graph(network, read_weights(weights, network)), threads=1)
-    outputs = engine.run(image[np.newaxis])
+    outputs = engine.execute(image[np.newaxis])
 
     for head, ours, theirs in zip(network.heads, outputs, expected, strict=True):
         boxes, objectness, scores = decode_densely(head, ours, (96, 64))

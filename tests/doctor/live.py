@@ -7,7 +7,7 @@ from typing import Any
 
 from elastic_yolo.doctor.cluster import objects_of
 from elastic_yolo.doctor.finding import Finding
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.rules import diagnose
 
 _META = {"namespace": "shop", "uid": "6f0c", "resourceVersion": "4711"}
@@ -233,4 +233,4 @@ def doctor(
 ) -> list[Finding]:
     """Return what is found in a cluster with these objects."""
     printed = as_printed([*objects.values(), *further])
-    return diagnose(Given(objects_of(printed), live=True, unread=unread))
+    return diagnose(ManifestSet(objects_of(printed), live=True, unread=unread))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from elastic_yolo.doctor.finding import Finding
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import read_text
 from elastic_yolo.doctor.rules import diagnose
 
@@ -209,4 +209,4 @@ def change(*changes: tuple[str, str]) -> str:
 def doctor(text: str, file: str = "shop.yaml") -> list[Finding]:
     """Return everything that is found in a text."""
     reading = read_text(text, file)
-    return [*reading.findings, *diagnose(Given(reading.manifests))]
+    return [*reading.findings, *diagnose(ManifestSet(reading.manifests))]

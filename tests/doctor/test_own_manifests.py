@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import read_text
 from elastic_yolo.doctor.rules import diagnose
 from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, render
@@ -41,4 +41,4 @@ def test_the_doctor_finds_nothing_in_what_this_project_deploys(
 
     assert reading.findings == []
     assert len(reading.manifests) > 30
-    assert diagnose(Given(reading.manifests)) == []
+    assert diagnose(ManifestSet(reading.manifests)) == []

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest, read_text
 from elastic_yolo.doctor.report import as_data, describe
 from elastic_yolo.doctor.rules import diagnose
@@ -68,7 +68,7 @@ def damaged(draw: st.DrawFn) -> list[Any]:
 
 
 def examine(manifests: list[Manifest], *, live: bool) -> None:
-    found = diagnose(Given(manifests, live=live))
+    found = diagnose(ManifestSet(manifests, live=live))
     assert describe(found, len(manifests))
     assert all(one["code"] for one in as_data(found, len(manifests))["findings"])
 

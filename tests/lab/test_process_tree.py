@@ -18,7 +18,7 @@ from bench.peers.work import Settings
 from bench.pipeline.bare import choose_threshold
 from elastic_yolo.detector.boxes import Detection
 from elastic_yolo.lab.processes import process_tree as proc
-from elastic_yolo.lab.processes.json_process import ProcessFailed, Talker
+from elastic_yolo.lab.processes.json_process import JsonProcess, ProcessFailed
 from tests.support.waiting import wait_until
 
 SPIN = "import os, subprocess, sys\nwhile True: pass"
@@ -74,18 +74,21 @@ def test_of_a_process_that_is_gone_nothing_is_held() -> None:
 def test_a_process_that_ends_is_quoted(tmp_path: Path) -> None:
     task = f'{{"picture": "{tmp_path / "none.jpg"}"}}'
 
-    with Talker("bench.pipeline.bare", task) as bare, pytest.raises(ProcessFailed, match="No such"):
-        bare.hear()
+    with (
+        JsonProcess("bench.pipeline.bare", task) as bare,
+        pytest.raises(ProcessFailed, match="No such"),
+    ):
+        bare.receive()
 
 
 def test_what_a_load_client_cannot_do_is_said_and_it_goes_on(tmp_path: Path) -> None:
     (tmp_path / "picture").write_bytes(b"picture")
     nobody = {"target": {"url": "http://127.0.0.1:9/"}, "picture": str(tmp_path / "picture")}
 
-    with Talker("bench.pipeline.loader") as loader:
+    with JsonProcess("bench.pipeline.loader") as loader:
         for _ in range(2):
             with pytest.raises(ProcessFailed, match="refused"):
-                loader.ask(nobody)
+                loader.request(nobody)
 
 
 SERVER = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from elastic_yolo.provision.progress import Telling
+from elastic_yolo.provision.progress import ProgressReporter
 from elastic_yolo.provision.run import Report
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import list_versions, resolve
@@ -178,7 +178,7 @@ def test_a_source_that_moves_in_the_middle_does_not_mix_two_versions(
         if not moved:
             moved.append(moving.publish(new))
 
-    assert outcome(provision(store, wanted(moving.source), tell=Telling(move, move))) == (
+    assert outcome(provision(store, wanted(moving.source), tell=ProgressReporter(move, move))) == (
         "published",
         first,
     )

@@ -18,7 +18,7 @@ from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reference import Reference
 from services.common.observe.telemetry import Metrics
 from services.inference.versions import loader as loading
-from services.inference.versions.followed import Followed
+from services.inference.versions.followed import ChannelWatcher
 from services.inference.versions.loader import Loader
 from services.inference.versions.model_metrics import ModelMetrics
 from services.inference.versions.models import Models
@@ -36,9 +36,11 @@ class Bench:
     counted: ModelMetrics
     loader: Loader
 
-    def follow(self, channel: str = "stable") -> Followed:
+    def follow(self, channel: str = "stable") -> ChannelWatcher:
         """Return a channel, not looked at yet."""
-        return Followed(Reference(self.store.root, "tiny", channel), self.loader, self.counted)
+        return ChannelWatcher(
+            Reference(self.store.root, "tiny", channel), self.loader, self.counted
+        )
 
     def served(self, channels: str) -> ServedModel:
         """Return a model, not loaded yet."""
@@ -403,7 +405,7 @@ def test_a_load_that_failed_is_made_up_for_when_the_store_is_well_again(
 def test_who_is_not_polled_does_not_seem_to_hang(bench: Bench) -> None:
     metrics = Metrics("inference")
     never = ModelMetrics(metrics, poll_s=0)
-    Followed(Reference(bench.store.root, "tiny", "stable"), bench.loader, never).start(0)
+    ChannelWatcher(Reference(bench.store.root, "tiny", "stable"), bench.loader, never).start(0)
     bench.follow().start(0)
 
     name, labels = (

@@ -31,7 +31,7 @@ class SumEngine:
     gate: threading.Event = field(default_factory=threading.Event)
     runs: list[list[int]] = field(default_factory=list)
 
-    def run(self, images: Image) -> list[Floats]:
+    def execute(self, images: Image) -> list[Floats]:
         """Note which pictures come together, by their first pixel."""
         self.runs.append([int(image.flat[0]) for image in images])
         assert self.gate.wait(20)
@@ -281,7 +281,7 @@ def test_a_batch_stays_small_for_somebody_in_a_hurry() -> None:
 def test_an_error_of_the_engine_is_everybodys_in_its_batch_and_nobodys_after() -> None:
     @dataclass
     class Failing(SumEngine):
-        def run(self, images: Image) -> list[Floats]:
+        def execute(self, images: Image) -> list[Floats]:
             if images.flat[0] == 7:
                 raise RuntimeError("out of memory")
             return super().run(images)

@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from elastic_yolo.digest import digest_of_file
-from elastic_yolo.provision.progress import Telling
+from elastic_yolo.provision.progress import ProgressReporter
 from tests.support.tiny import write_tiny_model
 
-QUIET = Telling(lambda *_: None, lambda *_: None)
+QUIET = ProgressReporter(lambda *_: None, lambda *_: None)
 """Nobody wants to know how far it is."""
 FILES = ("tiny.cfg", "tiny.names", "tiny.weights")
 

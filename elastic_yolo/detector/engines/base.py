@@ -25,7 +25,7 @@ class Engine(Protocol):
     def device(self) -> str:
         """What DEVICE calls it: cpu or cuda."""
 
-    def run(self, images: Image) -> list[Floats]:
+    def execute(self, images: Image) -> list[Floats]:
         """Run a batch.
 
         `images` is (n, height, width, 3) RGB at network size, uint8 or float32, with n at least 1.

@@ -38,8 +38,8 @@ class DarknetEngine:
         """Return nothing: the C library has one state for each network."""
         return []
 
-    def run(self, images: Image) -> list[Floats]:
-        """Run a batch, picture by picture; see Engine.run."""
+    def execute(self, images: Image) -> list[Floats]:
+        """Run a batch, picture by picture; see Engine.execute."""
         answers = [self._library.raw_head_inputs(image) for image in images]
         heads = zip(*answers, strict=True)
         # (anchors, values, rows, columns) there, both in one dimension here.

@@ -42,8 +42,8 @@ class OnnxRuntimeEngine:
         self._threads = threads
         self._sessions = {"uint8": self._start(graph)}
 
-    def run(self, images: Image) -> list[Floats]:
-        """Run a batch; see Engine.run."""
+    def execute(self, images: Image) -> list[Floats]:
+        """Run a batch; see Engine.execute."""
         pixels = images.dtype.name
         if pixels not in self._sessions:
             # Pixels that were never rounded are asked for seldom: they get a session of their own

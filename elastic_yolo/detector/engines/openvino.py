@@ -75,9 +75,9 @@ class OpenVinoEngine:
             raise EngineError(f"OpenVINO cannot read the network: {error}") from error
         self._stream = _Stream(self._compile(streams=1), precision)
 
-    def run(self, images: Image) -> list[Floats]:
-        """Run a batch, picture by picture; see Engine.run."""
-        return self._stream.run(images)
+    def execute(self, images: Image) -> list[Floats]:
+        """Run a batch, picture by picture; see Engine.execute."""
+        return self._stream.execute(images)
 
     def split(self, parts: int) -> list[Engine]:
         """Compile once more, with `parts` streams, and return them; see Engine.split."""
@@ -114,7 +114,7 @@ class _Stream:
         self._networks = networks
         self._requests = {"uint8": networks.get("uint8").create_infer_request()}
 
-    def run(self, images: Image) -> list[Floats]:
+    def execute(self, images: Image) -> list[Floats]:
         pixels = images.dtype.name
         if pixels not in self._requests:
             self._requests[pixels] = self._networks.get(pixels).create_infer_request()

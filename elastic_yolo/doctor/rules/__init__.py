@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain
 
 from elastic_yolo.doctor.finding import Finding, Rule
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.rules import (
     autoscaling,
     cluster,
@@ -38,7 +38,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def diagnose(given: Given) -> list[Finding]:
+def diagnose(given: ManifestSet) -> list[Finding]:
     """Return what all rules find, errors first, and each sentence once."""
     found = chain.from_iterable(
         (replace(finding, code=rule.code) for finding in rule.check(given)) for rule in RULES

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import FEWEST, MOST, Given, scale_target
+from elastic_yolo.doctor.given import FEWEST, MOST, ManifestSet, scale_target
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.values import dig, mapping, mappings, text, whole
 from elastic_yolo.doctor.workload import TEMPLATES, Container, Workload
@@ -19,7 +19,7 @@ _METRICS_API = "v1beta1.metrics.k8s.io"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def without_request(given: Given) -> Iterator[Finding]:
+def without_request(given: ManifestSet) -> Iterator[Finding]:
     """A share of a request can be computed only where there is a request."""
     for hpa in given.of_kind(_HPA):
         target = _target(given, hpa)
@@ -38,7 +38,7 @@ def without_request(given: Given) -> Iterator[Finding]:
                     )
 
 
-def target_missing(given: Given) -> Iterator[Finding]:
+def target_missing(given: ManifestSet) -> Iterator[Finding]:
     """What is scaled is not there."""
     for scaler in given.of_kind(_HPA, _KEDA):
         kind, name = scale_target(scaler)
@@ -61,7 +61,7 @@ def target_missing(given: Given) -> Iterator[Finding]:
             )
 
 
-def two_autoscalers(given: Given) -> Iterator[Finding]:
+def two_autoscalers(given: ManifestSet) -> Iterator[Finding]:
     """Two HPAs of one target."""
     for target, scalers in _by_target(given):
         hpas = [one for one in scalers if one.kind == _HPA]
@@ -74,7 +74,7 @@ def two_autoscalers(given: Given) -> Iterator[Finding]:
             )
 
 
-def keda_beside_an_hpa(given: Given) -> Iterator[Finding]:
+def keda_beside_an_hpa(given: ManifestSet) -> Iterator[Finding]:
     """KEDA makes an HPA of its own for each ScaledObject."""
     for target, scalers in _by_target(given):
         kinds = {one.kind: one for one in scalers}
@@ -89,7 +89,7 @@ def keda_beside_an_hpa(given: Given) -> Iterator[Finding]:
             )
 
 
-def limits_crossed(given: Given) -> Iterator[Finding]:
+def limits_crossed(given: ManifestSet) -> Iterator[Finding]:
     """More pods at least than at most."""
     for scaler, fewest, most in _limits(given):
         if fewest > most:
@@ -101,7 +101,7 @@ def limits_crossed(given: Given) -> Iterator[Finding]:
             )
 
 
-def nothing_to_scale(given: Given) -> Iterator[Finding]:
+def nothing_to_scale(given: ManifestSet) -> Iterator[Finding]:
     """As many pods at least as at most."""
     for scaler, fewest, most in _limits(given):
         if fewest == most:
@@ -113,7 +113,7 @@ def nothing_to_scale(given: Given) -> Iterator[Finding]:
             )
 
 
-def replicas_at_war(given: Given) -> Iterator[Finding]:
+def replicas_at_war(given: ManifestSet) -> Iterator[Finding]:
     """A number in the manifest, and an autoscaler that sets the same field."""
     for workload in given.workloads:
         scalers = list(given.scalers_of(workload))
@@ -128,7 +128,7 @@ def replicas_at_war(given: Given) -> Iterator[Finding]:
             )
 
 
-def no_metrics_server(given: Given) -> Iterator[Finding]:
+def no_metrics_server(given: ManifestSet) -> Iterator[Finding]:
     """Who tells autoscalers how much CPU pods use."""
     if not given.live or "apiservices" in given.unread:
         return
@@ -153,7 +153,7 @@ def no_metrics_server(given: Given) -> Iterator[Finding]:
     )
 
 
-def cannot_compute(given: Given) -> Iterator[Finding]:
+def cannot_compute(given: ManifestSet) -> Iterator[Finding]:
     """What an autoscaler of a cluster says about itself."""
     for hpa in given.of_kind(_HPA) if given.live else ():
         for kind in ("AbleToScale", "ScalingActive"):
@@ -181,13 +181,13 @@ _HELP = {
 }
 
 
-def _target(given: Given, hpa: Manifest) -> Workload | None:
+def _target(given: ManifestSet, hpa: Manifest) -> Workload | None:
     kind, name = scale_target(hpa)
     found = given.find(kind, hpa.namespace, name)
     return None if found is None or kind not in TEMPLATES else Workload(found)
 
 
-def _by_target(given: Given) -> Iterator[tuple[str, list[Manifest]]]:
+def _by_target(given: ManifestSet) -> Iterator[tuple[str, list[Manifest]]]:
     found = defaultdict(list)
     for one in given.of_kind(_HPA, _KEDA):
         kind, name = scale_target(one)
@@ -198,7 +198,7 @@ def _by_target(given: Given) -> Iterator[tuple[str, list[Manifest]]]:
         yield f"{kind}/{name}", scalers
 
 
-def _limits(given: Given) -> Iterator[tuple[Manifest, int, int]]:
+def _limits(given: ManifestSet) -> Iterator[tuple[Manifest, int, int]]:
     for one in given.of_kind(_HPA, _KEDA):
         fewest, most = (whole(one.spec, names[one.kind]) for names in (FEWEST, MOST))
         # The defaults: an HPA has one pod at least; KEDA none at least, and 100 at most.
@@ -229,7 +229,7 @@ def _utilisations(hpa: Manifest) -> Iterator[tuple[str, str]]:
         yield "cpu", ""
 
 
-def _has_request(given: Given, container: Container, resource: str) -> bool:
+def _has_request(given: ManifestSet, container: Container, resource: str) -> bool:
     if container.request(resource) is not None:
         return True
     # The namespace may have a default, which is put in when the pod is made.
@@ -243,7 +243,7 @@ def _has_request(given: Given, container: Container, resource: str) -> bool:
     )
 
 
-def _stated_replicas(given: Given, workload: Workload) -> int | None:
+def _stated_replicas(given: ManifestSet, workload: Workload) -> int | None:
     if not given.live:
         return whole(workload.manifest.spec, "replicas")
     # In a cluster the field is always set; whether by a manifest, kubectl has noted.

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from elastic_yolo.doctor.events import last_warning
 from elastic_yolo.doctor.finding import Finding, Place, Rule, error, warning
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.values import mappings, text
 
 
-def rollout_failed(given: Given) -> Iterator[Finding]:
+def rollout_failed(given: ManifestSet) -> Iterator[Finding]:
     """A Deployment that does not get as far as its manifest says."""
     for one in given.of_kind("Deployment") if given.live else ():
         for _, state in mappings(one.body, "status", "conditions"):
@@ -26,7 +26,7 @@ def rollout_failed(given: Given) -> Iterator[Finding]:
                 )
 
 
-def claim_pending(given: Given) -> Iterator[Finding]:
+def claim_pending(given: ManifestSet) -> Iterator[Finding]:
     """A claim that gets no volume."""
     for claim in given.of_kind("PersistentVolumeClaim") if given.live else ():
         said = last_warning(given, claim)
@@ -44,7 +44,7 @@ def claim_pending(given: Given) -> Iterator[Finding]:
         )
 
 
-def not_shown(given: Given) -> Iterator[Finding]:
+def not_shown(given: ManifestSet) -> Iterator[Finding]:
     """Resources that could not be read."""
     if given.unread:
         yield warning(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from elastic_yolo.doctor.finding import Finding, Place, Rule, error
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.values import Path, mapping, mappings, text
 from elastic_yolo.doctor.workload import Container, Workload
 
@@ -18,7 +18,7 @@ _READ_AS = {
 }
 
 
-def volume_names_nothing(given: Given) -> Iterator[Finding]:
+def volume_names_nothing(given: ManifestSet) -> Iterator[Finding]:
     """A volume whose claim, ConfigMap or Secret is not there."""
     for workload in given.workloads:
         for path, kind, name in _volume_sources(workload):
@@ -28,7 +28,7 @@ def volume_names_nothing(given: Given) -> Iterator[Finding]:
                 )
 
 
-def mount_names_nothing(given: Given) -> Iterator[Finding]:
+def mount_names_nothing(given: ManifestSet) -> Iterator[Finding]:
     """A mount of a volume that the pod does not have."""
     for workload in given.workloads:
         there = {text(one, "name") for _, one in mappings(workload.pod, "volumes")}
@@ -48,7 +48,7 @@ def mount_names_nothing(given: Given) -> Iterator[Finding]:
                     )
 
 
-def configuration_missing(given: Given) -> Iterator[Finding]:
+def configuration_missing(given: ManifestSet) -> Iterator[Finding]:
     """A ConfigMap, or a key of one, that an environment is made of."""
     for workload in given.workloads:
         for container in workload.all_containers:
@@ -56,7 +56,9 @@ def configuration_missing(given: Given) -> Iterator[Finding]:
             yield from _missing_keys(given, workload, container)
 
 
-def _missing_whole(given: Given, workload: Workload, container: Container) -> Iterator[Finding]:
+def _missing_whole(
+    given: ManifestSet, workload: Workload, container: Container
+) -> Iterator[Finding]:
     for kind, reference in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
         for place, source in mappings(container.body, "envFrom"):
             stated = mapping(source, reference)
@@ -74,7 +76,9 @@ def _missing_whole(given: Given, workload: Workload, container: Container) -> It
                 yield _missing(given, container.at("env", place), kind, name, _NO_CONFIG)
 
 
-def _missing_keys(given: Given, workload: Workload, container: Container) -> Iterator[Finding]:
+def _missing_keys(
+    given: ManifestSet, workload: Workload, container: Container
+) -> Iterator[Finding]:
     for place, variable in mappings(container.body, "env"):
         stated = mapping(variable, "valueFrom", "configMapKeyRef")
         found = given.find("ConfigMap", workload.namespace, text(stated, "name"))
@@ -112,21 +116,21 @@ def _volume_sources(workload: Workload) -> Iterator[tuple[Path, str, str]]:
                 yield ("volumes", place), kind, name
 
 
-def _is_absent(given: Given, workload: Workload, kind: str, name: str) -> bool:
+def _is_absent(given: ManifestSet, workload: Workload, kind: str, name: str) -> bool:
     if not name or _READ_AS[kind] in given.unread or (kind, name) == _EVERYWHERE:
         return False
     found = given.find(kind, workload.namespace, name)
     return found is None and (kind, workload.namespace, name) not in _made(given)
 
 
-def _made(given: Given) -> Iterator[tuple[str, str, str]]:
+def _made(given: ManifestSet) -> Iterator[tuple[str, str, str]]:
     """Yield the Secrets that other objects lead to, once they are in a cluster."""
     for one in given.of_kind("Certificate", "SealedSecret", "ExternalSecret"):
         stated = text(one.spec, "secretName") or text(one.spec, "target", "name")
         yield "Secret", one.namespace, stated or one.name
 
 
-def _missing(given: Given, place: Place, kind: str, name: str, state: str) -> Finding:
+def _missing(given: ManifestSet, place: Place, kind: str, name: str, state: str) -> Finding:
     return Finding(
         "error" if given.live else "warning",
         place,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.values import text
 from elastic_yolo.doctor.workload import Container
 
@@ -14,7 +14,7 @@ from elastic_yolo.doctor.workload import Container
 _BUILT_HERE = re.compile(r"elastic-yolo/(web|preprocess|inference(-gpu)?|tools)")
 
 
-def asked_of_a_registry(given: Given) -> Iterator[Finding]:
+def asked_of_a_registry(given: ManifestSet) -> Iterator[Finding]:
     """An image that was loaded into the node, and is looked for elsewhere."""
     for container in given.containers:
         if not container.image or has_registry(container.image) or policy_of(container) != "Always":
@@ -36,7 +36,7 @@ def asked_of_a_registry(given: Given) -> Iterator[Finding]:
         )
 
 
-def no_telling_tag(given: Given) -> Iterator[Finding]:
+def no_telling_tag(given: ManifestSet) -> Iterator[Finding]:
     """A tag that is latest, of a registry."""
     for container in given.containers:
         image = container.image
@@ -50,7 +50,7 @@ def no_telling_tag(given: Given) -> Iterator[Finding]:
             )
 
 
-def left_behind(given: Given) -> Iterator[Finding]:
+def left_behind(given: ManifestSet) -> Iterator[Finding]:
     """Most images moved to a registry, and one forgotten."""
     groups = {
         parts[1]: container.image

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.selectors import show
 from elastic_yolo.doctor.values import mapping, seconds, share_of, strings, text, whole
 from elastic_yolo.doctor.workload import Container
@@ -22,7 +22,7 @@ _SLEEP = re.compile(r"(?:^|[\s/;&])sleep\s+(\d{1,6}(?:\.\d{1,6})?)([smh]?)(?:$|[
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-def killed_while_starting(given: Given) -> Iterator[Finding]:
+def killed_while_starting(given: ManifestSet) -> Iterator[Finding]:
     """A liveness probe that counts from the first second."""
     for container in _containers(given):
         probe = mapping(container.body, "livenessProbe")
@@ -40,7 +40,7 @@ def killed_while_starting(given: Given) -> Iterator[Finding]:
             )
 
 
-def killed_while_waiting(given: Given) -> Iterator[Finding]:
+def killed_while_waiting(given: ManifestSet) -> Iterator[Finding]:
     """A service that waits for its model, and a probe that does not wait for it."""
     for container in _containers(given):
         wait = seconds(container.environment(given).get("MODEL_WAIT_S"))
@@ -61,7 +61,7 @@ def killed_while_waiting(given: Given) -> Iterator[Finding]:
             )
 
 
-def killed_while_draining(given: Given) -> Iterator[Finding]:
+def killed_while_draining(given: ManifestSet) -> Iterator[Finding]:
     """Less time to stop than stopping takes."""
     for workload in given.workloads:
         stated = whole(workload.pod, "terminationGracePeriodSeconds")
@@ -84,7 +84,7 @@ def killed_while_draining(given: Given) -> Iterator[Finding]:
             )
 
 
-def rollout_stands_still(given: Given) -> Iterator[Finding]:
+def rollout_stands_still(given: ManifestSet) -> Iterator[Finding]:
     """No pod more, and no pod less."""
     for one in given.of_kind("Deployment"):
         strategy = mapping(one.spec, "strategy", "rollingUpdate")
@@ -109,7 +109,7 @@ def rollout_stands_still(given: Given) -> Iterator[Finding]:
             )
 
 
-def never_evicted(given: Given) -> Iterator[Finding]:
+def never_evicted(given: ManifestSet) -> Iterator[Finding]:
     """A budget that allows nothing."""
     for budget in given.of_kind("PodDisruptionBudget"):
         chosen = given.chosen(budget.namespace, budget.spec.get("selector"))
@@ -136,7 +136,7 @@ def never_evicted(given: Given) -> Iterator[Finding]:
             )
 
 
-def restarted_for_ever(given: Given) -> Iterator[Finding]:
+def restarted_for_ever(given: ManifestSet) -> Iterator[Finding]:
     """A job that could never end."""
     for workload in given.workloads:
         if workload.manifest.kind not in ("Job", "CronJob") or not workload.containers:
@@ -167,7 +167,7 @@ def _is_service(container: Container) -> bool:
     return _SERVICE.search(container.image) is not None
 
 
-def _drain_s(given: Given, container: Container) -> float:
+def _drain_s(given: ManifestSet, container: Container) -> float:
     stated = container.environment(given)
     if not _is_service(container) and not DRAIN_DEFAULTS_S.keys() & stated.keys():
         return 0.0
@@ -191,7 +191,7 @@ def _is_none(value: object) -> bool:
     return value in (0, "0", "0%") and not isinstance(value, bool)
 
 
-def _containers(given: Given) -> Iterator[Container]:
+def _containers(given: ManifestSet) -> Iterator[Container]:
     for workload in given.workloads:
         yield from workload.containers
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from elastic_yolo.doctor.addresses import Address, addresses
 from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.policies import blocking, governing, may_ask_names
 from elastic_yolo.doctor.ports import has_target, number_of, show_ports
@@ -15,7 +15,7 @@ from elastic_yolo.doctor.values import Path, mapping, mappings, text, whole
 from elastic_yolo.doctor.workload import Workload
 
 
-def address_leads_nowhere(given: Given) -> Iterator[Finding]:
+def address_leads_nowhere(given: ManifestSet) -> Iterator[Finding]:
     """A URL in the environment that names a Service or a port that is not there."""
     for workload in given.workloads:
         for address in addresses(given, workload):
@@ -38,7 +38,7 @@ def address_leads_nowhere(given: Given) -> Iterator[Finding]:
                 )
 
 
-def policy_chooses_nothing(given: Given) -> Iterator[Finding]:
+def policy_chooses_nothing(given: ManifestSet) -> Iterator[Finding]:
     """A policy for pods that are not there, or one that lets nobody in."""
     for policy in given.of_kind("NetworkPolicy"):
         if not given.has_workloads(policy.namespace):
@@ -68,7 +68,7 @@ def policy_chooses_nothing(given: Given) -> Iterator[Finding]:
                 )
 
 
-def policy_port_missing(given: Given) -> Iterator[Finding]:
+def policy_port_missing(given: ManifestSet) -> Iterator[Finding]:
     """A policy that opens a port where nobody listens."""
     for policy in given.of_kind("NetworkPolicy"):
         chosen = given.chosen(policy.namespace, policy.spec.get("podSelector"))
@@ -91,7 +91,7 @@ def policy_port_missing(given: Given) -> Iterator[Finding]:
                     )
 
 
-def no_names(given: Given) -> Iterator[Finding]:
+def no_names(given: ManifestSet) -> Iterator[Finding]:
     """Pods that may talk to others, and may not ask where they are."""
     for workload in given.workloads:
         policies = governing(given, workload, "Egress")
@@ -109,7 +109,7 @@ def no_names(given: Given) -> Iterator[Finding]:
             )
 
 
-def chain_is_blocked(given: Given) -> Iterator[Finding]:
+def chain_is_blocked(given: ManifestSet) -> Iterator[Finding]:
     """An address in the environment to which a policy does not let through."""
     for workload in given.workloads:
         for address in addresses(given, workload):
@@ -153,7 +153,7 @@ def _is_headless(service: Manifest) -> bool:
     return text(service.spec, "clusterIP") == "None"
 
 
-def _other_ports(given: Given, service: Manifest, address: Address) -> str:
+def _other_ports(given: ManifestSet, service: Manifest, address: Address) -> str:
     """Return the ports that a Service has if the address's is none of them, or nothing."""
     if text(service.spec, "type") == "ExternalName":
         return ""
@@ -169,7 +169,7 @@ def _other_ports(given: Given, service: Manifest, address: Address) -> str:
 
 
 def _behind(
-    given: Given, service: Manifest | None, address: Address
+    given: ManifestSet, service: Manifest | None, address: Address
 ) -> Iterator[tuple[Workload, int]]:
     """Yield who answers at an address, and on which port of the pod."""
     if service is None or not mapping(service.spec, "selector"):

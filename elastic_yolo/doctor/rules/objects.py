@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.values import Path, dig, mapping, mappings, text
 
@@ -32,7 +32,7 @@ _PSP = "Label the namespace instead: pod-security.kubernetes.io/enforce: restric
 _METADATA = (("metadata", "labels"), ("metadata", "annotations"))
 
 
-def stated_twice(given: Given) -> Iterator[Finding]:
+def stated_twice(given: ManifestSet) -> Iterator[Finding]:
     """The same object, a second time."""
     seen: dict[tuple[str, str, str, str], Manifest] = {}
     for one in given.manifests:
@@ -47,7 +47,7 @@ def stated_twice(given: Given) -> Iterator[Finding]:
             )
 
 
-def versions_that_are_gone(given: Given) -> Iterator[Finding]:
+def versions_that_are_gone(given: ManifestSet) -> Iterator[Finding]:
     """An apiVersion that no supported Kubernetes serves."""
     for one in given.manifests:
         version = text(one.body, "apiVersion")
@@ -63,7 +63,7 @@ def versions_that_are_gone(given: Given) -> Iterator[Finding]:
             )
 
 
-def numbers_for_text(given: Given) -> Iterator[Finding]:
+def numbers_for_text(given: ManifestSet) -> Iterator[Finding]:
     """Numbers and booleans where Kubernetes takes text alone."""
     for one in given.manifests:
         for path, value in _texts(one):

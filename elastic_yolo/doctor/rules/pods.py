@@ -7,7 +7,7 @@ from typing import Any
 
 from elastic_yolo.doctor.events import last_warning
 from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.values import dig, mapping, mappings, text, whole
 
@@ -54,7 +54,7 @@ _FIXES = {
 """What helps, by a part of what the scheduler or the kubelet says."""
 
 
-def pending(given: Given) -> Iterator[Finding]:
+def pending(given: ManifestSet) -> Iterator[Finding]:
     """A pod without a node, or without its volume."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
@@ -70,7 +70,7 @@ def pending(given: Given) -> Iterator[Finding]:
     yield from _each(given, look, "Pending", "It does no work until that changes.", warned=False)
 
 
-def image_not_pulled(given: Given) -> Iterator[Finding]:
+def image_not_pulled(given: ManifestSet) -> Iterator[Finding]:
     """A pod whose image does not come."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
@@ -87,7 +87,7 @@ def image_not_pulled(given: Given) -> Iterator[Finding]:
     )
 
 
-def crashing(given: Given) -> Iterator[Finding]:
+def crashing(given: ManifestSet) -> Iterator[Finding]:
     """A container that ends again and again."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
@@ -119,7 +119,7 @@ def crashing(given: Given) -> Iterator[Finding]:
     )
 
 
-def out_of_memory(given: Given) -> Iterator[Finding]:
+def out_of_memory(given: ManifestSet) -> Iterator[Finding]:
     """A container that took more than its limit."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
@@ -137,7 +137,7 @@ def out_of_memory(given: Given) -> Iterator[Finding]:
     )
 
 
-def not_configured(given: Given) -> Iterator[Finding]:
+def not_configured(given: ManifestSet) -> Iterator[Finding]:
     """A container that cannot be made."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
@@ -154,7 +154,7 @@ def not_configured(given: Given) -> Iterator[Finding]:
     )
 
 
-def not_ready(given: Given) -> Iterator[Finding]:
+def not_ready(given: ManifestSet) -> Iterator[Finding]:
     """A pod that runs and fails its probe."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
@@ -173,7 +173,7 @@ def not_ready(given: Given) -> Iterator[Finding]:
 
 
 def _each(
-    given: Given,
+    given: ManifestSet,
     look: Callable[[Manifest], tuple[str, str] | None],
     state: str,
     why: str,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.values import dig, mapping, mappings, quantity, text
 from elastic_yolo.doctor.workload import Container, Workload
 
@@ -21,7 +21,7 @@ _ENGINE = re.compile(r"(^|/)elastic-yolo/inference(-gpu)?([:@]|$)")
 _GPU = re.compile(r"nvidia\.com/(gpu|mig-.+)|amd\.com/gpu|gpu\.intel\.com/.+")
 
 
-def limit_below_request(given: Given) -> Iterator[Finding]:
+def limit_below_request(given: ManifestSet) -> Iterator[Finding]:
     """Less at most than at least."""
     for container in given.containers:
         for resource, stated in mapping(container.body, "resources", "limits").items():
@@ -39,7 +39,7 @@ def limit_below_request(given: Given) -> Iterator[Finding]:
                 )
 
 
-def throttled(given: Given) -> Iterator[Finding]:
+def throttled(given: ManifestSet) -> Iterator[Finding]:
     """More threads than the CPU limit has room for."""
     for workload in given.workloads:
         for container in workload.containers:
@@ -67,7 +67,7 @@ def throttled(given: Given) -> Iterator[Finding]:
                 )
 
 
-def gpu_nowhere(given: Given) -> Iterator[Finding]:
+def gpu_nowhere(given: ManifestSet) -> Iterator[Finding]:
     """A GPU is asked for in a cluster that has none."""
     if not given.live or "nodes" in given.unread:
         return
@@ -84,7 +84,7 @@ def gpu_nowhere(given: Given) -> Iterator[Finding]:
                 )
 
 
-def gpu_not_tolerated(given: Given) -> Iterator[Finding]:
+def gpu_not_tolerated(given: ManifestSet) -> Iterator[Finding]:
     """Nodes with GPUs are mostly kept for those who say that they want them."""
     for workload in given.workloads:
         for resource in _gpus(workload):
@@ -99,7 +99,7 @@ def gpu_not_tolerated(given: Given) -> Iterator[Finding]:
                 )
 
 
-def gpu_without_limit(given: Given) -> Iterator[Finding]:
+def gpu_without_limit(given: ManifestSet) -> Iterator[Finding]:
     """GPUs are not overcommitted."""
     for container in given.containers:
         requests = mapping(container.body, "resources", "requests")
@@ -116,7 +116,7 @@ def gpu_without_limit(given: Given) -> Iterator[Finding]:
                 )
 
 
-def larger_than_any_node(given: Given) -> Iterator[Finding]:
+def larger_than_any_node(given: ManifestSet) -> Iterator[Finding]:
     """A pod for which no node would do, were it empty."""
     if not given.live or "nodes" in given.unread:
         return
@@ -135,7 +135,7 @@ def larger_than_any_node(given: Given) -> Iterator[Finding]:
                 )
 
 
-def _told_threads(given: Given, container: Container, room: int) -> tuple[str, int] | None:
+def _told_threads(given: ManifestSet, container: Container, room: int) -> tuple[str, int] | None:
     stated = container.environment(given)
     for name in _THREADS:
         value = stated.get(name, "")
@@ -163,7 +163,7 @@ def _tolerates(workload: Workload, resource: str) -> bool:
     return False
 
 
-def _largest(given: Given, resource: str) -> float:
+def _largest(given: ManifestSet, resource: str) -> float:
     found = [quantity(one.get("status", "allocatable", resource)) for one in given.of_kind("Node")]
     return max((float(one) for one in found if one is not None), default=0.0)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from elastic_yolo.doctor.finding import Finding, Rule, error
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.values import dig, mapping, mappings, strings, text, whole
 from elastic_yolo.doctor.workload import Container, Workload
 
@@ -30,7 +30,7 @@ _REFUSED = (
 )
 
 
-def as_root(given: Given) -> Iterator[Finding]:
+def as_root(given: ManifestSet) -> Iterator[Finding]:
     """A container that may run as root."""
     for workload, container in _restricted(given):
         user = _effective(workload, container, "runAsUser")
@@ -45,7 +45,7 @@ def as_root(given: Given) -> Iterator[Finding]:
         )
 
 
-def without_seccomp(given: Given) -> Iterator[Finding]:
+def without_seccomp(given: ManifestSet) -> Iterator[Finding]:
     """A container whose system calls nobody filters."""
     for workload, container in _restricted(given):
         profile = _effective(workload, container, "seccompProfile")
@@ -57,7 +57,7 @@ def without_seccomp(given: Given) -> Iterator[Finding]:
             )
 
 
-def may_escalate(given: Given) -> Iterator[Finding]:
+def may_escalate(given: ManifestSet) -> Iterator[Finding]:
     """A container that may become more than it is."""
     for _, container in _restricted(given):
         if dig(container.body, "securityContext", "allowPrivilegeEscalation") is not False:
@@ -68,7 +68,7 @@ def may_escalate(given: Given) -> Iterator[Finding]:
             )
 
 
-def keeps_capabilities(given: Given) -> Iterator[Finding]:
+def keeps_capabilities(given: ManifestSet) -> Iterator[Finding]:
     """A container that keeps what it does not need."""
     for _, container in _restricted(given):
         stated = mapping(container.body, "securityContext", "capabilities")
@@ -85,7 +85,7 @@ def keeps_capabilities(given: Given) -> Iterator[Finding]:
             )
 
 
-def reaches_the_node(given: Given) -> Iterator[Finding]:
+def reaches_the_node(given: ManifestSet) -> Iterator[Finding]:
     """A pod that is not kept apart from its node."""
     for workload in given.workloads:
         level = _level(given, workload)
@@ -121,14 +121,14 @@ def _of_the_node(workload: Workload, level: str) -> Iterator[str]:
                 yield f"takes the port {port['hostPort']} of its node ({container.name})"
 
 
-def _restricted(given: Given) -> Iterator[tuple[Workload, Container]]:
+def _restricted(given: ManifestSet) -> Iterator[tuple[Workload, Container]]:
     for workload in given.workloads:
         if _level(given, workload) == "restricted":
             for container in workload.all_containers:
                 yield workload, container
 
 
-def _level(given: Given, workload: Workload) -> str:
+def _level(given: ManifestSet, workload: Workload) -> str:
     namespace = given.find("Namespace", "default", workload.namespace)
     labels = {} if namespace is None else mapping(namespace.body, "metadata", "labels")
     level = labels.get(_ENFORCE)

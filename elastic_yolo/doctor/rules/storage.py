@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from elastic_yolo.doctor.finding import Finding, Rule, Severity, warning
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.values import mappings, strings, text, whole
 from elastic_yolo.doctor.workload import Workload
 
 
-def shared_without_a_class(given: Given) -> Iterator[Finding]:
+def shared_without_a_class(given: ManifestSet) -> Iterator[Finding]:
     """ReadWriteMany, of whatever class is the default."""
     for claim in given.of_kind("PersistentVolumeClaim") if not given.live else ():
         if "ReadWriteMany" in strings(claim.spec, "accessModes") and not (
@@ -29,7 +29,7 @@ def shared_without_a_class(given: Given) -> Iterator[Finding]:
             )
 
 
-def one_node_for_many_pods(given: Given) -> Iterator[Finding]:
+def one_node_for_many_pods(given: ManifestSet) -> Iterator[Finding]:
     """ReadWriteOnce, mounted by more pods than one."""
     nodes = [one for one in given.of_kind("Node") if not one.spec.get("unschedulable")]
     for claim in given.of_kind("PersistentVolumeClaim"):
@@ -66,7 +66,7 @@ def _mounts(workload: Workload, claim: Manifest) -> bool:
     ]
 
 
-def _pods(given: Given, workload: Workload) -> int:
+def _pods(given: ManifestSet, workload: Workload) -> int:
     """Return how many pods there may be at once; jobs come and go, and count as none."""
     match workload.manifest.kind:
         case "Job" | "CronJob":

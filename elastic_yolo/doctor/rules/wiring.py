@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import Given
+from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.ports import Target, has_target, show_ports
 from elastic_yolo.doctor.selectors import selects, show
@@ -15,7 +15,7 @@ from elastic_yolo.doctor.workload import Workload
 _SELECTING = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
 
 
-def service_without_pods(given: Given) -> Iterator[Finding]:
+def service_without_pods(given: ManifestSet) -> Iterator[Finding]:
     """A selector that chooses nobody."""
     for service, selector in _selecting_services(given):
         if not given.chosen(service.namespace, selector):
@@ -28,7 +28,7 @@ def service_without_pods(given: Given) -> Iterator[Finding]:
             )
 
 
-def service_port_missing(given: Given) -> Iterator[Finding]:
+def service_port_missing(given: ManifestSet) -> Iterator[Finding]:
     """A targetPort that no container has."""
     for service, selector in _selecting_services(given):
         for place, port in mappings(service.spec, "ports"):
@@ -44,7 +44,7 @@ def service_port_missing(given: Given) -> Iterator[Finding]:
                     )
 
 
-def not_known_when_ready(given: Given) -> Iterator[Finding]:
+def not_known_when_ready(given: ManifestSet) -> Iterator[Finding]:
     """Pods behind a Service that get requests from their first moment on."""
     seen = set()
     for service, selector in _selecting_services(given):
@@ -63,7 +63,7 @@ def not_known_when_ready(given: Given) -> Iterator[Finding]:
                 )
 
 
-def selector_misses_template(given: Given) -> Iterator[Finding]:
+def selector_misses_template(given: ManifestSet) -> Iterator[Finding]:
     """A Deployment that does not choose its own pods."""
     for one in given.of_kind(*_SELECTING):
         selector = mapping(one.spec, "selector")
@@ -84,7 +84,7 @@ def selector_misses_template(given: Given) -> Iterator[Finding]:
             )
 
 
-def probe_port_missing(given: Given) -> Iterator[Finding]:
+def probe_port_missing(given: ManifestSet) -> Iterator[Finding]:
     """A probe that asks where nobody listens."""
     for workload in given.workloads:
         numbers = workload.port_numbers
@@ -115,7 +115,7 @@ def probe_port_missing(given: Given) -> Iterator[Finding]:
                     )
 
 
-def ingress_leads_nowhere(given: Given) -> Iterator[Finding]:
+def ingress_leads_nowhere(given: ManifestSet) -> Iterator[Finding]:
     """A backend that is not there."""
     for ingress in given.of_kind("Ingress"):
         for path, backend in _backends(ingress):
@@ -142,14 +142,14 @@ def ingress_leads_nowhere(given: Given) -> Iterator[Finding]:
                 )
 
 
-def _selecting_services(given: Given) -> Iterator[tuple[Manifest, dict[object, object]]]:
+def _selecting_services(given: ManifestSet) -> Iterator[tuple[Manifest, dict[object, object]]]:
     for service in given.of_kind("Service"):
         selector = mapping(service.spec, "selector")
         if selector and text(service.spec, "type") != "ExternalName":
             yield service, selector
 
 
-def _labels_there(given: Given, service: Manifest) -> str:
+def _labels_there(given: ManifestSet, service: Manifest) -> str:
     here = [one for one in given.workloads if one.namespace == service.namespace]
     # The likely one: of the same name, or the only one.
     likely = next((one for one in here if one.manifest.name == service.name), None)

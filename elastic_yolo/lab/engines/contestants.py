@@ -63,7 +63,7 @@ def prepare(contestant: Contestant, model_path: Path, threads: int, cache: Path 
     if engine.precision != contestant.precision:
         raise EngineError(choice.why)
     images = _images(model, contestant.batch)
-    return Work(lambda: engine.run(images), flop)
+    return Work(lambda: engine.execute(images), flop)
 
 
 def _images(model: Model, batch: int) -> np.ndarray:

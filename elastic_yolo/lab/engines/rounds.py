@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from elastic_yolo.lab.engines.contestants import Contestant
-from elastic_yolo.lab.processes.json_process import ProcessFailed, Talker
+from elastic_yolo.lab.processes.json_process import JsonProcess, ProcessFailed
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class _Runner:
     """A contestant that is ready, and its median in every round so far."""
 
     contestant: Contestant
-    process: Talker
+    process: JsonProcess
     hello: Hello
     medians: list[float] = field(default_factory=list)
 
     def run(self, seconds: float) -> None:
         """Let it work for so many seconds; raises ProcessFailed."""
-        times = self.process.ask(seconds, "ended while it was measured")
+        times = self.process.request(seconds, "ended while it was measured")
         self.medians.append(statistics.median(times))
 
 
@@ -68,7 +68,7 @@ def compete(
         for contestant in contestants:
             process = stack.enter_context(_start(contestant, model, threads, cache))
             with _left_out(progress):
-                hello = Hello(**process.hear("ended while it got ready"))
+                hello = Hello(**process.receive("ended while it got ready"))
                 runners.append(_Runner(contestant, process, hello))
                 progress(f"ready: {contestant.label}")
         for number in range(rounds):
@@ -80,7 +80,7 @@ def compete(
     return [_row(runner.contestant, runner.medians, runner.hello) for runner in runners]
 
 
-def _start(contestant: Contestant, model: Path, threads: int, cache: Path | None) -> Talker:
+def _start(contestant: Contestant, model: Path, threads: int, cache: Path | None) -> JsonProcess:
     task = {
         "contestant": asdict(contestant),
         # The process works in another folder than the one these may be relative to.
@@ -88,7 +88,7 @@ def _start(contestant: Contestant, model: Path, threads: int, cache: Path | None
         "threads": threads,
         "cache": None if cache is None else str(cache.resolve()),
     }
-    return Talker(
+    return JsonProcess(
         "elastic_yolo.lab.engines.worker",
         json.dumps(task),
         name=contestant.label,

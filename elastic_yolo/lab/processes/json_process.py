@@ -18,7 +18,7 @@ class ProcessFailed(Exception):
     """A process ended, or says that it failed; the message has its last words."""
 
 
-class Talker:
+class JsonProcess:
     """A module of ours as a process; ended by the end of its standard input."""
 
     def __init__(
@@ -59,15 +59,15 @@ class Talker:
             self._process.kill()
         self._process.communicate()
 
-    def tell(self, task: object) -> None:
-        """Hand over a task; `hear` returns what came of it."""
+    def send(self, task: object) -> None:
+        """Hand over a task; `receive` returns what came of it."""
         assert self._process.stdin
         # Of a process that is gone, the missing answer says so.
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(task) + "\n")
             self._process.stdin.flush()
 
-    def hear(self, ended: str = "ended") -> Any:
+    def receive(self, ended: str = "ended") -> Any:
         """Wait for the next answer; raises ProcessFailed, with `ended` if nothing says more."""
         assert self._process.stdout
         line = self._process.stdout.readline()
@@ -81,7 +81,7 @@ class Talker:
             raise ProcessFailed(answer["error"])
         return answer
 
-    def ask(self, task: object, ended: str = "ended") -> Any:
+    def request(self, task: object, ended: str = "ended") -> Any:
         """Hand over a task and wait for the answer; raises ProcessFailed."""
-        self.tell(task)
-        return self.hear(ended)
+        self.send(task)
+        return self.receive(ended)

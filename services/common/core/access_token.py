@@ -8,15 +8,15 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.common.request.errors import NotAllowed
+from services.common.request.errors import Unauthorized
 
 
 def require_bearer(authorization: str, token: SecretStr, what: str) -> None:
-    """Raise NotAllowed unless the header shows the token; `what` is what it is needed for."""
+    """Raise Unauthorized unless the header shows the token; `what` is what it is needed for."""
     expected = f"Bearer {token.get_secret_value()}"
     # In a time that tells nothing of how much was right.
     if not hmac.compare_digest(authorization.encode(), expected.encode()):
-        raise NotAllowed(f"{what} needs a token: Authorization: Bearer ...")
+        raise Unauthorized(f"{what} needs a token: Authorization: Bearer ...")
 
 
 class TokenGate:
@@ -30,7 +30,7 @@ class TokenGate:
         self._what = what
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or raise NotAllowed."""
+        """Let a request through, or raise Unauthorized."""
         if scope["type"] == "http" and scope["path"].startswith(self._prefix):
             authorization = Headers(scope=scope).get("authorization", "")
             require_bearer(authorization, self._token, self._what)

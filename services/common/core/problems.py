@@ -17,7 +17,7 @@ from elastic_yolo.picture.errors import (
 )
 from services.common.request import errors
 from services.common.request.context import RequestContext, context_of
-from services.common.request.json_response import JsonAnswer
+from services.common.request.json_response import JsonResponse
 
 MEDIA_TYPE = "application/problem+json"
 _CAPITAL = re.compile(r"([A-Z])")
@@ -25,7 +25,7 @@ _CAPITAL = re.compile(r"([A-Z])")
 STATUS: dict[type[Exception], HTTPStatus] = {
     errors.MalformedRequest: HTTPStatus.BAD_REQUEST,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
-    errors.NotAllowed: HTTPStatus.UNAUTHORIZED,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
     errors.ModelUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     PictureTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -48,17 +48,17 @@ def install_problems(app: FastAPI) -> None:
         app.add_exception_handler(kind, _respond)
 
 
-async def _respond(request: Request, error: Exception) -> JsonAnswer:
+async def _respond(request: Request, error: Exception) -> JsonResponse:
     return answer_problem(error, context_of(request.scope))
 
 
-def answer_problem(error: Exception, context: RequestContext) -> JsonAnswer:
+def answer_problem(error: Exception, context: RequestContext) -> JsonResponse:
     """Build the answer for an exception, and note in the context what it was."""
     context.problem = _reason(error)
     return to_response(error, context.uid)
 
 
-def to_response(error: Exception, uid: str) -> JsonAnswer:
+def to_response(error: Exception, uid: str) -> JsonResponse:
     """Build the answer for an exception; unknown kinds become 500 and tell nothing."""
     headers: dict[str, str] = {}
     match error:
@@ -69,7 +69,7 @@ def to_response(error: Exception, uid: str) -> JsonAnswer:
         case errors.TooManyRequests():
             status, title, detail = _known(error)
             headers["Retry-After"] = str(error.retry_after_s)
-        case errors.NotAllowed():
+        case errors.Unauthorized():
             status, title, detail = _known(error)
             headers["WWW-Authenticate"] = "Bearer"
         case RequestValidationError():
@@ -85,7 +85,7 @@ def to_response(error: Exception, uid: str) -> JsonAnswer:
         case _:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             title, detail = status.phrase, INTERNAL_DETAIL
-    return JsonAnswer(
+    return JsonResponse(
         {
             "type": "about:blank",
             "title": title,

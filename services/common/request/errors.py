@@ -3,7 +3,7 @@
 ServiceError
 ├── MalformedRequest      the request is not what the route takes
 ├── UnknownModel          no model of that name or version is served here
-├── NotAllowed            only for who has a token, and the caller has not
+├── Unauthorized            only for who has a token, and the caller has not
 ├── ModelUnusable         a model or a version that was asked for cannot be loaded
 ├── UnsupportedMedia      the body declares a type that is not taken
 ├── BodyTooLarge          more bytes than allowed
@@ -33,7 +33,7 @@ class UnknownModel(ServiceError):
     """No such model here."""
 
 
-class NotAllowed(ServiceError):
+class Unauthorized(ServiceError):
     """The caller has not shown the token that this needs."""
 
 

@@ -8,7 +8,7 @@ import orjson
 from starlette.responses import Response
 
 
-class JsonAnswer(Response):
+class JsonResponse(Response):
     """An answer whose content is anything that JSON can say."""
 
     media_type = "application/json"

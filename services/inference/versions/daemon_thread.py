@@ -15,7 +15,7 @@ _LONG_S = 60.0
 _LAST_S = 5.0
 
 
-async def run_apart(work: Callable[[], None], what: str) -> None:
+async def run_in_daemon_thread(work: Callable[[], None], what: str) -> None:
     """Do `work` in a thread of its own, as long as it takes; raises what it raises.
 
     Who is cancelled meanwhile goes after five seconds, and leaves the thread behind: it does not

@@ -12,7 +12,7 @@ from elastic_yolo.store.reader import has_channels
 from services.common.observe.logs import get_logger
 from services.inference.versions.loader import Loader, VersionRefused
 from services.inference.versions.model_metrics import ModelMetrics
-from services.inference.versions.place import Spot, current_version, versions_to_try
+from services.inference.versions.place import ModelSource, current_version, versions_to_try
 from services.inference.versions.version import LoadedVersion
 
 # A process that starts while its channel points at a bad version goes back so far.
@@ -46,10 +46,10 @@ class _Bad:
         return True
 
 
-class Followed:
+class ChannelWatcher:
     """Follows a channel from version to version. What must not serve leaves the one before."""
 
-    def __init__(self, spot: Spot, loader: Loader, metrics: ModelMetrics) -> None:
+    def __init__(self, spot: ModelSource, loader: Loader, metrics: ModelMetrics) -> None:
         """Load nothing yet."""
         self.channel = "folder" if isinstance(spot, Path) else spot.channel
         self.version: LoadedVersion | None = None
@@ -93,7 +93,7 @@ class Followed:
         self._take(tried[0], version)
         return version
 
-    def follow(self, model: str, others: Sequence[Followed] = (), *, optional: bool) -> None:
+    def follow(self, model: str, others: Sequence[ChannelWatcher] = (), *, optional: bool) -> None:
         """Load what the channel points at now, unless that was done or refused already.
 
         A version that one of the `others` has is not loaded twice. Where `optional`, there need be
@@ -110,7 +110,7 @@ class Followed:
             self._follow(model, identity, others)
         self._metrics.note_look(model, self.channel)
 
-    def _follow(self, model: str, identity: str, others: Sequence[Followed]) -> None:
+    def _follow(self, model: str, identity: str, others: Sequence[ChannelWatcher]) -> None:
         if identity == self._identity:
             self.refusal = self._bad = None
         elif self._bad is not None and self._bad.is_left_alone(identity):
@@ -122,7 +122,7 @@ class Followed:
             except VersionRefused as error:
                 self._refuse(model, error, identity)
 
-    def look_again(self) -> None:
+    def retry(self) -> None:
         """Try what was refused once more, and a folder in any case, the next time."""
         self.refusal = self._bad = None
         if isinstance(self._spot, Path):

@@ -18,7 +18,7 @@ from services.inference.golden import prepare_golden
 from services.inference.scheduler import Scheduler
 from services.inference.versions.custom_metrics import read_hook
 from services.inference.versions.drift import DriftWatch
-from services.inference.versions.place import Spot, read_version
+from services.inference.versions.place import ModelSource, read_version
 from services.inference.versions.version import LoadedVersion
 
 # With more streams of fewer threads a picture takes longer and longer, for less and less.
@@ -55,7 +55,9 @@ class Loader:
     ran: Callable[[str, str, int, float], None] = lambda *_: None
     """Told of each run of an engine: model, version, pictures, seconds."""
 
-    def load(self, spot: Spot, identity: str, *, golden_must_agree: bool = True) -> LoadedVersion:
+    def load(
+        self, spot: ModelSource, identity: str, *, golden_must_agree: bool = True
+    ) -> LoadedVersion:
         """Read a version, build its engine and run its golden picture; takes seconds.
 
         Raises VersionRefused. A golden picture that is answered otherwise than model.yaml says is

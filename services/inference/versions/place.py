@@ -40,7 +40,7 @@ def _read_place(value: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
-Spot = Path | Reference
+ModelSource = Path | Reference
 """What has one version at a time: a folder, or a channel of a store."""
 
 ModelPlace = Annotated[Path | Channels, BeforeValidator(_read_place)]
@@ -84,7 +84,7 @@ def _as_number(weight: str | None, text: str) -> int:
     return int(weight)
 
 
-def current_version(spot: Spot) -> str:
+def current_version(spot: ModelSource) -> str:
     """Return what tells whether there is another version now; raises StoreError.
 
     A folder is what it is: nobody watches it.
@@ -92,7 +92,7 @@ def current_version(spot: Spot) -> str:
     return "" if isinstance(spot, Path) else current(spot)
 
 
-def versions_to_try(spot: Spot) -> list[str]:
+def versions_to_try(spot: ModelSource) -> list[str]:
     """Return the version that is there and those that were before, the latest first.
 
     Raises StoreError.
@@ -100,7 +100,7 @@ def versions_to_try(spot: Spot) -> list[str]:
     return [""] if isinstance(spot, Path) else [current(spot), *earlier(spot)]
 
 
-def read_version(spot: Spot, identity: str) -> Model:
+def read_version(spot: ModelSource, identity: str) -> Model:
     """Read a version; one of a store has the name and the version that it has there.
 
     Raises ModelError for what is wrong with the folder, StoreError for the store.

@@ -11,8 +11,8 @@ from typing import Any
 from elastic_yolo.detector.errors import EngineError
 from services.common.observe.logs import get_logger
 from services.common.request.errors import UnknownModel
-from services.inference.versions.daemon_thread import run_apart
-from services.inference.versions.followed import Followed
+from services.inference.versions.daemon_thread import run_in_daemon_thread
+from services.inference.versions.followed import ChannelWatcher
 from services.inference.versions.lineup import Lineup
 from services.inference.versions.loader import Loader, VersionRefused
 from services.inference.versions.model_metrics import ModelMetrics
@@ -36,8 +36,8 @@ class ServedModel:
         """
         shares = place.shares if isinstance(place, Channels) else ((place, 1),)
         shadow = place.shadow if isinstance(place, Channels) else None
-        self._shares = [(Followed(spot, loader, metrics), weight) for spot, weight in shares]
-        self._shadow = None if shadow is None else Followed(shadow, loader, metrics)
+        self._shares = [(ChannelWatcher(spot, loader, metrics), weight) for spot, weight in shares]
+        self._shadow = None if shadow is None else ChannelWatcher(shadow, loader, metrics)
         self._wanted = False
         self._misfits: dict[str, VersionRefused] = {}
         self._metrics = metrics
@@ -97,7 +97,7 @@ class ServedModel:
         async with self._one_at_a_time:
             self._wanted = True
             for channel in self._channels:
-                channel.look_again()
+                channel.retry()
             await self._refresh()
 
     async def unload(self) -> None:
@@ -123,7 +123,7 @@ class ServedModel:
             await asyncio.to_thread(version.scheduler.close)
 
     @property
-    def _channels(self) -> list[Followed]:
+    def _channels(self) -> list[ChannelWatcher]:
         """All of them, the main one first."""
         shadow = [] if self._shadow is None else [self._shadow]
         return [*(channel for channel, _ in self._shares), *shadow]
@@ -132,7 +132,7 @@ class ServedModel:
         main, *others = self._channels
         for channel in (main, *others):
             look = partial(channel.follow, self.name, self._channels, optional=channel is not main)
-            await run_apart(look, f"the store of {self.name}@{channel.channel}")
+            await run_in_daemon_thread(look, f"the store of {self.name}@{channel.channel}")
             if channel.version is not None:
                 # It would be slow under load until then, and the one before is not.
                 await _split(channel.version)
@@ -173,7 +173,7 @@ class ServedModel:
         self._report()
         self._retire_others()
 
-    def _fitting(self, channel: Followed, main: LoadedVersion) -> LoadedVersion | None:
+    def _fitting(self, channel: ChannelWatcher, main: LoadedVersion) -> LoadedVersion | None:
         """Return a channel's version if it can take the same pictures as the main one."""
         version, before = channel.version, self._misfits.pop(channel.channel, None)
         if version is None or version.size == main.size:

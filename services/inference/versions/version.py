@@ -98,7 +98,7 @@ class LoadedVersion:
         return await self.scheduler.run(
             context,
             request.images,
-            lambda outputs: self.detector.find(outputs, threshold, iou),
+            lambda outputs: self.detector.postprocess(outputs, threshold, iou),
         )
 
     async def retire(self) -> None:

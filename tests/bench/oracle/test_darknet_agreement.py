@@ -116,17 +116,17 @@ def demo_detector() -> Detector:
 @pytest.mark.parametrize("picture", DARKNET_PICTURES, ids=lambda path: path.stem)
 def test_yolov3_tiny_puts_out_what_darknet_puts_out(tiny: BothSides, picture: Path) -> None:
     image = picture_at_network_size(picture, tiny.oracle)
-    assert_heads_agree(tiny.engine.run(image[np.newaxis]), tiny.oracle.raw_head_inputs(image))
+    assert_heads_agree(tiny.engine.execute(image[np.newaxis]), tiny.oracle.raw_head_inputs(image))
 
 
 def test_yolov3_spp_puts_out_what_darknet_puts_out(spp: BothSides) -> None:
     image = picture_at_network_size(DARKNET / "data" / "dog.jpg", spp.oracle)
-    assert_heads_agree(spp.engine.run(image[np.newaxis]), spp.oracle.raw_head_inputs(image))
+    assert_heads_agree(spp.engine.execute(image[np.newaxis]), spp.oracle.raw_head_inputs(image))
 
 
 def test_yolov3_puts_out_what_darknet_puts_out(full: BothSides) -> None:
     image = picture_at_network_size(DARKNET / "data" / "kite.jpg", full.oracle)
-    assert_heads_agree(full.engine.run(image[np.newaxis]), full.oracle.raw_head_inputs(image))
+    assert_heads_agree(full.engine.execute(image[np.newaxis]), full.oracle.raw_head_inputs(image))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,9 @@ def test_every_other_detector_of_the_package_puts_out_what_darknet_puts_out(
     """[region] and [reorg] are in the yolov2 family."""
     for both in both_sides_of(name, size, tmp_path):
         image = picture_at_network_size(DARKNET / "data" / "eagle.jpg", both.oracle)
-        assert_heads_agree(both.engine.run(image[np.newaxis]), both.oracle.raw_head_inputs(image))
+        assert_heads_agree(
+            both.engine.execute(image[np.newaxis]), both.oracle.raw_head_inputs(image)
+        )
 
 
 def test_yolov2_finds_the_boxes_that_darknet_finds(tmp_path: Path) -> None:
@@ -206,7 +208,7 @@ def test_embedded_model_puts_out_what_darknet_puts_out(
     demo_oracle: LibDarknet, demo_detector: Detector, picture: Path
 ) -> None:
     image = picture_at_network_size(picture, demo_oracle)
-    assert_heads_agree(demo_detector.run(image[np.newaxis]), demo_oracle.raw_head_inputs(image))
+    assert_heads_agree(demo_detector.execute(image[np.newaxis]), demo_oracle.raw_head_inputs(image))
 
 
 def test_embedded_model_comes_with_pictures() -> None:
@@ -279,7 +281,7 @@ def found_at_network_size(
     sides: BothSides, image: Pixels, threshold: float, iou: float
 ) -> list[Found]:
     """Return this project's boxes of a picture at network size, as the oracle returns them."""
-    outputs = sides.engine.run(image[np.newaxis])
+    outputs = sides.engine.execute(image[np.newaxis])
     rows = suppress(decode_heads(sides.network, [head[0] for head in outputs], threshold), iou)
     return [
         (int(row[CLASS]), float(row[SCORE]), box)

@@ -36,6 +36,6 @@ def test_heads_differ_from_place_to_place_and_stay_of_order_one(tmp_path: Path, 
     ramp = np.linspace(0, 255, 416).astype(np.uint8)
     image = np.stack([np.add.outer(ramp // 2, ramp // 2)] * 3, axis=2)
 
-    for head in engine.run(image[np.newaxis]):
+    for head in engine.execute(image[np.newaxis]):
         assert np.abs(head).max() < 10
         assert head.std(axis=(2, 3)).mean() > 0.05
