@@ -7,7 +7,7 @@ MODEL ?= models/demo
 OVERLAY ?= minikube
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test fuzz registries k8s-tools monitoring-tools load-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
+.PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,11 @@ demo: .venv/ready ## start the services, send every picture of client/images, st
 up: .venv/ready ## start the services until Ctrl-C; INFERENCE=3 for three of it, MODEL=folder or store:...
 	@$(BIN)/python -m elastic_yolo.lab.processes.stack --inference $(INFERENCE) --model $(MODEL)
 
-test: .venv/ready ## run all tests that need no container engine and no cluster
+test: .venv/ready ## run the fast tests: no container engine, no cluster
 	@$(BIN)/python -m pytest
+
+test-all: .venv/ready ## run the fast and the long tests; still no container engine, no cluster
+	@$(BIN)/python -m pytest -m "not e2e"
 
 images: ## build the container images; BUILD_FLAGS go to docker build
 	@./build_docker.sh web preprocess inference tools load -- $(BUILD_FLAGS)
