@@ -53,7 +53,7 @@ def test_every_engine_puts_out_what_openvino_puts_out(
     other, _ = build_engine(demo, EngineOptions(threads=2, engine=engine))
 
     assert (other.name, other.precision, other.device) == (engine, "fp32", "cpu")
-    for ours, theirs in zip(other.run(images), reference.run(images), strict=True):
+    for ours, theirs in zip(other.execute(images), reference.execute(images), strict=True):
         assert ours.shape == theirs.shape
         assert np.abs(ours - theirs).max() <= 1e-3 * np.abs(theirs).max()
 
@@ -65,7 +65,7 @@ def test_no_thread_is_bound_to_a_core(demo: Model, images: np.ndarray, engine: s
     others = threads_of_this_process()
     built, _ = build_engine(demo, EngineOptions(threads=1, engine=engine))
     with ThreadPoolExecutor() as threads:
-        running = threads.submit(lambda: [built.run(images) for _ in range(20)])
+        running = threads.submit(lambda: [built.execute(images) for _ in range(20)])
         seen = set()
         while not running.done():
             # OpenVINO binds the thread that calls it, and lets it go afterwards.
@@ -96,7 +96,7 @@ def test_shorter_floats_stay_close_to_fp32(
     exact, _ = build_engine(demo, EngineOptions(threads=2, precision="fp32"))
     short, _ = build_engine(demo, EngineOptions(threads=2, precision=precision))
 
-    for ours, theirs in zip(short.run(images), exact.run(images), strict=True):
+    for ours, theirs in zip(short.execute(images), exact.execute(images), strict=True):
         assert np.abs(ours - theirs).mean() <= share * np.abs(theirs).mean()
 
 
@@ -153,7 +153,7 @@ def test_half_precision_on_onnxruntime_stays_close_to_fp32(demo: Model, images: 
     exact, _ = build_engine(demo, EngineOptions(threads=2, engine="onnxruntime"))
     half = OnnxRuntimeEngine(make_graph(demo, half=True), threads=2, precision="fp16")
 
-    for ours, theirs in zip(half.run(images), exact.run(images), strict=True):
+    for ours, theirs in zip(half.execute(images), exact.execute(images), strict=True):
         assert ours.dtype == np.float32
         assert 0 < np.abs(ours - theirs).mean() <= 0.003 * np.abs(theirs).mean()
 
@@ -171,7 +171,9 @@ def test_pixels_that_were_not_rounded_are_not_rounded(demo: Model, engine: str) 
     built, _ = build_engine(demo, EngineOptions(threads=2, engine=engine))
     low = np.full((1, 416, 416, 3), 100, np.uint8)
 
-    below, between, above = (built.run(pixels) for pixels in (low, low + np.float32(0.5), low + 1))
+    below, between, above = (
+        built.execute(pixels) for pixels in (low, low + np.float32(0.5), low + 1)
+    )
 
     assert (low + np.float32(0.5)).dtype == np.float32
     for one, middle, other in zip(below, between, above, strict=True):

@@ -52,7 +52,9 @@ def run(folder: Path, layers: str, channels: int) -> Ran:
     write_weights(path, random.normal(0, 1.5, network.float_count))
     weights = read_weights(path, network)
     image = random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    output = OpenVinoEngine(build_graph(network, weights), threads=1).run(image[np.newaxis])[0][0]
+    output = OpenVinoEngine(build_graph(network, weights), threads=1).execute(image[np.newaxis])[0][
+        0
+    ]
     return Ran(image.transpose(2, 0, 1).astype(np.float32) / 255, weights, output)
 
 

@@ -30,7 +30,7 @@ KILLS = 500
 STEPS = ("fsync", "replace", "rename", "link", "mkdir", "unlink")
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload([__name__, "detector.engines.openvino"])
+processes.set_forkserver_preload([__name__, "elastic_yolo.detector.engines.openvino"])
 
 
 def pull(

@@ -284,7 +284,7 @@ def test_an_error_of_the_engine_is_everybodys_in_its_batch_and_nobodys_after() -
         def execute(self, images: Image) -> list[Floats]:
             if images.flat[0] == 7:
                 raise RuntimeError("out of memory")
-            return super().run(images)
+            return super().execute(images)
 
     engine = Failing()
     engine.gate.set()
