@@ -132,7 +132,7 @@ def test_the_engine_of_a_refused_version_is_freed(
 def test_an_unmounted_store_keeps_a_version_a_removed_channel_does_not(
     follower: Follower, tmp_path: Path
 ) -> None:
-    """An unmounted volume looks like an empty folder."""
+    """An unmounted volume leaves an empty folder behind."""
     follower.store.publish("2", "rhombus", channel="next")
     canary = follower.watcher("next")
     canary.poll("tiny", optional=True)

@@ -81,7 +81,7 @@ def switch_under_load(
     ("what", "reason", "why"),
     [
         ("weights", "model", "tiny.weights"),
-        ("golden", "golden", "no circle with score 0.935"),
+        pytest.param("golden", "golden", "no circle with score 0.935", marks=pytest.mark.long),
     ],
 )
 def test_a_bad_version_is_refused_and_the_old_one_keeps_serving(
@@ -158,6 +158,7 @@ def test_a_loaded_version_survives_the_loss_of_its_store(tmp_path: Path, store: 
     assert store.is_right(response)
 
 
+@pytest.mark.long
 def test_a_version_with_unreadable_files_is_loaded_later(tmp_path: Path, store: Versions) -> None:
     """A network file system fails for moments. A version with wrong files is not loaded again."""
     store.publish("2", "rhombus", channel=None)
