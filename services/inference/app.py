@@ -22,7 +22,7 @@ from services.common.request.body import Bodies
 from services.common.request.context import Context
 from services.inference.golden import as_found
 from services.inference.protocol import InferRequest
-from services.inference.routes import Inference, build_lanes, build_router
+from services.inference.routes import Inference, build_picture_routes, build_router
 from services.inference.settings import InferenceSettings
 from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.drift import DriftCollector
@@ -55,7 +55,6 @@ def create_app(
     metrics.watch_queue("queue", models.queue_load)
     metrics.registry.register(DriftCollector(models.drift_watches))
     model_metrics.tell_when_forgotten(inference.custom.forget)
-    lanes = build_lanes(inference)
     token = settings.repository_token
     repository = [] if token is None else [build_repository(models, inference.bodies)]
     gates = (
@@ -98,8 +97,8 @@ def create_app(
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_router(inference, readiness, lanes, extensions), *repository],
-        lanes=lanes,
+        routers=[build_router(inference, readiness, extensions), *repository],
+        picture_routes=build_picture_routes(inference),
         check_dependencies=check_dependencies,
         check_status=check_status,
         resources=resources,

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from starlette.routing import compile_path
 
 from elastic_yolo import __version__
-from services.common.core.fast_lane import Lane
 from services.common.core.golden import Golden
+from services.common.core.picture_route import PictureRoute, picture_route
 from services.common.core.probes import Readiness
 from services.common.request.body import Bodies
 from services.common.request.context import context_of
@@ -27,6 +26,7 @@ from services.inference.versions.models import Models
 from services.inference.versions.shadow import Shadows
 from services.inference.versions.version import LoadedVersion
 
+_TAG = "open inference protocol v2"
 _INFER = "/v2/models/{name}/infer"
 _INFER_VERSION = "/v2/models/{name}/versions/{version}/infer"
 # Room for the JSON in front of the tensors.
@@ -53,7 +53,7 @@ class Inference:
         wanted = request.path_params.get("version")
         header_length = request.headers.get(protocol.HEADER_LENGTH)
         max_bytes = self._max_body_bytes(model.lineup, binary=header_length is not None)
-        async with self.bodies.receive(request, max_bytes) as body:
+        async with self.bodies.receive_body(request, max_bytes) as body:
             # Only now: an upload that takes its time keeps no version from leaving.
             parsed = await self._parse(body, header_length, model.lineup.sizes)
             context, lineup = context_of(request.scope), model.lineup
@@ -100,11 +100,9 @@ def find_version(lineup: Lineup, version: str | None) -> LoadedVersion:
     return found
 
 
-def build_router(
-    inference: Inference, readiness: Readiness, lanes: list[Lane], extensions: list[str]
-) -> APIRouter:
-    """Return the routes under /v2; `extensions` of the protocol are there beside the binary one."""
-    router = APIRouter(prefix="/v2", tags=["open inference protocol v2"])
+def build_router(inference: Inference, readiness: Readiness, extensions: list[str]) -> APIRouter:
+    """Return all other routes under /v2; `extensions` are announced beside the binary one."""
+    router = APIRouter(prefix="/v2", tags=[_TAG])
     models = inference.models
 
     @router.get("", summary="Server metadata")
@@ -144,18 +142,10 @@ def build_router(
     async def golden(name: str) -> Golden:
         return models.get(name).lineup.main.golden
 
-    for lane in lanes:
-        named = [_path_parameter(name) for name in compile_path(lane.path)[2]]
-        router.post(
-            lane.path.removeprefix(router.prefix),
-            summary="Detect objects in tensors",
-            openapi_extra={"parameters": named},
-        )(lane.endpoint)
-
     return router
 
 
-def build_lanes(inference: Inference) -> list[Lane]:
+def build_picture_routes(inference: Inference) -> list[PictureRoute]:
     """Return the routes that every picture takes."""
 
     async def infer(request: Request) -> Response:
@@ -163,8 +153,7 @@ def build_lanes(inference: Inference) -> list[Lane]:
         content, headers = protocol.format_answer(answer, binary=binary)
         return Response(content, headers=headers)
 
-    return [Lane(path, infer) for path in (_INFER, _INFER_VERSION)]
-
-
-def _path_parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    return [
+        picture_route(path, infer, summary="Detect objects in tensors", tag=_TAG)
+        for path in (_INFER, _INFER_VERSION)
+    ]

@@ -17,7 +17,7 @@ from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
 from services.common.observe.telemetry import QueueLoad
 from services.common.queue.service_rate import ServiceRate
-from services.common.queue.work_queue import IN_FRONT, finish_in_time
+from services.common.queue.work_queue import finish_in_time
 from services.common.request.context import RequestContext
 from services.inference.batches import (
     BatchTimes,
@@ -98,7 +98,7 @@ class Scheduler:
         Raises TooManyRequests at once if too many wait or it would take too long, and
         DeadlineExceeded when the caller's time is up; what has not begun by then never runs.
         """
-        self._rate.refuse_if_late(self._limit, context.deadline.remaining_s(), IN_FRONT)
+        self._rate.refuse_if_late(self._limit, context.deadline.remaining_s())
         job = Job(context, images, finish, asyncio.get_running_loop().create_future())
         self._rate.begin()
         job.answer.add_done_callback(self._count)

@@ -21,7 +21,7 @@ from services.common.request.body import Bodies
 from services.common.request.context import Context
 from services.preprocess.models import ModelDirectory
 from services.preprocess.pipeline import DetectionRequest, Pipeline
-from services.preprocess.routes import build_lane, build_router, to_json
+from services.preprocess.routes import build_picture_route, build_router, to_json
 from services.preprocess.settings import PreprocessSettings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
     )
 
     metrics.watch_queue(pipeline.decoding.name, lambda: pipeline.decoding.load)
-    lane = build_lane(pipeline, Bodies(settings.max_held_bytes), settings.max_body_bytes)
+    route = build_picture_route(pipeline, Bodies(settings.max_held_bytes), settings.max_body_bytes)
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
@@ -74,8 +74,8 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_router(pipeline, lane)],
-        lanes=[lane],
+        routers=[build_router(pipeline)],
+        picture_routes=[route],
         check_dependencies=inference.check_ready,
         check_status=check_status,
         resources=resources,

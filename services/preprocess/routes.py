@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from services.common.core.fast_lane import Lane
 from services.common.core.golden import Golden
+from services.common.core.picture_route import PictureRoute, picture_route
 from services.common.request.body import Bodies
 from services.common.request.context import Context, context_of
 from services.common.request.json_response import JsonResponse
@@ -22,13 +22,14 @@ from services.preprocess.ensemble import detect
 from services.preprocess.pipeline import DetectionRequest, Pipeline, Processed
 
 PATH = "/process"
+_TAG = "preprocess"
 _REQUEST_BODY = {
     "required": True,
     "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
 }
 
 
-def build_lane(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> Lane:
+def build_picture_route(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> PictureRoute:
     """Return the route that every picture takes."""
 
     async def process(request: Request) -> Response:
@@ -38,23 +39,25 @@ def build_lane(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> Lane:
             version=read_version(request.query_params),
             parameters=read_fractions(request.query_params),
         )
-        async with bodies.receive(request, max_body_bytes) as data:
+        async with bodies.receive_body(request, max_body_bytes) as data:
             processed = await detect(pipeline, context, data, asked)
         answer = to_json(processed)
         context.name_model(answer["model"])
         return JsonResponse(answer)
 
-    return Lane(PATH, process)
-
-
-def build_router(pipeline: Pipeline, lane: Lane) -> APIRouter:
-    """Return the routes."""
-    router = APIRouter(tags=["preprocess"])
-    router.post(
-        lane.path,
+    return picture_route(
+        PATH,
+        process,
         summary="Detect objects in a picture file",
-        openapi_extra={"requestBody": _REQUEST_BODY, "parameters": [*PARAMETERS, VERSION]},
-    )(lane.endpoint)
+        tag=_TAG,
+        parameters=[*PARAMETERS, VERSION],
+        request_body=_REQUEST_BODY,
+    )
+
+
+def build_router(pipeline: Pipeline) -> APIRouter:
+    """Return the other routes."""
+    router = APIRouter(tags=[_TAG])
 
     @router.get("/golden", summary="A picture and what the model finds in it")
     async def golden(context: Context) -> Golden:

@@ -34,7 +34,7 @@ class Admission:
     def check(self, context: RequestContext) -> None:
         """Raise TooManyRequests if a picture that comes now would be too late or one too many."""
         budget_s = context.deadline.remaining_s() * _SAFE_PART
-        self._rate.refuse_if_late(self._limit, budget_s, "pictures are on their way")
+        self._rate.refuse_if_late(self._limit, budget_s, "pictures in flight")
 
     @contextmanager
     def slot(self, context: RequestContext) -> Iterator[None]:

@@ -22,7 +22,7 @@ from services.common.request.body import Bodies
 from services.common.request.context import Context
 from services.web.admission import Admission, Gate
 from services.web.picture_metrics import PictureMetrics
-from services.web.routes import PATH, Web, build_lane, build_router
+from services.web.routes import PATH, Web, build_picture_route, build_router
 from services.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI
 
     metrics.watch_queue(web.drawing.name, lambda: web.drawing.load)
     metrics.watch_queue("admission", lambda: web.admission.load)
-    lane = build_lane(web)
     gates = [Middleware(Gate, admission=web.admission, path=PATH)]
     if settings.access_token is not None:
         # In front of the other: strangers learn nothing, and count for nothing.
@@ -79,8 +78,8 @@ def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_router(lane)],
-        lanes=[lane],
+        routers=[build_router()],
+        picture_routes=[build_picture_route(web)],
         check_dependencies=preprocess.check_ready,
         check_status=check_status,
         resources=resources,

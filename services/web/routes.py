@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 
 from elastic_yolo.picture.drawing import FORMATS, draw_boxes
 from elastic_yolo.picture.header import check_pixels, read_header
-from services.common.core.fast_lane import Lane
+from services.common.core.picture_route import PictureRoute, picture_route
 from services.common.peer import Peer
 from services.common.queue.work_queue import WorkQueue
 from services.common.request.body import Bodies
@@ -23,6 +23,7 @@ from services.web.picture_metrics import PictureMetrics
 from services.web.upload import find_picture
 
 PATH = "/inference"
+_TAG = "web"
 
 # Nothing but the page's own inline script and style, and pictures that it made itself.
 _PAGE_POLICY = (
@@ -78,7 +79,7 @@ class Web:
         return answer
 
 
-def build_lane(web: Web) -> Lane:
+def build_picture_route(web: Web) -> PictureRoute:
     """Return the route that every picture takes."""
 
     async def inference(request: Request) -> Response:
@@ -87,7 +88,7 @@ def build_lane(web: Web) -> Lane:
         model = read_model_name(request.query_params)
         if model is not None:
             params["model"] = model
-        async with web.bodies.receive(request, web.max_body_bytes) as body:
+        async with web.bodies.receive_body(request, web.max_body_bytes) as body:
             picture = find_picture(body, request.headers.get("content-type"))
             # Counted from here on: an upload that takes its time keeps nobody else out.
             with web.admission.slot(context):
@@ -101,18 +102,20 @@ def build_lane(web: Web) -> Lane:
             )
             return Response(drawn, media_type=wanted)
 
-    return Lane(PATH, inference)
-
-
-def build_router(lane: Lane) -> APIRouter:
-    """Return the routes."""
-    router = APIRouter(tags=["web"])
-    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    router.post(
-        lane.path,
+    return picture_route(
+        PATH,
+        inference,
         summary="Detect objects in a picture",
-        openapi_extra={"requestBody": _REQUEST_BODY, "parameters": PARAMETERS},
-    )(lane.endpoint)
+        tag=_TAG,
+        parameters=PARAMETERS,
+        request_body=_REQUEST_BODY,
+    )
+
+
+def build_router() -> APIRouter:
+    """Return the other routes."""
+    router = APIRouter(tags=[_TAG])
+    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
     @router.get("/", summary="A page to try it", response_class=HTMLResponse)
     async def show_page() -> HTMLResponse:

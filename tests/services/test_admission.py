@@ -35,7 +35,7 @@ def test_a_picture_that_would_be_late_is_refused_with_the_time_to_come_back(
     admission = Admission(1000, rate)
     rate.begin(59)  # 6 s with the newcomer
 
-    with pytest.raises(TooManyRequests, match="59 pictures are on their way") as refused:
+    with pytest.raises(TooManyRequests, match="59 pictures in flight") as refused:
         admission.check(context(2))
 
     assert refused.value.retry_after_s == 5  # 6 s less the 1.6 s that are safe, rounded up

@@ -179,7 +179,7 @@ def test_one_picture_too_many_is_told_when_to_come_back(stack: Stack, web: httpx
             response = post(web, JPEG)
         answers = [future.result().status_code for future in busy]
 
-    assert_problem(response, 429, "2 pictures are on their way")
+    assert_problem(response, 429, "2 pictures in flight")
     assert int(response.headers["retry-after"]) >= 1
     assert answers == [200, 200]
 

@@ -122,7 +122,7 @@ def test_who_would_wait_too_long_is_refused_at_once() -> None:
         release = threading.Event()
         busy = asyncio.create_task(queue.run(context(), release.wait))
         await asyncio.sleep(0)
-        with pytest.raises(errors.TooManyRequests, match="1 requests are in front"):
+        with pytest.raises(errors.TooManyRequests, match="1 requests queued"):
             await queue.run(context(50), lambda: None)
         release.set()
         await busy

@@ -11,8 +11,8 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from elastic_yolo import __version__
-from services.common.core.fast_lane import FastLane, Lane
 from services.common.core.middleware import RequestMiddleware
+from services.common.core.picture_route import PictureRoute, add_picture_routes
 from services.common.core.probes import Phase, Readiness, StatusCheck, add_probes
 from services.common.core.problems import install_problems
 from services.common.core.settings import ServiceSettings
@@ -33,7 +33,7 @@ def build_app(
     check_dependencies: Callable[[], Awaitable[None]],
     check_status: StatusCheck,
     resources: Callable[[], AbstractAsyncContextManager[None]],
-    lanes: list[Lane],
+    picture_routes: Sequence[PictureRoute],
     gates: Sequence[Middleware] = (),
     tracing: Tracing | None = None,
 ) -> FastAPI:
@@ -70,8 +70,8 @@ def build_app(
     install_problems(app)
     for router in routers:
         app.include_router(router)
+    add_picture_routes(app, picture_routes)
     add_probes(app, readiness, metrics, check_dependencies, check_status)
-    app.add_middleware(FastLane, lanes=lanes)
     for gate in gates:
         app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
     app.add_middleware(

@@ -62,7 +62,7 @@ class ServiceRate:
         # Nothing was ever done: no rate to predict from.
         return (self.in_flight + 1) / rate if rate > 0 else 0.0
 
-    def refuse_if_late(self, limit: int, budget_s: float, what: str) -> None:
+    def refuse_if_late(self, limit: int, budget_s: float, what: str = "requests queued") -> None:
         """Raise TooManyRequests if `limit` jobs are in flight, or one more would end too late.
 
         `what` says what they are doing, and Retry-After when one more would be in time.

@@ -14,9 +14,6 @@ from services.common.request.errors import DeadlineExceeded
 
 T = TypeVar("T")
 
-# What a refusal says of those who wait in a queue.
-IN_FRONT = "requests are in front"
-
 
 class WorkQueue:
     """Runs jobs off the event loop, so that probes answer while all workers are busy."""
@@ -47,7 +44,7 @@ class WorkQueue:
         DeadlineExceeded when that time is up: before the job's turn without having run it, later
         without waiting for it.
         """
-        self._rate.refuse_if_late(self._limit, context.deadline.remaining_s(), IN_FRONT)
+        self._rate.refuse_if_late(self._limit, context.deadline.remaining_s())
         self._rate.begin()
         try:
             await self._wait_for_turn(context)

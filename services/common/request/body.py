@@ -30,7 +30,7 @@ class Bodies:
         self.held_bytes = 0
 
     @asynccontextmanager
-    async def receive(self, request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    async def receive_body(self, request: Request, max_bytes: int) -> AsyncIterator[bytes]:
         """Read a body and yield it; its bytes count as held until the block ends.
 
         Raises BodyTooLarge once more than `max_bytes` are announced or sent, TooManyRequests if

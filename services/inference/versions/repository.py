@@ -81,7 +81,7 @@ def _takes(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 async def _read(kind: type[Q], request: Request, bodies: Bodies) -> Q:
-    async with bodies.receive(request, _MAX_BODY_BYTES) as body:
+    async with bodies.receive_body(request, _MAX_BODY_BYTES) as body:
         try:
             return kind.model_validate_json(body or b"{}")
         except ValidationError as error:
