@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 
 from elastic_yolo.picture import errors as picture_errors
 from elastic_yolo.picture.agreement import find_difference
-from services.common.core.problems import STATUS, to_response
+from services.common.core.problems import STATUS, problem_response
 from services.common.observe.cpu_quota import cpu_quota, thread_count
 from services.common.request import errors
-from services.common.request.context import RequestContext, accept_request_id
-from services.common.request.deadline import Deadline
-from services.common.request.timings import Timings
+from services.common.request.context import Deadline, RequestContext, Timings, accept_request_id
 
 
 def leaves(kind: type[Exception]) -> set[type[Exception]]:
@@ -43,7 +41,7 @@ def test_the_statuses_are_those_of_the_contract() -> None:
 
 
 def test_an_unforeseen_error_tells_nothing() -> None:
-    response = to_response(RuntimeError("password=hunter2 at 10.0.0.7"), "0" * 32)
+    response = problem_response(RuntimeError("password=hunter2 at 10.0.0.7"), "0" * 32)
 
     assert response.status_code == 500
     assert b"hunter2" not in response.body
@@ -90,9 +88,9 @@ def test_no_time_left_is_an_error() -> None:
 def test_a_tiers_own_time_leaves_out_what_lies_behind() -> None:
     timings = Timings()
     timings.absorb("preprocess;dur=5.00, decode;dur=4.00, inference;dur=30.00, engine;dur=29.00")
-    timings.add("extra", 1.5)
+    timings.add_ms("extra", 1.5)
 
-    header = timings.header("web")
+    header = timings.to_header("web")
 
     entries = dict(entry.split(";dur=") for entry in header.split(", "))
     assert float(entries["web"]) == 0  # less time has passed here than the others claim
@@ -147,7 +145,7 @@ def test_timings_can_be_read_while_a_thread_still_adds_to_them() -> None:
 
     def add() -> None:
         for number in itertools.count():
-            timings.add(f"phase{number % 500}", 1.0)
+            timings.add_ms(f"phase{number % 500}", 1.0)
             if stop.is_set():
                 return
 
@@ -157,7 +155,7 @@ def test_timings_can_be_read_while_a_thread_still_adds_to_them() -> None:
     thread.start()
     try:
         for _ in range(3000):
-            assert all(milliseconds > 0 for _, milliseconds in timings.own())
+            assert all(milliseconds > 0 for _, milliseconds in timings.own_phases())
     finally:
         sys.setswitchinterval(interval)
         stop.set()

@@ -87,7 +87,7 @@ def test_a_good_picture_still_passes(web: httpx.Client) -> None:
         (JPEG[:-40], {"Content-Type": "image/jpeg"}, 422, "truncated"),
         (b"x" * (MAX_BODY + 1), {"Content-Type": "image/jpeg"}, 413, "limit of 300,000 bytes"),
         (png_bomb(20_000, 15_000), {"Content-Type": "image/png"}, 413, "300,000,000 pixels"),
-        (JPEG, {"Content-Type": "image/jpeg", "X-Timeout-Ms": "0"}, 504, "time .* is up"),
+        (JPEG, {"Content-Type": "image/jpeg", "X-Timeout-Ms": "0"}, 504, "deadline has passed"),
     ],
 )
 def test_a_bad_body_has_its_status(
@@ -165,7 +165,7 @@ def test_a_frozen_inference_service_costs_the_callers_budget_and_no_more(
     with stopped(stack.inference):
         response = web.post("/inference", files={"image": JPEG}, headers={"X-Timeout-Ms": "300"})
 
-    assert_problem(response, 504, "did not answer in time|time for this request")
+    assert_problem(response, 504, "did not answer in time|deadline")
     assert response.elapsed.total_seconds() < 5
     assert post(web, JPEG).status_code == 200
 

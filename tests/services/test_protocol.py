@@ -225,4 +225,4 @@ def test_a_golden_picture_with_another_answer_is_noticed(tmp_path: Path) -> None
         answer = httpx.get(f"{service.url}/health/status")
 
     assert answer.status_code == 503
-    assert "the prediction for the known picture is wrong: no circle" in answer.json()["detail"]
+    assert "the prediction for the golden picture is wrong: no circle" in answer.json()["detail"]

@@ -12,8 +12,7 @@ import pytest
 
 from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
-from services.common.request.context import RequestContext
-from services.common.request.deadline import Deadline
+from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import DeadlineExceeded, TooManyRequests
 from services.inference.batches import BatchTimes
 from services.inference.scheduler import Scheduler
@@ -166,7 +165,7 @@ def test_a_run_that_takes_too_long_is_not_waited_for() -> None:
     engine = SumEngine()
 
     async def scenario(scheduler: Scheduler) -> None:
-        with pytest.raises(DeadlineExceeded, match="while it was worked on"):
+        with pytest.raises(DeadlineExceeded, match="while the request was processed"):
             await scheduler.run(context(500), picture(1), as_answer)
         engine.gate.set()
         assert sums(await scheduler.run(context(), picture(2), as_answer)) == [24]

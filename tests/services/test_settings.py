@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.lab.processes.stack import ROOT, Service, free_port
 from services.common.core.settings import ServiceSettings, variables
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.settings import WebSettings
 from tests.support.tiny import write_tiny_model, write_weights
+from tests.support.waiting import wait_until
 
 KINDS = {"web": WebSettings, "preprocess": PreprocessSettings, "inference": InferenceSettings}
 
@@ -93,6 +95,35 @@ def test_a_golden_picture_that_is_none_stops_the_process_with_one_line(tmp_path:
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"MODEL_PATH: {model / 'g.png'}: not a picture that we take")
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("service", "variable", "instead"),
+    [
+        ("web", "LOG_FORMAT", "text on a terminal and JSON everywhere else"),
+        ("preprocess", "EXACT", "elastic-yolo detect --exact"),
+    ],
+)
+def test_a_removed_variable_is_named_in_one_warning_at_the_start(
+    tmp_path: Path, service: str, variable: str, instead: str
+) -> None:
+    """It has no effect any more, and must not be ignored silently."""
+    peers = {"PREPROCESS_URL": "http://127.0.0.1:1", "INFERENCE_URL": "http://127.0.0.1:1"}
+    log = tmp_path / "log"
+    with Service(service, free_port(), {**peers, variable: "true"}, log) as running:
+        wait_until(lambda: "listening" in log.read_text(), "the service listens")
+        assert running.stop() == 0
+
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (warning,) = [line for line in lines if line["level"] == "warning"]
+    assert warning["event"] == "variable has no effect"
+    assert warning["variable"] == variable
+    assert instead in warning["instead"]
+
+
+def test_a_removed_variable_is_no_setting() -> None:
+    for kind in KINDS.values():
+        assert not kind.REMOVED.keys() & variables(kind).keys()
 
 
 def documented(service: str) -> dict[str, str]:

@@ -28,8 +28,7 @@ from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
 from services.common.core.settings import variables
 from services.common.core.trace_settings import TraceSettings, start_tracing
 from services.common.observe.tracing import RequestTrace, Tracing
-from services.common.request.context import RequestContext
-from services.common.request.deadline import Deadline
+from services.common.request.context import Deadline, RequestContext
 from tests.support.collector import Collector, Span
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model

@@ -1,1 +1,1 @@
-"""Queues in front of worker threads, and how long a request has to wait in them."""
+"""Queues in front of worker threads, and their predicted wait."""

@@ -1,4 +1,4 @@
-"""How fast work gets done, measured while there is work: what a newcomer would have to wait."""
+"""The rate at which jobs are completed, measured under load, and the wait that it predicts."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Callable
 
 from services.common.request.errors import TooManyRequests
 
-# Seconds of work that the measured rate looks back on: long enough to be calm at a few jobs a
-# second, short enough to notice a pod that came or went.
+# Time constant of the measured rate, in seconds of work: long enough to be steady at a few jobs a
+# second, short enough to follow a pod that starts or ends.
 _WINDOW_S = 2.0
-# With little to do, jobs get done as slowly as they arrive. What was possible under load is
-# remembered for that reason, and counts half as much after so many seconds of work.
+# With little load, jobs are completed as slowly as they arrive. The best rate under load is
+# remembered for that case, and loses half of its value in this many seconds of work.
 _HALF_LIFE_S = 10.0
 
 
 class ServiceRate:
-    """Counts jobs in flight and how many get done a second.
+    """Counts jobs in flight and measures how many are completed per second.
 
-    By Little's law a newcomer behind n jobs waits (n + 1) / rate seconds for its own answer,
-    wherever in the tiers behind the time is spent. Idle time does not count.
+    By Little's law a job that arrives behind n others is done after (n + 1) / rate seconds, in
+    whichever service the time is spent. Idle time does not count.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Know nothing yet: no wait is predicted before the first job is done."""
+        """Start without a rate: no wait is predicted before the first job is done."""
         self._clock = clock
         self._at = clock()
         self._done = 0.0
@@ -33,39 +33,39 @@ class ServiceRate:
         self.in_flight = 0
 
     def begin(self, jobs: int = 1) -> None:
-        """Count so many jobs as in flight."""
+        """Count jobs as in flight."""
         self._advance()
         self.in_flight += jobs
 
     def end(self, jobs: int = 1, *, done: bool) -> None:
-        """Count so many jobs as over; `done` is false for those that nobody worked on."""
+        """Count jobs as over; `done` is false for those that were never processed."""
         self._advance()
         self.in_flight -= jobs
         if done:
             self._done += jobs
             self._best = max(self._best, self._rate())
 
-    def lower(self) -> None:
-        """Forget what was possible: a job was late or refused although it should have fitted."""
+    def forget_best(self) -> None:
+        """Use the present rate only: a job was late or refused although it was predicted to fit."""
         self._advance()
         self._best = self._rate()
 
     def wait_s(self) -> float:
-        """Return the seconds in which a job that comes now can expect to be done.
+        """Return the predicted seconds until a job that arrives now is done.
 
-        0 while nobody is in flight or nothing is known: the first one is never too many.
+        0 if no job is in flight or no rate is known: the first job is always admitted.
         """
         self._advance()
         if self.in_flight == 0 or self._busy_s == 0:
             return 0.0
         rate = max(self._best, self._rate())
-        # Nothing was ever done: no rate to predict from.
+        # Without a completed job there is no rate to predict from.
         return (self.in_flight + 1) / rate if rate > 0 else 0.0
 
     def refuse_if_late(self, limit: int, budget_s: float, what: str = "requests queued") -> None:
         """Raise TooManyRequests if `limit` jobs are in flight, or one more would end too late.
 
-        `what` says what they are doing, and Retry-After when one more would be in time.
+        `what` completes "59 ..." in the message. Retry-After is when one more would be in time.
         """
         wait_s = self.wait_s()
         if self.in_flight < limit and wait_s <= budget_s:

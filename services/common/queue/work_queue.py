@@ -1,4 +1,4 @@
-"""A bounded queue in front of a few worker threads."""
+"""A bounded queue in front of worker threads."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class WorkQueue:
-    """Runs jobs off the event loop, so that probes answer while all workers are busy."""
+    """Runs jobs in threads, so that the event loop answers probes while all workers are busy."""
 
     def __init__(self, name: str, *, workers: int, max_waiting: int) -> None:
-        """Let `workers` jobs run and `max_waiting` wait; `name` is the wait in Server-Timing."""
+        """Run `workers` jobs at a time and let `max_waiting` wait; `name` is for Server-Timing."""
         self.name = name
         self._limit = workers + max_waiting
         self._turns = asyncio.Semaphore(workers)
@@ -29,7 +29,7 @@ class WorkQueue:
 
     @property
     def load(self) -> QueueLoad:
-        """How full it is."""
+        """The jobs that wait, their limit, and the predicted wait."""
         waiting = max(0, self._rate.in_flight - self._workers)
         return QueueLoad(waiting, self._limit - self._workers, self._rate.wait_s())
 
@@ -37,12 +37,12 @@ class WorkQueue:
         """Finish the running jobs and stop the threads."""
         self._threads.shutdown()
 
-    async def run(self, context: RequestContext, job: Callable[[], T]) -> T:
-        """Run `job` in a worker thread when it is its turn, and return what it returns.
+    async def run_job(self, context: RequestContext, job: Callable[[], T]) -> T:
+        """Run `job` in a worker thread when a worker is free, and return its result.
 
-        Raises TooManyRequests at once if the queue is full or too long for the caller's time, and
-        DeadlineExceeded when that time is up: before the job's turn without having run it, later
-        without waiting for it.
+        Raises TooManyRequests immediately if the queue is full or its predicted wait exceeds the
+        request's deadline. Raises DeadlineExceeded at the deadline: a job that is still queued
+        never runs, a running one continues without its caller.
         """
         self._rate.refuse_if_late(self._limit, context.deadline.remaining_s())
         self._rate.begin()
@@ -52,7 +52,7 @@ class WorkQueue:
             self._rate.end(done=False)
             raise
         running = asyncio.get_running_loop().run_in_executor(self._threads, job)
-        # A thread cannot be stopped: its turn ends with the job, whoever still waits for it.
+        # A thread cannot be stopped: the worker is free when the job ends, even without its caller.
         running.add_done_callback(self._end_turn)
         return await finish_in_time(running, context)
 
@@ -62,20 +62,20 @@ class WorkQueue:
                 async with asyncio.timeout(context.deadline.remaining_s()):
                     await self._turns.acquire()
             except TimeoutError:
-                raise DeadlineExceeded("the time for this request was up in the queue") from None
+                raise DeadlineExceeded("the deadline passed while the request was queued") from None
 
     def _end_turn(self, running: asyncio.Future[T]) -> None:
         self._rate.end(done=True)
         self._turns.release()
-        # Asked for, so that an error that nobody waits for any more is not reported as forgotten.
+        # Retrieve the exception, or asyncio logs it when the caller is gone.
         if not running.cancelled():
             running.exception()
 
 
 async def finish_in_time(running: asyncio.Future[T], context: RequestContext) -> T:
-    """Return the result of work that cannot be stopped, or raise DeadlineExceeded without it."""
+    """Return the result of work that cannot be stopped; raises DeadlineExceeded at the deadline."""
     try:
         async with asyncio.timeout(context.deadline.remaining_s()):
             return await asyncio.shield(running)
     except TimeoutError:
-        raise DeadlineExceeded("the time for this request was up while it was worked on") from None
+        raise DeadlineExceeded("the deadline passed while the request was processed") from None

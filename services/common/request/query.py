@@ -1,4 +1,4 @@
-"""What callers may say in a query, with its description for the API's documentation."""
+"""Query parameters of the picture routes, with their descriptions for the OpenAPI schema."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ PARAMETERS: list[dict[str, Any]] = [
         "name": "model",
         "in": "query",
         "required": False,
-        "description": "Name of the model; the default one if it is left out. `ensemble:a+b` "
-        "asks both and merges what they find.",
+        "description": "Name of the model; default: the service's default model. `ensemble:a+b` "
+        "runs both and merges their detections.",
         "schema": {"type": "string", "maxLength": _MAX_NAME},
     },
     {
         "name": "threshold",
         "in": "query",
         "required": False,
-        "description": "Lowest score of a box; the model's own if it is left out.",
+        "description": "Lowest score of a box; default: the model's own threshold.",
         "schema": {"type": "number", "minimum": 0, "maximum": 1},
     },
     {
         "name": "iou",
         "in": "query",
         "required": False,
-        "description": "Overlap from which of two boxes of a class the lower score goes.",
+        "description": "Overlap (IoU) above which non-maximum suppression drops the box with the "
+        "lower score; default: the model's own.",
         "schema": {"type": "number", "minimum": 0, "maximum": 1},
     },
 ]
@@ -40,16 +41,16 @@ VERSION: dict[str, Any] = {
     "name": "version",
     "in": "query",
     "required": False,
-    "description": "Version of the model; whichever serves if it is left out.",
+    "description": "Version of the model; default: any version that is served.",
     "schema": {"type": "string", "maxLength": _MAX_NAME},
 }
 
-# What may become part of a path.
+# A version becomes part of a path, so it may contain nothing else.
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def read_model_name(query: QueryParams) -> str | None:
-    """Return the model that is asked for; raises ParameterOutOfRange."""
+    """Return the parameter `model`; raises ParameterOutOfRange if it is too long."""
     name = query.get("model")
     if name is not None and len(name) > _MAX_NAME:
         raise ParameterOutOfRange(f"model: expected at most {_MAX_NAME} characters")
@@ -57,15 +58,15 @@ def read_model_name(query: QueryParams) -> str | None:
 
 
 def read_version(query: QueryParams) -> str | None:
-    """Return the version that is asked for; raises UnknownModel if none can be called so."""
+    """Return the parameter `version`; raises UnknownModel if it cannot be a version's name."""
     version = query.get("version")
     if version is not None and (len(version) > _MAX_NAME or not _WORD.fullmatch(version)):
-        raise UnknownModel(f"no version {version[:80]!r} here")
+        raise UnknownModel(f"unknown version {version[:80]!r}")
     return version
 
 
 def read_fractions(query: QueryParams) -> dict[str, float]:
-    """Return `threshold` and `iou` as far as they are given; raises ParameterOutOfRange."""
+    """Return `threshold` and `iou` if the query has them; raises ParameterOutOfRange."""
     return {name: _fraction(name, query[name]) for name in ("threshold", "iou") if name in query}
 
 
