@@ -16,8 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
 from services.common.observe.telemetry import QueueLoad
-from services.common.queue.service_rate import ServiceRate
-from services.common.queue.work_queue import finish_in_time
+from services.common.queue import ServiceRate, finish_in_time
 from services.common.request.context import RequestContext
 from services.inference.batches import (
     BatchTimes,

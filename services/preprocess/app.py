@@ -16,7 +16,7 @@ from services.common.core.probes import Readiness
 from services.common.observe.cpu_quota import thread_count
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
-from services.common.queue.work_queue import WorkQueue
+from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import Context
 from services.preprocess.inference_client import ModelDirectory

@@ -9,7 +9,7 @@ from elastic_yolo.detector.decode import decode
 from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
 from services.common.peer import Affinity, Peer
-from services.common.queue.work_queue import WorkQueue
+from services.common.queue import WorkQueue
 from services.common.request.context import RequestContext
 from services.common.request.errors import RemoteProblem
 from services.preprocess.inference_client import (

@@ -7,16 +7,17 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from services.common.core.golden import Golden
-from services.common.core.picture_route import PictureRoute, picture_route
-from services.common.request.body import Bodies, JsonResponse
-from services.common.request.context import Context, context_of
-from services.common.request.query import (
+from services.common.core.picture_route import (
     PARAMETERS,
     VERSION,
+    PictureRoute,
+    picture_route,
     read_fractions,
     read_model_name,
     read_version,
 )
+from services.common.request.body import Bodies, JsonResponse
+from services.common.request.context import Context, context_of
 from services.preprocess.ensemble import process_ensemble
 from services.preprocess.pipeline import DetectionRequest, Pipeline, Processed
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common.observe.telemetry import QueueLoad
-from services.common.queue.service_rate import ServiceRate
+from services.common.queue import ServiceRate
 from services.common.request.context import RequestContext, context_of
 from services.common.request.errors import DeadlineExceeded, RemoteProblem
 

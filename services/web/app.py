@@ -16,8 +16,7 @@ from services.common.core.golden import Golden, check_golden
 from services.common.core.probes import Readiness
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
-from services.common.queue.service_rate import ServiceRate
-from services.common.queue.work_queue import WorkQueue
+from services.common.queue import ServiceRate, WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import Context
 from services.web.admission import Admission, AdmissionGate

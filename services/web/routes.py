@@ -12,13 +12,18 @@ from prometheus_client import Histogram
 
 from elastic_yolo.picture.drawing import FORMATS, draw_boxes
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
-from services.common.core.picture_route import PictureRoute, picture_route
+from services.common.core.picture_route import (
+    PARAMETERS,
+    PictureRoute,
+    picture_route,
+    read_fractions,
+    read_model_name,
+)
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
-from services.common.queue.work_queue import WorkQueue
+from services.common.queue import WorkQueue
 from services.common.request.body import Bodies, JsonResponse
 from services.common.request.context import RequestContext, context_of
-from services.common.request.query import PARAMETERS, read_fractions, read_model_name
 from services.web.admission import Admission
 from services.web.upload import find_picture
 

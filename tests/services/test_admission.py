@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.common.queue.service_rate import ServiceRate
+from services.common.queue import ServiceRate
 from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import DeadlineExceeded, RemoteProblem, TooManyRequests
 from services.web.admission import Admission

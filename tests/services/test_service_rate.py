@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.queue.service_rate import ServiceRate, seconds_to_wait
+from services.common.queue import ServiceRate, seconds_to_wait
 from tests.support.clock import Clock
 from tests.support.service_rate import complete_jobs
 

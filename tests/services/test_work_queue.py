@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.common.queue.work_queue import WorkQueue
+from services.common.queue import WorkQueue
 from services.common.request import errors
 from services.common.request.context import Deadline, RequestContext
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.queue.service_rate import ServiceRate
+from services.common.queue import ServiceRate
 from tests.support.clock import Clock
 
 

@@ -1,1 +1,1 @@
-"""One request: its context, body, query parameters and errors."""
+"""One request: its context, body and errors."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ValidationError
 
-from services.common.queue.work_queue import finish_in_time
+from services.common.queue import finish_in_time
 from services.common.request.body import Bodies
 from services.common.request.context import context_of
 from services.common.request.errors import MalformedRequest, ModelUnusable, ParameterOutOfRange

@@ -1,1 +1,0 @@
-"""Queues in front of worker threads, and their predicted wait."""
