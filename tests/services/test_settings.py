@@ -1,4 +1,4 @@
-"""The environment is checked before anything else, and documented as it is."""
+"""The environment is validated before anything else, and the documentation matches it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def start(service: str, **env: str) -> subprocess.CompletedProcess[str]:
         ("inference", {"MODEL_PATH": "/", "REPOSITORY_TOKEN": "short"}, "REPOSITORY_TOKEN: "),
     ],
 )
-def test_a_bad_value_stops_the_process_with_one_line(
+def test_an_invalid_value_ends_the_process_with_one_line(
     service: str, env: dict[str, str], line: str
 ) -> None:
     ended = start(service, **env)
@@ -67,7 +67,7 @@ def test_a_bad_value_stops_the_process_with_one_line(
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_secret_that_is_wrong_is_not_shown() -> None:
+def test_an_invalid_secret_is_not_printed() -> None:
     ended = start("inference", MODEL_PATH="/", REPOSITORY_TOKEN="hush")  # noqa: S106
 
     assert ended.stderr.startswith("REPOSITORY_TOKEN: ")
@@ -75,7 +75,7 @@ def test_a_secret_that_is_wrong_is_not_shown() -> None:
     assert "hush" not in ended.stderr
 
 
-def test_a_model_that_does_not_fit_stops_the_process_with_one_line(tiny_model: Path) -> None:
+def test_an_invalid_model_ends_the_process_with_one_line(tiny_model: Path) -> None:
     write_weights(tiny_model / "tiny.weights", [0.0] * 20)
 
     ended = start("inference", MODEL_PATH=str(tiny_model))
@@ -85,7 +85,7 @@ def test_a_model_that_does_not_fit_stops_the_process_with_one_line(tiny_model: P
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_golden_picture_that_is_none_stops_the_process_with_one_line(tmp_path: Path) -> None:
+def test_an_invalid_golden_picture_ends_the_process(tmp_path: Path) -> None:
     manifest = "golden: {picture: g.png, expected: [[square, 0.9, [16, 16, 16, 8]]]}\n"
     model = write_tiny_model(tmp_path / "model", manifest=manifest)
     (model / "g.png").write_text("<html></html>")
@@ -104,7 +104,7 @@ def test_a_golden_picture_that_is_none_stops_the_process_with_one_line(tmp_path:
         ("preprocess", "EXACT", "elastic-yolo detect --exact"),
     ],
 )
-def test_a_removed_variable_is_named_in_one_warning_at_the_start(
+def test_a_removed_variable_causes_one_warning_at_the_start(
     tmp_path: Path, service: str, variable: str, instead: str
 ) -> None:
     """It has no effect any more, and must not be ignored silently."""
@@ -121,7 +121,7 @@ def test_a_removed_variable_is_named_in_one_warning_at_the_start(
     assert instead in warning["instead"]
 
 
-def test_a_removed_variable_is_no_setting() -> None:
+def test_removed_variables_are_not_settings() -> None:
     for kind in KINDS.values():
         assert not kind.REMOVED.keys() & variables(kind).keys()
 
@@ -143,7 +143,7 @@ def test_the_readme_lists_every_variable_with_its_default(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", KINDS)
-def test_the_readme_says_of_every_variable_what_the_code_says(service: str) -> None:
+def test_the_readme_describes_every_variable_as_the_code_does(service: str) -> None:
     text = (ROOT / "services" / service / "README.md").read_text()
     for field in KINDS[service].model_fields.values():
         assert field.description
