@@ -14,11 +14,11 @@ from elastic_yolo.lab.processes.process_tree import cpu_s
 from elastic_yolo.lab.processes.stack import ROOT, Service, Stack
 from elastic_yolo.picture.header import read_header
 from services.common.observe.telemetry import Metrics
-from services.common.request.timings import Timings
+from services.common.request.context import Timings
 from services.inference.protocol import InferRequest
 from services.inference.versions.drift import DriftWatch
 from services.inference.versions.model_metrics import ModelMetrics
-from services.web.picture_metrics import PictureMetrics
+from services.web.routes import PictureMetrics
 
 _SCRAPE_EVERY_S = 15
 _ROUNDS = 7
@@ -85,7 +85,7 @@ def _counter(tier: str) -> Callable[[], None]:
     """Return what does for a picture exactly what the tier does."""
     metrics, timings = Metrics(tier), Timings()
     for phase in _PHASES[tier]:
-        timings.add(phase, 1.5)
+        timings.add_ms(phase, 1.5)
     pictures = PictureMetrics(metrics) if tier == "web" else None
     header = read_header(min(_PICTURE.glob("*.jpg")).read_bytes())
     models = ModelMetrics(metrics) if tier == "inference" else None
@@ -99,9 +99,9 @@ def _counter(tier: str) -> Callable[[], None]:
         metrics.in_flight.inc()
         metrics.in_flight.dec()
         metrics.count_request("/inference", "POST", 200, 0.03)
-        metrics.count_phases(timings.own())
+        metrics.count_phases(timings.own_phases())
         if pictures is not None:
-            pictures.observe(80_000, header)
+            pictures.count_picture(80_000, header)
         if models is not None:
             models.count_run("yolov3", "1", 1, 0.02)
             models.count_prediction("yolov3", "1", 1, 0.02)

@@ -50,7 +50,6 @@ def _start_once(model: Path, precision: str, cache: Path) -> tuple[float, dict[s
         # Whatever the environment of the benchmark says.
         "ENGINE": "auto",
         "DEVICE": "cpu",
-        "LOG_FORMAT": "json",
         "LOG_LEVEL": "info",
     }
     with tempfile.NamedTemporaryFile(prefix="elastic-yolo-") as log:

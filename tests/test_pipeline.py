@@ -1,4 +1,4 @@
-"""Real pictures through the three real services with the embedded model."""
+"""Real pictures in the three real services with the embedded model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def send(web: httpx.Client, path: Path, **headers: str) -> httpx.Response:
     return web.post("/inference", files={"image": (path.name, path.read_bytes())}, headers=headers)
 
 
-def test_the_pictures_are_as_varied_as_promised() -> None:
+def test_the_sample_pictures_cover_formats_sizes_and_rotation() -> None:
     """Four formats, an Exif rotation, twelve megapixels, small ones, landscape and portrait."""
     headers = list(HEADERS.values())
 
@@ -71,7 +71,9 @@ def test_sizes_are_those_of_the_upright_picture(web: httpx.Client) -> None:
         assert send(web, path).json()["image"] == expected, path.name
 
 
-def test_three_services_answer_as_one_process_does(web: httpx.Client, detector: Detector) -> None:
+def test_three_services_return_what_one_process_returns(
+    web: httpx.Client, detector: Detector
+) -> None:
     for path in PICTURES[:6]:
         alone = detector.detect(path.read_bytes())
 
@@ -81,7 +83,7 @@ def test_three_services_answer_as_one_process_does(web: httpx.Client, detector: 
         assert answer == expected, path.name
 
 
-def test_a_raw_body_is_answered_like_a_form(web: httpx.Client) -> None:
+def test_a_raw_body_is_processed_like_a_form(web: httpx.Client) -> None:
     picture = PICTURES[0].read_bytes()
 
     raw = web.post("/inference", content=picture, headers={"Content-Type": "image/jpeg"})
@@ -89,7 +91,7 @@ def test_a_raw_body_is_answered_like_a_form(web: httpx.Client) -> None:
     assert raw.json()["data"] == send(web, PICTURES[0]).json()["data"]
 
 
-def test_the_callers_threshold_and_model_count(web: httpx.Client) -> None:
+def test_the_callers_threshold_and_model_are_used(web: httpx.Client) -> None:
     picture = {"image": PICTURES[0].read_bytes()}
 
     few = web.post("/inference", files=picture, params={"threshold": 0.9}).json()
@@ -108,7 +110,7 @@ def test_best_scores_come_first(web: httpx.Client) -> None:
         assert scores == sorted(scores, reverse=True)
 
 
-def test_the_callers_request_id_names_the_answer(web: httpx.Client) -> None:
+def test_the_response_has_the_callers_request_id(web: httpx.Client) -> None:
     sent = "0123456789abcdef0123456789abcdef"
 
     answer = send(web, PICTURES[0], **{"X-Request-ID": sent})
@@ -127,7 +129,7 @@ def test_server_timing_shows_every_tier(web: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("accept", "kind"), [("image/jpeg", "JPEG"), ("image/png", "PNG")])
-def test_a_picture_with_boxes_can_be_asked_for(web: httpx.Client, accept: str, kind: str) -> None:
+def test_accept_selects_a_picture_with_boxes(web: httpx.Client, accept: str, kind: str) -> None:
     """Drawn upright, as large as the original, and different from it where a box is."""
     rotated = next(path for path, header in HEADERS.items() if header.orientation > 1)
     answer = send(web, rotated).json()
@@ -155,8 +157,8 @@ def test_every_service_has_the_common_routes(demo_stack: Stack, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["web", "preprocess", "inference"])
-def test_health_status_makes_a_real_prediction(demo_stack: Stack, name: str) -> None:
-    """On the golden picture, whose answer model.yaml states."""
+def test_health_status_runs_a_real_prediction(demo_stack: Stack, name: str) -> None:
+    """On the golden picture, whose detections are in model.yaml."""
     status = httpx.get(f"{getattr(demo_stack, name).url}/health/status", timeout=20).json()
 
     assert status["status"] == "ok"
@@ -164,8 +166,8 @@ def test_health_status_makes_a_real_prediction(demo_stack: Stack, name: str) -> 
     assert status["model"]["name"] == "yolov3-tiny-emoji"
 
 
-def test_probes_answer_while_the_engine_is_busy(demo_stack: Stack, web: httpx.Client) -> None:
-    """One connection each, so that none waits for another."""
+def test_probes_respond_while_the_engine_is_busy(demo_stack: Stack, web: httpx.Client) -> None:
+    """On connections of their own, so that none waits for another."""
     with httpx.Client() as other:
         for path in PICTURES[:3]:
             assert send(web, path).status_code == 200
@@ -197,7 +199,7 @@ def test_reduced_decoding_stays_within_its_tolerance(detector: Detector, path: P
             assert iou(list(twin.box), list(found.box)) >= 0.9, (found, twin)
 
 
-def test_the_page_has_a_file_chooser_and_runs_nothing_from_elsewhere(web: httpx.Client) -> None:
+def test_the_page_has_a_file_chooser_and_loads_nothing_external(web: httpx.Client) -> None:
     page = web.get("/")
 
     assert '<input id="file" type="file"' in page.text

@@ -24,7 +24,7 @@ def main() -> None:
     startup = Startup()
     startup.done("imports")
     settings = load_settings(InferenceSettings)
-    configure_logs("inference", settings.log_level, settings.log_format)
+    configure_logs("inference", settings.log_level)
     tracing = start_tracing("inference")
     threads = settings.threads or thread_count()
     options = EngineOptions(

@@ -22,7 +22,7 @@ from services.common.request.body import Bodies
 from services.common.request.context import Context
 from services.inference.golden import as_found
 from services.inference.protocol import InferRequest
-from services.inference.routes import InferEndpoint, build_lanes, build_router
+from services.inference.routes import InferEndpoint, build_picture_routes, build_router
 from services.inference.settings import InferenceSettings
 from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.drift import DriftCollector
@@ -55,7 +55,6 @@ def create_app(
     metrics.watch_queue("queue", models.queue_load)
     metrics.registry.register(DriftCollector(models.drift_watches))
     model_metrics.call_on_forget(endpoint.custom_metrics.forget)
-    lanes = build_lanes(endpoint)
     token = settings.repository_token
     repository = [] if token is None else [build_repository_router(models, endpoint.bodies)]
     gates = (
@@ -99,8 +98,8 @@ def create_app(
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_router(endpoint, readiness, lanes, extensions), *repository],
-        lanes=lanes,
+        routers=[build_router(endpoint, readiness, extensions), *repository],
+        picture_routes=build_picture_routes(endpoint),
         check_dependencies=check_dependencies,
         check_status=check_status,
         resources=resources,

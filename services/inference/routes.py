@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from starlette.routing import compile_path
 
 from elastic_yolo import __version__
 from elastic_yolo.detector.boxes import Floats
-from services.common.core.fast_lane import Lane
 from services.common.core.golden import Golden
+from services.common.core.picture_route import PictureRoute, picture_route
 from services.common.core.probes import Readiness
 from services.common.request.body import Bodies
 from services.common.request.context import context_of
@@ -28,6 +27,7 @@ from services.inference.versions.models import Models
 from services.inference.versions.shadow import ShadowRunner
 from services.inference.versions.traffic_split import TrafficSplit
 
+_TAG = "open inference protocol v2"
 _INFER = "/v2/models/{name}/infer"
 _INFER_VERSION = "/v2/models/{name}/versions/{version}/infer"
 # Limit of the JSON in front of the tensors.
@@ -55,7 +55,7 @@ class InferEndpoint:
         max_bytes = self._max_body_bytes(
             self.models.current_split(name), binary=header_length is not None
         )
-        async with self.bodies.receive(request, max_bytes) as body:
+        async with self.bodies.receive_body(request, max_bytes) as body:
             # Read again, after the body: a slow upload keeps no version from leaving.
             sizes = self.models.current_split(name).sizes
             decoded = await self._decode(body, header_length, sizes)
@@ -127,11 +127,9 @@ def require_version(split: TrafficSplit, version: str | None) -> LoadedVersion:
     return found
 
 
-def build_router(
-    endpoint: InferEndpoint, readiness: Readiness, lanes: list[Lane], extensions: list[str]
-) -> APIRouter:
-    """Return the routes under /v2; `extensions` are those supported beside binary tensor data."""
-    router = APIRouter(prefix="/v2", tags=["open inference protocol v2"])
+def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list[str]) -> APIRouter:
+    """Return all other routes under /v2; `extensions` are supported beside binary tensors."""
+    router = APIRouter(prefix="/v2", tags=[_TAG])
     models = endpoint.models
 
     @router.get("", summary="Server metadata")
@@ -171,21 +169,12 @@ def build_router(
     async def golden(name: str) -> Golden:
         return models.current_split(name).main.golden
 
-    for lane in lanes:
-        named = [_path_parameter(name) for name in compile_path(lane.path)[2]]
-        router.post(
-            lane.path.removeprefix(router.prefix),
-            summary="Detect objects in tensors",
-            openapi_extra={"parameters": named},
-        )(lane.endpoint)
-
     return router
 
 
-def build_lanes(endpoint: InferEndpoint) -> list[Lane]:
-    """Return the routes that every picture takes."""
-    return [Lane(path, endpoint.handle_infer) for path in (_INFER, _INFER_VERSION)]
-
-
-def _path_parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def build_picture_routes(endpoint: InferEndpoint) -> list[PictureRoute]:
+    """Return the routes of inference requests."""
+    return [
+        picture_route(path, endpoint.handle_infer, summary="Detect objects in tensors", tag=_TAG)
+        for path in (_INFER, _INFER_VERSION)
+    ]

@@ -17,8 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
 from services.common.observe.telemetry import QueueLoad
-from services.common.queue.service_rate import ServiceRate
-from services.common.queue.work_queue import IN_FRONT, finish_in_time
+from services.common.queue import ServiceRate, finish_in_time
 from services.common.request.context import RequestContext
 from services.inference.batches import (
     BatchTimes,
@@ -102,7 +101,7 @@ class Scheduler:
         deadline, and DeadlineExceeded when the deadline passes. A request that has not started by
         then never runs.
         """
-        self._rate.refuse_if_late(self._max_in_flight, context.deadline.remaining_s(), IN_FRONT)
+        self._rate.refuse_if_late(self._max_in_flight, context.deadline.remaining_s())
         job = Job(context, images, postprocess, asyncio.get_running_loop().create_future())
         self._rate.begin()
         job.result.add_done_callback(self._count)

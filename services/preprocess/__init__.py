@@ -1,1 +1,1 @@
-"""Turns a picture's bytes into a tensor, has it inferred, and maps the boxes back."""
+"""The preprocess service: decodes and letterboxes pictures, and maps the boxes back."""

@@ -11,9 +11,9 @@ from services.preprocess.settings import PreprocessSettings
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     settings = load_settings(PreprocessSettings)
-    configure_logs("preprocess", settings.log_level, settings.log_format)
+    configure_logs("preprocess", settings.log_level)
     serve(create_app(settings, start_tracing("preprocess")), settings)
 
 

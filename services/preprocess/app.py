@@ -16,12 +16,12 @@ from services.common.core.probes import Readiness
 from services.common.observe.cpu_quota import thread_count
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
-from services.common.queue.work_queue import WorkQueue
+from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import Context
-from services.preprocess.models import ModelDirectory
+from services.preprocess.inference_client import ModelDirectory
 from services.preprocess.pipeline import DetectionRequest, Pipeline
-from services.preprocess.routes import build_lane, build_router, to_json
+from services.preprocess.routes import build_picture_route, build_router, to_json
 from services.preprocess.settings import PreprocessSettings
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> FastAPI:
-    """Return the service; connections open with the first request."""
-    # Each picture is decoded by one thread of ours: OpenCV's own pool would only fight with them.
+    """Return the app; it connects to inference with the first request."""
+    # One worker thread decodes each picture; OpenCV's own threads would compete with them.
     cv2.setNumThreads(1)
     readiness = Readiness()
     metrics = Metrics("preprocess")
@@ -44,11 +44,10 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
             max_waiting=settings.max_queue,
         ),
         max_pixels=settings.max_pixels,
-        exact=settings.exact,
     )
 
     metrics.watch_queue(pipeline.decoding.name, lambda: pipeline.decoding.load)
-    lane = build_lane(pipeline, Bodies(settings.max_held_bytes), settings.max_body_bytes)
+    route = build_picture_route(pipeline, Bodies(settings.max_held_bytes), settings.max_body_bytes)
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
@@ -58,24 +57,24 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
         inference.close()
 
     async def check_status(context: Context) -> dict[str, Any]:
-        async def ask() -> Golden:
-            return await pipeline.models.golden(context)
+        async def request_golden() -> Golden:
+            return await pipeline.models.request_golden(context)
 
         async def predict(golden: Golden) -> dict[str, Any]:
             picture = base64.b64decode(golden.picture)
-            asked = DetectionRequest(golden.model, golden.version)
-            return to_json(await pipeline.process(context, picture, asked))
+            wanted = DetectionRequest(golden.model, golden.version)
+            return to_json(await pipeline.process_picture(context, picture, wanted))
 
-        answer = await check_golden(ask, predict)
-        return {"model": answer["model"], "found": answer["detections"]}
+        checked = await check_golden(request_golden, predict)
+        return {"model": checked["model"], "found": checked["detections"]}
 
     return build_app(
-        summary="Decodes and letterboxes pictures, has them inferred, maps the boxes back.",
+        summary="Decodes and letterboxes pictures, sends them to inference, maps the boxes back.",
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_router(pipeline, lane)],
-        lanes=[lane],
+        routers=[build_router(pipeline)],
+        picture_routes=[route],
         check_dependencies=inference.check_ready,
         check_status=check_status,
         resources=resources,

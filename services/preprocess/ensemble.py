@@ -1,4 +1,4 @@
-"""Several models asked about one picture, and their answers made one."""
+"""Several models for one picture, with their detections merged into one list."""
 
 from __future__ import annotations
 
@@ -10,52 +10,50 @@ from dataclasses import replace
 from elastic_yolo.detector.fusion import fuse
 from services.common.request.context import RequestContext
 from services.common.request.errors import ParameterOutOfRange
-from services.preprocess.pipeline import DetectionRequest, Pipeline, Processed
+from services.preprocess.pipeline import ENSEMBLE_PREFIX, DetectionRequest, Pipeline, Processed
 
-_PREFIX = "ensemble:"
-# Each of them costs as much as a request of its own.
-_MOST_MODELS = 4
-# Of each, the best ones: a threshold of 0 finds thousands, and each is held against all others.
-_MOST_OBJECTS = 300
+# Each model costs as much as a request of its own.
+_MAX_MODELS = 4
+# The best detections of each model: a threshold of 0 yields thousands, and fusion compares each
+# with all others.
+_MAX_DETECTIONS = 300
 
 
-async def detect(
-    pipeline: Pipeline, context: RequestContext, data: bytes, asked: DetectionRequest
+async def process_ensemble(
+    pipeline: Pipeline, context: RequestContext, data: bytes, wanted: DetectionRequest
 ) -> Processed:
-    """Detect the objects in a picture file: with one model, or with those of `ensemble:a+b`.
+    """Detect the objects in a picture file with the models of `ensemble:a+b`.
 
-    Raises PictureError for the picture, ServiceError for everything else.
+    Raises what `Pipeline.process_picture` raises, and ParameterOutOfRange for a wrong list.
     """
-    if asked.model is None or not asked.model.startswith(_PREFIX):
-        return await pipeline.process(context, data, asked)
-    names = _members(asked.model)
+    names = _split_names(wanted.model or "")
     tasks = [
-        asyncio.create_task(pipeline.process(context, data, replace(asked, model=name)))
+        asyncio.create_task(pipeline.process_picture(context, data, replace(wanted, model=name)))
         for name in names
     ]
     try:
-        answers = await asyncio.gather(*tasks)
+        results = await asyncio.gather(*tasks)
     finally:
-        # One that fails makes the others useless.
+        # If one fails, the others have no use.
         for task in tasks:
             task.cancel()
-    best = [answer.detections[:_MOST_OBJECTS] for answer in answers]
-    found = await pipeline.decoding.run(context, lambda: fuse(best))
-    digests = "\n".join(answer.digest for answer in answers)
+    best = [result.detections[:_MAX_DETECTIONS] for result in results]
+    fused = await pipeline.decoding.run_job(context, lambda: fuse(best))
+    digests = "\n".join(result.digest for result in results)
     return replace(
-        answers[0],
-        detections=found,
-        model=_PREFIX + "+".join(answer.model for answer in answers),
-        version="+".join(answer.version for answer in answers),
+        results[0],
+        detections=fused,
+        model=ENSEMBLE_PREFIX + "+".join(result.model for result in results),
+        version="+".join(result.version for result in results),
         digest="sha256:" + hashlib.sha256(digests.encode()).hexdigest(),
     )
 
 
-def _members(name: str) -> list[str]:
-    # A + in a query is a blank, unless somebody has escaped it.
-    names = re.split("[+ ]", name.removeprefix(_PREFIX))
-    if not all(names) or not 2 <= len(set(names)) == len(names) <= _MOST_MODELS:
+def _split_names(name: str) -> list[str]:
+    # An unescaped + in a query is a blank.
+    names = re.split("[+ ]", name.removeprefix(ENSEMBLE_PREFIX))
+    if not all(names) or not 2 <= len(set(names)) == len(names) <= _MAX_MODELS:
         raise ParameterOutOfRange(
-            f"model: expected 2 to {_MOST_MODELS} different models, like {_PREFIX}a+b"
+            f"model: expected 2 to {_MAX_MODELS} different models, like {ENSEMBLE_PREFIX}a+b"
         )
     return names

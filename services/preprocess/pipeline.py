@@ -1,4 +1,4 @@
-"""One picture: bytes, pixels, tensor, detections, boxes in the picture."""
+"""The stages of one picture: file, pixels, network input, detections, boxes in the picture."""
 
 from __future__ import annotations
 
@@ -9,25 +9,36 @@ from elastic_yolo.detector.decode import decode
 from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
 from services.common.peer import Affinity, Peer
-from services.common.queue.work_queue import WorkQueue
+from services.common.queue import WorkQueue
 from services.common.request.context import RequestContext
 from services.common.request.errors import RemoteProblem
-from services.preprocess.models import ModelDirectory, ModelInfo
-from services.preprocess.tensors import Inferred, infer
+from services.preprocess.inference_client import (
+    ModelDirectory,
+    ModelInfo,
+    Prediction,
+    request_prediction,
+)
+
+ENSEMBLE_PREFIX = "ensemble:"
 
 
 @dataclass(frozen=True)
 class DetectionRequest:
-    """What a caller wants of a picture; without `model` the default one, in any version."""
+    """The model and the thresholds for a picture; without `model` the default one."""
 
     model: str | None = None
     version: str | None = None
     parameters: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def is_for_ensemble(self) -> bool:
+        """Whether several models are to process the picture."""
+        return self.model is not None and self.model.startswith(ENSEMBLE_PREFIX)
+
 
 @dataclass(frozen=True)
 class Processed:
-    """What was found in a picture, by which model; sizes in pixels of the upright picture."""
+    """The detections in a picture and the model that made them; pixels of the upright picture."""
 
     detections: list[Detection]
     model: str
@@ -39,67 +50,70 @@ class Processed:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The way of a picture through this service."""
+    """Decodes a picture, has it inferred and maps the boxes back."""
 
     inference: Peer
     models: ModelDirectory
     decoding: WorkQueue
     max_pixels: int
-    exact: bool
 
-    async def process(
-        self, context: RequestContext, data: bytes, asked: DetectionRequest
+    async def process_picture(
+        self, context: RequestContext, data: bytes, wanted: DetectionRequest
     ) -> Processed:
-        """Detect the objects in a picture file.
+        """Detect the objects in a picture file with one model.
 
         Raises PictureError for the picture, ServiceError for everything else.
         """
         header = read_header(data)
         check_pixels(header, self.max_pixels)
-        info = await self.models.get(context, asked.model)
+        info = await self.models.model_info(context, wanted.model)
         try:
-            box, answer = await self._infer(context, data, header, info, asked)
+            box, prediction = await self._predict(context, data, header, info, wanted)
         except RemoteProblem as problem:
             if not problem.is_rejection:
                 raise
-            # The model has been replaced by one with another input since we asked, or not yet by
-            # that process. One that has just said what it takes will take it.
+            # The cached input size is out of date, or this endpoint serves another version still.
+            # Request metadata and prediction from one endpoint, which agrees with itself.
             affinity = Affinity()
-            info = await self.models.ask_again(context, asked.model, affinity)
-            box, answer = await self._infer(context, data, header, info, asked, affinity)
+            info = await self.models.refresh_model_info(context, wanted.model, affinity)
+            box, prediction = await self._predict(context, data, header, info, wanted, affinity)
         try:
-            detections = name_detections(box.to_picture(answer.found), answer.labels)
+            detections = name_detections(box.to_picture(prediction.rows), prediction.labels)
         except LookupError as error:
             raise self.inference.nonsense() from error
         width, height = header.upright_size
         return Processed(
             detections=detections,
-            model=answer.model,
-            version=answer.version,
-            digest=answer.digest,
+            model=prediction.model,
+            version=prediction.version,
+            digest=prediction.digest,
             width=width,
             height=height,
         )
 
-    async def _infer(
+    async def _predict(
         self,
         context: RequestContext,
         data: bytes,
         header: PictureHeader,
         info: ModelInfo,
-        asked: DetectionRequest,
+        wanted: DetectionRequest,
         affinity: Affinity | None = None,
-    ) -> tuple[Letterbox, Inferred]:
+    ) -> tuple[Letterbox, Prediction]:
+        """Prepare the network's input in a worker thread and send it to the inference service."""
         box = Letterbox.fit(header.upright_size, info.network_size)
 
-        def prepare() -> Image:
+        def prepare_input() -> Image:
             with context.timings.measure("decode"):
-                pixels = decode(data, header, None if self.exact else box.inner)
+                pixels = decode(data, header, box.inner)
             with context.timings.measure("letterbox"):
-                return draw_letterbox(pixels, header.orientation, box, exact=self.exact)
+                return draw_letterbox(pixels, header.orientation, box)
 
-        image = await self.decoding.run(context, prepare)
+        image = await self.decoding.run_job(context, prepare_input)
         path = f"/v2/models/{info.name}"
-        if asked.version is not None:
-            path += f"/versions/{asked.version}"
-        return box, await infer(self.inference, context, path, image, asked.parameters, affinity)
+        if wanted.version is not None:
+            path += f"/versions/{wanted.version}"
+        prediction = await request_prediction(
+            self.inference, context, path, image, wanted.parameters, affinity
+        )
+        return box, prediction

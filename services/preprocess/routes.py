@@ -6,65 +6,71 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from services.common.core.fast_lane import Lane
 from services.common.core.golden import Golden
-from services.common.request.body import Bodies
-from services.common.request.context import Context, context_of
-from services.common.request.json_response import JsonResponse
-from services.common.request.query import (
+from services.common.core.picture_route import (
     PARAMETERS,
     VERSION,
+    PictureRoute,
+    picture_route,
     read_fractions,
     read_model_name,
     read_version,
 )
-from services.preprocess.ensemble import detect
+from services.common.request.body import Bodies, JsonResponse
+from services.common.request.context import Context, context_of
+from services.preprocess.ensemble import process_ensemble
 from services.preprocess.pipeline import DetectionRequest, Pipeline, Processed
 
 PATH = "/process"
+_TAG = "preprocess"
 _REQUEST_BODY = {
     "required": True,
     "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
 }
 
 
-def build_lane(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> Lane:
-    """Return the route that every picture takes."""
+def build_picture_route(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> PictureRoute:
+    """Return `POST /process`."""
 
     async def process(request: Request) -> Response:
         context = context_of(request.scope)
-        asked = DetectionRequest(
+        wanted = DetectionRequest(
             model=read_model_name(request.query_params),
             version=read_version(request.query_params),
             parameters=read_fractions(request.query_params),
         )
-        async with bodies.receive(request, max_body_bytes) as data:
-            processed = await detect(pipeline, context, data, asked)
-        answer = to_json(processed)
-        context.name_model(answer["model"])
-        return JsonResponse(answer)
+        async with bodies.receive_body(request, max_body_bytes) as data:
+            if wanted.is_for_ensemble:
+                processed = await process_ensemble(pipeline, context, data, wanted)
+            else:
+                processed = await pipeline.process_picture(context, data, wanted)
+        content = to_json(processed)
+        context.name_model(content["model"])
+        return JsonResponse(content)
 
-    return Lane(PATH, process)
-
-
-def build_router(pipeline: Pipeline, lane: Lane) -> APIRouter:
-    """Return the routes."""
-    router = APIRouter(tags=["preprocess"])
-    router.post(
-        lane.path,
+    return picture_route(
+        PATH,
+        process,
         summary="Detect objects in a picture file",
-        openapi_extra={"requestBody": _REQUEST_BODY, "parameters": [*PARAMETERS, VERSION]},
-    )(lane.endpoint)
+        tag=_TAG,
+        parameters=[*PARAMETERS, VERSION],
+        request_body=_REQUEST_BODY,
+    )
 
-    @router.get("/golden", summary="A picture and what the model finds in it")
+
+def build_router(pipeline: Pipeline) -> APIRouter:
+    """Return the other routes."""
+    router = APIRouter(tags=[_TAG])
+
+    @router.get("/golden", summary="The golden picture and its expected detections")
     async def golden(context: Context) -> Golden:
-        return await pipeline.models.golden(context)
+        return await pipeline.models.request_golden(context)
 
     return router
 
 
 def to_json(processed: Processed) -> dict[str, Any]:
-    """Return the answer of `/process`."""
+    """Return the response of `/process`."""
     return {
         "detections": [
             [detection.label, detection.score, detection.box] for detection in processed.detections

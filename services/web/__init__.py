@@ -1,1 +1,1 @@
-"""Takes pictures from people and programs, and answers with boxes."""
+"""The web service: receives pictures and returns the boxes of the objects in them."""

@@ -11,9 +11,9 @@ from services.web.settings import WebSettings
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     settings = load_settings(WebSettings)
-    configure_logs("web", settings.log_level, settings.log_format)
+    configure_logs("web", settings.log_level)
     serve(create_app(settings, start_tracing("web")), settings)
 
 

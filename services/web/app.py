@@ -16,24 +16,22 @@ from services.common.core.golden import Golden, check_golden
 from services.common.core.probes import Readiness
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
-from services.common.queue.service_rate import ServiceRate
-from services.common.queue.work_queue import WorkQueue
+from services.common.queue import ServiceRate, WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import Context
-from services.web.admission import Admission, Gate
-from services.web.picture_metrics import PictureMetrics
-from services.web.routes import PATH, Web, build_lane, build_router
+from services.web.admission import Admission, AdmissionGate
+from services.web.routes import PATH, PictureMetrics, Web, build_picture_route, build_router
 from services.web.settings import WebSettings
 
 if TYPE_CHECKING:
     from services.common.observe.tracing import Tracing
 
-# Drawing decodes the whole picture, and one is drawn at a time.
+# Drawing decodes the picture at full size, and one worker draws all.
 _MAX_DRAWINGS_WAITING = 32
 
 
 def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI:
-    """Return the service; connections open with the first request."""
+    """Return the app; it connects to preprocess with the first request."""
     readiness = Readiness()
     metrics = Metrics("web")
     preprocess = Peer("preprocess", settings.preprocess_url, metrics)
@@ -49,10 +47,9 @@ def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI
 
     metrics.watch_queue(web.drawing.name, lambda: web.drawing.load)
     metrics.watch_queue("admission", lambda: web.admission.load)
-    lane = build_lane(web)
-    gates = [Middleware(Gate, admission=web.admission, path=PATH)]
+    gates = [Middleware(AdmissionGate, admission=web.admission, path=PATH)]
     if settings.access_token is not None:
-        # In front of the other: strangers learn nothing, and count for nothing.
+        # Added last, so it comes first: a request without the token learns nothing of the load.
         gate = Middleware(TokenGate, token=settings.access_token, prefix=PATH, what="this service")
         gates.append(gate)
 
@@ -64,23 +61,23 @@ def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI
         preprocess.close()
 
     async def check_status(context: Context) -> dict[str, Any]:
-        async def ask() -> Golden:
+        async def request_golden() -> Golden:
             return preprocess.read_model(Golden, await preprocess.send(context, "GET", "/golden"))
 
         async def predict(golden: Golden) -> dict[str, Any]:
             params = {"model": golden.model, "version": golden.version}
-            return await web.detect(context, base64.b64decode(golden.picture), params)
+            return await web.request_detections(context, base64.b64decode(golden.picture), params)
 
-        answer = await check_golden(ask, predict)
-        return {"model": answer["model"], "found": answer["detections"]}
+        checked = await check_golden(request_golden, predict)
+        return {"model": checked["model"], "found": checked["detections"]}
 
     return build_app(
-        summary="Takes pictures and answers with boxes.",
+        summary="Receives pictures and returns the boxes of the objects in them.",
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_router(lane)],
-        lanes=[lane],
+        routers=[build_router()],
+        picture_routes=[build_picture_route(web)],
         check_dependencies=preprocess.check_ready,
         check_status=check_status,
         resources=resources,

@@ -8,28 +8,34 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
+from prometheus_client import Histogram
 
 from elastic_yolo.picture.drawing import FORMATS, draw_boxes
-from elastic_yolo.picture.header import check_pixels, read_header
-from services.common.core.fast_lane import Lane
+from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
+from services.common.core.picture_route import (
+    PARAMETERS,
+    PictureRoute,
+    picture_route,
+    read_fractions,
+    read_model_name,
+)
+from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
-from services.common.queue.work_queue import WorkQueue
-from services.common.request.body import Bodies
+from services.common.queue import WorkQueue
+from services.common.request.body import Bodies, JsonResponse
 from services.common.request.context import RequestContext, context_of
-from services.common.request.json_response import JsonResponse
-from services.common.request.query import PARAMETERS, read_fractions, read_model_name
 from services.web.admission import Admission
-from services.web.picture_metrics import PictureMetrics
 from services.web.upload import find_picture
 
 PATH = "/inference"
+_TAG = "web"
 
-# Nothing but the page's own inline script and style, and pictures that it made itself.
+# Only the page's own inline script and style, and pictures from its own script.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
-# What a caller may send: told to the API documentation, read by `find_picture`.
+# The request bodies that `find_picture` accepts, for the OpenAPI schema.
 _REQUEST_BODY = {
     "required": True,
     "content": {
@@ -44,10 +50,37 @@ _REQUEST_BODY = {
     },
 }
 
+_BYTES = tuple(float(4**power) for power in range(6, 14))  # 4 KiB to 64 MiB
+_PIXELS = (1e4, 1e5, 3e5, 1e6, 2e6, 4e6, 8e6, 1.6e7, 3.2e7, 6.4e7, 1e8)
+
+
+class PictureMetrics:
+    """Sizes of the pictures that were admitted."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Add the histograms to the service's registry."""
+        self._bytes = Histogram(
+            "elastic_yolo_picture_bytes",
+            "Size of each picture file in bytes.",
+            buckets=_BYTES,
+            registry=metrics.registry,
+        )
+        self._pixels = Histogram(
+            "elastic_yolo_picture_pixels",
+            "Width times height of each picture.",
+            buckets=_PIXELS,
+            registry=metrics.registry,
+        )
+
+    def count_picture(self, size: int, header: PictureHeader) -> None:
+        """Count a picture of `size` bytes."""
+        self._bytes.observe(size)
+        self._pixels.observe(header.width * header.height)
+
 
 @dataclass(frozen=True)
 class Web:
-    """What the routes work with."""
+    """The parts that the routes use."""
 
     preprocess: Peer
     admission: Admission
@@ -57,13 +90,13 @@ class Web:
     max_pixels: int
     metrics: PictureMetrics
 
-    async def detect(
+    async def request_detections(
         self, context: RequestContext, picture: bytes, params: dict[str, str]
     ) -> dict[str, Any]:
-        """Hand a picture to the preprocess service and return its answer."""
+        """Check a picture's header, send the picture to preprocess and return its response."""
         header = read_header(picture)
         check_pixels(header, self.max_pixels)
-        self.metrics.observe(len(picture), header)
+        self.metrics.count_picture(len(picture), header)
         response = await self.preprocess.send(
             context,
             "POST",
@@ -72,14 +105,17 @@ class Web:
             params=params,
             headers={"Content-Type": header.media_type},
         )
-        answer = self.preprocess.read_json(response)
-        if not isinstance(answer, dict) or not {"detections", "model", "image"} <= answer.keys():
+        processed = self.preprocess.read_json(response)
+        if not isinstance(processed, dict) or not processed.keys() >= _RESPONSE_KEYS:
             raise self.preprocess.nonsense()
-        return answer
+        return processed
 
 
-def build_lane(web: Web) -> Lane:
-    """Return the route that every picture takes."""
+_RESPONSE_KEYS = {"detections", "model", "image"}
+
+
+def build_picture_route(web: Web) -> PictureRoute:
+    """Return `POST /inference`."""
 
     async def inference(request: Request) -> Response:
         context = context_of(request.scope)
@@ -87,32 +123,34 @@ def build_lane(web: Web) -> Lane:
         model = read_model_name(request.query_params)
         if model is not None:
             params["model"] = model
-        async with web.bodies.receive(request, web.max_body_bytes) as body:
+        async with web.bodies.receive_body(request, web.max_body_bytes) as body:
             picture = find_picture(body, request.headers.get("content-type"))
-            # Counted from here on: an upload that takes its time keeps nobody else out.
+            # Only now: a slow upload takes no slot from other callers.
             with web.admission.slot(context):
-                answer = await web.detect(context, picture, params)
-            context.name_model(answer["model"])
-            wanted = wanted_picture(request.headers.get("accept", ""))
-            if wanted is None:
-                return JsonResponse(to_json(answer, context.uid))
-            drawn = await web.drawing.run(
-                context, lambda: draw_boxes(picture, answer["detections"], wanted)
+                processed = await web.request_detections(context, picture, params)
+            context.name_model(processed["model"])
+            picture_type = accepted_picture_type(request.headers.get("accept", ""))
+            if picture_type is None:
+                return JsonResponse(to_json(processed, context.uid))
+            drawn = await web.drawing.run_job(
+                context, lambda: draw_boxes(picture, processed["detections"], picture_type)
             )
-            return Response(drawn, media_type=wanted)
+            return Response(drawn, media_type=picture_type)
 
-    return Lane(PATH, inference)
-
-
-def build_router(lane: Lane) -> APIRouter:
-    """Return the routes."""
-    router = APIRouter(tags=["web"])
-    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    router.post(
-        lane.path,
+    return picture_route(
+        PATH,
+        inference,
         summary="Detect objects in a picture",
-        openapi_extra={"requestBody": _REQUEST_BODY, "parameters": PARAMETERS},
-    )(lane.endpoint)
+        tag=_TAG,
+        parameters=PARAMETERS,
+        request_body=_REQUEST_BODY,
+    )
+
+
+def build_router() -> APIRouter:
+    """Return the other routes."""
+    router = APIRouter(tags=[_TAG])
+    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
     @router.get("/", summary="A page to try it", response_class=HTMLResponse)
     async def show_page() -> HTMLResponse:
@@ -121,21 +159,21 @@ def build_router(lane: Lane) -> APIRouter:
     return router
 
 
-def to_json(answer: dict[str, Any], uid: str) -> dict[str, Any]:
-    """Return the answer in the shape that clients of the tutorial know."""
+def to_json(processed: dict[str, Any], uid: str) -> dict[str, Any]:
+    """Return the response of `/inference`; its keys are those of the first tutorial."""
     return {
-        "data": answer["detections"],
+        "data": processed["detections"],
         "uid": uid,
         "success": "true",
-        "model": answer["model"],
-        "image": answer["image"],
+        "model": processed["model"],
+        "image": processed["image"],
     }
 
 
-def wanted_picture(accept: str) -> str | None:
-    """Return the picture type that the Accept header asks for, or None for JSON.
+def accepted_picture_type(accept: str) -> str | None:
+    """Return the picture type that comes first in the Accept header, or None for JSON.
 
-    A browser lists picture types behind text/html; only who asks for a picture first gets one.
+    Browsers list picture types after text/html, and get JSON.
     """
     first = accept.partition(",")[0].partition(";")[0].strip().lower()
     return first if first in FORMATS else None

@@ -1,4 +1,4 @@
-"""What the web service can be told."""
+"""The settings of the web service."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class WebSettings(ServiceSettings):
     """Environment of the web service."""
 
     port: int = Field(PORTS["web"], ge=0, le=65535)
-    """Port to listen on; 0 lets the system choose, and the log says which."""
+    """Port to listen on; with 0 the system chooses one, and the log has it."""
     preprocess_url: PeerUrls
-    """Where preprocess is: http://host:port, all addresses of a DNS name, or a list with commas."""
+    """Address of preprocess: http://host:port (all its DNS addresses), or several with commas."""
     max_body_bytes: int = Field(20_000_000, ge=1_000, le=1_000_000_000)
     """Largest request body, in bytes."""
     max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)
     """Largest picture, in pixels."""
     max_in_flight: int = Field(128, ge=1, le=100_000)
-    """Pictures on their way at once; one more gets 429, as does one that would come too late."""
+    """Pictures in flight; one more is refused with 429, as is one that would be too late."""
     access_token: SecretStr | None = Field(None, min_length=16)
-    """Only who sends it as `Authorization: Bearer` gets answers; without it everybody does."""
+    """If set, requests must carry this bearer token; if unset, the API is open."""

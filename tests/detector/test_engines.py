@@ -167,7 +167,7 @@ def test_half_precision_refuses_weights_that_it_cannot_hold(tiny_model: Path) ->
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_pixels_that_were_not_rounded_are_not_rounded(demo: Model, engine: str) -> None:
-    """What EXACT sends: float32 between 0 and 255, here half way between two whole numbers."""
+    """With `exact=True`: float32 from 0 to 255, here half way between two whole numbers."""
     built, _ = build_engine(demo, EngineOptions(threads=2, engine=engine))
     low = np.full((1, 416, 416, 3), 100, np.uint8)
 

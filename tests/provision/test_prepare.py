@@ -121,7 +121,6 @@ def test_a_service_starts_from_what_was_prepared(tmp_path: Path) -> None:
     env = {
         "MODEL_PATH": f"store:{tmp_path}/store/demo@stable",
         "CACHE_DIR": str(cache),
-        "LOG_FORMAT": "json",
     }
     with Service("inference", free_port(), env, tmp_path / "log") as service:
         service.wait_ready()

@@ -1,4 +1,4 @@
-"""Where web asks for a token, only who has it gets answers, and probes need none."""
+"""With ACCESS_TOKEN, requests for predictions require the token; probes do not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-def test_who_shows_the_token_gets_an_answer(stack: Stack) -> None:
+def test_a_request_with_the_token_is_accepted(stack: Stack) -> None:
     answer = httpx.post(
         f"{stack.web.url}/inference", files=PICTURE, headers={"Authorization": f"Bearer {TOKEN}"}
     )
@@ -36,9 +36,9 @@ def test_who_shows_the_token_gets_an_answer(stack: Stack) -> None:
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("shown", [None, "Bearer x", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN])
-def test_everybody_else_is_refused(stack: Stack, shown: str | None) -> None:
-    headers = {} if shown is None else {"Authorization": shown}
+@pytest.mark.parametrize("sent", [None, "Bearer x", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN])
+def test_a_request_without_the_right_token_is_refused(stack: Stack, sent: str | None) -> None:
+    headers = {} if sent is None else {"Authorization": sent}
     refused = httpx.post(f"{stack.web.url}/inference", files=PICTURE, headers=headers)
 
     assert refused.status_code == 401
@@ -47,12 +47,12 @@ def test_everybody_else_is_refused(stack: Stack, shown: str | None) -> None:
     assert TOKEN not in refused.text
 
 
-def test_probes_and_metrics_are_open(stack: Stack) -> None:
+def test_probes_and_metrics_require_no_token(stack: Stack) -> None:
     for path in ("/livez", "/readyz", "/health/ping", "/health/status", "/metrics"):
         assert httpx.get(f"{stack.web.url}{path}").status_code == 200, path
 
 
-def test_the_client_sends_the_token_of_its_environment(stack: Stack, tmp_path: Path) -> None:
+def test_the_client_sends_the_token_from_its_environment(stack: Stack, tmp_path: Path) -> None:
     picture = tmp_path / "square.jpg"
     picture.write_bytes(PICTURE["image"])
     command = [sys.executable, "client/client.py", "--url", stack.web.url, "--image", str(picture)]
@@ -73,6 +73,6 @@ def test_the_client_sends_the_token_of_its_environment(stack: Stack, tmp_path: P
     assert "401" in without.stdout + without.stderr
 
 
-def test_who_has_no_token_is_told_so_before_the_picture_is_read(stack: Stack) -> None:
-    """Or strangers could make a service hold megabytes."""
+def test_a_request_without_the_token_is_refused_before_its_body(stack: Stack) -> None:
+    """Otherwise anyone could make the service hold megabytes."""
     assert status_without_body(stack.web, "/inference", 10_000_000) == 401

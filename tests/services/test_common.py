@@ -1,4 +1,4 @@
-"""The small parts that all services share."""
+"""Small parts that all services share: errors, ids, deadlines, timings, quota."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 
 from elastic_yolo.picture import errors as picture_errors
 from elastic_yolo.picture.agreement import find_difference
-from services.common.core.problems import STATUS, to_response
+from services.common.core.problems import STATUS, problem_response
 from services.common.observe.cpu_quota import cpu_quota, thread_count
 from services.common.request import errors
-from services.common.request.context import RequestContext, accept_request_id
-from services.common.request.deadline import Deadline
-from services.common.request.timings import Timings
+from services.common.request.context import Deadline, RequestContext, Timings, accept_request_id
 
 
 def leaves(kind: type[Exception]) -> set[type[Exception]]:
@@ -27,23 +25,23 @@ def leaves(kind: type[Exception]) -> set[type[Exception]]:
 
 
 def test_every_error_has_exactly_one_status() -> None:
-    """RemoteProblem brings its own."""
+    """RemoteProblem has its own."""
     raised = leaves(errors.ServiceError) | leaves(picture_errors.PictureError)
 
     assert set(STATUS) == raised - {errors.RemoteProblem}
 
 
 def test_the_statuses_are_those_of_the_contract() -> None:
-    asked_for_by_pictures = {400, 404, 413, 415, 422, 429, 503, 504}
-    for_who_loads_models = {401}
+    of_pictures = {400, 404, 413, 415, 422, 429, 503, 504}
+    of_the_repository = {401}
 
     statuses = {int(status) for status in STATUS.values()}
 
-    assert statuses == asked_for_by_pictures | for_who_loads_models
+    assert statuses == of_pictures | of_the_repository
 
 
-def test_an_unforeseen_error_tells_nothing() -> None:
-    response = to_response(RuntimeError("password=hunter2 at 10.0.0.7"), "0" * 32)
+def test_an_unexpected_error_reveals_nothing() -> None:
+    response = problem_response(RuntimeError("password=hunter2 at 10.0.0.7"), "0" * 32)
 
     assert response.status_code == 500
     assert b"hunter2" not in response.body
@@ -72,30 +70,30 @@ def test_a_callers_budget_can_only_shorten_the_deadline() -> None:
     assert 0.5 < Deadline.from_header(None, 1000).remaining_s() <= 1
 
 
-def test_a_deadline_is_handed_on_smaller() -> None:
+def test_the_next_service_gets_less_time() -> None:
     assert 0 < int(Deadline.after_ms(800).to_header()["x-timeout-ms"]) < 800
 
 
 @pytest.mark.parametrize("value", ["", "soon", "-5", "1.5", "1e3", "٣", "9" * 13])
-def test_a_budget_that_is_no_number_is_malformed(value: str) -> None:
+def test_a_budget_that_is_not_a_number_is_malformed(value: str) -> None:
     with pytest.raises(errors.MalformedRequest, match="X-Timeout-Ms"):
         Deadline.from_header(value, 1000)
 
 
-def test_no_time_left_is_an_error() -> None:
+def test_a_passed_deadline_is_an_error() -> None:
     with pytest.raises(errors.DeadlineExceeded):
         Deadline.from_header("0", 1000).remaining_s()
 
 
-def test_a_tiers_own_time_leaves_out_what_lies_behind() -> None:
+def test_a_tiers_own_time_excludes_later_tiers() -> None:
     timings = Timings()
     timings.absorb("preprocess;dur=5.00, decode;dur=4.00, inference;dur=30.00, engine;dur=29.00")
-    timings.add("extra", 1.5)
+    timings.add_ms("extra", 1.5)
 
-    header = timings.header("web")
+    header = timings.to_header("web")
 
     entries = dict(entry.split(";dur=") for entry in header.split(", "))
-    assert float(entries["web"]) == 0  # less time has passed here than the others claim
+    assert float(entries["web"]) == 0  # less time has passed here than the other tiers report
     assert entries["inference"] == "30.00"
     assert entries["extra"] == "1.50"
 
@@ -110,7 +108,7 @@ def test_a_tiers_own_time_leaves_out_what_lies_behind() -> None:
         ({}, None),
     ],
 )
-def test_the_quota_is_the_cgroups(
+def test_the_cpu_quota_is_that_of_the_cgroup(
     tmp_path: Path, files: dict[str, str], expected: float | None
 ) -> None:
     for name, content in files.items():
@@ -135,19 +133,21 @@ EXPECTED = [("cat", 0.9, [10, 10, 5, 5]), ("cat", 0.8, [30, 30, 5, 5])]
         ([("cat", 0.9, [12, 10, 5, 5]), ("cat", 0.8, [30, 30, 5, 5])], "no cat with score 0.900"),
     ],
 )
-def test_an_answer_is_compared_with_the_known_one(found: list, difference: str | None) -> None:
+def test_detections_are_compared_with_the_expected_ones(
+    found: list, difference: str | None
+) -> None:
     result = find_difference(EXPECTED, found, px=1, score=0.05)
 
     assert result is None if difference is None else difference in str(result)
 
 
-def test_timings_can_be_read_while_a_thread_still_adds_to_them() -> None:
-    """A request that was given up, and an engine that has not noticed."""
+def test_timings_can_be_read_while_a_thread_adds_to_them() -> None:
+    """After a deadline, the engine's thread still adds its phases."""
     timings, stop = Timings(), threading.Event()
 
     def add() -> None:
         for number in itertools.count():
-            timings.add(f"phase{number % 500}", 1.0)
+            timings.add_ms(f"phase{number % 500}", 1.0)
             if stop.is_set():
                 return
 
@@ -157,7 +157,7 @@ def test_timings_can_be_read_while_a_thread_still_adds_to_them() -> None:
     thread.start()
     try:
         for _ in range(3000):
-            assert all(milliseconds > 0 for _, milliseconds in timings.own())
+            assert all(milliseconds > 0 for _, milliseconds in timings.own_phases())
     finally:
         sys.setswitchinterval(interval)
         stop.set()

@@ -1,4 +1,4 @@
-"""What a stranger can do to a connection before, between and instead of requests."""
+"""Limits on a connection: heads, idle time, malformed data, number of connections, bodies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_CONNECTIONS = 20
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Three services, of which web gives nobody more than 1.5 seconds or 20 connections."""
+    """The three services; web allows 1.5 s for a request and 20 connections."""
     folder = tmp_path_factory.mktemp("connection")
     env = {
         "web": {
@@ -42,8 +42,8 @@ def connect(service: Service) -> socket.socket:
     return socket.create_connection((LOOPBACK, service.port), timeout=20)
 
 
-def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """Return status, headers and body of an answer that ends with the connection."""
+def read_response(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body of a response that ends with the connection."""
     data = b""
     while piece := connection.recv(65536):
         data += piece
@@ -54,7 +54,7 @@ def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
 
 
 def assert_problem(connection: socket.socket, status: int, detail: str) -> None:
-    found, headers, body = read_answer(connection)
+    found, headers, body = read_response(connection)
     problem = json.loads(body)
 
     assert found == problem["status"] == status
@@ -66,7 +66,7 @@ def assert_problem(connection: socket.socket, status: int, detail: str) -> None:
 @pytest.mark.parametrize(
     "line", [b"X-Filler: " + b"a" * 100, b"X-Filler: "], ids=["many headers", "one long header"]
 )
-def test_a_head_without_an_end_is_refused(stack: Stack, line: bytes) -> None:
+def test_an_endless_head_is_refused(stack: Stack, line: bytes) -> None:
     with connect(stack.web) as connection:
         connection.sendall(HEAD + line)
         filler = (b"\r\n" + line if line.endswith(b"a") else b"a" * 112) * 100
@@ -74,51 +74,49 @@ def test_a_head_without_an_end_is_refused(stack: Stack, line: bytes) -> None:
             for _ in range(1000):  # eleven megabytes
                 connection.sendall(filler)
         except OSError:
-            pass  # the answer is there already, and the connection closed
+            pass  # the response has been sent, and the connection closed
         else:
-            pytest.fail("eleven megabytes of headers were taken")
+            pytest.fail("eleven megabytes of headers were accepted")
 
 
-def test_a_head_that_is_too_large_is_explained(stack: Stack) -> None:
+def test_a_head_that_is_too_large_is_refused_with_the_limit(stack: Stack) -> None:
     with connect(stack.web) as connection:
         connection.sendall(HEAD + b"X-Filler: " + b"a" * 70_000 + b"\r\n\r\n")
         assert_problem(connection, 400, "head exceeds the limit of 65,536 bytes")
 
 
-def test_a_head_that_trickles_in_is_given_up(stack: Stack) -> None:
+def test_an_incomplete_head_is_refused_after_the_timeout(stack: Stack) -> None:
     with connect(stack.web) as connection:
         connection.sendall(HEAD)
-        assert_problem(connection, 504, "head did not arrive in time")
+        assert_problem(connection, 504, "head did not arrive in 1.5 s")
 
 
-def test_a_connection_that_says_nothing_is_given_up(stack: Stack) -> None:
+def test_a_silent_connection_is_refused_after_the_timeout(stack: Stack) -> None:
     with connect(stack.web) as connection:
-        assert_problem(connection, 504, "head did not arrive in time")
+        assert_problem(connection, 504, "head did not arrive in 1.5 s")
 
 
-@pytest.mark.parametrize(
-    "nonsense", [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03"]
-)
-def test_what_is_no_http_is_answered_with_a_problem(stack: Stack, nonsense: bytes) -> None:
-    """A TLS handshake, for one, sent to a port that speaks plain HTTP."""
+@pytest.mark.parametrize("data", [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03"])
+def test_malformed_http_gets_a_problem_document(stack: Stack, data: bytes) -> None:
+    """For example a TLS handshake on a port for plain HTTP."""
     with connect(stack.web) as connection:
-        connection.sendall(nonsense)
-        assert_problem(connection, 400, "not HTTP as we know it")
+        connection.sendall(data)
+        assert_problem(connection, 400, "malformed HTTP request")
 
 
-def test_a_connection_is_kept_for_longer_than_a_head_may_take(stack: Stack) -> None:
-    """The limit is for heads that have begun; a client that thinks between requests is welcome."""
+def test_an_idle_connection_outlives_the_head_timeout(stack: Stack) -> None:
+    """The timeout is for heads that have begun, not for the time between requests."""
     with httpx.Client(base_url=stack.web.url) as client:
         first = client.get("/livez")
         stream = first.extensions["network_stream"].get_extra_info("client_addr")
         with connect(stack.web) as silent:
-            read_answer(silent)  # as long as a head may take
+            read_response(silent)  # takes as long as the timeout
         second = client.get("/livez")
 
         assert second.extensions["network_stream"].get_extra_info("client_addr") == stream
 
 
-def test_too_many_connections_are_told_so_and_the_others_are_served(stack: Stack) -> None:
+def test_one_connection_too_many_is_refused_and_others_are_served(stack: Stack) -> None:
     with ExitStack() as opened, httpx.Client(base_url=stack.web.url) as client:
         assert client.get("/livez").status_code == 200
         for _ in range(MAX_CONNECTIONS - 1):
@@ -127,12 +125,13 @@ def test_too_many_connections_are_told_so_and_the_others_are_served(stack: Stack
             assert_problem(refused, 503, "more than 20 connections are open")
         assert client.get("/livez").status_code == 200
     wait_until(
-        lambda: httpx.get(f"{stack.web.url}/livez").status_code == 200, "there is room again"
+        lambda: httpx.get(f"{stack.web.url}/livez").status_code == 200,
+        "another connection is accepted",
     )
 
 
-def test_uploads_that_stand_still_keep_nobody_out(tmp_path: Path) -> None:
-    """Two pictures may be on their way, and five uploads have begun."""
+def test_stalled_uploads_take_no_slot(tmp_path: Path) -> None:
+    """Two pictures may be in flight, and five uploads have stalled."""
     env = {"web": {"MAX_IN_FLIGHT": "2"}}
     model = write_tiny_model(tmp_path / "model")
     with Stack(model=model, logs=tmp_path, env=env) as stack, ExitStack() as opened:
@@ -145,8 +144,8 @@ def test_uploads_that_stand_still_keep_nobody_out(tmp_path: Path) -> None:
     assert answer.status_code == 200
 
 
-def test_bodies_together_have_a_limit_and_its_bytes_come_back(stack: Stack) -> None:
-    """Of 300 KB, two unfinished uploads of 140 KB hold so much that a third does not fit."""
+def test_all_bodies_together_have_a_limit(stack: Stack) -> None:
+    """Two unfinished uploads hold 280 of 300 KB, so a third of 140 KB is refused."""
     large = b"x" * 140_000
     upload = HEAD + b"Content-Length: 150000\r\n\r\n" + large
     with connect(stack.web) as first, connect(stack.web) as second:
@@ -161,13 +160,13 @@ def test_bodies_together_have_a_limit_and_its_bytes_come_back(stack: Stack) -> N
 
         wait_until(is_full, "a third large body is refused")
         small = httpx.post(f"{stack.web.url}/inference", files={"image": JPEG})
-    wait_until(lambda: not is_full(), "their bytes are free again")
+    wait_until(lambda: not is_full(), "their bytes are released")
 
     assert small.status_code == 200
 
 
-def test_a_body_that_nobody_wants_does_not_spoil_the_connection(stack: Stack) -> None:
-    """The answer goes out before the body has come; the next request finds its own beginning."""
+def test_a_refused_body_does_not_break_the_connection(stack: Stack) -> None:
+    """The response is sent before the body has arrived; the rest of the body is discarded."""
     with httpx.Client(base_url=stack.web.url) as client:
         refused = client.post(
             "/inference", content=b"x" * 250_000, headers={"Content-Type": "image/jpeg"}

@@ -1,4 +1,4 @@
-"""Each row of the error table, over real sockets, through the real services."""
+"""Each row of the error table, over real sockets, with the real services."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def post(web: httpx.Client, picture: bytes, **query: str) -> httpx.Response:
 
 
 def assert_problem(response: httpx.Response, status: int, detail: str) -> None:
-    """Status and body agree, the uid is the request's, and nothing from inside shows."""
+    """Status and body agree, the uid is the request's, and nothing internal is revealed."""
     problem = response.json()
     assert response.status_code == problem["status"] == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
@@ -57,7 +57,7 @@ def assert_problem(response: httpx.Response, status: int, detail: str) -> None:
 
 @contextmanager
 def stopped(service: Service) -> Iterator[None]:
-    """Freeze a service: it stays connected and never answers."""
+    """Freeze a service: its connections stay open and it never responds."""
     os.kill(service.process.pid, signal.SIGSTOP)
     try:
         yield
@@ -65,7 +65,7 @@ def stopped(service: Service) -> Iterator[None]:
         os.kill(service.process.pid, signal.SIGCONT)
 
 
-def test_a_good_picture_still_passes(web: httpx.Client) -> None:
+def test_a_valid_picture_is_processed(web: httpx.Client) -> None:
     answer = post(web, JPEG)
 
     assert answer.status_code == 200
@@ -87,22 +87,22 @@ def test_a_good_picture_still_passes(web: httpx.Client) -> None:
         (JPEG[:-40], {"Content-Type": "image/jpeg"}, 422, "truncated"),
         (b"x" * (MAX_BODY + 1), {"Content-Type": "image/jpeg"}, 413, "limit of 300,000 bytes"),
         (png_bomb(20_000, 15_000), {"Content-Type": "image/png"}, 413, "300,000,000 pixels"),
-        (JPEG, {"Content-Type": "image/jpeg", "X-Timeout-Ms": "0"}, 504, "time .* is up"),
+        (JPEG, {"Content-Type": "image/jpeg", "X-Timeout-Ms": "0"}, 504, "deadline has passed"),
     ],
 )
-def test_a_bad_body_has_its_status(
+def test_an_invalid_body_has_its_status(
     web: httpx.Client, body: bytes, headers: dict[str, str], status: int, detail: str
 ) -> None:
     assert_problem(web.post("/inference", content=body, headers=headers), status, detail)
 
 
-def test_html_named_jpg_is_known_by_its_content(web: httpx.Client) -> None:
+def test_html_named_jpg_is_recognised_by_its_content(web: httpx.Client) -> None:
     files = {"image": ("cat.jpg", b"<html><body>a cat</body></html>", "image/jpeg")}
 
     assert_problem(web.post("/inference", files=files), 415, "not a picture")
 
 
-def test_a_picture_named_html_is_known_by_its_content(web: httpx.Client) -> None:
+def test_a_picture_named_html_is_recognised_by_its_content(web: httpx.Client) -> None:
     response = web.post("/inference", files={"image": ("index.html", JPEG, "text/html")})
 
     assert response.status_code == 200
@@ -114,7 +114,7 @@ def test_a_wrong_field_name_is_explained(web: httpx.Client) -> None:
     assert_problem(response, 400, "no field 'image': send multipart/form-data with a field 'image'")
 
 
-def test_a_body_that_grows_without_an_announced_length_is_cut_off(web: httpx.Client) -> None:
+def test_a_body_without_a_length_is_refused_at_the_limit(web: httpx.Client) -> None:
     endless = (b"x" * 10_000 for _ in range(1000))
 
     response = web.post("/inference", content=endless, headers={"Content-Type": "image/jpeg"})
@@ -141,7 +141,7 @@ def test_an_unknown_model_is_not_found(web: httpx.Client, name: str) -> None:
     assert_problem(post(web, JPEG, model=name), 404, "no model .* here")
 
 
-def test_a_damaged_picture_behind_a_good_header_is_refused(web: httpx.Client) -> None:
+def test_a_damaged_picture_with_a_valid_header_is_refused(web: httpx.Client) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = bytearray(encode(noise, "PNG"))
     data[3000:3200] = bytes(200)
@@ -158,20 +158,18 @@ def test_a_wrong_method_is_refused(web: httpx.Client) -> None:
     assert_problem(web.get("/inference"), 405, "Method Not Allowed")
 
 
-def test_a_frozen_inference_service_costs_the_callers_budget_and_no_more(
-    stack: Stack, web: httpx.Client
-) -> None:
-    post(web, JPEG)  # preprocess knows the model now
+def test_a_frozen_service_costs_only_the_callers_budget(stack: Stack, web: httpx.Client) -> None:
+    post(web, JPEG)  # preprocess caches the model's metadata
     with stopped(stack.inference):
         response = web.post("/inference", files={"image": JPEG}, headers={"X-Timeout-Ms": "300"})
 
-    assert_problem(response, 504, "did not answer in time|time for this request")
+    assert_problem(response, 504, "did not answer in time|deadline")
     assert response.elapsed.total_seconds() < 5
     assert post(web, JPEG).status_code == 200
 
 
-def test_one_picture_too_many_is_told_when_to_come_back(stack: Stack, web: httpx.Client) -> None:
-    """Two may be on their way; the service behind is frozen, so that they stay there."""
+def test_one_picture_too_many_is_refused_with_retry_after(stack: Stack, web: httpx.Client) -> None:
+    """Two may be in flight; the next service is frozen, so they stay in flight."""
     with ThreadPoolExecutor() as threads:
         with stopped(stack.preprocess):
             busy = [threads.submit(post, web, JPEG) for _ in range(2)]
@@ -179,13 +177,13 @@ def test_one_picture_too_many_is_told_when_to_come_back(stack: Stack, web: httpx
             response = post(web, JPEG)
         answers = [future.result().status_code for future in busy]
 
-    assert_problem(response, 429, "2 pictures are on their way")
+    assert_problem(response, 429, "2 pictures in flight")
     assert int(response.headers["retry-after"]) >= 1
     assert answers == [200, 200]
 
 
-def test_half_a_request_leaves_nothing_behind(stack: Stack, web: httpx.Client) -> None:
-    """A caller that announces a body and goes away holds no slot afterwards."""
+def test_an_aborted_upload_releases_its_slot(stack: Stack, web: httpx.Client) -> None:
+    """The caller sends a part of the body and closes the connection."""
     head = (
         b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
         b"Content-Length: 5000\r\n\r\nhalf"
@@ -198,7 +196,7 @@ def test_half_a_request_leaves_nothing_behind(stack: Stack, web: httpx.Client) -
     assert post(web, JPEG).status_code == 200
 
 
-def test_a_body_that_trickles_in_for_ever_is_given_up(stack: Stack) -> None:
+def test_a_stalled_body_is_refused_at_its_deadline(stack: Stack) -> None:
     head = (
         b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
         b"X-Timeout-Ms: 200\r\nContent-Length: 5000\r\n\r\nhalf"
@@ -210,8 +208,8 @@ def test_a_body_that_trickles_in_for_ever_is_given_up(stack: Stack) -> None:
     assert answer.startswith(b"HTTP/1.1 504 ")
 
 
-def test_inference_down_is_unavailable_and_comes_back(tmp_path: Path) -> None:
-    """Readiness of the tiers in front follows; liveness does not."""
+def test_web_is_unavailable_while_inference_is_down(tmp_path: Path) -> None:
+    """The readiness of the first tiers follows; their liveness does not."""
     model = write_tiny_model(tmp_path / "model")
     with (
         Stack(model=model, logs=tmp_path) as stack,

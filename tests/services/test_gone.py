@@ -1,4 +1,4 @@
-"""Callers who leave: their work is given up in every tier, and counted as theirs."""
+"""If the caller hangs up, all services stop working on its request."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support.waiting import in_flight, wait_until
 JPEG = encode(plain(64, 48), "JPEG")
 
 
-def test_work_for_a_caller_who_has_gone_is_given_up_in_every_tier(tmp_path: Path) -> None:
-    """Inference is frozen, so that the picture is on its way when its caller leaves."""
+def test_all_services_stop_working_for_a_caller_that_hung_up(tmp_path: Path) -> None:
+    """Inference is frozen, so the picture is in flight when its caller hangs up."""
     with Stack(model=write_tiny_model(tmp_path / "model"), logs=tmp_path) as stack:
         url = f"{stack.web.url}/inference"
         assert httpx.post(url, files={"image": JPEG}).status_code == 200
@@ -26,11 +26,11 @@ def test_work_for_a_caller_who_has_gone_is_given_up_in_every_tier(tmp_path: Path
         with socket.create_connection((LOOPBACK, stack.web.port)) as caller:
             head = "POST /inference HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
             caller.sendall(f"{head}Content-Length: {len(JPEG)}\r\n\r\n".encode() + JPEG)
-            wait_until(lambda: in_flight(stack.preprocess.url) == 1, "the picture is on its way")
-        wait_until(lambda: in_flight(stack.web.url) == 0, "web has given up")
-        wait_until(lambda: in_flight(stack.preprocess.url) == 0, "preprocess has given up")
+            wait_until(lambda: in_flight(stack.preprocess.url) == 1, "the picture is in flight")
+        wait_until(lambda: in_flight(stack.web.url) == 0, "web has stopped")
+        wait_until(lambda: in_flight(stack.preprocess.url) == 0, "preprocess has stopped")
         os.kill(stack.inference.process.pid, signal.SIGCONT)
-        wait_until(lambda: in_flight(stack.inference.url) == 0, "inference has nothing to do")
+        wait_until(lambda: in_flight(stack.inference.url) == 0, "inference has stopped")
 
         again = httpx.post(url, files={"image": JPEG})
         metrics = httpx.get(f"{stack.web.url}/metrics").text

@@ -27,19 +27,19 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, demo_stack: Stack) -> webdriver.Chrome:
-    browser.get_log("browser")  # forgets what earlier tests provoked
+    browser.get_log("browser")  # clears the messages of earlier tests
     browser.get(f"{demo_stack.web.url}/")
     return browser
 
 
-def choose(page: webdriver.Chrome, file: Path, said: str) -> str:
-    """Choose a file and return what the page says, once it contains `said`."""
+def choose(page: webdriver.Chrome, file: Path, expected: str) -> str:
+    """Choose a file and return the page's message, once it contains `expected`."""
     page.find_element(By.ID, "file").send_keys(str(file))
-    WebDriverWait(page, 30).until(lambda p: said in p.find_element(By.ID, "said").text)
+    WebDriverWait(page, 30).until(lambda p: expected in p.find_element(By.ID, "said").text)
     return page.find_element(By.ID, "said").text
 
 
-def test_a_chosen_picture_is_shown_with_its_boxes_and_a_table(
+def test_the_page_shows_a_picture_its_boxes_and_a_table(
     page: webdriver.Chrome, web: httpx.Client
 ) -> None:
     expected = web.post("/inference", files={"image": PICTURE.read_bytes()}).json()["data"]
@@ -60,7 +60,7 @@ def test_a_chosen_picture_is_shown_with_its_boxes_and_a_table(
 
 @pytest.mark.parametrize("name", ["scene-06.webp", "scene-09.jpg", "scene-08.jpg"])
 def test_boxes_lie_exactly_over_the_picture(page: webdriver.Chrome, name: str) -> None:
-    """Narrower than the page, wider than the page, and turned by its Exif orientation."""
+    """Narrower than the page, wider than the page, and rotated by its Exif orientation."""
     choose(page, PICTURE.with_name(name), "found by")
 
     picture, boxes = (page.find_element(By.ID, part).rect for part in ("picture", "boxes"))
@@ -68,7 +68,9 @@ def test_boxes_lie_exactly_over_the_picture(page: webdriver.Chrome, name: str) -
     assert boxes == picture
 
 
-def test_what_is_no_picture_is_explained(page: webdriver.Chrome, tmp_path: Path) -> None:
+def test_the_page_explains_a_file_that_is_not_a_picture(
+    page: webdriver.Chrome, tmp_path: Path
+) -> None:
     file = tmp_path / "page.jpg"
     file.write_text("<html></html>")
 
@@ -78,7 +80,7 @@ def test_what_is_no_picture_is_explained(page: webdriver.Chrome, tmp_path: Path)
     assert not page.find_element(By.ID, "view").is_displayed()
 
 
-def test_the_browser_has_nothing_to_complain_about(page: webdriver.Chrome) -> None:
+def test_the_browser_console_has_no_messages(page: webdriver.Chrome) -> None:
     choose(page, PICTURE, "found by")
 
     assert page.get_log("browser") == []

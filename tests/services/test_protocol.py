@@ -233,4 +233,4 @@ def test_a_golden_picture_with_other_detections_is_reported(tmp_path: Path) -> N
         response = httpx.get(f"{service.url}/health/status")
 
     assert response.status_code == 503
-    assert "the prediction for the known picture is wrong: no circle" in response.json()["detail"]
+    assert "the prediction for the golden picture is wrong: no circle" in response.json()["detail"]

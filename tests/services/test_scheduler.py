@@ -14,8 +14,7 @@ import pytest
 
 from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
-from services.common.request.context import RequestContext
-from services.common.request.deadline import Deadline
+from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import DeadlineExceeded, TooManyRequests
 from services.inference.batches import BatchTimes, Job, take_batch
 from services.inference.scheduler import Scheduler
@@ -161,7 +160,7 @@ async def test_a_request_whose_caller_hangs_up_in_the_queue_never_runs() -> None
 async def test_a_run_that_exceeds_the_deadline_is_not_waited_for() -> None:
     engine = SumEngine()
     async with scheduling(engine) as scheduler:
-        with pytest.raises(DeadlineExceeded, match="while it was worked on"):
+        with pytest.raises(DeadlineExceeded, match="while the request was processed"):
             await start(scheduler, picture(1), budget_ms=500)
         engine.gate.set()
         assert sums(await start(scheduler, picture(2))) == [24]

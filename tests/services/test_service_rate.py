@@ -1,4 +1,4 @@
-"""The rate at which work gets done, and what it predicts, on a clock of the test's own."""
+"""The measured service rate and the wait that it predicts, on a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -6,33 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.queue.service_rate import ServiceRate, seconds_to_wait
+from services.common.queue import ServiceRate, seconds_to_wait
+from tests.support.clock import Clock
+from tests.support.service_rate import complete_jobs
 
 
-class Clock:
-    """Shows the time that a test has set."""
-
-    def __init__(self) -> None:
-        """Begin somewhere."""
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def serve(
-    rate: ServiceRate, clock: Clock, *, jobs: int, seconds_each: float, together: int
-) -> None:
-    """Keep `together` jobs in flight, and end one after every `seconds_each`."""
-    rate.begin(together)
-    for _ in range(jobs):
-        clock.now += seconds_each
-        rate.end(done=True)
-        rate.begin()
-    rate.end(together, done=False)
-
-
-def test_the_first_one_is_never_too_many() -> None:
+def test_the_first_job_has_no_predicted_wait() -> None:
     clock = Clock()
     rate = ServiceRate(clock)
 
@@ -42,71 +21,73 @@ def test_the_first_one_is_never_too_many() -> None:
 
 
 @given(
-    seconds_each=st.floats(0.001, 0.5), together=st.integers(1, 200), in_front=st.integers(1, 500)
+    seconds_each=st.floats(0.001, 0.5), in_flight=st.integers(1, 200), queued=st.integers(1, 500)
 )
-def test_a_steady_service_is_predicted(seconds_each: float, together: int, in_front: int) -> None:
+def test_the_wait_behind_a_steady_service_is_predicted(
+    seconds_each: float, in_flight: int, queued: int
+) -> None:
     clock = Clock()
     rate = ServiceRate(clock)
-    serve(rate, clock, jobs=400, seconds_each=seconds_each, together=together)
+    complete_jobs(rate, clock, jobs=400, seconds_each=seconds_each, in_flight=in_flight)
 
-    rate.begin(in_front)
+    rate.begin(queued)
 
-    assert rate.wait_s() == pytest.approx((in_front + 1) * seconds_each, rel=0.25)
+    assert rate.wait_s() == pytest.approx((queued + 1) * seconds_each, rel=0.25)
 
 
-def test_idle_time_says_nothing_about_the_rate() -> None:
+def test_idle_time_does_not_change_the_rate() -> None:
     clock = Clock()
     rate = ServiceRate(clock)
-    serve(rate, clock, jobs=400, seconds_each=0.01, together=8)
+    complete_jobs(rate, clock, jobs=400, seconds_each=0.01, in_flight=8)
     clock.now += 3600
     rate.begin(10)
 
     assert rate.wait_s() == pytest.approx(0.11, rel=0.05)
 
 
-def test_little_to_do_is_not_taken_for_being_slow() -> None:
-    """One at a time takes 50 ms each; under load one got done every 10 ms, a moment ago."""
+def test_low_load_does_not_lower_the_rate() -> None:
+    """A job alone takes 50 ms; under load, a moment ago, one was completed every 10 ms."""
     clock = Clock()
     rate = ServiceRate(clock)
-    serve(rate, clock, jobs=400, seconds_each=0.01, together=5)
-    serve(rate, clock, jobs=20, seconds_each=0.05, together=1)
+    complete_jobs(rate, clock, jobs=400, seconds_each=0.01, in_flight=5)
+    complete_jobs(rate, clock, jobs=20, seconds_each=0.05, in_flight=1)
     rate.begin(10)
 
     assert rate.wait_s() == pytest.approx(0.11, rel=0.15)
 
 
-def test_a_service_that_became_slow_is_believed_to_be_slow_once_somebody_was_late() -> None:
+def test_a_late_job_makes_the_prediction_use_the_present_rate() -> None:
     clock = Clock()
     rate = ServiceRate(clock)
-    serve(rate, clock, jobs=400, seconds_each=0.01, together=5)
-    serve(rate, clock, jobs=240, seconds_each=0.05, together=5)
+    complete_jobs(rate, clock, jobs=400, seconds_each=0.01, in_flight=5)
+    complete_jobs(rate, clock, jobs=240, seconds_each=0.05, in_flight=5)
     rate.begin(10)
-    hopeful = rate.wait_s()
-    rate.lower()
+    optimistic = rate.wait_s()
+    rate.forget_best()
 
-    assert hopeful < 0.4
+    assert optimistic < 0.4
     assert rate.wait_s() == pytest.approx(0.55, rel=0.1)
 
 
-def test_a_service_that_became_faster_is_noticed_within_seconds() -> None:
+def test_a_faster_service_is_noticed_within_seconds() -> None:
     clock = Clock()
     rate = ServiceRate(clock)
-    serve(rate, clock, jobs=100, seconds_each=0.1, together=5)
-    serve(rate, clock, jobs=300, seconds_each=0.02, together=5)
+    complete_jobs(rate, clock, jobs=100, seconds_each=0.1, in_flight=5)
+    complete_jobs(rate, clock, jobs=300, seconds_each=0.02, in_flight=5)
     rate.begin(9)
 
     assert rate.wait_s() == pytest.approx(0.2, rel=0.1)
 
 
-def test_a_stall_is_felt_and_forgotten() -> None:
+def test_a_stall_raises_the_wait_only_while_it_lasts() -> None:
     clock = Clock()
     rate = ServiceRate(clock)
-    serve(rate, clock, jobs=400, seconds_each=0.01, together=5)
+    complete_jobs(rate, clock, jobs=400, seconds_each=0.01, in_flight=5)
     rate.begin(5)
     clock.now += 60
     stalled = rate.wait_s()
     rate.end(5, done=True)
-    serve(rate, clock, jobs=1000, seconds_each=0.01, together=5)
+    complete_jobs(rate, clock, jobs=1000, seconds_each=0.01, in_flight=5)
     rate.begin(5)
 
     assert stalled > 3
@@ -116,5 +97,7 @@ def test_a_stall_is_felt_and_forgotten() -> None:
 @pytest.mark.parametrize(
     ("wait", "budget", "seconds"), [(0.2, 1, 1), (1.5, 1, 1), (4.2, 1, 4), (60, 0.5, 60)]
 )
-def test_retry_after_is_what_is_too_much(wait: float, budget: float, seconds: int) -> None:
+def test_retry_after_is_the_wait_beyond_the_budget(
+    wait: float, budget: float, seconds: int
+) -> None:
     assert seconds_to_wait(wait, budget) == seconds

@@ -1,7 +1,8 @@
-"""The environment is checked before anything else, and documented as it is."""
+"""The environment is validated before anything else, and the documentation matches it."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.lab.processes.stack import ROOT, Service, free_port
 from services.common.core.settings import ServiceSettings, variables
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.settings import WebSettings
 from tests.support.tiny import write_tiny_model, write_weights
+from tests.support.waiting import wait_until
 
 KINDS = {"web": WebSettings, "preprocess": PreprocessSettings, "inference": InferenceSettings}
 
@@ -55,7 +57,7 @@ def start(service: str, **env: str) -> subprocess.CompletedProcess[str]:
         ("inference", {"MODEL_PATH": "/", "REPOSITORY_TOKEN": "short"}, "REPOSITORY_TOKEN: "),
     ],
 )
-def test_a_bad_value_stops_the_process_with_one_line(
+def test_an_invalid_value_ends_the_process_with_one_line(
     service: str, env: dict[str, str], line: str
 ) -> None:
     ended = start(service, **env)
@@ -65,7 +67,7 @@ def test_a_bad_value_stops_the_process_with_one_line(
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_secret_that_is_wrong_is_not_shown() -> None:
+def test_an_invalid_secret_is_not_printed() -> None:
     ended = start("inference", MODEL_PATH="/", REPOSITORY_TOKEN="hush")  # noqa: S106
 
     assert ended.stderr.startswith("REPOSITORY_TOKEN: ")
@@ -73,7 +75,7 @@ def test_a_secret_that_is_wrong_is_not_shown() -> None:
     assert "hush" not in ended.stderr
 
 
-def test_a_model_that_does_not_fit_stops_the_process_with_one_line(tiny_model: Path) -> None:
+def test_an_invalid_model_ends_the_process_with_one_line(tiny_model: Path) -> None:
     write_weights(tiny_model / "tiny.weights", [0.0] * 20)
 
     ended = start("inference", MODEL_PATH=str(tiny_model))
@@ -83,7 +85,7 @@ def test_a_model_that_does_not_fit_stops_the_process_with_one_line(tiny_model: P
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_golden_picture_that_is_none_stops_the_process_with_one_line(tmp_path: Path) -> None:
+def test_an_invalid_golden_picture_ends_the_process(tmp_path: Path) -> None:
     manifest = "golden: {picture: g.png, expected: [[square, 0.9, [16, 16, 16, 8]]]}\n"
     model = write_tiny_model(tmp_path / "model", manifest=manifest)
     (model / "g.png").write_text("<html></html>")
@@ -93,6 +95,35 @@ def test_a_golden_picture_that_is_none_stops_the_process_with_one_line(tmp_path:
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"MODEL_PATH: {model / 'g.png'}: not a picture that we take")
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("service", "variable", "instead"),
+    [
+        ("web", "LOG_FORMAT", "text on a terminal and JSON everywhere else"),
+        ("preprocess", "EXACT", "elastic-yolo detect --exact"),
+    ],
+)
+def test_a_removed_variable_causes_one_warning_at_the_start(
+    tmp_path: Path, service: str, variable: str, instead: str
+) -> None:
+    """It has no effect any more, and must not be ignored silently."""
+    peers = {"PREPROCESS_URL": "http://127.0.0.1:1", "INFERENCE_URL": "http://127.0.0.1:1"}
+    log = tmp_path / "log"
+    with Service(service, free_port(), {**peers, variable: "true"}, log) as running:
+        wait_until(lambda: "listening" in log.read_text(), "the service listens")
+        assert running.stop() == 0
+
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (warning,) = [line for line in lines if line["level"] == "warning"]
+    assert warning["event"] == "variable has no effect"
+    assert warning["variable"] == variable
+    assert instead in warning["instead"]
+
+
+def test_removed_variables_are_not_settings() -> None:
+    for kind in KINDS.values():
+        assert not kind.REMOVED.keys() & variables(kind).keys()
 
 
 def documented(service: str) -> dict[str, str]:
@@ -112,7 +143,7 @@ def test_the_readme_lists_every_variable_with_its_default(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", KINDS)
-def test_the_readme_says_of_every_variable_what_the_code_says(service: str) -> None:
+def test_the_readme_describes_every_variable_as_the_code_does(service: str) -> None:
     text = (ROOT / "services" / service / "README.md").read_text()
     for field in KINDS[service].model_fields.values():
         assert field.description

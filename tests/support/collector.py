@@ -28,7 +28,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Span:
-    """As it arrived; ids are hex, an empty parent is none, times are nanoseconds since 1970."""
+    """A span as received; ids in hex, no parent is an empty string, times in ns since 1970."""
 
     service: str
     resource: dict[str, Any]
@@ -46,36 +46,36 @@ class Span:
 
 @dataclass
 class Collector:
-    """Keeps what it gets, while it has not been told to answer otherwise."""
+    """Keeps the spans that it receives; answers with `status`, or never if `hangs`."""
 
     status: int = 200
     hangs: bool = False
     port: int = 0
-    asked: int = 0
+    requests: int = 0
     spans: list[Span] = field(default_factory=list)
     hung: threading.Event = field(default_factory=threading.Event)
 
     @property
     def env(self) -> dict[str, str]:
-        """What a service needs to know to send its spans here, soon."""
+        """The environment with which a service sends its spans here, after 50 ms."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.port}",
             "OTEL_BSP_SCHEDULE_DELAY": "50",
         }
 
     def of(self, trace_id: str) -> list[Span]:
-        """Return the spans of a trace so far, in the order in which they began."""
+        """Return the spans of a trace received so far, ordered by their begin."""
         spans = [span for span in list(self.spans) if span.trace_id == trace_id]
         return sorted(spans, key=lambda span: span.begin)
 
     def wait(self, trace_id: str, root: str) -> list[Span]:
-        """Return the spans of a trace once every one has its parent, up to the span `root`."""
+        """Return the spans of a trace once it is complete, up to the span `root`."""
 
-        def whole() -> bool:
+        def is_complete() -> bool:
             spans = self.of(trace_id)
             ids = {span.span_id for span in spans} | {root}
             parents = {span.parent for span in spans}
-            # A CLIENT span that was answered has a child, which another process sends.
+            # A CLIENT span with a response has a child, which another process sends.
             answered = {
                 span.span_id
                 for span in spans
@@ -83,7 +83,7 @@ class Collector:
             }
             return root in parents and parents <= ids and answered <= parents
 
-        wait_until(whole, f"the whole trace {trace_id}")
+        wait_until(is_complete, f"trace {trace_id} is complete")
         return self.of(trace_id)
 
     @contextmanager
@@ -96,7 +96,7 @@ class Collector:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                collector.asked += 1
+                collector.requests += 1
                 if collector.hangs:
                     collector.hung.wait()
                     return
@@ -109,7 +109,7 @@ class Collector:
                 self.wfile.write(answer)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
@@ -125,7 +125,7 @@ class Collector:
             server.server_close()
 
     def keep(self, path: str, content_type: str, body: bytes) -> None:
-        """Read a request of OTLP/HTTP; an assertion that fails shows as a request that does."""
+        """Read an OTLP/HTTP request; a failed assertion becomes a failed request."""
         assert (path, content_type) == ("/v1/traces", "application/x-protobuf")
         for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             resource = _values(of_resource.resource.attributes)

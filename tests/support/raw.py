@@ -1,4 +1,4 @@
-"""Requests that no client library would send."""
+"""Requests that no client library sends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from elastic_yolo.lab.processes.stack import LOOPBACK, Service
 
 
 def status_without_body(service: Service, path: str, announced: int, head: str = "") -> int:
-    """Announce a body, send nothing of it, and return the status that comes all the same."""
+    """Send a head that announces a body, and return the status that arrives without the body."""
     with socket.create_connection((LOOPBACK, service.port), timeout=20) as connection:
         lines = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {announced}\r\n{head}\r\n"
         connection.sendall(lines.encode())

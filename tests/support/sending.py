@@ -1,4 +1,4 @@
-"""Grey pictures in batches, straight to the inference service, by the binary extension."""
+"""Grey pictures in batches for the inference service, in the binary tensor extension."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What makes an app a service: start, drain, probes, limits, and how errors are answered."""
+"""The core of every service: settings, app, server, connection limits, probes, error responses."""

@@ -1,4 +1,4 @@
-"""Tokens that callers show in `Authorization: Bearer ...` (RFC 6750)."""
+"""Bearer tokens in the header `Authorization` (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from services.common.request.errors import Unauthorized
 
 
 def require_bearer(authorization: str, token: SecretStr, what: str) -> None:
-    """Raise Unauthorized unless the header shows the token; `what` is what it is needed for."""
+    """Raise Unauthorized unless the header has the token; `what` is the name of what it guards."""
     expected = f"Bearer {token.get_secret_value()}"
-    # In a time that tells nothing of how much was right.
+    # In constant time: the duration must not tell how many characters were right.
     if not hmac.compare_digest(authorization.encode(), expected.encode()):
-        raise Unauthorized(f"{what} needs a token: Authorization: Bearer ...")
+        raise Unauthorized(f"{what} requires a token: Authorization: Bearer ...")
 
 
 class TokenGate:
-    """Refuses requests that do not show a token before anything of their bodies is read."""
+    """Refuses requests without the token before their bodies are read."""
 
     def __init__(self, app: ASGIApp, token: SecretStr, prefix: str, what: str) -> None:
-        """Guard the paths of `app` that begin with `prefix`; `what` is what needs the token."""
+        """Guard the paths of `app` that begin with `prefix`; `what` is their name in errors."""
         self._app = app
         self._token = token
         self._prefix = prefix
         self._what = what
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or raise Unauthorized."""
+        """Pass a request on, or raise Unauthorized."""
         if scope["type"] == "http" and scope["path"].startswith(self._prefix):
             authorization = Headers(scope=scope).get("authorization", "")
             require_bearer(authorization, self._token, self._what)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from elastic_yolo import __version__
-from services.common.core.fast_lane import FastLane, Lane
 from services.common.core.middleware import RequestMiddleware
+from services.common.core.picture_route import PictureRoute, add_picture_routes
 from services.common.core.probes import Phase, Readiness, StatusCheck, add_probes
-from services.common.core.problems import install_problems
 from services.common.core.settings import ServiceSettings
-from services.common.observe.loop_lag import measure_lag
-from services.common.observe.telemetry import Metrics
+from services.common.observe.telemetry import Metrics, measure_lag
 
 if TYPE_CHECKING:
     from services.common.observe.tracing import Tracing
@@ -33,21 +32,20 @@ def build_app(
     check_dependencies: Callable[[], Awaitable[None]],
     check_status: StatusCheck,
     resources: Callable[[], AbstractAsyncContextManager[None]],
-    lanes: list[Lane],
+    picture_routes: Sequence[PictureRoute],
     gates: Sequence[Middleware] = (),
     tracing: Tracing | None = None,
 ) -> FastAPI:
     """Return the app; `resources` opens and closes what the routes need.
 
-    `lanes` are the routes that every picture takes; they belong to `routers` as well.
-    `gates` may refuse a request, by a ServiceError, before a route is looked for.
-    The process is ready once the resources are open; the server finds `readiness` and `tracing`
-    in `app.state`, turns the one to draining at shutdown and closes the other after it.
+    `gates` may refuse a request with a ServiceError before it is routed.
+    The process is ready once the resources are open. The server reads `readiness` and `tracing`
+    from `app.state`: it sets the one to draining at shutdown, and closes the other afterwards.
     """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        measuring = asyncio.create_task(measure_lag(metrics.observe_lag))
+        measuring = asyncio.create_task(measure_lag(metrics.record_lag))
         try:
             async with resources():
                 readiness.phase = Phase.SERVING
@@ -60,18 +58,20 @@ def build_app(
         summary=summary,
         version=__version__,
         lifespan=lifespan,
-        # Looks for exporters at every request, and would not see the lanes: spans.py does.
+        # FastAPI's spans know neither the phases nor the next service: tracing.py has them.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        # A redirected POST is sent twice or loses its body, depending on the client.
+        # A client that follows a redirect may send a POST twice, or without its body.
         redirect_slashes=False,
     )
     app.state.readiness = readiness
     app.state.tracing = tracing
-    install_problems(app)
+    # No handlers of FastAPI's: RequestMiddleware alone makes responses of exceptions.
+    app.exception_handlers.clear()
+    app.add_exception_handler(HTTPException, _raise_again)
+    add_picture_routes(app, picture_routes)
     for router in routers:
         app.include_router(router)
     add_probes(app, readiness, metrics, check_dependencies, check_status)
-    app.add_middleware(FastLane, lanes=lanes)
     for gate in gates:
         app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
     app.add_middleware(
@@ -82,3 +82,8 @@ def build_app(
         tracing=tracing,
     )
     return app
+
+
+async def _raise_again(_request: Request, error: Exception) -> NoReturn:
+    """Take the place of Starlette's handler, which would make a plain text response."""
+    raise error

@@ -1,7 +1,9 @@
-"""One connection: uvicorn's, with a limit on everything that a stranger can send before a request.
+"""One HTTP connection: uvicorn's, with limits on what a caller can send before there is a request.
 
-uvicorn bounds neither the size of a request's head nor the time in which it has to arrive, and
-answers what it cannot parse in plain text.
+uvicorn limits neither the size of a request's head nor the time until it is complete, and answers
+malformed requests in plain text. This subclass overrides methods and reads attributes that uvicorn
+does not document: pyproject.toml allows one minor version of it, and test_uvicorn.py names what
+another version has changed.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from services.common.core.problems import to_response
+from services.common.core.problems import problem_response
 from services.common.request.errors import (
     DeadlineExceeded,
     MalformedRequest,
@@ -25,13 +27,13 @@ from services.common.request.errors import (
 
 # Request line and headers. Browsers send 1 KB, proxies with large cookies up to 16.
 MAX_HEAD_BYTES = 64 * 1024
-# What may still arrive of a body whose request has been answered, before the connection is closed
+# The part of a body that may still arrive after the response. Beyond it the connection is closed
 # instead of being kept for the next request.
 _MAX_DISCARDED_BYTES = 32 * 1024 * 1024
 
 
 class Connection(HttpToolsProtocol):
-    """Refuses endless and dawdling heads, and connections beyond the limit."""
+    """Refuses heads that are too large or too slow, and connections beyond the limit."""
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class Connection(HttpToolsProtocol):
         max_connections: int,
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Give a head `head_timeout_s` seconds from its first byte, or from connecting."""
+        """Allow `head_timeout_s` seconds for a head, from connecting or from its first byte."""
         super().__init__(config, server_state, app_state, _loop)
         self._head_timeout_s = head_timeout_s
         self._max_connections = max_connections
@@ -53,32 +55,34 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, or refuse it if there are too many."""
+        """Accept the connection, or refuse it if too many are open."""
         super().connection_made(transport)
         if len(self.connections) > self._max_connections:
-            self._refuse(Unavailable(f"more than {self._max_connections} connections are open"))
+            self._refuse(
+                Unavailable(f"more than {self._max_connections} connections are open: try later")
+            )
         else:
-            self._expect_head()
+            self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the head that will not come any more."""
+        """Stop the timer of a head that cannot arrive any more."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; a head without an end is refused."""
+        """Parse the data; refuse a head that exceeds the limit before it ends."""
         if self.transport.is_closing():
             return
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_timer is None:
-                self._expect_head()
+                self._start_timer()
         super().data_received(data)
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(_head_too_large())
 
     def on_headers_complete(self) -> None:
-        """Start the request, unless its head came in one go and is too large all the same."""
+        """Start the request, unless its head arrived in one piece and exceeds the limit."""
         self._stop_timer()
         self._in_head = False
         self._head_bytes = 0
@@ -90,7 +94,7 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Hand on a piece of the body, or throw it away if the request has its answer."""
+        """Pass on a piece of the body, or discard it if the response is complete."""
         if self.transport.is_closing():
             return
         if self.cycle.response_complete:
@@ -101,33 +105,35 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Be ready for the next head."""
+        """Expect the next head."""
         self._in_head = True
         if not self.transport.is_closing():
             super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be parsed."""
-        self._refuse(MalformedRequest(f"this is not HTTP as we know it: {msg}"))
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature
+        """Refuse what the parser does not accept."""
+        self._refuse(MalformedRequest("malformed HTTP request"))
 
-    def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(self._head_timeout_s, self._give_up)
-
-    def _give_up(self) -> None:
-        self._refuse(DeadlineExceeded("the request's head did not arrive in time"))
+    def _start_timer(self) -> None:
+        self._head_timer = self.loop.call_later(self._head_timeout_s, self._refuse_late_head)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _refuse_late_head(self) -> None:
+        self._refuse(
+            DeadlineExceeded(f"the request's head did not arrive in {self._head_timeout_s:g} s")
+        )
+
     def _refuse(self, error: ServiceError) -> None:
-        """Answer with a problem outside of any request, and close."""
+        """Write a problem document without a request, and close the connection."""
         self._stop_timer()
         if self.transport.is_closing():
             return
         uid = uuid4().hex
-        response = to_response(error, uid)
+        response = problem_response(error, uid)
         status = HTTPStatus(response.status_code)
         head = [f"HTTP/1.1 {status.value} {status.phrase}", f"x-request-id: {uid}"]
         head += [f"{name.decode()}: {value.decode()}" for name, value in response.raw_headers]

@@ -1,4 +1,4 @@
-"""The picture whose answer is known, as it travels from tier to tier."""
+"""The golden picture: a picture with known detections, passed from service to service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from elastic_yolo.picture.agreement import find_difference
 from services.common.request.errors import RemoteProblem, Unavailable, UnknownModel
 
-# Several processes do not switch to another version at the same moment.
+# Endpoints do not switch to another version at the same moment.
 _ATTEMPTS = 5
 
 Found = tuple[str, float, list[float]]
@@ -18,13 +18,13 @@ Found = tuple[str, float, list[float]]
 
 
 class Golden(BaseModel):
-    """As the inference service publishes it."""
+    """A golden picture with its detections, as inference publishes it."""
 
     model_config = ConfigDict(frozen=True)
 
     model: str
     version: str
-    """Who must answer so: others may be served beside it."""
+    """The version that the detections belong to; the service may serve others beside it."""
     picture: str
     """The file, base64."""
     expected: list[Found]
@@ -33,17 +33,18 @@ class Golden(BaseModel):
 
 
 async def check_golden(
-    ask: Callable[[], Awaitable[Golden]], predict: Callable[[Golden], Awaitable[dict[str, Any]]]
+    request_golden: Callable[[], Awaitable[Golden]],
+    predict: Callable[[Golden], Awaitable[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """Have the known picture predicted and return the answer, whose `detections` are right.
+    """Run a prediction on the golden picture and return its result, whose `detections` agree.
 
-    Asks again where the version whose picture it is has just left. Raises what the two raise, and
-    Unavailable for a wrong answer.
+    Tries again if the version of the picture has just been replaced. Raises what the two functions
+    raise, and Unavailable if the detections differ.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            golden = await ask()
-            answer = await predict(golden)
+            golden = await request_golden()
+            result = await predict(golden)
         except UnknownModel:
             if attempt == _ATTEMPTS:
                 raise
@@ -51,15 +52,15 @@ async def check_golden(
             if not problem.is_rejection or attempt == _ATTEMPTS:
                 raise
         else:
-            require_agreement(golden, answer["detections"])
-            return answer
-    raise AssertionError("the loop ends otherwise")
+            require_agreement(golden, result["detections"])
+            return result
+    raise AssertionError("the last attempt returns or raises")
 
 
 def require_agreement(golden: Golden, found: list[Found]) -> None:
-    """Raise Unavailable with the first difference between an answer and the expected one."""
+    """Raise Unavailable with the first difference from the expected detections."""
     difference = find_difference(
         golden.expected, found, px=golden.tolerance_px, score=golden.tolerance_score
     )
     if difference is not None:
-        raise Unavailable(f"the prediction for the known picture is wrong: {difference}")
+        raise Unavailable(f"the prediction for the golden picture is wrong: {difference}")

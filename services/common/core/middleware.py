@@ -1,4 +1,4 @@
-"""The outermost layer of every service: identity, timing, log line and last resort of a request."""
+"""The outermost layer of every service: identity, deadline, metrics, log line and errors."""
 
 from __future__ import annotations
 
@@ -11,29 +11,34 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common.core.probes import Phase, Readiness
-from services.common.core.problems import answer_problem
+from services.common.core.problems import is_expected, problem_reason, problem_response
 from services.common.observe.logs import get_logger
 from services.common.observe.telemetry import Metrics
 from services.common.request.context import (
+    TIMEOUT_HEADER,
+    Deadline,
     RequestContext,
     accept_request_id,
     attach_context,
-    context_of,
 )
-from services.common.request.deadline import HEADER, Deadline
-from services.common.request.errors import ServiceError, Unavailable
+from services.common.request.errors import Unavailable
 
 if TYPE_CHECKING:
     from services.common.observe.tracing import Tracing
 
-# Kubernetes asks every few seconds; that is not worth a line.
+# Logged at debug level only: Kubernetes requests them every few seconds.
 _QUIET = frozenset({"/livez", "/readyz", "/health/ping", "/metrics"})
-# Methods that may become a metric label; any other word could be invented by a stranger.
+# Methods that may become a metric label; a caller could invent any number of others.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# nginx's status for a caller that closed the connection before the response began.
+_CALLER_LEFT = 499
 
 
 class RequestMiddleware:
-    """Pure ASGI, so that bodies stream through it untouched."""
+    """Wraps every request; the only place where an exception of a route becomes a response.
+
+    It is pure ASGI, so that bodies stream through it untouched.
+    """
 
     def __init__(
         self,
@@ -51,7 +56,7 @@ class RequestMiddleware:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; never lets an exception through to the server."""
+        """Serve one request; no exception passes on to the server."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -64,47 +69,37 @@ class RequestMiddleware:
             context.trace = self._tracing.begin(scope, headers, context.request_id)
         if context.trace is not None:
             context.timings.on_phase = context.trace.add_phase
-        answer = _Answer(context, self._metrics.service, self._readiness, send)
-        caller = _Caller(receive, answer)
+        response = _ResponseWatch(context, self._metrics.service, self._readiness, send)
+        caller = _CallerWatch(receive, response)
         self._metrics.in_flight.inc()
         try:
-            context.deadline = Deadline.from_header(headers.get(HEADER), self._longest_ms)
-            await self._app(scope, caller.receive, answer.send)
-        except ServiceError as error:
-            await answer_problem(error, context)(scope, receive, answer.send)
+            context.deadline = Deadline.from_header(headers.get(TIMEOUT_HEADER), self._longest_ms)
+            await self._app(scope, caller.receive_message, response.send_message)
         except asyncio.CancelledError:
-            await self._end_early(scope, receive, caller, answer)
-        except Exception as error:  # noqa: BLE001  # the last resort: logged, answered with 500
-            get_logger().exception("unexpected error", uid=context.uid, path=scope["path"])
-            if not answer.begun:
-                await answer_problem(error, context)(scope, receive, answer.send)
+            if response.begun and not caller.gone:
+                raise
+            _uncancel()
+            if not caller.gone:
+                # The server cancels what is left when its drain time is over.
+                error = Unavailable("the service is shutting down and cannot finish this request")
+                await _send_problem(error, scope, receive, context, response)
+        except Exception as error:  # noqa: BLE001  # the one door: everything becomes a response
+            await _send_problem(error, scope, receive, context, response)
         finally:
-            caller.forget()
+            caller.stop_watching()
             self._metrics.in_flight.dec()
-            self._record(scope, context, answer.status)
-
-    async def _end_early(
-        self, scope: Scope, receive: Receive, caller: _Caller, answer: _Answer
-    ) -> None:
-        """Say why to a caller who is still there: the time that a drain may take was over."""
-        if answer.begun and not caller.gone:
-            raise asyncio.CancelledError
-        task = asyncio.current_task()
-        assert task is not None, "an ASGI app runs in a task"  # noqa: S101
-        task.uncancel()
-        if not caller.gone:
-            error = Unavailable("this service stops, and the request took too long for that")
-            await answer_problem(error, context_of(scope))(scope, receive, answer.send)
+            self._record(scope, context, response.status)
 
     def _record(self, scope: Mapping[str, Any], context: RequestContext, status: int) -> None:
+        """Count, log and trace a request that is over."""
         route = getattr(scope.get("route"), "path", "(no route)")
         method = scope["method"] if scope["method"] in _METHODS else "(other)"
         elapsed_ms = context.timings.elapsed_ms()
         self._metrics.count_request(route, method, status, elapsed_ms / 1000)
-        self._metrics.count_phases(context.timings.own())
+        self._metrics.count_phases(context.timings.own_phases())
         if context.problem is not None:
             self._metrics.count_problem(context.problem)
-        # A flood of refusals is for the metrics: a line for each would cost more than refusing.
+        # Under overload a line for each refusal would cost more than the refusal; metrics have it.
         quiet = route in _QUIET or status == HTTPStatus.TOO_MANY_REQUESTS
         log = get_logger().debug if quiet else get_logger().info
         log(
@@ -119,13 +114,34 @@ class RequestMiddleware:
             context.trace.end(getattr(scope.get("route"), "path", None), status)
 
 
-class _Answer:
-    """Watches an answer go out, and adds the headers that every answer carries."""
+async def _send_problem(
+    error: Exception,
+    scope: Scope,
+    receive: Receive,
+    context: RequestContext,
+    response: _ResponseWatch,
+) -> None:
+    """Log an unexpected error, and send the problem document unless a response has begun."""
+    if not is_expected(error):
+        get_logger().error("unexpected error", exc_info=error, uid=context.uid, path=scope["path"])
+    if not response.begun:
+        context.problem = problem_reason(error)
+        await problem_response(error, context.uid)(scope, receive, response.send_message)
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    assert task is not None, "an ASGI app runs in a task"  # noqa: S101
+    task.uncancel()
+
+
+class _ResponseWatch:
+    """Notes the status of a response, and adds the headers that every response carries."""
 
     def __init__(
         self, context: RequestContext, tier: str, readiness: Readiness, send: Send
     ) -> None:
-        self.status = 499  # what remains when the caller left before the answer began
+        self.status = _CALLER_LEFT
         self.begun = False
         self.complete = False
         self._context = context
@@ -133,44 +149,44 @@ class _Answer:
         self._readiness = readiness
         self._send = send
 
-    async def send(self, message: Message) -> None:
+    async def send_message(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.begun = True
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self._context.request_id
-            headers["Server-Timing"] = self._context.timings.header(self._tier)
+            headers["Server-Timing"] = self._context.timings.to_header(self._tier)
             if self._readiness.phase is Phase.DRAINING:
-                # The caller's next request goes to another process, over a new connection.
+                # The caller sends its next request over a new connection, to another pod.
                 headers["Connection"] = "close"
         elif not message.get("more_body"):
             self.complete = True
         await self._send(message)
 
 
-class _Caller:
-    """Hands on what the caller sends, and ends the work for a caller who has left."""
+class _CallerWatch:
+    """Passes on what the caller sends, and cancels the request if the caller hangs up."""
 
-    def __init__(self, receive: Receive, answer: _Answer) -> None:
+    def __init__(self, receive: Receive, response: _ResponseWatch) -> None:
         self.gone = False
         self._receive = receive
-        self._answer = answer
+        self._response = response
         self._task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
 
-    async def receive(self) -> Message:
+    async def receive_message(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body"):
-            self._watch = asyncio.create_task(self._wait())
+            self._watch = asyncio.create_task(self._cancel_when_gone())
         return message
 
-    def forget(self) -> None:
+    def stop_watching(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
 
-    async def _wait(self) -> None:
-        # Behind the whole body nothing can come but the end of the connection, or of the answer.
+    async def _cancel_when_gone(self) -> None:
+        # After the whole body, the next message is the end of the connection or of the response.
         await self._receive()
-        if not self._answer.complete and self._task is not None:
+        if not self._response.complete and self._task is not None:
             self.gone = True
             self._task.cancel()

@@ -15,11 +15,11 @@ from services.common.request.context import Context
 from services.common.request.errors import Unavailable
 
 StatusCheck = Callable[[Context], Awaitable[dict[str, Any]]]
-"""Makes a real prediction and returns what it found; raises ServiceError if it was wrong."""
+"""Runs a real prediction and returns its detections; raises ServiceError if they are wrong."""
 
 
 class Phase(Enum):
-    """Where a process is in its life."""
+    """The phase of a process between its start and its end."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -27,10 +27,10 @@ class Phase(Enum):
 
 
 class Readiness:
-    """Whether this process wants new work: set by start-up and shutdown, asked by `/readyz`."""
+    """Whether this process accepts new requests: start and drain set it, `/readyz` returns it."""
 
     def __init__(self) -> None:
-        """Begin as not ready."""
+        """Start as not ready."""
         self.phase = Phase.STARTING
 
     def require(self) -> None:
@@ -46,25 +46,31 @@ def add_probes(
     check_dependencies: Callable[[], Awaitable[None]],
     check_status: StatusCheck,
 ) -> None:
-    """Add the routes. Liveness never depends on other services, or one outage would restart all."""
+    """Add the routes; liveness depends on no other service, or one outage would restart all."""
     router = APIRouter(tags=["probes"])
     started = time.monotonic()
 
-    @router.get("/livez", summary="The process runs and its event loop turns")
+    @router.get("/livez", summary="The process is alive and its event loop runs")
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
-    @router.get("/readyz", summary="Loaded, what lies behind answers, and not draining")
+    @router.get(
+        "/readyz",
+        summary="The service has started, has reached the next service, and is not draining",
+    )
     async def readyz() -> dict[str, str]:
         readiness.require()
         await check_dependencies()
         return {"status": "ready"}
 
-    @router.get("/health/ping", summary="The shortest possible answer")
+    @router.get("/health/ping", summary="The shortest possible response")
     async def ping() -> str:
         return "pong"
 
-    @router.get("/health/status", summary="A real prediction, checked against the known answer")
+    @router.get(
+        "/health/status",
+        summary="A real prediction, compared with the golden picture's known detections",
+    )
     async def status(context: Context) -> dict[str, Any]:
         readiness.require()
         checked = await check_status(context)

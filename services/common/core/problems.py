@@ -1,23 +1,20 @@
-"""Map every exception to an RFC 9457 problem document. No other module knows a status code."""
+"""Map every exception to an RFC 9457 problem document; only this module knows their HTTP statuses.
+
+Two callers: RequestMiddleware for whatever a request raises, and Connection for what is wrong
+before there is a request.
+"""
 
 from __future__ import annotations
 
 import re
 from http import HTTPStatus
 
-from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from elastic_yolo.picture.errors import (
-    NotAPicture,
-    PictureError,
-    PictureTooLarge,
-    PictureUndecodable,
-)
+from elastic_yolo.picture.errors import NotAPicture, PictureTooLarge, PictureUndecodable
 from services.common.request import errors
-from services.common.request.context import RequestContext, context_of
-from services.common.request.json_response import JsonResponse
+from services.common.request.body import JsonResponse
 
 MEDIA_TYPE = "application/problem+json"
 _CAPITAL = re.compile(r"([A-Z])")
@@ -38,28 +35,18 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
 }
 
-# Shown for everything that nobody foresaw: what really happened is in the log, under the same uid.
-INTERNAL_DETAIL = "something went wrong here; the log has it under this uid"
+# All that a caller learns of an unexpected error; the log has the traceback under the same uid.
+INTERNAL_DETAIL = "internal error; the service's log has the details under this uid"
 
 
-def install_problems(app: FastAPI) -> None:
-    """Answer every exception that a route raises with a problem document."""
-    for kind in (errors.ServiceError, PictureError, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, _respond)
+def is_expected(error: Exception) -> bool:
+    """Return whether an error is one of those that this module maps, and not a bug."""
+    known = (errors.RemoteProblem, RequestValidationError, HTTPException)
+    return isinstance(error, known) or type(error) in STATUS
 
 
-async def _respond(request: Request, error: Exception) -> JsonResponse:
-    return answer_problem(error, context_of(request.scope))
-
-
-def answer_problem(error: Exception, context: RequestContext) -> JsonResponse:
-    """Build the answer for an exception, and note in the context what it was."""
-    context.problem = _reason(error)
-    return to_response(error, context.uid)
-
-
-def to_response(error: Exception, uid: str) -> JsonResponse:
-    """Build the answer for an exception; unknown kinds become 500 and tell nothing."""
+def problem_response(error: Exception, uid: str) -> JsonResponse:
+    """Return the response for an exception; an unexpected one becomes a 500 without details."""
     headers: dict[str, str] = {}
     match error:
         case errors.RemoteProblem():
@@ -76,7 +63,7 @@ def to_response(error: Exception, uid: str) -> JsonResponse:
             status = HTTPStatus.UNPROCESSABLE_ENTITY
             title, detail = status.phrase, _first_error(error)
         case HTTPException():
-            # Raised by the router itself: no such route, or not with this method.
+            # The router raises it: no route has this path, or not with this method.
             status = error.status_code
             title = detail = HTTPStatus(status).phrase
             headers |= error.headers or {}
@@ -92,7 +79,7 @@ def to_response(error: Exception, uid: str) -> JsonResponse:
             "status": int(status),
             "detail": detail,
             "uid": uid,
-            # Where the Open Inference Protocol looks for the message.
+            # The Open Inference Protocol has the message here.
             "error": detail,
         },
         status_code=int(status),
@@ -101,13 +88,13 @@ def to_response(error: Exception, uid: str) -> JsonResponse:
     )
 
 
-def _reason(error: Exception) -> str:
-    """Return what the metrics call a problem: one of few words, whatever strangers send."""
+def problem_reason(error: Exception) -> str:
+    """Return the metric label for an exception: one of a few words, whatever a caller sends."""
     match error:
         case errors.TooManyRequests():
             return error.reason
         case errors.RemoteProblem():
-            # The tier behind has counted what it was.
+            # The next service has counted its own reason.
             return "tier_behind"
         case HTTPException() | RequestValidationError():
             return "no_such_request"

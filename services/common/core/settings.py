@@ -1,13 +1,16 @@
-"""Configuration from the environment, checked before anything else happens."""
+"""Settings from the environment, validated before anything else happens."""
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated, Literal, NoReturn, TypeVar, get_args
+from typing import Annotated, ClassVar, Literal, NoReturn, TypeVar, get_args
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.common.observe.logs import get_logger
 
 _ONE_URL = TypeAdapter(HttpUrl)
 
@@ -19,66 +22,74 @@ def _check_urls(text: str) -> str:
 def _check_url(text: str) -> str:
     url = _ONE_URL.validate_python(text)
     plain = str(url).rstrip("/")
-    # Anything more would be ignored, which nobody who writes it expects.
+    # Any other part would be ignored silently.
     if url.path not in (None, "/") or url.query or url.fragment or url.username or url.password:
         raise ValueError("expected http://host:port, without a path, a query or a user")
     if url.port == 0:
-        raise ValueError("port 0 is nowhere")
+        raise ValueError("port 0 is not an address to connect to")
     return plain
 
 
 PeerUrls = Annotated[str, AfterValidator(_check_urls)]
-"""One http:// or https:// address of a service, or several with commas between them."""
+"""One http:// or https:// address of a service, or several separated by commas."""
 
 
 class ServiceSettings(BaseSettings):
-    """What every service can be told. One frozen object for each process."""
+    """The settings that all services have. Each process has one frozen object."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
     )
+    REMOVED: ClassVar[dict[str, str]] = {
+        "LOG_FORMAT": "log lines are text on a terminal and JSON everywhere else",
+    }
+    """Variables of earlier versions, and what to do instead."""
 
     host: str = "0.0.0.0"  # noqa: S104  # a container must be reachable from outside
     """Address to listen on."""
     port: int = Field(ge=0, le=65535)
-    """Port to listen on; 0 lets the system choose, and the log says which."""
+    """Port to listen on; with 0 the system chooses one, and the log has it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least important message that is logged."""
-    log_format: Literal["auto", "json", "text"] = "auto"
-    """How log lines look; auto means text on a terminal and JSON elsewhere."""
+    """Lowest level of messages to log."""
     request_timeout_ms: int = Field(30_000, ge=1, le=3_600_000)
     """Longest time for a request, in milliseconds; a caller's X-Timeout-Ms can only shorten it."""
     max_connections: int = Field(2048, ge=1, le=1_000_000)
-    """Connections open at once; one more is answered with 503 and closed."""
+    """Open connections; one more is refused with 503 and closed."""
     max_held_bytes: int = Field(256_000_000, ge=1_000)
-    """Bytes of request bodies held at once; what would exceed it is answered with 429."""
+    """Bytes of request bodies in memory, all requests together; more are refused with 429."""
     drain_delay_s: float = Field(0.0, ge=0, le=600)
-    """Seconds to go on serving as not ready after SIGTERM, until balancers have noticed."""
+    """Seconds after SIGTERM during which the service is not ready but still accepts requests."""
     drain_timeout_s: float = Field(25.0, ge=0, le=3600)
-    """Seconds that requests in flight may still take after that."""
+    """Seconds after the delay for requests in progress to finish."""
 
 
 T = TypeVar("T", bound=BaseSettings)
 
 
 def load_settings(kind: type[T]) -> T:
-    """Read the environment, or end the process with one line that names the variable."""
+    """Read the environment; ends the process with one line that names an invalid variable."""
     try:
         return kind()
     except ValidationError as error:
-        _refuse(error, kind)
+        _exit_with_reason(error, kind)
+
+
+def warn_of_removed_variables(kind: type[ServiceSettings]) -> None:
+    """Log a warning for each variable that is still set but has no effect any more."""
+    for name in sorted(kind.REMOVED.keys() & {name for name in os.environ if os.environ[name]}):
+        get_logger().warning("variable has no effect", variable=name, instead=kind.REMOVED[name])
 
 
 def variables(kind: type[BaseSettings]) -> dict[str, FieldInfo]:
-    """Return the fields by what the environment calls them."""
+    """Return the fields by the names of their environment variables."""
     fields = kind.model_fields.items()
     return {field.alias or name.upper(): field for name, field in fields}
 
 
-def _refuse(error: ValidationError, kind: type[BaseSettings]) -> NoReturn:
+def _exit_with_reason(error: ValidationError, kind: type[BaseSettings]) -> NoReturn:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
-    # Of a group of variables, like MODEL_<NAME>_PATH, the one that is wrong.
+    # Of a group of variables, like MODEL_<NAME>_PATH: the invalid one.
     variable = where[1] if "<" in where[0] else "_".join(where).upper()
     field = variables(kind).get(variable)
     secret = field is not None and SecretStr in get_args(field.annotation)

@@ -1,6 +1,6 @@
-"""Traces are off unless an OTLP endpoint is set; see docs/traces.md.
+"""The settings of traces, which are off unless an OTLP endpoint is set: docs/traces.md.
 
-Nothing here imports OpenTelemetry's SDK before it is wanted.
+OpenTelemetry's SDK is imported only if traces are on.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _Sampler = Literal[
 
 
 class TraceSettings(BaseSettings):
-    """The standard variables that decide whether, where and how much.
+    """OpenTelemetry's variables for whether, where and how many traces are sent.
 
-    The SDK replaces what it does not understand by a default, so they are checked here. It reads
-    them itself, and all others.
+    The SDK reads these and all others itself, and replaces invalid values with defaults. They are
+    validated here so that a mistake ends the start.
     """
 
     model_config = SettingsConfigDict(
@@ -51,63 +51,65 @@ class TraceSettings(BaseSettings):
     )
 
     otel_sdk_disabled: bool = False
-    """True turns traces off."""
+    """true turns traces off."""
     otel_traces_exporter: Literal["otlp", "none"] = "otlp"
     """none turns traces off."""
     otel_exporter_otlp_traces_endpoint: str | None = None
-    """Where spans are sent, path included; without it the next one holds."""
+    """URL for spans, including the path; overrides the next variable."""
     otel_exporter_otlp_endpoint: str | None = None
-    """The collector's address, to which /v1/traces is added."""
+    """URL of the collector; the SDK appends /v1/traces."""
     otel_exporter_otlp_traces_protocol: str | None = None
-    """How they are sent, which is http/protobuf; without it the next one holds."""
+    """Protocol for spans: http/protobuf; overrides the next variable."""
     otel_exporter_otlp_protocol: str | None = None
-    """The same for all signals."""
+    """Protocol for all signals: http/protobuf."""
     otel_traces_sampler: Annotated[_Sampler, BeforeValidator(str.lower)] = "parentbased_always_on"
-    """Which requests are traced; those that begin with `parentbased` do as the caller does."""
+    """Which requests are traced; `parentbased_...` follows the caller's sampled flag."""
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1)
-    """The part of all requests that a sampler with `traceidratio` traces."""
+    """Fraction of requests, 0 to 1, for the samplers with `traceidratio`."""
 
     @field_validator("otel_exporter_otlp_traces_endpoint", "otel_exporter_otlp_endpoint")
     @classmethod
     def _check_endpoint(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and not _overruled(info, "otel_exporter_otlp_traces_endpoint"):
+        if value is not None and not _overridden(info, "otel_exporter_otlp_traces_endpoint"):
             _URL.validate_python(value)
         return value
 
     @field_validator("otel_exporter_otlp_traces_protocol", "otel_exporter_otlp_protocol")
     @classmethod
     def _check_protocol(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value not in (None, _PROTOCOL) and not _overruled(
+        if value not in (None, _PROTOCOL) and not _overridden(
             info, "otel_exporter_otlp_traces_protocol"
         ):
-            raise ValueError(f"only {_PROTOCOL} is spoken here, to port 4318 of most collectors")
+            raise ValueError(
+                f"only {_PROTOCOL} is supported; most collectors receive it on port 4318"
+            )
         return value
 
     @property
     def wanted(self) -> bool:
-        """Whether spans are to be sent, given that there is an endpoint."""
+        """Whether spans are sent if there is an endpoint."""
         return not self.otel_sdk_disabled and self.otel_traces_exporter != "none"
 
 
-def _overruled(info: ValidationInfo, by: str) -> bool:
-    """Return whether the value of a field is not used because there is a more special one."""
+def _overridden(info: ValidationInfo, by: str) -> bool:
+    """Return whether a field has no effect because the more specific variable `by` is set."""
     return info.field_name != by and info.data.get(by) is not None
 
 
 def start_tracing(service: str) -> Tracing | None:
-    """Begin to trace where the environment says so; logs must have been configured.
+    """Return the tracing of a service, or None if traces are off; requires configured logs.
 
-    Ends the process with one line if a variable is wrong.
+    Ends the process with one line if a variable is invalid.
     """
     if not (os.environ.get(_ENDPOINT) or os.environ.get(_TRACES_ENDPOINT)):
         return None
     if not load_settings(TraceSettings).wanted:
         return None
-    from services.common.observe.tracing import Tracing  # noqa: PLC0415  # a fifth of a second, 12 MB
+    from services.common.observe.tracing import Tracing  # noqa: PLC0415  # 0.2 s and 12 MB
 
     try:
         return Tracing(service)
     except (ValueError, RuntimeError, ImportError) as error:
-        # What is left: sizes of queues, limits, credentials.
+        # The SDK validates the rest: queue sizes, limits, credentials.
         print(f"OTEL_...: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,1 +1,1 @@
-"""What a service tells of itself: metrics, logs, traces, and what the process uses."""
+"""Metrics, logs, traces, and the figures of the process."""

@@ -1,4 +1,4 @@
-"""What the container may use, and how often it was held back, read when somebody asks.
+"""The container's CPU quota, throttling and memory limit, read at every scrape.
 
 Sources: the kernel's documentation of cgroup v2 (cpu.stat, memory.max) and of v1 (cpu.stat,
 memory.limit_in_bytes).
@@ -16,7 +16,7 @@ from services.common.observe.cpu_quota import CGROUPS, cpu_quota
 
 _STATS = (Path("cpu.stat"), Path("cpu/cpu.stat"))
 _LIMITS = (Path("memory.max"), Path("memory/memory.limit_in_bytes"))
-# Version 1 calls no limit the largest number of whole pages.
+# In version 1 the largest number of whole pages stands for no limit.
 _NO_LIMIT = 2**62
 
 
@@ -24,37 +24,37 @@ class CgroupCollector(Collector):
     """Exports the CPU quota, throttling and the memory limit of this process's container."""
 
     def __init__(self, service: str, cgroups: Path = CGROUPS) -> None:
-        """Read below `cgroups` at every scrape: limits may be changed while a pod runs."""
+        """Read below `cgroups` at every scrape: limits may change while a pod runs."""
         self._service = service
         self._cgroups = cgroups
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: what there is depends on the kernel."""
+        """Return nothing: the metrics depend on the kernel."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what can be read."""
+        """Yield the metrics that the kernel provides."""
         yield self._gauge(
             "elastic_yolo_cpu_quota_cores",
-            "CPUs that this process may use at once.",
+            "CPU quota of this process, in cores.",
             cpu_quota(self._cgroups),
         )
         limit = self._memory_limit()
         if limit is not None:
             yield self._gauge(
-                "elastic_yolo_memory_limit_bytes", "Memory that the container may use.", limit
+                "elastic_yolo_memory_limit_bytes", "Memory limit of the container.", limit
             )
         stat = self._cpu_stat()
         # usec in version 2, nanoseconds in version 1.
         throttled_s = stat.get("throttled_usec", 0) / 1e6 + stat.get("throttled_time", 0) / 1e9
         for name, meaning, value in (
-            ("periods", "Periods of the CPU quota in which there was work.", "nr_periods"),
-            ("throttled_periods", "Those in which the quota was used up.", "nr_throttled"),
+            ("periods", "Periods of the CPU quota in which a thread was runnable.", "nr_periods"),
+            ("throttled_periods", "Periods in which the CPU quota was used up.", "nr_throttled"),
         ):
             if value in stat:
                 yield self._counter(f"elastic_yolo_cpu_{name}", meaning, stat[value])
         if "nr_throttled" in stat:
-            meaning = "Time for which threads were held back by the quota, all CPUs together."
+            meaning = "Time for which the CPU quota stopped runnable threads, summed over CPUs."
             yield self._counter("elastic_yolo_cpu_throttled_seconds", meaning, throttled_s)
 
     def _gauge(self, name: str, meaning: str, value: float) -> Metric:

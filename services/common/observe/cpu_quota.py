@@ -1,4 +1,4 @@
-"""How much CPU this process may use: the container's quota, not the host's cores.
+"""The CPU quota of the container, which may be less than the host's cores.
 
 Sources: the kernel's documentation of cgroup v2 (cpu.max) and v1 (cpu.cfs_quota_us).
 """
@@ -13,14 +13,14 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def cpu_quota(cgroups: Path = CGROUPS) -> float:
-    """Return the CPUs that this process may use at once; never more than it may run on."""
+    """Return the CPU quota in cores; at most the number of CPUs in the process's affinity."""
     allowed = float(len(os.sched_getaffinity(0)))
     limit = _read_v2(cgroups) or _read_v1(cgroups)
     return allowed if limit is None else min(allowed, limit)
 
 
 def thread_count(cgroups: Path = CGROUPS) -> int:
-    """Return how many threads make use of the quota; 1.5 CPUs are two, throttled a little."""
+    """Return the quota rounded up: 1.5 cores are two threads, throttled a little."""
     return max(1, math.ceil(cpu_quota(cgroups)))
 
 

@@ -1,4 +1,4 @@
-"""Where the time goes from the start of a process until it is ready."""
+"""The duration of each phase between the start of a process and its readiness."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import time
 from pathlib import Path
 
 _STAT = Path("/proc/self/stat")
-# Counted from 1 in proc(5), behind the name of the program, which may hold blanks.
+# Field number of proc(5), which counts from 1. The program's name before it may contain blanks.
 _STARTTIME = 22
 
 
 class Startup:
-    """Milliseconds of each phase. The first one begins when the kernel began the process."""
+    """Milliseconds of each phase; the first one begins with the process."""
 
     def __init__(self) -> None:
-        """Take the start of the process from the kernel, to a hundredth of a second."""
+        """Read the start of the process from the kernel, to 0.01 s."""
         self._at = _process_start()
         self.phases_ms: dict[str, int] = {}
 
     def done(self, phase: str) -> None:
-        """Say that a phase ends now."""
+        """End a phase now."""
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
-        # With several models each phase comes several times.
+        # With several models a phase occurs several times.
         took_ms = round((now - self._at) * 1000)
         self.phases_ms[phase] = self.phases_ms.get(phase, 0) + took_ms
         self._at = now

@@ -1,7 +1,8 @@
-"""The metrics that every service exports, in a registry of its own for each app."""
+"""The metrics that every service exports; each app has a registry of its own."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -25,10 +26,11 @@ SECONDS_BUCKETS = (
 )  # fmt: skip
 
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+_LAG_PERIOD_S = 0.5
 
 
 class QueueLoad(NamedTuple):
-    """How full a queue is: `limit` is how many may wait, `wait_s` what a newcomer can expect."""
+    """The load of a queue: requests waiting, their limit, the next request's expected wait."""
 
     waiting: int
     limit: int
@@ -36,14 +38,14 @@ class QueueLoad(NamedTuple):
 
 
 class _QueueCollector(Collector):
-    """Exports how full the queues are, each looked at once a scrape."""
+    """Exports the load of the queues, read at every scrape."""
 
     def __init__(self, service: str) -> None:
         self._service = service
         self.watched: dict[str, Callable[[], QueueLoad]] = {}
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: the queues come later."""
+        """Return nothing: queues are added after the registration."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -51,13 +53,16 @@ class _QueueCollector(Collector):
         waiting, limit, wait = (
             GaugeMetricFamily(f"elastic_yolo_queue_{name}", meaning, labels=("service", "queue"))
             for name, meaning in (
-                ("waiting", "Requests that wait in a queue of this process."),
-                ("limit", "How many may wait; one more is answered with 429."),
-                ("expected_wait_seconds", "What one more could expect until its answer."),
+                ("waiting", "Requests waiting in a queue of this process."),
+                ("limit", "Requests that may wait in the queue; one more is refused with 429."),
+                (
+                    "expected_wait_seconds",
+                    "Expected time from now to the response of one more request.",
+                ),
             )
         )
-        for name, look in self.watched.items():
-            load = look()
+        for name, read_load in self.watched.items():
+            load = read_load()
             waiting.add_metric((self._service, name), load.waiting)
             limit.add_metric((self._service, name), load.limit)
             wait.add_metric((self._service, name), load.wait_s)
@@ -68,7 +73,7 @@ class Metrics:
     """Counters and histograms of one service; extend it with the service's own."""
 
     def __init__(self, service: str) -> None:
-        """Create the registry; `service` becomes part of every name's labels."""
+        """Create the registry; every metric has the label `service`."""
         self.service = service
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -76,40 +81,40 @@ class Metrics:
         GCCollector(registry=self.registry)
         self._requests = Counter(
             "elastic_yolo_requests_total",
-            "Requests answered, by route and status.",
+            "Finished requests by route, method and status; 499: the caller hung up.",
             ("service", "route", "method", "status"),
             registry=self.registry,
         )
         self._seconds = Histogram(
             "elastic_yolo_request_duration_seconds",
-            "Time from a request's first byte to the last byte of its answer.",
+            "Time from a request's complete head to the end of its response.",
             ("service", "route"),
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
         )
         self.in_flight = Gauge(
             "elastic_yolo_requests_in_flight",
-            "Requests that have arrived and are not answered yet.",
+            "Requests in progress.",
             ("service",),
             registry=self.registry,
         ).labels(service)
 
         self._problems = Counter(
             "elastic_yolo_problems_total",
-            "Requests that were answered with a problem, by what it was.",
+            "Error responses by reason.",
             ("service", "reason"),
             registry=self.registry,
         )
         self._phases = Histogram(
             "elastic_yolo_phase_duration_seconds",
-            "What the time of requests went into in this process; queues by their names.",
+            "Duration of each phase of a request in this process; queues by their names.",
             ("service", "phase"),
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
         )
         self._lag = Histogram(
             "elastic_yolo_event_loop_lag_seconds",
-            "How late the event loop was, measured twice a second.",
+            "Delay of the event loop, measured twice a second.",
             ("service",),
             buckets=_LAG_BUCKETS,
             registry=self.registry,
@@ -119,34 +124,46 @@ class Metrics:
         self.registry.register(CgroupCollector(service))
 
     def watch_queue(self, name: str, load: Callable[[], QueueLoad]) -> None:
-        """Export how full a queue is."""
+        """Export the load of a queue; `load` is called at every scrape."""
         self._queues.watched[name] = load
 
     def note_start(self, phases_ms: Mapping[str, int]) -> None:
-        """Export how long the start took."""
+        """Export the duration of each phase of the start, in milliseconds."""
         gauge = Gauge(
             "elastic_yolo_start_seconds",
-            "How long each phase of the start took.",
+            "Duration of each phase of the start.",
             ("service", "phase"),
             registry=self.registry,
         )
         for phase, milliseconds in phases_ms.items():
             gauge.labels(self.service, phase).set(milliseconds / 1000)
 
-    def observe_lag(self, seconds: float) -> None:
-        """Record how late the event loop was."""
+    def record_lag(self, seconds: float) -> None:
+        """Record a delay of the event loop."""
         self._lag.observe(seconds)
 
     def count_phases(self, phases_ms: Iterable[tuple[str, float]]) -> None:
-        """Record what the time of a request went into."""
+        """Record the phases of a request."""
         for phase, milliseconds in phases_ms:
             self._phases.labels(self.service, phase).observe(milliseconds / 1000)
 
     def count_problem(self, reason: str) -> None:
-        """Record that a request was answered with a problem."""
+        """Record an error response."""
         self._problems.labels(self.service, reason).inc()
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Record one answered request. `route` is the pattern, so that labels stay few."""
+        """Record a finished request; `route` is the pattern, which bounds the number of labels."""
         self._requests.labels(self.service, route, method, str(status)).inc()
         self._seconds.labels(self.service, route).observe(seconds)
+
+
+async def measure_lag(record: Callable[[float], None]) -> None:
+    """Call `record` twice a second with the event loop's delay in seconds, until cancelled.
+
+    Every request waits at least as long.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + _LAG_PERIOD_S
+        await asyncio.sleep(_LAG_PERIOD_S)
+        record(max(0.0, loop.time() - due))

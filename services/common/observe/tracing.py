@@ -1,8 +1,8 @@
 """The spans of a request, by OpenTelemetry's semantic conventions for HTTP (1.23 and later).
 
-A SERVER span for the request, a CLIENT span for each attempt at the service behind, an INTERNAL
-span for each phase that Server-Timing measures. The library's own instrumentation knows neither
-our exchange nor the fast lane: docs/decisions/017-traces.md.
+A SERVER span for the request, a CLIENT span for each attempt to reach the next service, an INTERNAL
+span for each phase of Server-Timing. OpenTelemetry's own instrumentation supports neither this
+project's HTTP client nor the phases: docs/decisions/017-traces.md.
 """
 
 from __future__ import annotations
@@ -41,46 +41,46 @@ from starlette.types import Scope
 from elastic_yolo import __version__
 from services.common.observe.logs import get_logger, span_ids
 
-# Asked every few seconds by whoever watches over a process.
+# Probes and scrapes, requested every few seconds.
 _UNTRACED = frozenset(
     {"/livez", "/readyz", "/health/ping", "/metrics", "/v2/health/live", "/v2/health/ready"}
 )
-# What the middleware records of a caller who left before the answer began.
+# The middleware's status for a caller that hung up before the response began.
 _CALLER_LEFT = 499
-# How long a process that ends waits for its last spans to be sent.
+# Time at the end of a process for sending its last spans.
 _FLUSH_S = 1.5
-# Of what strangers choose. A queue of the default size holds 2,048 spans.
+# Characters of a value that a caller chooses; the queue holds 2,048 spans by default.
 _MAX_TEXT = 512
-_QUIET_S = 60.0
+_LOG_PERIOD_S = 60.0  # between two lines of one log statement of OpenTelemetry
 
 _PROPAGATOR = TraceContextTextMapPropagator()
-# Those that the conventions know: any other word could be invented by a stranger.
+# The methods of the conventions; a caller could invent any number of others.
 _METHODS = frozenset(HTTPMethod)
 _OTHER = "_OTHER"
 _FACTS = ("name", "version", "digest")
 
 
 class Tracing:
-    """What a process needs to trace: sampler, queue, and the thread that sends.
+    """The tracing of one process: sampler, queue, and the thread that sends spans.
 
-    The queue is bounded, and full it loses spans: no request waits for a collector.
+    The queue is bounded and drops spans when it is full, so no request waits for a collector.
     """
 
     def __init__(self, service: str) -> None:
-        """Read the OTEL_ variables; raises what the library does if it cannot use one."""
+        """Read the OTEL_ variables; raises what the SDK raises for an invalid one."""
         for handler in logging.getLogger().handlers:
-            handler.addFilter(_Seldom())
+            handler.addFilter(_LogLimit())
         defaults = {
             "service.name": f"elastic-yolo-{service}",
             "service.version": __version__,
             "service.instance.id": str(uuid.uuid4()),
-            # In Kubernetes the name of the pod.
+            # In Kubernetes, the pod's name.
             "host.name": socket.gethostname(),
         }
         stated = OTELResourceDetector().detect().attributes
         self._provider = TracerProvider(
             resource=Resource.create({**defaults, **stated}),
-            # `close` does it, and does not take half a minute.
+            # `close` does it, with a time limit that holds.
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -93,30 +93,30 @@ class Tracing:
         return RequestTrace(self._tracer, scope, headers, request_id)
 
     def close(self, timeout_s: float = _FLUSH_S) -> None:
-        """Send what has not been sent, and give up after so many seconds."""
-        # The library's own time limits do not hold while an export hangs.
+        """Send pending spans for at most `timeout_s` seconds."""
+        # The SDK's own time limits do not hold while an export hangs.
         ending = threading.Thread(target=self._provider.shutdown, daemon=True)
         ending.start()
         ending.join(timeout_s)
         if ending.is_alive():
-            get_logger().warning("the last spans could not be sent", waited_s=timeout_s)
+            get_logger().warning("pending spans were not sent", waited_s=timeout_s)
 
 
 @dataclass
 class Attempt:
-    """A request to the service behind; `headers` carry the trace on to it."""
+    """One attempt to reach the next service; `headers` propagate the trace."""
 
     headers: dict[str, str]
     status_code: int = 0
-    """Of the answer, as soon as there is one."""
+    """Of the response; 0 until there is one."""
 
 
 class RequestTrace:
-    """The spans of one request in this process; where it is not sampled, its identity alone."""
+    """The spans of one request in this process; if it is not sampled, only its ids."""
 
     def __init__(self, tracer: Tracer, scope: Scope, headers: Headers, request_id: str) -> None:
-        """Begin the SERVER span, as a child of the caller's if the caller has one."""
-        # All moments of a request come from one clock, so that its spans lie within each other.
+        """Begin the SERVER span, as a child of the caller's span if the headers have one."""
+        # One clock for all moments of a request, so that its spans nest.
         self._epoch_ns = time.time_ns() - time.perf_counter_ns()
         self._tracer = tracer
         self._method = scope["method"] if scope["method"] in _METHODS else _OTHER
@@ -139,7 +139,7 @@ class RequestTrace:
         )
 
     def name_model(self, facts: Mapping[str, str]) -> None:
-        """Note which model answered: its name, version and digest."""
+        """Add name, version and digest of the model to the SERVER span."""
         if self._recording:
             self._span.set_attributes(
                 {f"elastic_yolo.model.{fact}": facts[fact] for fact in _FACTS if fact in facts}
@@ -149,9 +149,9 @@ class RequestTrace:
     def attempt(
         self, method: str, url: str, process: tuple[str, int], *, resend_count: int
     ) -> Iterator[Attempt]:
-        """Trace one request to the next service; `resend_count` is 0 for the first.
+        """Trace one attempt to reach the next service; `resend_count` is 0 for the first.
 
-        `process` is the IP address and port of the process, of those behind the name in `url`.
+        `process` is IP address and port of the endpoint.
         """
         if not self._recording:
             yield Attempt(_write_parent(self._context))
@@ -177,7 +177,7 @@ class RequestTrace:
             span.end(self._now_ns())
 
     def end(self, route: str | None, status: int) -> None:
-        """End the SERVER span; `route` is the pattern, where there is one."""
+        """End the SERVER span; `route` is the pattern, or None if no route matched."""
         span_ids.reset(self._logged)
         if not self._recording:
             return
@@ -188,13 +188,13 @@ class RequestTrace:
             _fail(self._span, "caller_left")
         else:
             self._span.set_attribute("http.response.status_code", status)
-            # What a caller did wrong is no error of the service.
+            # A caller's error (4xx) is no error of the service.
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 _fail(self._span, str(status))
         self._span.end(self._now_ns())
 
     def add_phase(self, name: str, started: float, ended: float) -> None:
-        """Add a span between two moments of `time.perf_counter`, in whatever thread."""
+        """Add a span between two moments of `time.perf_counter`; any thread may call this."""
         if not self._recording:
             return
         span = self._tracer.start_span(name, self._context, start_time=self._at_ns(started))
@@ -207,28 +207,28 @@ class RequestTrace:
         return self._epoch_ns + time.perf_counter_ns()
 
 
-class _Seldom(logging.Filter):
-    """Lets a line of the library through once a minute.
+class _LogLimit(logging.Filter):
+    """Passes each log statement of OpenTelemetry once a minute.
 
-    A collector that is away is no news every few seconds, and a stranger's header even less.
+    It would log every failed batch and every invalid header of a caller.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: dict[tuple[str, int], float] = {}
+        self._logged_at: dict[tuple[str, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith("opentelemetry."):
             return True
         now, place = time.monotonic(), (record.pathname, record.lineno)
-        if now - self._said.get(place, -_QUIET_S) < _QUIET_S:
+        if now - self._logged_at.get(place, -_LOG_PERIOD_S) < _LOG_PERIOD_S:
             return False
-        self._said[place] = now
+        self._logged_at[place] = now
         return True
 
 
 def _read_parent(headers: Headers) -> Context:
-    """Return the caller's context; an empty one for none, or for one that makes no sense."""
+    """Return the caller's trace context; an empty one if there is none or it is invalid."""
     parents = headers.getlist("traceparent")
     if len(parents) != 1:
         return Context()
@@ -285,7 +285,7 @@ def _describe_attempt(
 
 
 def _split_host(host: str) -> tuple[str, str]:
-    """Return name and port of `name:port` or `[::1]:port`; no port that could not be one."""
+    """Return name and port of `name:port` or `[::1]:port`; the port is empty if invalid."""
     name, colon, port = host.rpartition(":")
     if not colon or name.endswith(":") or (":" in name and not name.endswith("]")):
         return host.strip("[]"), ""

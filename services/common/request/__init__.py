@@ -1,1 +1,1 @@
-"""One request: its errors, identity, deadline, body, query and timings."""
+"""One request: its context, body and errors."""

@@ -1,36 +1,141 @@
-"""What belongs to one request: its id, its deadline, its timings."""
+"""The context of one request: its id, its deadline and its timings."""
 
 from __future__ import annotations
 
 import re
+import time
 import uuid
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from fastapi import Depends, Request
 
-from services.common.request.deadline import Deadline
-from services.common.request.timings import Timings
+from elastic_yolo.tiers import TIERS
+from services.common.request.errors import DeadlineExceeded, MalformedRequest
 
 if TYPE_CHECKING:
     from services.common.observe.tracing import RequestTrace
 
+TIMEOUT_HEADER = "x-timeout-ms"
 _VALID_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_TIMING = re.compile(r"([A-Za-z_]+);dur=([0-9.]+)")
 _KEY = "elastic_yolo.context"
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The moment at which a caller stops waiting, in seconds of this process's monotonic clock."""
+
+    at_s: float
+
+    @classmethod
+    def after_ms(cls, budget_ms: float) -> Deadline:
+        """Return the deadline that is `budget_ms` milliseconds from now."""
+        return cls(time.monotonic() + budget_ms / 1000)
+
+    @classmethod
+    def from_header(cls, value: str | None, longest_ms: int) -> Deadline:
+        """Read X-Timeout-Ms; `longest_ms` is the upper limit, and the default.
+
+        Raises MalformedRequest unless the value is a whole number of milliseconds.
+        """
+        if value is None:
+            return cls.after_ms(longest_ms)
+        if not (value.isascii() and value.isdigit() and len(value) <= 12):
+            raise MalformedRequest(
+                f"X-Timeout-Ms: expected a whole number of milliseconds, found {value[:40]!r}"
+            )
+        return cls.after_ms(min(int(value), longest_ms))
+
+    @property
+    def left_s(self) -> float:
+        """The seconds left; 0 or negative once the deadline has passed."""
+        return self.at_s - time.monotonic()
+
+    def remaining_s(self) -> float:
+        """Return the seconds left, which are above 0; raises DeadlineExceeded if there are none."""
+        left = self.left_s
+        if left <= 0:
+            raise DeadlineExceeded("the request's deadline has passed")
+        return left
+
+    def to_header(self) -> dict[str, str]:
+        """Return the header that gives the next service the remaining time."""
+        return {TIMEOUT_HEADER: str(max(1, int(self.remaining_s() * 1000)))}
+
+
+class Timings:
+    """The phases of one request and their durations, for the W3C Server-Timing header."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+        self._entries: dict[str, float] = {}
+        self._absorbed: set[str] = set()
+        self.on_phase: Callable[[str, float, float], None] | None = None
+        """If the request is traced: called with name, begin and end of each recorded phase."""
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        """Record the block as a phase."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.record(name, started, time.perf_counter())
+
+    def record(self, name: str, started: float, ended: float) -> None:
+        """Record a phase; both moments are values of `time.perf_counter`."""
+        self.add_ms(name, (ended - started) * 1000)
+        if self.on_phase is not None:
+            self.on_phase(name, started, ended)
+
+    def add_ms(self, name: str, milliseconds: float) -> None:
+        """Add milliseconds to an entry."""
+        self._entries[name] = self._entries.get(name, 0.0) + milliseconds
+
+    def absorb(self, header: str | None) -> None:
+        """Add the entries of the next service's Server-Timing header."""
+        for name, duration in _TIMING.findall(header or ""):
+            self.add_ms(name, float(duration))
+            self._absorbed.add(name)
+
+    def own_phases(self) -> Iterator[tuple[str, float]]:
+        """Yield name and milliseconds of the phases that this service measured itself."""
+        # A copy: after a deadline a worker thread may still add to the timings.
+        for name, duration in list(self._entries.items()):
+            if name not in self._absorbed:
+                yield name, duration
+
+    def elapsed_ms(self) -> float:
+        """Return the milliseconds since the request arrived here."""
+        return (time.perf_counter() - self._started) * 1000
+
+    def to_header(self, tier: str) -> str:
+        """Return the Server-Timing value; the entry `tier` is its own time without later tiers'.
+
+        The network between two services counts for the one that waits.
+        """
+        # An entry with a tier's name is that tier's own time; all others are parts of a tier's.
+        behind = sum(self._entries.get(name, 0.0) for name in TIERS if name != tier)
+        own = max(0.0, self.elapsed_ms() - behind)
+        entries = {tier: own, **self._entries}
+        return ", ".join(f"{name};dur={duration:.2f}" for name, duration in entries.items())
 
 
 @dataclass
 class RequestContext:
-    """Created once by the middleware; the deadline is set there as soon as it has been read."""
+    """What a request carries through a service; RequestMiddleware creates it."""
 
     request_id: str
     deadline: Deadline
     timings: Timings = field(default_factory=Timings)
     problem: str | None = None
-    """Why the request was not answered, as the metrics call it."""
+    """The reason of a failed request, as a metric label."""
     trace: RequestTrace | None = None
-    """None where nothing is traced."""
+    """None if traces are off."""
 
     @property
     def uid(self) -> str:
@@ -38,19 +143,19 @@ class RequestContext:
         return self.request_id.replace("-", "").lower()
 
     def name_model(self, facts: Mapping[str, str]) -> None:
-        """Say which model answered, for the trace: its name, version and digest."""
+        """Give the trace name, version and digest of the model that made the prediction."""
         if self.trace is not None:
             self.trace.name_model(facts)
 
     def to_headers(self) -> dict[str, str]:
-        """Return the headers that carry this request's identity and budget to the next tier."""
+        """Return the headers that give the next service the request's id and remaining time."""
         return {"x-request-id": self.request_id, **self.deadline.to_header()}
 
 
 def accept_request_id(sent: str | None) -> str:
     """Return the caller's request id if it is 32 hex digits or a UUID, otherwise a new one.
 
-    Anything else could forge log lines or headers.
+    Anything else could inject log lines or headers.
     """
     if sent is not None and _VALID_ID.fullmatch(sent):
         return sent
@@ -58,12 +163,12 @@ def accept_request_id(sent: str | None) -> str:
 
 
 def attach_context(scope: MutableMapping[str, Any], context: RequestContext) -> None:
-    """Store the context where `context_of` finds it."""
+    """Store the context in an ASGI scope, where `context_of` reads it."""
     scope[_KEY] = context
 
 
 def context_of(scope: MutableMapping[str, Any]) -> RequestContext:
-    """Return the context that the middleware attached."""
+    """Return the context of an ASGI scope."""
     return cast("RequestContext", scope[_KEY])
 
 
@@ -72,3 +177,4 @@ async def _from_request(request: Request) -> RequestContext:
 
 
 Context = Annotated[RequestContext, Depends(_from_request)]
+"""For the signature of a FastAPI route."""

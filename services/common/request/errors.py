@@ -1,17 +1,17 @@
-"""What can go wrong with a request. `problems.py` alone knows the HTTP status of each.
+"""The errors of a request. `problems.py` alone knows the HTTP status of each.
 
 ServiceError
-├── MalformedRequest      the request is not what the route takes
-├── UnknownModel          no model of that name or version is served here
-├── Unauthorized            only for who has a token, and the caller has not
-├── ModelUnusable         a model or a version that was asked for cannot be loaded
-├── UnsupportedMedia      the body declares a type that is not taken
-├── BodyTooLarge          more bytes than allowed
-├── ParameterOutOfRange   a parameter is understood but not acceptable
+├── MalformedRequest      the request is not what the route accepts
+├── UnknownModel          the service has no model of that name or version
+├── Unauthorized          the route requires a token, and the request has none or a wrong one
+├── ModelUnusable         a requested model or version cannot be loaded
+├── UnsupportedMedia      the body's media type is not accepted
+├── BodyTooLarge          the body exceeds the limit on bytes
+├── ParameterOutOfRange   a parameter is known but its value is not allowed
 ├── TooManyRequests       the queue is full; carries when to try again
-├── Unavailable           not ready, draining, or a service behind this one is away
+├── Unavailable           starting, draining, or the next service cannot be reached
 ├── DeadlineExceeded      the caller's time is up
-└── RemoteProblem         a service behind this one answered with a problem of its own
+└── RemoteProblem         the next service answered with a problem of its own
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ class ServiceError(Exception):
 
 
 class MalformedRequest(ServiceError):
-    """The request cannot be understood."""
+    """The request cannot be parsed, or is not what the route accepts."""
 
 
 class UnknownModel(ServiceError):
-    """No such model here."""
+    """The service has no such model."""
 
 
 class Unauthorized(ServiceError):
-    """The caller has not shown the token that this needs."""
+    """The request has no token, or a wrong one."""
 
 
 class ModelUnusable(ServiceError):
-    """What was to be loaded cannot be."""
+    """The model cannot be loaded."""
 
 
 class UnsupportedMedia(ServiceError):
-    """The body declares a media type that the route does not take."""
+    """The route does not accept the body's media type."""
 
 
 class BodyTooLarge(ServiceError):
@@ -50,14 +50,14 @@ class BodyTooLarge(ServiceError):
 
 
 class ParameterOutOfRange(ServiceError):
-    """A parameter has a value that makes no sense."""
+    """A parameter has a value that is not allowed."""
 
 
 class TooManyRequests(ServiceError):
     """The service has more work than it can queue."""
 
     def __init__(self, message: str, retry_after_s: int, reason: RefusalReason) -> None:
-        """Say when it is worth trying again, and for the metrics, what there is too much of."""
+        """Set Retry-After in seconds, and the metric label for the refusal."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.reason = reason
@@ -68,14 +68,14 @@ class Unavailable(ServiceError):
 
 
 class DeadlineExceeded(ServiceError):
-    """The caller's budget is used up."""
+    """The caller's time is up."""
 
 
 class RemoteProblem(ServiceError):
-    """A problem that a service behind this one reported, passed on with its meaning."""
+    """A problem of the next service, which keeps its status."""
 
     def __init__(self, status: int, title: str, detail: str, retry_after: str | None) -> None:
-        """Keep what the caller may see of the other service's answer."""
+        """Take what the caller may see of the next service's response."""
         super().__init__(detail)
         self.status = status
         self.title = title
@@ -83,5 +83,5 @@ class RemoteProblem(ServiceError):
 
     @property
     def is_rejection(self) -> bool:
-        """Whether the other service found fault with the request (400) or its target (404)."""
+        """Whether the next service rejected the request (400) or its target (404)."""
         return self.status in (400, 404)

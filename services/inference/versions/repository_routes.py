@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ValidationError
 
-from services.common.queue.work_queue import finish_in_time
+from services.common.queue import finish_in_time
 from services.common.request.body import Bodies
 from services.common.request.context import context_of
 from services.common.request.errors import MalformedRequest, ModelUnusable, ParameterOutOfRange
@@ -85,7 +85,7 @@ def _body_schema(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 async def _read_body(kind: type[Q], request: Request, bodies: Bodies) -> Q:
-    async with bodies.receive(request, _MAX_BODY_BYTES) as body:
+    async with bodies.receive_body(request, _MAX_BODY_BYTES) as body:
         try:
             return kind.model_validate_json(body or b"{}")
         except ValidationError as error:

@@ -9,8 +9,7 @@ import numpy as np
 
 from elastic_yolo.detector.boxes import CLASS, Floats
 from elastic_yolo.detector.nms import overlaps
-from services.common.request.context import RequestContext
-from services.common.request.deadline import Deadline
+from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import ServiceError
 from services.inference.protocol import InferRequest
 from services.inference.versions.loaded_version import LoadedVersion

@@ -60,7 +60,7 @@ DEMO_PICTURES = sorted(
 RELATIVE = 1e-4
 PIXELS = 1.0
 SCORES = 0.005
-# Of a picture sent in whole numbers, as the services do unless told EXACT: docs/accuracy.md.
+# Of a picture sent in whole numbers, as the services always do: docs/accuracy.md.
 ROUNDED_SCORES = 0.03
 
 
@@ -225,7 +225,7 @@ def test_embedded_model_finds_what_darknet_finds(
     exact: bool,
     scores: float,
 ) -> None:
-    """With EXACT to the last digit; otherwise as far as pixels rounded to whole numbers allow."""
+    """With `exact=True` to the last digit; otherwise within what rounded pixels allow."""
     # A PNG, so that both sides see the same pixels, whatever their decoders do.
     png = save_png(read_picture(picture), tmp_path)
     model = demo_detector.model

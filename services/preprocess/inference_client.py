@@ -1,0 +1,157 @@
+"""The inference service as a client uses it: model metadata, and pixels in binary tensors.
+
+Source: Triton, `docs/protocol/extension_binary_data.md`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from elastic_yolo.detector.boxes import COLUMNS, Floats, Image
+from services.common.core.golden import Golden
+from services.common.peer import Affinity, Peer
+from services.common.request.context import RequestContext
+from services.common.request.errors import UnknownModel
+
+# A name becomes part of a path, so it may contain nothing else.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The facts about a model that its input depends on."""
+
+    name: str
+    network_size: tuple[int, int]
+    """(width, height) in pixels."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The response of the inference service for one picture.
+
+    `rows` is (k, 6) float32 in pixels of the network's input: x1 y1 x2 y2 score class.
+    """
+
+    rows: Floats
+    labels: dict[int, str]
+    """Of the classes in `rows`."""
+    model: str
+    version: str
+    digest: str
+
+
+class ModelDirectory:
+    """Caches the metadata of each model until a response shows that it has changed."""
+
+    def __init__(self, inference: Peer) -> None:
+        """Start with an empty cache."""
+        self._inference = inference
+        self._cached: dict[str | None, ModelInfo] = {}
+
+    async def model_info(self, context: RequestContext, name: str | None) -> ModelInfo:
+        """Return the facts about a model; None is the default model.
+
+        Raises UnknownModel, or what `Peer.send` raises.
+        """
+        if name is not None and not _NAME.fullmatch(name):
+            raise UnknownModel(f"no model {name[:80]!r} here")
+        return self._cached.get(name) or await self.refresh_model_info(context, name, Affinity())
+
+    async def refresh_model_info(
+        self, context: RequestContext, name: str | None, affinity: Affinity
+    ) -> ModelInfo:
+        """Request the facts about a model again, from one endpoint, and cache them.
+
+        Raises what `Peer.send` raises.
+        """
+        self._cached.pop(name, None)
+        known_name = name or await self._default_name(context, affinity)
+        info = self._cached[name] = await self._request_info(context, known_name, affinity)
+        return info
+
+    async def request_golden(self, context: RequestContext) -> Golden:
+        """Return the default model's golden picture with its expected detections."""
+        affinity = Affinity()
+        name = await self._default_name(context, affinity)
+        path = f"/v2/models/{name}/golden"
+        response = await self._inference.send(context, "GET", path, affinity=affinity)
+        return self._inference.read_model(Golden, response)
+
+    async def _default_name(self, context: RequestContext, affinity: Affinity) -> str:
+        response = await self._inference.send(context, "GET", "/v2", affinity=affinity)
+        try:
+            return str(self._inference.read_json(response)["models"][0])
+        except (KeyError, IndexError, TypeError) as error:
+            raise self._inference.nonsense() from error
+
+    async def _request_info(
+        self, context: RequestContext, name: str, affinity: Affinity
+    ) -> ModelInfo:
+        path = f"/v2/models/{name}"
+        response = await self._inference.send(context, "GET", path, affinity=affinity)
+        metadata = self._inference.read_json(response)
+        try:
+            _, height, width, _ = metadata["inputs"][0]["shape"]
+            return ModelInfo(str(metadata["name"]), (int(width), int(height)))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise self._inference.nonsense() from error
+
+
+async def request_prediction(
+    inference: Peer,
+    context: RequestContext,
+    path: str,
+    image: Image,
+    parameters: dict[str, float],
+    affinity: Affinity | None = None,
+) -> Prediction:
+    """Send one image, (height, width, 3) at network size, to the model at `path`.
+
+    The pixels are sent from where they lie in memory. Raises what `Peer.send` raises.
+    """
+    head = orjson.dumps(_request_head(image, parameters))
+    response = await inference.send(
+        context,
+        "POST",
+        f"{path}/infer",
+        content=[head, image.data.cast("B")],
+        headers={"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(head))},
+        affinity=affinity,
+    )
+    try:
+        length = int(response.headers[_HEADER_LENGTH.lower()])
+        described = orjson.loads(response.content[:length])
+        count = described["outputs"][0]["shape"][0]
+        rows = np.frombuffer(response.content, "<f4", count * COLUMNS, offset=length)
+        facts = described["parameters"]
+        return Prediction(
+            rows=rows.reshape(count, COLUMNS),
+            labels={int(number): label for number, label in facts["labels"].items()},
+            model=described["model_name"],
+            version=described["model_version"],
+            digest=facts["digest"],
+        )
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise inference.nonsense() from error
+
+
+def _request_head(image: Image, parameters: dict[str, float]) -> dict[str, Any]:
+    return {
+        "inputs": [
+            {
+                "name": "images",
+                "datatype": "UINT8",
+                "shape": [1, *image.shape],
+                "parameters": {"binary_data_size": image.nbytes},
+            }
+        ],
+        "outputs": [{"name": "detections", "parameters": {"binary_data": True}}],
+        "parameters": parameters,
+    }
