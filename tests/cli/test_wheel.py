@@ -1,0 +1,209 @@
+"""The wheel: its contents, and its command without this checkout."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from elastic_yolo.lab.processes.stack import ROOT
+from tests.support.tiny import SCORE
+
+MANIFEST = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: one, namespace: shop}
+spec: {containers: [{name: one, image: one}]}
+"""
+_WHERE = (
+    "import elastic_yolo, importlib.util as util; "
+    "print(elastic_yolo.__file__, util.find_spec('services'), util.find_spec('bench'))"
+)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment with the wheel, and a folder to run its command from."""
+
+    environment: Path
+    folder: Path
+
+    def run(self, *arguments: str | Path, module: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run `elastic-yolo`, or `python -m elastic_yolo.cli`, which can import from the folder."""
+        python = [self.environment / "bin" / "python", "-m", "elastic_yolo.cli"]
+        command = python if module else [self.environment / "bin" / "elastic-yolo"]
+        return subprocess.run(
+            [*command, *arguments],
+            cwd=self.folder,
+            # No PYTHONPATH or other variable that could lead to this checkout.
+            env={"PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built offline from a copy: a `build` folder here would add what is gone since."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("elastic_yolo", "k8s/base"):
+        shutil.copytree(
+            ROOT / name,
+            source / name,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    _pip("wheel", "--no-build-isolation", "--no-deps", "--no-index", "-w", source, source)
+    (built,) = source.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel in an environment that has its dependencies from here, and nothing else."""
+    parent = tmp_path_factory.mktemp("installed")
+    environment = parent / "venv"
+    venv.create(environment)
+    # A path in a .pth file: the editable installation that is there as well stays without effect.
+    (_site_packages(environment) / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    _pip("--python", environment / "bin" / "python", "install", "--no-deps", "--no-index", wheel)
+    return Installed(environment, _unrelated_folder(parent))
+
+
+def test_the_wheel_holds_one_package_and_its_manifests(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+
+    assert {name.split("/")[0] for name in names} == {
+        "elastic_yolo",
+        f"{wheel.name.rsplit('-', 3)[0]}.dist-info",
+    }
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "elastic_yolo").rglob("*.py")
+        if "__pycache__" not in path.parts
+    }
+    manifests = {path.name for path in (ROOT / "k8s" / "base").glob("*.yaml")}
+    assert "web.yaml" in manifests
+    held = {name for name in names if name.startswith("elastic_yolo/")}
+    assert held == expected | {f"elastic_yolo/lab/manifests/{name}" for name in manifests}
+
+
+def test_the_installed_package_is_the_wheels(installed: Installed) -> None:
+    """`-I`: neither the folder nor a variable adds to what can be imported."""
+    found = subprocess.run(
+        [
+            installed.environment / "bin" / "python",
+            "-I",
+            "-c",
+            _WHERE,
+        ],
+        cwd=installed.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    own = _site_packages(installed.environment) / "elastic_yolo" / "__init__.py"
+    assert found.stdout.split() == [str(own), "None", "None"]
+
+
+@pytest.mark.parametrize("module", [False, True], ids=["script", "python -m"])
+def test_the_installed_command_works_in_any_folder(
+    installed: Installed, tiny_model: Path, picture: Path, module: bool
+) -> None:
+    """The folder has packages that are called like folders of this repository."""
+    _try_commands(installed, tiny_model, picture, module=module)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_wheel_and_its_extra_are_enough(
+    wheel: Path, tiny_model: Path, picture: Path, tmp_path: Path
+) -> None:
+    """An empty environment, filled from the extra's lock: nothing comes from here."""
+    environment = tmp_path / "venv"
+    venv.create(environment)
+    python = environment / "bin" / "python"
+    lock = ROOT / "locks" / "cli.txt"
+    _pip("--python", python, "install", "--require-hashes", "--only-binary", ":all:", "-r", lock)
+    # pip fails if the lock does not satisfy the extra: nothing else may be installed.
+    _pip("--python", python, "install", "--no-index", f"{wheel}[cli]")
+    installed = Installed(environment, _unrelated_folder(tmp_path))
+
+    _try_commands(installed, tiny_model, picture, module=False)
+    target = tmp_path / "tiny.onnx"
+    converted = installed.run("convert", tiny_model, "--output", target)
+    assert (converted.returncode, converted.stdout) == (0, f"{target}\n"), converted.stderr
+    measured = installed.run(
+        "bench", tiny_model, "--rounds", "1", "--seconds", "1", "--engines", "openvino,onnxruntime",
+        "--precisions", "fp32", "--json",
+    )  # fmt: skip
+    assert measured.returncode == 0, measured.stderr
+    assert {row["engine"] for row in json.loads(measured.stdout)} == {"openvino", "onnxruntime"}
+    refused = installed.run("provision", "--store", tmp_path, "list")
+    assert refused.returncode == 1
+    assert re.fullmatch(
+        r"elastic-yolo: provision needs \w+, which is not installed here\n", refused.stderr
+    )
+
+
+def _try_commands(installed: Installed, model: Path, picture: Path, *, module: bool) -> None:
+    found = installed.run("detect", "--model", model, "--json", picture, module=module)
+    assert found.returncode == 0, found.stderr
+    ((label, score, _),) = json.loads(found.stdout)["data"]
+    assert (label, score) == ("square", pytest.approx(SCORE, abs=1e-5))
+
+    verified = installed.run("verify", model, "--json", module=module)
+    assert verified.returncode == 0, verified.stderr
+    checks = {check["name"]: check["passed"] for check in json.loads(verified.stdout)}
+    assert checks["files"] is checks["digest"] is checks["engine"] is True
+
+    manifest = installed.folder / "pod.yaml"
+    manifest.write_text(MANIFEST)
+    examined = installed.run("doctor", "--json", manifest, module=module)
+    assert examined.returncode == 0, examined.stderr
+    assert {finding["code"] for finding in json.loads(examined.stdout)["findings"]} == {"IMG01"}
+
+    simulated = installed.run("hpa-lab", "--simulate", "--duration", "60", "--json", module=module)
+    assert simulated.returncode == 0, simulated.stderr
+    tiers = [tier["tier"] for tier in json.loads(simulated.stdout)["tiers"]]
+    assert tiers == ["web", "preprocess", "inference"]
+
+
+def _unrelated_folder(parent: Path) -> Path:
+    """Return a folder whose packages must never be imported."""
+    folder = parent / "unrelated"
+    for name in ("tools", "services", "detector", "bench", "lab", "cli"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(f"raise ImportError('{name} of the folder')\n")
+    return folder
+
+
+def _site_packages(environment: Path) -> Path:
+    (found,) = environment.glob("lib/python*/site-packages")
+    return found
+
+
+def _pip(*arguments: str | Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
