@@ -12,12 +12,17 @@ import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
 from tests.cli.running import run
-from tests.doctor.live import as_printed, sound
-from tests.doctor.sound import SOUND, change
+from tests.support.doctor_cases import as_printed, base, cluster_objects, edited
 
 # A warning alone, and an error beside it.
-WARNED = change(("  storageClassName: nfs\n", ""))
-WRONG = change(("  storageClassName: nfs\n", ""), ("minReplicas: 2", "minReplicas: 7"))
+NO_CLASS = {"in": "PersistentVolumeClaim/shelf", "replace": "storageClassName: nfs"}
+TOO_MANY = {
+    "in": "HorizontalPodAutoscaler/front",
+    "replace": "minReplicas: 2",
+    "by": "minReplicas: 7",
+}
+WARNED = edited("shop", NO_CLASS)
+WRONG = edited("shop", NO_CLASS, TOO_MANY)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -28,7 +33,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_sound_manifests_end_with_zero(tmp_path: Path) -> None:
-    status, out, err = run("doctor", write(tmp_path, SOUND))
+    status, out, err = run("doctor", write(tmp_path, base("shop")))
 
     assert (status, out, err) == (0, "nothing found in 14 objects\n", "")
 
@@ -116,9 +121,10 @@ def test_wrong_usage_ends_with_two(arguments: list[str], said: str) -> None:
 
 def test_a_cluster_is_examined_through_kubectl(tmp_path: Path) -> None:
     """The command prints what was recorded; no cluster is asked."""
-    objects = sound()
-    del objects["metrics"]
-    (tmp_path / "hpa.json").write_text(as_printed([objects["hpa"], objects["deployment"]]))
+    objects = cluster_objects()
+    (tmp_path / "hpa.json").write_text(
+        as_printed([objects["HorizontalPodAutoscaler/front"], objects["Deployment/front"]])
+    )
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(
         f'#!/bin/sh\ncase "$2" in horizontal*) cat {tmp_path}/hpa.json;; esac\n'

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.cluster.cluster import NAMESPACE, OVERLAY, find_cluster, ready_of
-from tests.k8s.rendered import K8S, Manifest, name_of, of_kind, parse, render, require_tools
+from tests.support.rendered import K8S, Manifest, name_of, of_kind, parse, render, require_tools
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Every rule has its line in docs/doctor.md, and a mistake in the tests that it finds."""
+"""Every code has its line in docs/doctor.md, and a case in tests/doctor/cases."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from elastic_yolo.doctor.rules import RULES
 from elastic_yolo.doctor.rules.lifecycle import DRAIN_DEFAULTS_S
 from elastic_yolo.lab.processes.stack import ROOT
 from services.common.core.settings import ServiceSettings
-from tests.doctor import test_cluster, test_reading
-from tests.doctor.fine import FINE
-from tests.doctor.mistakes import MISTAKES
+from tests.support.doctor_cases import all_cases
 
 # A line of a table: the code, and the letters of its severities.
 ROW = re.compile(r"^\| ([A-Z]+\d\d) \| ([EW ]+) \| \S", re.MULTILINE)
 TEXT = (ROOT / "docs" / "doctor.md").read_text()
 CODES = [rule.code for rule in RULES]
-# Found while reading, before there is anything for a rule to look at.
+# Found while the manifests are read, before any rule is applied.
 OF_READING = sorted(
     set(re.findall(r'code="(YAML\d\d)"', inspect.getsource(manifests) + inspect.getsource(sources)))
 )
@@ -29,20 +27,15 @@ def test_every_code_is_documented_once_and_no_other() -> None:
     assert len(set(CODES)) == len(CODES)
 
 
-def test_every_rule_has_a_mistake_that_it_finds() -> None:
-    """Those of clusters, and of what is no text, are tried with code: its tests name them."""
-    tried = {case.code for case in MISTAKES}
-    in_code = inspect.getsource(test_cluster) + inspect.getsource(test_reading)
-    tried |= {code for code in [*CODES, *OF_READING] if f'"{code}"' in in_code}
-
-    assert tried == {*CODES, *OF_READING}
-    assert {case.code for case in FINE} < tried
+def test_every_code_has_a_mistake_that_it_finds() -> None:
+    assert {case.code for case in all_cases() if case.found} == {*CODES, *OF_READING}
 
 
-def test_a_severity_that_is_found_is_documented() -> None:
+def test_every_severity_that_is_found_is_documented() -> None:
     letters = dict(ROW.findall(TEXT))
-    for case in MISTAKES:
-        assert case.severity[0].upper() in letters[case.code], case
+    for case in all_cases():
+        for code, severity in case.found:
+            assert severity[0].upper() in letters[code], case
 
 
 def test_how_long_draining_takes_is_what_the_services_have() -> None:

@@ -13,7 +13,7 @@ import yaml
 from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import read_text
 from elastic_yolo.doctor.rules import diagnose
-from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, render
+from tests.support.rendered import COMPONENTS, K8S, OVERLAYS, render
 
 USED = [list(some) for size in (0, 1, len(COMPONENTS)) for some in combinations(COMPONENTS, size)]
 

@@ -11,9 +11,8 @@ from elastic_yolo.doctor.cluster import objects_of, read_cluster, secrets_of
 from elastic_yolo.doctor.errors import KubectlFailed, NothingToRead
 from elastic_yolo.doctor.manifests import read_text
 from elastic_yolo.doctor.sources import read_sources
-from tests.doctor.live import as_printed, sound
-from tests.doctor.sound import SOUND
-from tests.k8s.rendered import K8S, TOOLS, require_tools
+from tests.support.doctor_cases import as_printed, base, cluster_objects
+from tests.support.rendered import K8S, TOOLS, require_tools
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: one}\n"
 
@@ -83,7 +82,7 @@ def test_a_folder_is_read_with_all_that_is_below_it(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
     (tmp_path / ".git").mkdir()
     (tmp_path / "a.yaml").write_text(POD)
-    (tmp_path / "deeper" / "b.yml").write_text(SOUND)
+    (tmp_path / "deeper" / "b.yml").write_text(base("shop"))
     (tmp_path / "notes.txt").write_text("not: [yaml")
     (tmp_path / ".git" / "c.yaml").write_text("not: [yaml")
     reading = read_sources([str(tmp_path)], None)
@@ -121,15 +120,6 @@ def test_a_kustomization_is_rendered() -> None:
     assert {(one.file, one.at().line) for one in by_folder.manifests} == {(str(overlay), 0)}
 
 
-def test_a_kustomization_that_does_not_render_is_a_finding(tmp_path: Path) -> None:
-    require_tools()
-    (tmp_path / "kustomization.yaml").write_text("resources: [absent.yaml]\n")
-    (found,) = read_sources([str(tmp_path)], [str(TOOLS / "kubectl")]).findings
-
-    assert (found.code, found.severity) == ("YAML06", "error")
-    assert "absent.yaml" in found.what
-
-
 @pytest.mark.parametrize("kubectl", [None, ["/absent/kubectl"]])
 def test_a_kustomization_without_kubectl_is_said(kubectl: list[str] | None) -> None:
     with pytest.raises(KubectlFailed, match="kubectl"):
@@ -137,7 +127,7 @@ def test_a_kustomization_without_kubectl_is_said(kubectl: list[str] | None) -> N
 
 
 def test_what_kubectl_prints_is_read() -> None:
-    objects = list(sound().values())
+    objects = list(cluster_objects().values())
 
     assert [one.body for one in objects_of(as_printed(objects))] == objects
     assert [one.body for one in objects_of(json.dumps(objects[0]))] == objects[:1]
@@ -178,8 +168,8 @@ echo '{{"kind": "List", "apiVersion": "v1", "items": []}}'
 
 
 def test_a_cluster_is_asked_for_each_resource(recorded: Path) -> None:
-    objects = sound()
-    (recorded / "deployments.apps").write_text(as_printed([objects["deployment"]]))
+    objects = cluster_objects()
+    (recorded / "deployments.apps").write_text(as_printed([objects["Deployment/front"]]))
     forbidden = 'Error from server (Forbidden): nodes is forbidden: User "u" cannot list\n'
     (recorded / "nodes.error").write_text(forbidden)
     told: list[tuple[str, int, int]] = []

@@ -14,8 +14,8 @@ from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest, read_text
 from elastic_yolo.doctor.report import as_data, describe
 from elastic_yolo.doctor.rules import diagnose
-from tests.doctor.sound import SOUND
-from tests.k8s.rendered import K8S
+from tests.support.doctor_cases import base
+from tests.support.rendered import K8S
 
 ODD: tuple[Any, ...] = (
     None, True, 0, -1, 2**62, 1.5, float("inf"), float("nan"), "", "text", "100%", "1e99", "9" * 50,
@@ -32,7 +32,7 @@ def originals() -> tuple[Any, ...]:
         for file in sorted(K8S.rglob("*.yaml"))
         for document in yaml.safe_load_all(file.read_text())
     ]
-    return (*own, *yaml.safe_load_all(SOUND))
+    return (*own, *yaml.safe_load_all(base("shop")))
 
 
 def paths(tree: Any, below: Path = ()) -> list[Path]:

@@ -19,7 +19,7 @@ from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.app import create_app
 from services.web.settings import WebSettings
-from tests.k8s.rendered import Manifest, matches, name_of, of_kind, pod_templates
+from tests.support.rendered import Manifest, matches, name_of, of_kind, pod_templates
 
 SETTINGS: dict[str, type[ServiceSettings]] = {
     "web": WebSettings,

@@ -15,7 +15,7 @@ import pytest
 from elastic_yolo.provision.config import read_wanted
 from tests.k8s import checks
 from tests.k8s.checks import CHECKS, Check
-from tests.k8s.rendered import (
+from tests.support.rendered import (
     COMPONENTS,
     K8S,
     OVERLAYS,
