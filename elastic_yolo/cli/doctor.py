@@ -11,8 +11,8 @@ from typing import Any
 from elastic_yolo.doctor.cluster import read_cluster
 from elastic_yolo.doctor.errors import DoctorError, NothingToRead
 from elastic_yolo.doctor.finding import Finding
-from elastic_yolo.doctor.given import ManifestSet
 from elastic_yolo.doctor.local import examine
+from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.report import as_data, describe, has_errors
 from elastic_yolo.doctor.rules import diagnose
 from elastic_yolo.doctor.sources import find_kubectl, read_sources
@@ -76,16 +76,16 @@ def _examine_manifests(parsed: argparse.Namespace) -> int:
     kubectl = parsed.kubectl or find_kubectl()
     unreadable: list[Finding] = []
     if parsed.cluster:
-        given = read_cluster(kubectl or ["kubectl"], parsed.namespace, ProgressLine())
+        manifests = read_cluster(kubectl or ["kubectl"], parsed.namespace, ProgressLine())
     else:
         reading = read_sources(parsed.paths, kubectl)
-        given, unreadable = ManifestSet(reading.manifests), reading.findings
-    findings = [*unreadable, *diagnose(given)]
+        manifests, unreadable = ManifestSet(reading.manifests), reading.findings
+    findings = [*unreadable, *diagnose(manifests)]
     findings.sort(key=lambda finding: finding.severity != "error")
     if parsed.json:
-        print(json.dumps(as_data(findings, len(given.manifests)), indent=2))
+        print(json.dumps(as_data(findings, len(manifests.manifests)), indent=2))
     else:
-        print(describe(findings, len(given.manifests)))
+        print(describe(findings, len(manifests.manifests)))
     return 1 if has_errors(findings) else 0
 
 

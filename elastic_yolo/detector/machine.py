@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import platform
 from functools import cache
-from pathlib import Path
+
+from elastic_yolo.machine import read_cpu
 
 # With this oneDNN, with which OpenVINO computes, can be told to do as on an older CPU.
 _LIMIT = "ONEDNN_MAX_CPU_ISA"
-_CPUINFO = Path("/proc/cpuinfo")
 _INSTRUCTIONS = frozenset(
     """
     avx2 avx_vnni avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_bf16 amx_int8
@@ -21,18 +20,11 @@ _INSTRUCTIONS = frozenset(
 @cache
 def describe_cpu() -> str:
     """Return the CPU's name and those of its instruction sets that matter here."""
-    facts: dict[str, str] = {}
-    if _CPUINFO.is_file():
-        for line in _CPUINFO.read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            facts.setdefault(key.strip(), value.strip())
-    flags = (facts.get("flags") or facts.get("Features") or "").split()
-    # Arm's kernels name no model.
-    parts = [facts[key] for key in ("CPU implementer", "CPU part") if key in facts]
-    name = facts.get("model name") or " ".join([platform.machine(), *parts])
+    cpu = read_cpu()
     limit = os.environ.get(_LIMIT)
     less = f", oneDNN held to {limit}" if limit else ""
-    return f"{name} ({', '.join(sorted(_INSTRUCTIONS.intersection(flags))) or 'baseline'}{less})"
+    matter = ", ".join(sorted(_INSTRUCTIONS & cpu.features)) or "baseline"
+    return f"{cpu.name} ({matter}{less})"
 
 
 def may_use_bf16() -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.workload import Container, Workload
 
 _URL = re.compile(
@@ -29,21 +29,21 @@ class Address:
     port: int | None
 
 
-def addresses(given: ManifestSet, workload: Workload) -> Iterator[Address]:
+def addresses(manifests: ManifestSet, workload: Workload) -> Iterator[Address]:
     """Yield what the environment of a workload's containers names within the cluster."""
     for container in workload.containers:
-        for variable, value in container.environment(given).items():
+        for variable, value in manifests.environment(container).items():
             for part in value.split(","):
                 found = _URL.fullmatch(part.strip())
                 if found is None:
                     continue
                 scheme = part.strip().partition(":")[0]
                 port = int(found["port"]) if found["port"] else _PORTS.get(scheme)
-                if where := _within(given, workload, found["host"]):
+                if where := _within(manifests, workload, found["host"]):
                     yield Address(container, variable, part.strip(), *where, port)
 
 
-def _within(given: ManifestSet, workload: Workload, host: str) -> tuple[str, str] | None:
+def _within(manifests: ManifestSet, workload: Workload, host: str) -> tuple[str, str] | None:
     """Return namespace and name of the Service that a host name means, or None."""
     name, *rest = host.split(".")
     if host in _HERE or (name.isdecimal() and all(part.isdecimal() for part in rest)):
@@ -51,10 +51,10 @@ def _within(given: ManifestSet, workload: Workload, host: str) -> tuple[str, str
     if not rest:
         return workload.namespace, name
     namespace = rest[0]
-    # `api.example` is a name of the internet as well: it counts if such a namespace was given.
+    # `api.example` is a name of the internet as well: it counts if such a namespace was manifests.
     inside = rest[1:2] == ["svc"] or len(rest) == 1
     return (
         (namespace, name)
-        if inside and any(one.namespace == namespace for one in given.workloads)
+        if inside and any(one.namespace == namespace for one in manifests.workloads)
         else None
     )

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 
 from elastic_yolo.doctor.errors import KubectlFailed
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest, flatten
 
 _TIMEOUT_S = 60

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from elastic_yolo.doctor.machine import Cpu
+from elastic_yolo.machine import Cpu
 
 _X86 = ("x86_64", "amd64")
 _ARM = ("aarch64", "arm64")

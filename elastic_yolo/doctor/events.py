@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.values import text
 
 
-def last_warning(given: ManifestSet, one: Manifest, *reasons: str) -> str:
+def last_warning(manifests: ManifestSet, one: Manifest, *reasons: str) -> str:
     """Return the message of the last event of type Warning, of some reasons or of any."""
     found = [
         event
-        for event in given.of_kind("Event")
+        for event in manifests.of_kind("Event")
         if _about(event, one)
         and text(event.body, "type") == "Warning"
         and (not reasons or text(event.body, "reason") in reasons)

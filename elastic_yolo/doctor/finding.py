@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-if TYPE_CHECKING:
-    from elastic_yolo.doctor.given import ManifestSet
+from typing import Literal
 
 Severity = Literal["error", "warning"]
 """error: refused, or not what it is for. warning: goes well until something happens."""
@@ -40,16 +36,6 @@ class Finding:
     why: str
     fix: str
     code: str = ""
-
-
-Check = Callable[["ManifestSet"], Iterator[Finding]]
-
-
-class Rule(NamedTuple):
-    """A check, and the code under which docs/doctor.md explains what it finds."""
-
-    code: str
-    check: Check
 
 
 def error(place: Place, what: str, why: str, fix: str) -> Finding:

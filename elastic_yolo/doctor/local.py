@@ -16,12 +16,12 @@ from elastic_yolo.detector.engines.choose import Choice, EngineOptions, choose
 from elastic_yolo.detector.engines.libdarknet import find_libdarknet
 from elastic_yolo.detector.errors import EngineError
 from elastic_yolo.doctor.cpu import judge_cpu
-from elastic_yolo.doctor.machine import find_holder, is_taken, read_cpu, read_memory, read_quota
+from elastic_yolo.doctor.machine import find_holder, is_taken, read_memory
 from elastic_yolo.doctor.sources import find_kubectl
+from elastic_yolo.machine import read_cpu, read_cpu_quota
+from elastic_yolo.tiers import PORTS
 
 State = Literal["ok", "warning", "problem"]
-PORTS = {"web": 5000, "preprocess": 8000, "inference": 4002}
-"""Where each service listens unless PORT says otherwise."""
 _PYTHON = (3, 11)
 _IMPORT_TIMEOUT_S = 120
 _COMMAND_TIMEOUT_S = 20
@@ -47,9 +47,9 @@ class Line:
 def examine(environment: Mapping[str, str] = os.environ) -> Iterator[Line]:
     """Yield what there is to say of this machine, one after the other."""
     yield _python()
-    state, detail = judge_cpu(read_cpu(platform.machine()), platform.machine())
+    state, detail = judge_cpu(read_cpu(), platform.machine())
     yield Line(state, "CPU", detail)
-    yield judge_cores(len(os.sched_getaffinity(0)), read_quota())
+    yield judge_cores(len(os.sched_getaffinity(0)), read_cpu_quota())
     yield judge_memory(*read_memory())
     yield from _engines()
     choice = _choice()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.ports import number_of
 from elastic_yolo.doctor.selectors import selects
@@ -21,31 +21,33 @@ _DNS_NAMESPACE = "kube-system"
 _DNS_PORT = 53
 
 
-def governing(given: ManifestSet, workload: Workload, direction: Direction) -> list[Manifest]:
+def governing(manifests: ManifestSet, workload: Workload, direction: Direction) -> list[Manifest]:
     """Return the policies that restrict a workload's pods in a direction."""
     return [
         one
-        for one in given.of_kind("NetworkPolicy")
+        for one in manifests.of_kind("NetworkPolicy")
         if one.namespace == workload.namespace
         and selects(one.spec.get("podSelector"), workload.labels)
         and direction in _types(one)
     ]
 
 
-def blocking(given: ManifestSet, source: Workload, target: Workload, port: int) -> Direction | None:
+def blocking(
+    manifests: ManifestSet, source: Workload, target: Workload, port: int
+) -> Direction | None:
     """Return on which side a connection to a port of a pod is refused, or None."""
-    if not _some(given, source, "Egress", target, target, port):
+    if not _some(manifests, source, "Egress", target, target, port):
         return "Egress"
-    if not _some(given, target, "Ingress", source, target, port):
+    if not _some(manifests, target, "Ingress", source, target, port):
         return "Ingress"
     return None
 
 
-def may_ask_names(given: ManifestSet, workload: Workload) -> bool:
+def may_ask_names(manifests: ManifestSet, workload: Workload) -> bool:
     """Tell whether a workload's pods reach the cluster's DNS."""
     return any(
-        _may_be_dns(given, rule)
-        for policy in governing(given, workload, "Egress")
+        _may_be_dns(manifests, rule)
+        for policy in governing(manifests, workload, "Egress")
         for _, rule in mappings(policy.spec, "egress")
     )
 
@@ -56,7 +58,7 @@ def _types(policy: Manifest) -> list[str]:
 
 
 def _some(
-    given: ManifestSet,
+    manifests: ManifestSet,
     subject: Workload,
     direction: Direction,
     peer: Workload,
@@ -64,36 +66,36 @@ def _some(
     port: int,
 ) -> bool:
     """Tell whether some rule for `subject` names `peer`, and the port of `target`."""
-    policies = governing(given, subject, direction)
+    policies = governing(manifests, subject, direction)
     rules, peers = ("egress", "to") if direction == "Egress" else ("ingress", "from")
     return not policies or any(
-        _names(given, policy, rule.get(peers), peer) and _has_port(rule, target, port)
+        _names(manifests, policy, rule.get(peers), peer) and _has_port(rule, target, port)
         for policy in policies
         for _, rule in mappings(policy.spec, rules)
     )
 
 
-def _names(given: ManifestSet, policy: Manifest, peers: Any, workload: Workload) -> bool:
+def _names(manifests: ManifestSet, policy: Manifest, peers: Any, workload: Workload) -> bool:
     entries = [one for _, one in mappings(peers)]
     if not entries:
         return True
-    return any(_is_peer(given, policy, one, workload) for one in entries)
+    return any(_is_peer(manifests, policy, one, workload) for one in entries)
 
 
 def _is_peer(
-    given: ManifestSet, policy: Manifest, peer: dict[Any, Any], workload: Workload
+    manifests: ManifestSet, policy: Manifest, peer: dict[Any, Any], workload: Workload
 ) -> bool:
     if "ipBlock" in peer:
         return True
     if "namespaceSelector" in peer:
-        there = _may_be_namespace(given, peer["namespaceSelector"], workload.namespace)
+        there = _may_be_namespace(manifests, peer["namespaceSelector"], workload.namespace)
     else:
         there = policy.namespace == workload.namespace
     return there and selects(peer.get("podSelector"), workload.labels)
 
 
-def _may_be_namespace(given: ManifestSet, selector: Any, name: str) -> bool:
-    known = given.find("Namespace", "default", name)
+def _may_be_namespace(manifests: ManifestSet, selector: Any, name: str) -> bool:
+    known = manifests.named("Namespace", "default", name)
     stated = mapping(selector, "matchLabels").get(_NAME_LABEL)
     if stated is not None and stated != name:
         return False
@@ -117,13 +119,13 @@ def _covers(port: dict[Any, Any], number: int, target: Workload | None) -> bool:
     return first is not None and first <= number <= (first if last is None else last)
 
 
-def _may_be_dns(given: ManifestSet, rule: dict[Any, Any]) -> bool:
+def _may_be_dns(manifests: ManifestSet, rule: dict[Any, Any]) -> bool:
     peers = [one for _, one in mappings(rule, "to")]
     there = not peers or any(
         "ipBlock" in one
         or (
             "namespaceSelector" in one
-            and _may_be_namespace(given, one["namespaceSelector"], _DNS_NAMESPACE)
+            and _may_be_namespace(manifests, one["namespaceSelector"], _DNS_NAMESPACE)
         )
         for one in peers
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from elastic_yolo.doctor.finding import Place
 from elastic_yolo.doctor.manifests import Manifest
@@ -25,13 +25,6 @@ TEMPLATES: dict[str, Path] = {
 """Where each kind has its pod template."""
 
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
-
-
-class Finder(Protocol):
-    """What knows the other objects."""
-
-    def find(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """Return an object by its name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,38 +68,20 @@ class Container:
         """Return where a part of it stands."""
         return self.manifest.at(*self.path, *path)
 
-    def limit(self, resource: str) -> Fraction | None:
+    def resource_limit(self, resource: str) -> Fraction | None:
         """Return its limit of a resource, or None."""
         return quantity(dig(self.body, "resources", "limits", resource))
 
-    def request(self, resource: str) -> Fraction | None:
+    def resource_request(self, resource: str) -> Fraction | None:
         """Return its request of a resource, which is the limit where only that is stated."""
         stated = quantity(dig(self.body, "resources", "requests", resource))
-        return self.limit(resource) if stated is None else stated
+        return self.resource_limit(resource) if stated is None else stated
 
     def probes(self) -> Iterator[tuple[str, dict[Any, Any]]]:
         """Yield its probes with what they are called."""
         for name in _PROBES:
             if probe := mapping(self.body, name):
                 yield name, probe
-
-    def environment(self, finder: Finder) -> dict[str, str]:
-        """Return what it finds in its environment, as far as that can be known: no Secrets."""
-        namespace = self.manifest.namespace
-        found: dict[Any, Any] = {}
-        for _, source in mappings(self.body, "envFrom"):
-            prefix = text(source, "prefix")
-            stated = finder.find("ConfigMap", namespace, text(source, "configMapRef", "name"))
-            data = {} if stated is None else mapping(stated.body, "data")
-            found |= {f"{prefix}{key}": value for key, value in data.items()}
-        for _, one in mappings(self.body, "env"):
-            value: Any = one.get("value")
-            reference = mapping(one, "valueFrom", "configMapKeyRef")
-            if reference:
-                stated = finder.find("ConfigMap", namespace, text(reference, "name"))
-                value = stated and stated.get("data", text(reference, "key"))
-            found[text(one, "name")] = value
-        return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,10 +139,10 @@ class Workload:
         """Return where a part of the pod's spec stands."""
         return self.manifest.at(*self.path, "spec", *path)
 
-    def request(self, resource: str) -> Fraction:
+    def resource_request(self, resource: str) -> Fraction:
         """Return what one pod requests of a resource: all that run at once, or an initial one."""
         together = sum(
-            (one.request(resource) or Fraction(0) for one in self.containers), Fraction()
+            (one.resource_request(resource) or Fraction(0) for one in self.containers), Fraction()
         )
-        initial = [one.request(resource) or Fraction(0) for one in self.all_containers]
+        initial = [one.resource_request(resource) or Fraction(0) for one in self.all_containers]
         return max([together, *initial])

@@ -12,7 +12,6 @@ import pytest
 
 from elastic_yolo.doctor.cpu import judge_cpu
 from elastic_yolo.doctor.local import (
-    PORTS,
     examine,
     import_version,
     judge_cores,
@@ -20,14 +19,12 @@ from elastic_yolo.doctor.local import (
     judge_memory,
 )
 from elastic_yolo.doctor.machine import (
-    Cpu,
     find_holder,
     is_taken,
-    read_cpu,
     read_memory,
-    read_quota,
 )
-from elastic_yolo.lab.processes import stack
+from elastic_yolo.machine import Cpu, read_cpu, read_cpu_quota
+from elastic_yolo.tiers import PORTS
 
 LISTENER = """
 import socket, sys
@@ -76,10 +73,12 @@ def test_a_cpu_is_read_from_what_the_kernel_says(tmp_path: Path) -> None:
         tmp_path / "a", cpuinfo="processor\t: 0\nmodel name\t: Xeon\nflags\t\t: fpu avx2\n"
     )
     arm = files(tmp_path / "b", cpuinfo="processor\t: 0\nFeatures\t: fp asimd\n")
+    parts = files(tmp_path / "c", cpuinfo="CPU implementer\t: 0x41\nCPU part\t: 0xd0c\n")
 
-    assert read_cpu("x86_64", intel) == Cpu("Xeon", frozenset({"fpu", "avx2"}))
-    assert read_cpu("aarch64", arm) == Cpu("aarch64", frozenset({"fp", "asimd"}))
-    assert read_cpu("riscv64", tmp_path / "absent") == Cpu("riscv64", frozenset())
+    assert read_cpu(intel, "x86_64") == Cpu("Xeon", frozenset({"fpu", "avx2"}))
+    assert read_cpu(arm, "aarch64") == Cpu("aarch64", frozenset({"fp", "asimd"}))
+    assert read_cpu(parts, "aarch64") == Cpu("aarch64 0x41 0xd0c", frozenset())
+    assert read_cpu(tmp_path / "absent", "riscv64") == Cpu("riscv64", frozenset())
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_a_cpu_is_read_from_what_the_kernel_says(tmp_path: Path) -> None:
 def test_a_quota_is_read_in_both_forms(
     tmp_path: Path, names: dict[str, str], expected: float | None
 ) -> None:
-    assert read_quota(files(tmp_path, **names)) == expected
+    assert read_cpu_quota(files(tmp_path, **names)) == expected
 
 
 @pytest.mark.parametrize(
@@ -171,7 +170,7 @@ def test_a_port_whose_holder_is_not_shown_is_taken_all_the_same(tmp_path: Path) 
         holder = find_holder(port, tmp_path)
 
         assert is_taken(port)
-    assert str(holder) == "a process of somebody else"
+    assert str(holder) == "a process of another user"
 
 
 def test_a_module_says_its_version_or_why_not(
@@ -186,10 +185,6 @@ def test_a_module_says_its_version_or_why_not(
     assert import_version("nowhere_at_all") == ("", "")
     assert import_version("broken") == ("", "ImportError: libx.so.1: no such file")
     assert import_version("illegal") == ("", "it is ended by signal 4: made for another CPU")
-
-
-def test_the_ports_are_those_of_the_services() -> None:
-    assert PORTS == stack.PORTS
 
 
 def test_everything_is_looked_at_on_this_machine(tmp_path: Path) -> None:

@@ -173,16 +173,16 @@ def test_a_cluster_is_asked_for_each_resource(recorded: Path) -> None:
     forbidden = 'Error from server (Forbidden): nodes is forbidden: User "u" cannot list\n'
     (recorded / "nodes.error").write_text(forbidden)
     told: list[tuple[str, int, int]] = []
-    given = read_cluster(
+    manifests = read_cluster(
         [str(recorded / "bin" / "kubectl")], "shop", lambda *progress: told.append(progress)
     )
 
-    assert [(one.kind, one.name) for one in given.manifests] == [
+    assert [(one.kind, one.name) for one in manifests.manifests] == [
         ("Deployment", "front"),
         ("Secret", "access"),
     ]
-    assert given.live
-    assert given.unread == {"nodes"}
+    assert manifests.live
+    assert manifests.unread == {"nodes"}
     assert told[-1][1] == told[-1][2] == len(told)
     calls = (recorded / "calls").read_text().splitlines()
     assert all(call.startswith("get ") for call in calls)

@@ -29,7 +29,7 @@ import yaml
 
 from elastic_yolo.doctor.cluster import objects_of
 from elastic_yolo.doctor.finding import Finding
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import read_text
 from elastic_yolo.doctor.rules import diagnose
 from elastic_yolo.lab.processes.stack import ROOT

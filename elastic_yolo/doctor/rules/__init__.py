@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 
-from elastic_yolo.doctor.finding import Finding, Rule
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding
+from elastic_yolo.doctor.manifest_set import ManifestSet
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.rules import (
     autoscaling,
     cluster,
@@ -38,9 +39,9 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def diagnose(given: ManifestSet) -> list[Finding]:
+def diagnose(manifests: ManifestSet) -> list[Finding]:
     """Return what all rules find, errors first, and each sentence once."""
     found = chain.from_iterable(
-        (replace(finding, code=rule.code) for finding in rule.check(given)) for rule in RULES
+        (replace(finding, code=rule.code) for finding in rule.check(manifests)) for rule in RULES
     )
     return sorted(dict.fromkeys(found), key=lambda finding: finding.severity != "error")

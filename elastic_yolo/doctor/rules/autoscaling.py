@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import FEWEST, MOST, ManifestSet, scale_target
+from elastic_yolo.doctor.finding import Finding, error, warning
+from elastic_yolo.doctor.manifest_set import MAX_REPLICAS, MIN_REPLICAS, ManifestSet, scale_target
 from elastic_yolo.doctor.manifests import Manifest
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import dig, mapping, mappings, text, whole
 from elastic_yolo.doctor.workload import TEMPLATES, Container, Workload
 
@@ -19,14 +20,14 @@ _METRICS_API = "v1beta1.metrics.k8s.io"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def without_request(given: ManifestSet) -> Iterator[Finding]:
+def without_request(manifests: ManifestSet) -> Iterator[Finding]:
     """A share of a request can be computed only where there is a request."""
-    for hpa in given.of_kind(_HPA):
-        target = _target(given, hpa)
+    for hpa in manifests.of_kind(_HPA):
+        target = _target(manifests, hpa)
         for resource, only in _utilisations(hpa) if target else ():
             for container in target.containers if target else ():
                 wanted = only in ("", container.name)
-                if wanted and not _has_request(given, container, resource):
+                if wanted and not _has_request(manifests, container, resource):
                     yield error(
                         container.at("resources"),
                         f"The container {container.name} requests no {resource}, and "
@@ -38,13 +39,13 @@ def without_request(given: ManifestSet) -> Iterator[Finding]:
                     )
 
 
-def target_missing(given: ManifestSet) -> Iterator[Finding]:
+def target_missing(manifests: ManifestSet) -> Iterator[Finding]:
     """What is scaled is not there."""
-    for scaler in given.of_kind(_HPA, _KEDA):
+    for scaler in manifests.of_kind(_HPA, _KEDA):
         kind, name = scale_target(scaler)
         # Other kinds can be scaled as well; whether they are there is not known here.
-        if kind in TEMPLATES and given.find(kind, scaler.namespace, name) is None:
-            yield given.absent(
+        if kind in TEMPLATES and manifests.named(kind, scaler.namespace, name) is None:
+            yield manifests.missing(
                 scaler.namespace,
                 scaler.at("spec", "scaleTargetRef"),
                 f"{scaler.kind}/{scaler.name} scales {kind}/{name}, which is not there.",
@@ -61,9 +62,9 @@ def target_missing(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def two_autoscalers(given: ManifestSet) -> Iterator[Finding]:
+def two_autoscalers(manifests: ManifestSet) -> Iterator[Finding]:
     """Two HPAs of one target."""
-    for target, scalers in _by_target(given):
+    for target, scalers in _by_target(manifests):
         hpas = [one for one in scalers if one.kind == _HPA]
         for other in hpas[1:]:
             yield error(
@@ -74,9 +75,9 @@ def two_autoscalers(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def keda_beside_an_hpa(given: ManifestSet) -> Iterator[Finding]:
+def keda_beside_an_hpa(manifests: ManifestSet) -> Iterator[Finding]:
     """KEDA makes an HPA of its own for each ScaledObject."""
-    for target, scalers in _by_target(given):
+    for target, scalers in _by_target(manifests):
         kinds = {one.kind: one for one in scalers}
         if _HPA in kinds and _KEDA in kinds:
             hpa, keda = kinds[_HPA], kinds[_KEDA]
@@ -89,35 +90,35 @@ def keda_beside_an_hpa(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def limits_crossed(given: ManifestSet) -> Iterator[Finding]:
+def limits_crossed(manifests: ManifestSet) -> Iterator[Finding]:
     """More pods at least than at most."""
-    for scaler, fewest, most in _limits(given):
+    for scaler, fewest, most in _limits(manifests):
         if fewest > most:
             yield error(
-                scaler.at("spec", FEWEST[scaler.kind]),
+                scaler.at("spec", MIN_REPLICAS[scaler.kind]),
                 f"At least {fewest} pods, at most {most}.",
                 "The API server refuses it.",
-                f"Let {FEWEST[scaler.kind]} be no more than {MOST[scaler.kind]}.",
+                f"Let {MIN_REPLICAS[scaler.kind]} be no more than {MAX_REPLICAS[scaler.kind]}.",
             )
 
 
-def nothing_to_scale(given: ManifestSet) -> Iterator[Finding]:
+def nothing_to_scale(manifests: ManifestSet) -> Iterator[Finding]:
     """As many pods at least as at most."""
-    for scaler, fewest, most in _limits(given):
+    for scaler, fewest, most in _limits(manifests):
         if fewest == most:
             yield warning(
-                scaler.at("spec", MOST[scaler.kind]),
+                scaler.at("spec", MAX_REPLICAS[scaler.kind]),
                 f"At least {fewest} pods and at most {most}: it can never change the number.",
                 "Whatever the load, nothing scales.",
-                f"Raise {MOST[scaler.kind]}, or state replicas and do without an autoscaler.",
+                f"Raise {MAX_REPLICAS[scaler.kind]}, or state replicas and do without an autoscaler.",
             )
 
 
-def replicas_at_war(given: ManifestSet) -> Iterator[Finding]:
+def replicas_at_war(manifests: ManifestSet) -> Iterator[Finding]:
     """A number in the manifest, and an autoscaler that sets the same field."""
-    for workload in given.workloads:
-        scalers = list(given.scalers_of(workload))
-        if scalers and (stated := _stated_replicas(given, workload)) is not None:
+    for workload in manifests.workloads:
+        scalers = list(manifests.scalers_of(workload))
+        if scalers and (stated := _stated_replicas(manifests, workload)) is not None:
             yield warning(
                 workload.manifest.at("spec", "replicas"),
                 f"replicas: {stated} is stated, and {scalers[0].kind}/{scalers[0].name} sets the "
@@ -128,12 +129,12 @@ def replicas_at_war(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def no_metrics_server(given: ManifestSet) -> Iterator[Finding]:
+def no_metrics_server(manifests: ManifestSet) -> Iterator[Finding]:
     """Who tells autoscalers how much CPU pods use."""
-    if not given.live or "apiservices" in given.unread:
+    if not manifests.live or "apiservices" in manifests.unread:
         return
-    asking = [hpa for hpa in given.of_kind(_HPA) if any(_resource_metrics(hpa))]
-    api = next((one for one in given.of_kind("APIService") if one.name == _METRICS_API), None)
+    asking = [hpa for hpa in manifests.of_kind(_HPA) if any(_resource_metrics(hpa))]
+    api = next((one for one in manifests.of_kind("APIService") if one.name == _METRICS_API), None)
     states = [] if api is None else api.conditions("Available")
     if not asking or "True" in [text(one, "status") for one in states]:
         return
@@ -153,9 +154,9 @@ def no_metrics_server(given: ManifestSet) -> Iterator[Finding]:
     )
 
 
-def cannot_compute(given: ManifestSet) -> Iterator[Finding]:
+def cannot_compute(manifests: ManifestSet) -> Iterator[Finding]:
     """What an autoscaler of a cluster says about itself."""
-    for hpa in given.of_kind(_HPA) if given.live else ():
+    for hpa in manifests.of_kind(_HPA) if manifests.live else ():
         for kind in ("AbleToScale", "ScalingActive"):
             for state in hpa.conditions(kind):
                 # ScalingDisabled: somebody has set replicas to 0, which is meant so.
@@ -181,15 +182,15 @@ _HELP = {
 }
 
 
-def _target(given: ManifestSet, hpa: Manifest) -> Workload | None:
+def _target(manifests: ManifestSet, hpa: Manifest) -> Workload | None:
     kind, name = scale_target(hpa)
-    found = given.find(kind, hpa.namespace, name)
+    found = manifests.named(kind, hpa.namespace, name)
     return None if found is None or kind not in TEMPLATES else Workload(found)
 
 
-def _by_target(given: ManifestSet) -> Iterator[tuple[str, list[Manifest]]]:
+def _by_target(manifests: ManifestSet) -> Iterator[tuple[str, list[Manifest]]]:
     found = defaultdict(list)
-    for one in given.of_kind(_HPA, _KEDA):
+    for one in manifests.of_kind(_HPA, _KEDA):
         kind, name = scale_target(one)
         # One that KEDA has made belongs to its ScaledObject.
         if name and _KEDA not in [owner for owner, _ in one.owners]:
@@ -198,9 +199,9 @@ def _by_target(given: ManifestSet) -> Iterator[tuple[str, list[Manifest]]]:
         yield f"{kind}/{name}", scalers
 
 
-def _limits(given: ManifestSet) -> Iterator[tuple[Manifest, int, int]]:
-    for one in given.of_kind(_HPA, _KEDA):
-        fewest, most = (whole(one.spec, names[one.kind]) for names in (FEWEST, MOST))
+def _limits(manifests: ManifestSet) -> Iterator[tuple[Manifest, int, int]]:
+    for one in manifests.of_kind(_HPA, _KEDA):
+        fewest, most = (whole(one.spec, names[one.kind]) for names in (MIN_REPLICAS, MAX_REPLICAS))
         # The defaults: an HPA has one pod at least; KEDA none at least, and 100 at most.
         if fewest is None:
             fewest = 1 if one.kind == _HPA else 0
@@ -229,13 +230,13 @@ def _utilisations(hpa: Manifest) -> Iterator[tuple[str, str]]:
         yield "cpu", ""
 
 
-def _has_request(given: ManifestSet, container: Container, resource: str) -> bool:
-    if container.request(resource) is not None:
+def _has_request(manifests: ManifestSet, container: Container, resource: str) -> bool:
+    if container.resource_request(resource) is not None:
         return True
     # The namespace may have a default, which is put in when the pod is made.
     return any(
         dig(entry, default, resource) is not None
-        for one in given.of_kind("LimitRange")
+        for one in manifests.of_kind("LimitRange")
         if one.namespace == container.manifest.namespace
         for _, entry in mappings(one.spec, "limits")
         if text(entry, "type") == "Container"
@@ -243,8 +244,8 @@ def _has_request(given: ManifestSet, container: Container, resource: str) -> boo
     )
 
 
-def _stated_replicas(given: ManifestSet, workload: Workload) -> int | None:
-    if not given.live:
+def _stated_replicas(manifests: ManifestSet, workload: Workload) -> int | None:
+    if not manifests.live:
         return whole(workload.manifest.spec, "replicas")
     # In a cluster the field is always set; whether by a manifest, kubectl has noted.
     noted = text(mapping(workload.manifest.body, "metadata", "annotations"), _LAST_APPLIED)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from elastic_yolo.doctor.events import last_warning
-from elastic_yolo.doctor.finding import Finding, Place, Rule, error, warning
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding, Place, error, warning
+from elastic_yolo.doctor.manifest_set import ManifestSet
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import mappings, text
 
 
-def rollout_failed(given: ManifestSet) -> Iterator[Finding]:
+def rollout_failed(manifests: ManifestSet) -> Iterator[Finding]:
     """A Deployment that does not get as far as its manifest says."""
-    for one in given.of_kind("Deployment") if given.live else ():
+    for one in manifests.of_kind("Deployment") if manifests.live else ():
         for _, state in mappings(one.body, "status", "conditions"):
             kind, status = text(state, "type"), text(state, "status")
             if (kind, status) in (("Progressing", "False"), ("ReplicaFailure", "True")):
@@ -26,10 +27,10 @@ def rollout_failed(given: ManifestSet) -> Iterator[Finding]:
                 )
 
 
-def claim_pending(given: ManifestSet) -> Iterator[Finding]:
+def claim_pending(manifests: ManifestSet) -> Iterator[Finding]:
     """A claim that gets no volume."""
-    for claim in given.of_kind("PersistentVolumeClaim") if given.live else ():
-        said = last_warning(given, claim)
+    for claim in manifests.of_kind("PersistentVolumeClaim") if manifests.live else ():
+        said = last_warning(manifests, claim)
         unclassed = not text(claim.spec, "storageClassName") and not text(claim.spec, "volumeName")
         if text(claim.body, "status", "phase") != "Pending" or not (said or unclassed):
             continue
@@ -44,12 +45,12 @@ def claim_pending(given: ManifestSet) -> Iterator[Finding]:
         )
 
 
-def not_shown(given: ManifestSet) -> Iterator[Finding]:
+def not_shown(manifests: ManifestSet) -> Iterator[Finding]:
     """Resources that could not be read."""
-    if given.unread:
+    if manifests.unread:
         yield warning(
             Place("Cluster"),
-            f"The cluster does not show {', '.join(sorted(given.unread))}.",
+            f"The cluster does not show {', '.join(sorted(manifests.unread))}.",
             "What is wrong there was not looked for.",
             "Ask for a role that may get and list them, or ask somebody who has one.",
         )

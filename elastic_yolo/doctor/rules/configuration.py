@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from elastic_yolo.doctor.finding import Finding, Place, Rule, error
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding, Place, error
+from elastic_yolo.doctor.manifest_set import ManifestSet
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import Path, mapping, mappings, text
 from elastic_yolo.doctor.workload import Container, Workload
 
@@ -18,19 +19,19 @@ _READ_AS = {
 }
 
 
-def volume_names_nothing(given: ManifestSet) -> Iterator[Finding]:
+def volume_names_nothing(manifests: ManifestSet) -> Iterator[Finding]:
     """A volume whose claim, ConfigMap or Secret is not there."""
-    for workload in given.workloads:
+    for workload in manifests.workloads:
         for path, kind, name in _volume_sources(workload):
-            if _is_absent(given, workload, kind, name):
+            if _is_absent(manifests, workload, kind, name):
                 yield _missing(
-                    given, workload.at(*path), kind, name, "ContainerCreating, or Pending"
+                    manifests, workload.at(*path), kind, name, "ContainerCreating, or Pending"
                 )
 
 
-def mount_names_nothing(given: ManifestSet) -> Iterator[Finding]:
+def mount_names_nothing(manifests: ManifestSet) -> Iterator[Finding]:
     """A mount of a volume that the pod does not have."""
-    for workload in given.workloads:
+    for workload in manifests.workloads:
         there = {text(one, "name") for _, one in mappings(workload.pod, "volumes")}
         # A StatefulSet has one more for each of its claims.
         claims = mappings(workload.manifest.spec, "volumeClaimTemplates")
@@ -48,40 +49,40 @@ def mount_names_nothing(given: ManifestSet) -> Iterator[Finding]:
                     )
 
 
-def configuration_missing(given: ManifestSet) -> Iterator[Finding]:
+def configuration_missing(manifests: ManifestSet) -> Iterator[Finding]:
     """A ConfigMap, or a key of one, that an environment is made of."""
-    for workload in given.workloads:
+    for workload in manifests.workloads:
         for container in workload.all_containers:
-            yield from _missing_whole(given, workload, container)
-            yield from _missing_keys(given, workload, container)
+            yield from _missing_whole(manifests, workload, container)
+            yield from _missing_keys(manifests, workload, container)
 
 
 def _missing_whole(
-    given: ManifestSet, workload: Workload, container: Container
+    manifests: ManifestSet, workload: Workload, container: Container
 ) -> Iterator[Finding]:
     for kind, reference in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
         for place, source in mappings(container.body, "envFrom"):
             stated = mapping(source, reference)
             name = text(stated, "name")
             # Secrets are rightly kept out of files: only a cluster can say that one is missing.
-            known = given.live or kind == "ConfigMap"
-            if known and not stated.get("optional") and _is_absent(given, workload, kind, name):
-                yield _missing(given, container.at("envFrom", place), kind, name, _NO_CONFIG)
+            known = manifests.live or kind == "ConfigMap"
+            if known and not stated.get("optional") and _is_absent(manifests, workload, kind, name):
+                yield _missing(manifests, container.at("envFrom", place), kind, name, _NO_CONFIG)
     for kind, reference in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
         for place, variable in mappings(container.body, "env"):
             stated = mapping(variable, "valueFrom", reference)
             name = text(stated, "name")
-            known = given.live or kind == "ConfigMap"
-            if known and not stated.get("optional") and _is_absent(given, workload, kind, name):
-                yield _missing(given, container.at("env", place), kind, name, _NO_CONFIG)
+            known = manifests.live or kind == "ConfigMap"
+            if known and not stated.get("optional") and _is_absent(manifests, workload, kind, name):
+                yield _missing(manifests, container.at("env", place), kind, name, _NO_CONFIG)
 
 
 def _missing_keys(
-    given: ManifestSet, workload: Workload, container: Container
+    manifests: ManifestSet, workload: Workload, container: Container
 ) -> Iterator[Finding]:
     for place, variable in mappings(container.body, "env"):
         stated = mapping(variable, "valueFrom", "configMapKeyRef")
-        found = given.find("ConfigMap", workload.namespace, text(stated, "name"))
+        found = manifests.named("ConfigMap", workload.namespace, text(stated, "name"))
         key = text(stated, "key")
         if found is None or not key or stated.get("optional"):
             continue
@@ -116,26 +117,26 @@ def _volume_sources(workload: Workload) -> Iterator[tuple[Path, str, str]]:
                 yield ("volumes", place), kind, name
 
 
-def _is_absent(given: ManifestSet, workload: Workload, kind: str, name: str) -> bool:
-    if not name or _READ_AS[kind] in given.unread or (kind, name) == _EVERYWHERE:
+def _is_absent(manifests: ManifestSet, workload: Workload, kind: str, name: str) -> bool:
+    if not name or _READ_AS[kind] in manifests.unread or (kind, name) == _EVERYWHERE:
         return False
-    found = given.find(kind, workload.namespace, name)
-    return found is None and (kind, workload.namespace, name) not in _made(given)
+    found = manifests.named(kind, workload.namespace, name)
+    return found is None and (kind, workload.namespace, name) not in _made(manifests)
 
 
-def _made(given: ManifestSet) -> Iterator[tuple[str, str, str]]:
+def _made(manifests: ManifestSet) -> Iterator[tuple[str, str, str]]:
     """Yield the Secrets that other objects lead to, once they are in a cluster."""
-    for one in given.of_kind("Certificate", "SealedSecret", "ExternalSecret"):
+    for one in manifests.of_kind("Certificate", "SealedSecret", "ExternalSecret"):
         stated = text(one.spec, "secretName") or text(one.spec, "target", "name")
         yield "Secret", one.namespace, stated or one.name
 
 
-def _missing(given: ManifestSet, place: Place, kind: str, name: str, state: str) -> Finding:
+def _missing(manifests: ManifestSet, place: Place, kind: str, name: str, state: str) -> Finding:
     return Finding(
-        "error" if given.live else "warning",
+        "error" if manifests.live else "warning",
         place,
         f"{kind}/{name} is named here, and "
-        + ("the cluster has none." if given.live else "was not given."),
+        + ("the cluster has none." if manifests.live else "was not given."),
         f"Without it the pod stays in {state}.",
         f"Create it before, or correct the name; {kind} and pod have to be in one namespace.",
     )

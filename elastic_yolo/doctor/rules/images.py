@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding, error, warning
+from elastic_yolo.doctor.manifest_set import ManifestSet
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import text
 from elastic_yolo.doctor.workload import Container
 
@@ -14,9 +15,9 @@ from elastic_yolo.doctor.workload import Container
 _BUILT_HERE = re.compile(r"elastic-yolo/(web|preprocess|inference(-gpu)?|tools)")
 
 
-def asked_of_a_registry(given: ManifestSet) -> Iterator[Finding]:
+def asked_of_a_registry(manifests: ManifestSet) -> Iterator[Finding]:
     """An image that was loaded into the node, and is looked for elsewhere."""
-    for container in given.containers:
+    for container in manifests.containers:
         if not container.image or has_registry(container.image) or policy_of(container) != "Always":
             continue
         built = _BUILT_HERE.fullmatch(repository_of(container.image))
@@ -36,9 +37,9 @@ def asked_of_a_registry(given: ManifestSet) -> Iterator[Finding]:
         )
 
 
-def no_telling_tag(given: ManifestSet) -> Iterator[Finding]:
+def no_telling_tag(manifests: ManifestSet) -> Iterator[Finding]:
     """A tag that is latest, of a registry."""
-    for container in given.containers:
+    for container in manifests.containers:
         image = container.image
         if image and has_registry(image) and tag_of(image) in ("", "latest"):
             yield warning(
@@ -50,17 +51,17 @@ def no_telling_tag(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def left_behind(given: ManifestSet) -> Iterator[Finding]:
+def left_behind(manifests: ManifestSet) -> Iterator[Finding]:
     """Most images moved to a registry, and one forgotten."""
     groups = {
         parts[1]: container.image
-        for container in given.containers
+        for container in manifests.containers
         if has_registry(container.image)
         and len(parts := repository_of(container.image).split("/")) > 2
         # Names without a registry mean that one.
         and not parts[0].endswith("docker.io")
     }
-    for container in given.containers:
+    for container in manifests.containers:
         group, slash, _ = repository_of(container.image).partition("/")
         if slash and not has_registry(container.image) and group in groups:
             yield warning(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding, error, warning
+from elastic_yolo.doctor.manifest_set import ManifestSet
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.selectors import show
 from elastic_yolo.doctor.values import mapping, seconds, share_of, strings, text, whole
 from elastic_yolo.doctor.workload import Container
@@ -22,9 +23,9 @@ _SLEEP = re.compile(r"(?:^|[\s/;&])sleep\s+(\d{1,6}(?:\.\d{1,6})?)([smh]?)(?:$|[
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-def killed_while_starting(given: ManifestSet) -> Iterator[Finding]:
+def killed_while_starting(manifests: ManifestSet) -> Iterator[Finding]:
     """A liveness probe that counts from the first second."""
-    for container in _containers(given):
+    for container in _containers(manifests):
         probe = mapping(container.body, "livenessProbe")
         if not probe or mapping(container.body, "startupProbe"):
             continue
@@ -40,10 +41,10 @@ def killed_while_starting(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def killed_while_waiting(given: ManifestSet) -> Iterator[Finding]:
+def killed_while_waiting(manifests: ManifestSet) -> Iterator[Finding]:
     """A service that waits for its model, and a probe that does not wait for it."""
-    for container in _containers(given):
-        wait = seconds(container.environment(given).get("MODEL_WAIT_S"))
+    for container in _containers(manifests):
+        wait = seconds(manifests.environment(container).get("MODEL_WAIT_S"))
         name = next(
             (one for one in ("startupProbe", "livenessProbe") if mapping(container.body, one)), None
         )
@@ -61,14 +62,14 @@ def killed_while_waiting(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def killed_while_draining(given: ManifestSet) -> Iterator[Finding]:
+def killed_while_draining(manifests: ManifestSet) -> Iterator[Finding]:
     """Less time to stop than stopping takes."""
-    for workload in given.workloads:
+    for workload in manifests.workloads:
         stated = whole(workload.pod, "terminationGracePeriodSeconds")
         grace = _DEFAULT_GRACE_S if stated is None else stated
         for container in workload.containers:
             sleep = _pre_stop_s(container)
-            drain = _drain_s(given, container)
+            drain = _drain_s(manifests, container)
             if sleep + drain < grace or sleep + drain == 0:
                 continue
             parts = [f"preStop sleeps {sleep:g} s"] if sleep else []
@@ -84,9 +85,9 @@ def killed_while_draining(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def rollout_stands_still(given: ManifestSet) -> Iterator[Finding]:
+def rollout_stands_still(manifests: ManifestSet) -> Iterator[Finding]:
     """No pod more, and no pod less."""
-    for one in given.of_kind("Deployment"):
+    for one in manifests.of_kind("Deployment"):
         strategy = mapping(one.spec, "strategy", "rollingUpdate")
         surge, unavailable = strategy.get("maxSurge", "25%"), strategy.get("maxUnavailable", "25%")
         place = one.at("spec", "strategy", "rollingUpdate")
@@ -109,15 +110,15 @@ def rollout_stands_still(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def never_evicted(given: ManifestSet) -> Iterator[Finding]:
+def never_evicted(manifests: ManifestSet) -> Iterator[Finding]:
     """A budget that allows nothing."""
-    for budget in given.of_kind("PodDisruptionBudget"):
-        chosen = given.chosen(budget.namespace, budget.spec.get("selector"))
-        total = sum(min(given.fewest(one), _LARGEST) for one in chosen)
+    for budget in manifests.of_kind("PodDisruptionBudget"):
+        chosen = manifests.selected_by(budget.namespace, budget.spec.get("selector"))
+        total = sum(min(manifests.min_replicas(one), _LARGEST) for one in chosen)
         least = share_of(budget.spec.get("minAvailable"), total, up=True)
         fewer = share_of(budget.spec.get("maxUnavailable"), total, up=True)
         if not chosen:
-            if given.has_workloads(budget.namespace) and mapping(budget.spec, "selector"):
+            if manifests.has_workloads(budget.namespace) and mapping(budget.spec, "selector"):
                 yield warning(
                     budget.at("spec", "selector"),
                     f"The budget is for {show(budget.spec.get('selector'))}, and no pod template "
@@ -136,9 +137,9 @@ def never_evicted(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def restarted_for_ever(given: ManifestSet) -> Iterator[Finding]:
+def restarted_for_ever(manifests: ManifestSet) -> Iterator[Finding]:
     """A job that could never end."""
-    for workload in given.workloads:
+    for workload in manifests.workloads:
         if workload.manifest.kind not in ("Job", "CronJob") or not workload.containers:
             continue
         stated = text(workload.pod, "restartPolicy")
@@ -167,8 +168,8 @@ def _is_service(container: Container) -> bool:
     return _SERVICE.search(container.image) is not None
 
 
-def _drain_s(given: ManifestSet, container: Container) -> float:
-    stated = container.environment(given)
+def _drain_s(manifests: ManifestSet, container: Container) -> float:
+    stated = manifests.environment(container)
     if not _is_service(container) and not DRAIN_DEFAULTS_S.keys() & stated.keys():
         return 0.0
     found = {name: seconds(stated.get(name)) for name in DRAIN_DEFAULTS_S}
@@ -191,8 +192,8 @@ def _is_none(value: object) -> bool:
     return value in (0, "0", "0%") and not isinstance(value, bool)
 
 
-def _containers(given: ManifestSet) -> Iterator[Container]:
-    for workload in given.workloads:
+def _containers(manifests: ManifestSet) -> Iterator[Container]:
+    for workload in manifests.workloads:
         yield from workload.containers
 
 

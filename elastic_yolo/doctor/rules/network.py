@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from elastic_yolo.doctor.addresses import Address, addresses
-from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding, error, warning
+from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.policies import blocking, governing, may_ask_names
 from elastic_yolo.doctor.ports import has_target, number_of, show_ports
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.selectors import show
 from elastic_yolo.doctor.values import Path, mapping, mappings, text, whole
 from elastic_yolo.doctor.workload import Workload
 
 
-def address_leads_nowhere(given: ManifestSet) -> Iterator[Finding]:
+def address_leads_nowhere(manifests: ManifestSet) -> Iterator[Finding]:
     """A URL in the environment that names a Service or a port that is not there."""
-    for workload in given.workloads:
-        for address in addresses(given, workload):
-            service = given.find("Service", address.namespace, address.service)
+    for workload in manifests.workloads:
+        for address in addresses(manifests, workload):
+            service = manifests.named("Service", address.namespace, address.service)
             if service is None:
                 yield warning(
                     address.container.at("env"),
@@ -28,7 +29,7 @@ def address_leads_nowhere(given: ManifestSet) -> Iterator[Finding]:
                     "The name does not resolve, and every request to it fails.",
                     f"Correct the address, or add the Service in namespace {address.namespace}.",
                 )
-            elif address.port is not None and (there := _other_ports(given, service, address)):
+            elif address.port is not None and (there := _other_ports(manifests, service, address)):
                 yield error(
                     address.container.at("env"),
                     f"{address.variable}={address.value} asks port {address.port} of "
@@ -38,13 +39,13 @@ def address_leads_nowhere(given: ManifestSet) -> Iterator[Finding]:
                 )
 
 
-def policy_chooses_nothing(given: ManifestSet) -> Iterator[Finding]:
+def policy_chooses_nothing(manifests: ManifestSet) -> Iterator[Finding]:
     """A policy for pods that are not there, or one that lets nobody in."""
-    for policy in given.of_kind("NetworkPolicy"):
-        if not given.has_workloads(policy.namespace):
+    for policy in manifests.of_kind("NetworkPolicy"):
+        if not manifests.has_workloads(policy.namespace):
             continue
         chosen = mapping(policy.spec, "podSelector")
-        if chosen and not given.chosen(policy.namespace, chosen):
+        if chosen and not manifests.selected_by(policy.namespace, chosen):
             yield warning(
                 policy.at("spec", "podSelector"),
                 f"The policy is for {show(chosen)}, and no pod template has these labels.",
@@ -56,7 +57,7 @@ def policy_chooses_nothing(given: ManifestSet) -> Iterator[Finding]:
             if (
                 wanted
                 and "namespaceSelector" not in peer
-                and not given.chosen(policy.namespace, wanted)
+                and not manifests.selected_by(policy.namespace, wanted)
             ):
                 yield warning(
                     policy.at(*path),
@@ -68,10 +69,10 @@ def policy_chooses_nothing(given: ManifestSet) -> Iterator[Finding]:
                 )
 
 
-def policy_port_missing(given: ManifestSet) -> Iterator[Finding]:
+def policy_port_missing(manifests: ManifestSet) -> Iterator[Finding]:
     """A policy that opens a port where nobody listens."""
-    for policy in given.of_kind("NetworkPolicy"):
-        chosen = given.chosen(policy.namespace, policy.spec.get("podSelector"))
+    for policy in manifests.of_kind("NetworkPolicy"):
+        chosen = manifests.selected_by(policy.namespace, policy.spec.get("podSelector"))
         for rule, body in mappings(policy.spec, "ingress"):
             for place, port in mappings(body, "ports"):
                 stated = port.get("port")
@@ -91,13 +92,13 @@ def policy_port_missing(given: ManifestSet) -> Iterator[Finding]:
                     )
 
 
-def no_names(given: ManifestSet) -> Iterator[Finding]:
+def no_names(manifests: ManifestSet) -> Iterator[Finding]:
     """Pods that may talk to others, and may not ask where they are."""
-    for workload in given.workloads:
-        policies = governing(given, workload, "Egress")
+    for workload in manifests.workloads:
+        policies = governing(manifests, workload, "Egress")
         rules = [(one, place) for one in policies for place, _ in mappings(one.spec, "egress")]
         # Who may talk to nobody needs no names.
-        if rules and not may_ask_names(given, workload):
+        if rules and not may_ask_names(manifests, workload):
             policy, place = rules[0]
             yield error(
                 policy.at("spec", "egress", place),
@@ -109,16 +110,16 @@ def no_names(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def chain_is_blocked(given: ManifestSet) -> Iterator[Finding]:
+def chain_is_blocked(manifests: ManifestSet) -> Iterator[Finding]:
     """An address in the environment to which a policy does not let through."""
-    for workload in given.workloads:
-        for address in addresses(given, workload):
-            service = given.find("Service", address.namespace, address.service)
-            for target, port in _behind(given, service, address):
-                if side := blocking(given, workload, target, port):
+    for workload in manifests.workloads:
+        for address in addresses(manifests, workload):
+            service = manifests.named("Service", address.namespace, address.service)
+            for target, port in _behind(manifests, service, address):
+                if side := blocking(manifests, workload, target, port):
                     subject = workload if side == "Egress" else target
                     named = f"{subject.manifest.kind}/{subject.manifest.name}"
-                    policies = governing(given, subject, side)
+                    policies = governing(manifests, subject, side)
                     does = "go out" if side == "Egress" else "come in"
                     yield error(
                         policies[0].at("spec"),
@@ -153,14 +154,14 @@ def _is_headless(service: Manifest) -> bool:
     return text(service.spec, "clusterIP") == "None"
 
 
-def _other_ports(given: ManifestSet, service: Manifest, address: Address) -> str:
+def _other_ports(manifests: ManifestSet, service: Manifest, address: Address) -> str:
     """Return the ports that a Service has if the address's is none of them, or nothing."""
     if text(service.spec, "type") == "ExternalName":
         return ""
     numbers: set[int | None] = {whole(port, "port") for _, port in mappings(service.spec, "ports")}
     if _is_headless(service):
         # DNS says the pods' own addresses: their ports are what is asked.
-        pods = given.chosen(service.namespace, service.spec.get("selector"))
+        pods = manifests.selected_by(service.namespace, service.spec.get("selector"))
         known: set[int | None] = {number for one in pods for number in one.port_numbers}
         numbers = known or numbers | {address.port}
     if address.port in numbers:
@@ -169,12 +170,12 @@ def _other_ports(given: ManifestSet, service: Manifest, address: Address) -> str
 
 
 def _behind(
-    given: ManifestSet, service: Manifest | None, address: Address
+    manifests: ManifestSet, service: Manifest | None, address: Address
 ) -> Iterator[tuple[Workload, int]]:
     """Yield who answers at an address, and on which port of the pod."""
     if service is None or not mapping(service.spec, "selector"):
         return
-    for workload in given.chosen(service.namespace, service.spec.get("selector")):
+    for workload in manifests.selected_by(service.namespace, service.spec.get("selector")):
         target: object = address.port
         if not _is_headless(service):
             for _, port in mappings(service.spec, "ports"):

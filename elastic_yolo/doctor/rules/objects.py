@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding, error, warning
+from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import Path, dig, mapping, mappings, text
 
 # Source: Kubernetes, "Deprecated API Migration Guide". What serves a kind now, and since when its
@@ -32,10 +33,10 @@ _PSP = "Label the namespace instead: pod-security.kubernetes.io/enforce: restric
 _METADATA = (("metadata", "labels"), ("metadata", "annotations"))
 
 
-def stated_twice(given: ManifestSet) -> Iterator[Finding]:
+def stated_twice(manifests: ManifestSet) -> Iterator[Finding]:
     """The same object, a second time."""
     seen: dict[tuple[str, str, str, str], Manifest] = {}
-    for one in given.manifests:
+    for one in manifests.manifests:
         key = (text(one.body, "apiVersion"), one.kind, one.namespace, one.name)
         first = seen.setdefault(key, one)
         if one.name and first is not one:
@@ -47,9 +48,9 @@ def stated_twice(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def versions_that_are_gone(given: ManifestSet) -> Iterator[Finding]:
+def versions_that_are_gone(manifests: ManifestSet) -> Iterator[Finding]:
     """An apiVersion that no supported Kubernetes serves."""
-    for one in given.manifests:
+    for one in manifests.manifests:
         version = text(one.body, "apiVersion")
         found = _GONE.get((version, one.kind), _GONE.get((version, "")))
         if found is not None:
@@ -63,9 +64,9 @@ def versions_that_are_gone(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def numbers_for_text(given: ManifestSet) -> Iterator[Finding]:
+def numbers_for_text(manifests: ManifestSet) -> Iterator[Finding]:
     """Numbers and booleans where Kubernetes takes text alone."""
-    for one in given.manifests:
+    for one in manifests.manifests:
         for path, value in _texts(one):
             if value is not None and not isinstance(value, str):
                 yield error(

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from elastic_yolo.doctor.events import last_warning
-from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding, error, warning
+from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import dig, mapping, mappings, text, whole
 
 _PULL = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
@@ -54,7 +55,7 @@ _FIXES = {
 """What helps, by a part of what the scheduler or the kubelet says."""
 
 
-def pending(given: ManifestSet) -> Iterator[Finding]:
+def pending(manifests: ManifestSet) -> Iterator[Finding]:
     """A pod without a node, or without its volume."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
@@ -62,20 +63,22 @@ def pending(given: ManifestSet) -> Iterator[Finding]:
             return None
         for state in pod.conditions("PodScheduled"):
             if text(state, "status") == "False":
-                said = text(state, "message") or last_warning(given, pod, "FailedScheduling")
+                said = text(state, "message") or last_warning(manifests, pod, "FailedScheduling")
                 return f"no node takes it: {said or 'no reason is given'}", _help_pending(said)
-        said = last_warning(given, pod)
+        said = last_warning(manifests, pod)
         return (f"it does not start: {said}", _help_pending(said)) if said else None
 
-    yield from _each(given, look, "Pending", "It does no work until that changes.", warned=False)
+    yield from _each(
+        manifests, look, "Pending", "It does no work until that changes.", warned=False
+    )
 
 
-def image_not_pulled(given: ManifestSet) -> Iterator[Finding]:
+def image_not_pulled(manifests: ManifestSet) -> Iterator[Finding]:
     """A pod whose image does not come."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
         for status, state in _waiting(pod, *_PULL):
-            said = last_warning(given, pod, "Failed") or text(state, "message")
+            said = last_warning(manifests, pod, "Failed") or text(state, "message")
             return (
                 f"the image {text(status, 'image')} does not come: {said}".rstrip(": "),
                 _PULL_FIX,
@@ -83,11 +86,11 @@ def image_not_pulled(given: ManifestSet) -> Iterator[Finding]:
         return None
 
     yield from _each(
-        given, look, "ImagePullBackOff", "The container is never started.", warned=False
+        manifests, look, "ImagePullBackOff", "The container is never started.", warned=False
     )
 
 
-def crashing(given: ManifestSet) -> Iterator[Finding]:
+def crashing(manifests: ManifestSet) -> Iterator[Finding]:
     """A container that ends again and again."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
@@ -98,7 +101,7 @@ def crashing(given: ManifestSet) -> Iterator[Finding]:
             code = whole(ended, "exitCode")
             means = f" ({_EXITS[code]})" if code in _EXITS else ""
             said = " ".join(text(ended, "message").split())
-            probe = last_warning(given, pod, "Unhealthy")
+            probe = last_warning(manifests, pod, "Unhealthy")
             what = f"its container {text(status, 'name')} ends with {code}{means}"
             what = "".join([what, f": {said}" if said else "", f"; {probe}" if probe else ""])
             return (
@@ -111,7 +114,7 @@ def crashing(given: ManifestSet) -> Iterator[Finding]:
         return None
 
     yield from _each(
-        given,
+        manifests,
         look,
         "CrashLoopBackOff",
         "It is started again after ever longer pauses, up to five minutes.",
@@ -119,7 +122,7 @@ def crashing(given: ManifestSet) -> Iterator[Finding]:
     )
 
 
-def out_of_memory(given: ManifestSet) -> Iterator[Finding]:
+def out_of_memory(manifests: ManifestSet) -> Iterator[Finding]:
     """A container that took more than its limit."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
@@ -133,16 +136,16 @@ def out_of_memory(given: ManifestSet) -> Iterator[Finding]:
         return None
 
     yield from _each(
-        given, look, "OOMKilled", "What it worked on is lost, each time.", warned=False
+        manifests, look, "OOMKilled", "What it worked on is lost, each time.", warned=False
     )
 
 
-def not_configured(given: ManifestSet) -> Iterator[Finding]:
+def not_configured(manifests: ManifestSet) -> Iterator[Finding]:
     """A container that cannot be made."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
         for status, state in _waiting(pod, *_CONFIG):
-            said = text(state, "message") or last_warning(given, pod)
+            said = text(state, "message") or last_warning(manifests, pod)
             return (
                 f"its container {text(status, 'name')} cannot be made: {said}",
                 _CONFIG_FIX,
@@ -150,11 +153,11 @@ def not_configured(given: ManifestSet) -> Iterator[Finding]:
         return None
 
     yield from _each(
-        given, look, "CreateContainerConfigError", "It waits until that is there.", warned=False
+        manifests, look, "CreateContainerConfigError", "It waits until that is there.", warned=False
     )
 
 
-def not_ready(given: ManifestSet) -> Iterator[Finding]:
+def not_ready(manifests: ManifestSet) -> Iterator[Finding]:
     """A pod that runs and fails its probe."""
 
     def look(pod: Manifest) -> tuple[str, str] | None:
@@ -165,15 +168,15 @@ def not_ready(given: ManifestSet) -> Iterator[Finding]:
         ready = [text(one, "status") for one in pod.conditions("Ready")]
         if ready != ["False"] or any(_waiting(pod, "CrashLoopBackOff")):
             return None
-        said = last_warning(given, pod, "Unhealthy")
+        said = last_warning(manifests, pod, "Unhealthy")
         logs = f"kubectl -n {pod.namespace} logs {pod.name} shows what it waits for."
         return (f"it runs and is not ready: {said}", logs) if said else None
 
-    yield from _each(given, look, "not ready", "No Service sends requests to it.", warned=True)
+    yield from _each(manifests, look, "not ready", "No Service sends requests to it.", warned=True)
 
 
 def _each(
-    given: ManifestSet,
+    manifests: ManifestSet,
     look: Callable[[Manifest], tuple[str, str] | None],
     state: str,
     why: str,
@@ -181,10 +184,10 @@ def _each(
     warned: bool,
 ) -> Iterator[Finding]:
     """Yield one finding for all pods of one owner with the same trouble."""
-    if not given.live:
+    if not manifests.live:
         return
     groups: dict[object, tuple[Manifest, str, str, int]] = {}
-    for pod in given.of_kind("Pod"):
+    for pod in manifests.of_kind("Pod"):
         if seen := look(pod):
             owner = (pod.namespace, pod.owners[0] if pod.owners else pod.name)
             first, what, fix, count = groups.get(owner, (pod, *seen, 0))

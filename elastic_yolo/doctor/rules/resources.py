@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
-from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding, error, warning
+from elastic_yolo.doctor.manifest_set import ManifestSet
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import dig, mapping, mappings, quantity, text
 from elastic_yolo.doctor.workload import Container, Workload
 
@@ -21,9 +22,9 @@ _ENGINE = re.compile(r"(^|/)elastic-yolo/inference(-gpu)?([:@]|$)")
 _GPU = re.compile(r"nvidia\.com/(gpu|mig-.+)|amd\.com/gpu|gpu\.intel\.com/.+")
 
 
-def limit_below_request(given: ManifestSet) -> Iterator[Finding]:
+def limit_below_request(manifests: ManifestSet) -> Iterator[Finding]:
     """Less at most than at least."""
-    for container in given.containers:
+    for container in manifests.containers:
         for resource, stated in mapping(container.body, "resources", "limits").items():
             limit = quantity(stated)
             request = quantity(dig(container.body, "resources", "requests", resource))
@@ -39,14 +40,14 @@ def limit_below_request(given: ManifestSet) -> Iterator[Finding]:
                 )
 
 
-def throttled(given: ManifestSet) -> Iterator[Finding]:
+def throttled(manifests: ManifestSet) -> Iterator[Finding]:
     """More threads than the CPU limit has room for."""
-    for workload in given.workloads:
+    for workload in manifests.workloads:
         for container in workload.containers:
-            limit = container.limit("cpu")
+            limit = container.resource_limit("cpu")
             if limit is None or limit <= 0:
                 continue
-            if told := _told_threads(given, container, math.ceil(limit)):
+            if told := _told_threads(manifests, container, math.ceil(limit)):
                 variable, threads = told
                 yield warning(
                     container.at("resources", "limits", "cpu"),
@@ -67,13 +68,13 @@ def throttled(given: ManifestSet) -> Iterator[Finding]:
                 )
 
 
-def gpu_nowhere(given: ManifestSet) -> Iterator[Finding]:
+def gpu_nowhere(manifests: ManifestSet) -> Iterator[Finding]:
     """A GPU is asked for in a cluster that has none."""
-    if not given.live or "nodes" in given.unread:
+    if not manifests.live or "nodes" in manifests.unread:
         return
-    for workload in given.workloads:
+    for workload in manifests.workloads:
         for resource in _gpus(workload):
-            if _largest(given, resource) == 0:
+            if _largest(manifests, resource) == 0:
                 yield error(
                     workload.at("containers"),
                     f"{workload.manifest.kind}/{workload.manifest.name} asks for {resource}, and "
@@ -84,9 +85,9 @@ def gpu_nowhere(given: ManifestSet) -> Iterator[Finding]:
                 )
 
 
-def gpu_not_tolerated(given: ManifestSet) -> Iterator[Finding]:
+def gpu_not_tolerated(manifests: ManifestSet) -> Iterator[Finding]:
     """Nodes with GPUs are mostly kept for those who say that they want them."""
-    for workload in given.workloads:
+    for workload in manifests.workloads:
         for resource in _gpus(workload):
             if not _tolerates(workload, resource):
                 yield warning(
@@ -99,14 +100,14 @@ def gpu_not_tolerated(given: ManifestSet) -> Iterator[Finding]:
                 )
 
 
-def gpu_without_limit(given: ManifestSet) -> Iterator[Finding]:
+def gpu_without_limit(manifests: ManifestSet) -> Iterator[Finding]:
     """GPUs are not overcommitted."""
-    for container in given.containers:
+    for container in manifests.containers:
         requests = mapping(container.body, "resources", "requests")
         for resource, stated in requests.items():
             if not (isinstance(resource, str) and _GPU.fullmatch(resource)):
                 continue
-            if quantity(stated) != container.limit(resource):
+            if quantity(stated) != container.resource_limit(resource):
                 yield error(
                     container.at("resources", "requests", resource),
                     f"The container {container.name} requests {stated} of {resource}, and its "
@@ -116,13 +117,13 @@ def gpu_without_limit(given: ManifestSet) -> Iterator[Finding]:
                 )
 
 
-def larger_than_any_node(given: ManifestSet) -> Iterator[Finding]:
+def larger_than_any_node(manifests: ManifestSet) -> Iterator[Finding]:
     """A pod for which no node would do, were it empty."""
-    if not given.live or "nodes" in given.unread:
+    if not manifests.live or "nodes" in manifests.unread:
         return
-    for workload in given.workloads:
+    for workload in manifests.workloads:
         for resource in ("cpu", "memory"):
-            wanted, largest = workload.request(resource), _largest(given, resource)
+            wanted, largest = workload.resource_request(resource), _largest(manifests, resource)
             if wanted > largest > 0:
                 yield error(
                     workload.at("containers"),
@@ -135,8 +136,10 @@ def larger_than_any_node(given: ManifestSet) -> Iterator[Finding]:
                 )
 
 
-def _told_threads(given: ManifestSet, container: Container, room: int) -> tuple[str, int] | None:
-    stated = container.environment(given)
+def _told_threads(
+    manifests: ManifestSet, container: Container, room: int
+) -> tuple[str, int] | None:
+    stated = manifests.environment(container)
     for name in _THREADS:
         value = stated.get(name, "")
         if value.isdecimal() and len(value) < 6 and int(value) > room:
@@ -163,8 +166,10 @@ def _tolerates(workload: Workload, resource: str) -> bool:
     return False
 
 
-def _largest(given: ManifestSet, resource: str) -> float:
-    found = [quantity(one.get("status", "allocatable", resource)) for one in given.of_kind("Node")]
+def _largest(manifests: ManifestSet, resource: str) -> float:
+    found = [
+        quantity(one.get("status", "allocatable", resource)) for one in manifests.of_kind("Node")
+    ]
     return max((float(one) for one in found if one is not None), default=0.0)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from elastic_yolo.doctor.finding import Finding, Rule, error
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding, error
+from elastic_yolo.doctor.manifest_set import ManifestSet
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import dig, mapping, mappings, strings, text, whole
 from elastic_yolo.doctor.workload import Container, Workload
 
@@ -30,9 +31,9 @@ _REFUSED = (
 )
 
 
-def as_root(given: ManifestSet) -> Iterator[Finding]:
+def as_root(manifests: ManifestSet) -> Iterator[Finding]:
     """A container that may run as root."""
-    for workload, container in _restricted(given):
+    for workload, container in _restricted(manifests):
         user = _effective(workload, container, "runAsUser")
         if _effective(workload, container, "runAsNonRoot") is True and user != 0:
             continue
@@ -45,9 +46,9 @@ def as_root(given: ManifestSet) -> Iterator[Finding]:
         )
 
 
-def without_seccomp(given: ManifestSet) -> Iterator[Finding]:
+def without_seccomp(manifests: ManifestSet) -> Iterator[Finding]:
     """A container whose system calls nobody filters."""
-    for workload, container in _restricted(given):
+    for workload, container in _restricted(manifests):
         profile = _effective(workload, container, "seccompProfile")
         if text(profile, "type") not in ("RuntimeDefault", "Localhost"):
             yield _refused(
@@ -57,9 +58,9 @@ def without_seccomp(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def may_escalate(given: ManifestSet) -> Iterator[Finding]:
+def may_escalate(manifests: ManifestSet) -> Iterator[Finding]:
     """A container that may become more than it is."""
-    for _, container in _restricted(given):
+    for _, container in _restricted(manifests):
         if dig(container.body, "securityContext", "allowPrivilegeEscalation") is not False:
             yield _refused(
                 container,
@@ -68,9 +69,9 @@ def may_escalate(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def keeps_capabilities(given: ManifestSet) -> Iterator[Finding]:
+def keeps_capabilities(manifests: ManifestSet) -> Iterator[Finding]:
     """A container that keeps what it does not need."""
-    for _, container in _restricted(given):
+    for _, container in _restricted(manifests):
         stated = mapping(container.body, "securityContext", "capabilities")
         added = set(strings(stated, "add")) - {"NET_BIND_SERVICE"}
         if "ALL" not in strings(stated, "drop") or added:
@@ -85,10 +86,10 @@ def keeps_capabilities(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def reaches_the_node(given: ManifestSet) -> Iterator[Finding]:
+def reaches_the_node(manifests: ManifestSet) -> Iterator[Finding]:
     """A pod that is not kept apart from its node."""
-    for workload in given.workloads:
-        level = _level(given, workload)
+    for workload in manifests.workloads:
+        level = _level(manifests, workload)
         if not level:
             continue
         for what in _of_the_node(workload, level):
@@ -121,15 +122,15 @@ def _of_the_node(workload: Workload, level: str) -> Iterator[str]:
                 yield f"takes the port {port['hostPort']} of its node ({container.name})"
 
 
-def _restricted(given: ManifestSet) -> Iterator[tuple[Workload, Container]]:
-    for workload in given.workloads:
-        if _level(given, workload) == "restricted":
+def _restricted(manifests: ManifestSet) -> Iterator[tuple[Workload, Container]]:
+    for workload in manifests.workloads:
+        if _level(manifests, workload) == "restricted":
             for container in workload.all_containers:
                 yield workload, container
 
 
-def _level(given: ManifestSet, workload: Workload) -> str:
-    namespace = given.find("Namespace", "default", workload.namespace)
+def _level(manifests: ManifestSet, workload: Workload) -> str:
+    namespace = manifests.named("Namespace", "default", workload.namespace)
     labels = {} if namespace is None else mapping(namespace.body, "metadata", "labels")
     level = labels.get(_ENFORCE)
     return level if level in ("baseline", "restricted") else ""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from elastic_yolo.doctor.finding import Finding, Rule, Severity, warning
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding, Severity, warning
+from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import mappings, strings, text, whole
 from elastic_yolo.doctor.workload import Workload
 
 
-def shared_without_a_class(given: ManifestSet) -> Iterator[Finding]:
+def shared_without_a_class(manifests: ManifestSet) -> Iterator[Finding]:
     """ReadWriteMany, of whatever class is the default."""
-    for claim in given.of_kind("PersistentVolumeClaim") if not given.live else ():
+    for claim in manifests.of_kind("PersistentVolumeClaim") if not manifests.live else ():
         if "ReadWriteMany" in strings(claim.spec, "accessModes") and not (
             text(claim.spec, "storageClassName") or text(claim.spec, "volumeName")
         ):
@@ -29,20 +30,20 @@ def shared_without_a_class(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def one_node_for_many_pods(given: ManifestSet) -> Iterator[Finding]:
+def one_node_for_many_pods(manifests: ManifestSet) -> Iterator[Finding]:
     """ReadWriteOnce, mounted by more pods than one."""
-    nodes = [one for one in given.of_kind("Node") if not one.spec.get("unschedulable")]
-    for claim in given.of_kind("PersistentVolumeClaim"):
+    nodes = [one for one in manifests.of_kind("Node") if not one.spec.get("unschedulable")]
+    for claim in manifests.of_kind("PersistentVolumeClaim"):
         modes = strings(claim.spec, "accessModes")
         only_one = "ReadWriteOncePod" in modes
         if not modes or {"ReadWriteMany", "ReadOnlyMany"} & set(modes):
             continue
-        users = [one for one in given.workloads if _mounts(one, claim)]
-        lasting = [one for one in users if _pods(given, one) > 0]
-        if sum(_pods(given, one) for one in lasting) < 2:
+        users = [one for one in manifests.workloads if _mounts(one, claim)]
+        lasting = [one for one in users if _pods(manifests, one) > 0]
+        if sum(_pods(manifests, one) for one in lasting) < 2:
             continue
         several = " and ".join(f"{one.manifest.kind}/{one.manifest.name}" for one in lasting)
-        many = max(_pods(given, one) for one in lasting)
+        many = max(_pods(manifests, one) for one in lasting)
         count = f", up to {many} pods of one" if many > 1 else ""
         severity: Severity = "error" if only_one or len(nodes) > 1 else "warning"
         yield Finding(
@@ -66,7 +67,7 @@ def _mounts(workload: Workload, claim: Manifest) -> bool:
     ]
 
 
-def _pods(given: ManifestSet, workload: Workload) -> int:
+def _pods(manifests: ManifestSet, workload: Workload) -> int:
     """Return how many pods there may be at once; jobs come and go, and count as none."""
     match workload.manifest.kind:
         case "Job" | "CronJob":
@@ -78,7 +79,7 @@ def _pods(given: ManifestSet, workload: Workload) -> int:
             return 1
         case _:
             stated = whole(workload.manifest.spec, "replicas")
-            return max(given.most(workload), 1 if stated is None else stated)
+            return max(manifests.max_replicas(workload), 1 if stated is None else stated)
 
 
 RULES = (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from elastic_yolo.doctor.finding import Finding, Rule, error, warning
-from elastic_yolo.doctor.given import ManifestSet
+from elastic_yolo.doctor.finding import Finding, error, warning
+from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.ports import Target, has_target, show_ports
+from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.selectors import selects, show
 from elastic_yolo.doctor.values import Path, dig, mapping, mappings, text, whole
 from elastic_yolo.doctor.workload import Workload
@@ -15,25 +16,25 @@ from elastic_yolo.doctor.workload import Workload
 _SELECTING = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
 
 
-def service_without_pods(given: ManifestSet) -> Iterator[Finding]:
+def service_without_pods(manifests: ManifestSet) -> Iterator[Finding]:
     """A selector that chooses nobody."""
-    for service, selector in _selecting_services(given):
-        if not given.chosen(service.namespace, selector):
-            yield given.absent(
+    for service, selector in _selecting_services(manifests):
+        if not manifests.selected_by(service.namespace, selector):
+            yield manifests.missing(
                 service.namespace,
                 service.at("spec", "selector"),
                 f"The Service chooses {show(selector)}, and no pod template has these labels.",
                 "It has no endpoints: every connection to it fails.",
-                f"Let the selector say what the pods' labels are{_labels_there(given, service)}.",
+                f"Let the selector say what the pods' labels are{_labels_there(manifests, service)}.",
             )
 
 
-def service_port_missing(given: ManifestSet) -> Iterator[Finding]:
+def service_port_missing(manifests: ManifestSet) -> Iterator[Finding]:
     """A targetPort that no container has."""
-    for service, selector in _selecting_services(given):
+    for service, selector in _selecting_services(manifests):
         for place, port in mappings(service.spec, "ports"):
             target = port.get("targetPort", port.get("port"))
-            for workload in given.chosen(service.namespace, selector):
+            for workload in manifests.selected_by(service.namespace, selector):
                 if isinstance(target, int | str) and not has_target(workload, target):
                     yield error(
                         service.at("spec", "ports", place, "targetPort"),
@@ -44,11 +45,11 @@ def service_port_missing(given: ManifestSet) -> Iterator[Finding]:
                     )
 
 
-def not_known_when_ready(given: ManifestSet) -> Iterator[Finding]:
+def not_known_when_ready(manifests: ManifestSet) -> Iterator[Finding]:
     """Pods behind a Service that get requests from their first moment on."""
     seen = set()
-    for service, selector in _selecting_services(given):
-        for workload in given.chosen(service.namespace, selector):
+    for service, selector in _selecting_services(manifests):
+        for workload in manifests.selected_by(service.namespace, selector):
             if workload in seen or not workload.containers:
                 continue
             seen.add(workload)
@@ -63,9 +64,9 @@ def not_known_when_ready(given: ManifestSet) -> Iterator[Finding]:
                 )
 
 
-def selector_misses_template(given: ManifestSet) -> Iterator[Finding]:
+def selector_misses_template(manifests: ManifestSet) -> Iterator[Finding]:
     """A Deployment that does not choose its own pods."""
-    for one in given.of_kind(*_SELECTING):
+    for one in manifests.of_kind(*_SELECTING):
         selector = mapping(one.spec, "selector")
         labels = mapping(one.spec, "template", "metadata", "labels")
         if not selector:
@@ -84,9 +85,9 @@ def selector_misses_template(given: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def probe_port_missing(given: ManifestSet) -> Iterator[Finding]:
+def probe_port_missing(manifests: ManifestSet) -> Iterator[Finding]:
     """A probe that asks where nobody listens."""
-    for workload in given.workloads:
+    for workload in manifests.workloads:
         numbers = workload.port_numbers
         for container in workload.all_containers:
             for name, probe in container.probes():
@@ -115,12 +116,12 @@ def probe_port_missing(given: ManifestSet) -> Iterator[Finding]:
                     )
 
 
-def ingress_leads_nowhere(given: ManifestSet) -> Iterator[Finding]:
+def ingress_leads_nowhere(manifests: ManifestSet) -> Iterator[Finding]:
     """A backend that is not there."""
-    for ingress in given.of_kind("Ingress"):
+    for ingress in manifests.of_kind("Ingress"):
         for path, backend in _backends(ingress):
             name = text(backend, "service", "name")
-            service = given.find("Service", ingress.namespace, name)
+            service = manifests.named("Service", ingress.namespace, name)
             port = dig(backend, "service", "port", "number") or dig(
                 backend, "service", "port", "name"
             )
@@ -142,15 +143,15 @@ def ingress_leads_nowhere(given: ManifestSet) -> Iterator[Finding]:
                 )
 
 
-def _selecting_services(given: ManifestSet) -> Iterator[tuple[Manifest, dict[object, object]]]:
-    for service in given.of_kind("Service"):
+def _selecting_services(manifests: ManifestSet) -> Iterator[tuple[Manifest, dict[object, object]]]:
+    for service in manifests.of_kind("Service"):
         selector = mapping(service.spec, "selector")
         if selector and text(service.spec, "type") != "ExternalName":
             yield service, selector
 
 
-def _labels_there(given: ManifestSet, service: Manifest) -> str:
-    here = [one for one in given.workloads if one.namespace == service.namespace]
+def _labels_there(manifests: ManifestSet, service: Manifest) -> str:
+    here = [one for one in manifests.workloads if one.namespace == service.namespace]
     # The likely one: of the same name, or the only one.
     likely = next((one for one in here if one.manifest.name == service.name), None)
     likely = likely or (here[0] if len(here) == 1 else None)

@@ -12,7 +12,8 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.common.observe.cpu_quota import CGROUPS, cpu_quota
+from elastic_yolo.machine import CGROUPS
+from services.common.observe.cpu_quota import cpu_quota
 
 _STATS = (Path("cpu.stat"), Path("cpu/cpu.stat"))
 _LIMITS = (Path("memory.max"), Path("memory/memory.limit_in_bytes"))
