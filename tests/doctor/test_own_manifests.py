@@ -16,6 +16,17 @@ from elastic_yolo.doctor.rules import diagnose
 from tests.support.rendered import COMPONENTS, K8S, OVERLAYS, render
 
 USED = [list(some) for size in (0, 1, len(COMPONENTS)) for some in combinations(COMPONENTS, size)]
+# Each overlay alone and each component once are fast; all of them with all are in `make test-all`.
+COMBINATIONS = [
+    pytest.param(
+        overlay,
+        components,
+        id="+".join([overlay, *components]),
+        marks=[pytest.mark.long] if components and overlay != "minikube" else [],
+    )
+    for overlay in OVERLAYS
+    for components in USED
+]
 
 
 def extend(overlay: Path, components: list[str], copy: Path) -> None:
@@ -31,8 +42,7 @@ def extend(overlay: Path, components: list[str], copy: Path) -> None:
     (copy / "kustomization.yaml").write_text(yaml.safe_dump(stated))
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-@pytest.mark.parametrize("components", USED, ids="+".join)
+@pytest.mark.parametrize(("overlay", "components"), COMBINATIONS)
 def test_the_doctor_finds_nothing_in_what_this_project_deploys(
     tmp_path: Path, overlay: str, components: list[str]
 ) -> None:

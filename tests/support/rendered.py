@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ def render(folder: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@cache
+def render_overlay(name: str) -> str:
+    """Return all manifests of an overlay; rendered once in a process."""
+    return render(K8S / "overlays" / name)
 
 
 def render_with(components: list[str], folder: Path) -> str:
