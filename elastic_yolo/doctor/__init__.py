@@ -1,1 +1,1 @@
-"""Why manifests will not deploy or scale, and what this machine can do."""
+"""Rule-based checks of Kubernetes manifests, of a cluster, and of this machine."""

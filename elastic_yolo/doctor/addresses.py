@@ -1,4 +1,4 @@
-"""Addresses in environment variables that lead to Services of the cluster."""
+"""URLs in environment variables whose host is a Service of the cluster."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _URL = re.compile(
     r"(?::(?P<port>\d{1,5}))?(?:[/?#].*)?"
 )
 _PORTS = {"http": 80, "https": 443}
-_HERE = ("localhost",)
+_LOCAL = ("localhost",)
 
 
 @dataclass(frozen=True)
 class Address:
-    """A variable of a container whose value leads to a Service. `port` is None if not stated."""
+    """A URL of a Service in a container's environment; `port` is None for a scheme without one."""
 
     container: Container
     variable: str
@@ -30,7 +30,7 @@ class Address:
 
 
 def addresses(manifests: ManifestSet, workload: Workload) -> Iterator[Address]:
-    """Yield what the environment of a workload's containers names within the cluster."""
+    """Yield the URLs of Services in the environment of a workload's containers."""
     for container in workload.containers:
         for variable, value in manifests.environment(container).items():
             for part in value.split(","):
@@ -44,14 +44,14 @@ def addresses(manifests: ManifestSet, workload: Workload) -> Iterator[Address]:
 
 
 def _within(manifests: ManifestSet, workload: Workload, host: str) -> tuple[str, str] | None:
-    """Return namespace and name of the Service that a host name means, or None."""
+    """Return namespace and name of the Service that a host name stands for, or None."""
     name, *rest = host.split(".")
-    if host in _HERE or (name.isdecimal() and all(part.isdecimal() for part in rest)):
+    if host in _LOCAL or (name.isdecimal() and all(part.isdecimal() for part in rest)):
         return None
     if not rest:
         return workload.namespace, name
     namespace = rest[0]
-    # `api.example` is a name of the internet as well: it counts if such a namespace was manifests.
+    # `api.example` may be a host of the internet: it counts if there is such a namespace.
     inside = rest[1:2] == ["svc"] or len(rest) == 1
     return (
         (namespace, name)

@@ -25,50 +25,50 @@ WIDE = ("namespaces", "nodes", "apiservices.apiregistration.k8s.io")
 def read_cluster(
     kubectl: Sequence[str], namespace: str | None, progress: Callable[[str, int, int], None]
 ) -> ManifestSet:
-    """Read what the rules look at; `namespace` None means the one that kubectl is set up for.
+    """Read the objects that the rules need; without `namespace`, those of kubectl's current one.
 
-    Raises KubectlFailed if the cluster does not answer at all.
+    Raises KubectlFailed if the cluster is unavailable.
     """
     where = [] if namespace is None else ["--namespace", namespace]
     manifests: list[Manifest] = []
     unread: set[str] = set()
-    asked = [*((one, where) for one in NAMESPACED), *((one, []) for one in WIDE)]
-    for done, (resource, place) in enumerate(asked, start=1):
-        answer = _get(kubectl, [resource, "--output=json", *place])
-        if answer is None:
+    requested = [*((one, where) for one in NAMESPACED), *((one, []) for one in WIDE)]
+    for done, (resource, place) in enumerate(requested, start=1):
+        output = _get(kubectl, [resource, "--output=json", *place])
+        if output is None:
             unread.add(resource.partition(".")[0])
         else:
-            manifests += objects_of(answer)
-        progress("reading the cluster", done, len(asked) + 1)
-    # Only their names: what is in them is nobody's business here.
+            manifests += objects_of(output)
+        progress("reading the cluster", done, len(requested) + 1)
+    # Only their names: the content of Secrets is never read.
     names = _get(kubectl, ["secrets", f"--output={_NAMES}", "--no-headers", *where])
     if names is None:
         unread.add("secrets")
     else:
         manifests += secrets_of(names)
-    progress("reading the cluster", len(asked) + 1, len(asked) + 1)
+    progress("reading the cluster", len(requested) + 1, len(requested) + 1)
     return ManifestSet(manifests, live=True, unread=frozenset(unread))
 
 
 _NAMES = "custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name"
 
 
-def objects_of(answer: str) -> list[Manifest]:
-    """Return the objects of what `kubectl get --output=json` prints.
+def objects_of(output: str) -> list[Manifest]:
+    """Return the objects in the output of `kubectl get --output=json`.
 
-    Raises KubectlFailed for what is no JSON.
+    Raises KubectlFailed if it is not valid JSON.
     """
     try:
-        body = json.loads(answer) if answer.strip() else None
+        body = json.loads(output) if output.strip() else None
     except (ValueError, RecursionError) as problem:
-        raise KubectlFailed(f"what kubectl printed is no JSON: {problem}") from None
+        raise KubectlFailed(f"kubectl printed invalid JSON: {problem}") from None
     found = [Manifest(item) for _, item in flatten(body) if isinstance(item, dict)]
     return [one for one in found if one.kind]
 
 
-def secrets_of(answer: str) -> list[Manifest]:
-    """Return Secrets without their content, from lines of namespace and name."""
-    rows = (line.split() for line in answer.splitlines())
+def secrets_of(output: str) -> list[Manifest]:
+    """Return Secrets without content, from lines of namespace and name."""
+    rows = (line.split() for line in output.splitlines())
     return [
         Manifest(
             {
@@ -83,22 +83,22 @@ def secrets_of(answer: str) -> list[Manifest]:
 
 
 def _get(kubectl: Sequence[str], arguments: list[str]) -> str | None:
-    """Return what kubectl printed; nothing for an unknown resource, None for a forbidden one."""
+    """Return the output of `kubectl get`; "" for an unknown resource, None for a forbidden one."""
     command = [*kubectl, "get", *arguments, f"--request-timeout={_REQUEST_TIMEOUT_S}s"]
     try:
-        done = subprocess.run(  # noqa: S603  # the kubectl of who runs this
+        done = subprocess.run(  # noqa: S603  # the user's own kubectl
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except FileNotFoundError:
-        raise KubectlFailed(f"no such command: {kubectl[0]}") from None
+        raise KubectlFailed(f"command not found: {kubectl[0]}") from None
     except subprocess.TimeoutExpired:
-        raise KubectlFailed(f"the cluster does not answer within {_TIMEOUT_S} s") from None
+        raise KubectlFailed(f"kubectl did not finish within {_TIMEOUT_S} s") from None
     if done.returncode == 0:
         return done.stdout
-    said = done.stderr.strip()
-    if "the server doesn't have a resource type" in said:
+    message = done.stderr.strip()
+    if "the server doesn't have a resource type" in message:
         return ""
-    if "Forbidden" in said or "forbidden" in said:
+    if "Forbidden" in message or "forbidden" in message:
         return None
-    last = said.splitlines()[-1:] or [f"it ended with {done.returncode}"]
+    last = message.splitlines()[-1:] or [f"exit status {done.returncode}"]
     raise KubectlFailed(f"{' '.join(command[: len(kubectl) + 2])}: {last[0]}")

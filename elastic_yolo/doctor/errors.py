@@ -1,20 +1,20 @@
-"""What keeps the doctor from looking at all.
+"""Errors that prevent a diagnosis.
 
 DoctorError
-├── NothingToRead    what was named is not there, or cannot be looked at as it is
-└── KubectlFailed    kubectl is missing, or does not do what it was asked
+├── NothingToRead    a path does not exist, holds no manifests, or is ambiguous
+└── KubectlFailed    kubectl is missing, or failed
 """
 
 from __future__ import annotations
 
 
 class DoctorError(Exception):
-    """The message says what to do."""
+    """Base of all errors here; the message says what to do."""
 
 
 class NothingToRead(DoctorError):
-    """A path that does not exist, or a folder with nothing in it."""
+    """A path does not exist, holds no manifests, or holds several kustomizations."""
 
 
 class KubectlFailed(DoctorError):
-    """kubectl is missing, or failed; the message has its last line."""
+    """kubectl is missing, or failed; the message has the last line of its stderr."""

@@ -1,4 +1,4 @@
-"""What a cluster's events say of an object."""
+"""The warning events of an object of a cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from elastic_yolo.doctor.values import text
 
 
 def last_warning(manifests: ManifestSet, one: Manifest, *reasons: str) -> str:
-    """Return the message of the last event of type Warning, of some reasons or of any."""
+    """Return the message of the latest Warning event, of some reasons or of any; "" without one."""
     found = [
         event
         for event in manifests.of_kind("Event")
@@ -21,7 +21,7 @@ def last_warning(manifests: ManifestSet, one: Manifest, *reasons: str) -> str:
 
 
 def _about(event: Manifest, one: Manifest) -> bool:
-    # events.k8s.io calls it regarding.
+    # The field is `regarding` in events.k8s.io/v1.
     for key in ("involvedObject", "regarding"):
         kind, name = text(event.body, key, "kind"), text(event.body, key, "name")
         if (kind, name) == (one.kind, one.name):
@@ -30,7 +30,7 @@ def _about(event: Manifest, one: Manifest) -> bool:
 
 
 def _moment(event: Manifest) -> str:
-    """Return when it was last seen; these texts sort as the times do."""
+    """Return the time of the last occurrence; RFC 3339 strings sort by time."""
     moments = (
         text(event.body, "lastTimestamp"),
         text(event.body, "series", "lastObservedTime"),

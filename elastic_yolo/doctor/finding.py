@@ -1,4 +1,4 @@
-"""What the doctor says."""
+"""A finding of the doctor, and its place."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning"]
-"""error: refused, or not what it is for. warning: goes well until something happens."""
+"""error: rejected, or does not work. warning: works until something happens."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where something stands. `line` counts from 1; 0 means that it is not known."""
+    """An object and a line of a file. `line` counts from 1; 0 means unknown."""
 
     kind: str = ""
     name: str = ""
@@ -20,7 +20,7 @@ class Place:
     line: int = 0
 
     def __str__(self) -> str:
-        """Return kind/name, and file:line as far as they are known."""
+        """Return kind/name, and file:line if known."""
         file = f"{self.file}:{self.line}" if self.file and self.line else self.file
         thing = f"{self.kind}/{self.name}" if self.name else self.kind
         return f"{thing} ({file})" if thing and file else thing or file
@@ -28,7 +28,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be: what, where, why it matters, what to do."""
+    """One mistake: what is wrong, where, why it matters, and how to fix it."""
 
     severity: Severity
     place: Place
@@ -39,10 +39,10 @@ class Finding:
 
 
 def error(place: Place, what: str, why: str, fix: str) -> Finding:
-    """Return a finding without its code, which the rule knows."""
+    """Return an error; diagnose() adds the code of the rule."""
     return Finding("error", place, what, why, fix)
 
 
 def warning(place: Place, what: str, why: str, fix: str) -> Finding:
-    """Return a finding of less weight, without its code."""
+    """Return a warning; diagnose() adds the code of the rule."""
     return Finding("warning", place, what, why, fix)

@@ -1,4 +1,4 @@
-"""Everything that was given to look at, and how its parts are found."""
+"""A set of manifests, and look-ups in it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from elastic_yolo.doctor.workload import TEMPLATES, Container, Workload
 
 MIN_REPLICAS = {"HorizontalPodAutoscaler": "minReplicas", "ScaledObject": "minReplicaCount"}
 MAX_REPLICAS = {"HorizontalPodAutoscaler": "maxReplicas", "ScaledObject": "maxReplicaCount"}
-"""Where each kind of autoscaler states the fewest and the most pods."""
+"""The field of each kind of autoscaler that limits the number of pods."""
 
 
 @dataclass(frozen=True, eq=False)
 class ManifestSet:
-    """Manifests, or the objects of a cluster. `unread` are the resources that it did not show."""
+    """Manifests, or the objects of a live cluster.
+
+    `unread` has the resources for which the cluster denied access.
+    """
 
     manifests: Sequence[Manifest]
     live: bool = False
@@ -31,17 +34,17 @@ class ManifestSet:
         return (one for one in self.manifests if one.kind in kinds)
 
     def named(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """Return an object by its name."""
+        """Return an object by kind, namespace and name, or None."""
         return self._by_name.get((kind, namespace, name))
 
     @property
     def containers(self) -> Iterator[Container]:
-        """All containers, initial ones included."""
+        """All containers, init containers included."""
         return (one for workload in self.workloads for one in workload.all_containers)
 
     @cached_property
     def workloads(self) -> list[Workload]:
-        """What makes pods, without what was made by something that is here as well."""
+        """The objects that create pods, without those whose owner is in this set."""
         return [
             Workload(one)
             for one in self.of_kind(*TEMPLATES)
@@ -49,7 +52,7 @@ class ManifestSet:
         ]
 
     def selected_by(self, namespace: str, selector: object) -> list[Workload]:
-        """Return the workloads of a namespace whose pods a selector chooses."""
+        """Return the workloads of a namespace whose pod labels match a selector."""
         return [
             one
             for one in self.workloads
@@ -57,14 +60,14 @@ class ManifestSet:
         ]
 
     def has_workloads(self, namespace: str) -> bool:
-        """Tell whether anything that makes pods was given for a namespace.
+        """Return whether the set has a workload in a namespace.
 
-        Where nothing was, what is looked for is probably in a file that was not given.
+        If it has none, a missing object is probably in a file that was not passed.
         """
         return self.live or any(one.namespace == namespace for one in self.workloads)
 
     def missing(self, namespace: str, place: Place, what: str, why: str, fix: str) -> Finding:
-        """Return the finding that something is missing, as heavy as that is certain."""
+        """Return the finding of a missing object: an error if its namespace has workloads."""
         severity: Severity = "error" if self.has_workloads(namespace) else "warning"
         return Finding(severity, place, what, why, fix)
 
@@ -96,7 +99,7 @@ class ManifestSet:
                 yield one
 
     def min_replicas(self, workload: Workload) -> int:
-        """Return how many pods a workload has at least, while all is well."""
+        """Return the minimum of pods of a workload while no pod fails."""
         floors = [whole(one.spec, MIN_REPLICAS[one.kind]) for one in self.scalers_of(workload)]
         if floors:
             return max(1 if floor is None else floor for floor in floors)
@@ -104,7 +107,7 @@ class ManifestSet:
         return 1 if stated is None else stated
 
     def max_replicas(self, workload: Workload) -> int:
-        """Return how many pods a workload may get."""
+        """Return the maximum of pods of a workload."""
         ceilings = [whole(one.spec, MAX_REPLICAS[one.kind]) for one in self.scalers_of(workload)]
         return max([self.min_replicas(workload), *(one for one in ceilings if one is not None)])
 
@@ -114,9 +117,9 @@ class ManifestSet:
 
 
 def scale_target(scaler: Manifest) -> tuple[str, str]:
-    """Return kind and name of what an HPA or a ScaledObject scales."""
+    """Return kind and name of the target of an HPA or a ScaledObject; "" if not set."""
     target = mapping(scaler.spec, "scaleTargetRef")
-    # KEDA's default; an HPA has to state it.
+    # The default of KEDA; an HPA has none.
     default = "Deployment" if scaler.kind == "ScaledObject" else ""
     kind, name = target.get("kind") or default, target.get("name")
     return (kind, name) if isinstance(kind, str) and isinstance(name, str) else ("", "")

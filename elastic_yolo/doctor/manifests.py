@@ -1,4 +1,4 @@
-"""YAML and JSON to plain objects that know where they stand."""
+"""Reading YAML and JSON into manifests that know the line of each part."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import yaml
 from elastic_yolo.doctor.finding import Finding, Place, error, warning
 from elastic_yolo.doctor.values import Path, dig, mapping, mappings, text
 
-# What YAML's constructors raise for values that claim to be of a type and are not, and for
-# documents nested deeper than Python's stack.
+# Raised by YAML's constructors for values that do not fit their tag, and for documents nested
+# deeper than Python's stack.
 _NOT_READABLE = (
     yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
     RecursionError,
@@ -22,13 +22,13 @@ _LARGEST = 2**63
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as Kubernetes reads it: whole numbers have 64 bits."""
+    """YAML as Kubernetes reads it: integers have 64 bits."""
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """Return the number; raises ValueError for one that is too large."""
+        """Return the number; raises ValueError if it does not fit in 64 bits."""
         value = int(super().construct_yaml_int(node))
         if abs(value) >= _LARGEST:
-            raise ValueError(f"line {node.start_mark.line + 1} has a number that is too large")
+            raise ValueError(f"line {node.start_mark.line + 1} has an integer of more than 64 bits")
         return value
 
 
@@ -37,7 +37,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """One object of Kubernetes. `lines` says where the parts of `body` begin, from 1."""
+    """One Kubernetes object. `lines` has the first line of each part of `body`, from 1."""
 
     body: Mapping[str, Any]
     file: str = ""
@@ -55,17 +55,17 @@ class Manifest:
 
     @property
     def namespace(self) -> str:
-        """Its namespace; "default" where none is stated."""
+        """Its namespace; "default" if not set."""
         return text(self.body, "metadata", "namespace") or "default"
 
     @property
     def owners(self) -> list[tuple[str, str]]:
-        """Kind and name of what made it."""
+        """Kind and name of its owners."""
         found = mappings(self.body, "metadata", "ownerReferences")
         return [(text(owner, "kind"), text(owner, "name")) for _, owner in found]
 
     def conditions(self, kind: str) -> list[dict[Any, Any]]:
-        """Return the conditions of its status that are of a kind."""
+        """Return its status conditions of one type."""
         found = mappings(self.body, "status", "conditions")
         return [state for _, state in found if text(state, "type") == kind]
 
@@ -75,7 +75,7 @@ class Manifest:
         return mapping(self.body, "spec")
 
     def at(self, *path: str | int) -> Place:
-        """Return where a part of it stands, or what is nearest above that."""
+        """Return the place of a part, or of the nearest existing parent."""
         line = 0
         for end in range(len(path), -1, -1):
             if line := self.lines.get(path[:end], 0):
@@ -85,22 +85,22 @@ class Manifest:
         )
 
     def get(self, *path: str | int) -> Any:
-        """Return what stands at a path, or None."""
+        """Return the value at a path, or None."""
         return dig(self.body, *path)
 
 
 @dataclass
 class Reading:
-    """What came of one text: its objects, and what could not be read."""
+    """The manifests of one text, and findings for what could not be read."""
 
     manifests: list[Manifest] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
 def read_text(source: str | bytes, file: str, *, with_lines: bool = True) -> Reading:
-    """Read all documents of a YAML or JSON text; what cannot be read becomes a finding.
+    """Read all documents of a YAML or JSON text; an unreadable one becomes a finding.
 
-    `with_lines` is false for a text that nobody has as a file.
+    `with_lines` is false for rendered text, whose lines are in no file.
     """
     reading = Reading()
     loader: _Loader | None = None
@@ -111,9 +111,9 @@ def read_text(source: str | bytes, file: str, *, with_lines: bool = True) -> Rea
             walk.visit(node, ())
             body = loader.construct_document(node)
             lines = walk.lines if with_lines else {}
-            for found in walk.twice:
+            for found in walk.duplicates:
                 place = Place(file=file, line=found[1] if with_lines else 0)
-                reading.findings.append(_twice(place, found[0]))
+                reading.findings.append(_duplicate_key(place, found[0]))
             _add(reading, body, file, lines)
     except _NOT_READABLE as problem:
         reading.findings.append(_unreadable(source, file, problem))
@@ -138,27 +138,27 @@ def _add(reading: Reading, body: Any, file: str, lines: Mapping[Path, int]) -> N
         return
     parts: dict[Path, dict[Path, int]] = {(): dict(lines)}
     for key, at in lines.items():
-        # Of a List, each item has its own.
+        # Each item of a List becomes a manifest of its own.
         parts.setdefault(key[:2], {})[key[2:]] = at
     for path, item in flatten(body):
         manifest = Manifest(item if isinstance(item, dict) else {}, file, parts.get(path, {}))
         if manifest.kind and text(item, "apiVersion"):
             reading.manifests.append(manifest)
         else:
-            reading.findings.append(_no_object(manifest))
+            reading.findings.append(_incomplete(manifest))
 
 
 class _Walk:
-    """Where every part of a document begins, and which keys stand there twice."""
+    """The first line of every part of a document, and the duplicate keys."""
 
     def __init__(self) -> None:
         self.lines: dict[Path, int] = {}
-        self.twice: list[tuple[str, int]] = []
+        self.duplicates: list[tuple[str, int]] = []
         self._seen: set[int] = set()
 
     def visit(self, node: yaml.Node, path: Path) -> None:
         self.lines.setdefault(path, node.start_mark.line + 1)
-        # Aliases lead to the same node again: a few lines could stand for more than a memory holds.
+        # An alias leads to the same node: a few lines could expand to more than memory holds.
         if id(node) in self._seen:
             return
         self._seen.add(id(node))
@@ -170,7 +170,7 @@ class _Walk:
             for key, value in node.value:
                 name = str(key.value)
                 if name in keys and name != "<<":
-                    self.twice.append((name, key.start_mark.line + 1))
+                    self.duplicates.append((name, key.start_mark.line + 1))
                 keys.add(name)
                 self.lines[*path, name] = key.start_mark.line + 1
                 self.visit(value, (*path, name))
@@ -179,42 +179,42 @@ class _Walk:
 def _unreadable(source: str | bytes, file: str, problem: Exception) -> Finding:
     mark = getattr(problem, "problem_mark", None)
     place = Place(file=file, line=0 if mark is None else mark.line + 1)
-    said = getattr(problem, "problem", None) or str(problem) or type(problem).__name__
+    reason = getattr(problem, "problem", None) or str(problem) or type(problem).__name__
     if isinstance(problem, RecursionError):
-        said = "nested too deeply"
-    fix = "Correct it; mostly it is an indent, a tab, or a quote that is not closed."
+        reason = "nested too deeply"
+    fix = "Correct it; mostly it is the indentation, a tab, or an unclosed quote."
     if "{{" in str(source):
-        fix = "If it is a template of Helm: helm template CHART | elastic-yolo doctor -"
+        fix = "If it is a Helm template: helm template CHART | elastic-yolo doctor -"
     return replace(
         error(
             place,
-            f"This is no YAML that can be read: {' '.join(str(said).split())}.",
-            "kubectl refuses the file, and nothing that follows in it was looked at.",
+            f"Invalid YAML: {' '.join(str(reason).split())}.",
+            "kubectl rejects the file; the rest of it was not examined.",
             fix,
         ),
         code="YAML01",
     )
 
 
-def _no_object(manifest: Manifest) -> Finding:
+def _incomplete(manifest: Manifest) -> Finding:
     return replace(
         error(
             manifest.at(),
-            "This document has no kind, or no apiVersion.",
-            "Kubernetes cannot tell what it is, and kubectl refuses it.",
-            "Add both, or take the file away if it is no manifest.",
+            "The document has no kind or no apiVersion.",
+            "kubectl rejects it.",
+            "Add both, or remove the file if it is not a manifest.",
         ),
         code="YAML02",
     )
 
 
-def _twice(place: Place, key: str) -> Finding:
+def _duplicate_key(place: Place, key: str) -> Finding:
     return replace(
         warning(
             place,
-            f"The key {key} stands twice in one mapping.",
-            "The last one counts and the first is lost, or the API server refuses the object.",
-            "Put both together under one key.",
+            f"The key {key} occurs twice in one mapping.",
+            "The last one wins and the first is lost, or the API server rejects the object.",
+            "Merge both under one key.",
         ),
         code="YAML03",
     )

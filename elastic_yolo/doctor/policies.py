@@ -1,7 +1,7 @@
-"""What NetworkPolicies let through.
+"""Which connections NetworkPolicies allow.
 
-What cannot be known from the objects, such as the labels of a namespace that was not given or who
-has an address, counts as let through: an accusation has to be certain.
+What the manifests do not tell, such as the labels of a namespace that is not among them, counts as
+allowed: a finding has to be certain.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def governing(manifests: ManifestSet, workload: Workload, direction: Direction) 
 def blocking(
     manifests: ManifestSet, source: Workload, target: Workload, port: int
 ) -> Direction | None:
-    """Return on which side a connection to a port of a pod is refused, or None."""
-    if not _some(manifests, source, "Egress", target, target, port):
+    """Return the side that refuses a connection to a port of a pod, or None."""
+    if not _allows(manifests, source, "Egress", target, target, port):
         return "Egress"
-    if not _some(manifests, target, "Ingress", source, target, port):
+    if not _allows(manifests, target, "Ingress", source, target, port):
         return "Ingress"
     return None
 
 
-def may_ask_names(manifests: ManifestSet, workload: Workload) -> bool:
-    """Tell whether a workload's pods reach the cluster's DNS."""
+def may_reach_dns(manifests: ManifestSet, workload: Workload) -> bool:
+    """Return whether the policies allow a workload's pods to reach the cluster's DNS."""
     return any(
         _may_be_dns(manifests, rule)
         for policy in governing(manifests, workload, "Egress")
@@ -57,7 +57,7 @@ def _types(policy: Manifest) -> list[str]:
     return stated or ["Ingress", *(["Egress"] if "egress" in policy.spec else [])]
 
 
-def _some(
+def _allows(
     manifests: ManifestSet,
     subject: Workload,
     direction: Direction,
@@ -65,17 +65,17 @@ def _some(
     target: Workload,
     port: int,
 ) -> bool:
-    """Tell whether some rule for `subject` names `peer`, and the port of `target`."""
+    """Return whether a rule of `subject` allows `peer` and the port of `target`."""
     policies = governing(manifests, subject, direction)
     rules, peers = ("egress", "to") if direction == "Egress" else ("ingress", "from")
     return not policies or any(
-        _names(manifests, policy, rule.get(peers), peer) and _has_port(rule, target, port)
+        _matches_peer(manifests, policy, rule.get(peers), peer) and _has_port(rule, target, port)
         for policy in policies
         for _, rule in mappings(policy.spec, rules)
     )
 
 
-def _names(manifests: ManifestSet, policy: Manifest, peers: Any, workload: Workload) -> bool:
+def _matches_peer(manifests: ManifestSet, policy: Manifest, peers: Any, workload: Workload) -> bool:
     entries = [one for _, one in mappings(peers)]
     if not entries:
         return True
@@ -130,10 +130,10 @@ def _may_be_dns(manifests: ManifestSet, rule: dict[Any, Any]) -> bool:
         for one in peers
     )
     ports = [one for _, one in mappings(rule, "ports")]
-    asked = not ports or any(
+    port_allowed = not ports or any(
         text(one, "protocol") == "UDP"
-        # kube-dns calls its port so.
+        # The name of the port of kube-dns.
         and (one.get("port") == "dns" or _covers(one, _DNS_PORT, None))
         for one in ports
     )
-    return there and asked
+    return there and port_allowed

@@ -1,4 +1,4 @@
-"""Ports by name or number, as Services and NetworkPolicies mean them."""
+"""Resolving ports of pods by name or number, as Services and NetworkPolicies do."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ Target = int | str
 
 
 def has_target(workload: Workload, target: Target) -> bool:
-    """Tell whether a port leads somewhere; a number does where no ports are declared at all.
+    """Return whether a workload's pods have a port.
 
-    Declaring ports is not asked for by Kubernetes, so a pod without any may listen anywhere.
+    Kubernetes does not require that ports are declared: a pod that declares none may listen on
+    any number.
     """
     if isinstance(target, str):
         return any(target in one.port_names for one in workload.containers)
@@ -19,7 +20,7 @@ def has_target(workload: Workload, target: Target) -> bool:
 
 
 def number_of(workload: Workload, target: Target) -> int | None:
-    """Return the number that a name or a number means in a pod."""
+    """Return the number of a port that is given by name or number; None for an unknown name."""
     if isinstance(target, int):
         return target
     found = (one.named_port(target) for one in workload.containers)
@@ -27,12 +28,10 @@ def number_of(workload: Workload, target: Target) -> int | None:
 
 
 def show_ports(workload: Workload) -> str:
-    """Return the ports of a pod for a sentence that begins with "there"."""
+    """Return the declared ports of a workload's pods as text, such as "8080 (http)"."""
     ports = [
         f"{port.get('containerPort')}" + (f" ({text(port, 'name')})" if text(port, "name") else "")
         for one in workload.containers
         for _, port in mappings(one.body, "ports")
     ]
-    if not ports:
-        return "are none"
-    return f"{'are' if len(ports) > 1 else 'is'} {', '.join(ports)}"
+    return ", ".join(ports) or "none"

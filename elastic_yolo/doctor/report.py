@@ -9,12 +9,12 @@ from elastic_yolo.doctor.finding import Finding
 
 
 def describe(findings: Sequence[Finding], objects: int) -> str:
-    """Return all findings as text, and how many there are."""
+    """Return all findings and their number as text."""
     return "\n\n".join([*map(_one, findings), _count(findings, objects)])
 
 
 def as_data(findings: Sequence[Finding], objects: int) -> dict[str, Any]:
-    """Return the same as what JSON can hold; `line` is null where it is not known."""
+    """Return all findings as plain data for JSON; `line` is None if unknown."""
     return {
         "objects": objects,
         "findings": [
@@ -36,7 +36,7 @@ def as_data(findings: Sequence[Finding], objects: int) -> dict[str, Any]:
 
 
 def has_errors(findings: Sequence[Finding]) -> bool:
-    """Tell whether one of them is an error."""
+    """Return whether one of the findings is an error."""
     return any(one.severity == "error" for one in findings)
 
 

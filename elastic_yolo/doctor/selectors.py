@@ -1,4 +1,4 @@
-"""Which labels a selector chooses."""
+"""Matching labels with selectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from elastic_yolo.doctor.values import mapping, mappings, strings, text
 
-# Labels that Kubernetes itself puts on pods; no template has them.
+# Labels that Kubernetes adds to pods; no template has them.
 ADDED = frozenset(
     """
     pod-template-hash controller-revision-hash statefulset.kubernetes.io/pod-name
@@ -17,10 +17,10 @@ ADDED = frozenset(
 
 
 def selects(selector: Any, labels: dict[Any, Any]) -> bool:
-    """Tell whether a selector chooses a pod with these labels.
+    """Return whether a selector matches a pod with these labels.
 
-    Takes both forms: a LabelSelector with matchLabels and matchExpressions, and a Service's plain
-    mapping. An empty one chooses everything, as in a NetworkPolicy.
+    It is a LabelSelector with matchLabels and matchExpressions, or a Service's plain mapping. An
+    empty one matches every pod, as in a NetworkPolicy.
     """
     stated = mapping(selector)
     if "matchLabels" in stated or "matchExpressions" in stated:
@@ -51,7 +51,7 @@ def _holds(expression: dict[Any, Any], labels: dict[Any, Any]) -> bool:
 
 
 def show(selector: Any) -> str:
-    """Return a selector as kubectl's --selector would have it."""
+    """Return a selector in the form of kubectl's --selector."""
     stated = mapping(selector)
     plain = mapping(stated, "matchLabels") or {
         key: value

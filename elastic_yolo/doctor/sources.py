@@ -1,4 +1,4 @@
-"""Files, folders, kustomizations and standard input."""
+"""Reading manifests from files, folders, kustomizations and standard input."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from elastic_yolo.doctor.manifests import Reading, read_text
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _SUFFIXES = (".yaml", ".yml", ".json")
 _TIMEOUT_S = 120
-# Where `make k8s-tools` puts it.
+# Installed by `make k8s-tools`.
 _OWN_KUBECTL = Path(__file__).resolve().parents[2] / ".venv-k8s" / "bin" / "kubectl"
 STDIN = "-"
 
 
 def find_kubectl() -> list[str] | None:
-    """Return the command that is kubectl here, or None."""
+    """Return the command of the first kubectl found, or None."""
     if shutil.which("kubectl"):
         return ["kubectl"]
     if _OWN_KUBECTL.is_file():
@@ -34,9 +34,10 @@ def find_kubectl() -> list[str] | None:
 
 
 def read_sources(paths: Sequence[str], kubectl: Sequence[str] | None) -> Reading:
-    """Read everything that was named.
+    """Read the manifests at all paths.
 
-    Raises NothingToRead for what is not there, KubectlFailed where a kustomization needs it.
+    Raises NothingToRead for a path without manifests, KubectlFailed if a kustomization cannot be
+    rendered for want of kubectl.
     """
     reading = Reading()
     for path in paths:
@@ -73,10 +74,10 @@ def _files(folder: Path) -> list[Path]:
     everything = sorted(place for place in folder.rglob("*") if not _is_hidden(place, folder))
     inside = [place for place in everything if place.is_dir() and _is_kustomization(place)]
     if inside:
-        # Bases, patches and overlays together would be the same objects several times.
+        # Bases, patches and overlays together would be duplicates of the same objects.
         overlays = [place for place in inside if "overlays" in place.parts] or inside
         shown = ", ".join(map(str, overlays[:5])) + (", ..." if len(overlays) > 5 else "")
-        raise NothingToRead(f"{folder} holds several kustomizations; name one of them: {shown}")
+        raise NothingToRead(f"{folder} holds several kustomizations; pass one of them: {shown}")
     files = [one for one in everything if one.suffix in _SUFFIXES and one.is_file()]
     if not files:
         raise NothingToRead(f"{folder} holds no .yaml, .yml or .json")
@@ -94,11 +95,11 @@ def _is_kustomization(folder: Path) -> bool:
 def _render(folder: Path, kubectl: Sequence[str] | None) -> Reading:
     if kubectl is None:
         raise KubectlFailed(
-            f"{folder} is a kustomization, and rendering it needs kubectl: install it (here: "
-            "`make k8s-tools`), or name its command with --kubectl"
+            f"{folder} is a kustomization, and kubectl is not installed: install it (here: "
+            "`make k8s-tools`), or set its command with --kubectl"
         )
     try:
-        done = subprocess.run(  # noqa: S603  # the kubectl of who runs this
+        done = subprocess.run(  # noqa: S603  # the user's own kubectl
             [*kubectl, "kustomize", str(folder)],
             capture_output=True,
             text=True,
@@ -106,16 +107,18 @@ def _render(folder: Path, kubectl: Sequence[str] | None) -> Reading:
             check=False,
         )
     except FileNotFoundError:
-        raise KubectlFailed(f"no such command: {kubectl[0]}") from None
+        raise KubectlFailed(f"command not found: {kubectl[0]}") from None
     except subprocess.TimeoutExpired:
-        raise KubectlFailed(f"kubectl kustomize {folder} takes over {_TIMEOUT_S} s") from None
+        raise KubectlFailed(
+            f"kubectl kustomize {folder} did not finish within {_TIMEOUT_S} s"
+        ) from None
     if done.returncode == 0:
         return read_text(done.stdout, str(folder), with_lines=False)
-    said = " ".join(done.stderr.split()) or "it gave no reason"
+    message = " ".join(done.stderr.split()) or "no reason reported"
     refused = error(
         Place(file=str(folder)),
-        f"kubectl kustomize does not render it: {said}",
-        "kubectl apply -k ends in the same way, and nothing of it was looked at.",
-        "Correct what it names.",
+        f"kubectl kustomize cannot render it: {message}",
+        "kubectl apply -k fails in the same way; nothing of it was examined.",
+        "Correct the file or field in the message.",
     )
     return Reading(findings=[replace(refused, code="YAML06")])

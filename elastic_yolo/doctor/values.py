@@ -1,4 +1,4 @@
-"""Reading from what somebody else wrote: whatever stands there, an answer and no exception."""
+"""Typed reading from untrusted YAML: a value of the wrong type is treated as missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 
 
 def dig(tree: Any, *path: Step) -> Any:
-    """Return what stands at a path, or None."""
+    """Return the value at a path, or None."""
     for step in path:
         if isinstance(tree, dict):
             tree = tree.get(step)
@@ -37,32 +37,32 @@ def mapping(tree: Any, *path: Step) -> dict[Any, Any]:
 
 
 def mappings(tree: Any, *path: Step) -> list[tuple[int, dict[Any, Any]]]:
-    """Return the mappings of a list, each with its place in it."""
+    """Return the mappings of a list, each with its index."""
     found = dig(tree, *path)
     entries = found if isinstance(found, list) else []
     return [(place, entry) for place, entry in enumerate(entries) if isinstance(entry, dict)]
 
 
 def strings(tree: Any, *path: Step) -> list[str]:
-    """Return the texts of a list."""
+    """Return the strings of a list."""
     found = dig(tree, *path)
     return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
 def text(tree: Any, *path: Step) -> str:
-    """Return the text at a path, or an empty one."""
+    """Return the string at a path, or an empty one."""
     found = dig(tree, *path)
     return found if isinstance(found, str) else ""
 
 
 def whole(tree: Any, *path: Step) -> int | None:
-    """Return the whole number at a path, or None."""
+    """Return the integer at a path, or None."""
     found = dig(tree, *path)
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def quantity(value: Any) -> Fraction | None:
-    """Parse a quantity of Kubernetes, such as 250m, 1.5 or 2Gi; None if it is none.
+    """Parse a Kubernetes quantity, such as 250m, 1.5 or 2Gi; None if it is invalid.
 
     Source: the Kubernetes API reference, "Quantity".
     """
@@ -81,7 +81,7 @@ def quantity(value: Any) -> Fraction | None:
 
 
 def seconds(value: Any) -> float | None:
-    """Parse a number of seconds, as an environment variable states it; None if it is none."""
+    """Parse a number of seconds from an environment variable; None if it is invalid."""
     try:
         parsed = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -90,9 +90,9 @@ def seconds(value: Any) -> float | None:
 
 
 def share_of(value: Any, total: int, *, up: bool) -> int | None:
-    """Return how many of `total` an IntOrString means, such as 2 or "50%"; None if it is neither.
+    """Return an IntOrString, such as 2 or "50%", as a part of `total`; None if it is invalid.
 
-    `up` says how a part of one is rounded.
+    A fraction is rounded up if `up` is set, else down.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value

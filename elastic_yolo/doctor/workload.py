@@ -1,4 +1,4 @@
-"""What makes pods, whatever its kind: a template, its containers, their environment."""
+"""Objects that create pods, of any kind: their pod template and its containers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TEMPLATES: dict[str, Path] = {
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
     "Pod": (),
 }
-"""Where each kind has its pod template."""
+"""The path of the pod template in each kind."""
 
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 @dataclass(frozen=True, eq=False)
 class Container:
-    """A container of a pod template. `initial` ones have ended before the others start."""
+    """A container of a pod template; `initial` for init containers that end before the others."""
 
     manifest: Manifest
     body: dict[Any, Any]
@@ -43,42 +43,42 @@ class Container:
 
     @property
     def image(self) -> str:
-        """Its image, as stated."""
+        """The name of its image, as written."""
         return text(self.body, "image")
 
     @property
     def port_names(self) -> set[str]:
-        """Names of the ports that it declares."""
+        """The names of its declared ports."""
         return {text(port, "name") for _, port in mappings(self.body, "ports")} - {""}
 
     @property
     def port_numbers(self) -> set[int]:
-        """Numbers of the ports that it declares."""
+        """The numbers of its declared ports."""
         found = (whole(port, "containerPort") for _, port in mappings(self.body, "ports"))
         return {number for number in found if number is not None}
 
     def named_port(self, name: str) -> int | None:
-        """Return the number of a port."""
+        """Return the number of a declared port, or None."""
         for _, port in mappings(self.body, "ports"):
             if text(port, "name") == name:
                 return whole(port, "containerPort")
         return None
 
     def at(self, *path: str | int) -> Place:
-        """Return where a part of it stands."""
+        """Return the place of a part."""
         return self.manifest.at(*self.path, *path)
 
     def resource_limit(self, resource: str) -> Fraction | None:
-        """Return its limit of a resource, or None."""
+        """Return its limit for a resource, or None."""
         return quantity(dig(self.body, "resources", "limits", resource))
 
     def resource_request(self, resource: str) -> Fraction | None:
-        """Return its request of a resource, which is the limit where only that is stated."""
+        """Return its request for a resource; it defaults to the limit."""
         stated = quantity(dig(self.body, "resources", "requests", resource))
         return self.resource_limit(resource) if stated is None else stated
 
     def probes(self) -> Iterator[tuple[str, dict[Any, Any]]]:
-        """Yield its probes with what they are called."""
+        """Yield name and body of its probes."""
         for name in _PROBES:
             if probe := mapping(self.body, name):
                 yield name, probe
@@ -86,13 +86,13 @@ class Container:
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """An object that makes pods."""
+    """An object that creates pods."""
 
     manifest: Manifest
 
     @property
     def path(self) -> Path:
-        """Where its template stands."""
+        """The path of its pod template."""
         return TEMPLATES[self.manifest.kind]
 
     @property
@@ -112,23 +112,23 @@ class Workload:
 
     @cached_property
     def containers(self) -> list[Container]:
-        """The containers that run while the pod does, sidecars included."""
+        """The containers that run as long as the pod, sidecars included."""
         return [one for one in self.all_containers if not one.initial]
 
     @cached_property
     def port_numbers(self) -> set[int]:
-        """Numbers of the ports that its containers declare."""
+        """The numbers of its containers' declared ports."""
         return {number for one in self.containers for number in one.port_numbers}
 
     @cached_property
     def all_containers(self) -> list[Container]:
-        """All containers, initial ones first."""
+        """All containers, init containers first."""
         return [
             Container(
                 self.manifest,
                 body,
                 (*self.path, "spec", group, place),
-                # One that is restarted goes on beside the others.
+                # An init container that restarts is a sidecar.
                 initial=group == "initContainers" and body.get("restartPolicy") != "Always",
             )
             for group in ("initContainers", "containers")
@@ -136,11 +136,11 @@ class Workload:
         ]
 
     def at(self, *path: str | int) -> Place:
-        """Return where a part of the pod's spec stands."""
+        """Return the place of a part of the pod's spec."""
         return self.manifest.at(*self.path, "spec", *path)
 
     def resource_request(self, resource: str) -> Fraction:
-        """Return what one pod requests of a resource: all that run at once, or an initial one."""
+        """Return a pod's request: the sum of its containers, or the largest init container's."""
         together = sum(
             (one.resource_request(resource) or Fraction(0) for one in self.containers), Fraction()
         )

@@ -46,7 +46,7 @@ def test_an_error_is_a_few_plain_lines_and_ends_with_one(tmp_path: Path) -> None
     assert (status, err) == (1, "")
     first = out.splitlines()
     assert first[0] == f"error HPA04 HorizontalPodAutoscaler/front ({path}:{line})"
-    assert first[1] == "  At least 7 pods, at most 6."
+    assert first[1] == "  minReplicas is 7, and maxReplicas is 6."
     assert [one.split(":")[0] for one in first[2:4]] == ["  why", "  fix"]
     assert out.endswith("\n\n1 error and 1 warning in 14 objects\n")
 
@@ -80,7 +80,7 @@ def test_json_is_for_programs(tmp_path: Path) -> None:
         "namespace": "shop",
         "file": str(path),
         "line": 0,
-        "what": "At least 7 pods, at most 6.",
+        "what": "minReplicas is 7, and maxReplicas is 6.",
         "why": "",
         "fix": "",
     }
@@ -109,7 +109,7 @@ def test_standard_input_is_read() -> None:
         (["--cluster", "x.yaml"], "give one of"),
         (["--local", "--namespace", "n"], "--namespace is for --cluster"),
         (["/absent.yaml"], "no such file or folder: /absent.yaml"),
-        ([str(ROOT / "k8s")], "name one of them"),
+        ([str(ROOT / "k8s")], "pass one of them"),
     ],
 )
 def test_wrong_usage_ends_with_two(arguments: list[str], said: str) -> None:
@@ -151,7 +151,7 @@ def test_a_cluster_that_is_not_there_is_one_line() -> None:
     status, out, err = run("doctor", "--cluster", "--kubectl", "/absent/kubectl --context x")
 
     assert (status, out) == (1, "")
-    assert err == "elastic-yolo: no such command: /absent/kubectl\n"
+    assert err == "elastic-yolo: command not found: /absent/kubectl\n"
 
 
 def test_this_machine_is_looked_at() -> None:

@@ -95,7 +95,7 @@ def test_a_folder_is_read_with_all_that_is_below_it(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_overlays_is_not_read_as_one() -> None:
-    with pytest.raises(NothingToRead, match=r"name one of them: .*overlays/cloud"):
+    with pytest.raises(NothingToRead, match=r"pass one of them: .*overlays/cloud"):
         read_sources([str(K8S)], None)
 
 
@@ -132,7 +132,7 @@ def test_what_kubectl_prints_is_read() -> None:
     assert [one.body for one in objects_of(as_printed(objects))] == objects
     assert [one.body for one in objects_of(json.dumps(objects[0]))] == objects[:1]
     assert objects_of("") == []
-    with pytest.raises(KubectlFailed, match="no JSON"):
+    with pytest.raises(KubectlFailed, match="invalid JSON"):
         objects_of("Unable to connect")
 
 

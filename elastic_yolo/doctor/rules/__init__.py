@@ -1,4 +1,4 @@
-"""All rules, in the order in which docs/doctor.md explains them."""
+"""All rules, in the order of docs/doctor.md."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def diagnose(manifests: ManifestSet) -> list[Finding]:
-    """Return what all rules find, errors first, and each sentence once."""
+    """Return the findings of all rules, errors first, without duplicates."""
     found = chain.from_iterable(
         (replace(finding, code=rule.code) for finding in rule.check(manifests)) for rule in RULES
     )

@@ -1,4 +1,4 @@
-"""What other objects of a cluster say about themselves, and what it did not show."""
+"""Rules for the status of Deployments and claims in a cluster, and for unreadable resources."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import mappings, text
 
+_NO_CLASS = "no storageClassName, and no default class"
+
 
 def rollout_failed(manifests: ManifestSet) -> Iterator[Finding]:
-    """A Deployment that does not get as far as its manifest says."""
+    """DEP03: a rollout is stuck."""
     for one in manifests.of_kind("Deployment") if manifests.live else ():
         for _, state in mappings(one.body, "status", "conditions"):
             kind, status = text(state, "type"), text(state, "status")
             if (kind, status) in (("Progressing", "False"), ("ReplicaFailure", "True")):
                 yield error(
                     one.at("status"),
-                    f"The rollout does not go on: {text(state, 'reason')}: "
+                    f"The rollout is stuck: {text(state, 'reason')}: "
                     f"{text(state, 'message').rstrip('.')}.",
-                    "Old pods go on, if there are any; what was changed is not served.",
-                    f"kubectl -n {one.namespace} rollout status deployment/{one.name}; kubectl "
-                    "rollout undo goes back.",
+                    "Old pods keep serving, if there are any; the change is not deployed.",
+                    f"kubectl -n {one.namespace} rollout status deployment/{one.name} shows "
+                    "progress; kubectl rollout undo returns to the previous version.",
                 )
 
 
 def claim_pending(manifests: ManifestSet) -> Iterator[Finding]:
-    """A claim that gets no volume."""
+    """PVC03: a claim stays Pending."""
     for claim in manifests.of_kind("PersistentVolumeClaim") if manifests.live else ():
-        said = last_warning(manifests, claim)
+        message = last_warning(manifests, claim)
         unclassed = not text(claim.spec, "storageClassName") and not text(claim.spec, "volumeName")
-        if text(claim.body, "status", "phase") != "Pending" or not (said or unclassed):
+        if text(claim.body, "status", "phase") != "Pending" or not (message or unclassed):
             continue
         yield error(
             claim.at("status"),
-            f"The claim is Pending: {said or 'it has no class, and none is the default'}.".replace(
-                "..", "."
-            ),
+            f"The claim is Pending: {(message or _NO_CLASS).rstrip('.')}.",
             "Every pod that mounts it stays Pending.",
-            "Name a storageClassName that kubectl get storageclass shows, and an access mode that "
-            "it has; minikube and microk8s need their storage add-on.",
+            "Set a storageClassName from kubectl get storageclass, and an access mode that it "
+            "supports; minikube and microk8s need their storage add-on.",
         )
 
 
-def not_shown(manifests: ManifestSet) -> Iterator[Finding]:
-    """Resources that could not be read."""
+def unread_resources(manifests: ManifestSet) -> Iterator[Finding]:
+    """CLU01: the cluster denies access to some resources."""
     if manifests.unread:
         yield warning(
             Place("Cluster"),
-            f"The cluster does not show {', '.join(sorted(manifests.unread))}.",
-            "What is wrong there was not looked for.",
-            "Ask for a role that may get and list them, or ask somebody who has one.",
+            f"No permission to list {', '.join(sorted(manifests.unread))}.",
+            "Rules that need these resources were skipped.",
+            "Use an account whose role has the verbs get and list for them.",
         )
 
 
 RULES = (
     Rule("DEP03", rollout_failed),
     Rule("PVC03", claim_pending),
-    Rule("CLU01", not_shown),
+    Rule("CLU01", unread_resources),
 )

@@ -1,4 +1,4 @@
-"""Where images come from."""
+"""Rules for the names and tags of images."""
 
 from __future__ import annotations
 
@@ -11,54 +11,52 @@ from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import text
 from elastic_yolo.doctor.workload import Container
 
-# What build_docker.sh builds; nobody keeps them in a registry that is asked by default.
+# Built by build_docker.sh; they are in no public registry.
 _BUILT_HERE = re.compile(r"elastic-yolo/(web|preprocess|inference(-gpu)?|tools)")
 
 
-def asked_of_a_registry(manifests: ManifestSet) -> Iterator[Finding]:
-    """An image that was loaded into the node, and is looked for elsewhere."""
+def pulled_without_registry(manifests: ManifestSet) -> Iterator[Finding]:
+    """IMG01: an image without a registry is always pulled, so from Docker Hub."""
     for container in manifests.containers:
         if not container.image or has_registry(container.image) or policy_of(container) != "Always":
             continue
         built = _BUILT_HERE.fullmatch(repository_of(container.image))
         implied = (
-            ""
-            if text(container.body, "imagePullPolicy")
-            else (", which is what no imagePullPolicy means with the tag latest")
+            "" if text(container.body, "imagePullPolicy") else (", the default for the tag latest")
         )
         yield (error if built else warning)(
             container.at("imagePullPolicy" if not implied else "image"),
             f"{container.image} has no registry in its name, and imagePullPolicy is Always"
             f"{implied}.",
-            "The node asks Docker Hub each time a pod starts. An image that was built here and "
-            "loaded into minikube or microk8s is not there: ErrImagePull.",
-            "imagePullPolicy: IfNotPresent for an image that was loaded; a tag other than latest, "
-            "or the full name with its registry, for one that was pushed.",
+            "The node pulls it from Docker Hub each time a pod starts. An image that was built "
+            "locally and loaded into minikube or microk8s is not there: ErrImagePull.",
+            "For a loaded image set imagePullPolicy: IfNotPresent; for a pushed one use a tag "
+            "other than latest, or the full name with its registry.",
         )
 
 
-def no_telling_tag(manifests: ManifestSet) -> Iterator[Finding]:
-    """A tag that is latest, of a registry."""
+def floating_tag(manifests: ManifestSet) -> Iterator[Finding]:
+    """IMG02: an image of a registry has the tag latest or none."""
     for container in manifests.containers:
         image = container.image
         if image and has_registry(image) and tag_of(image) in ("", "latest"):
             yield warning(
                 container.at("image"),
-                f"{image} has no tag that says which one it is.",
-                "Pods of one Deployment may run different images, a rollout does not happen when "
-                "a new one is pushed, and there is nothing to roll back to.",
-                "Name a version, or a digest (@sha256:...).",
+                f"{image} has no fixed version.",
+                "Pods of one Deployment may run different images, a push starts no rollout, and "
+                "there is no version to roll back to.",
+                "Use a version tag or a digest (@sha256:...).",
             )
 
 
-def left_behind(manifests: ManifestSet) -> Iterator[Finding]:
-    """Most images moved to a registry, and one forgotten."""
+def registry_forgotten(manifests: ManifestSet) -> Iterator[Finding]:
+    """IMG03: one image of a group has no registry, while the others have one."""
     groups = {
         parts[1]: container.image
         for container in manifests.containers
         if has_registry(container.image)
         and len(parts := repository_of(container.image).split("/")) > 2
-        # Names without a registry mean that one.
+        # A name without a registry means Docker Hub.
         and not parts[0].endswith("docker.io")
     }
     for container in manifests.containers:
@@ -67,14 +65,14 @@ def left_behind(manifests: ManifestSet) -> Iterator[Finding]:
             yield warning(
                 container.at("image"),
                 f"{container.image} has no registry in its name; {groups[group]} has one.",
-                "Where the others are pulled from that registry, this one is asked of Docker Hub: "
+                "The others are pulled from that registry, this one from Docker Hub: "
                 "ImagePullBackOff.",
-                "Give it the same registry; in kustomize that is one more line under images.",
+                "Add the same registry; in kustomize, add an entry under images.",
             )
 
 
 def has_registry(image: str) -> bool:
-    """Tell whether a name begins with a host, as container engines decide it."""
+    """Return whether a name begins with a host, by the rule of container engines."""
     first, slash, _ = image.partition("/")
     return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
@@ -87,19 +85,19 @@ def repository_of(image: str) -> str:
 
 
 def tag_of(image: str) -> str:
-    """Return the tag, the digest if it has that, or nothing."""
+    """Return the digest, or the tag, or an empty string."""
     name, _, digest = image.partition("@")
     return digest or name.rpartition("/")[2].partition(":")[2]
 
 
 def policy_of(container: Container) -> str:
-    """Return the policy that counts: latest, and no tag, mean Always where none is stated."""
+    """Return imagePullPolicy or its default: Always for latest or no tag, else IfNotPresent."""
     stated = text(container.body, "imagePullPolicy")
     return stated or ("Always" if tag_of(container.image) in ("", "latest") else "IfNotPresent")
 
 
 RULES = (
-    Rule("IMG01", asked_of_a_registry),
-    Rule("IMG02", no_telling_tag),
-    Rule("IMG03", left_behind),
+    Rule("IMG01", pulled_without_registry),
+    Rule("IMG02", floating_tag),
+    Rule("IMG03", registry_forgotten),
 )

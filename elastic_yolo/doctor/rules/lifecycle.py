@@ -1,4 +1,4 @@
-"""Starting, stopping, replacing pods, and emptying nodes."""
+"""Rules for start, shutdown, rollout and eviction of pods."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from elastic_yolo.doctor.selectors import show
 from elastic_yolo.doctor.values import mapping, seconds, share_of, strings, text, whole
 from elastic_yolo.doctor.workload import Container
 
-# Less than this is a start that Python with a model to load does not make.
+# Python with a model to load does not start faster than this.
 _SLOW_START_S = 10
 _DEFAULT_GRACE_S = 30
 _LARGEST = 10**6
-# What services/common/core/settings.py has where nothing is stated; a test compares.
+# The defaults of services/common/core/settings.py; a test compares them.
 DRAIN_DEFAULTS_S = {"DRAIN_DELAY_S": 0.0, "DRAIN_TIMEOUT_S": 25.0}
 _SERVICE = re.compile(r"(^|/)elastic-yolo/(web|preprocess|inference(-gpu)?)([:@]|$)")
 _SLEEP = re.compile(r"(?:^|[\s/;&])sleep\s+(\d{1,6}(?:\.\d{1,6})?)([smh]?)(?:$|[\s;&])")
@@ -24,25 +24,25 @@ _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def killed_while_starting(manifests: ManifestSet) -> Iterator[Finding]:
-    """A liveness probe that counts from the first second."""
+    """PRB02: a livenessProbe fails during the start."""
     for container in _containers(manifests):
         probe = mapping(container.body, "livenessProbe")
         if not probe or mapping(container.body, "startupProbe"):
             continue
-        patience = _patience(probe)
-        if patience < _SLOW_START_S:
+        after_s = _failure_after_s(probe)
+        if after_s < _SLOW_START_S:
             yield warning(
                 container.at("livenessProbe"),
-                f"The container {container.name} is restarted {patience} s after its start if it "
-                "does not answer by then, and has no startupProbe.",
-                "A slow node or a large model takes longer: it is killed while it loads, begins "
-                "anew, and never gets ready (CrashLoopBackOff).",
-                "Add a startupProbe with as many tries as the slowest start takes.",
+                f"The livenessProbe of {container.name} fails {after_s} s after the start, and "
+                "there is no startupProbe.",
+                "On a slow node or with a large model, the kubelet kills the container while it "
+                "loads, again and again (CrashLoopBackOff).",
+                "Add a startupProbe that allows for the slowest start.",
             )
 
 
 def killed_while_waiting(manifests: ManifestSet) -> Iterator[Finding]:
-    """A service that waits for its model, and a probe that does not wait for it."""
+    """PRB03: a probe fails before MODEL_WAIT_S is over."""
     for container in _containers(manifests):
         wait = seconds(manifests.environment(container).get("MODEL_WAIT_S"))
         name = next(
@@ -50,20 +50,20 @@ def killed_while_waiting(manifests: ManifestSet) -> Iterator[Finding]:
         )
         if wait is None or name is None or not _is_service(container):
             continue
-        patience = _patience(mapping(container.body, name))
-        if patience <= wait:
+        after_s = _failure_after_s(mapping(container.body, name))
+        if after_s <= wait:
             yield error(
                 container.at(name),
-                f"It may wait {wait:g} s for its model (MODEL_WAIT_S), and its {name} gives up "
-                f"after {patience}.",
-                "The first pods are killed while the models are fetched, again and again.",
-                f"Let failureThreshold times periodSeconds be more than {wait:g}, and some more "
-                "for loading.",
+                f"The service waits up to {wait:g} s for its model (MODEL_WAIT_S), and its {name} "
+                f"fails after {after_s} s.",
+                "The kubelet kills the first pods while the models are downloaded, again and "
+                "again.",
+                f"Set failureThreshold x periodSeconds above {wait:g}, plus the time to load.",
             )
 
 
 def killed_while_draining(manifests: ManifestSet) -> Iterator[Finding]:
-    """Less time to stop than stopping takes."""
+    """TERM01: the grace period is shorter than the shutdown."""
     for workload in manifests.workloads:
         stated = whole(workload.pod, "terminationGracePeriodSeconds")
         grace = _DEFAULT_GRACE_S if stated is None else stated
@@ -78,40 +78,40 @@ def killed_while_draining(manifests: ManifestSet) -> Iterator[Finding]:
             )
             yield error(
                 workload.at("terminationGracePeriodSeconds"),
-                f"The container {container.name} is killed {grace} s after it is told to stop; "
+                f"The container {container.name} is killed {grace} s after SIGTERM; "
                 f"{' and '.join(parts)}.",
-                "Requests in flight are cut off at every rollout and every scale-down.",
-                f"terminationGracePeriodSeconds above {sleep + drain:g}.",
+                "Requests in flight are aborted at every rollout and every scale-down.",
+                f"Set terminationGracePeriodSeconds above {sleep + drain:g}.",
             )
 
 
-def rollout_stands_still(manifests: ManifestSet) -> Iterator[Finding]:
-    """No pod more, and no pod less."""
+def rollout_blocked(manifests: ManifestSet) -> Iterator[Finding]:
+    """DEP02: a rollout can add and remove no pod, or removes all."""
     for one in manifests.of_kind("Deployment"):
         strategy = mapping(one.spec, "strategy", "rollingUpdate")
         surge, unavailable = strategy.get("maxSurge", "25%"), strategy.get("maxUnavailable", "25%")
         place = one.at("spec", "strategy", "rollingUpdate")
         if text(one.spec, "strategy", "type") == "Recreate":
             continue
-        if _is_none(surge) and _is_none(unavailable):
+        if _is_zero(surge) and _is_zero(unavailable):
             yield error(
                 place,
                 "maxSurge and maxUnavailable are both 0.",
-                "A rollout could neither add a pod nor take one away: the API server refuses it.",
-                "maxSurge: 1 for a rollout without loss, maxUnavailable: 1 where there is no room "
-                "for one more.",
+                "A rollout could neither add nor remove a pod: the API server rejects it.",
+                "Set maxSurge: 1 for a rollout without downtime, or maxUnavailable: 1 where the "
+                "nodes have no room for one more pod.",
             )
         elif unavailable == "100%":
             yield warning(
                 place,
                 "maxUnavailable is 100%.",
-                "All pods may go at once before a new one is ready: every rollout is an outage.",
-                "maxUnavailable: 0 and maxSurge: 1.",
+                "All pods may be stopped before a new one is ready: every rollout is an outage.",
+                "Set maxUnavailable: 0 and maxSurge: 1.",
             )
 
 
-def never_evicted(manifests: ManifestSet) -> Iterator[Finding]:
-    """A budget that allows nothing."""
+def eviction_never_allowed(manifests: ManifestSet) -> Iterator[Finding]:
+    """PDB01: a budget never allows an eviction, or selects no pod."""
     for budget in manifests.of_kind("PodDisruptionBudget"):
         chosen = manifests.selected_by(budget.namespace, budget.spec.get("selector"))
         total = sum(min(manifests.min_replicas(one), _LARGEST) for one in chosen)
@@ -121,10 +121,10 @@ def never_evicted(manifests: ManifestSet) -> Iterator[Finding]:
             if manifests.has_workloads(budget.namespace) and mapping(budget.spec, "selector"):
                 yield warning(
                     budget.at("spec", "selector"),
-                    f"The budget is for {show(budget.spec.get('selector'))}, and no pod template "
+                    f"The budget selects {show(budget.spec.get('selector'))}, and no pod template "
                     "has these labels.",
-                    "It protects nobody.",
-                    "Let the selector say what the pods' labels are.",
+                    "It protects no pod.",
+                    "Set the selector to labels of the pods.",
                 )
         elif (least is not None and least >= total > 0) or fewer == 0:
             key = "minAvailable" if fewer is None else "maxUnavailable"
@@ -132,13 +132,13 @@ def never_evicted(manifests: ManifestSet) -> Iterator[Finding]:
                 budget.at("spec", key),
                 f"{key}: {budget.spec.get(key)} with {total} pod{'s' if total != 1 else ''} "
                 "never allows an eviction.",
-                "kubectl drain and cluster upgrades wait for ever at the node that has it.",
-                "maxUnavailable: 1, which also holds while there is one pod.",
+                "kubectl drain and cluster upgrades never finish on a node that runs the pod.",
+                "Set maxUnavailable: 1, which works with a single pod as well.",
             )
 
 
-def restarted_for_ever(manifests: ManifestSet) -> Iterator[Finding]:
-    """A job that could never end."""
+def job_never_ends(manifests: ManifestSet) -> Iterator[Finding]:
+    """JOB01: the restartPolicy of a job is Always, or not set."""
     for workload in manifests.workloads:
         if workload.manifest.kind not in ("Job", "CronJob") or not workload.containers:
             continue
@@ -146,15 +146,14 @@ def restarted_for_ever(manifests: ManifestSet) -> Iterator[Finding]:
         if stated in ("", "Always"):
             yield error(
                 workload.at("restartPolicy"),
-                f"restartPolicy is {stated or 'not stated, which means Always'}.",
-                "A job whose containers are always started again never ends: the API server "
-                "refuses it.",
-                "restartPolicy: Never (a new pod for each try) or OnFailure (the same pod again).",
+                f"restartPolicy is {stated or 'not set, so it is Always'}.",
+                "A job whose containers always restart never completes: the API server rejects it.",
+                "Set restartPolicy: Never (a new pod for each try) or OnFailure (the same pod).",
             )
 
 
-def _patience(probe: dict[object, object]) -> int:
-    """Return the seconds after which a probe has failed often enough."""
+def _failure_after_s(probe: dict[object, object]) -> int:
+    """Return the seconds from the start until a probe has failed failureThreshold times."""
 
     def stated(name: str, default: int) -> int:
         found = whole(probe, name)
@@ -188,7 +187,7 @@ def _pre_stop_s(container: Container) -> float:
     return sum(float(number) * _UNIT_S[unit] for number, unit in _SLEEP.findall(command))
 
 
-def _is_none(value: object) -> bool:
+def _is_zero(value: object) -> bool:
     return value in (0, "0", "0%") and not isinstance(value, bool)
 
 
@@ -201,7 +200,7 @@ RULES = (
     Rule("PRB02", killed_while_starting),
     Rule("PRB03", killed_while_waiting),
     Rule("TERM01", killed_while_draining),
-    Rule("DEP02", rollout_stands_still),
-    Rule("PDB01", never_evicted),
-    Rule("JOB01", restarted_for_ever),
+    Rule("DEP02", rollout_blocked),
+    Rule("PDB01", eviction_never_allowed),
+    Rule("JOB01", job_never_ends),
 )

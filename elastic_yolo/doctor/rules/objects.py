@@ -1,4 +1,4 @@
-"""What is wrong with an object by itself: versions that are gone, numbers where text belongs."""
+"""Rules for single objects: duplicates, removed API versions, values of a wrong type."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import Path, dig, mapping, mappings, text
 
-# Source: Kubernetes, "Deprecated API Migration Guide". What serves a kind now, and since when its
-# old version is gone; an empty kind stands for all others of a version.
-_GONE: dict[tuple[str, str], tuple[str, str]] = {
+# Source: Kubernetes, "Deprecated API Migration Guide". The version that serves a kind now, and
+# the Kubernetes that removed the old one; an empty kind stands for all others of a version.
+_REMOVED: dict[tuple[str, str], tuple[str, str]] = {
     ("extensions/v1beta1", "Ingress"): ("networking.k8s.io/v1", "1.22"),
     ("extensions/v1beta1", "NetworkPolicy"): ("networking.k8s.io/v1", "1.16"),
     ("extensions/v1beta1", ""): ("apps/v1", "1.16"),
@@ -33,8 +33,8 @@ _PSP = "Label the namespace instead: pod-security.kubernetes.io/enforce: restric
 _METADATA = (("metadata", "labels"), ("metadata", "annotations"))
 
 
-def stated_twice(manifests: ManifestSet) -> Iterator[Finding]:
-    """The same object, a second time."""
+def duplicate_object(manifests: ManifestSet) -> Iterator[Finding]:
+    """YAML04: the same object twice."""
     seen: dict[tuple[str, str, str, str], Manifest] = {}
     for one in manifests.manifests:
         key = (text(one.body, "apiVersion"), one.kind, one.namespace, one.name)
@@ -42,43 +42,43 @@ def stated_twice(manifests: ManifestSet) -> Iterator[Finding]:
         if one.name and first is not one:
             yield warning(
                 one.at(),
-                f"{one.kind} {one.name} is stated twice; the first time is {first.at()}.",
-                "What is applied last wins, and which that is depends on the order of the files.",
-                "Keep one of the two, or give the other a name of its own.",
+                f"{one.kind} {one.name} is a duplicate of {first.at()}.",
+                "The one that is applied last wins, which depends on the order of the files.",
+                "Remove one of them, or rename it.",
             )
 
 
-def versions_that_are_gone(manifests: ManifestSet) -> Iterator[Finding]:
-    """An apiVersion that no supported Kubernetes serves."""
+def removed_api_version(manifests: ManifestSet) -> Iterator[Finding]:
+    """API01: an apiVersion that no supported Kubernetes serves."""
     for one in manifests.manifests:
         version = text(one.body, "apiVersion")
-        found = _GONE.get((version, one.kind), _GONE.get((version, "")))
+        found = _REMOVED.get((version, one.kind), _REMOVED.get((version, "")))
         if found is not None:
             now, since = found
-            moved = f"Write {now}; fields may have moved, `kubectl explain` says where to."
+            moved = f"Use {now}; fields may have moved, `kubectl explain` shows them."
             yield error(
                 one.at("apiVersion"),
-                f"{version} of {one.kind} is not served any more since Kubernetes {since}.",
-                f'kubectl ends with: no matches for kind "{one.kind}" in version "{version}".',
+                f"Kubernetes {since} removed {version} of {one.kind}.",
+                f'kubectl apply fails: no matches for kind "{one.kind}" in version "{version}".',
                 moved if now else _PSP,
             )
 
 
-def numbers_for_text(manifests: ManifestSet) -> Iterator[Finding]:
-    """Numbers and booleans where Kubernetes takes text alone."""
+def non_string_value(manifests: ManifestSet) -> Iterator[Finding]:
+    """YAML05: a number or a boolean where Kubernetes takes strings only."""
     for one in manifests.manifests:
-        for path, value in _texts(one):
+        for path, value in _string_values(one):
             if value is not None and not isinstance(value, str):
                 yield error(
                     one.at(*path),
                     f"{'.'.join(map(str, path))} is {value!r}, which YAML reads as "
-                    f"{type(value).__name__}, and not as text.",
-                    "Kubernetes takes text alone here, and refuses the whole object.",
-                    "Put quotes around it.",
+                    f"{type(value).__name__}, not as a string.",
+                    "Kubernetes takes only strings here, and rejects the whole object.",
+                    "Put it in quotes.",
                 )
 
 
-def _texts(one: Manifest) -> Iterator[tuple[Path, object]]:
+def _string_values(one: Manifest) -> Iterator[tuple[Path, object]]:
     places: list[Path] = [*_METADATA]
     if one.kind in ("ConfigMap", "Secret"):
         places += [("data",), ("stringData",)]
@@ -101,7 +101,7 @@ def _texts(one: Manifest) -> Iterator[tuple[Path, object]]:
 
 
 RULES = (
-    Rule("YAML04", stated_twice),
-    Rule("YAML05", numbers_for_text),
-    Rule("API01", versions_that_are_gone),
+    Rule("YAML04", duplicate_object),
+    Rule("YAML05", non_string_value),
+    Rule("API01", removed_api_version),
 )

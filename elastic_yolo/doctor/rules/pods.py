@@ -1,4 +1,4 @@
-"""What the pods of a cluster say about themselves, and the events about them."""
+"""Rules for the status of a cluster's pods, and their events."""
 
 from __future__ import annotations
 
@@ -16,84 +16,83 @@ _PULL = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageN
 _CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 _EXITS = {
     1: "an error of the program",
-    2: "a wrong setting or wrong usage",
+    2: "an invalid setting or wrong usage",
     126: "a command that cannot be executed",
     127: "a command that is not in the image",
     132: "an instruction that this CPU does not have",
-    134: "the program gave itself up",
-    137: "killed: out of memory, or a probe that failed",
+    134: "aborted by the program itself",
+    137: "killed: out of memory, or a failed probe",
     139: "a crash in compiled code",
-    143: "told to stop, mostly by a probe that failed",
+    143: "stopped, mostly because of a failed probe",
 }
 _PULL_FIX = (
-    "For an image built here: ./build_docker.sh --load minikube (or microk8s), and "
+    "For a locally built image: ./build_docker.sh --load minikube (or microk8s), and "
     "imagePullPolicy: IfNotPresent. Otherwise correct the name or the tag, or add imagePullSecrets."
 )
 _MEMORY_FIX = (
-    "Raise resources.limits.memory, or let it do less at once (smaller queues, fewer threads, "
+    "Raise resources.limits.memory, or reduce concurrent work (smaller queues, fewer threads, "
     "smaller batches)."
 )
-_CONFIG_FIX = (
-    "Create what it names (ConfigMap, Secret, key) in the pod's namespace, or correct the name."
-)
+_CONFIG_FIX = "Create the ConfigMap, Secret or key in the pod's namespace, or correct the name."
 _FIXES = {
     "nsufficient cpu": (
-        "Request less CPU, add a node, or stop something else; kubectl describe nodes shows what "
-        "is taken."
+        "Request less CPU, add a node, or stop another pod; kubectl describe nodes shows what is "
+        "allocated."
     ),
-    "nsufficient memory": "Request less memory, add a node, or stop something else.",
+    "nsufficient memory": "Request less memory, add a node, or stop another pod.",
     "gpu": "No node has a free GPU; is the device plug-in running?",
-    "untolerated taint": "Add a toleration, or take the taint away.",
+    "untolerated taint": "Add a toleration, or remove the taint.",
     "unbound immediate PersistentVolumeClaims": (
-        "The claim has no volume yet: kubectl get pvc, and look at its storageClassName."
+        "The claim has no volume yet: check kubectl get pvc and its storageClassName."
     ),
     "Multi-Attach": "The volume is ReadWriteOnce, and a pod on another node has it.",
     "node affinity": (
-        "Correct nodeSelector or affinity: no node has these labels, or the volume is on another."
+        "Correct nodeSelector or affinity: no node has these labels, or the volume is on another "
+        "node."
     ),
 }
-"""What helps, by a part of what the scheduler or the kubelet says."""
+"""What to do, by a part of the message of the scheduler or the kubelet."""
 
 
 def pending(manifests: ManifestSet) -> Iterator[Finding]:
-    """A pod without a node, or without its volume."""
+    """POD01: a pod without a node, or without its volume."""
 
-    def look(pod: Manifest) -> tuple[str, str] | None:
+    def describe(pod: Manifest) -> tuple[str, str] | None:
         if text(pod.body, "status", "phase") != "Pending" or any(_waiting(pod, *_PULL, *_CONFIG)):
             return None
         for state in pod.conditions("PodScheduled"):
             if text(state, "status") == "False":
                 said = text(state, "message") or last_warning(manifests, pod, "FailedScheduling")
-                return f"no node takes it: {said or 'no reason is given'}", _help_pending(said)
+                return f"no node can run it: {said or 'no reason reported'}", _fix_pending(said)
         said = last_warning(manifests, pod)
-        return (f"it does not start: {said}", _help_pending(said)) if said else None
+        return (f"it cannot start: {said}", _fix_pending(said)) if said else None
 
     yield from _each(
-        manifests, look, "Pending", "It does no work until that changes.", warned=False
+        manifests, describe, "Pending", "The pod does no work until this is resolved.", warned=False
     )
 
 
 def image_not_pulled(manifests: ManifestSet) -> Iterator[Finding]:
-    """A pod whose image does not come."""
+    """POD02: an image cannot be pulled."""
 
-    def look(pod: Manifest) -> tuple[str, str] | None:
+    def describe(pod: Manifest) -> tuple[str, str] | None:
         for status, state in _waiting(pod, *_PULL):
             said = last_warning(manifests, pod, "Failed") or text(state, "message")
             return (
-                f"the image {text(status, 'image')} does not come: {said}".rstrip(": "),
+                f"the image {text(status, 'image')} cannot be pulled: {said}".rstrip(": "),
                 _PULL_FIX,
             )
         return None
 
     yield from _each(
-        manifests, look, "ImagePullBackOff", "The container is never started.", warned=False
+        manifests, describe, "ImagePullBackOff", "The container never starts.", warned=False
     )
 
 
 def crashing(manifests: ManifestSet) -> Iterator[Finding]:
-    """A container that ends again and again."""
+    """POD03: a container exits again and again."""
 
-    def look(pod: Manifest) -> tuple[str, str] | None:
+    def describe(pod: Manifest) -> tuple[str, str] | None:
         for status, _ in _waiting(pod, "CrashLoopBackOff"):
             ended = mapping(status, "lastState", "terminated")
             if text(ended, "reason") == "OOMKilled":
@@ -102,65 +101,73 @@ def crashing(manifests: ManifestSet) -> Iterator[Finding]:
             means = f" ({_EXITS[code]})" if code in _EXITS else ""
             said = " ".join(text(ended, "message").split())
             probe = last_warning(manifests, pod, "Unhealthy")
-            what = f"its container {text(status, 'name')} ends with {code}{means}"
+            what = f"its container {text(status, 'name')} exits with {code}{means}"
             what = "".join([what, f": {said}" if said else "", f"; {probe}" if probe else ""])
             return (
                 what,
                 (
                     f"kubectl -n {pod.namespace} logs {pod.name} --previous "
-                    f"-c {text(status, 'name')} shows its last words."
+                    f"-c {text(status, 'name')} shows its last output."
                 ),
             )
         return None
 
     yield from _each(
         manifests,
-        look,
+        describe,
         "CrashLoopBackOff",
-        "It is started again after ever longer pauses, up to five minutes.",
+        "Kubernetes restarts it after increasing delays of up to five minutes.",
         warned=False,
     )
 
 
 def out_of_memory(manifests: ManifestSet) -> Iterator[Finding]:
-    """A container that took more than its limit."""
+    """POD04: a container was killed for its use of memory."""
 
-    def look(pod: Manifest) -> tuple[str, str] | None:
+    def describe(pod: Manifest) -> tuple[str, str] | None:
         for status in _statuses(pod):
             for when in ("state", "lastState"):
                 if text(status, when, "terminated", "reason") == "OOMKilled":
                     limit = _limit_of(pod, text(status, "name"))
                     name = text(status, "name")
-                    what = f"its container {name} was killed because it took more than {limit}"
+                    what = f"its container {name} was killed for using more memory than {limit}"
                     return what, _MEMORY_FIX
         return None
 
     yield from _each(
-        manifests, look, "OOMKilled", "What it worked on is lost, each time.", warned=False
+        manifests,
+        describe,
+        "OOMKilled",
+        "Each time, its requests in flight are lost.",
+        warned=False,
     )
 
 
 def not_configured(manifests: ManifestSet) -> Iterator[Finding]:
-    """A container that cannot be made."""
+    """POD05: a container cannot be created."""
 
-    def look(pod: Manifest) -> tuple[str, str] | None:
+    def describe(pod: Manifest) -> tuple[str, str] | None:
         for status, state in _waiting(pod, *_CONFIG):
             said = text(state, "message") or last_warning(manifests, pod)
             return (
-                f"its container {text(status, 'name')} cannot be made: {said}",
+                f"its container {text(status, 'name')} cannot be created: {said}",
                 _CONFIG_FIX,
             )
         return None
 
     yield from _each(
-        manifests, look, "CreateContainerConfigError", "It waits until that is there.", warned=False
+        manifests,
+        describe,
+        "CreateContainerConfigError",
+        "The pod waits until it exists.",
+        warned=False,
     )
 
 
 def not_ready(manifests: ManifestSet) -> Iterator[Finding]:
-    """A pod that runs and fails its probe."""
+    """POD06: a running pod fails its readinessProbe."""
 
-    def look(pod: Manifest) -> tuple[str, str] | None:
+    def describe(pod: Manifest) -> tuple[str, str] | None:
         if text(pod.body, "status", "phase") != "Running" or pod.get(
             "metadata", "deletionTimestamp"
         ):
@@ -169,31 +176,33 @@ def not_ready(manifests: ManifestSet) -> Iterator[Finding]:
         if ready != ["False"] or any(_waiting(pod, "CrashLoopBackOff")):
             return None
         said = last_warning(manifests, pod, "Unhealthy")
-        logs = f"kubectl -n {pod.namespace} logs {pod.name} shows what it waits for."
-        return (f"it runs and is not ready: {said}", logs) if said else None
+        logs = f"kubectl -n {pod.namespace} logs {pod.name} shows the cause."
+        return (f"it is running but not ready: {said}", logs) if said else None
 
-    yield from _each(manifests, look, "not ready", "No Service sends requests to it.", warned=True)
+    yield from _each(
+        manifests, describe, "not ready", "No Service sends requests to it.", warned=True
+    )
 
 
 def _each(
     manifests: ManifestSet,
-    look: Callable[[Manifest], tuple[str, str] | None],
+    describe: Callable[[Manifest], tuple[str, str] | None],
     state: str,
     why: str,
     *,
     warned: bool,
 ) -> Iterator[Finding]:
-    """Yield one finding for all pods of one owner with the same trouble."""
+    """Yield one finding for all pods of one owner in the same state."""
     if not manifests.live:
         return
     groups: dict[object, tuple[Manifest, str, str, int]] = {}
     for pod in manifests.of_kind("Pod"):
-        if seen := look(pod):
+        if seen := describe(pod):
             owner = (pod.namespace, pod.owners[0] if pod.owners else pod.name)
             first, what, fix, count = groups.get(owner, (pod, *seen, 0))
             groups[owner] = (first, what, fix, count + 1)
     for pod, what, fix, count in groups.values():
-        others = f" (and {count - 1} more of the same)" if count > 1 else ""
+        others = f" (and {count - 1} more of the same owner)" if count > 1 else ""
         say = warning if warned else error
         yield say(pod.at(), f"{state}{others}: {what.rstrip('.')}.", why, fix)
 
@@ -216,12 +225,12 @@ def _limit_of(pod: Manifest, name: str) -> str:
         limit = dig(container, "resources", "limits", "memory")
         if text(container, "name") == name and limit is not None:
             return f"its limit of {limit}"
-    return "the node had left"
+    return "the node had available"
 
 
-def _help_pending(said: str) -> str:
+def _fix_pending(said: str) -> str:
     fits = (fix for part, fix in _FIXES.items() if part in said)
-    return next(fits, "kubectl describe pod says more, in its last lines.")
+    return next(fits, "The last lines of kubectl describe pod show the cause.")
 
 
 RULES = (

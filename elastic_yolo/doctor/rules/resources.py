@@ -1,4 +1,4 @@
-"""Requests, limits and GPUs."""
+"""Rules for CPU and memory requests, limits, and GPUs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import dig, mapping, mappings, quantity, text
 from elastic_yolo.doctor.workload import Container, Workload
 
-# Variables by which programs are told how many threads to compute with.
+# Variables that set the number of threads of a program.
 _THREADS = (
     "THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT",
     "TF_NUM_INTRAOP_THREADS", "GOMAXPROCS",
@@ -23,7 +23,7 @@ _GPU = re.compile(r"nvidia\.com/(gpu|mig-.+)|amd\.com/gpu|gpu\.intel\.com/.+")
 
 
 def limit_below_request(manifests: ManifestSet) -> Iterator[Finding]:
-    """Less at most than at least."""
+    """RES01: a limit is below the request."""
     for container in manifests.containers:
         for resource, stated in mapping(container.body, "resources", "limits").items():
             limit = quantity(stated)
@@ -34,42 +34,41 @@ def limit_below_request(manifests: ManifestSet) -> Iterator[Finding]:
                     f"The container {container.name} requests more {resource} "
                     f"({dig(container.body, 'resources', 'requests', resource)}) than its limit "
                     f"({stated}).",
-                    "The API server refuses the pod: the Deployment has none, and says so only in "
-                    "the events of its ReplicaSet.",
+                    "The API server rejects the pods; only the events of the ReplicaSet show it.",
                     "Raise the limit, or lower the request.",
                 )
 
 
-def throttled(manifests: ManifestSet) -> Iterator[Finding]:
-    """More threads than the CPU limit has room for."""
+def cpu_limit_throttles(manifests: ManifestSet) -> Iterator[Finding]:
+    """RES02: a CPU limit throttles threads or an engine."""
     for workload in manifests.workloads:
         for container in workload.containers:
             limit = container.resource_limit("cpu")
             if limit is None or limit <= 0:
                 continue
-            if told := _told_threads(manifests, container, math.ceil(limit)):
-                variable, threads = told
+            if excess := _excess_threads(manifests, container, math.ceil(limit)):
+                variable, threads = excess
                 yield warning(
                     container.at("resources", "limits", "cpu"),
-                    f"{variable}={threads} threads share a limit of {float(limit):g} CPU.",
-                    "Together they use up their share of each 100 ms after "
-                    f"{float(limit) * 100 / threads:.0f} ms, and then all stand still until the "
-                    "next: answers take long and unequally long.",
-                    f"{variable}={math.ceil(limit)}, or a limit of {threads} CPUs.",
+                    f"{variable}={threads} with a CPU limit of {float(limit):g}.",
+                    f"All threads together use up the quota of each 100 ms period after "
+                    f"{float(limit) * 100 / threads:.0f} ms, and are then throttled until the "
+                    "next: response times rise and vary.",
+                    f"Set {variable}={math.ceil(limit)}, or a limit of {threads} CPUs.",
                 )
             elif limit < 1 and _ENGINE.search(container.image):
                 yield warning(
                     container.at("resources", "limits", "cpu"),
-                    f"The engine in {container.name} computes without a break, with a limit of "
-                    f"{float(limit):g} CPU.",
-                    f"In each 100 ms it stands still for {100 - float(limit) * 100:.0f}: a picture "
-                    "takes that much longer, however idle the node is.",
-                    "A limit of 1 CPU or more, or none; the request may stay small.",
+                    f"The engine in {container.name} is CPU-bound, with a CPU limit of "
+                    f"{float(limit):g}.",
+                    f"In each 100 ms period it is throttled for {100 - float(limit) * 100:.0f} ms: "
+                    "every picture takes longer, even on an idle node.",
+                    "Set a CPU limit of 1 or more, or none; the CPU request may stay small.",
                 )
 
 
-def gpu_nowhere(manifests: ManifestSet) -> Iterator[Finding]:
-    """A GPU is asked for in a cluster that has none."""
+def gpu_not_available(manifests: ManifestSet) -> Iterator[Finding]:
+    """GPU01: a pod requests a GPU, and no node has one."""
     if not manifests.live or "nodes" in manifests.unread:
         return
     for workload in manifests.workloads:
@@ -77,31 +76,30 @@ def gpu_nowhere(manifests: ManifestSet) -> Iterator[Finding]:
             if _largest(manifests, resource) == 0:
                 yield error(
                     workload.at("containers"),
-                    f"{workload.manifest.kind}/{workload.manifest.name} asks for {resource}, and "
-                    "no node has one to give.",
+                    f"{workload.manifest.kind}/{workload.manifest.name} requests {resource}, and "
+                    "no node has it.",
                     "Its pods stay Pending.",
-                    "minikube start --driver docker --gpus all; microk8s enable gpu; elsewhere the "
-                    "vendor's device plug-in has to run on the nodes with GPUs.",
+                    "minikube start --driver docker --gpus all; microk8s enable gpu; elsewhere "
+                    "install the vendor's device plug-in on the nodes with GPUs.",
                 )
 
 
 def gpu_not_tolerated(manifests: ManifestSet) -> Iterator[Finding]:
-    """Nodes with GPUs are mostly kept for those who say that they want them."""
+    """GPU02: a pod requests a GPU and does not tolerate the usual taint of GPU nodes."""
     for workload in manifests.workloads:
         for resource in _gpus(workload):
             if not _tolerates(workload, resource):
                 yield warning(
                     workload.at(),
-                    f"{workload.manifest.kind}/{workload.manifest.name} asks for {resource}, and "
+                    f"{workload.manifest.kind}/{workload.manifest.name} requests {resource}, and "
                     "tolerates no taint of that name.",
-                    "Nodes with GPUs mostly carry that taint: where they do, its pods stay "
-                    "Pending.",
-                    f"tolerations: [{{key: {resource}, operator: Exists, effect: NoSchedule}}]",
+                    "Most nodes with GPUs have that taint: on these its pods stay Pending.",
+                    f"Add tolerations: [{{key: {resource}, operator: Exists, effect: NoSchedule}}]",
                 )
 
 
 def gpu_without_limit(manifests: ManifestSet) -> Iterator[Finding]:
-    """GPUs are not overcommitted."""
+    """GPU03: a GPU request differs from its limit."""
     for container in manifests.containers:
         requests = mapping(container.body, "resources", "requests")
         for resource, stated in requests.items():
@@ -111,14 +109,14 @@ def gpu_without_limit(manifests: ManifestSet) -> Iterator[Finding]:
                 yield error(
                     container.at("resources", "requests", resource),
                     f"The container {container.name} requests {stated} of {resource}, and its "
-                    "limit is another or none.",
-                    "GPUs are not shared: the API server refuses a request that is not the limit.",
-                    "State the limit; the request is then the same by itself.",
+                    "limit differs or is not set.",
+                    "GPUs cannot be overcommitted: the API server rejects the pod.",
+                    "Set the limit only; the request defaults to it.",
                 )
 
 
 def larger_than_any_node(manifests: ManifestSet) -> Iterator[Finding]:
-    """A pod for which no node would do, were it empty."""
+    """RES03: a pod requests more than the largest node has."""
     if not manifests.live or "nodes" in manifests.unread:
         return
     for workload in manifests.workloads:
@@ -130,13 +128,13 @@ def larger_than_any_node(manifests: ManifestSet) -> Iterator[Finding]:
                     f"A pod of {workload.manifest.kind}/{workload.manifest.name} requests "
                     f"{_show(wanted, resource)} of {resource}; the largest node has "
                     f"{_show(largest, resource)}.",
-                    "Its pods stay Pending, also when everything else is stopped.",
+                    "Its pods stay Pending, even on an empty node.",
                     "Request less, or add a larger node (minikube start --cpus --memory on a new "
                     "cluster).",
                 )
 
 
-def _told_threads(
+def _excess_threads(
     manifests: ManifestSet, container: Container, room: int
 ) -> tuple[str, int] | None:
     stated = manifests.environment(container)
@@ -179,9 +177,9 @@ def _show(amount: Fraction | float, resource: str) -> str:
 
 RULES = (
     Rule("RES01", limit_below_request),
-    Rule("RES02", throttled),
+    Rule("RES02", cpu_limit_throttles),
     Rule("RES03", larger_than_any_node),
-    Rule("GPU01", gpu_nowhere),
+    Rule("GPU01", gpu_not_available),
     Rule("GPU02", gpu_not_tolerated),
     Rule("GPU03", gpu_without_limit),
 )

@@ -1,4 +1,4 @@
-"""Pods in namespaces that enforce a Pod Security Standard.
+"""Rules for pods in namespaces that enforce a Pod Security Standard.
 
 Source: Kubernetes, "Pod Security Standards", the policies baseline and restricted.
 """
@@ -25,87 +25,87 @@ _ADDED_BASELINE = frozenset(
     SETUID SYS_CHROOT
     """.split()
 )
-_REFUSED = (
-    "Its namespace enforces the standard {level}: the pods are refused, and the Deployment says "
-    "so only in the events of its ReplicaSet."
+_REJECTED = (
+    "Its namespace enforces the standard {level}: the API server rejects the pods; only the events "
+    "of the ReplicaSet show it."
 )
 
 
-def as_root(manifests: ManifestSet) -> Iterator[Finding]:
-    """A container that may run as root."""
+def may_run_as_root(manifests: ManifestSet) -> Iterator[Finding]:
+    """SEC01: a container may run as root."""
     for workload, container in _restricted(manifests):
         user = _effective(workload, container, "runAsUser")
         if _effective(workload, container, "runAsNonRoot") is True and user != 0:
             continue
-        yield _refused(
+        yield _violation(
             container,
             f"The container {container.name} may run as root"
             f"{' (runAsUser: 0)' if user == 0 else ''}.",
-            "securityContext: {runAsNonRoot: true}, and a runAsUser above 0 unless the image names "
-            "one by number.",
+            "Set securityContext: {runAsNonRoot: true}, and a runAsUser above 0 unless the image "
+            "has a numeric USER.",
         )
 
 
 def without_seccomp(manifests: ManifestSet) -> Iterator[Finding]:
-    """A container whose system calls nobody filters."""
+    """SEC02: a container has no seccomp profile."""
     for workload, container in _restricted(manifests):
         profile = _effective(workload, container, "seccompProfile")
         if text(profile, "type") not in ("RuntimeDefault", "Localhost"):
-            yield _refused(
+            yield _violation(
                 container,
                 f"The container {container.name} has no seccompProfile.",
-                "securityContext: {seccompProfile: {type: RuntimeDefault}}, best once for the pod.",
+                "Set securityContext: {seccompProfile: {type: RuntimeDefault}}, once for the pod.",
             )
 
 
 def may_escalate(manifests: ManifestSet) -> Iterator[Finding]:
-    """A container that may become more than it is."""
+    """SEC03: a container may gain privileges."""
     for _, container in _restricted(manifests):
         if dig(container.body, "securityContext", "allowPrivilegeEscalation") is not False:
-            yield _refused(
+            yield _violation(
                 container,
                 f"The container {container.name} may gain privileges.",
-                "securityContext: {allowPrivilegeEscalation: false}, on the container.",
+                "Set securityContext: {allowPrivilegeEscalation: false} on the container.",
             )
 
 
 def keeps_capabilities(manifests: ManifestSet) -> Iterator[Finding]:
-    """A container that keeps what it does not need."""
+    """SEC04: a container keeps or adds capabilities."""
     for _, container in _restricted(manifests):
         stated = mapping(container.body, "securityContext", "capabilities")
         added = set(strings(stated, "add")) - {"NET_BIND_SERVICE"}
         if "ALL" not in strings(stated, "drop") or added:
             more = f", and adds {', '.join(sorted(added))}" if added else ""
-            yield _refused(
+            yield _violation(
                 container,
                 f"The container {container.name} does not drop all capabilities{more}."
                 if not added or "ALL" not in strings(stated, "drop")
                 else f"The container {container.name} adds {', '.join(sorted(added))}.",
-                "securityContext: {capabilities: {drop: [ALL]}}, on the container; only "
+                "Set securityContext: {capabilities: {drop: [ALL]}} on the container; only "
                 "NET_BIND_SERVICE may be added.",
             )
 
 
-def reaches_the_node(manifests: ManifestSet) -> Iterator[Finding]:
-    """A pod that is not kept apart from its node."""
+def uses_the_host(manifests: ManifestSet) -> Iterator[Finding]:
+    """SEC05: a pod uses its node's network, processes, files or ports."""
     for workload in manifests.workloads:
         level = _level(manifests, workload)
         if not level:
             continue
-        for what in _of_the_node(workload, level):
+        for what in _host_access(workload, level):
             yield error(
                 workload.at(),
                 f"The pod {what}.",
-                _REFUSED.format(level=level),
-                "Do without it, or run the pod in a namespace of its own that enforces less.",
+                _REJECTED.format(level=level),
+                "Remove it, or run the pod in a separate namespace with a lower standard.",
             )
 
 
-def _of_the_node(workload: Workload, level: str) -> Iterator[str]:
-    """Yield what a pod has of its node that the level does not allow."""
+def _host_access(workload: Workload, level: str) -> Iterator[str]:
+    """Yield each access to the host that the level does not allow."""
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if workload.pod.get(name) is True:
-            yield f"has {name}"
+            yield f"sets {name}"
     kinds = [kind for _, volume in mappings(workload.pod, "volumes") for kind in volume]
     for kind in kinds:
         allowed = kind in _VOLUMES if level == "restricted" else kind != "hostPath"
@@ -119,7 +119,7 @@ def _of_the_node(workload: Workload, level: str) -> Iterator[str]:
             yield f"adds {', '.join(more)} to {container.name}"
         for _, port in mappings(container.body, "ports"):
             if whole(port, "hostPort"):
-                yield f"takes the port {port['hostPort']} of its node ({container.name})"
+                yield f"uses the host port {port['hostPort']} ({container.name})"
 
 
 def _restricted(manifests: ManifestSet) -> Iterator[tuple[Workload, Container]]:
@@ -137,19 +137,19 @@ def _level(manifests: ManifestSet, workload: Workload) -> str:
 
 
 def _effective(workload: Workload, container: Container, name: str) -> Any:
-    """Return a setting of a container, or that of its pod."""
+    """Return a field of the container's securityContext, or of its pod's."""
     own = dig(container.body, "securityContext", name)
     return dig(workload.pod, "securityContext", name) if own is None else own
 
 
-def _refused(container: Container, what: str, fix: str) -> Finding:
-    return error(container.at("securityContext"), what, _REFUSED.format(level="restricted"), fix)
+def _violation(container: Container, what: str, fix: str) -> Finding:
+    return error(container.at("securityContext"), what, _REJECTED.format(level="restricted"), fix)
 
 
 RULES = (
-    Rule("SEC01", as_root),
+    Rule("SEC01", may_run_as_root),
     Rule("SEC02", without_seccomp),
     Rule("SEC03", may_escalate),
     Rule("SEC04", keeps_capabilities),
-    Rule("SEC05", reaches_the_node),
+    Rule("SEC05", uses_the_host),
 )

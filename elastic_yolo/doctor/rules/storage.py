@@ -1,4 +1,4 @@
-"""Claims: who may mount them at once."""
+"""Rules for the access modes of PersistentVolumeClaims."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from elastic_yolo.doctor.values import mappings, strings, text, whole
 from elastic_yolo.doctor.workload import Workload
 
 
-def shared_without_a_class(manifests: ManifestSet) -> Iterator[Finding]:
-    """ReadWriteMany, of whatever class is the default."""
+def rwx_without_class(manifests: ManifestSet) -> Iterator[Finding]:
+    """PVC01: ReadWriteMany without a storageClassName."""
     for claim in manifests.of_kind("PersistentVolumeClaim") if not manifests.live else ():
         if "ReadWriteMany" in strings(claim.spec, "accessModes") and not (
             text(claim.spec, "storageClassName") or text(claim.spec, "volumeName")
         ):
             yield warning(
                 claim.at("spec", "accessModes"),
-                f"PersistentVolumeClaim/{claim.name} is ReadWriteMany, and names no "
-                "storageClassName.",
-                "The default class of most clusters (EBS, Persistent Disk, Azure Disk) makes "
-                "volumes for one node: the claim stays Pending, and with it every pod that mounts "
-                "it.",
-                "Name a class that many nodes can mount (NFS, CephFS, EFS, Filestore, Azure Files),"
-                " or that of the one node (minikube: standard, microk8s: microk8s-hostpath).",
+                f"PersistentVolumeClaim/{claim.name} is ReadWriteMany, without a storageClassName.",
+                "The default class of most clusters (EBS, Persistent Disk, Azure Disk) supports "
+                "one node only: the claim and every pod that mounts it stay Pending.",
+                "Set a class that several nodes can mount (NFS, CephFS, EFS, Filestore, Azure "
+                "Files), or that of a single node (minikube: standard, microk8s: "
+                "microk8s-hostpath).",
             )
 
 
-def one_node_for_many_pods(manifests: ManifestSet) -> Iterator[Finding]:
-    """ReadWriteOnce, mounted by more pods than one."""
+def rwo_for_many_pods(manifests: ManifestSet) -> Iterator[Finding]:
+    """PVC02: several pods mount a ReadWriteOnce claim."""
     nodes = [one for one in manifests.of_kind("Node") if not one.spec.get("unschedulable")]
     for claim in manifests.of_kind("PersistentVolumeClaim"):
         modes = strings(claim.spec, "accessModes")
@@ -51,12 +50,12 @@ def one_node_for_many_pods(manifests: ManifestSet) -> Iterator[Finding]:
             claim.at("spec", "accessModes"),
             f"PersistentVolumeClaim/{claim.name} is {modes[0]}, and {several} mount"
             f"{'s' if len(lasting) == 1 else ''} it{count}.",
-            "Only one pod may have it: all others stay Pending."
+            "A single pod can mount it; all others stay Pending."
             if only_one
-            else "Pods on a second node stay in ContainerCreating (Multi-Attach error): it does "
-            "not scale beyond one node.",
-            "ReadWriteMany with a class that has it; or a claim for each pod, with a StatefulSet's "
-            "volumeClaimTemplates.",
+            else "Pods on a second node stay in ContainerCreating (Multi-Attach error): the "
+            "workload cannot scale beyond one node.",
+            "Use ReadWriteMany with a class that supports it, or one claim per pod, with a "
+            "StatefulSet's volumeClaimTemplates.",
         )
 
 
@@ -68,12 +67,12 @@ def _mounts(workload: Workload, claim: Manifest) -> bool:
 
 
 def _pods(manifests: ManifestSet, workload: Workload) -> int:
-    """Return how many pods there may be at once; jobs come and go, and count as none."""
+    """Return the maximum of concurrent pods; jobs are short-lived and count as 0."""
     match workload.manifest.kind:
         case "Job" | "CronJob":
             return 0
         case "DaemonSet":
-            # One a node.
+            # One per node.
             return 2
         case "Pod":
             return 1
@@ -83,6 +82,6 @@ def _pods(manifests: ManifestSet, workload: Workload) -> int:
 
 
 RULES = (
-    Rule("PVC01", shared_without_a_class),
-    Rule("PVC02", one_node_for_many_pods),
+    Rule("PVC01", rwx_without_class),
+    Rule("PVC02", rwo_for_many_pods),
 )

@@ -1,4 +1,4 @@
-"""Who finds whom: Services, their pods and ports, Ingresses, selectors."""
+"""Rules for Services, Ingresses, probes and selectors: what they refer to must exist."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _SELECTING = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
 
 
 def service_without_pods(manifests: ManifestSet) -> Iterator[Finding]:
-    """A selector that chooses nobody."""
+    """SVC01: a Service selects no pod."""
     for service, selector in _selecting_services(manifests):
         if not manifests.selected_by(service.namespace, selector):
             yield manifests.missing(
                 service.namespace,
                 service.at("spec", "selector"),
-                f"The Service chooses {show(selector)}, and no pod template has these labels.",
+                f"The Service selects {show(selector)}, and no pod template has these labels.",
                 "It has no endpoints: every connection to it fails.",
-                f"Let the selector say what the pods' labels are{_labels_there(manifests, service)}.",
+                f"Set the selector to labels of the pods{_labels_there(manifests, service)}.",
             )
 
 
 def service_port_missing(manifests: ManifestSet) -> Iterator[Finding]:
-    """A targetPort that no container has."""
+    """SVC02: no container has the targetPort."""
     for service, selector in _selecting_services(manifests):
         for place, port in mappings(service.spec, "ports"):
             target = port.get("targetPort", port.get("port"))
@@ -38,15 +38,15 @@ def service_port_missing(manifests: ManifestSet) -> Iterator[Finding]:
                 if isinstance(target, int | str) and not has_target(workload, target):
                     yield error(
                         service.at("spec", "ports", place, "targetPort"),
-                        f"The Service sends to port {target}, which no container of "
-                        f"{_call(workload)} has; there {show_ports(workload)}.",
-                        "Connections are refused, or the pods are no endpoints at all.",
-                        "Let targetPort be the name or the number of a containerPort.",
+                        f"No container of {_name_of(workload)} has the targetPort {target}; its "
+                        f"ports: {show_ports(workload)}.",
+                        "Connections are refused, or the pods do not become endpoints.",
+                        "Set targetPort to the name or the number of a containerPort.",
                     )
 
 
-def not_known_when_ready(manifests: ManifestSet) -> Iterator[Finding]:
-    """Pods behind a Service that get requests from their first moment on."""
+def service_without_readiness(manifests: ManifestSet) -> Iterator[Finding]:
+    """SVC03: the pods of a Service have no readinessProbe."""
     seen = set()
     for service, selector in _selecting_services(manifests):
         for workload in manifests.selected_by(service.namespace, selector):
@@ -56,16 +56,16 @@ def not_known_when_ready(manifests: ManifestSet) -> Iterator[Finding]:
             if not any(mapping(one.body, "readinessProbe") for one in workload.containers):
                 yield warning(
                     workload.containers[0].at(),
-                    f"Service/{service.name} sends requests to {_call(workload)}, which has no "
+                    f"Service/{service.name} sends requests to {_name_of(workload)}, which has no "
                     "readinessProbe.",
-                    "A pod gets requests as soon as its process is started: at each rollout and "
-                    "each scale-up some fail.",
-                    "Add a readinessProbe that asks whether it can do its work.",
+                    "A pod receives requests before its program is ready: some fail at each "
+                    "rollout and each scale-up.",
+                    "Add a readinessProbe that succeeds once the program can serve.",
                 )
 
 
 def selector_misses_template(manifests: ManifestSet) -> Iterator[Finding]:
-    """A Deployment that does not choose its own pods."""
+    """DEP01: a workload's selector does not match its own template."""
     for one in manifests.of_kind(*_SELECTING):
         selector = mapping(one.spec, "selector")
         labels = mapping(one.spec, "template", "metadata", "labels")
@@ -73,20 +73,20 @@ def selector_misses_template(manifests: ManifestSet) -> Iterator[Finding]:
             yield error(
                 one.at("spec"),
                 f"{one.kind}/{one.name} has no selector.",
-                "apps/v1 asks for one, and refuses the object.",
+                "apps/v1 requires one: the API server rejects the object.",
                 "Add spec.selector.matchLabels with labels of the template.",
             )
         elif not selects(selector, labels):
             yield error(
                 one.at("spec", "selector"),
-                f"It chooses {show(selector)}; its template has {show(labels)}.",
-                "The API server refuses it: `selector` does not match template `labels`.",
+                f"The selector is {show(selector)}; the template's labels are {show(labels)}.",
+                "The API server rejects it: `selector` does not match template `labels`.",
                 "Make the labels in spec.selector and in spec.template the same.",
             )
 
 
 def probe_port_missing(manifests: ManifestSet) -> Iterator[Finding]:
-    """A probe that asks where nobody listens."""
+    """PRB01: a probe uses a port that does not exist."""
     for workload in manifests.workloads:
         numbers = workload.port_numbers
         for container in workload.all_containers:
@@ -94,30 +94,30 @@ def probe_port_missing(manifests: ManifestSet) -> Iterator[Finding]:
                 path, port = _probe_port(probe)
                 place = container.at(name, *path)
                 ends = (
-                    "The container is restarted for ever"
+                    "The container is restarted again and again"
                     if name != "readinessProbe"
                     else ("The pod never becomes ready")
                 )
                 if isinstance(port, str) and port not in container.port_names:
                     yield error(
                         place,
-                        f"The {name} asks port {port!r}, and the container {container.name} has "
+                        f"The {name} uses port {port!r}, and the container {container.name} has "
                         "no port of that name.",
                         f"{ends}.",
-                        "Let it be the name or the number of a port of this container.",
+                        "Use the name or the number of a port of this container.",
                     )
                 elif isinstance(port, int) and numbers and port not in numbers:
                     yield warning(
                         place,
-                        f"The {name} asks port {port}; the pod has "
+                        f"The {name} uses port {port}; the pod declares "
                         f"{', '.join(map(str, sorted(numbers)))}.",
-                        f"{ends}, unless something listens there that is not declared.",
+                        f"{ends}, unless the program listens on an undeclared port.",
                         "Correct the port, or declare it under ports.",
                     )
 
 
-def ingress_leads_nowhere(manifests: ManifestSet) -> Iterator[Finding]:
-    """A backend that is not there."""
+def ingress_backend_missing(manifests: ManifestSet) -> Iterator[Finding]:
+    """ING01: the backend of an Ingress does not exist."""
     for ingress in manifests.of_kind("Ingress"):
         for path, backend in _backends(ingress):
             name = text(backend, "service", "name")
@@ -128,18 +128,18 @@ def ingress_leads_nowhere(manifests: ManifestSet) -> Iterator[Finding]:
             if name and service is None:
                 yield error(
                     ingress.at(*path),
-                    f"The Ingress leads to Service/{name}, which is not there.",
-                    "Who comes through it gets 503, or 404.",
+                    f"The backend Service/{name} does not exist.",
+                    "Requests through the Ingress get 503 or 404.",
                     f"Correct the name, or add the Service in namespace {ingress.namespace}.",
                 )
             elif service is not None and isinstance(port, int | str) and not _serves(service, port):
                 yield error(
                     ingress.at(*path, "service", "port"),
-                    f"The Ingress leads to port {port} of Service/{name}, which has "
+                    f"The backend Service/{name} has no port {port}; it has "
                     f"{', '.join(_service_ports(service)) or 'no ports'}.",
-                    "Who comes through it gets 503.",
-                    "It is the Service's port that counts here, not the container's: its number "
-                    "under number, its name under name.",
+                    "Requests through the Ingress get 503.",
+                    "Use the Service's port, not the container's: its number under number, or its "
+                    "name under name.",
                 )
 
 
@@ -152,13 +152,13 @@ def _selecting_services(manifests: ManifestSet) -> Iterator[tuple[Manifest, dict
 
 def _labels_there(manifests: ManifestSet, service: Manifest) -> str:
     here = [one for one in manifests.workloads if one.namespace == service.namespace]
-    # The likely one: of the same name, or the only one.
+    # The workload of the same name, or the only one.
     likely = next((one for one in here if one.manifest.name == service.name), None)
     likely = likely or (here[0] if len(here) == 1 else None)
-    return "" if likely is None else f"; {_call(likely)} has {show(likely.labels)}"
+    return "" if likely is None else f"; {_name_of(likely)} has {show(likely.labels)}"
 
 
-def _call(workload: Workload) -> str:
+def _name_of(workload: Workload) -> str:
     return f"{workload.manifest.kind}/{workload.manifest.name}"
 
 
@@ -197,8 +197,8 @@ def _service_ports(service: Manifest) -> list[str]:
 RULES = (
     Rule("SVC01", service_without_pods),
     Rule("SVC02", service_port_missing),
-    Rule("SVC03", not_known_when_ready),
+    Rule("SVC03", service_without_readiness),
     Rule("DEP01", selector_misses_template),
     Rule("PRB01", probe_port_missing),
-    Rule("ING01", ingress_leads_nowhere),
+    Rule("ING01", ingress_backend_missing),
 )
