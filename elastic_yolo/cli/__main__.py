@@ -1,4 +1,4 @@
-"""Parse the command line, run one command, turn errors into one line and an exit status."""
+"""The console command: runs one subcommand; errors become one line and an exit status."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ COMMANDS = {
     "detect": "find objects in pictures",
     "verify": "check a model folder",
     "convert": "quantise and measure for the services, or write ONNX or OpenVINO files",
-    "provision": "fill a model store from models.yaml, and look after it",
-    "doctor": "say why manifests will not deploy or scale, and what this machine can do",
+    "provision": "fill and maintain a model store from models.yaml",
+    "doctor": "explain why manifests will not deploy or scale; check this machine",
     "bench": "measure engines, precisions and batch sizes",
-    "hpa-lab": "watch the autoscalers at work, without a cluster",
+    "hpa-lab": "run or simulate the autoscalers without a cluster",
 }
 
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run(sys.argv[1:] if arguments is None else arguments)
         finally:
-            # At the interpreter's end it would be too late to do anything about a failure.
+            # A failure while the interpreter exits could not be handled.
             print(end="", flush=True)
     except BrokenPipeError:
         _forget_output()
@@ -49,7 +49,7 @@ def _run(arguments: Sequence[str]) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         if name in arguments[:1]:
-            # Each imports engines for a part of a second, which the others need not wait for.
+            # Importing a command loads engines, which takes a part of a second.
             _import(name).add_parser(commands)
         else:
             commands.add_parser(name, help=summary)
@@ -62,12 +62,12 @@ def _import(command: str) -> Any:
     try:
         return import_module(f"elastic_yolo.cli.{command.replace('-', '_')}")
     except ModuleNotFoundError as error:
-        # An image has what its work needs, and not every command.
+        # An image has only the packages that its role needs.
         raise OSError(f"{command} needs {error.name}, which is not installed here") from None
 
 
 def _forget_output() -> None:
-    """Let what was not written yet go nowhere: whoever read it has gone, as `head` does."""
+    """Discard unwritten output: its reader, such as `head`, has closed the pipe."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())

@@ -1,4 +1,4 @@
-"""`elastic-yolo convert`: make a model faster for the services, or take it to other runtimes."""
+"""`elastic-yolo convert`: quantise a model for the services, or export it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from elastic_yolo.durable import write_whole
 from elastic_yolo.progress import ProgressLine, say, say_left_out
 
 _DESCRIPTION = """\
-With --cache and --calibration: quantise the model to 8-bit integers, measure what every precision
-that this machine has costs in accuracy and gains in speed, and keep all of it where services with
-the same CACHE_DIR find it; PRECISION=auto then takes the fastest within the model's accuracy
-budget. Pictures with Darknet's label files (.txt beside them) are measured against these labels,
-others against what fp32 finds in them.
+With --cache and --calibration: quantise the model to int8, measure accuracy and speed of every
+precision that this machine supports, and store the results in the cache. Services with the same
+CACHE_DIR and PRECISION=auto then use the fastest precision within the model's accuracy budget.
+Accuracy is measured against Darknet's label files (.txt beside the pictures) if all pictures have
+one, otherwise against the detections of fp32.
 
-With --output: write the network as ONNX (.onnx) or in OpenVINO's form (.xml and .bin), for use
-elsewhere. Its input is uint8, (n, height, width, 3), RGB; its outputs are the raw heads.
+With --output: export the network as ONNX (.onnx) or OpenVINO IR (.xml and .bin). Its input is
+uint8, (n, height, width, 3), RGB; its outputs are the raw heads.
 """
 
 
@@ -41,49 +41,51 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="the CACHE_DIR of services")
     parser.add_argument(
-        "--calibration", type=folder, metavar="DIR", help="pictures like those to come"
+        "--calibration", type=folder, metavar="DIR", help="pictures similar to those in production"
     )
-    parser.add_argument("--output", type=_output, metavar="FILE", help=".onnx or .xml to write")
+    parser.add_argument(
+        "--output", type=_output, metavar="FILE", help="file to write, .onnx or .xml"
+    )
     parser.add_argument(
         "--precision",
         choices=("fp32", "fp16", "int8"),
-        help="of --output (fp32); int8 needs --cache with a converted model",
+        help="precision of --output (default: fp32); int8 needs --cache with a converted model",
     )
-    parser.add_argument("--json", action="store_true", help="print what was measured as JSON")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_threads_option(parser)
     parser.set_defaults(run=run, refuse=parser.error)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Convert and say what was written."""
+    """Convert and print what was written."""
     if parsed.calibration and not parsed.cache:
-        parsed.refuse("--calibration needs --cache: that is where the result goes")
+        parsed.refuse("--calibration needs --cache, where the result is stored")
     if not parsed.output and not parsed.calibration:
-        parsed.refuse("nothing to do: give --cache and --calibration, or --output")
+        parsed.refuse("nothing to do: pass --cache and --calibration, or --output")
     if parsed.precision and not parsed.output:
-        parsed.refuse("--precision is that of --output; --calibration measures all there are")
+        parsed.refuse("--precision needs --output; --calibration measures all precisions")
     if parsed.precision == "int8" and not parsed.cache:
         parsed.refuse("--precision int8 needs --cache with a converted model")
     model = read_model(parsed.model)
-    answer: dict[str, Any] = {}
+    report_data: dict[str, Any] = {}
     if parsed.calibration:
         report = _prepare_cache(parsed, model)
-        answer = asdict(report)
+        report_data = asdict(report)
         if not parsed.json:
             print(describe(report, model))
     if parsed.output:
         _write(model, parsed.output, parsed.precision or "fp32", parsed.cache)
-        answer["output"] = str(parsed.output)
+        report_data["output"] = str(parsed.output)
         if not parsed.json:
             print(parsed.output)
     if parsed.json:
-        print(json.dumps(answer, indent=2))
+        print(json.dumps(report_data, indent=2))
     return 0
 
 
 def describe(report: Report, model: Model) -> str:
-    """Return a report as a table, with what PRECISION=auto makes of it here."""
-    against = "their labels" if report.labelled else "what fp32 finds"
+    """Return a report as a table, with the precision that PRECISION=auto chooses here."""
+    against = "their labels" if report.labelled else "the detections of fp32"
     golden = {True: "as expected", False: "FAILED", None: "-"}
     what = f"{report.pictures} pictures against {against}, {report.objects} objects"
     lines = [
@@ -105,7 +107,7 @@ def describe(report: Report, model: Model) -> str:
 def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:
     samples = SampleFolder(parsed.calibration, model.network, say_left_out)
     if 0 < samples.unlabelled < len(samples):
-        say(f"{samples.unlabelled} of {len(samples)} pictures have no labels: none are used")
+        say(f"{samples.unlabelled} of {len(samples)} pictures have no labels: labels are ignored")
     progress = ProgressLine()
     make_int8(model, samples, parsed.cache, progress)
     options = EngineOptions(threads=parsed.threads, cache=parsed.cache)
@@ -117,21 +119,21 @@ def _write(model: Model, output: Path, precision: str, cache: Path | None) -> No
     if precision == "int8":
         content = load.find_int8(model, cache).files["model.onnx"].read_bytes()
     else:
-        # OpenVINO's form keeps float16 constants for a graph that is float32 otherwise.
+        # OpenVINO IR stores float16 constants for a graph that is float32 otherwise.
         content = load.make_graph(model, half=half and not openvino).SerializeToString()
     if not openvino:
         write_whole(output, content)
         return
-    import openvino as ov  # noqa: PLC0415  # never before detector, which keeps it silent
+    import openvino as ov  # noqa: PLC0415  # after elastic_yolo.detector, which turns its telemetry off
 
     network = ov.Core().read_model(content)
     files = load.openvino_files(network, output.parent, half=half)
-    # The .xml last: who finds it finds the constants beside it.
+    # The .xml last: once it exists, its constants exist.
     for suffix in (".bin", ".xml"):
         write_whole(output.with_suffix(suffix), files[f"model{suffix}"])
 
 
 def _output(text: str) -> Path:
     if not text.endswith((".onnx", ".xml")):
-        raise argparse.ArgumentTypeError("expected a name that ends in .onnx or .xml")
+        raise argparse.ArgumentTypeError("expected a file name that ends in .onnx or .xml")
     return new_file(text)

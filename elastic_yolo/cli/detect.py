@@ -1,4 +1,4 @@
-"""`elastic-yolo detect`: boxes for picture files, without any service."""
+"""`elastic-yolo detect`: detect objects in picture files, without a service."""
 
 from __future__ import annotations
 
@@ -19,22 +19,28 @@ from elastic_yolo.picture.errors import PictureError
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("detect", description="Find objects in picture files.")
+    parser = commands.add_parser("detect", description="Detect objects in picture files.")
     parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE")
     parser.add_argument("--model", type=folder, required=True, metavar="DIR", help="model folder")
-    parser.add_argument("--threshold", type=fraction, help="least score (the model's own)")
-    parser.add_argument("--iou", type=fraction, help="most overlap in NMS (the model's own)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a picture")
-    parser.add_argument("--save", type=Path, metavar="DIR", help="write pictures with boxes here")
     parser.add_argument(
-        "--exact", action="store_true", help="decode every pixel of a large JPEG, as Darknet does"
+        "--threshold", type=fraction, help="minimum score, 0 to 1 (default: the model's)"
+    )
+    parser.add_argument(
+        "--iou", type=fraction, help="maximum overlap in NMS, 0 to 1 (default: the model's)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
+    parser.add_argument(
+        "--save", type=Path, metavar="DIR", help="write pictures with boxes to this folder"
+    )
+    parser.add_argument(
+        "--exact", action="store_true", help="decode large JPEGs at full size, as Darknet does"
     )
     add_engine_options(parser)
     parser.set_defaults(run=run, refuse=parser.error)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Detect in every picture; a bad one is reported and makes the exit status 1."""
+    """Detect in every picture; one that fails is reported, and the exit status is 1."""
     if parsed.save:
         for reason in _overwritten(parsed.pictures, parsed.save):
             parsed.refuse(reason)
@@ -51,7 +57,7 @@ def run(parsed: argparse.Namespace) -> int:
             status = 1
             continue
         _report(path, found, as_json=parsed.json)
-        # A reader that goes on, or away, need not wait for a full buffer.
+        # A reader gets each result immediately.
         sys.stdout.flush()
     return status
 
@@ -68,16 +74,16 @@ def _report(path: Path, found: list[Detection], *, as_json: bool) -> None:
 
 
 def _overwritten(pictures: list[Path], folder: Path) -> Iterator[str]:
-    """Say where saving would replace one of the pictures, or what was saved of another."""
+    """Yield an error for each result that would overwrite a picture or another result."""
     sources = {os.path.realpath(path): path for path in pictures}
     saved: dict[Path, Path] = {}
     for path in pictures:
         target = _target(folder, path)
         if replaced := sources.get(os.path.realpath(target)):
-            yield f"--save: what is found in {path} would replace the picture {replaced}"
+            yield f"--save: the result for {path} would overwrite the picture {replaced}"
         first = saved.setdefault(target, path)
         if os.path.realpath(first) != os.path.realpath(path):
-            yield f"--save: {first} and {path} would both become {target}"
+            yield f"--save: {first} and {path} would both be written to {target}"
 
 
 def _target(folder: Path, picture: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`elastic-yolo doctor`: why something will not deploy or scale, and what this machine can do."""
+"""`elastic-yolo doctor`: check manifests, a cluster or this machine."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from elastic_yolo.doctor.sources import find_kubectl, read_sources
 from elastic_yolo.progress import ProgressLine, say
 
 _DESCRIPTION = """\
-Say in plain sentences why manifests will not deploy or scale: what is wrong, where, why it matters,
-and what to do. Everything that is applied together has to be given together. docs/doctor.md
-explains each code.
+Explain why manifests will not deploy or scale: what is wrong, where, why it matters and how to fix
+it. Pass everything that is applied together. docs/doctor.md explains each code.
 
-PATH is a file, a folder (read with all that is below it; one with a kustomization.yaml is rendered
-by `kubectl kustomize`), or - for standard input. --cluster looks at what is in a cluster instead,
---local at this machine.
+PATH is a file, a folder (read with its subfolders; one with a kustomization.yaml is rendered by
+`kubectl kustomize`), or - for standard input. --cluster checks a live cluster instead, --local this
+machine.
 """
 _EPILOG = """\
-Exit status: 0 nothing found, or warnings alone; 1 an error was found, or the work failed; 2 wrong
-usage. With --local a line `problem` counts as an error.
+Exit status: 0 nothing found, or warnings only; 1 an error was found, or the check failed; 2 wrong
+usage. With --local, a line `problem` is an error.
 """
 
 
@@ -42,27 +41,27 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("paths", nargs="*", metavar="PATH", help="manifests")
-    parser.add_argument("--cluster", action="store_true", help="look at a live cluster")
+    parser.add_argument("--cluster", action="store_true", help="check a live cluster")
     parser.add_argument(
-        "--namespace", metavar="N", help="with --cluster (the one that kubectl is set up for)"
+        "--namespace", metavar="N", help="with --cluster (default: kubectl's current namespace)"
     )
-    parser.add_argument("--local", action="store_true", help="look at this machine")
+    parser.add_argument("--local", action="store_true", help="check this machine")
     parser.add_argument(
         "--kubectl",
         type=shlex.split,
         metavar="COMMAND",
-        help="such as 'microk8s kubectl', or 'kubectl --context other' (the first one found)",
+        help="such as 'microk8s kubectl' or 'kubectl --context other' (default: the first found)",
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.set_defaults(run=lambda parsed: run(parser, parsed))
 
 
 def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
-    """Look and report; the exit status is 1 if an error was found."""
+    """Check and print; the exit status is 1 if an error was found."""
     if [bool(parsed.paths), parsed.cluster, parsed.local].count(True) != 1:
-        parser.error("give one of: the PATH of manifests, --cluster, --local")
+        parser.error("pass one of: the PATH of manifests, --cluster, --local")
     if parsed.namespace is not None and not parsed.cluster:
-        parser.error("--namespace is for --cluster: in manifests it is stated")
+        parser.error("--namespace needs --cluster; manifests have their own")
     try:
         return _examine_machine(parsed) if parsed.local else _examine_manifests(parsed)
     except NothingToRead as error:

@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they mean to the detector."""
+"""Options that several commands share, and their types."""
 
 from __future__ import annotations
 
@@ -12,27 +12,33 @@ from elastic_yolo.detector.precision import PRECISIONS
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Add --engine, --precision, --cache, --device and --threads."""
-    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="(auto)")
+    parser.add_argument(
+        "--engine", choices=("auto", *ENGINES), default="auto", help="(default: auto)"
+    )
     parser.add_argument(
         "--precision",
         choices=("auto", *PRECISIONS),
         default="auto",
-        help="(auto: what `convert` measured as the fastest within the budget, else fp32)",
+        help="(default: auto: the fastest measured by `convert` within the accuracy budget, or fp32)",
     )
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="compiled and converted models")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(auto)")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="cache of compiled and converted models"
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)"
+    )
     add_threads_option(parser)
 
 
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """Add --threads."""
     parser.add_argument(
-        "--threads", type=count, default=len(os.sched_getaffinity(0)), help="(%(default)s)"
+        "--threads", type=count, default=len(os.sched_getaffinity(0)), help="(default: %(default)s)"
     )
 
 
 def engine_options(parsed: argparse.Namespace) -> EngineOptions:
-    """Return the engine options that were given."""
+    """Return the engine options of a command line."""
     return EngineOptions(
         threads=parsed.threads,
         engine=parsed.engine,
@@ -54,9 +60,9 @@ def fraction(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """Parse a whole number above 0."""
+    """Parse an integer above 0."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("expected a whole number above 0")
+        raise argparse.ArgumentTypeError("expected an integer above 0")
     return int(text)
 
 
@@ -74,5 +80,5 @@ def new_file(text: str) -> Path:
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"no such folder: {path.parent}")
     if path.is_dir():
-        raise argparse.ArgumentTypeError(f"a folder, not a file: {text}")
+        raise argparse.ArgumentTypeError(f"is a folder: {text}")
     return path

@@ -1,4 +1,4 @@
-"""`elastic-yolo provision`: fill a model store from models.yaml, and look after it."""
+"""`elastic-yolo provision`: fill and maintain a model store from models.yaml."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from elastic_yolo.store.reader import list_channels, list_models, list_versions
 from elastic_yolo.store.records import ChannelRecord, VersionRecord
 from elastic_yolo.store.writer import Writer, verify_blob
 
-# Beside 0 done and 1 failed for good: what a later run may bring about.
+# Exit status beside 0 (done) and 1 (permanent failure): a later run may succeed.
 LATER = 75
 _MEGABYTE = 1_000_000
 _KEEP = 3
@@ -32,12 +32,14 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "provision",
-        description="Bring the models that models.yaml names into a store, from which services "
-        "read them. What is there already is not transferred again.",
-        epilog=f"Exit status: 0 done, 1 failed for good, 2 wrong usage, {LATER} worth another try.",
+        description="Download the models of models.yaml into a store, from which services read "
+        "them. Files that are in the store are not downloaded again.",
+        epilog=f"Exit status: 0 done, 1 failed, 2 wrong usage, {LATER} failed, retry later.",
     )
-    parser.add_argument("action", nargs="?", choices=ACTIONS, default="pull", help="(pull)")
-    parser.add_argument("name", nargs="?", help="of a model, for rollback")
+    parser.add_argument(
+        "action", nargs="?", choices=ACTIONS, default="pull", help="(default: pull)"
+    )
+    parser.add_argument("name", nargs="?", help="name of the model, for rollback")
     parser.add_argument("--store", type=Path, required=True, metavar="DIR")
     parser.add_argument("--config", type=Path, metavar="FILE", help="models.yaml, for pull")
     parser.add_argument(
@@ -46,30 +48,37 @@ def add_parser(commands: Any) -> None:
         action="append",
         default=[],
         metavar="SERVICE",
-        help="only what this service uses; may be repeated",
+        help="only models of this service; may be repeated",
     )
-    parser.add_argument("--channel", default="stable", help="for rollback (%(default)s)")
+    parser.add_argument(
+        "--channel", default="stable", help="channel, for rollback (default: %(default)s)"
+    )
     parser.add_argument(
         "--keep",
         type=count,
         metavar="N",
-        help=f"newest versions of each model, for gc ({_KEEP}); with pull, gc comes after it",
+        help=f"newest versions of each model to keep, for gc (default: {_KEEP}); pull runs gc "
+        "afterwards if set",
     )
     parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="the CACHE_DIR of services, to fill for them"
+        "--cache", type=Path, metavar="DIR", help="CACHE_DIR of the services, filled in advance"
     )
-    parser.add_argument("--quota-mb", type=count, metavar="N", help="the most the store may hold")
+    parser.add_argument("--quota-mb", type=count, metavar="N", help="maximum size of the store")
     parser.add_argument(
-        "--wait", type=float, default=0.0, metavar="SECONDS", help="for another writer (0)"
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait for another writer (default: 0)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_threads_option(parser)
     parser.set_defaults(run=lambda parsed: run(parser, parsed))
 
 
 def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
-    """Do it and return the exit status."""
+    """Run the action and return the exit status."""
     if parsed.action == "pull" and parsed.config is None:
         parser.error("pull needs --config FILE")
     if parsed.action == "rollback" and parsed.name is None:
@@ -115,7 +124,7 @@ def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
 def _line(report: Report) -> str:
     head = f"{report.name} {report.version}: {report.outcome}"
     if report.error is not None:
-        again = ", worth another try" if report.retryable else ""
+        again = ", a retry may succeed" if report.retryable else ""
         return f"{head}{again}: {report.error}"
     moved = f"{report.bytes:,} bytes in {report.requests} requests, {report.files} new files"
     made = f", prepared {', '.join(report.prepared)}" if report.prepared else ""

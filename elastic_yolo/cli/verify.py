@@ -1,4 +1,4 @@
-"""`elastic-yolo verify`: whether a model folder is what it claims, before anybody serves it."""
+"""`elastic-yolo verify`: check a model folder before it is served."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.progress import ProgressLine, say_left_out
 
-# Two implementations in float32 differ by far less; an error of ours by far more.
+# Two correct float32 implementations differ by far less, a wrong one by far more.
 _RELATIVE = 1e-3
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. `passed` is None for what could not be checked here."""
+    """One line of the report; `passed` is None if the check could not run."""
 
     name: str
     passed: bool | None
@@ -41,12 +41,12 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "verify",
         description="Check a model folder: .cfg against .weights, labels, digests, the golden "
-        "picture, and Darknet's own C code where it is installed; with --pictures also the mAP on "
-        "pictures with Darknet's label files.",
+        "picture, and the outputs of Darknet's C code if it is installed; with --pictures also the "
+        "mAP on pictures with Darknet's label files.",
     )
     parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
     parser.add_argument(
-        "--pictures", type=folder, metavar="DIR", help="pictures with .txt label files: print mAP"
+        "--pictures", type=folder, metavar="DIR", help="pictures with .txt label files; prints mAP"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_engine_options(parser)
@@ -67,10 +67,10 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def verify(path: Path, options: EngineOptions, pictures: Path | None = None) -> Iterator[Check]:
-    """Yield the checks of a folder one by one; stops at the first without which none can follow."""
+    """Yield the checks of a folder; stops after a failure that prevents all further ones."""
     try:
         model = read_model(path)
-        # An engine that finds its graph in the cache would not look at them.
+        # An engine with a cached graph would not read the weights.
         model.read_weights()
     except ModelError as error:
         yield Check("files", passed=False, detail=str(error))
@@ -113,7 +113,7 @@ def _check_golden(detector: Detector) -> Check:
 
 
 def _check_oracle(model: Model, options: EngineOptions) -> Check:
-    """Compare raw heads in fp32, whatever precision was asked for: rounding is no error."""
+    """Compare raw heads in fp32, whatever the precision: rounding is not an error."""
     if find_libdarknet() is None:
         return Check("darknet", passed=None, detail="libdarknet is not installed here")
     try:
@@ -129,7 +129,7 @@ def _check_oracle(model: Model, options: EngineOptions) -> Check:
         float(np.abs(mine - theirs).max() / np.abs(theirs).max())
         for mine, theirs in zip(ours.execute(image), oracle.execute(image), strict=True)
     )
-    detail = f"raw heads in fp32 differ from Darknet's by {worst:.1e} of the largest"
+    detail = f"raw heads in fp32 differ from Darknet's by {worst:.1e} of the largest value"
     return Check("darknet", passed=worst <= _RELATIVE, detail=detail)
 
 

@@ -1,4 +1,4 @@
-"""What this machine can do, line by line."""
+"""Checks of this machine: CPU, memory, disk, engines, ports and tools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PYTHON = (3, 11)
 _IMPORT_TIMEOUT_S = 120
 _COMMAND_TIMEOUT_S = 20
 _MEGABYTE = 10**6
-# Resting, all three services take 441 MB; under five times the load they can take 578
+# All three services take 441 MB idle and up to 578 MB under five times the load they can serve
 # (docs/sizing.md). yolov3 takes 2 GB at its first start.
 _LITTLE_MEMORY = 600 * _MEGABYTE
 _ENOUGH_MEMORY = 2500 * _MEGABYTE
@@ -37,7 +37,7 @@ _ENOUGH_DISK = 1000 * _MEGABYTE
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at, and what follows from it."""
+    """The result of one check."""
 
     state: State
     name: str
@@ -45,7 +45,7 @@ class Line:
 
 
 def examine(environment: Mapping[str, str] = os.environ) -> Iterator[Line]:
-    """Yield what there is to say of this machine, one after the other."""
+    """Yield the results of all checks, one by one."""
     yield _python()
     state, detail = judge_cpu(read_cpu(), platform.machine())
     yield Line(state, "CPU", detail)
@@ -63,44 +63,46 @@ def examine(environment: Mapping[str, str] = os.environ) -> Iterator[Line]:
 
 
 def judge_cores(cores: int, quota: float | None) -> Line:
-    """Say what a number of cores, and a quota of CPU time on them, mean."""
+    """Judge the number of cores, and the CPU quota of the container in cores."""
     usable = cores if quota is None else min(float(cores), quota)
-    of = "" if quota is None or quota >= cores else f"; a quota allows {quota:g} of them"
+    of = "" if quota is None or quota >= cores else f", limited to {quota:g} by a CPU quota"
     seen = f"{cores} core{'s' * (cores != 1)}{of}"
     if usable < 1:
-        return Line("warning", "cores", f"{seen}: every picture waits for the next share of time")
+        return Line("warning", "cores", f"{seen}: the quota throttles every picture")
     if usable < 2:
         return Line(
             "warning",
             "cores",
-            f"{seen}: the three services take turns, and several of one are no faster",
+            f"{seen}: the three services share one core; more replicas are no faster",
         )
-    return Line("ok", "cores", f"{seen}: engines take as many threads")
+    return Line("ok", "cores", f"{seen}: engines use as many threads")
 
 
 def judge_memory(free: int, left: int | None) -> Line:
-    """Say what an amount of memory is enough for; both in bytes."""
+    """Judge the free memory, and what the container's limit leaves of it; both in bytes."""
     usable = free if left is None else min(free, left)
-    of = "" if left is None or left >= free else " (of the container's limit)"
+    of = "" if left is None or left >= free else " (within the container's limit)"
     seen = f"{usable / 1e9:.1f} GB free{of}"
     if usable < _LITTLE_MEMORY:
         return Line("problem", "memory", f"{seen}: the three services take 0.6 GB under load")
     if usable < _ENOUGH_MEMORY:
         return Line(
-            "warning", "memory", f"{seen}: enough for yolov3-tiny; yolov3 takes 2 GB at a start"
+            "warning", "memory", f"{seen}: enough for yolov3-tiny; yolov3 takes 2 GB at its start"
         )
     return Line("ok", "memory", f"{seen}: enough for all three services with yolov3")
 
 
 def judge_disk(name: str, folder: Path, free: int, *, writable: bool) -> Line:
-    """Say what the free bytes of a folder are enough for."""
+    """Judge the free bytes of a folder's file system."""
     seen = f"{folder}: {free / 1e9:.1f} GB free"
     if not writable:
-        return Line("problem", name, f"{seen}, and nothing may be written there")
+        return Line("problem", name, f"{seen}, but not writable")
     if free < _LITTLE_DISK:
-        return Line("problem", name, f"{seen}: yolov3's weights alone take 0.25")
+        return Line("problem", name, f"{seen}: yolov3's weights alone take 0.25 GB")
     if free < _ENOUGH_DISK:
-        return Line("warning", name, f"{seen}: yolov3 takes 0.25, and its cache about twice that")
+        return Line(
+            "warning", name, f"{seen}: yolov3 takes 0.25 GB, and its cache about twice that"
+        )
     return Line("ok", name, seen)
 
 
@@ -108,7 +110,7 @@ def _python() -> Line:
     version = platform.python_version()
     wanted = ".".join(map(str, _PYTHON))
     if sys.version_info < _PYTHON:
-        return Line("problem", "Python", f"{version}: {wanted} or newer is needed")
+        return Line("problem", "Python", f"{version}: needs {wanted} or newer")
     return Line("ok", "Python", version)
 
 
@@ -118,20 +120,20 @@ def _engines() -> Iterator[Line]:
         if version:
             yield Line("ok", name, version)
         elif problem:
-            yield Line("problem", name, f"is installed and cannot be imported: {problem}")
+            yield Line("problem", name, f"installed, but cannot be imported: {problem}")
         else:
-            without = "engine=auto takes another" if needed else "the engine for CUDA is missing"
+            without = "engine=auto uses another" if needed else "CUDA needs it"
             yield Line("warning" if needed else "ok", name, f"not installed: {without}")
     library = find_libdarknet()
-    absent = "not installed: needed only to compare with (make oracle)"
+    absent = "not installed: only used for comparisons (make oracle)"
     yield Line("ok", "darknet", absent if library is None else str(library))
 
 
 def import_version(module: str) -> tuple[str, str]:
-    """Return the version of a module and nothing, or nothing and why it cannot be imported.
+    """Return a module's version and "", or "" and the reason why it cannot be imported.
 
-    Both are empty if it is not installed. In a process of its own: on a CPU that it was not made
-    for, the import ends the process.
+    Both are empty if it is not installed. It runs in a separate process: an import can crash on a
+    CPU for which the module was not compiled.
     """
     program = (
         "import sys, importlib.util as u\n"
@@ -139,7 +141,7 @@ def import_version(module: str) -> tuple[str, str]:
         "print('absent' if u.find_spec(name) is None else __import__(name).__version__)"
     )
     try:
-        done = subprocess.run(  # noqa: S603  # our own interpreter
+        done = subprocess.run(  # noqa: S603  # this interpreter
             [sys.executable, "-c", program, module],
             capture_output=True,
             text=True,
@@ -147,11 +149,11 @@ def import_version(module: str) -> tuple[str, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return "", f"it takes more than {_IMPORT_TIMEOUT_S} s"
+        return "", f"takes more than {_IMPORT_TIMEOUT_S} s"
     if done.returncode < 0:
-        return "", f"it is ended by signal {-done.returncode}: made for another CPU"
+        return "", f"signal {-done.returncode}: compiled for another CPU"
     if done.returncode:
-        return "", (done.stderr.strip().splitlines() or ["no reason is given"])[-1]
+        return "", (done.stderr.strip().splitlines() or ["no reason reported"])[-1]
     version = done.stdout.strip().splitlines()[-1]
     return ("", "") if version == "absent" else (version, "")
 
@@ -165,20 +167,18 @@ def _choice() -> Choice | EngineError | ImportError:
 
 def _chosen(choice: Choice | EngineError | ImportError) -> Line:
     if not isinstance(choice, Choice):
-        return Line("problem", "engine=auto", f"{choice}: nothing can be detected here")
+        return Line("problem", "engine=auto", f"{choice}: no engine works on this machine")
     return Line("ok", "engine=auto", f"{choice.engine} on {choice.device}: {choice.why}")
 
 
 def _gpu(choice: Choice | EngineError | ImportError) -> Line:
     cards = sorted(Path("/dev").glob("nvidia[0-9]*"))
     if not cards:
-        return Line("ok", "CUDA", "no NVIDIA GPU is seen: everything runs on the CPU")
+        return Line("ok", "CUDA", "no NVIDIA GPU found: everything runs on the CPU")
     count = f"{len(cards)} NVIDIA GPU{'s' * (len(cards) > 1)}"
     if isinstance(choice, Choice) and choice.device == "cuda":
         return Line("ok", "CUDA", f"{count}, used by onnxruntime")
-    return Line(
-        "warning", "CUDA", f"{count}, and not used: needs onnxruntime-gpu (docs/deploy-gpu.md)"
-    )
+    return Line("warning", "CUDA", f"{count}, not used: needs onnxruntime-gpu (docs/deploy-gpu.md)")
 
 
 def _port(service: str, port: int) -> Line:
@@ -192,12 +192,12 @@ def _port(service: str, port: int) -> Line:
 
 
 def _folders(environment: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    """Yield the folders that services here write to or fetch into."""
+    """Yield the folders in which services store models and caches."""
     cache, model = environment.get("CACHE_DIR"), environment.get("MODEL_PATH", "")
     if cache:
         yield "CACHE_DIR", Path(cache)
     if model.startswith("store:"):
-        # Behind the colon: the folder, a slash, and the model's name.
+        # The form is store:FOLDER/MODEL@CHANNEL.
         yield "store", Path(model.removeprefix("store:")).parent
     if not cache:
         yield "disk", Path.cwd()
@@ -214,17 +214,17 @@ def _disk(name: str, folder: Path) -> Line:
 def _container_engine() -> Line:
     for name in ("docker", "podman"):
         if shutil.which(name):
-            answer = _ask([name, "info", "--format", "{{.ServerVersion}}"])
-            if name == "podman" or (answer is not None and answer[:1].isdigit()):
-                return Line("ok", "containers", f"{name} {answer or ''}".strip())
+            version = _output_of([name, "info", "--format", "{{.ServerVersion}}"])
+            if name == "podman" or (version is not None and version[:1].isdigit()):
+                return Line("ok", "containers", f"{name} {version or ''}".strip())
             return Line(
                 "warning",
                 "containers",
-                f"{name} is installed, and its daemon does not answer: make images and make e2e "
-                "do not work",
+                f"{name} is installed, but its daemon is unavailable: make images and make e2e "
+                "need it",
             )
     return Line(
-        "warning", "containers", "neither docker nor podman: make images and make e2e do not work"
+        "warning", "containers", "neither docker nor podman: make images and make e2e need one"
     )
 
 
@@ -234,7 +234,7 @@ def _kubectl() -> Line:
         return Line(
             "warning",
             "kubectl",
-            "not found: nothing can be deployed, and no overlay examined (make k8s-tools)",
+            "not found: needed to deploy and to examine overlays (make k8s-tools)",
         )
     return Line("ok", "kubectl", " ".join(command))
 
@@ -242,11 +242,11 @@ def _kubectl() -> Line:
 def _local_cluster(name: str) -> Line:
     path = shutil.which(name)
     if path is None:
-        return Line("ok", name, f"not installed: docs/deploy-{name}.md begins there")
+        return Line("ok", name, f"not installed: see docs/deploy-{name}.md")
     return Line("ok", name, path)
 
 
-def _ask(command: list[str]) -> str | None:
+def _output_of(command: list[str]) -> str | None:
     try:
         done = subprocess.run(  # noqa: S603  # programs that were found on PATH
             command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False

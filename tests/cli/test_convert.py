@@ -59,7 +59,7 @@ def test_convert_prepares_a_cache_and_says_what_auto_takes(
     assert status == 0, err
     assert err.splitlines()[:2] == ["calibrating: 0/1", "calibrating: 1/1"]
     lines = out.splitlines()
-    assert lines[0].startswith("mAP@0.5 on 1 pictures against what fp32 finds, 1 objects; ")
+    assert lines[0].startswith("mAP@0.5 on 1 pictures against the detections of fp32, 1 objects; ")
     assert lines[2].split()[1] == "fp32"
     assert lines[-1].startswith("PRECISION=auto here: ")
     assert "of mAP, at most 0.01 allowed" in lines[-1]
@@ -85,12 +85,15 @@ def test_convert_measures_against_labels_where_all_pictures_have_them(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to do: give --cache and --calibration, or --output"),
+        ([], "nothing to do: pass --cache and --calibration, or --output"),
         (["--calibration", "client/images"], "--calibration needs --cache"),
         (["--output", "x.onnx", "--precision", "int8"], "--precision int8 needs --cache"),
         (["--precision", "int8"], "nothing to do"),
-        (["--cache", "x", "--calibration", "docs", "--precision", "int8"], "is that of --output"),
-        (["--output", "x.pt"], "expected a name that ends in .onnx or .xml"),
+        (
+            ["--cache", "x", "--calibration", "docs", "--precision", "int8"],
+            "--precision needs --output",
+        ),
+        (["--output", "x.pt"], "expected a file name that ends in .onnx or .xml"),
         (["--output", "/absent/x.onnx"], "no such folder: /absent"),
     ],
 )

@@ -51,7 +51,7 @@ def test_detect_never_saves_over_a_picture_it_was_given(tiny_model: Path, tmp_pa
         status, out, err = run("detect", "--model", tiny_model, "--save", folder, original)
 
         assert (status, out) == (2, "")
-        assert f"what is found in {original} would replace the picture {original}" in err
+        assert f"the result for {original} would overwrite the picture {original}" in err
         assert original.read_bytes() == before
 
 
@@ -66,7 +66,7 @@ def test_detect_never_saves_two_pictures_under_one_name(
     status, _, err = run("detect", "--model", tiny_model, "--save", target, picture, other)
 
     assert status == 2
-    assert f"{picture} and {other} would both become {target / 'plain.jpg'}" in err
+    assert f"{picture} and {other} would both be written to {target / 'plain.jpg'}" in err
     assert not target.exists()
 
 

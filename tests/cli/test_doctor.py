@@ -1,4 +1,4 @@
-"""`elastic-yolo doctor` from outside: what it prints, and how it ends."""
+"""`elastic-yolo doctor` as a program: its output and exit status."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_sound_manifests_end_with_zero(tmp_path: Path) -> None:
     assert (status, out, err) == (0, "nothing found in 14 objects\n", "")
 
 
-def test_an_error_is_a_few_plain_lines_and_ends_with_one(tmp_path: Path) -> None:
+def test_an_error_is_printed_and_ends_with_one(tmp_path: Path) -> None:
     path = write(tmp_path, WRONG)
     status, out, err = run("doctor", path)
     line = WRONG[: WRONG.index("minReplicas: 7")].count("\n") + 1
@@ -58,10 +58,10 @@ def test_warnings_alone_end_with_zero(tmp_path: Path) -> None:
     assert out.startswith("warning PVC01 PersistentVolumeClaim/shelf ")
     help_status, usage, _ = run("doctor", "--help")
     assert help_status == 0
-    assert "0 nothing found, or warnings alone" in usage
+    assert "0 nothing found, or warnings only" in usage
 
 
-def test_json_is_for_programs(tmp_path: Path) -> None:
+def test_json_has_the_same_findings(tmp_path: Path) -> None:
     path = write(tmp_path, WRONG)
     status, out, _ = run("doctor", "--json", path)
     report = json.loads(out)
@@ -104,10 +104,10 @@ def test_standard_input_is_read() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "give one of"),
-        (["--cluster", "--local"], "give one of"),
-        (["--cluster", "x.yaml"], "give one of"),
-        (["--local", "--namespace", "n"], "--namespace is for --cluster"),
+        ([], "pass one of"),
+        (["--cluster", "--local"], "pass one of"),
+        (["--cluster", "x.yaml"], "pass one of"),
+        (["--local", "--namespace", "n"], "--namespace needs --cluster"),
         (["/absent.yaml"], "no such file or folder: /absent.yaml"),
         ([str(ROOT / "k8s")], "pass one of them"),
     ],
@@ -120,7 +120,7 @@ def test_wrong_usage_ends_with_two(arguments: list[str], said: str) -> None:
 
 
 def test_a_cluster_is_examined_through_kubectl(tmp_path: Path) -> None:
-    """The command prints what was recorded; no cluster is asked."""
+    """The stand-in for kubectl prints recorded objects."""
     objects = cluster_objects()
     (tmp_path / "hpa.json").write_text(
         as_printed([objects["HorizontalPodAutoscaler/front"], objects["Deployment/front"]])
@@ -147,14 +147,14 @@ def test_a_cluster_is_examined_through_kubectl(tmp_path: Path) -> None:
     assert "reading the cluster" in ended.stderr
 
 
-def test_a_cluster_that_is_not_there_is_one_line() -> None:
+def test_a_missing_kubectl_is_one_line() -> None:
     status, out, err = run("doctor", "--cluster", "--kubectl", "/absent/kubectl --context x")
 
     assert (status, out) == (1, "")
     assert err == "elastic-yolo: command not found: /absent/kubectl\n"
 
 
-def test_this_machine_is_looked_at() -> None:
+def test_local_prints_a_line_for_each_check() -> None:
     _, out, err = run("doctor", "--local")
     _, encoded, _ = run("doctor", "--local", "--json")
     names = [line.split()[1] for line in out.splitlines()]

@@ -38,7 +38,7 @@ def test_every_severity_that_is_found_is_documented() -> None:
             assert severity[0].upper() in letters[code], case
 
 
-def test_how_long_draining_takes_is_what_the_services_have() -> None:
+def test_the_drain_defaults_are_those_of_the_services() -> None:
     fields = ServiceSettings.model_fields
 
     assert {name: fields[name.lower()].default for name in DRAIN_DEFAULTS_S} == DRAIN_DEFAULTS_S

@@ -1,4 +1,4 @@
-"""What is said of a machine, and how it is found out."""
+"""The checks of this machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ sys.stdin.read()
 
 
 def files(folder: Path, **contents: str) -> Path:
-    """Write files; in their names two underscores are a slash, and a hyphen is a dot."""
+    """Write files; in their names two underscores stand for a slash, a hyphen for a dot."""
     for name, content in contents.items():
         path = folder / name.replace("__", "/").replace("-", ".")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def files(folder: Path, **contents: str) -> Path:
         ("riscv64", "", "warning", "this kind of CPU"),
     ],
 )
-def test_a_cpu_is_judged_by_its_instructions(
+def test_a_cpu_is_judged_by_its_instruction_sets(
     machine: str, features: str, state: str, word: str
 ) -> None:
     judged, detail = judge_cpu(Cpu("Some CPU", frozenset(features.split())), machine)
@@ -68,7 +68,7 @@ def test_a_cpu_is_judged_by_its_instructions(
     assert word in detail
 
 
-def test_a_cpu_is_read_from_what_the_kernel_says(tmp_path: Path) -> None:
+def test_a_cpu_is_read_from_proc_cpuinfo(tmp_path: Path) -> None:
     intel = files(
         tmp_path / "a", cpuinfo="processor\t: 0\nmodel name\t: Xeon\nflags\t\t: fpu avx2\n"
     )
@@ -91,7 +91,7 @@ def test_a_cpu_is_read_from_what_the_kernel_says(tmp_path: Path) -> None:
         ({}, None),
     ],
 )
-def test_a_quota_is_read_in_both_forms(
+def test_a_cpu_quota_is_read_from_cgroup_v1_and_v2(
     tmp_path: Path, names: dict[str, str], expected: float | None
 ) -> None:
     assert read_cpu_quota(files(tmp_path, **names)) == expected
@@ -112,7 +112,7 @@ def test_a_quota_is_read_in_both_forms(
         ({"memory__memory-limit_in_bytes": f"{2**63 - 4096}\n"}, None),
     ],
 )
-def test_memory_is_that_of_the_container_as_well(
+def test_free_memory_respects_the_limit_of_the_container(
     tmp_path: Path, names: dict[str, str], left: int | None
 ) -> None:
     proc = files(tmp_path / "proc", meminfo="MemTotal: 9 kB\nMemAvailable:    2048 kB\n")
@@ -125,7 +125,7 @@ def test_memory_is_that_of_the_container_as_well(
     ("cores", "quota", "state"), [(8, None, "ok"), (8, 1.0, "warning"), (8, 0.5, "warning"),
                                   (1, None, "warning"), (2, 16.0, "ok")],
 )  # fmt: skip
-def test_cores_are_those_that_a_quota_leaves(cores: int, quota: float | None, state: str) -> None:
+def test_cores_are_judged_within_the_cpu_quota(cores: int, quota: float | None, state: str) -> None:
     assert judge_cores(cores, quota).state == state
 
 
@@ -133,7 +133,7 @@ def test_cores_are_those_that_a_quota_leaves(cores: int, quota: float | None, st
     ("free", "left", "state"),
     [(8e9, None, "ok"), (2e9, None, "warning"), (8e9, 5e8, "problem"), (1e8, 8e9, "problem")],
 )
-def test_memory_is_judged_by_what_the_services_take(
+def test_memory_is_judged_by_the_needs_of_the_services(
     free: float, left: float | None, state: str
 ) -> None:
     assert judge_memory(int(free), None if left is None else int(left)).state == state
@@ -143,11 +143,13 @@ def test_memory_is_judged_by_what_the_services_take(
     ("free", "writable", "state"),
     [(5e9, True, "ok"), (5e9, False, "problem"), (5e8, True, "warning"), (1e8, True, "problem")],
 )
-def test_a_disk_is_judged_by_what_a_model_takes(free: float, *, writable: bool, state: str) -> None:
+def test_a_disk_is_judged_by_the_size_of_a_model(
+    free: float, *, writable: bool, state: str
+) -> None:
     assert judge_disk("disk", Path("/x"), int(free), writable=writable).state == state
 
 
-def test_who_listens_on_a_port_is_found() -> None:
+def test_the_process_that_listens_on_a_port_is_found() -> None:
     program = [sys.executable, "-c", LISTENER]
     with subprocess.Popen(
         program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -163,8 +165,8 @@ def test_who_listens_on_a_port_is_found() -> None:
     assert not is_taken(port)
 
 
-def test_a_port_whose_holder_is_not_shown_is_taken_all_the_same(tmp_path: Path) -> None:
-    """As for another user's process, whose files may not be listed."""
+def test_a_port_of_an_invisible_process_is_taken(tmp_path: Path) -> None:
+    """As with another user's process, whose files may not be listed."""
     with socket.create_server(("127.0.0.1", 0)) as waiting:
         port = waiting.getsockname()[1]
         holder = find_holder(port, tmp_path)
@@ -173,7 +175,7 @@ def test_a_port_whose_holder_is_not_shown_is_taken_all_the_same(tmp_path: Path) 
     assert str(holder) == "a process of another user"
 
 
-def test_a_module_says_its_version_or_why_not(
+def test_import_version_returns_a_version_or_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "fine.py").write_text("__version__ = '1.2'\n")
@@ -184,11 +186,11 @@ def test_a_module_says_its_version_or_why_not(
     assert import_version("fine") == ("1.2", "")
     assert import_version("nowhere_at_all") == ("", "")
     assert import_version("broken") == ("", "ImportError: libx.so.1: no such file")
-    assert import_version("illegal") == ("", "it is ended by signal 4: made for another CPU")
+    assert import_version("illegal") == ("", "signal 4: compiled for another CPU")
 
 
-def test_everything_is_looked_at_on_this_machine(tmp_path: Path) -> None:
-    """On whatever machine tests run, the engines of the lock are there."""
+def test_all_checks_run_on_this_machine(tmp_path: Path) -> None:
+    """The engines of the lock are installed on every machine that runs tests."""
     environment = {"CACHE_DIR": str(tmp_path / "new"), "MODEL_PATH": f"store:{tmp_path}/m@stable"}
     lines = {line.name: line for line in examine(environment)}
 

@@ -43,7 +43,7 @@ def extend(overlay: Path, components: list[str], copy: Path) -> None:
 
 
 @pytest.mark.parametrize(("overlay", "components"), COMBINATIONS)
-def test_the_doctor_finds_nothing_in_what_this_project_deploys(
+def test_the_doctor_finds_nothing_in_our_manifests(
     tmp_path: Path, overlay: str, components: list[str]
 ) -> None:
     extend(K8S / "overlays" / overlay, components, tmp_path)

@@ -1,4 +1,4 @@
-"""From files, folders, kustomizations and a cluster to objects that know where they stand."""
+"""Reading manifests from files, folders, kustomizations and a cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_every_part_knows_its_line() -> None:
     assert pod.at("spec", "volumes", 3).line == 9
 
 
-def test_items_of_a_list_know_their_lines_as_well() -> None:
+def test_every_item_of_a_list_knows_its_line() -> None:
     text = (
         "apiVersion: v1\nkind: List\nitems:\n"
         "  - apiVersion: v1\n    kind: Pod\n    metadata: {name: one}\n"
@@ -37,21 +37,21 @@ def test_items_of_a_list_know_their_lines_as_well() -> None:
     assert (two.name, two.at("kind").line) == ("two", 8)
 
 
-def test_json_is_read_as_well() -> None:
+def test_json_is_read_like_yaml() -> None:
     text = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}}, indent=1)
     (pod,) = read_text(text, "pod.json").manifests
 
     assert (pod.name, pod.at("kind").line) == ("one", 3)
 
 
-def test_what_stands_before_an_unreadable_document_is_read() -> None:
+def test_documents_before_an_unreadable_one_are_read() -> None:
     reading = read_text(f"{POD}---\nkind: [\n", "a.yaml")
 
     assert [one.name for one in reading.manifests] == ["one"]
     assert [one.code for one in reading.findings] == ["YAML01"]
 
 
-def test_aliases_that_stand_for_billions_are_walked_once() -> None:
+def test_a_bomb_of_aliases_is_walked_once() -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(
         f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)
     )
@@ -59,26 +59,26 @@ def test_aliases_that_stand_for_billions_are_walked_once() -> None:
     assert [one.code for one in read_text(bomb, "bomb.yaml").findings] == ["YAML02"]
 
 
-def test_nesting_deeper_than_the_stack_is_refused() -> None:
+def test_nesting_deeper_than_the_stack_is_a_finding() -> None:
     (found,) = read_text("[" * 100_000, "deep.yaml").findings
 
     assert found.code == "YAML01"
     assert "nested too deeply" in found.what
 
 
-def test_a_tag_makes_no_object_of_python() -> None:
+def test_a_python_tag_creates_no_object() -> None:
     (found,) = read_text("a: !!python/object/apply:os.getpid []\n", "tag.yaml").findings
 
     assert found.code == "YAML01"
 
 
-def test_a_template_of_helm_is_recognised() -> None:
+def test_a_helm_template_is_recognised() -> None:
     (found,) = read_text("a: {{ .Values.a }}\nb: [", "t.yaml").findings
 
     assert "helm template" in found.fix
 
 
-def test_a_folder_is_read_with_all_that_is_below_it(tmp_path: Path) -> None:
+def test_a_folder_is_read_with_its_subfolders(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
     (tmp_path / ".git").mkdir()
     (tmp_path / "a.yaml").write_text(POD)
@@ -100,7 +100,7 @@ def test_a_folder_of_overlays_is_not_read_as_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["absent", "empty", "chart"])
-def test_what_holds_nothing_to_read_is_said(tmp_path: Path, name: str) -> None:
+def test_a_path_without_manifests_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "chart").mkdir()
     (tmp_path / "chart" / "Chart.yaml").write_text("name: x\n")
@@ -121,12 +121,12 @@ def test_a_kustomization_is_rendered() -> None:
 
 
 @pytest.mark.parametrize("kubectl", [None, ["/absent/kubectl"]])
-def test_a_kustomization_without_kubectl_is_said(kubectl: list[str] | None) -> None:
+def test_a_kustomization_without_kubectl_is_an_error(kubectl: list[str] | None) -> None:
     with pytest.raises(KubectlFailed, match="kubectl"):
         read_sources([str(K8S / "overlays" / "cloud")], kubectl)
 
 
-def test_what_kubectl_prints_is_read() -> None:
+def test_the_output_of_kubectl_is_read() -> None:
     objects = list(cluster_objects().values())
 
     assert [one.body for one in objects_of(as_printed(objects))] == objects
@@ -136,7 +136,7 @@ def test_what_kubectl_prints_is_read() -> None:
         objects_of("Unable to connect")
 
 
-def test_of_secrets_only_names_are_known() -> None:
+def test_only_the_names_of_secrets_are_read() -> None:
     (one, two) = secrets_of("shop   access\nshop   registry\n")
 
     assert (one.kind, one.namespace, one.name) == ("Secret", "shop", "access")
@@ -145,10 +145,7 @@ def test_of_secrets_only_names_are_known() -> None:
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
-    """A command that prints what is in files as kubectl would, and writes down how it was called.
-
-    It stands for the process alone: what is in the files is tried elsewhere.
-    """
+    """A stand-in for kubectl that prints files, and logs its calls."""
     program = tmp_path / "bin" / "kubectl"
     program.parent.mkdir()
     program.write_text(
@@ -167,14 +164,14 @@ echo '{{"kind": "List", "apiVersion": "v1", "items": []}}'
     return tmp_path
 
 
-def test_a_cluster_is_asked_for_each_resource(recorded: Path) -> None:
+def test_every_resource_of_a_cluster_is_read(recorded: Path) -> None:
     objects = cluster_objects()
     (recorded / "deployments.apps").write_text(as_printed([objects["Deployment/front"]]))
     forbidden = 'Error from server (Forbidden): nodes is forbidden: User "u" cannot list\n'
     (recorded / "nodes.error").write_text(forbidden)
-    told: list[tuple[str, int, int]] = []
+    reported: list[tuple[str, int, int]] = []
     manifests = read_cluster(
-        [str(recorded / "bin" / "kubectl")], "shop", lambda *progress: told.append(progress)
+        [str(recorded / "bin" / "kubectl")], "shop", lambda *progress: reported.append(progress)
     )
 
     assert [(one.kind, one.name) for one in manifests.manifests] == [
@@ -183,7 +180,7 @@ def test_a_cluster_is_asked_for_each_resource(recorded: Path) -> None:
     ]
     assert manifests.live
     assert manifests.unread == {"nodes"}
-    assert told[-1][1] == told[-1][2] == len(told)
+    assert reported[-1][1] == reported[-1][2] == len(reported)
     calls = (recorded / "calls").read_text().splitlines()
     assert all(call.startswith("get ") for call in calls)
     assert [call for call in calls if "--namespace shop" not in call] == [
@@ -191,11 +188,11 @@ def test_a_cluster_is_asked_for_each_resource(recorded: Path) -> None:
         for call in calls
         if call.split()[1].split(".")[0] in ("namespaces", "nodes", "apiservices")
     ]
-    # What is in Secrets is never asked for.
+    # The content of Secrets is never requested.
     assert [call for call in calls if "secrets" in call and "json" in call] == []
 
 
-def test_a_cluster_that_does_not_answer_is_no_finding(recorded: Path) -> None:
+def test_an_unavailable_cluster_is_an_error_and_no_finding(recorded: Path) -> None:
     refused = "The connection to the server localhost:8080 was refused - right host or port?\n"
     (recorded / "deployments.apps.error").write_text(refused)
 
@@ -203,9 +200,9 @@ def test_a_cluster_that_does_not_answer_is_no_finding(recorded: Path) -> None:
         read_cluster([str(recorded / "bin" / "kubectl")], None, lambda *_: None)
 
 
-def test_what_kubectl_itself_says_without_a_cluster_is_handed_on() -> None:
+def test_an_error_of_the_real_kubectl_is_passed_on() -> None:
     require_tools()
-    # Nobody listens on port 1 of loopback.
+    # No process listens on port 1 of loopback.
     nowhere = [str(TOOLS / "kubectl"), "--kubeconfig=/dev/null", "--server=http://127.0.0.1:1"]
 
     with pytest.raises(KubectlFailed, match=r"127\.0\.0\.1:1 was refused"):

@@ -1,4 +1,4 @@
-"""Whatever somebody wrote, the doctor has an answer."""
+"""The doctor does not crash on damaged or arbitrary input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Path = tuple[str | int, ...]
 
 @cache
 def originals() -> tuple[Any, ...]:
-    """The manifests as they are written here, and some more."""
+    """Return the manifests of this project and of the base."""
     own = [
         document
         for file in sorted(K8S.rglob("*.yaml"))
@@ -48,7 +48,7 @@ def paths(tree: Any, below: Path = ()) -> list[Path]:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> list[Any]:
-    """Draw all manifests with some of their parts gone, odd, or those of another."""
+    """Draw all manifests with some parts removed or replaced."""
     documents = list(copy.deepcopy(originals()))
     for _ in range(draw(st.integers(1, 12))):
         place = draw(st.integers(0, len(documents) - 1))
@@ -75,7 +75,7 @@ def examine(manifests: list[Manifest], *, live: bool) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(damaged(), st.booleans())
-def test_damaged_manifests_are_no_reason_to_crash(documents: list[Any], live: bool) -> None:
+def test_damaged_manifests_do_not_crash_a_rule(documents: list[Any], live: bool) -> None:
     manifests = [Manifest(one) for one in documents if isinstance(one, dict)]
 
     examine(manifests, live=live)
@@ -83,7 +83,7 @@ def test_damaged_manifests_are_no_reason_to_crash(documents: list[Any], live: bo
 
 @settings(deadline=None, max_examples=60)
 @given(damaged(), st.data())
-def test_damaged_text_is_no_reason_to_crash(documents: list[Any], data: st.DataObject) -> None:
+def test_damaged_text_does_not_crash_the_reader(documents: list[Any], data: st.DataObject) -> None:
     text = yaml.safe_dump_all(documents)
     begin = data.draw(st.integers(0, len(text)))
     inserted = data.draw(st.sampled_from(["\t", "{", "*a", "&a ", "!!int x", "!!binary _", "\0"]))
@@ -94,7 +94,7 @@ def test_damaged_text_is_no_reason_to_crash(documents: list[Any], data: st.DataO
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
-def test_anything_at_all_is_read_or_refused_in_one_finding(source: bytes | str) -> None:
+def test_any_bytes_are_read_or_become_a_finding(source: bytes | str) -> None:
     reading = read_text(source, "any")
 
     examine(reading.manifests, live=False)
@@ -116,7 +116,7 @@ def test_anything_at_all_is_read_or_refused_in_one_finding(source: bytes | str) 
         ["Deployment", "Service", "HorizontalPodAutoscaler", "NetworkPolicy", "Pod", "CronJob"]
     ),
 )
-def test_any_tree_may_call_itself_an_object(tree: Any, kind: str) -> None:
+def test_any_tree_with_a_kind_does_not_crash_a_rule(tree: Any, kind: str) -> None:
     body = {"apiVersion": "v1", "kind": kind, "metadata": tree, "spec": tree, "status": tree}
 
     examine([Manifest(body)], live=True)
