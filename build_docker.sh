@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the images of all services, and bring them where they are needed.
+# Build the images of all services, and load them into a cluster or push them.
 #
 #   ./build_docker.sh                        web, preprocess, inference and tools, for this machine
 #   ./build_docker.sh web                    one of them
@@ -8,9 +8,9 @@
 #   ./build_docker.sh --load minikube        ... and load them into a cluster on this machine
 #   ./build_docker.sh --push REPO --tag v1   ... and push them as REPO/web:v1 and so on
 #   ./build_docker.sh --platform linux/arm64
-#   ./build_docker.sh -- --network host      what comes behind -- goes to docker build
+#   ./build_docker.sh -- --network host      arguments after -- go to docker build
 #
-# BASE_IMAGE is what they are built on, python:3.11-slim-bookworm if it is not set.
+# BASE_IMAGE sets their base image (default: python:3.11-slim-bookworm).
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -31,11 +31,11 @@ while [[ $# -gt 0 ]]; do
     --load) cluster=${2:?--load needs minikube, microk8s, kind or k3s}; shift 2 ;;
     --) shift; options+=("$@"); break ;;
     web | preprocess | inference | tools | gpu | load) images+=("$1"); shift ;;
-    *) fail "what is $1? See --help" ;;
+    *) fail "unknown argument: $1; see --help" ;;
   esac
 done
 [[ ${#images[@]} -gt 0 ]] || images=(web preprocess inference tools)
-[[ $cluster =~ ^(minikube|microk8s|kind|k3s|)$ ]] || fail "--load knows minikube, microk8s, kind and k3s"
+[[ $cluster =~ ^(minikube|microk8s|kind|k3s|)$ ]] || fail "--load supports minikube, microk8s, kind and k3s"
 [[ -z ${BASE_IMAGE:-} ]] || options+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
 
 dockerfile() {
@@ -47,7 +47,7 @@ dockerfile() {
   esac
 }
 
-# A cluster on this machine has a store of images of its own, which is not Docker's.
+# A local cluster has its own image store, separate from Docker's.
 load() {
   case $cluster in
     minikube) minikube image load "$1" ;;

@@ -1,4 +1,4 @@
-"""Write Prometheus' rules in the form that its operator takes on Kubernetes: `make docs`."""
+"""Write monitoring/rules.yaml as a PrometheusRule for Kubernetes: `make docs`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from elastic_yolo.lab.processes.stack import ROOT
 SOURCE = ROOT / "monitoring" / "rules.yaml"
 TARGET = ROOT / "k8s" / "components" / "monitoring" / "rules.yaml"
 _HEAD = """\
-# Made of monitoring/rules.yaml by `make docs`: change that one.
+# Generated from monitoring/rules.yaml by `make docs`; edit that file.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:

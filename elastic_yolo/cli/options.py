@@ -19,7 +19,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("auto", *PRECISIONS),
         default="auto",
-        help="(default: auto: the fastest measured by `convert` within the accuracy budget, or fp32)",
+        help="(default: auto: the fastest that `convert` measured in the budget, or fp32)",
     )
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="cache of compiled and converted models"
