@@ -1,4 +1,4 @@
-"""The console command in a process of its own."""
+"""Runs the console command in a subprocess."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands do alike: usage, errors, interruptions."""
+"""Behaviour of all commands: usage, errors, interruptions."""
 
 from __future__ import annotations
 
@@ -36,16 +36,14 @@ def test_wrong_usage_ends_with_two(arguments: list[str]) -> None:
     assert "usage: elastic-yolo" in err
 
 
-def test_a_model_that_cannot_be_read_is_one_line(tmp_path: Path, picture: Path) -> None:
+def test_an_unreadable_model_is_one_line(tmp_path: Path, picture: Path) -> None:
     status, out, err = run("detect", "--model", tmp_path, picture)
 
     assert (status, out) == (1, "")
     assert err == f"elastic-yolo: {tmp_path}: expected exactly one .cfg file, found none\n"
 
 
-def test_a_reader_that_goes_away_is_no_failure_worth_a_message(
-    tiny_model: Path, picture: Path
-) -> None:
+def test_a_closed_pipe_is_no_error_message(tiny_model: Path, picture: Path) -> None:
     for arguments in (["--help"], ["detect", "--model", tiny_model, picture]):
         reader, writer = os.pipe()
         os.close(reader)
@@ -53,7 +51,7 @@ def test_a_reader_that_goes_away_is_no_failure_worth_a_message(
             ended = subprocess.run(
                 [sys.executable, "-m", "elastic_yolo.cli", *map(str, arguments)],
                 cwd=ROOT,
-                # Buffered, as for everybody who did not ask Python for something else.
+                # Buffered, as is Python's default.
                 env={**os.environ, "PYTHONUNBUFFERED": ""},
                 stdout=gone,
                 stderr=subprocess.PIPE,
@@ -63,7 +61,7 @@ def test_a_reader_that_goes_away_is_no_failure_worth_a_message(
         assert (ended.returncode, ended.stderr) == (1, b"")
 
 
-def test_ctrl_c_is_one_line_also_before_the_work_begins(tiny_model: Path, tmp_path: Path) -> None:
+def test_ctrl_c_is_one_line_at_any_time(tiny_model: Path, tmp_path: Path) -> None:
     """The signal comes after numpy is imported and before OpenVINO is.
 
     At the latest, the program waits for a picture that is never written. Whatever happens, a timer
@@ -87,13 +85,13 @@ def test_ctrl_c_is_one_line_also_before_the_work_begins(tiny_model: Path, tmp_pa
             process.kill()
 
     assert imported
-    # Python itself ends by the signal if that came while a library had a string evaluated.
+    # Python itself exits by the signal if it arrives while a library evaluates a string.
     assert process.returncode in (1, -signal.SIGINT)
     assert err.splitlines()[-1] == "elastic-yolo: stopped"
     assert "Traceback" not in err
 
 
-def test_help_names_the_commands_without_an_engine() -> None:
+def test_help_lists_the_commands_without_importing_engines() -> None:
     ended = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "elastic_yolo.cli", "--help"],
         cwd=ROOT,
@@ -110,8 +108,8 @@ def test_help_names_the_commands_without_an_engine() -> None:
     assert not imported & {"numpy", "openvino", "onnx"}
 
 
-def test_a_command_whose_parts_are_not_installed_is_one_line(tmp_path: Path) -> None:
-    """An image has what its work needs, and not every command."""
+def test_a_command_with_a_missing_package_is_one_line(tmp_path: Path) -> None:
+    """An image has only the packages that its role needs."""
     package = tmp_path / "elastic_yolo"
     package.mkdir()
     parts = [
@@ -121,7 +119,7 @@ def test_a_command_whose_parts_are_not_installed_is_one_line(tmp_path: Path) -> 
     for part in parts:
         (package / part.name).symlink_to(part)
     ended = subprocess.run(
-        # Without the editable installation, which knows where everything is.
+        # -S: without the editable installation.
         [sys.executable, "-S", "-m", "elastic_yolo.cli", "hpa-lab", "--help"],
         cwd=tmp_path,
         env={"PYTHONPATH": ":".join(path for path in sys.path if path.endswith("site-packages"))},

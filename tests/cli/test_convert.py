@@ -14,7 +14,7 @@ from tests.cli.running import run
 from tests.support.tiny import CLASS, OBJECTNESS
 
 
-def test_convert_writes_onnx_that_takes_pixels(tiny_model: Path, tmp_path: Path) -> None:
+def test_convert_writes_onnx_with_uint8_input(tiny_model: Path, tmp_path: Path) -> None:
     target = tmp_path / "tiny.onnx"
 
     status, out, err = run("convert", tiny_model, "--output", target)
@@ -36,7 +36,7 @@ def test_convert_with_json_prints_one_object(tiny_model: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_convert_writes_openvinos_form(tiny_model: Path, tmp_path: Path, precision: str) -> None:
+def test_convert_writes_openvino_ir(tiny_model: Path, tmp_path: Path, precision: str) -> None:
     target = tmp_path / "tiny.xml"
 
     status, out, err = run("convert", tiny_model, "--output", target, "--precision", precision)
@@ -49,7 +49,7 @@ def test_convert_writes_openvinos_form(tiny_model: Path, tmp_path: Path, precisi
     assert head.ravel().tolist() == [0, 0, 0, 0, OBJECTNESS, CLASS, -CLASS]
 
 
-def test_convert_prepares_a_cache_and_says_what_auto_takes(
+def test_convert_fills_a_cache_and_prints_the_choice_of_auto(
     tiny_model: Path, picture: Path, tmp_path: Path
 ) -> None:
     status, out, err = run(
@@ -65,10 +65,10 @@ def test_convert_prepares_a_cache_and_says_what_auto_takes(
     assert "of mAP, at most 0.01 allowed" in lines[-1]
 
 
-def test_convert_measures_against_labels_where_all_pictures_have_them(
+def test_convert_measures_against_labels_if_all_pictures_have_them(
     tiny_model: Path, picture: Path, tmp_path: Path
 ) -> None:
-    """The model finds the square in the middle and nothing of the circle: half of the classes."""
+    """The model detects the square and not the circle: one of two classes."""
     picture.with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.25\n1 0.1 0.1 0.2 0.2\n")
 
     status, out, err = run(
@@ -97,7 +97,9 @@ def test_convert_measures_against_labels_where_all_pictures_have_them(
         (["--output", "/absent/x.onnx"], "no such folder: /absent"),
     ],
 )
-def test_convert_says_what_is_missing(tiny_model: Path, arguments: list[str], message: str) -> None:
+def test_convert_reports_missing_options(
+    tiny_model: Path, arguments: list[str], message: str
+) -> None:
     status, out, err = run("convert", tiny_model, *arguments)
 
     assert (status, out) == (2, "")

@@ -22,7 +22,7 @@ def test_detect_prints_boxes(tiny_model: Path, picture: Path) -> None:
     ]
 
 
-def test_detect_prints_one_json_object_a_picture(tiny_model: Path, picture: Path) -> None:
+def test_detect_prints_one_json_object_per_picture(tiny_model: Path, picture: Path) -> None:
     status, out, _ = run("detect", "--model", tiny_model, "--json", picture, picture)
 
     assert status == 0
@@ -40,7 +40,7 @@ def test_detect_writes_the_picture_with_boxes(
     assert (tmp_path / "out" / "plain.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
 
-def test_detect_never_saves_over_a_picture_it_was_given(tiny_model: Path, tmp_path: Path) -> None:
+def test_detect_never_overwrites_its_input(tiny_model: Path, tmp_path: Path) -> None:
     original = tmp_path / "x.jpg"
     original.write_bytes(encode(plain(64, 64), "JPEG"))
     before = original.read_bytes()
@@ -55,7 +55,7 @@ def test_detect_never_saves_over_a_picture_it_was_given(tiny_model: Path, tmp_pa
         assert original.read_bytes() == before
 
 
-def test_detect_never_saves_two_pictures_under_one_name(
+def test_detect_never_saves_two_results_under_one_name(
     tiny_model: Path, picture: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other" / "plain.jpg"
@@ -70,7 +70,7 @@ def test_detect_never_saves_two_pictures_under_one_name(
     assert not target.exists()
 
 
-def test_detect_saves_a_picture_that_is_named_twice(
+def test_detect_saves_a_picture_that_is_passed_twice(
     tiny_model: Path, picture: Path, tmp_path: Path
 ) -> None:
     status, _, err = run(
@@ -80,7 +80,7 @@ def test_detect_saves_a_picture_that_is_named_twice(
     assert (status, err) == (0, "")
 
 
-def test_a_bad_picture_is_one_line_and_the_others_are_done(
+def test_a_bad_picture_is_one_line_and_the_rest_is_done(
     tiny_model: Path, picture: Path, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.jpg"

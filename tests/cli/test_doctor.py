@@ -14,7 +14,7 @@ from elastic_yolo.lab.processes.stack import ROOT
 from tests.cli.running import run
 from tests.support.doctor_cases import as_printed, base, cluster_objects, edited
 
-# A warning alone, and an error beside it.
+# One warning, and the same with an error.
 NO_CLASS = {"in": "PersistentVolumeClaim/shelf", "replace": "storageClassName: nfs"}
 TOO_MANY = {
     "in": "HorizontalPodAutoscaler/front",

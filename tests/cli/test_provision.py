@@ -1,4 +1,4 @@
-"""`elastic-yolo provision` as a person and a Job use it."""
+"""`elastic-yolo provision`, as a program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def config(tmp_path: Path) -> Path:
 
 
 class Done(NamedTuple):
-    """How a command ended, and what it said."""
+    """The exit status and the output of a command."""
 
     returncode: int
     stdout: str
@@ -34,9 +34,7 @@ def provision(store: Path, *arguments: str | Path) -> Done:
     return Done(*run("provision", "--store", store, *arguments))
 
 
-def test_the_first_run_publishes_and_the_second_has_nothing_to_do(
-    tmp_path: Path, config: Path
-) -> None:
+def test_the_second_run_has_nothing_to_do(tmp_path: Path, config: Path) -> None:
     first = provision(tmp_path / "store", "--config", config)
     second = provision(tmp_path / "store", "--config", config)
 
@@ -46,14 +44,14 @@ def test_the_first_run_publishes_and_the_second_has_nothing_to_do(
     assert second.stdout == "tiny 1: present, 0 bytes in 0 requests, 0 new files\n"
 
 
-def test_a_program_reads_what_was_done(tmp_path: Path, config: Path) -> None:
+def test_json_has_the_report_of_a_run(tmp_path: Path, config: Path) -> None:
     done = provision(tmp_path / "store", "--config", config, "--json")
 
     (report,) = json.loads(done.stdout)["models"]
     assert (report["name"], report["outcome"], report["files"]) == ("tiny", "published", 3)
 
 
-def test_what_is_hopeless_and_what_is_worth_another_try_end_differently(tmp_path: Path) -> None:
+def test_permanent_and_temporary_failures_have_other_exit_statuses(tmp_path: Path) -> None:
     missing = write_config(tmp_path / "a.yaml", wanted(tmp_path / "nowhere"))
     done = provision(tmp_path / "store", "--config", missing)
 
@@ -68,7 +66,7 @@ def test_what_is_hopeless_and_what_is_worth_another_try_end_differently(tmp_path
     assert "another process is writing" in done.stderr
 
 
-def test_wrong_usage_and_a_wrong_models_yaml_are_told_apart(tmp_path: Path) -> None:
+def test_wrong_usage_and_an_invalid_config_differ(tmp_path: Path) -> None:
     (tmp_path / "models.yaml").write_text("models: 3")
 
     assert provision(tmp_path / "store").returncode == 2
@@ -78,7 +76,7 @@ def test_wrong_usage_and_a_wrong_models_yaml_are_told_apart(tmp_path: Path) -> N
     assert "models" in done.stderr
 
 
-def test_a_store_is_listed_verified_rolled_back_and_cleared(tmp_path: Path, config: Path) -> None:
+def test_a_store_is_listed_verified_rolled_back_and_collected(tmp_path: Path, config: Path) -> None:
     store = tmp_path / "store"
     provision(store, "--config", config)
     wider = write_source(tmp_path / "wider", cells=2)
@@ -95,7 +93,7 @@ def test_a_store_is_listed_verified_rolled_back_and_cleared(tmp_path: Path, conf
     assert provision(store, "gc", "--keep", "1").stdout == "removed 0 versions, 0.0 MB\n"
 
 
-def test_a_file_that_has_changed_is_found(tmp_path: Path, config: Path) -> None:
+def test_verify_finds_a_changed_file(tmp_path: Path, config: Path) -> None:
     store = tmp_path / "store"
     provision(store, "--config", config)
     blob = next((store / "blobs").iterdir())
@@ -115,8 +113,8 @@ def test_the_example_fills_a_store(tmp_path: Path) -> None:
     assert done.stdout.startswith("demo 1: published, ")
 
 
-def test_a_pull_can_clear_away_what_is_older(tmp_path: Path) -> None:
-    """Never what a channel points at or has pointed at, however few are to be kept."""
+def test_a_pull_can_remove_older_versions(tmp_path: Path) -> None:
+    """But never a version that a channel has or had, whatever --keep is."""
     store = tmp_path / "store"
     for version in range(1, 5):
         model = wanted(write_source(tmp_path / str(version), version), version=str(version))

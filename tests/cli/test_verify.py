@@ -31,7 +31,7 @@ def test_verify_passes_a_good_folder(tmp_path: Path) -> None:
     assert "FAILED" not in out
 
 
-def test_verify_fails_a_folder_whose_weights_are_short(tiny_model: Path) -> None:
+def test_verify_fails_if_weights_are_truncated(tiny_model: Path) -> None:
     write_weights(tiny_model / "tiny.weights", [0.0] * 20)
 
     status, out, _ = run("verify", tiny_model, "--json")
@@ -42,7 +42,7 @@ def test_verify_fails_a_folder_whose_weights_are_short(tiny_model: Path) -> None
     assert "8 floats are missing" in check["detail"]
 
 
-def test_verify_fails_a_folder_whose_weights_are_no_numbers(tiny_model: Path) -> None:
+def test_verify_fails_if_weights_are_not_finite(tiny_model: Path) -> None:
     write_weights(tiny_model / "tiny.weights", [float("nan")] * 28)
 
     status, out, _ = run("verify", tiny_model, "--json")
@@ -53,7 +53,7 @@ def test_verify_fails_a_folder_whose_weights_are_no_numbers(tiny_model: Path) ->
     assert "layer 0 [convolutional]" in check["detail"]
 
 
-def test_verify_fails_a_golden_picture_with_another_answer(tmp_path: Path) -> None:
+def test_verify_fails_if_the_golden_picture_differs(tmp_path: Path) -> None:
     manifest = (
         "golden:\n  picture: golden.png\n  expected:\n    - [circle, 0.935, [16, 16, 16, 8]]\n"
     )
@@ -66,8 +66,8 @@ def test_verify_fails_a_golden_picture_with_another_answer(tmp_path: Path) -> No
     assert "FAILED       no circle with score 0.935 at" in out
 
 
-def test_verify_measures_pictures_that_have_labels(tiny_model: Path, picture: Path) -> None:
-    """The square in the middle is found, the circle is not: one of two classes."""
+def test_verify_measures_labelled_pictures(tiny_model: Path, picture: Path) -> None:
+    """The model detects the square and not the circle: one of two classes."""
     status, out, _ = run("verify", tiny_model, "--pictures", picture.parent)
     assert status == 0
     assert "accuracy   not checked  1 of 1 pictures have no label file" in out
@@ -83,7 +83,7 @@ def test_verify_measures_pictures_that_have_labels(tiny_model: Path, picture: Pa
     assert "accuracy   ok           mAP@0.5 is 0.5000 on 1 pictures, in fp32" in out
 
 
-def test_verify_reports_all_checks_where_golden_and_pictures_are_unusable(tmp_path: Path) -> None:
+def test_verify_goes_on_if_golden_and_pictures_are_unusable(tmp_path: Path) -> None:
     manifest = (
         "golden:\n  picture: golden.png\n  expected:\n    - [square, 0.935, [16, 16, 16, 8]]\n"
     )
@@ -103,7 +103,7 @@ def test_verify_reports_all_checks_where_golden_and_pictures_are_unusable(tmp_pa
     assert details["accuracy"].startswith(f"{pictures}: no pictures: expected ")
 
 
-def test_verify_names_the_pictures_that_it_leaves_out(tiny_model: Path, picture: Path) -> None:
+def test_verify_names_skipped_pictures(tiny_model: Path, picture: Path) -> None:
     picture.with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.25\n")
     (picture.parent / "page.jpg").write_text("<html></html>")
 

@@ -55,7 +55,7 @@ class Installed:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built offline from a copy: a `build` folder here would add what is gone since."""
+    """The wheel, built offline from a copy: a stale `build` folder would add removed modules."""
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -73,11 +73,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The wheel in an environment that has its dependencies from here, and nothing else."""
+    """The wheel in an environment that shares only the dependencies of this one."""
     parent = tmp_path_factory.mktemp("installed")
     environment = parent / "venv"
     venv.create(environment)
-    # A path in a .pth file: the editable installation that is there as well stays without effect.
+    # A .pth file adds the path only: the editable installation there has no effect.
     (_site_packages(environment) / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     _pip("--python", environment / "bin" / "python", "install", "--no-deps", "--no-index", wheel)
     return Installed(environment, _unrelated_folder(parent))
@@ -103,7 +103,7 @@ def test_the_wheel_holds_one_package_and_its_manifests(wheel: Path) -> None:
 
 
 def test_the_installed_package_is_the_wheels(installed: Installed) -> None:
-    """`-I`: neither the folder nor a variable adds to what can be imported."""
+    """`-I` ignores the current folder and all variables."""
     found = subprocess.run(
         [
             installed.environment / "bin" / "python",
@@ -125,7 +125,7 @@ def test_the_installed_package_is_the_wheels(installed: Installed) -> None:
 def test_the_installed_command_works_in_any_folder(
     installed: Installed, tiny_model: Path, picture: Path, module: bool
 ) -> None:
-    """The folder has packages that are called like folders of this repository."""
+    """The folder has packages with the names of this repository's folders."""
     _try_commands(installed, tiny_model, picture, module=module)
 
 
@@ -134,13 +134,13 @@ def test_the_installed_command_works_in_any_folder(
 def test_the_wheel_and_its_extra_are_enough(
     wheel: Path, tiny_model: Path, picture: Path, tmp_path: Path
 ) -> None:
-    """An empty environment, filled from the extra's lock: nothing comes from here."""
+    """In an empty environment, with the packages of the extra's lock."""
     environment = tmp_path / "venv"
     venv.create(environment)
     python = environment / "bin" / "python"
     lock = ROOT / "locks" / "cli.txt"
     _pip("--python", python, "install", "--require-hashes", "--only-binary", ":all:", "-r", lock)
-    # pip fails if the lock does not satisfy the extra: nothing else may be installed.
+    # --no-index: pip fails if the lock does not satisfy the extra.
     _pip("--python", python, "install", "--no-index", f"{wheel}[cli]")
     installed = Installed(environment, _unrelated_folder(tmp_path))
 

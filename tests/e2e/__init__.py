@@ -1,1 +1,1 @@
-"""The containers together, with a real engine: `make e2e`."""
+"""Tests of the containers with a real container engine: `make e2e`."""

@@ -1,4 +1,4 @@
-"""docker-compose.yml as a project of its own, started, scaled, hurt and taken down."""
+"""Runs docker-compose.yml as a separate project: starts, scales and removes it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Compose:
     project: str
     port: int
     variables: dict[str, str] = field(default_factory=dict)
-    """Further ones of docker-compose.yml."""
+    """Profiles of docker-compose.yml."""
 
     @property
     def url(self) -> str:
-        """Where web is."""
+        """The URL of web."""
         return f"http://{LOOPBACK}:{self.port}"
 
     def run(self, *arguments: str) -> str:
@@ -42,20 +42,20 @@ class Compose:
         )
 
     def scale(self, **copies: int) -> None:
-        """Bring services to so many containers, and wait until all of them are healthy."""
+        """Scale services, and wait until all of their containers are healthy."""
         wanted = [f"--scale={service}={number}" for service, number in copies.items()]
         self.run("up", "--detach", *wanted)
         for service, number in copies.items():
             wait_until(lambda: len(self.healthy(service)) == number, service, _MINUTES_S)  # noqa: B023
 
     def containers(self, service: str) -> list[str]:
-        """Return the ids of a service's containers, those that have stopped included."""
+        """Return the ids of a service's containers, stopped ones included."""
         wanted = {"project": self.project, "service": service, "oneoff": "False"}
         labels = [f"--filter=label=com.docker.compose.{key}={is_}" for key, is_ in wanted.items()]
         return docker("ps", "--quiet", "--all", *labels).split()
 
     def healthy(self, service: str) -> list[str]:
-        """Return the containers that say that they are ready."""
+        """Return the healthy containers of a service."""
         return [
             one
             for one in self.containers(service)
@@ -64,7 +64,7 @@ class Compose:
 
 
 def inspect(container: str) -> dict[str, Any]:
-    """Return what the engine knows of a container."""
+    """Return the engine's description of a container."""
     found: dict[str, Any] = json.loads(docker("inspect", container))[0]
     return found
 
@@ -75,7 +75,7 @@ def docker(*arguments: str) -> str:
 
 
 def answered(container: str) -> float:
-    """Return how many pictures an inference container has answered."""
+    """Return the number of pictures that an inference container has served."""
     ask = (
         "import urllib.request as web;"
         "print(web.urlopen('http://127.0.0.1:4002/metrics').read().decode())"
@@ -88,7 +88,7 @@ def answered(container: str) -> float:
 
 @contextmanager
 def running(*profiles: str, **variables: str) -> Iterator[Compose]:
-    """Bring a project up, and take it down with all that belongs to it."""
+    """Start a project, and remove it with its volumes and networks."""
     compose = Compose(f"elastic-yolo-{uuid.uuid4().hex[:8]}", free_port(), variables)
     chosen = [f"--profile={profile}" for profile in profiles]
     try:
@@ -100,7 +100,7 @@ def running(*profiles: str, **variables: str) -> Iterator[Compose]:
 
 
 def is_ready(url: str) -> bool:
-    """Tell whether web and all behind it are ready."""
+    """Return whether web and all downstream services are ready."""
     try:
         return httpx.get(f"{url}/readyz", timeout=5).is_success
     except httpx.HTTPError:
@@ -108,21 +108,21 @@ def is_ready(url: str) -> bool:
 
 
 def compose_command() -> list[str]:
-    """Return what calls compose here: a plug-in of docker, or a program of its own."""
+    """Return the command of compose: docker's plug-in, or the stand-alone program."""
     return ["docker", "compose"] if _is_plugin() else ["docker-compose"]
 
 
 def why_not() -> str | None:
-    """Return why no containers can be run here, or None if they can."""
+    """Return the reason why no container can run here, or None."""
     if shutil.which("docker") is None:
         return "docker is not installed"
-    asked = subprocess.run(["docker", "info"], capture_output=True, check=False)  # noqa: S607
-    return None if asked.returncode == 0 else "the docker engine does not answer"
+    result = subprocess.run(["docker", "info"], capture_output=True, check=False)  # noqa: S607
+    return None if result.returncode == 0 else "the docker engine does not answer"
 
 
 def _is_plugin() -> bool:
-    asked = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)  # noqa: S607
-    return asked.returncode == 0
+    result = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)  # noqa: S607
+    return result.returncode == 0
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> str:

@@ -1,4 +1,4 @@
-"""The whole pipeline in containers: it starts, finds what is there, scales and survives."""
+"""The whole pipeline in containers: start, detection, scaling and failures."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def compose() -> Iterator[Compose]:
 
 
 @pytest.mark.parametrize("image", [*SERVICES, "tools"])
-def test_an_image_has_nothing_that_its_work_does_not_need(compose: Compose, image: str) -> None:  # noqa: ARG001
-    """No compiler, no weights, and no secret that somebody had when it was built."""
+def test_an_image_holds_only_what_its_role_needs(compose: Compose, image: str) -> None:  # noqa: ARG001
+    """No compiler, no weights, and no secret of the machine that built it."""
     look = "command -v gcc cc ld make git curl; find / -xdev -name '*.weights' 2>/dev/null; true"
     there = docker("run", "--rm", "--entrypoint", "sh", f"elastic-yolo/{image}", "-c", look)
     history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", f"elastic-yolo/{image}")
@@ -44,7 +44,7 @@ def test_an_image_has_nothing_that_its_work_does_not_need(compose: Compose, imag
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_container_that_is_stopped_drains_and_ends_well(compose: Compose, service: str) -> None:
+def test_a_stopped_container_drains_and_exits_with_zero(compose: Compose, service: str) -> None:
     (container, *_) = compose.containers(service)
     docker("stop", "--time", "30", container)
     state = inspect(container)["State"]
@@ -55,11 +55,11 @@ def test_a_container_that_is_stopped_drains_and_ends_well(compose: Compose, serv
 
 
 def is_right(answer: httpx.Response) -> bool:
-    """Tell whether the airplane of the first scene was found."""
+    """Return whether the airplane of the first scene was detected."""
     return "airplane" in [label for label, _, _ in answer.json()["data"]]
 
 
-def test_every_picture_gets_the_objects_that_are_on_it(compose: Compose) -> None:
+def test_every_picture_gets_its_detections(compose: Compose) -> None:
     truth = read_truth(IMAGES / "truth.json")
     objects = found = 0
     with httpx.Client(base_url=compose.url, timeout=30) as web:
@@ -71,7 +71,7 @@ def test_every_picture_gets_the_objects_that_are_on_it(compose: Compose) -> None
     assert found / objects >= 0.8
 
 
-def test_the_model_comes_from_the_volume_that_the_provisioner_filled(compose: Compose) -> None:
+def test_the_model_comes_from_the_provisioned_volume(compose: Compose) -> None:
     answer = httpx.post(f"{compose.url}/inference", files={"image": PICTURE}).json()
     again = compose.run("run", "--rm", "models")
 
@@ -80,7 +80,7 @@ def test_the_model_comes_from_the_volume_that_the_provisioner_filled(compose: Co
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_container_can_do_nothing_but_its_work(compose: Compose, service: str) -> None:
+def test_a_container_is_locked_down(compose: Compose, service: str) -> None:
     (container, *_) = compose.containers(service)
     stated = inspect(container)
     written = subprocess.run(
@@ -112,7 +112,7 @@ def test_three_inference_containers_share_the_load(compose: Compose) -> None:
     assert min(shares) > sum(shares) / 6, shares
 
 
-def test_a_container_that_is_killed_takes_nothing_with_it(compose: Compose) -> None:
+def test_a_killed_container_loses_no_request(compose: Compose) -> None:
     compose.scale(inference=3)
     load = Load(f"{compose.url}/inference", PICTURE, is_right)
     with load.running():
@@ -123,8 +123,8 @@ def test_a_container_that_is_killed_takes_nothing_with_it(compose: Compose) -> N
     assert set(load.statuses) == {200}
 
 
-def test_a_restart_one_after_the_other_loses_nothing(compose: Compose) -> None:
-    """Of what is there more than once."""
+def test_a_rolling_restart_loses_no_request(compose: Compose) -> None:
+    """Of services with more than one container."""
     compose.scale(inference=2, preprocess=2)
     load = Load(f"{compose.url}/inference", PICTURE, is_right)
     with load.running():
@@ -138,9 +138,7 @@ def test_a_restart_one_after_the_other_loses_nothing(compose: Compose) -> None:
     assert set(load.statuses) == {200}
 
 
-def test_a_new_version_on_the_volume_is_served_without_a_restart(
-    compose: Compose, tmp_path: Path
-) -> None:
+def test_a_new_version_is_served_without_a_restart(compose: Compose, tmp_path: Path) -> None:
     text = (ROOT / "docs" / "models.example.yaml").read_text()
     config = tmp_path / "models.yaml"
     config.write_text(text.replace('version: "1"', 'version: "2"').replace("../models", "models"))

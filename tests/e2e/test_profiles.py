@@ -1,4 +1,4 @@
-"""The profiles of docker-compose.yml: what watches the pipeline, and what loads it."""
+"""The profiles of docker-compose.yml: monitoring, load and gpu."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OF_DEBIAN = "elastic-yolo/prometheus-of-debian"
 
 
 def prometheus_image(folder: Path) -> str:
-    """Return the image that PROMETHEUS_IMAGE names, or build one around Debian's Prometheus."""
+    """Return PROMETHEUS_IMAGE, or build an image with Debian's Prometheus."""
     if image := os.environ.get("PROMETHEUS_IMAGE"):
         return image
     base = os.environ.get("BASE_IMAGE", "python:3.11-slim-bookworm")
@@ -46,7 +46,7 @@ def test_prometheus_finds_every_container_and_the_rules(tmp_path: Path) -> None:
     url = f"http://{LOOPBACK}:{port}"
     variables = {"PROMETHEUS_IMAGE": prometheus_image(tmp_path), "PROMETHEUS_PORT": port}
     with running(**variables) as compose:
-        # Grafana belongs to the profile and comes from its own registry: only this one by name.
+        # Only Prometheus: Grafana, of the same profile, comes from another registry.
         compose.run("--profile=monitoring", "up", "--detach", "prometheus")
         compose.scale(inference=3)
         try:
@@ -70,7 +70,7 @@ def remove(compose: Compose, service: str) -> None:
 
 
 def scraped(url: str) -> dict[str, int]:
-    """Return how many processes Prometheus reaches, by their ports."""
+    """Return the number of healthy targets of Prometheus, by port."""
     try:
         found = httpx.get(f"{url}/api/v1/targets", params={"state": "active"}).json()
     except (httpx.TransportError, ValueError):
@@ -83,7 +83,7 @@ def scraped(url: str) -> dict[str, int]:
     return ports
 
 
-def test_locust_loads_the_pipeline_from_a_container_of_its_own() -> None:
+def test_locust_loads_the_pipeline_from_a_container() -> None:
     if reason := why_not():
         pytest.fail(f"make e2e needs containers: {reason}")
     port = str(free_port())
@@ -116,13 +116,13 @@ def is_there(page: str) -> bool:
 
 
 def requests(page: str) -> tuple[int, int]:
-    """Return how many pictures locust has sent, and how many of them failed."""
+    """Return the number of pictures that locust has sent, and of failed ones."""
     rows = httpx.get(f"{page}/stats/requests").json()["stats"]
     (total,) = (row for row in rows if row["name"] == "Aggregated")
     return total["num_requests"], total["num_failures"]
 
 
-def test_the_profile_for_gpus_is_the_same_service_on_another_device() -> None:
+def test_the_gpu_profile_is_the_same_service_on_a_gpu() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     gpu: dict[str, Any] = services["inference-gpu"]
 

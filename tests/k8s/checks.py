@@ -1,4 +1,4 @@
-"""What no tool checks: that the manifests fit each other, the services, and their settings.
+"""Checks that no tool has: manifests fit each other, the services and their settings.
 
 Each check yields a line for every fault.
 """
@@ -26,14 +26,14 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
     "preprocess": PreprocessSettings,
     "inference": InferenceSettings,
 }
-# Seconds that loading a large model takes on a slow node, beside waiting for it.
+# Time to load a large model on a slow node, in addition to waiting for it.
 _LOADING_S = 20
 
 Check = Callable[[list[Manifest]], Iterator[str]]
 
 
 def selectors_choose_something(manifests: list[Manifest]) -> Iterator[str]:
-    """Deployments choose their own pods; everything else that selects finds somebody."""
+    """Deployments select their own pods; every other selector matches at least one pod."""
     labels = [template["metadata"]["labels"] for _, template in pod_templates(manifests)]
     for one in of_kind(manifests, "Deployment"):
         if not matches(one["spec"]["selector"], one["spec"]["template"]["metadata"]["labels"]):
@@ -52,7 +52,7 @@ def selectors_choose_something(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def ports_are_those_of_the_services(manifests: list[Manifest]) -> Iterator[str]:
-    """A container's port is its service's default, and Services lead there by name."""
+    """A container has its service's default port, and Services target it by name."""
     for tier, container in _tiers(manifests):
         default = SETTINGS[tier].model_fields["port"].default
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -67,7 +67,7 @@ def ports_are_those_of_the_services(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def variables_exist_and_are_valid(manifests: list[Manifest]) -> Iterator[str]:
-    """What a ConfigMap or a Deployment sets, the service's settings know and accept."""
+    """The service's settings have and accept every variable of its ConfigMap and Deployment."""
     for tier, container in _tiers(manifests):
         stated = _environment(manifests, container)
         kind = SETTINGS[tier]
@@ -81,7 +81,7 @@ def variables_exist_and_are_valid(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def addresses_lead_to_services(manifests: list[Manifest]) -> Iterator[str]:
-    """Every URL names a Service of these manifests, with its port, and policies let it through."""
+    """Every URL has a Service of these manifests and its port, and policies allow it."""
     services = {
         name_of(one): one["spec"]["ports"][0]["port"] for one in of_kind(manifests, "Service")
     }
@@ -96,8 +96,8 @@ def addresses_lead_to_services(manifests: list[Manifest]) -> Iterator[str]:
                 yield f"{tier}: no NetworkPolicy lets it talk to {url.hostname}:{url.port}"
 
 
-def probes_ask_what_is_there(manifests: list[Manifest]) -> Iterator[str]:
-    """All three probes are there and ask real routes; liveness asks nobody else."""
+def probes_have_real_routes(manifests: list[Manifest]) -> Iterator[str]:
+    """All three probes exist with real routes; liveness does not depend on other services."""
     app = create_app(WebSettings(preprocess_url="http://127.0.0.1:1"))
     described = app.openapi()["paths"]
     wanted = {"startupProbe": "/livez", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
@@ -109,7 +109,7 @@ def probes_ask_what_is_there(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def autoscalers_can_compute(manifests: list[Manifest]) -> Iterator[str]:
-    """CPU is a part of a request, so there must be one; and nobody else says how many pods."""
+    """Every container has a CPU request, and nothing else sets the number of pods."""
     scaled = {
         one["spec"]["scaleTargetRef"]["name"]
         for one in of_kind(manifests, "HorizontalPodAutoscaler", "ScaledObject")
@@ -127,7 +127,7 @@ def autoscalers_can_compute(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def pods_have_time_to_drain(manifests: list[Manifest]) -> Iterator[str]:
-    """Kubernetes waits longer than the service may take to stop."""
+    """The grace period is longer than the service's shutdown."""
     for tier, container in _tiers(manifests):
         stated = _environment(manifests, container)
         fields = SETTINGS[tier].model_fields
@@ -145,7 +145,7 @@ def pods_have_time_to_drain(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def slow_starts_are_waited_for(manifests: list[Manifest]) -> Iterator[str]:
-    """The startup probe gives up later than the service does."""
+    """The startup probe fails later than the service stops waiting for its model."""
     for tier, container in _tiers(manifests):
         probe = container["startupProbe"]
         given = probe["periodSeconds"] * probe["failureThreshold"]
@@ -155,7 +155,7 @@ def slow_starts_are_waited_for(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def images_are_built_here(manifests: list[Manifest]) -> Iterator[str]:
-    """build_docker.sh builds everything that is run."""
+    """build_docker.sh builds every image of these manifests."""
     script = (ROOT / "build_docker.sh").read_text()
     built = re.search(r"^    ([a-z |]+)\) images\+=", script, re.MULTILINE)
     assert built is not None
@@ -168,7 +168,7 @@ def images_are_built_here(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def the_first_job_is_the_usual_one(manifests: list[Manifest]) -> Iterator[str]:
-    """What runs once at the beginning is what runs every ten minutes."""
+    """The first job is the same as the one that runs every ten minutes."""
     (usual,) = of_kind(manifests, "CronJob")
     (first,) = of_kind(manifests, "Job")
     if first["spec"] != usual["spec"]["jobTemplate"]["spec"]:
@@ -176,7 +176,7 @@ def the_first_job_is_the_usual_one(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def what_is_prepared_is_used(manifests: list[Manifest]) -> Iterator[str]:
-    """The job fills the cache that inference reads, on the volume that both have."""
+    """The job fills the cache that inference reads, on the shared volume."""
     (usual,) = of_kind(manifests, "CronJob")
     pod = usual["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     arguments = dict(one.split("=", 1) for one in pod["containers"][0]["args"] if "=" in one)
@@ -195,7 +195,7 @@ CHECKS: tuple[Check, ...] = (
     ports_are_those_of_the_services,
     variables_exist_and_are_valid,
     addresses_lead_to_services,
-    probes_ask_what_is_there,
+    probes_have_real_routes,
     autoscalers_can_compute,
     pods_have_time_to_drain,
     slow_starts_are_waited_for,
@@ -218,12 +218,12 @@ def _environment(manifests: list[Manifest], container: Manifest) -> dict[str, st
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         found |= maps[source["configMapRef"]["name"]]
-    # What a Secret has is not known here: as long as a token has to be.
+    # The value of a Secret is unknown: a valid token of the minimum length.
     return found | {one["name"]: one.get("value", "x" * 16) for one in container.get("env", [])}
 
 
 def _is_allowed(manifests: list[Manifest], tier: str, to: str, port: int | None) -> bool:
-    """Tell whether policies let a tier out to another, and let the other hear it."""
+    """Return whether policies allow egress of one tier and ingress of the other."""
     here, there = ({"app.kubernetes.io/name": name} for name in (tier, to))
 
     def some(direction: str, peer: str, subject: dict[str, str], other: dict[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""Every overlay and every component: valid, allowed, and fitting the services they run."""
+"""Every overlay and component is valid, permitted, and fits the services it runs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from tests.support.rendered import (
 )
 
 VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34")
-# Kinds of operators, whose schemas are theirs.
+# Kinds of operators, whose schemas the validator does not have.
 FOREIGN = {"PodMonitor", "PrometheusRule", "ScaledObject"}
 # Checkov's policies that these manifests do not follow, and why.
 SUPPRESSED = {
     "CKV_K8S_14": "images are built on the spot; the cloud overlay shows where tags go",
-    "CKV_K8S_43": "the same: an image without a registry has no digest to name",
-    "CKV_K8S_15": "Always would look for local images in a registry that is not there",
+    "CKV_K8S_43": "the same: an image without a registry has no digest",
+    "CKV_K8S_15": "Always would pull local images from a registry that does not have them",
 }
 # Validates each line of JSON, and prints a line for it: what is wrong, or nothing.
 _VALIDATOR = """
@@ -148,7 +148,7 @@ def test_the_validator_refuses_what_a_schema_does_not_allow(
 
 
 def test_every_pod_may_run_where_restricted_is_enforced(tmp_path: Path) -> None:
-    """Checkov knows what the Pod Security Standard asks for, and more."""
+    """Checkov checks the Pod Security Standard, and more."""
     require_tools()
     (tmp_path / "all.yaml").write_text(render_with(["gpu", "ingress"], tmp_path))
     done = subprocess.run(
@@ -167,7 +167,7 @@ def test_every_pod_may_run_where_restricted_is_enforced(tmp_path: Path) -> None:
     assert found["summary"]["passed"] > 400
 
 
-def test_the_volume_is_filled_with_what_the_service_asks_for(manifests: list[Manifest]) -> None:
+def test_the_job_provisions_the_model_that_inference_serves(manifests: list[Manifest]) -> None:
     wanted = read_wanted(K8S / "base" / "models-to-provision.yaml").used_by(["inference"])
     places = [f"store:/models/{one.name}@{channel}" for one in wanted for channel in one.channels]
 
@@ -202,7 +202,7 @@ def service(manifests: list[Manifest], name: str) -> Any:
 
 Mutation = Callable[[list[Manifest]], object]
 
-# One mistake each, and the check that has to notice it.
+# Each has one mistake, and the check that must find it.
 MISTAKES: list[tuple[str, Mutation, Check]] = [
     (
         "a wrong selector",
@@ -210,7 +210,7 @@ MISTAKES: list[tuple[str, Mutation, Check]] = [
         checks.selectors_choose_something,
     ),
     (
-        "a Deployment that does not know its pods",
+        "a Deployment that does not select its pods",
         lambda all_: deployment(all_, "web")["spec"]["template"]["metadata"]["labels"].clear(),
         checks.selectors_choose_something,
     ),
@@ -230,39 +230,39 @@ MISTAKES: list[tuple[str, Mutation, Check]] = [
         checks.variables_exist_and_are_valid,
     ),
     (
-        "a value that is refused",
+        "an invalid value",
         lambda all_: config(all_, "web").update(DRAIN_DELAY_S="soon"),
         checks.variables_exist_and_are_valid,
     ),
     (
-        "an address of nobody",
+        "a URL of an unknown Service",
         lambda all_: config(all_, "web").update(PREPROCESS_URL="http://preprocessing:8000"),
         checks.addresses_lead_to_services,
     ),
     (
-        "a policy that lets nobody out",
+        "a policy without egress",
         lambda all_: policy(all_, "web").update(egress=[]),
         checks.addresses_lead_to_services,
     ),
     (
-        "a policy that lets the wrong one in",
+        "a policy that allows the wrong tier",
         lambda all_: policy(all_, "inference")["ingress"][0]["from"][0]["podSelector"].update(
             matchLabels={"app.kubernetes.io/name": "web"}
         ),
         checks.addresses_lead_to_services,
     ),
     (
-        "a probe of another route",
+        "a probe of an unknown route",
         lambda all_: container(all_, "web")["livenessProbe"]["httpGet"].update(path="/healthz"),
-        checks.probes_ask_what_is_there,
+        checks.probes_have_real_routes,
     ),
     (
         "a probe that is missing",
         lambda all_: container(all_, "web").pop("startupProbe"),
-        checks.probes_ask_what_is_there,
+        checks.probes_have_real_routes,
     ),
     (
-        "a missing request",
+        "a missing CPU request",
         lambda all_: container(all_, "preprocess")["resources"]["requests"].pop("cpu"),
         checks.autoscalers_can_compute,
     ),
@@ -277,22 +277,22 @@ MISTAKES: list[tuple[str, Mutation, Check]] = [
         checks.pods_have_time_to_drain,
     ),
     (
-        "a start that is given up too early",
+        "a startup probe that is too short",
         lambda all_: config(all_, "inference").update(MODEL_WAIT_S="600"),
         checks.slow_starts_are_waited_for,
     ),
     (
-        "an image that nobody builds",
+        "an image that is not built",
         lambda all_: container(all_, "web").update(image="elastic-yolo/webb"),
         checks.images_are_built_here,
     ),
     (
-        "another first job",
+        "a first job that differs",
         lambda all_: of_kind(all_, "Job")[0]["spec"].update(backoffLimit=0),
         checks.the_first_job_is_the_usual_one,
     ),
     (
-        "a cache that nobody fills",
+        "a cache that is not filled",
         lambda all_: config(all_, "inference").update(CACHE_DIR="/tmp/cache"),  # noqa: S108
         checks.what_is_prepared_is_used,
     ),
@@ -309,7 +309,9 @@ MISTAKES: list[tuple[str, Mutation, Check]] = [
     [(mistake, check) for _, mistake, check in MISTAKES],
     ids=[what for what, _, _ in MISTAKES],
 )
-def test_a_mistake_is_noticed(manifests: list[Manifest], mistake: Mutation, check: Check) -> None:
+def test_a_check_finds_its_mistake(
+    manifests: list[Manifest], mistake: Mutation, check: Check
+) -> None:
     wrong = copy.deepcopy(manifests)
     mistake(wrong)
 
@@ -317,5 +319,5 @@ def test_a_mistake_is_noticed(manifests: list[Manifest], mistake: Mutation, chec
     assert list(check(wrong)) != []
 
 
-def test_every_check_notices_some_mistake() -> None:
+def test_every_check_has_a_mistake_that_it_finds() -> None:
     assert {check for _, _, check in MISTAKES} == set(CHECKS)

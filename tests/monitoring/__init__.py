@@ -1,1 +1,1 @@
-"""Tests of what watches the services: alerts, the dashboard, a real Prometheus."""
+"""Tests of alerts and the dashboard, with a real Prometheus."""

@@ -1,4 +1,4 @@
-"""Every alert fires when it should, and only then: promtool evaluates the rules over series."""
+"""Every alert fires when it should and only then: promtool evaluates the rules over series."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KEDA = 'kube_horizontalpodautoscaler_%s{horizontalpodautoscaler="keda-hpa-infere
 
 @dataclass(frozen=True)
 class Case:
-    """Series that fire an alert some minutes after the beginning, and some that do not."""
+    """Series in which an alert fires after some minutes, and series in which it does not."""
 
     alert: str
     labels: dict[str, str]
@@ -53,7 +53,7 @@ CASES = (
         {ANSWERED: "0+90x400", FAILED: "0+10x400"},
         (
             {ANSWERED: "0+95x400", FAILED: "0+5x400"},
-            # It was bad, and is not any more.
+            # Bad before, and good again.
             {ANSWERED: "0+90x400", FAILED: "0+10x80 800x320"},
         ),
     ),
@@ -88,7 +88,7 @@ CASES = (
         {DESIRED: "10x90", MOST: "10x90", WEB % ',namespace="n"': "1x90"},
         (
             {DESIRED: "9x90", MOST: "10x90", WEB % ',namespace="n"': "1x90"},
-            # The autoscaler of somebody else's web.
+            # The autoscaler of another application's web.
             {DESIRED: "10x90", MOST: "10x90", WEB % ',namespace="ours"': "1x90"},
         ),
     ),
@@ -143,7 +143,7 @@ CASES = (
         {LOOKED % "a": "0+60x90", LOOKED % "b": "0+60x75 4500x20", POLL % "a": "5x90"},
         (
             {LOOKED % "a": "0+60x90", LOOKED % "b": "0+60x90", POLL % "a": "5x90"},
-            # Whoever looks once an hour does not hang.
+            # A service that polls once an hour does not hang.
             {LOOKED % "a": "0+60x75 4500x20", POLL % "a": "3600x90"},
         ),
     ),
@@ -162,7 +162,7 @@ CASES = (
             {SUCCESS: "0x90", WEB % ',namespace="ours"': "1x90"},
         ),
     ),
-    # It never succeeded.
+    # The job never succeeded.
     Case(
         "ProvisioningFails",
         {"severity": "warning", "cronjob": "models"},
@@ -183,7 +183,7 @@ CASES = (
 
 
 def unit_test(case: Case, series: Series, *, fires: bool) -> dict[str, object]:
-    """Return what promtool is to compare for one alert."""
+    """Return the test of one alert in promtool's form."""
     return {
         "name": f"{case.alert} {'fires' if fires else 'is quiet'}",
         "interval": "1m",
@@ -199,11 +199,11 @@ def unit_test(case: Case, series: Series, *, fires: bool) -> dict[str, object]:
 
 
 def evaluate(folder: Path, tests: list[dict[str, object]]) -> None:
-    """Have promtool evaluate all rules over the series of each test."""
+    """Let promtool evaluate all rules over the series of each test."""
     rules = yaml.safe_load(RULES.read_text())
     for group in rules["groups"]:
         for rule in group["rules"]:
-            # promtool compares them as well, and what they say is for people.
+            # promtool compares annotations as well; their text is not tested.
             rule.pop("annotations", None)
     (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
     file = folder / "test.yaml"
@@ -217,13 +217,13 @@ def test_every_alert_fires_when_it_should(tmp_path: Path) -> None:
 
 
 @needs_prometheus
-def test_every_alert_is_quiet_when_all_is_well(tmp_path: Path) -> None:
+def test_every_alert_is_silent_when_it_should_be(tmp_path: Path) -> None:
     quiet = [unit_test(case, series, fires=False) for case in CASES for series in case.quiet]
     assert len(quiet) >= len(CASES)
     evaluate(tmp_path, quiet)
 
 
-def test_every_alert_has_a_case_and_says_what_is_wrong() -> None:
+def test_every_alert_has_a_case_and_a_summary() -> None:
     groups = yaml.safe_load(RULES.read_text())["groups"]
     alerts = {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
 

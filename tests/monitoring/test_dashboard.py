@@ -1,4 +1,4 @@
-"""The dashboard and the rules, asked of a real Prometheus that scrapes the real services."""
+"""The dashboard and the rules, with a real Prometheus that scrapes the real services."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from tests.support.versions import JPEG
 from tests.support.waiting import wait_until
 from tools.kubernetes_rules import TARGET, as_resource
 
-# Of Kubernetes, or of a kernel that tells: nothing here exports them.
+# Exported by Kubernetes, or only with a cgroup v2: not available in this test.
 ELSEWHERE = re.compile(r"kube_|cpu_(throttled_)?periods")
-# Of things that have not gone wrong here.
+# Exported after failures only.
 NOT_NOW = re.compile(r"model_switches_total|problems_total")
 
 
@@ -47,14 +47,14 @@ def metrics_in(text: str) -> set[str]:
     return {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
 
 
-def test_dashboard_and_rules_ask_for_metrics_that_exist() -> None:
+def test_dashboard_and_rules_use_metrics_that_exist() -> None:
     documented = set(re.findall(r"`(elastic_yolo_\w+)`", (ROOT / "docs/metrics.md").read_text()))
 
     assert metrics_in(" ".join(queries())) <= documented
     assert metrics_in(RULES.read_text()) <= documented
 
 
-def test_every_panel_says_what_it_shows() -> None:
+def test_every_panel_has_a_description() -> None:
     identities = [panel["id"] for panel in panels()]
     assert len(set(identities)) == len(identities) > 20
     for panel in panels():
@@ -73,7 +73,7 @@ def test_promtool_accepts_both_configurations() -> None:
 
 
 def fill_store(root: Path) -> str:
-    """Publish a model with a reference for drift; return what MODEL_PATH says."""
+    """Publish a model with a drift reference; return its MODEL_PATH."""
     model = write_tiny_model(root / "source")
     (model / FILE).write_bytes(reference_of_squares(brightness=99))
     put(root / "store", {path.name: path.read_bytes() for path in model.iterdir()}, name="tiny")

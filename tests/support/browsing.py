@@ -1,4 +1,4 @@
-"""Chromium for the pages and reports that people look at."""
+"""Helpers to test pages and reports in Chromium."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MISSING = 'Chromium is missing: run "make browser"; this is NOT tested in a brow
 
 
 def is_installed() -> bool:
-    """Tell whether there is a browser to test in."""
+    """Return whether Chromium and its driver are installed."""
     return bool(BROWSER and DRIVER)
 
 
 @contextmanager
 def chromium(profile: Path, logs: dict[str, str] | None = None) -> Iterator[webdriver.Chrome]:
-    """Run it with an empty profile; `logs` are what it notes, by kind, beside its own choice."""
+    """Run Chromium with an empty profile; `logs` sets the log level of each kind of log."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(BROWSER)
     if logs is not None:

@@ -1,4 +1,4 @@
-"""Prometheus and promtool, where they are installed."""
+"""Helpers to run Prometheus and promtool, if they are installed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ needs_prometheus = pytest.mark.skipif(
 
 
 def promtool(*arguments: str | Path) -> str:
-    """Run promtool; fails the test if it complains."""
+    """Run promtool; fails the test if it reports an error."""
     done = subprocess.run(
         [PROMTOOL, *arguments], capture_output=True, text=True, check=False, timeout=60
     )
@@ -38,7 +38,7 @@ def promtool(*arguments: str | Path) -> str:
 def prometheus(
     folder: Path, jobs: Mapping[str, Sequence[str]], rules: Sequence[Path] = ()
 ) -> Iterator[str]:
-    """Run Prometheus over the addresses of each job, looked at once a second; yields its URL."""
+    """Run Prometheus, which scrapes the addresses of each job every second; yields its URL."""
     address = f"{LOOPBACK}:{free_port()}"
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -61,7 +61,7 @@ def prometheus(
 
 
 def ask(url: str, query: str) -> list[float]:
-    """Return the values of a query; what is no number, as 0/0, is none."""
+    """Return the values of a query, without NaN (as from 0/0)."""
     answer = httpx.get(f"{url}/api/v1/query", params={"query": query}).json()
     assert answer["status"] == "success", f"{query}: {answer.get('error')}"
     found = [float(one["value"][1]) for one in answer["data"]["result"]]
