@@ -62,10 +62,12 @@ def pending(manifests: ManifestSet) -> Iterator[Finding]:
             return None
         for state in pod.conditions("PodScheduled"):
             if text(state, "status") == "False":
-                said = text(state, "message") or last_warning(manifests, pod, "FailedScheduling")
-                return f"no node can run it: {said or 'no reason reported'}", _fix_pending(said)
-        said = last_warning(manifests, pod)
-        return (f"it cannot start: {said}", _fix_pending(said)) if said else None
+                message = text(state, "message") or last_warning(manifests, pod, "FailedScheduling")
+                return f"no node can run it: {message or 'no reason reported'}", _fix_pending(
+                    message
+                )
+        message = last_warning(manifests, pod)
+        return (f"it cannot start: {message}", _fix_pending(message)) if message else None
 
     yield from _each(
         manifests, describe, "Pending", "The pod does no work until this is resolved.", warned=False
@@ -77,9 +79,9 @@ def image_not_pulled(manifests: ManifestSet) -> Iterator[Finding]:
 
     def describe(pod: Manifest) -> tuple[str, str] | None:
         for status, state in _waiting(pod, *_PULL):
-            said = last_warning(manifests, pod, "Failed") or text(state, "message")
+            message = last_warning(manifests, pod, "Failed") or text(state, "message")
             return (
-                f"the image {text(status, 'image')} cannot be pulled: {said}".rstrip(": "),
+                f"the image {text(status, 'image')} cannot be pulled: {message}".rstrip(": "),
                 _PULL_FIX,
             )
         return None
@@ -99,10 +101,10 @@ def crashing(manifests: ManifestSet) -> Iterator[Finding]:
                 return None
             code = whole(ended, "exitCode")
             means = f" ({_EXITS[code]})" if code in _EXITS else ""
-            said = " ".join(text(ended, "message").split())
+            message = " ".join(text(ended, "message").split())
             probe = last_warning(manifests, pod, "Unhealthy")
             what = f"its container {text(status, 'name')} exits with {code}{means}"
-            what = "".join([what, f": {said}" if said else "", f"; {probe}" if probe else ""])
+            what = "".join([what, f": {message}" if message else "", f"; {probe}" if probe else ""])
             return (
                 what,
                 (
@@ -148,9 +150,9 @@ def not_configured(manifests: ManifestSet) -> Iterator[Finding]:
 
     def describe(pod: Manifest) -> tuple[str, str] | None:
         for status, state in _waiting(pod, *_CONFIG):
-            said = text(state, "message") or last_warning(manifests, pod)
+            message = text(state, "message") or last_warning(manifests, pod)
             return (
-                f"its container {text(status, 'name')} cannot be created: {said}",
+                f"its container {text(status, 'name')} cannot be created: {message}",
                 _CONFIG_FIX,
             )
         return None
@@ -175,9 +177,9 @@ def not_ready(manifests: ManifestSet) -> Iterator[Finding]:
         ready = [text(one, "status") for one in pod.conditions("Ready")]
         if ready != ["False"] or any(_waiting(pod, "CrashLoopBackOff")):
             return None
-        said = last_warning(manifests, pod, "Unhealthy")
+        message = last_warning(manifests, pod, "Unhealthy")
         logs = f"kubectl -n {pod.namespace} logs {pod.name} shows the cause."
-        return (f"it is running but not ready: {said}", logs) if said else None
+        return (f"it is running but not ready: {message}", logs) if message else None
 
     yield from _each(
         manifests, describe, "not ready", "No Service sends requests to it.", warned=True
@@ -228,8 +230,8 @@ def _limit_of(pod: Manifest, name: str) -> str:
     return "the node had available"
 
 
-def _fix_pending(said: str) -> str:
-    fits = (fix for part, fix in _FIXES.items() if part in said)
+def _fix_pending(message: str) -> str:
+    fits = (fix for part, fix in _FIXES.items() if part in message)
     return next(fits, "The last lines of kubectl describe pod show the cause.")
 
 
