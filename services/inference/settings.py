@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -19,6 +19,11 @@ FURTHER_MODELS = "MODEL_<NAME>_PATH"
 
 class InferenceSettings(ServiceSettings):
     """Environment of the inference service."""
+
+    REMOVED: ClassVar[dict[str, str]] = {
+        **ServiceSettings.REMOVED,
+        "STREAMS": "under load the engine runs one request per thread, at most 4 at a time",
+    }
 
     port: int = Field(PORTS["inference"], ge=0, le=65535)
     """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
