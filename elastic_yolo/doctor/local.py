@@ -18,10 +18,9 @@ from elastic_yolo.detector.errors import EngineError
 from elastic_yolo.doctor.cpu import judge_cpu
 from elastic_yolo.doctor.machine import find_holder, is_taken, read_cpu, read_memory, read_quota
 from elastic_yolo.doctor.sources import find_kubectl
+from elastic_yolo.tiers import PORTS
 
 State = Literal["ok", "warning", "problem"]
-PORTS = {"web": 5000, "preprocess": 8000, "inference": 4002}
-"""Where each service listens unless PORT says otherwise."""
 _PYTHON = (3, 11)
 _IMPORT_TIMEOUT_S = 120
 _COMMAND_TIMEOUT_S = 20

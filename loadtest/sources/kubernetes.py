@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from elastic_yolo.lab.timeline import Sample
+from elastic_yolo.quantity import parse_quantity
 from elastic_yolo.tiers import TIERS
 from loadtest.errors import LoadTestError
 from loadtest.sources import only_between
@@ -23,8 +24,6 @@ _OWN = Path(__file__).resolve().parent.parent.parent / ".venv-k8s" / "bin" / "ku
 # An autoscaler decides every 15 s by default, pods become ready in between.
 _EVERY_S = 3.0
 _TIMEOUT_S = 15.0
-# Quantities as Kubernetes writes CPU: 131m, 1, 2500u, 95n.
-_UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3}
 
 
 class Cluster:
@@ -126,7 +125,7 @@ def _sample(tier: str, deployment: Any, scaler: Any, at: float) -> Sample:
         desired=scaler.get("status", {}).get("desiredReplicas", 0),
         target_percent=target.get("averageUtilization"),
         cpu_percent=current.get("averageUtilization"),
-        cpu_s=None if mean is None else parse_quantity(mean) * replicas,
+        cpu_s=None if mean is None else float(parse_quantity(mean) * replicas),
         why=_reason(scaler),
     )
 
@@ -152,12 +151,6 @@ def _reason(scaler: Any) -> str:
         if condition.get("status") == worth:
             return str(condition.get("message", condition.get("reason", "")))
     return str(said.get("AbleToScale", {}).get("message", ""))
-
-
-def parse_quantity(text: str) -> float:
-    """Return a quantity of CPU in cores; raises ValueError for what is none."""
-    unit = text[-1:]
-    return float(text[:-1]) * _UNITS[unit] if unit in _UNITS else float(text)
 
 
 def _name(item: Any) -> str:

@@ -16,7 +16,7 @@ import pytest
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
 from elastic_yolo.lab.timeline import Sample
 from loadtest.errors import LoadTestError
-from loadtest.sources.kubernetes import Cluster, parse_objects, parse_quantity
+from loadtest.sources.kubernetes import Cluster, parse_objects
 
 AT = 1764190000.25
 
@@ -139,13 +139,6 @@ def test_other_deployments_are_nobody_s_tier() -> None:
     )
 
     assert [sample.tier for sample in parse_objects(objects, AT)] == ["web"]
-
-
-@pytest.mark.parametrize(
-    ("text", "cores"), [("131m", 0.131), ("2", 2), ("1.5", 1.5), ("2500u", 0.0025), ("95n", 95e-9)]
-)
-def test_quantities_of_cpu_are_cores(text: str, cores: float) -> None:
-    assert parse_quantity(text) == pytest.approx(cores)
 
 
 def test_the_complaint_of_kubectl_is_passed_on(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,16 +25,10 @@ from elastic_yolo.lab.autoscaler.spec import (
     SelectPolicy,
 )
 from elastic_yolo.lab.errors import ManifestError
+from elastic_yolo.quantity import parse_milli
 
 MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
 """Those of k8s/base: package data, in the repository a link to that folder."""
-
-# Suffixes of quantities: kubernetes.io, reference of Quantity.
-_SUFFIXES = {
-    "n": "1e-9", "u": "1e-6", "m": "1e-3", "": "1", "k": "1e3", "M": "1e6", "G": "1e9",
-    "T": "1e12", "Ki": "1024", "Mi": "1048576", "Gi": "1073741824",
-}  # fmt: skip
-_QUANTITY = re.compile(rf"(\d+(?:\.\d+)?)({'|'.join(_SUFFIXES)})")
 
 
 @dataclass(frozen=True)
@@ -82,15 +74,6 @@ def read_tiers(place: Path) -> dict[str, Tier]:
 def _name(found: dict[str, Any]) -> str:
     metadata = found.get("metadata")
     return str(metadata.get("name")) if isinstance(metadata, dict) else ""
-
-
-def parse_milli(quantity: object) -> int:
-    """Return a quantity of Kubernetes in thousandths, rounded up; raises ValueError."""
-    found = _QUANTITY.fullmatch(str(quantity))
-    if found is None:
-        raise ValueError(f"{str(quantity)!r} is no quantity like 500m, 1 or 2Gi")
-    milli = Decimal(found[1]) * Decimal(_SUFFIXES[found[2]]) * 1000
-    return int(milli.to_integral_value(rounding="ROUND_CEILING"))
 
 
 Milli = Annotated[int, BeforeValidator(parse_milli)]
