@@ -19,11 +19,11 @@ from bench.models import (
     random_model,
 )
 from bench.startup import measure_start
-from elastic_yolo.cli.convert import describe
 from elastic_yolo.detector.conversion import make_int8, measure_precisions
 from elastic_yolo.detector.engines.choose import ENGINES, EngineOptions
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.samples import SampleFolder
+from elastic_yolo.lab.engines.precisions import precision_table
 from elastic_yolo.lab.engines.report import contestants, headline, table
 from elastic_yolo.lab.engines.rounds import compete
 from elastic_yolo.lab.processes.stack import DEMO_MODEL
@@ -56,7 +56,7 @@ def _embedded(rounds: int, seconds: float) -> list[dict[str, Any]]:
     options = EngineOptions(threads=THREADS, device="cpu", cache=FOLDER)
     report = measure_precisions(model, samples, options, ProgressLine())
     rows = _compete(model, rounds, seconds)
-    print(describe(report, model))
+    print(precision_table(report, model))
     return rows
 
 
