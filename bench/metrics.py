@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
-import urllib.request
 from collections.abc import Callable
 
 import numpy as np
 
 from elastic_yolo.detector.machine import describe_cpu
+from elastic_yolo.lab.load.client import send_once
+from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes.process_tree import cpu_s
 from elastic_yolo.lab.processes.stack import ROOT, Service, Stack
 from elastic_yolo.picture.header import read_header
@@ -62,11 +64,7 @@ def main() -> None:
 
 def _send(stack: Stack, picture: bytes) -> None:
     for _ in range(_PICTURES):
-        request = urllib.request.Request(  # noqa: S310  # loopback
-            f"{stack.web.url}/inference", data=picture, headers={"Content-Type": "image/jpeg"}
-        )
-        with urllib.request.urlopen(request) as answer:  # noqa: S310
-            answer.read()
+        asyncio.run(send_once(Target(f"{stack.web.url}/inference"), picture))
 
 
 def _counting_us(tier: str) -> float:
@@ -113,8 +111,7 @@ def _counter(tier: str) -> Callable[[], None]:
 def _scrape_us(service: Service) -> float:
     started = cpu_s(service.process.pid)
     for _ in range(_SCRAPES):
-        with urllib.request.urlopen(f"{service.url}/metrics") as answer:  # noqa: S310  # loopback
-            answer.read()
+        service.get("/metrics")
     return (cpu_s(service.process.pid) - started) / _SCRAPES * 1e6
 
 

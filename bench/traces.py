@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bench.pipeline.figures import percentile
 from bench.pipeline.picture import make_picture
+from client.percentile import percentile
 from elastic_yolo.lab.load.client import Client, Sample
 from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes import process_tree as proc

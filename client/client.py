@@ -25,6 +25,7 @@ import httpx
 # Found beside this file also when it runs as a script.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from client.arguments import parse_arguments, token_header
+from client.percentile import percentile
 from client.retry import wanted_wait_s
 from client.truth import Truth, read_truth
 
@@ -270,13 +271,6 @@ def _write(target: Path, content: bytes) -> None:
 def list_pictures(folder: Path) -> list[Path]:
     """Return the pictures of a folder in the order of their names."""
     return sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-
-
-def percentile(values: list[float], percent: float) -> float:
-    """Return the nearest-rank percentile."""
-    ordered = sorted(values)
-    rank = max(1, -(-len(ordered) * percent // 100))
-    return ordered[int(rank) - 1]
 
 
 if __name__ == "__main__":

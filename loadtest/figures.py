@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from client.percentile import percentile
 from loadtest.answers import Answer
 
 PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0}
@@ -68,12 +69,6 @@ class Interval:
         return count / self.seconds
 
 
-def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return the nearest-rank percentile of numbers in ascending order, of which there are some."""
-    rank = max(1, math.ceil(len(ordered) * percent / 100))
-    return ordered[rank - 1]
-
-
 def summarise(answers: Sequence[Answer], duration_s: float) -> Summary:
     """Return the figures of a whole run."""
     outcomes = Counter(answer.outcome for answer in answers)
@@ -90,10 +85,10 @@ def summarise(answers: Sequence[Answer], duration_s: float) -> Summary:
 
 def latencies(answers: Sequence[Answer]) -> dict[str, float]:
     """Return p50, p95, p99 and max of served pictures in ms; empty if there are none."""
-    ordered = sorted(answer.took_ms for answer in answers if answer.outcome == "served")
-    if not ordered:
+    served = sorted(answer.took_ms for answer in answers if answer.outcome == "served")
+    if not served:
         return {}
-    return {name: percentile(ordered, percent) for name, percent in PERCENTILES.items()}
+    return {name: percentile(served, percent) for name, percent in PERCENTILES.items()}
 
 
 def split(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from elastic_yolo.lab.processes.child import last_log_line, start_child, stop_child
 from loadtest.errors import LoadTestError
 from loadtest.plan import Plan
 
@@ -30,24 +31,18 @@ def drive(plan: Plan, tick: Callable[[], None]) -> bool:
     until = time.monotonic() + plan.duration_s + _GRACE_S
     # Whoever ends us means the load.
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with plan.log.open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603  # our own interpreter, arguments that were checked
-            _command(plan),
-            cwd=ROOT,
-            env=_environment(os.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            # Ctrl-C is for us: locust is told to end, and what it measured is kept.
-            start_new_session=True,
-        )
+    plan.log.unlink(missing_ok=True)
+    # Ctrl-C is for us: locust gets SIGTERM, and what it has measured is kept.
+    process = start_child(
+        _command(plan), folder=ROOT, env=_environment(os.environ), log=plan.log, own_session=True
+    )
     try:
         complete = _wait(process, until, tick)
     finally:
-        _end(process)
+        stop_child(process, 2 * _FINISH_S)
         signal.signal(signal.SIGTERM, former)
     if complete and process.returncode != 0:
-        raise LoadTestError(f"locust ended with {process.returncode}: {_last_words(plan.log)}")
+        raise LoadTestError(f"locust ended with {process.returncode}: {last_log_line(plan.log)}")
     return complete
 
 
@@ -71,16 +66,6 @@ def _wait(process: subprocess.Popen[bytes], until: float, tick: Callable[[], Non
         return False
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(2 * _FINISH_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def _command(plan: Plan) -> list[str]:
     return [
         sys.executable, "-m", "locust", "--locustfile", str(_LOCUSTFILE), "--headless",
@@ -98,8 +83,3 @@ def _environment(ours: Mapping[str, str]) -> dict[str, str]:
         for name, value in ours.items()
         if not name.startswith("LOCUST_") and name != "TIMELINE"
     }
-
-
-def _last_words(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"

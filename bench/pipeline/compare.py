@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.pipeline.figures import Spread, paired_ratios, percentile, spread
+from bench.pipeline.figures import Spread, paired_ratios, spread
 from bench.pipeline.turns import Contestant, Track, Turn
+from client.percentile import percentile
 from elastic_yolo.lab.processes.process_tree import Memory
 
 BUSY = 8

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import signal
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -156,6 +155,4 @@ def retried(service: Service) -> float:
 
 
 def _metric(service: Service, pattern: re.Pattern[str]) -> float:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{service.url}/metrics", timeout=10) as answer:
-        return sum(float(value) for value in pattern.findall(answer.read().decode()))
+    return sum(float(value) for value in pattern.findall(service.get("/metrics").decode()))

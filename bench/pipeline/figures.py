@@ -1,28 +1,13 @@
-"""The arithmetic of a comparison: percentiles, paired ratios, and when a gap counts."""
+"""The arithmetic of a comparison: spreads, paired ratios, and when a difference counts."""
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 # A smaller gap than this says more about the machine than about the contestants.
 TIE = 0.10
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the value below which `percent` of them lie, between neighbours in proportion.
-
-    Not a number if there are none.
-    """
-    if not values:
-        return math.nan
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * percent / 100
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 @dataclass(frozen=True)

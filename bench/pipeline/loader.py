@@ -14,11 +14,11 @@ from typing import Any
 
 import uvloop
 
-from elastic_yolo.lab.load.client import Client, Pace, Sample, first_answer
-from elastic_yolo.lab.load.expected import Expected, WrongAnswer
-from elastic_yolo.lab.load.wire import NotUnderstood, Target
+from elastic_yolo.lab.load.client import Client, Pace, Sample, first_response
+from elastic_yolo.lab.load.expected import Expected, WrongResponse
+from elastic_yolo.lab.load.wire import Target, UnsupportedResponse
 
-_FAILURES = (WrongAnswer, NotUnderstood, OSError, TimeoutError)
+_FAILURES = (WrongResponse, UnsupportedResponse, OSError, TimeoutError)
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ async def _serve(
 ) -> dict[str, Any]:
     target = Target(**task["target"])
     if target.url not in known:
-        known[target.url] = await first_answer(target, picture)
+        known[target.url] = await first_response(target, picture)
     expected = known[target.url]
     if task.get("load") is None:
         return {"data": expected.data}

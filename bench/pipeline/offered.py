@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.pipeline.figures import percentile
 from bench.pipeline.turns import Contestant, Track
+from client.percentile import percentile
 from elastic_yolo.lab.load.client import Sample
 
 SHARES = (0.25, 0.5, 0.75, 0.9, 1.1, 1.5)

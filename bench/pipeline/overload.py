@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.pipeline.compare import BUSY
-from bench.pipeline.figures import TIE, percentile
+from bench.pipeline.figures import TIE
 from bench.pipeline.offered import Offered, count
 from bench.pipeline.turns import Contestant, Track
+from client.percentile import percentile
 from elastic_yolo.lab.load.client import Sample
 from elastic_yolo.lab.processes.process_tree import Memory
 

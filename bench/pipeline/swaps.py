@@ -10,16 +10,15 @@ import shutil
 import statistics
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.models import quantise
-from bench.pipeline.figures import percentile
 from bench.pipeline.services import inference_settings
 from bench.pipeline.turns import Track
+from client.percentile import percentile
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.digest import digest_of_file
 from elastic_yolo.durable import make_folder
@@ -39,7 +38,7 @@ _NAME = "changing"
 _CALM_S = 10.0
 _BETWEEN_S = 1.0
 _POLL_S = 0.2
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -147,11 +146,10 @@ def _switch(writer: Writer, service: Service, identity: str) -> float:
     """Point the channel elsewhere and return how long it took until that was served."""
     started = time.monotonic()
     writer.point(_NAME, "stable", identity)
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while time.monotonic() - started < _PATIENCE_S:
-        with direct.open(f"{service.url}/v2/models/{_NAME}", timeout=10) as answer:
-            if identity.startswith(json.load(answer)["versions"][0] + "-"):
-                break
+    while time.monotonic() - started < _TIMEOUT_S:
+        served = json.loads(service.get(f"/v2/models/{_NAME}"))["versions"][0]
+        if identity.startswith(f"{served}-"):
+            break
         time.sleep(_POLL_S / 10)
     return time.monotonic() - started
 

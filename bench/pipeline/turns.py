@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.pipeline.figures import percentile
+from client.percentile import percentile
 from elastic_yolo.lab.load.client import Sample
 from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes import process_tree as proc

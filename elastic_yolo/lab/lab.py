@@ -92,6 +92,7 @@ class LabReport:
     pictures: int
     failed: int
     held_back: int
+    """Pictures that were never sent: the client's limit was reached."""
     first_failure: str | None
     cpu_limits: Literal["cgroup", "threads"]
     """What keeps pods to their limits."""
@@ -235,7 +236,7 @@ class Lab:
                 tier.tidy()
                 if time.monotonic() > until and not tier.ready_ports():
                     pod = tier.pods[0]
-                    raise LabFailed(f"{pod.name} was not ready in time: {pod.last_words()}")
+                    raise LabFailed(f"{pod.name} was not ready in time: {pod.last_line()}")
             if stop.is_set():
                 raise LabFailed("stopped before everything was ready")
             await asyncio.sleep(_TIDY_S)
@@ -275,7 +276,7 @@ class Lab:
             round(elapsed_s, 1),
             load.sent,
             load.failed,
-            load.held_back,
+            load.never_sent,
             load.first_failure,
             "threads" if self.limits is None else "cgroup",
             tuple(

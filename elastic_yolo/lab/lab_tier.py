@@ -197,7 +197,7 @@ class LabTier:
         if pod.watch is not None:
             pod.watch.cancel()
         self.crashes += 1
-        status, said = pod.process.returncode, pod.last_words()
+        status, said = pod.process.returncode, pod.last_line()
         if self.crashes > _MOST_CRASHES or not self.was_ready:
             raise LabFailed(f"{pod.name} ended with {status}: {said}")
         self.tell(f"{pod.name} ended with {status} ({said}): another one takes its place")

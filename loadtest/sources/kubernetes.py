@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from elastic_yolo.lab.processes.child import last_line
 from elastic_yolo.lab.timeline import Sample
 from elastic_yolo.quantity import parse_quantity
 from elastic_yolo.tiers import TIERS
@@ -79,8 +80,8 @@ class Cluster:
         except subprocess.TimeoutExpired:
             raise LoadTestError(f"kubectl did not end within {2 * _TIMEOUT_S:.0f} s") from None
         if done.returncode != 0:
-            words = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-            raise LoadTestError(f"kubectl: {words[-1]}")
+            why = last_line(done.stderr, f"ended with {done.returncode}")
+            raise LoadTestError(f"kubectl: {why}")
         samples = parse_objects(json.loads(done.stdout), time.time())
         self._samples += samples
         return samples

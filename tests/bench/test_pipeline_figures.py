@@ -1,26 +1,14 @@
-"""Percentiles, paired ratios, and what counts as a gap."""
+"""Spreads, paired ratios, and the difference from which on a contestant is better."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.pipeline.figures import Spread, judge, paired_ratios, percentile, spread
+from bench.pipeline.figures import Spread, judge, paired_ratios, spread
 
 TIMES = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
-
-
-@given(TIMES, st.floats(0, 100))
-def test_percentiles_are_those_of_numpy(times: list[float], percent: float) -> None:
-    assert percentile(times, percent) == pytest.approx(np.percentile(times, percent))
-
-
-def test_of_nothing_there_is_no_percentile() -> None:
-    assert math.isnan(percentile([], 50))
 
 
 @given(TIMES, st.floats(0.1, 10))

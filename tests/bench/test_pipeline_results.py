@@ -43,8 +43,8 @@ def test_goodput_is_what_came_right_and_in_time() -> None:
     assert found.offered_per_s == 3.5
     assert found.good_per_s == 0.5
     assert found.within_budget == 0.5
-    assert found.accepted_p50_ms == 650
-    assert (found.refused_p50_ms, found.refused_without_retry_after) == (6, 1)
+    assert found.accepted_p50_ms == 100
+    assert (found.refused_p50_ms, found.refused_without_retry_after) == (5, 1)
     assert found.statuses == {0: 1, 200: 3, 429: 2, 504: 1}
     assert found.wrong == 1
 

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from client.client import find_fault, percentile
+from client.client import find_fault
 from client.truth import Truth, iou
 from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
 from tests.support.pictures import encode, plain
@@ -173,14 +171,6 @@ def test_the_shape_of_an_answer_is_checked(change: dict[str, object], fault: str
     found = find_fault({**GOOD, **change})
 
     assert found is None if fault is None else fault in str(found)
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=1), st.integers(1, 100))
-def test_percentiles_are_nearest_rank(values: list[float], percent: int) -> None:
-    value = percentile(values, percent)
-
-    assert value in values
-    assert sum(v <= value for v in values) >= len(values) * percent / 100
 
 
 def test_each_object_needs_an_entry_of_its_own() -> None:

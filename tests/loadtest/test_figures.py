@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.answers import OUTCOMES, Answer, AnswerLog, AnswerReader
-from loadtest.figures import percentile, split, summarise
+from loadtest.figures import split, summarise
 
 START = 1_764_190_000.0
 STATUS = {"served": 200, "rejected": 429, "failed": 503}
@@ -27,24 +27,6 @@ answers = st.builds(
     took_ms=st.floats(0.1, 5000),
     outcome=st.sampled_from(OUTCOMES),
 )
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.1, 100))
-def test_a_percentile_is_one_of_the_values_with_enough_at_or_below_it(
-    values: list[float], percent: float
-) -> None:
-    ordered = sorted(values)
-
-    found = percentile(ordered, percent)
-
-    assert found in values
-    assert sum(value <= found for value in values) >= len(values) * percent / 100 - 1e-6
-
-
-def test_percentiles_are_of_the_nearest_rank() -> None:
-    hundred = [float(value) for value in range(1, 101)]
-
-    assert [percentile(hundred, percent) for percent in (50, 95, 99, 100)] == [50, 95, 99, 100]
 
 
 @given(st.lists(answers), st.floats(5, 300))
