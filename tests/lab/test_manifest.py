@@ -117,8 +117,8 @@ def test_where_only_a_limit_is_stated_it_is_the_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ([HPA], "scaler scales inference, which no manifest here has"),
-        ([DEPLOYMENT], "no HorizontalPodAutoscaler in it"),
+        ([HPA], "scaler scales inference, but no manifest has that Deployment"),
+        ([DEPLOYMENT], "no HorizontalPodAutoscaler found"),
         ([DEPLOYMENT, HPA, HPA], "a second HorizontalPodAutoscaler of inference"),
         (["a: [", HPA], "while parsing a flow"),
         ([DEPLOYMENT, HPA.replace("7", "0")], "spec.maxReplicas: Input should be greater"),

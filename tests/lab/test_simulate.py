@@ -100,7 +100,7 @@ def test_a_metric_of_an_average_has_its_target_in_per_cent_too() -> None:
     )
 
     assert (samples[0].target_percent, samples[0].cpu_percent) == (70, 40)
-    assert samples[0].why.startswith("200m of cpu a pod where 350m is wanted")
+    assert samples[0].why.startswith("stays at 1: cpu 200m < 350m per pod")
 
 
 @given(

@@ -19,7 +19,7 @@ SCALED = Sample(
     target_percent=70,
     cpu_percent=131.0,
     cpu_s=1.31,
-    why="131 % of the request where 70 % is wanted: 2 -> 4, limited to 3 by scaleUp",
+    why="2 -> 3: 131 % > 70 %, wants 4, scaleUp allows 3",
 )
 
 

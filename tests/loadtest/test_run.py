@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 LIGHT = ("--shape", "step", "--users", "5", "--duration", "10")
 
 
-WHY = "<b>96 %</b> where 70 % is wanted"
+WHY = "<b>96 %</b> > 70 %"
 
 
 def write_scaling(file: Path) -> None:

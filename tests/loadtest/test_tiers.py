@@ -33,14 +33,14 @@ def test_a_decision_is_a_change_of_what_is_desired() -> None:
         sample(0, "web", 1),
         sample(0, "inference", 1),
         sample(15, "web", 1),
-        sample(15, "inference", 3, "131 % where 70 % is wanted"),
+        sample(15, "inference", 3, "131 % > 70 %"),
         sample(30, "web", 2, "80 %"),
         sample(30, "inference", 3),
         sample(45, "inference", 1, "idle"),
     ]
 
     assert decisions(samples, START) == [
-        Decision(15, "inference", 1, 3, "131 % where 70 % is wanted"),
+        Decision(15, "inference", 1, 3, "131 % > 70 %"),
         Decision(30, "web", 1, 2, "80 %"),
         Decision(45, "inference", 3, 1, "idle"),
     ]
