@@ -21,7 +21,7 @@ from elastic_yolo.lab.lab import CONTROLLER, LOW, Lab, LabReport, Plan, Tick
 from elastic_yolo.lab.load.arrivals import Arrivals, Shape
 from elastic_yolo.lab.load.picture_load import MAX_RATE
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, has_repository
-from elastic_yolo.lab.screen import Screen, clock, line
+from elastic_yolo.lab.screen import LINE_HEAD, Screen, clock, line
 from elastic_yolo.lab.simulate import Totals, Work, simulate
 from elastic_yolo.lab.sizing import REQUESTED, Sized, cores, fit, pick, with_max, with_target
 from elastic_yolo.lab.timeline import Sample, append_samples
@@ -143,6 +143,7 @@ def _simulate(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
     if parsed.json:
         print(json.dumps(asdict(totals), indent=2))
         return 0
+    print(LINE_HEAD)
     for sample in samples:
         if sample.desired != sample.replicas:
             print(line(sample.at, sample))

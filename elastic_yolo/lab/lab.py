@@ -123,7 +123,7 @@ class Lab:
             load = Load(f"{entry.url}/inference", self.plan.pictures)
             await self._wait_ready(stop)
             arrivals = await self._prepare(load, stop)
-            self.say(f"target: {entry.url} (web page), {entry.url}/inference (pictures)")
+            self.say(f"target: {entry.url} (web page; pictures go to /inference)")
             # The clock starts here, with pods that count as having run for a long time.
             self.began = time.monotonic()
             for tier in self.tiers.values():
@@ -273,7 +273,7 @@ class Lab:
             for name, tier in self.tiers.items()
         }
         shown = ", ".join(f"{name} {1000 * costs[name]:.1f}" for name in TIERS)
-        self.say(f"CPU milliseconds per picture, measured here: {shown}")
+        self.say(f"CPU milliseconds per picture: {shown}")
         return costs
 
     def _report(self, elapsed_s: float, load: Load) -> LabReport:

@@ -12,6 +12,8 @@ from elastic_yolo.lab.timeline import Sample
 
 _CHANGES = 8
 _HEAD = ("tier", "ready", "decision")
+LINE_HEAD = " time  tier        ready  decision"
+"""The head of the columns of `line`."""
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Screen:
         for sample in samples:
             state = (sample.replicas, sample.ready, sample.desired)
             if state != self._last.get(sample.tier):
+                if not self._last:
+                    self.say(LINE_HEAD)
                 self._last[sample.tier] = state
                 self.say(line(at_s, sample))
 
@@ -69,7 +73,7 @@ def table(samples: Sequence[Sample]) -> list[str]:
 
 def line(at_s: float, sample: Sample) -> str:
     """Return one line about one tier."""
-    return f"{clock(at_s):>6}  {sample.tier:<10}  {_pods(sample):>5} ready  {sample.why}"
+    return f"{clock(at_s):>5}  {sample.tier:<10}  {_pods(sample):>5}  {sample.why}"
 
 
 def clock(seconds: float) -> str:

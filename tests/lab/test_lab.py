@@ -58,7 +58,7 @@ def test_under_load_inference_scales_up_and_down_and_loses_nothing(tmp_path: Pat
     assert "% > 40 %" in up.why
     assert up.cpu_percent is not None
     assert up.cpu_percent > 44
-    assert "inference     1/1 ready  1 -> 2: " in ended.stderr
+    assert "inference     1/1  1 -> 2: " in ended.stderr
 
 
 def child(parent: int, tier: str) -> int:
@@ -77,7 +77,9 @@ def test_a_killed_pod_is_replaced_and_ctrl_c_drains_all(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout
         target = next(line for line in process.stdout if line.startswith("target: "))
-        port = int(target.split("/inference")[0].rpartition(":")[2])
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", target)
+        assert found
+        port = int(found[1])
         socket.create_connection(("127.0.0.1", port)).close()
         os.kill(child(process.pid, "inference"), signal.SIGKILL)
         crash = next(line for line in process.stdout if "a new pod replaces it" in line)
@@ -119,7 +121,7 @@ def test_another_cpu_target_needs_no_other_manifests() -> None:
     status, out, _ = run("hpa-lab", "--simulate", "--target", "40")
 
     assert status == 0
-    assert "inference     1/1 ready  1 -> 3: 100 % > 40 %" in out
+    assert "inference     1/1  1 -> 3: 100 % > 40 %" in out
     assert re.search(r"^inference +8 ", out, re.MULTILINE)
 
 
@@ -127,7 +129,7 @@ def test_a_simulation_prints_every_change_and_a_summary() -> None:
     status, out, _ = run("hpa-lab", "--simulate", "--load", "spike", "--rate", "100")
 
     assert status == 0
-    assert "    1/1 ready  1 -> 2: " in out
+    assert "    1/1  1 -> 2: " in out
     assert "pictures in 30:00, 0 rejected" in out
     assert all(len(line) <= 80 for line in out.splitlines())
 

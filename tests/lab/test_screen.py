@@ -37,9 +37,10 @@ def test_a_log_gets_a_line_for_every_change() -> None:
     screen.show("now", 90, [one(), one("inference", ready=2)])
 
     assert out.getvalue().splitlines() == [
-        "  1:15  web           1/2 ready  2 -> 3: why",
-        "  1:15  inference     1/2 ready  2 -> 3: why",
-        "  1:30  inference     2/2 ready  2 -> 3: why",
+        " time  tier        ready  decision",
+        " 1:15  web           1/2  2 -> 3: why",
+        " 1:15  inference     1/2  2 -> 3: why",
+        " 1:30  inference     2/2  2 -> 3: why",
     ]
 
 
