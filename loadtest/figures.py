@@ -1,4 +1,4 @@
-"""The arithmetic of a report: rates, percentiles and statuses, over the run and over its parts."""
+"""The figures of a report: rates, percentiles and statuses, of the run and of its intervals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_INTERVALS = 60
 
 @dataclass(frozen=True)
 class Summary:
-    """A whole run. Rates are means over its duration, latencies those of served pictures."""
+    """A whole run. Rates are means over its duration; latencies are of served pictures."""
 
     duration_s: float
     sent: int
@@ -30,29 +30,29 @@ class Summary:
 
     @property
     def served_per_s(self) -> float:
-        """Served pictures a second."""
+        """Served pictures per second."""
         return self.served / self.duration_s
 
     @property
     def rejected_percent(self) -> float | None:
-        """Pictures refused with 429, of all that were sent."""
+        """Rejected pictures (429) in per cent of all sent."""
         return 100 * self.rejected / self.sent if self.sent else None
 
     @property
     def failed_percent(self) -> float | None:
-        """Pictures that failed, of all that were sent."""
+        """Failed pictures in per cent of all sent."""
         return 100 * self.failed / self.sent if self.sent else None
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A part of a run. An answer belongs to the interval in which it came."""
+    """A part of a run. A response counts in the interval in which it came."""
 
     start_s: float
-    """Since the start of the run."""
+    """Seconds since the start of the run."""
     seconds: float
     offered: float
-    """Pictures that the users meant to send."""
+    """Pictures that the users would send if every response came within a second."""
     served: int
     rejected: int
     failed: int
@@ -61,7 +61,7 @@ class Interval:
 
     @property
     def middle_s(self) -> float:
-        """Where a chart shows it."""
+        """Its position in a chart."""
         return self.start_s + self.seconds / 2
 
     def per_s(self, count: float) -> float:
@@ -101,9 +101,8 @@ def split(
 ) -> list[Interval]:
     """Return the run in at most 60 intervals of whole seconds.
 
-    `users` is how many there were, each from a unix second on, and `per_user_s` what one of them
-    means to send a second. Answers that came after the end, from users who were let finish, are in
-    the last one.
+    `users` is the number of users, each since a Unix second; `per_user_s` is the pictures per
+    second that one user offers. Responses after the end of the load count in the last interval.
     """
     width = max(1, math.ceil(duration_s / _MOST_INTERVALS))
     number = max(1, math.ceil(duration_s / width))

@@ -1,4 +1,4 @@
-"""Locust as a process of its own, without its page."""
+"""Locust as a separate process, without its web page."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from loadtest.plan import Plan
 ROOT = Path(__file__).resolve().parent.parent
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 _TICK_S = 1.0
-# Beyond the run: starting, making pictures, and letting users finish.
+# In addition to the run: starting, preparing pictures, and waiting for the last responses.
 _GRACE_S = 60.0
 _FINISH_S = 10
 _BUSY = "CPU usage above 90%"
 
 
 def drive(plan: Plan, tick: Callable[[], None]) -> bool:
-    """Run the load to its end, calling `tick` once a second; tell whether it ran to its end.
+    """Run the load, calling `tick` once a second; return whether it ran to its end.
 
-    Ctrl-C and SIGTERM end it early. Raises LoadTestError if locust does not do what it should.
+    Ctrl-C and SIGTERM end it early. Raises LoadTestError if locust fails or does not end.
     """
     until = time.monotonic() + plan.duration_s + _GRACE_S
-    # Whoever ends us means the load.
+    # SIGTERM for us ends the load as well.
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan.log.unlink(missing_ok=True)
     # Ctrl-C is for us: locust gets SIGTERM, and what it has measured is kept.
@@ -47,7 +47,7 @@ def drive(plan: Plan, tick: Callable[[], None]) -> bool:
 
 
 def was_too_busy(log: Path) -> bool:
-    """Tell whether locust complained that its own CPU was the limit."""
+    """Return whether locust warned that its own CPU was the limit."""
     return _BUSY in log.read_text(encoding="utf-8", errors="replace")
 
 
@@ -61,7 +61,9 @@ def _wait(process: subprocess.Popen[bytes], until: float, tick: Callable[[], Non
             else:
                 return True
             if time.monotonic() > until:
-                raise LoadTestError("locust did not end when its time was over")
+                raise LoadTestError(
+                    f"locust did not end {_GRACE_S:.0f} s after the end of the load"
+                )
     except KeyboardInterrupt:
         return False
 
@@ -77,7 +79,7 @@ def _command(plan: Plan) -> list[str]:
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    # Options of a locust that somebody uses otherwise are not meant for this one.
+    # Options for other uses of locust must not change this run.
     return {
         name: value
         for name, value in ours.items()

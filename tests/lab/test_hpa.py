@@ -108,7 +108,7 @@ def test_pods_that_start_are_counted_as_idle() -> None:
 
     decision = Autoscaler(spec()).decide(600.0, 3, starting, {"cpu": levels})
 
-    assert decision.why == "3 -> 6: 200 % > 70 %, 1 unready counted as idle"
+    assert decision.why == "3 -> 6: 200 % > 70 %, 1 unready as idle"
     assert decision.desired == 6
 
 

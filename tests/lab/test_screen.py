@@ -9,7 +9,7 @@ import pytest
 from elastic_yolo.lab.screen import Screen, clock, shorten, table
 from elastic_yolo.lab.timeline import Sample
 
-LONG = "12 -> 20: 100 % > 70 %, wants 24, scaleUp allows 20, 1 unready counted as idle"
+LONG = "12 -> 20: 100 % > 70 %, wants 24, scaleUp allows 20, 1 unready as idle"
 
 
 class Terminal(io.StringIO):

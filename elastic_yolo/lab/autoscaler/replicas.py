@@ -149,9 +149,7 @@ class _Calculation:
         reversed_ |= again < 1.0 and wanted > self.current
         reversed_ |= again > 1.0 and wanted < self.current
         if reversed_:
-            return Proposal(
-                self.current, value, comparison, (*notes, "which reverses the direction")
-            )
+            return Proposal(self.current, value, comparison, (*notes, "direction reverses"))
         return Proposal(wanted, value, comparison, notes)
 
     def _fill(self, ratio: float) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -160,13 +158,13 @@ class _Calculation:
         missing, unready = self.groups.missing, self.groups.unready
         if missing and ratio < 1.0:
             counted |= {name: self.scale.full(name) for name in missing}
-            notes.append(f"{len(missing)} without metrics counted as fully used")
+            notes.append(f"{len(missing)} without metrics as fully used")
         elif missing and ratio > 1.0:
             counted |= dict.fromkeys(missing, 0)
-            notes.append(f"{len(missing)} without metrics counted as idle")
+            notes.append(f"{len(missing)} without metrics as idle")
         if unready and ratio > 1.0:
             counted |= dict.fromkeys(unready, 0)
-            notes.append(f"{len(unready)} unready counted as idle")
+            notes.append(f"{len(unready)} unready as idle")
         return counted, tuple(notes)
 
     def _near(self) -> str:
