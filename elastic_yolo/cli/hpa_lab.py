@@ -9,12 +9,11 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from elastic_yolo.cli.options import count, folder, new_file
+from elastic_yolo.cli.options import count, folder, new_file, positive
 from elastic_yolo.lab.autoscaler.manifest import MANIFESTS, Tier, read_tiers
 from elastic_yolo.lab.errors import AutoscalerError, LabFailed
 from elastic_yolo.lab.lab import CONTROLLER, LOW, Lab, LabReport, Plan, Tick
@@ -65,12 +64,12 @@ def add_parser(commands: Any) -> None:
         help="shape of the load; none: a client of your own sends it (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--rate", type=_positive, metavar="R",
+        "--rate", type=positive, metavar="R",
         help="pictures per second at the peak, an eighth of it otherwise (lab: the rate that needs "
         f"nearly all pods of inference, as measured; simulation: {_SIMULATED_RATE:.0f})",
     )  # fmt: skip
     parser.add_argument(
-        "--duration", type=_positive, metavar="S", help="seconds (lab: 180, simulation: 1800)"
+        "--duration", type=positive, metavar="S", help="seconds (lab: 180, simulation: 1800)"
     )
     parser.add_argument("--timeline", type=new_file, metavar="FILE", help="write JSON lines there")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -82,7 +81,7 @@ def add_parser(commands: Any) -> None:
 def _add_lab_options(parser: argparse.ArgumentParser) -> None:
     lab = parser.add_argument_group("the lab")
     lab.add_argument(
-        "--speed", type=_positive, default=10.0, metavar="X",
+        "--speed", type=positive, default=10.0, metavar="X",
         help="how many times faster than real time the autoscalers' clock runs (10)",
     )  # fmt: skip
     lab.add_argument("--model", type=folder, default=DEMO_MODEL, help="folder (models/demo)")
@@ -97,7 +96,7 @@ def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
         help="CPU milliseconds of a picture (1.0,4.1,10.5: docs/sizing.md)",
     )  # fmt: skip
     simulation.add_argument(
-        "--startup-s", type=_positive, default=_STARTUP_S, metavar="S",
+        "--startup-s", type=positive, default=_STARTUP_S, metavar="S",
         help="time from the start of a pod until it is ready (5)",
     )  # fmt: skip
 
@@ -248,13 +247,6 @@ def _describe_report(report: LabReport, *, own_load: bool) -> str:
     return "\n".join(lines)
 
 
-def _positive(text: str) -> float:
-    with suppress(ValueError):
-        if 0 < (value := float(text)) < float("inf"):
-            return value
-    raise argparse.ArgumentTypeError("expected a number above 0")
-
-
 def _percent(text: str) -> int:
     if text.isdecimal() and 0 < int(text) <= 1000:
         return int(text)
@@ -271,4 +263,4 @@ def _costs(text: str) -> dict[str, float]:
     parts = text.split(",")
     if len(parts) != len(_COSTS_MS):
         raise argparse.ArgumentTypeError("expected three numbers separated by commas")
-    return dict(zip(_COSTS_MS, map(_positive, parts), strict=True))
+    return dict(zip(_COSTS_MS, map(positive, parts), strict=True))
