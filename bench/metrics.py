@@ -1,4 +1,4 @@
-"""Measure what counting costs: CPU a picture in each tier, beside what the picture costs."""
+"""Measure the CPU cost of metrics per picture and tier, and compare it with the whole cost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def main() -> None:
     print(f"{describe_cpu()}\n")
     counting = {tier: _counting_us(tier) for tier in _PHASES}
     picture = min(_PICTURE.glob("*.jpg")).read_bytes()
-    print("| tier | CPU a picture | counting it | part | a scrape | part of the time |")
+    print("| tier | CPU per picture | metrics | share | CPU per scrape | share of the time |")
     print("|---|---|---|---|---|---|")
     with Stack() as stack:
         _send(stack, picture)  # warm
@@ -68,7 +68,7 @@ def _send(stack: Stack, picture: bytes) -> None:
 
 
 def _counting_us(tier: str) -> float:
-    """Return the microseconds of CPU that one picture's metrics take in a tier: the median."""
+    """Return the median microseconds of CPU for one picture's metrics in a tier."""
     count = _counter(tier)
     rounds = []
     for _ in range(_ROUNDS):
@@ -80,7 +80,7 @@ def _counting_us(tier: str) -> float:
 
 
 def _counter(tier: str) -> Callable[[], None]:
-    """Return what does for a picture exactly what the tier does."""
+    """Return a function that updates the same metrics as the tier does for a picture."""
     metrics, timings = Metrics(tier), Timings()
     for phase in _PHASES[tier]:
         timings.add(phase, 1.5)

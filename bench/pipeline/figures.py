@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# A smaller gap than this says more about the machine than about the contestants.
+# A smaller difference is within the variation of a machine.
 TIE = 0.10
 
 
@@ -25,7 +25,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def paired_ratios(measured: Sequence[float], baseline: Sequence[float]) -> list[float]:
-    """Return measured / baseline of every round: what drifts, drifts for both of a pair."""
+    """Return measured / baseline of every round: both are measured at the same machine speed."""
     return [ours / theirs for ours, theirs in zip(measured, baseline, strict=True)]
 
 

@@ -1,7 +1,7 @@
-"""The load client in a process of its own, told what to do in JSON lines on its standard input.
+"""The process of the load client, which gets its tasks as JSON lines on standard input.
 
-A line is `{"target": {...}, "picture": PATH, "load": {...}}`; the answer has every request and the
-CPU that sending them took. Without a load it is the first answer's detections.
+A task is `{"target": {...}, "picture": PATH, "load": {...}}`; its result has every request and the
+client's CPU time. The result of a task without a load is the detections of the first response.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _FAILURES = (WrongResponse, UnsupportedResponse, OSError, TimeoutError)
 
 
 def main() -> None:
-    """Serve until standard input ends."""
-    # What a target answers at first is what it is expected to answer from then on.
+    """Run tasks until standard input ends."""
+    # The first response of a target is the expected one from then on.
     known: dict[str, Expected] = {}
     for line in sys.stdin:
         task = json.loads(line)

@@ -12,9 +12,7 @@ TIMES = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
 
 
 @given(TIMES, st.floats(0.1, 10))
-def test_a_machine_that_drifts_leaves_paired_ratios_as_they_are(
-    times: list[float], factor: float
-) -> None:
+def test_a_change_of_machine_speed_keeps_paired_ratios(times: list[float], factor: float) -> None:
     baseline = [time + 1 for time in times]
     measured = [time * factor for time in baseline]
 
@@ -42,5 +40,7 @@ def test_a_spread_is_median_and_range() -> None:
         (0.89, False, "worse"),
     ],
 )
-def test_a_gap_counts_from_a_tenth_on(ratio: float, lower_is_better: bool, verdict: str) -> None:
+def test_a_difference_counts_from_a_tenth_on(
+    ratio: float, lower_is_better: bool, verdict: str
+) -> None:
     assert judge(ratio, lower_is_better=lower_is_better) == verdict
