@@ -136,7 +136,7 @@ def _draw_rate(axes: Any, drawn: Drawn) -> None:
             values, edges, label=name, color=COLOURS[name], linestyle=style, linewidth=1.8,
             baseline=None,
         )  # fmt: skip
-    axes.set_title("Pictures a second")
+    axes.set_title("Pictures per second")
     _legend(axes, 4)
 
 
@@ -165,7 +165,7 @@ def _draw_statuses(axes: Any, drawn: Drawn) -> None:
             edgecolor=INK, hatch=hatch, linewidth=0,
         )  # fmt: skip
         below = top
-    axes.set_title("Answers a second by status")
+    axes.set_title("Responses per second by status")
     _legend(axes, 4)
 
 

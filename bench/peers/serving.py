@@ -41,9 +41,9 @@ def serving(
         for tier in reversed(peer.tiers):
             port = free_port()
             place = {"port": port, "tier": tier, "behind": behind}
-            told = {**asdict(settings), **asdict(setting), **place}
+            values = {**asdict(settings), **asdict(setting), **place}
             log = logs / f"{peer.name}-{tier}-{port}.log"
-            process = _start(peer, python, told, log)
+            process = _start(peer, python, values, log)
             stack.callback(_stop, process)
             tiers[tier] = process.pid
             behind = f"http://{LOOPBACK}:{port}"
@@ -64,13 +64,15 @@ def check_alive(contestant: Contestant, logs: Path) -> None:
         raise PeerFailed(f"{contestant.name}: {tier} ended: {last_log_line(files[-1])}")
 
 
-def _start(peer: Peer, python: Path, told: dict[str, object], log: Path) -> subprocess.Popen[bytes]:
+def _start(
+    peer: Peer, python: Path, values: dict[str, object], log: Path
+) -> subprocess.Popen[bytes]:
     return start_child(
         [str(python), "server.py"],
         folder=peer.folder,
         env={
             **os.environ,
-            "PEER": json.dumps(told),
+            "PEER": json.dumps(values),
             "PYTHONPATH": f"{peer.folder}:{ROOT}",
             "PATH": f"{python.parent}:{os.environ['PATH']}",
         },

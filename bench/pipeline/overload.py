@@ -43,7 +43,7 @@ class Overload:
 def overload(
     track: Track, contestant: Contestant, capacity: float, seconds: float, timeout_ms: int
 ) -> Overload:
-    """Offer five times the capacity for so many seconds; raises ProcessFailed."""
+    """Offer five times the capacity for `seconds`; raises ProcessFailed."""
     target = replace(contestant.target, timeout_ms=timeout_ms)
     probe = {"rate": _PROBE_SHARE * capacity, "seconds": _PROBE_S, "poisson": False}
     before = track.turn(contestant, BUSY, _PEAK_S).images_per_s

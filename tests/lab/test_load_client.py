@@ -143,7 +143,7 @@ async def test_a_first_response_must_have_status_200() -> None:
             await first_response(target, PICTURE)
 
 
-async def test_random_arrivals_keep_the_rate_and_repeat() -> None:
+def test_random_arrivals_keep_the_rate_and_repeat() -> None:
     pace = Pace(rate=1000, seconds=10)
 
     times = pace.times()

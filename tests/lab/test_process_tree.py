@@ -83,12 +83,12 @@ def test_the_last_line_of_an_ended_worker_is_quoted(tmp_path: Path) -> None:
 
 def test_a_load_client_reports_failures_and_continues(tmp_path: Path) -> None:
     (tmp_path / "picture").write_bytes(b"picture")
-    nobody = {"target": {"url": "http://127.0.0.1:9/"}, "picture": str(tmp_path / "picture")}
+    unreachable = {"target": {"url": "http://127.0.0.1:9/"}, "picture": str(tmp_path / "picture")}
 
     with JsonProcess("bench.pipeline.loader") as loader:
         for _ in range(2):
             with pytest.raises(ProcessFailed, match="refused"):
-                loader.request(nobody)
+                loader.request(unreachable)
 
 
 SERVER = """

@@ -1,4 +1,4 @@
-"""What one metric asks for.
+"""The proposals of one metric.
 
 The cases with numbers are those that Kubernetes itself tests (kubernetes/kubernetes,
 pkg/controller/podautoscaler/replica_calculator_test.go), with pods of one container.

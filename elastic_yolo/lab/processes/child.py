@@ -24,7 +24,7 @@ def start_child(
 
     `env` is its whole environment. Standard output and error are appended to `log`; without a log
     they go where ours go. In a session of its own the process does not receive the terminal's
-    Ctrl-C: whoever started it decides when it stops.
+    Ctrl-C: its parent decides when it stops.
     """
     with nullcontext() if log is None else log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603  # the callers' own programs
