@@ -28,7 +28,7 @@ demo: .venv/ready ## start the services, send every picture of client/images, st
 	@$(BIN)/python -m tools.demo
 
 up: .venv/ready ## start the services until Ctrl-C; INFERENCE=3 for three of it, MODEL=folder or store:...
-	@$(BIN)/python -m elastic_yolo.lab.processes.stack --inference $(INFERENCE) --model $(MODEL)
+	@$(BIN)/python -m tools.stack --inference $(INFERENCE) --model $(MODEL)
 
 test: .venv/ready ## run the fast tests: no container engine, no cluster
 	@$(BIN)/python -m pytest

@@ -1,1 +1,1 @@
-"""Benchmarks: contestants in processes of their own, taking turns, compared as ratios."""
+"""Benchmarks: contestants in separate processes take turns and are compared by ratios."""

@@ -19,11 +19,11 @@ from bench.models import (
     random_model,
 )
 from bench.startup import measure_start
-from elastic_yolo.cli.convert import describe
 from elastic_yolo.detector.conversion import make_int8, measure_precisions
 from elastic_yolo.detector.engines.choose import ENGINES, EngineOptions
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.samples import SampleFolder
+from elastic_yolo.lab.engines.precisions import precision_table
 from elastic_yolo.lab.engines.report import contestants, headline, table
 from elastic_yolo.lab.engines.rounds import compete
 from elastic_yolo.lab.processes.stack import DEMO_MODEL
@@ -42,21 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results["yolov3"] = _yolov3(parsed.rounds, parsed.seconds)
         results["start"] = _starts(parsed.rounds)
     else:
-        say('yolov3 and start-up are left out: Debian\'s darknet is missing: run "make oracle"')
+        say('yolov3 and start-up are omitted: they need Debian\'s darknet: run "make oracle"')
     parsed.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    print(f"\nall of it: {parsed.output}")
+    print(f"\nall results: {parsed.output}")
     return 0
 
 
 def _embedded(rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Measure the embedded model, and what it finds of the objects in the client's pictures."""
+    """Measure the embedded model: speed, and accuracy on the client's pictures."""
     model = read_model(DEMO_MODEL)
     samples = SampleFolder(labelled_pictures(model.labels, FOLDER), model.network, say_left_out)
     make_int8(model, samples, FOLDER, ProgressLine())
     options = EngineOptions(threads=THREADS, device="cpu", cache=FOLDER)
     report = measure_precisions(model, samples, options, ProgressLine())
     rows = _compete(model, rounds, seconds)
-    print(describe(report, model))
+    print(precision_table(report, model))
     return rows
 
 
@@ -67,13 +67,13 @@ def _yolov3(rounds: int, seconds: float) -> list[dict[str, Any]]:
 
 
 def _starts(rounds: int) -> list[dict[str, Any]]:
-    """Measure how long the inference service takes from its process to ready."""
+    """Measure the start-up time of the inference service."""
     folder = random_model("yolov3-tiny", 416, FOLDER)
     quantise(read_model(folder))
     starts = [
         measure_start(folder, precision, FOLDER, rounds) for precision in ("fp32", "bf16", "int8")
     ]
-    print("\nyolov3-tiny, 416x416: from process to ready with a warm cache, medians in ms")
+    print("\nyolov3-tiny, 416x416: from process start to ready with a warm cache, medians in ms")
     print("\n".join(start.line() for start in starts))
     return [asdict(start) for start in starts]
 

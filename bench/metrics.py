@@ -1,15 +1,17 @@
-"""Measure what counting costs: CPU a picture in each tier, beside what the picture costs."""
+"""Measure the CPU cost of metrics per picture and tier, and compare it with the whole cost."""
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
-import urllib.request
 from collections.abc import Callable
 
 import numpy as np
 
 from elastic_yolo.detector.machine import describe_cpu
+from elastic_yolo.lab.load.client import send_once
+from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes.process_tree import cpu_s
 from elastic_yolo.lab.processes.stack import ROOT, Service, Stack
 from elastic_yolo.picture.header import read_header
@@ -38,7 +40,7 @@ def main() -> None:
     print(f"{describe_cpu()}\n")
     counting = {tier: _counting_us(tier) for tier in _PHASES}
     picture = min(_PICTURE.glob("*.jpg")).read_bytes()
-    print("| tier | CPU a picture | counting it | part | a scrape | part of the time |")
+    print("| tier | CPU per picture | metrics | share | CPU per scrape | share of the time |")
     print("|---|---|---|---|---|---|")
     with Stack() as stack:
         _send(stack, picture)  # warm
@@ -62,15 +64,11 @@ def main() -> None:
 
 def _send(stack: Stack, picture: bytes) -> None:
     for _ in range(_PICTURES):
-        request = urllib.request.Request(  # noqa: S310  # loopback
-            f"{stack.web.url}/inference", data=picture, headers={"Content-Type": "image/jpeg"}
-        )
-        with urllib.request.urlopen(request) as answer:  # noqa: S310
-            answer.read()
+        asyncio.run(send_once(Target(f"{stack.web.url}/inference"), picture))
 
 
 def _counting_us(tier: str) -> float:
-    """Return the microseconds of CPU that one picture's metrics take in a tier: the median."""
+    """Return the median microseconds of CPU for one picture's metrics in a tier."""
     count = _counter(tier)
     rounds = []
     for _ in range(_ROUNDS):
@@ -82,7 +80,7 @@ def _counting_us(tier: str) -> float:
 
 
 def _counter(tier: str) -> Callable[[], None]:
-    """Return what does for a picture exactly what the tier does."""
+    """Return a function that updates the same metrics as the tier does for a picture."""
     metrics, timings = Metrics(tier), Timings()
     for phase in _PHASES[tier]:
         timings.add_ms(phase, 1.5)
@@ -113,8 +111,7 @@ def _counter(tier: str) -> Callable[[], None]:
 def _scrape_us(service: Service) -> float:
     started = cpu_s(service.process.pid)
     for _ in range(_SCRAPES):
-        with urllib.request.urlopen(f"{service.url}/metrics") as answer:  # noqa: S310  # loopback
-            answer.read()
+        service.get("/metrics")
     return (cpu_s(service.process.pid) - started) / _SCRAPES * 1e6
 
 

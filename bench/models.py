@@ -1,4 +1,4 @@
-"""The models that are measured, and what all benchmarks have in common."""
+"""The models of the benchmarks, and their shared constants."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def has_darknet() -> bool:
 def random_model(name: str, size: int, folder: Path) -> Path:
     """Return a model folder with one of Debian's .cfg files at size x size, and random weights.
 
-    Real weights cannot be shipped; a network takes as long with others.
+    Real weights are not part of this repository; the values do not change the time of a network.
     """
     target = folder / f"{name}-{size}"
     weights = target / f"{name}.weights"
@@ -43,7 +43,7 @@ def random_model(name: str, size: int, folder: Path) -> Path:
 
 
 def quantise(model: Model) -> None:
-    """Make the int8 version of a model, which the client's pictures calibrate."""
+    """Make the int8 version of a model, calibrated with the client's pictures."""
     samples = SampleFolder(PICTURES, model.network, say_left_out)
     make_int8(model, samples, FOLDER, ProgressLine())
 

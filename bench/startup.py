@@ -1,4 +1,4 @@
-"""How long the inference service takes from its process to ready, and where the time goes."""
+"""The start-up time of the inference service, from process start to ready, by phase."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elastic_yolo.lab.processes.stack import Service, free_port
 
 @dataclass(frozen=True)
 class Start:
-    """Medians in milliseconds: all of it as a balancer sees it, and the phases of it."""
+    """Medians in milliseconds: the total until `/readyz` answers 200, and the logged phases."""
 
     model: str
     precision: str
@@ -29,9 +29,9 @@ class Start:
 
 
 def measure_start(model: Path, precision: str, cache: Path, rounds: int) -> Start:
-    """Start the service on the CPU so many times, after once to fill the cache.
+    """Start the service on the CPU `rounds` times, after one start that fills the cache.
 
-    The precision that is reported is the one that it ran in: a CPU may not have the wanted one.
+    The reported precision is the one that was used: a CPU may not support the requested one.
     """
     _start_once(model, precision, cache)
     times, logged = zip(*(_start_once(model, precision, cache) for _ in range(rounds)), strict=True)
@@ -41,13 +41,13 @@ def measure_start(model: Path, precision: str, cache: Path, rounds: int) -> Star
 
 
 def _start_once(model: Path, precision: str, cache: Path) -> tuple[float, dict[str, Any]]:
-    """Return the milliseconds until it was ready, and what it logged about its model."""
+    """Return the milliseconds until ready, and the log line about the model."""
     environment = {
-        # The service works in another folder than the one these may be relative to.
+        # Relative paths: the service runs in another folder.
         "MODEL_PATH": str(model.resolve()),
         "CACHE_DIR": str(cache.resolve()),
         "PRECISION": precision,
-        # Whatever the environment of the benchmark says.
+        # Overrides the environment of the benchmark.
         "ENGINE": "auto",
         "DEVICE": "cpu",
         "LOG_LEVEL": "info",
@@ -58,5 +58,5 @@ def _start_once(model: Path, precision: str, cache: Path) -> tuple[float, dict[s
             service.wait_ready()
             ready_ms = (time.perf_counter() - started) * 1000
         lines = Path(log.name).read_text(encoding="utf-8").splitlines()
-    # Libraries may write lines of their own, which are no JSON.
+    # Libraries may write lines that are not JSON.
     return ready_ms, next(json.loads(line) for line in lines if '"start_ms"' in line)

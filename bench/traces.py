@@ -1,4 +1,4 @@
-"""What traces cost: the three services without, with one request in a hundred, with every request.
+"""The cost of traces: no request, one in a hundred, and every request sampled.
 
 `python -m bench.traces`; what came of it is in docs/traces.md.
 """
@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bench.pipeline.figures import percentile
 from bench.pipeline.picture import make_picture
+from client.percentile import percentile
 from elastic_yolo.lab.load.client import Client, Sample
 from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes import process_tree as proc
@@ -34,7 +34,7 @@ _WARM_UP_S = 1.0
 
 @dataclass(frozen=True)
 class Turn:
-    """Some seconds of load; CPU is milliseconds a picture, by tier."""
+    """A few seconds of load; CPU is in milliseconds per picture, by tier."""
 
     pictures_per_s: float
     p50_ms: float
@@ -43,7 +43,7 @@ class Turn:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Let the ways take turns, each first in its turn: what else is done falls on all alike."""
+    """Run the settings in turns, each first once: other load affects all of them equally."""
     options = _parse(arguments)
     turns: dict[str, list[Turn]] = {name: [] for name in WAYS}
     with ExitStack() as running:
@@ -105,7 +105,7 @@ def _env(port: int, part: str | None) -> dict[str, str]:
 
 @contextmanager
 def _collector() -> Iterator[int]:
-    """Run a receiver in a process of its own and yield its port; what it gets is thrown away."""
+    """Run a receiver in a separate process and yield its port; it discards everything."""
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
     process = spawn.Process(target=_receive, args=(there,), daemon=True)
@@ -133,7 +133,7 @@ class _Discard(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _table(turns: dict[str, list[Turn]]) -> str:

@@ -1,4 +1,4 @@
-"""The arguments of the command line, checked before anything is sent."""
+"""The command line arguments, validated before anything is sent."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ TOKEN = "ELASTIC_YOLO_TOKEN"  # noqa: S105  # a variable's name
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Return the arguments; wrong ones end the program with status 2 and a line that says why."""
+    """Return the arguments; invalid ones exit with status 2 and a line that says why."""
     parser = argparse.ArgumentParser(
-        prog="client.py", description="Send pictures to the web service and print what it finds."
+        prog="client.py", description="Send pictures to the web service and print the detections."
     )
     parser.add_argument(
         "--url", type=_url, default="http://127.0.0.1:5000", help="web service (%(default)s)"
@@ -23,16 +23,21 @@ def parse_arguments() -> argparse.Namespace:
     which.add_argument("--image", type=_file, help="send this picture, not a random one")
     which.add_argument("--all", action="store_true", help="send every picture once, in order")
     parser.add_argument(
-        "--count", type=_count, default=1, help="how many to send; 0: until Ctrl-C (%(default)s)"
+        "--count", type=_count, default=1, help="number of pictures; 0: until Ctrl-C (%(default)s)"
     )
     parser.add_argument(
-        "--rate", type=_positive, help="send so many a second, whether or not answers have come"
+        "--rate",
+        type=_positive,
+        help="pictures per second, whether or not earlier responses have come",
     )
     parser.add_argument(
-        "--save", type=Path, metavar="DIR", help="write the pictures with boxes here (asks twice)"
+        "--save",
+        type=Path,
+        metavar="DIR",
+        help="write the pictures with boxes here (sends each twice)",
     )
     parser.add_argument(
-        "--wait", type=float, default=0, metavar="SECONDS", help="wait for a service that is away"
+        "--wait", type=float, default=0, metavar="SECONDS", help="wait until the service is ready"
     )
     parser.add_argument(
         "--timeout", type=_positive, default=60, metavar="SECONDS", help="(%(default)s)"
@@ -42,16 +47,16 @@ def parse_arguments() -> argparse.Namespace:
         type=_count,
         default=3,
         metavar="COUNT",
-        help="how often to come back when the service is busy and says when (%(default)s)",
+        help="retries of a picture when the service is busy and sends Retry-After (%(default)s)",
     )
-    parser.epilog = f"{TOKEN} in the environment is sent as the token that a service may ask for."
+    parser.epilog = f"{TOKEN} in the environment is sent as the bearer token."
     return parser.parse_args()
 
 
 def token_header() -> dict[str, str]:
-    """Return the header with the token of the environment, if there is one.
+    """Return the Authorization header with the token of the environment, if there is one.
 
-    Not an argument: everybody on a machine sees those.
+    It is not an argument: all users of a machine can see those.
     """
     token = os.environ.get(TOKEN)
     return {"Authorization": f"Bearer {token}"} if token else {}

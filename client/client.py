@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Send pictures to the web service and print what it finds.
+"""Send pictures to the web service and print the detections.
 
-Needs httpx and this folder only: copy it wherever the service can be reached from.
+Needs httpx and this folder only: copy it to any machine that can reach the service.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Any
 
 import httpx
 
-# Found beside this file also when it runs as a script.
+# So that the package is found when this file runs as a script.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from client.arguments import parse_arguments, token_header
-from client.retry import wanted_wait_s
+from client.percentile import percentile
+from client.retry import retry_after_s
 from client.truth import Truth, read_truth
 
 IMAGES = Path(__file__).resolve().parent / "images"
@@ -34,26 +35,26 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _UID = re.compile(r"[0-9a-f]{32}")
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 4.0
-# However long a busy service asks one picture to wait, attempts together.
+# The longest total wait of one picture for a busy service.
 _LONGEST_WAIT_S = 60.0
-# No picture has a coordinate beyond; NaN, Infinity and numbers of 400 digits are JSON to Python.
+# Above every coordinate. Python parses NaN, Infinity and numbers of 400 digits as JSON.
 _LARGEST_NUMBER = 1e9
 
 
 @dataclass
 class Summary:
-    """What happened in a run."""
+    """The results of a run."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    """Status codes, and words for what was no answer at all."""
+    """Counts by status code, or by the name of the error where no response came."""
     latencies_ms: list[float] = field(default_factory=list)
-    """Of the answers with status 200."""
+    """Of the responses with status 200."""
     failures: int = 0
     objects: int = 0
     found: int = 0
 
     def lines(self) -> list[str]:
-        """Return the lines that end a run."""
+        """Return the lines at the end of a run."""
         total = sum(self.outcomes.values())
         codes = ", ".join(f"{code}: {count}" for code, count in sorted(self.outcomes.items()))
         lines = [f"{total} requests ({codes or 'none'}), {self.failures} failed"]
@@ -95,14 +96,14 @@ def main() -> int:
 
 
 class Unreachable(Exception):
-    """The service cannot be reached; the message is for the terminal."""
+    """The service cannot be reached; the message is one line."""
 
 
 class Sender:
-    """Sends pictures, prints answers, and keeps count."""
+    """Sends pictures, prints and counts the responses."""
 
     def __init__(self, arguments: argparse.Namespace, truth: dict[str, Truth]) -> None:
-        """Send as the arguments say; `truth` is by file name."""
+        """Prepare; `truth` is by file name."""
         self.summary = Summary()
         self._arguments = arguments
         self._truth = truth
@@ -111,12 +112,12 @@ class Sender:
             headers=token_header(),
             timeout=httpx.Timeout(arguments.timeout),
             limits=httpx.Limits(max_connections=None),
-            # A proxy of the environment has no business between us and loopback.
+            # A proxy of the environment cannot reach loopback.
             trust_env="//127.0.0.1" not in arguments.url and "//localhost" not in arguments.url,
         )
 
     async def run(self, pictures: Iterator[Path]) -> None:
-        """Send all pictures: one after the other, or at the rate that was asked for."""
+        """Send all pictures: one after the other, or at the given rate."""
         async with self._client:
             await self._wait_for_service()
             if self._arguments.rate is None:
@@ -126,7 +127,7 @@ class Sender:
             async with asyncio.TaskGroup() as tasks:
                 started = time.monotonic()
                 for number, picture in enumerate(pictures):
-                    # Each has its own moment, so that slow answers do not lower the rate.
+                    # Each has its own due time, so that slow responses do not lower the rate.
                     due = started + number / self._arguments.rate
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
                     tasks.create_task(self._send(picture))
@@ -144,10 +145,10 @@ class Sender:
                 reason = f"cannot be reached ({type(error).__name__})"
             left = until - time.monotonic()
             if left <= 0:
-                hint = "" if self._arguments.wait else "; --wait SECONDS tries again for a while"
+                hint = "" if self._arguments.wait else "; --wait SECONDS keeps trying"
                 raise Unreachable(f"{self._arguments.url} {reason}{hint}")
             print(f"client: {self._arguments.url} {reason}, trying again", file=sys.stderr)
-            # Jitter, so that many clients do not come back at the same moment.
+            # Jitter, so that many clients do not retry at the same moment.
             await asyncio.sleep(min(left, pause * random.uniform(0.5, 1)))  # noqa: S311
             pause = min(_LONGEST_PAUSE_S, 2 * pause)
 
@@ -169,7 +170,7 @@ class Sender:
         try:
             answer = response.json()
         except (ValueError, RecursionError):
-            self._fail(picture, "the answer is no JSON")
+            self._fail(picture, "the response is not JSON")
             return
         if wrong := find_fault(answer):
             self._fail(picture, wrong)
@@ -188,13 +189,13 @@ class Sender:
         print(f"Ground truth: {found} of {len(truth.objects)} objects found", flush=True)
 
     async def _save(self, picture: Path, data: bytes) -> None:
-        """Ask once more, this time for the picture with the boxes drawn by the service."""
+        """Send the picture again and save it with the boxes drawn by the service."""
         response = await self._post(picture, data, accept="image/jpeg")
         if response is None:
             return
         if response.status_code != httpx.codes.OK:
             self.summary.outcomes[str(response.status_code)] += 1
-            self._fail(picture, f"no picture ({response.status_code})")
+            self._fail(picture, f"no picture with boxes (status {response.status_code})")
             return
         target = self._arguments.save / f"{picture.stem}.jpg"
         try:
@@ -203,9 +204,9 @@ class Sender:
             self._fail(picture, f"cannot write {target} ({error.strerror})")
 
     async def _post(self, picture: Path, data: bytes, accept: str) -> httpx.Response | None:
-        """Return the answer, or None where there is none, which is said and counted.
+        """Return the response; without one, count the failure and return None.
 
-        A service that is too busy says when to come back: we do as it says, within limits.
+        A busy service's Retry-After is followed, within limits.
         """
         media_type = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
         retries_left = self._arguments.retries
@@ -219,18 +220,18 @@ class Sender:
                 )
             except httpx.RequestError as error:
                 self.summary.outcomes[type(error).__name__] += 1
-                self._fail(picture, f"no answer ({type(error).__name__})")
+                self._fail(picture, f"no response ({type(error).__name__})")
                 return None
-            wait_s = wanted_wait_s(response)
+            wait_s = retry_after_s(response)
             if wait_s is None or retries_left == 0 or wait_s > wait_left_s:
                 return response
             self.summary.outcomes[str(response.status_code)] += 1
             print(
                 f"client: {picture.name}: status {response.status_code}, "
-                f"trying again in {wait_s:.0f} s as the service asks",
+                f"trying again after {wait_s:.0f} s (Retry-After)",
                 file=sys.stderr,
             )
-            # Later by up to a tenth: all who were turned away would come back at the same moment.
+            # Up to a tenth later, so that rejected clients do not retry at the same moment.
             await asyncio.sleep(wait_s * random.uniform(1, 1.1))  # noqa: S311
             retries_left -= 1
             wait_left_s -= wait_s
@@ -241,14 +242,14 @@ class Sender:
 
 
 def find_fault(answer: Any) -> str | None:
-    """Return what is wrong with the shape of an answer, or None."""
+    """Return the fault in the structure of a response, or None."""
     if not isinstance(answer, dict) or answer.get("success") != "true":
-        return "the answer lacks success"
+        return "the response lacks success"
     if not _UID.fullmatch(str(answer.get("uid"))):
-        return "the answer lacks a uid of 32 hex digits"
+        return "the response lacks a uid of 32 hex digits"
     data = answer.get("data")
     if not isinstance(data, list):
-        return "the answer lacks data"
+        return "the response lacks data"
     for entry in data:
         match entry:
             case [str(), float() | int() as score, [x, y, w, h]] if 0 <= score <= 1:
@@ -268,15 +269,8 @@ def _write(target: Path, content: bytes) -> None:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Return the pictures of a folder in the order of their names."""
+    """Return the pictures of a folder, ordered by name."""
     return sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-
-
-def percentile(values: list[float], percent: float) -> float:
-    """Return the nearest-rank percentile."""
-    ordered = sorted(values)
-    rank = max(1, -(-len(ordered) * percent // 100))
-    return ordered[int(rank) - 1]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long an answer asks its caller to wait before the next attempt."""
+"""The wait before the next attempt, from a response's Retry-After."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-_COME_BACK_LATER = frozenset(
+_RETRYABLE = frozenset(
     {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE},
 )
 
 
-def wanted_wait_s(response: httpx.Response) -> float | None:
-    """Return the seconds that a 429 or 503 asks for; None for any answer that asks for none.
+def retry_after_s(response: httpx.Response) -> float | None:
+    """Return the seconds of a 429's or 503's Retry-After; None for other responses.
 
     `Retry-After` is a number of seconds or, from some proxies, a date (RFC 9110, section 10.2.3).
     """
     value = response.headers.get("Retry-After", "").strip()
-    if response.status_code not in _COME_BACK_LATER or not value:
+    if response.status_code not in _RETRYABLE or not value:
         return None
     if value.isascii() and value.isdigit():
         return float(value)
@@ -26,6 +26,6 @@ def wanted_wait_s(response: httpx.Response) -> float | None:
         until = parsedate_to_datetime(value)
     except ValueError:
         return None
-    # A date without a zone is one in UTC, as all dates of HTTP are.
+    # Dates of HTTP are in UTC; one without a zone is taken as UTC.
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return max(0.0, (until - datetime.now(UTC)).total_seconds())

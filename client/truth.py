@@ -1,4 +1,4 @@
-"""What the client's own pictures show, and how much of it an answer found."""
+"""The ground truth of the client's pictures, and how much of it a response found."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Truth:
     objects: list[tuple[str, Box]]
 
     def count_found(self, data: list[tuple[str, float, Box]]) -> int:
-        """Return how many objects have an entry of the same label with enough overlap.
+        """Return how many objects have a detection of the same label with enough overlap.
 
-        Each entry counts for one object, best score first.
+        A detection counts for one object at most; the best score comes first.
         """
         left = list(self.objects)
         for label, _score, box in data:
@@ -34,7 +34,7 @@ class Truth:
 
 
 def read_truth(path: Path) -> dict[str, Truth]:
-    """Return the truth by file name; empty where the file does not exist."""
+    """Return the truth by file name; empty if the file does not exist."""
     if not path.exists():
         return {}
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

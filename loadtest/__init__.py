@@ -1,1 +1,1 @@
-"""Makes load, and draws what it did to answers and to the number of pods."""
+"""Load tests with locust, and reports of latency, status codes and the number of pods."""

@@ -1,4 +1,4 @@
-"""`python -m loadtest run`: make load, watch the pods, write a report, judge by objectives."""
+"""`python -m loadtest run`: generate load, record the pods, write a report, check objectives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from loadtest.urls import describe_host, parse_url, without_user
 
 T = TypeVar("T")
 
-# 0 done and every objective met, 1 not met or the run failed, 2 wrong usage (argparse's own).
+# 0: every objective is met. 1: one is not, or the run failed. 2: wrong usage (argparse).
 FAILED = 1
 _NAMESPACE = "elastic-yolo"
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace, given: list[str]) -> int:
-    # What these import is in .venv-load alone: --help and wrong usage do without.
+    # Their dependencies are in .venv-load only; --help and wrong usage do not need them.
     from loadtest.report import write_report  # noqa: PLC0415
     from loadtest.result import to_json, to_lines  # noqa: PLC0415
     from loadtest.run import run  # noqa: PLC0415
@@ -56,38 +56,38 @@ def _run(parsed: argparse.Namespace, given: list[str]) -> int:
         duration_s=parsed.duration,
         folder=parsed.out,
         objectives=parsed.slo,
-        command=_shown(given, parsed),
+        command=_printable(given, parsed),
     )
-    _say_where(plan)
+    _print_target(plan)
     result = run(plan, _source(parsed))
     write_report(result)
     encoded = json.dumps(to_json(result), indent=2)
     plan.summary.write_text(encoded + "\n", encoding="utf-8")
     print(encoded if parsed.json else "\n".join(to_lines(result)))
     if not result.complete:
-        raise LoadTestError("stopped; the report has what was measured until then")
+        raise LoadTestError("stopped; the report covers the run until then")
     if not result.summary.served:
-        raise LoadTestError(f"nothing was served: see {plan.folder / 'locust_failures.csv'}")
+        raise LoadTestError(f"no picture was served: see {plan.folder / 'locust_failures.csv'}")
     unmet = [one.objective.name for one in result.verdicts if not one.met]
     if unmet:
         raise LoadTestError(f"objectives not met: {', '.join(unmet)}")
     return 0
 
 
-def _say_where(plan: Plan) -> None:
+def _print_target(plan: Plan) -> None:
     try:
-        whose = describe_host(plan.target)
+        host = describe_host(plan.target)
     except OSError as error:
         raise LoadTestError(f"{without_user(plan.target)}: {error.strerror}") from error
     print(
-        f"up to {plan.users} pictures a second for {plan.duration_s:.0f} s go to "
-        f"{without_user(plan.target)} ({whose})",
+        f"sending up to {plan.users} pictures per second for {plan.duration_s:.0f} s to "
+        f"{without_user(plan.target)} ({host})",
         file=sys.stderr,
     )
 
 
 def _source(parsed: argparse.Namespace) -> Source | None:
-    # As above; and who has a timeline file needs no kubectl.
+    # As above; a timeline file needs neither httpx nor kubectl.
     if parsed.timeline is not None:
         from loadtest.sources.timeline import TimelineFile  # noqa: PLC0415
 
@@ -111,20 +111,26 @@ def _parser() -> argparse.ArgumentParser:
     shapes = "; ".join(f"{name}: {summary}" for name, summary in SUMMARIES.items())
     command = commands.add_parser(
         "run",
-        help="make load and write a report",
-        description="Send pictures to the web service and write a report: rates, latencies, "
-        "statuses, and below them replicas and CPU of the tiers. A user sends one picture a "
-        "second, or fewer while answers take longer. Exit status: 0 if every objective is met, "
+        help="generate load and write a report",
+        description="Send pictures to the web service and write a report: rates, latencies and "
+        "status codes, and below them replicas and CPU of the tiers. A user sends one picture per "
+        "second, or fewer while responses take longer. Exit status: 0 if every objective is met, "
         "1 if not or if the run failed, 2 for wrong usage.",
-        epilog=f"Shapes are {shapes}. ELASTIC_YOLO_TOKEN in the environment is sent as the token "
-        "that a service may ask for.",
+        epilog=f"Shapes are {shapes}. ELASTIC_YOLO_TOKEN in the environment is sent as the bearer "
+        "token.",
     )
-    command.add_argument("--shape", choices=sorted(SUMMARIES), required=True, help="of the load")
+    command.add_argument(
+        "--shape", choices=sorted(SUMMARIES), required=True, help="shape of the load"
+    )
     command.add_argument(
         "--target", type=_checked(parse_url), required=True, metavar="URL", help="the web service"
     )
     command.add_argument(
-        "--users", type=_whole(1, MAX_USERS), default=20, metavar="N", help="peak (%(default)s)"
+        "--users",
+        type=_whole(1, MAX_USERS),
+        default=20,
+        metavar="N",
+        help="at the peak (%(default)s)",
     )
     command.add_argument(
         "--duration",
@@ -135,22 +141,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--out", type=Path, default=Path("load-report"), metavar="DIR",
-        help="where the report goes (%(default)s); files of an earlier run are replaced",
+        help="folder of the report (%(default)s); replaces an earlier report",
     )  # fmt: skip
     sources = command.add_mutually_exclusive_group()
     sources.add_argument(
-        "--timeline", type=_file, metavar="FILE", help="replicas from the autoscaler lab's file"
+        "--timeline",
+        type=_file,
+        metavar="FILE",
+        help="replicas from a file of elastic-yolo hpa-lab",
     )
     sources.add_argument(
-        "--prometheus", type=_checked(parse_url), metavar="URL", help="replicas and CPU from there"
+        "--prometheus",
+        type=_checked(parse_url),
+        metavar="URL",
+        help="replicas and CPU from Prometheus",
     )
     sources.add_argument(
         "--kubernetes", nargs="?", const=_NAMESPACE, metavar="NAMESPACE",
-        help="replicas and CPU from the cluster that kubectl is set up for (namespace %(const)s)",
+        help="replicas and CPU from kubectl's current cluster (namespace %(const)s)",
     )  # fmt: skip
     command.add_argument(
         "--namespace", default=_NAMESPACE, metavar="NAME",
-        help="whose kube_* metrics --prometheus means (%(default)s)",
+        help="namespace of the kube_* metrics in Prometheus (%(default)s)",
     )  # fmt: skip
     command.add_argument(
         "--slo", type=_checked(parse_objectives), default=(), metavar="LIST",
@@ -188,7 +200,7 @@ def _file(text: str) -> Path:
     return path
 
 
-def _shown(given: list[str], parsed: Any) -> str:
+def _printable(given: list[str], parsed: Any) -> str:
     """Return the command without passwords in addresses."""
     text = shlex.join(["python", "-m", "loadtest", *given])
     for url in filter(None, (parsed.target, parsed.prometheus)):

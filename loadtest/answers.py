@@ -1,4 +1,4 @@
-"""The log of a run, a line for each picture: locust's process writes it, ours reads it."""
+"""The log of a run, one line per picture: locust's process writes it, ours reads it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _COLUMNS = ("sent_at", "took_ms", "status", "outcome", "picture")
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one picture."""
+    """The outcome of one picture."""
 
     sent_at: float
     """Unix seconds."""
     took_ms: float
     status: int
-    """Of HTTP; 0 where no answer came."""
+    """The HTTP status; 0 without a response."""
     outcome: Outcome
-    """Served: 200 and detections. Rejected: 429. Failed: everything else."""
+    """Served: 200 with detections. Rejected: 429. Failed: everything else."""
     picture: str
-    """The size of the picture: a name of `loadtest.pictures.SIZES`."""
+    """The picture's size: a key of `loadtest.pictures.SIZES`."""
 
 
 class AnswerLog:
-    """Writes answers to a CSV file, each at once: who watches the run reads them while it lasts."""
+    """Writes outcomes to a CSV file, each immediately: the progress line reads them meanwhile."""
 
     def __init__(self, path: Path) -> None:
         """Create the file."""
@@ -39,7 +39,7 @@ class AnswerLog:
         self._writer.writerow(_COLUMNS)
 
     def begin(self, at: float) -> None:
-        """Note when the load began, in unix seconds."""
+        """Record the start of the load, in Unix seconds."""
         self._writer.writerow((_STARTED, f"{at:.3f}"))
 
     def write(self, answer: Answer) -> None:
@@ -50,7 +50,7 @@ class AnswerLog:
         )  # fmt: skip
 
     def count_users(self, at: float, users: int) -> None:
-        """Note how many users there are from a moment on."""
+        """Record the number of users since a moment."""
         self._writer.writerow((_USERS, f"{at:.3f}", users))
 
     def close(self) -> None:
@@ -59,20 +59,20 @@ class AnswerLog:
 
 
 class AnswerReader:
-    """Reads a log that may still grow."""
+    """Reads a log that may still be growing."""
 
     def __init__(self, path: Path) -> None:
-        """Read nothing yet; the file need not be there."""
+        """Take the path; the file need not exist yet."""
         self._path = path
         self._file: IO[str] | None = None
         self._part = ""
         self.started_at: float | None = None
-        """When the load began, as soon as that is known."""
+        """The start of the load; None until it is recorded."""
         self.users: list[tuple[float, int]] = []
-        """How many users there were, each from a unix second on."""
+        """The number of users, each since a Unix second."""
 
     def new(self) -> list[Answer]:
-        """Return the answers whose lines were completed since the last call."""
+        """Return the outcomes whose lines were completed since the last call."""
         if self._file is None:
             if not self._path.exists():
                 return []

@@ -40,7 +40,7 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """What charts are drawn of."""
+    """The data of the charts."""
 
     intervals: Sequence[Interval]
     samples: Sequence[Sample]
@@ -59,7 +59,7 @@ class Chart:
 
 
 def charts(drawn: Drawn) -> list[Chart]:
-    """Return the charts that there are figures for."""
+    """Return the charts for which there is data."""
     made = [
         Chart("rate", "Offered and served", [lambda axes: _draw_rate(axes, drawn)]),
         Chart("latency", "Latency", [lambda axes: _draw_latency(axes, drawn)]),
@@ -77,9 +77,9 @@ def charts(drawn: Drawn) -> list[Chart]:
 
 
 def to_svg(chart: Chart, drawn: Drawn) -> str:
-    """Return a chart as an SVG element that takes its colours from the page."""
+    """Return a chart as an SVG element with the colours of the page."""
     encoded = io.StringIO()
-    # Names of clip paths are made from the salt: those of two charts in one page must differ.
+    # The names of clip paths depend on the salt: two charts in one page need different ones.
     with mpl.rc_context({**_STYLE, "svg.hashsalt": chart.name}):
         figure = _figure([chart], drawn)
         figure.savefig(encoded, format="svg", transparent=True, metadata={"Date": None})
@@ -92,7 +92,7 @@ def to_svg(chart: Chart, drawn: Drawn) -> str:
 
 
 def write_png(shown: Sequence[Chart], drawn: Drawn, path: Path) -> None:
-    """Write one or several charts below each other."""
+    """Write one or several charts, one below the other."""
     with mpl.rc_context(_STYLE):
         _figure(shown, drawn).savefig(path, dpi=_DPI, facecolor=PAPER)
 
@@ -136,7 +136,7 @@ def _draw_rate(axes: Any, drawn: Drawn) -> None:
             values, edges, label=name, color=COLOURS[name], linestyle=style, linewidth=1.8,
             baseline=None,
         )  # fmt: skip
-    axes.set_title("Pictures a second")
+    axes.set_title("Pictures per second")
     _legend(axes, 4)
 
 
@@ -165,7 +165,7 @@ def _draw_statuses(axes: Any, drawn: Drawn) -> None:
             edgecolor=INK, hatch=hatch, linewidth=0,
         )  # fmt: skip
         below = top
-    axes.set_title("Answers a second by status")
+    axes.set_title("Responses per second by status")
     _legend(axes, 4)
 
 
@@ -196,7 +196,7 @@ def _replicas_panel(drawn: Drawn, tier: str) -> Callable[[Any], None]:
         seconds = [sample.at - drawn.start_at for sample in own]
         kinds = (("desired", "--", 1.3), ("ready", "-", 2.2))
         for kind, style, width in kinds:
-            # What was so at the last sample is so until the end, as far as is known.
+            # The last sample counts until the end of the run.
             axes.step(
                 [*seconds, drawn.duration_s], [getattr(one, kind) for one in [*own, own[-1]]],
                 where="post", label=kind, linestyle=style, linewidth=width,

@@ -1,7 +1,7 @@
-"""What can go wrong with a load test."""
+"""The error of a load test."""
 
 from __future__ import annotations
 
 
 class LoadTestError(Exception):
-    """The run failed, or could not begin; the message is one line for a person."""
+    """The run failed or could not start; the message is one line."""

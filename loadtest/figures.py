@@ -1,4 +1,4 @@
-"""The arithmetic of a report: rates, percentiles and statuses, over the run and over its parts."""
+"""The figures of a report: rates, percentiles and statuses, of the run and of its intervals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from client.percentile import percentile
 from loadtest.answers import Answer
 
 PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0}
@@ -16,7 +17,7 @@ _MOST_INTERVALS = 60
 
 @dataclass(frozen=True)
 class Summary:
-    """A whole run. Rates are means over its duration, latencies those of served pictures."""
+    """A whole run. Rates are means over its duration; latencies are of served pictures."""
 
     duration_s: float
     sent: int
@@ -29,29 +30,29 @@ class Summary:
 
     @property
     def served_per_s(self) -> float:
-        """Served pictures a second."""
+        """Served pictures per second."""
         return self.served / self.duration_s
 
     @property
     def rejected_percent(self) -> float | None:
-        """Pictures refused with 429, of all that were sent."""
+        """Rejected pictures (429) in per cent of all sent."""
         return 100 * self.rejected / self.sent if self.sent else None
 
     @property
     def failed_percent(self) -> float | None:
-        """Pictures that failed, of all that were sent."""
+        """Failed pictures in per cent of all sent."""
         return 100 * self.failed / self.sent if self.sent else None
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A part of a run. An answer belongs to the interval in which it came."""
+    """A part of a run. A response counts in the interval in which it came."""
 
     start_s: float
-    """Since the start of the run."""
+    """Seconds since the start of the run."""
     seconds: float
     offered: float
-    """Pictures that the users meant to send."""
+    """Pictures that the users would send if every response came within a second."""
     served: int
     rejected: int
     failed: int
@@ -60,18 +61,12 @@ class Interval:
 
     @property
     def middle_s(self) -> float:
-        """Where a chart shows it."""
+        """Its position in a chart."""
         return self.start_s + self.seconds / 2
 
     def per_s(self, count: float) -> float:
         """Return a count of this interval as a rate."""
         return count / self.seconds
-
-
-def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return the nearest-rank percentile of numbers in ascending order, of which there are some."""
-    rank = max(1, math.ceil(len(ordered) * percent / 100))
-    return ordered[rank - 1]
 
 
 def summarise(answers: Sequence[Answer], duration_s: float) -> Summary:
@@ -90,10 +85,10 @@ def summarise(answers: Sequence[Answer], duration_s: float) -> Summary:
 
 def latencies(answers: Sequence[Answer]) -> dict[str, float]:
     """Return p50, p95, p99 and max of served pictures in ms; empty if there are none."""
-    ordered = sorted(answer.took_ms for answer in answers if answer.outcome == "served")
-    if not ordered:
+    served = sorted(answer.took_ms for answer in answers if answer.outcome == "served")
+    if not served:
         return {}
-    return {name: percentile(ordered, percent) for name, percent in PERCENTILES.items()}
+    return {name: percentile(served, percent) for name, percent in PERCENTILES.items()}
 
 
 def split(
@@ -106,9 +101,8 @@ def split(
 ) -> list[Interval]:
     """Return the run in at most 60 intervals of whole seconds.
 
-    `users` is how many there were, each from a unix second on, and `per_user_s` what one of them
-    means to send a second. Answers that came after the end, from users who were let finish, are in
-    the last one.
+    `users` is the number of users, each since a Unix second; `per_user_s` is the pictures per
+    second that one user offers. Responses after the end of the load count in the last interval.
     """
     width = max(1, math.ceil(duration_s / _MOST_INTERVALS))
     number = max(1, math.ceil(duration_s / width))

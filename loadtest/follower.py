@@ -1,4 +1,4 @@
-"""A timeline file that is being written, read as it grows."""
+"""Reads a timeline file as it grows."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 
 from elastic_yolo.lab.timeline import Sample, parse_sample
 
-# What a chart shows: a quarter of an hour of three tiers at a line a second.
+# The length of a chart: 15 minutes of three tiers with a line per second.
 MOST_SAMPLES = 2700
 
 
 class Follower:
-    """Reads what is added to a file, and keeps the newest of it."""
+    """Reads new lines of a file, and keeps the latest samples."""
 
     def __init__(self, path: Path) -> None:
-        """Read nothing yet; the file need not be there."""
+        """Take the path; the file need not exist yet."""
         self._path = path
         self._offset = 0
         self._part = b""
         self.samples: deque[Sample] = deque(maxlen=MOST_SAMPLES)
         self.fault: str | None = None
-        """Why nothing can be read, or the last line that was no sample."""
+        """Why the file cannot be read, or its last invalid line; None without either."""
 
     def read(self) -> None:
-        """Take what has come. Bad lines are passed over, and a file that shrank is read anew."""
+        """Read new lines. Invalid ones are skipped; a file that shrank is read from its start."""
         try:
             with self._path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size < self._offset:
@@ -46,7 +46,7 @@ class Follower:
                 self.fault = f"{self._path}: {error}"
 
     def newest(self) -> list[Sample]:
-        """Return the newest sample of each tier."""
+        """Return the latest sample of each tier."""
         return list({sample.tier: sample for sample in self.samples}.values())
 
     def _begin_again(self) -> None:

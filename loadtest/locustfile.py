@@ -1,8 +1,8 @@
-"""Users who send pictures: `locust -f loadtest/locustfile.py --host http://127.0.0.1:5000`.
+"""Users that send pictures: `locust -f loadtest/locustfile.py --host http://127.0.0.1:5000`.
 
-Each sends one picture a second as long as answers come within that, so that the number of users is
-the rate that is offered. `--shape` lets the number follow a shape; without it locust's own page and
-options say how many there are. `TIMELINE=file` adds a tab with the replicas to the page.
+Each user sends one picture per second while responses take less than a second: the number of users
+is the offered rate. With `--shape` it follows a shape; without it locust's page and options set it.
+`TIMELINE=file` adds a tab with the replicas to the page.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from locust import FastHttpUser, LoadTestShape, constant_pacing, events
 from locust.runners import LocalRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
-# Locust puts the folder of this file on the path, not the one above.
+# Locust adds the folder of this file to the path, not its parent.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from client.arguments import token_header
@@ -29,27 +29,27 @@ from loadtest.pictures import BOUNDARY, Mix
 from loadtest.replicas import add_replicas
 from loadtest.shapes import PER_USER_S, SHAPES, users_at
 
-# What a caller would wait, told to the service too: it may refuse at once what would be later.
-PATIENCE_S = 5.0
+# Also sent to the service, which rejects a picture that would take longer.
+TIMEOUT_S = 5.0
 _SHAPE_DURATION_S = 120
 _WATCH_S = 0.1
 
 
-class PictureUser(FastHttpUser):  # type: ignore[misc]  # Any for who has no locust installed
-    """Sends a picture, waits for the answer, looks it over."""
+class PictureUser(FastHttpUser):  # type: ignore[misc]  # Any where locust is not installed
+    """Sends a picture, waits for the response, checks it."""
 
     wait_time = constant_pacing(1 / PER_USER_S)
-    # Longer than what the service is told, so that its own 504 is seen.
-    network_timeout = connection_timeout = 2 * PATIENCE_S
+    # Longer than the service's timeout, so that its 504 arrives.
+    network_timeout = connection_timeout = 2 * TIMEOUT_S
 
     def on_start(self) -> None:
-        """Begin at a moment of one's own: users start together, and would send together."""
+        """Wait for a random time: users start together, but must not send together."""
         self.pictures = make_pictures().get()
         self.headers = request_headers()
         gevent.sleep(random.uniform(0, 1 / PER_USER_S))  # noqa: S311
 
     def send_picture(self) -> None:
-        """Send one picture, and count its answer as served, rejected or failed."""
+        """Send one picture, and count it as served, rejected or failed."""
         picture = self.pictures.draw()
         with self.client.post(
             "/inference",
@@ -59,7 +59,7 @@ class PictureUser(FastHttpUser):  # type: ignore[misc]  # Any for who has no loc
             catch_response=True,
             context={"picture": picture.size},
         ) as response:
-            outcome, fault = look_over(response)
+            outcome, fault = classify(response)
             response.request_meta["context"]["outcome"] = outcome
             if outcome == "rejected":
                 response.request_meta["name"] = "/inference (rejected)"
@@ -68,20 +68,20 @@ class PictureUser(FastHttpUser):  # type: ignore[misc]  # Any for who has no loc
             else:
                 response.failure(fault)
 
-    tasks = [send_picture]  # noqa: RUF012  # locust's way
+    tasks = [send_picture]  # noqa: RUF012  # an attribute that locust defines
 
 
 @cache
 def make_pictures() -> Any:
-    """Begin to make the pictures in a thread; returns what has them in the end.
+    """Start preparing the pictures in a thread; return its future.
 
-    Locust goes on meanwhile: a worker that says nothing for 3 s would be taken for dead.
+    Locust must not block: a worker without a heartbeat for 3 s counts as missing.
     """
     return gevent.get_hub().threadpool.spawn(Mix)
 
 
-def look_over(response: Any) -> tuple[Outcome, str | Exception | None]:
-    """Return what became of a picture, and what is wrong if it failed."""
+def classify(response: Any) -> tuple[Outcome, str | Exception | None]:
+    """Return the outcome of a picture, and the fault if it failed."""
     if response.status_code == 429:
         return "rejected", None
     if response.status_code != 200:
@@ -89,17 +89,17 @@ def look_over(response: Any) -> tuple[Outcome, str | Exception | None]:
     try:
         fault = find_fault(response.json())
     except (ValueError, RecursionError):
-        fault = "the answer is no JSON"
+        fault = "the response is not JSON"
     return ("failed", fault) if fault else ("served", None)
 
 
 class Shape(LoadTestShape):  # type: ignore[misc]
-    """The shape that --shape names, with --users as its peak and --run-time as its duration."""
+    """The shape of --shape, with --users as its peak and --run-time as its duration."""
 
     use_common_options = True
 
     def tick(self) -> tuple[int, float] | None:
-        """Return how many users there are now; None at the end."""
+        """Return the number of users now; None at the end."""
         options = self.runner.environment.parsed_options
         users = users_at(
             options.shape,
@@ -107,7 +107,7 @@ class Shape(LoadTestShape):  # type: ignore[misc]
             peak=options.num_users or 1,
             duration_s=options.run_time or _SHAPE_DURATION_S,
         )
-        # All at once: locust asks again only when the last change is complete.
+        # The whole change in one second: locust calls again only after its completion.
         return None if users is None else (users, float(max(1, options.num_users or 1)))
 
 
@@ -120,7 +120,7 @@ def add_arguments(parser: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--answers", type=Path, metavar="FILE", include_in_web_ui=False,
-        help="write a line for each picture",
+        help="write one line per picture",
     )  # fmt: skip
     parser.add_argument(
         "--timeline", type=Path, metavar="FILE", env_var="TIMELINE", include_in_web_ui=False,
@@ -129,14 +129,14 @@ def add_arguments(parser: Any) -> None:
 
 
 def prepare(environment: Any, **_others: Any) -> None:
-    """Set up what a process needs once."""
+    """Prepare a process of locust."""
     options = environment.parsed_options
     make_pictures().get()
     if options.shape is None:
         environment.shape_class = None
     if options.answers is not None:
         if not isinstance(environment.runner, LocalRunner):
-            sys.exit("--answers: one process alone can write them, without --master or --processes")
+            sys.exit("--answers: needs a single process, without --master or --processes")
         log = AnswerLog(options.answers)
         environment.events.test_start.add_listener(lambda **_others: log.begin(time.time()))
         gevent.spawn(watch_users, environment.runner, log)
@@ -147,7 +147,7 @@ def prepare(environment: Any, **_others: Any) -> None:
 
 
 def watch_users(runner: Any, log: AnswerLog) -> None:
-    """Note every change of the number of users."""
+    """Record every change of the number of users."""
     known = 0
     while True:
         if runner.user_count != known:
@@ -157,9 +157,9 @@ def watch_users(runner: Any, log: AnswerLog) -> None:
 
 
 def let_csv_finish(**_others: Any) -> None:
-    """Wait once more for what locust writes its CSV files with: it comes round every second.
+    """Wait for locust's next write of its CSV files, which happens every second.
 
-    Nothing is written at the end, so that the last second of a run would be missing there.
+    Locust does not write them at the end: the last second of a run would be missing.
     """
     gevent.sleep(1.5 * CSV_STATS_INTERVAL_SEC)
 
@@ -169,7 +169,7 @@ def request_headers() -> dict[str, str]:
     return {
         "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
         "Accept": "application/json",
-        "X-Timeout-Ms": str(round(1000 * PATIENCE_S)),
+        "X-Timeout-Ms": str(round(1000 * TIMEOUT_S)),
         **token_header(),
     }
 

@@ -1,4 +1,4 @@
-"""The pictures that users send: client/images, and smaller and larger ones made of them."""
+"""The pictures that users send: client/images, and smaller and larger versions of them."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from PIL import Image, ImageOps
 IMAGES = Path(__file__).resolve().parent.parent / "client" / "images"
 BOUNDARY = "picture-of-a-load-test"
 
-# Pictures of a size, in 100: what a service for websites and phones might get. Nobody measured it;
-# change it to what yours gets.
+# Per cent of the pictures by size: an assumption about websites and phones, not a measurement.
+# Replace it with the sizes of your pictures.
 SIZES = {"thumbnail": 20, "scene": 50, "full-hd": 25, "photo": 5}
 _LONGER_SIDE = {"thumbnail": 320, "full-hd": 1920, "photo": 4032}
 _OF_EACH = 2
 _QUALITY = 85
-_CHANCE = random.Random()  # noqa: S311  # which picture is next is no secret
+_CHANCE = random.Random()  # noqa: S311  # pictures, not secrets
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the body of a form, made once and sent many times."""
+    """A picture as the body of a form, prepared once and sent many times."""
 
     size: str
     body: bytes
 
 
 class Mix:
-    """Pictures of every size, drawn by the weights above."""
+    """Pictures of every size, drawn with the weights of SIZES."""
 
     def __init__(self, folder: Path = IMAGES) -> None:
         """Read the pictures of a folder and scale some; takes a second or two."""
         paths = sorted(path for path in folder.iterdir() if path.stem.startswith("scene-"))
-        # The one of 12 megapixels is what `photo` is made like.
+        # Pictures of the size `photo` are scaled like the one of 12 megapixels.
         scenes = [path for path in paths if max(_dimensions(path)) <= _LONGER_SIDE["full-hd"]]
         self._pictures = {
             "scene": [_form("scene", path.name, path.read_bytes()) for path in scenes]
@@ -48,13 +48,13 @@ class Mix:
             ]
 
     def draw(self, chance: random.Random = _CHANCE) -> Picture:
-        """Return one of them."""
+        """Return a random picture."""
         (size,) = chance.choices(list(SIZES), weights=list(SIZES.values()))
         return chance.choice(self._pictures[size])
 
 
 def scale(path: Path, longer_side: int) -> bytes:
-    """Return a picture as JPEG, its longer side of so many pixels, upright and without alpha."""
+    """Return a picture as JPEG with a given longer side in pixels, upright and without alpha."""
     with Image.open(path) as opened:
         picture = ImageOps.exif_transpose(opened).convert("RGB")
     factor = longer_side / max(picture.size)

@@ -1,4 +1,4 @@
-"""What a run is to do, and where it leaves what."""
+"""The parameters of a run, and the paths of its files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loadtest.slo import Objective
 
 @dataclass(frozen=True)
 class Plan:
-    """A run as it was asked for."""
+    """The parameters of a run."""
 
     shape: str
     target: str
@@ -19,33 +19,33 @@ class Plan:
     folder: Path
     objectives: tuple[Objective, ...]
     command: str
-    """What was typed, for the report."""
+    """The command line, for the report."""
 
     @property
     def answers(self) -> Path:
-        """One line for each picture."""
+        """One line per picture."""
         return self.folder / "answers.csv"
 
     @property
     def log(self) -> Path:
-        """What locust said."""
+        """Locust's output."""
         return self.folder / "locust.log"
 
     @property
     def timeline(self) -> Path:
-        """The samples of the tiers that the report shows."""
+        """The samples of the tiers in the report."""
         return self.folder / "timeline.jsonl"
 
     @property
     def report(self) -> Path:
-        """The report."""
+        """The HTML report."""
         return self.folder / "report.html"
 
     @property
     def summary(self) -> Path:
-        """The figures for programs."""
+        """The figures as JSON."""
         return self.folder / "summary.json"
 
     def image(self, name: str) -> Path:
-        """Return where the PNG of a chart goes."""
+        """Return the path of a chart's PNG."""
         return self.folder / f"{name}.png"

@@ -1,4 +1,4 @@
-"""What came out of a run: everything that the terminal, the report and programs are told."""
+"""The result of a run: everything that the terminal, the report and the JSON summary show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from loadtest.urls import without_user
 
 @dataclass(frozen=True)
 class Result:
-    """A run that is over."""
+    """A finished run."""
 
     plan: Plan
     target: Target
@@ -30,19 +30,19 @@ class Result:
     summary: Summary
     verdicts: Sequence[Verdict]
     source: str | None
-    """Where replicas were asked for; None if nowhere."""
+    """The source of replicas and CPU; None without one."""
     samples: Sequence[Sample]
     notes: Sequence[str]
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ran to its end, something was served, and every objective is met."""
+        """Whether it ran to its end, a picture was served, and every objective is met."""
         met = all(verdict.met for verdict in self.verdicts)
         return self.complete and self.summary.served > 0 and met
 
 
 def to_json(result: Result) -> dict[str, Any]:
-    """Return the figures for programs."""
+    """Return the figures for summary.json."""
     summary = result.summary
     return {
         "shape": result.plan.shape,

@@ -21,13 +21,13 @@ from loadtest.target import Target, try_picture
 
 _LOG_EVERY_S = 10.0
 _TOO_BUSY = (
-    "Locust used more than 90 % of a CPU: it, and not the service, may have been the limit. Let "
-    "several machines make the load (docs/loadtest.md)."
+    "Locust used more than 90 % of a CPU: the limit may have been locust, not the service. "
+    "Generate the load on several machines (docs/loadtest.md)."
 )
 
 
 def run(plan: Plan, source: Source | None) -> Result:
-    """Make the load and return what came out; raises LoadTestError if it could not be made."""
+    """Generate the load and return the result; raises LoadTestError."""
     _clear(plan)
     target = try_picture(plan.target)
     if source is not None:
@@ -46,8 +46,8 @@ def _gather(plan: Plan, target: Target, source: Source | None, *, complete: bool
     log.close()
     start_at = log.started_at
     if start_at is None:
-        raise LoadTestError(f"stopped before there was any load: see {plan.log}")
-    # Users who wait at the end are let finish.
+        raise LoadTestError(f"stopped before the load started: see {plan.log}")
+    # Users may wait for a last response after the end of the load.
     last_at = max((one.sent_at + one.took_ms / 1000 for one in answers), default=start_at)
     duration_s = float(max(1, math.ceil(last_at - start_at)))
     if complete:
@@ -83,7 +83,7 @@ def _gather(plan: Plan, target: Target, source: Source | None, *, complete: bool
 
 
 def _clear(plan: Plan) -> None:
-    """Take away what an earlier run left under the names that this one may not write."""
+    """Remove an earlier run's files that this run may not overwrite."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     names = ("rate", "latency", "statuses", "replicas", "cpu", "overview")
     for path in (plan.answers, plan.timeline, plan.report, plan.summary):
@@ -93,17 +93,17 @@ def _clear(plan: Plan) -> None:
 
 
 class Progress:
-    """One line that changes on a terminal; a line now and then in a log."""
+    """Progress on stderr: one changing line on a terminal, a line every 10 s in a log."""
 
     def __init__(self, plan: Plan) -> None:
-        """Begin with nothing shown."""
+        """Show nothing yet."""
         self._plan = plan
         self._terminal = sys.stderr.isatty()
         self._reader = AnswerReader(plan.answers)
         self._shown_at = -math.inf
 
     def show(self) -> None:
-        """Show what came since the last time."""
+        """Show the outcomes since the last call."""
         new = self._reader.new()
         if self._reader.started_at is None:
             return
@@ -125,7 +125,7 @@ class Progress:
         _write(f"\r\033[K{line}" if self._terminal else f"{line}\n")
 
     def end(self) -> None:
-        """Leave the line."""
+        """End the line."""
         self._reader.close()
         if self._terminal:
             _write("\n")

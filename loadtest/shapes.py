@@ -1,7 +1,7 @@
-"""The shapes of load: how many users there are at which moment.
+"""The shapes of load: the number of users over time.
 
-A shape is a function of the part of the run that is over, 0 to 1, and answers a part of the peak,
-0 to 1. What is made of that, users at a second, is `users_at`.
+A shape is a function from the elapsed part of the run, 0 to 1, to a part of the peak, 0 to 1.
+`users_at` converts seconds and users.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-# Pictures that a user sends in a second.
+# Pictures that a user sends per second.
 PER_USER_S = 1.0
 MAX_USERS = 10_000
 MAX_DURATION_S = 86_400
@@ -25,7 +25,7 @@ def _step(over: float) -> float:
 
 
 def _ramp(over: float) -> float:
-    # The last quarter is spent at the peak, so that there is something to see of it.
+    # The last quarter holds the peak, long enough to measure it.
     return min(1.0, over / 0.75)
 
 
@@ -51,18 +51,18 @@ SHAPES: dict[str, Callable[[float], float]] = {
 }
 SUMMARIES = {
     "step": f"{_STEPS} levels of the same length, up to the peak",
-    "ramp": "evenly up to the peak, which is held for the last quarter",
-    "spike": "a tenth of the peak, and all of it for a fifth of the time in the middle",
+    "ramp": "linear growth to the peak, which lasts for the last quarter",
+    "spike": "a tenth of the peak, and the peak for a fifth of the time in the middle",
     "wave": f"{_DAYS} days with quiet nights, a tenth of the peak",
-    "overload": "a quarter of the peak, all of it for three fifths of the time, a quarter again",
+    "overload": "a quarter of the peak, the peak for three fifths of the time, a quarter again",
 }
 
 
 def users_at(shape: str, second: float, *, peak: int, duration_s: float) -> int | None:
-    """Return how many users there are `second` seconds after the start; None once it is over.
+    """Return the number of users `second` seconds after the start; None after the end.
 
-    Never less than one and never more than `peak`. Raises KeyError for an unknown shape and
-    ValueError for a peak or a duration outside of the limits above.
+    It is at least one and at most `peak`. Raises KeyError for an unknown shape and
+    ValueError for a peak or a duration out of range.
     """
     if not 1 <= peak <= MAX_USERS:
         raise ValueError(f"{peak} users: expected 1 to {MAX_USERS}")

@@ -1,8 +1,8 @@
-"""Service level objectives: what is asked of a run, and whether it was so.
+"""Service level objectives of a run, and whether they are met.
 
-`p95=800ms,errors=0.1%,rejected=2%,rate=20/s` in words: 95 % of the served pictures within 800 ms,
-at most one request in a thousand fails, at most two in a hundred are refused with 429, and at least
-20 pictures are served a second.
+`p95=800ms,errors=0.1%,rejected=2%,rate=20/s` means: 95 % of the served pictures take at most
+800 ms, at most 0.1 % of all pictures fail, at most 2 % are rejected with 429, and at least 20
+pictures per second are served.
 """
 
 from __future__ import annotations
@@ -20,52 +20,52 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 _FORMS = {
     **dict.fromkeys(LATENCIES, (re.compile(rf"{_NUMBER}(ms|s)"), "a time such as 800ms or 1.5s")),
     **dict.fromkeys(SHARES, (re.compile(rf"{_NUMBER}(%)"), "a share such as 0.1%")),
-    "rate": (re.compile(rf"{_NUMBER}(/s)"), "pictures a second such as 20/s"),
+    "rate": (re.compile(rf"{_NUMBER}(/s)"), "pictures per second such as 20/s"),
 }
 Unit = Literal["ms", "%", "/s"]
 
 
 class SloError(ValueError):
-    """An objective that cannot be read; the message says which and what is expected."""
+    """An invalid objective; the message names it and the expected form."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One thing that is asked for; `limit` is in ms, per cent or pictures a second."""
+    """One objective; `limit` is in ms, per cent or pictures per second."""
 
     name: str
     limit: float
     unit: Unit
 
     def __str__(self) -> str:
-        """As a person would say it."""
+        """Return it in words."""
         relation = "at least" if self.name == "rate" else "at most"
         return f"{self.name} {relation} {show(self.limit, self.unit)}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was asked for and what was measured; None where nothing was served."""
+    """An objective and the measured value; None if no picture was served."""
 
     objective: Objective
     measured: float | None
     met: bool
 
     def __str__(self) -> str:
-        """One line for the terminal."""
-        measured = "nothing was served"
+        """Return a line for the terminal."""
+        measured = "no picture was served"
         if self.measured is not None:
             measured = f"measured {show(self.measured, self.objective.unit)}"
         return f"{'met' if self.met else 'NOT MET'}: {self.objective}, {measured}"
 
 
 def parse_objectives(text: str) -> tuple[Objective, ...]:
-    """Read objectives separated by commas; raises SloError."""
+    """Parse objectives separated by commas; raises SloError."""
     objectives: dict[str, Objective] = {}
     for part in text.split(","):
         objective = _parse_one(part)
         if objective.name in objectives:
-            raise SloError(f"{objective.name} is there twice")
+            raise SloError(f"{objective.name} is given twice")
         objectives[objective.name] = objective
     return tuple(objectives.values())
 
@@ -92,7 +92,7 @@ def _parse_one(part: str) -> Objective:
 
 
 def judge(objectives: tuple[Objective, ...], summary: Summary) -> tuple[Verdict, ...]:
-    """Compare every objective with what was measured."""
+    """Compare every objective with the measured value."""
     return tuple(_judge_one(objective, summary) for objective in objectives)
 
 

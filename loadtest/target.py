@@ -1,4 +1,4 @@
-"""The service that gets the load: one picture before there is any."""
+"""Checks the target with one picture before the load starts."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Target:
-    """What the service says of itself."""
+    """The target's model and its speed."""
 
     model: str
     version: str
     digest: str
     first_ms: float
-    """Time for one picture alone."""
+    """Latency of one picture without other load."""
 
 
 def try_picture(url: str) -> Target:
-    """Send one picture; raises LoadTestError if it is not answered as it should be."""
+    """Send one picture; raises LoadTestError unless it returns detections."""
     shown = without_user(url)
     began = time.perf_counter()
     try:
@@ -42,18 +42,20 @@ def try_picture(url: str) -> Target:
         )
     except httpx.HTTPError as error:
         why = str(error) or type(error).__name__
-        raise LoadTestError(f"{shown} does not answer: {why}") from error
+        raise LoadTestError(f"{shown} cannot be reached: {why}") from error
     took_ms = 1000 * (time.perf_counter() - began)
     if response.status_code != httpx.codes.OK:
         raise LoadTestError(
-            f"{shown} answers a first picture with {response.status_code}{_detail(response)}"
+            f"{shown} returned {response.status_code} for a first picture{_detail(response)}"
         )
     try:
         answer = response.json()
     except ValueError as error:
-        raise LoadTestError(f"{shown} is no web service of elastic-yolo: no JSON") from error
+        raise LoadTestError(
+            f"{shown} is not a web service of elastic-yolo: its response is not JSON"
+        ) from error
     if fault := find_fault(answer):
-        raise LoadTestError(f"{shown} is no web service of elastic-yolo: {fault}")
+        raise LoadTestError(f"{shown} is not a web service of elastic-yolo: {fault}")
     model = answer.get("model") or {}
     name, number, digest = (str(model.get(key, "?")) for key in ("name", "version", "digest"))
     return Target(name, number, digest, took_ms)

@@ -1,4 +1,4 @@
-"""Samples of the tiers, put beside the intervals of a run."""
+"""Matches the samples of the tiers to the intervals of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loadtest.figures import Interval
 
 @dataclass(frozen=True)
 class Decision:
-    """A moment at which a tier wanted another number of pods."""
+    """A change of the desired number of pods of a tier."""
 
     second: float
     tier: str
@@ -23,7 +23,7 @@ class Decision:
 
 
 def tiers_of(samples: Sequence[Sample]) -> list[str]:
-    """Return the tiers that there are samples of, from front to back, unknown ones last."""
+    """Return the tiers of the samples in the order of TIERS, unknown ones last."""
     found = {sample.tier for sample in samples}
     return [tier for tier in TIERS if tier in found] + sorted(found.difference(TIERS))
 
@@ -36,9 +36,9 @@ def of_tier(samples: Sequence[Sample], tier: str) -> list[Sample]:
 def at_ends(
     samples: Sequence[Sample], intervals: Sequence[Interval], start_at: float
 ) -> list[Sample | None]:
-    """Return the newest sample at the end of each interval; None before the first.
+    """Return the latest sample at the end of each interval; None before the first one.
 
-    `samples` are of one tier, in the order of time.
+    `samples` are of one tier, ordered by time.
     """
     newest: list[Sample | None] = []
     index = 0
@@ -53,7 +53,7 @@ def at_ends(
 
 
 def decisions(samples: Sequence[Sample], start_at: float) -> list[Decision]:
-    """Return every change of what was desired, by time."""
+    """Return every change of the desired number of pods, ordered by time."""
     found = []
     for tier in tiers_of(samples):
         own = of_tier(samples, tier)

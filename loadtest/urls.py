@@ -1,4 +1,4 @@
-"""Addresses as people type them, and whom they belong to."""
+"""URLs on the command line: parsing, printing, and where they lead."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 def parse_url(text: str) -> str:
-    """Return an http or https address without its last slash; raises ValueError for others."""
+    """Return an http or https URL without its last slash; raises ValueError."""
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"expected http://HOST:PORT, not {text}")
     if parts.query or parts.fragment:
-        raise ValueError(f"{text}: neither a query nor a fragment belongs there")
+        raise ValueError(f"{text}: a query or a fragment is not allowed")
     _ = parts.port  # raises ValueError itself
     return text.rstrip("/")
 
 
 def without_user(url: str) -> str:
-    """Return an address without user and password, for reports."""
+    """Return a URL without user and password, for reports."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def describe_host(url: str) -> str:
-    """Return whom a load would go to; raises OSError for unknown hosts."""
+    """Return the host's address and whether it is public; raises OSError for unknown hosts."""
     parts = urlsplit(url)
     found = socket.getaddrinfo(parts.hostname, parts.port or 0, type=socket.SOCK_STREAM)
     address = ipaddress.ip_address(str(found[0][4][0]).partition("%")[0])
     if address.is_loopback:
-        whose = "this machine"
+        kind = "this machine"
     elif address.is_private:
-        whose = "a private network"
+        kind = "a private network"
     else:
-        whose = "a PUBLIC address: be sure that it is yours to load"
-    return f"{address}, {whose}"
+        kind = "a PUBLIC address: make sure that you may load it"
+    return f"{address}, {kind}"

@@ -1,1 +1,1 @@
-"""What `make` runs around the services."""
+"""Programs of make targets."""

@@ -13,7 +13,7 @@ OUTPUT = ROOT / "demo-output"
 
 
 def main() -> int:
-    """Return the client's exit status: 0 if every picture got an answer of the right shape."""
+    """Return the client's exit status: 0 if every picture got a valid response."""
     with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as logs:
         try:
             print("starting inference, preprocess and web on loopback ...", flush=True)

@@ -17,7 +17,7 @@ spec:
 
 
 def as_resource(rules: str) -> str:
-    """Return the PrometheusRule with the same groups."""
+    """Return a PrometheusRule with the same groups."""
     lines = rules[rules.index("groups:") :].splitlines()
     return _HEAD + "".join(f"  {line}".rstrip() + "\n" for line in lines)
 

@@ -15,7 +15,7 @@ _POLL_S = 0.05
 
 
 def _model_path(text: str) -> Path | str:
-    """Return where a model is; services run in another folder than the caller may be in."""
+    """Return an absolute path: the services run in another folder than the caller."""
     scheme, colon, path = text.partition("store:")
     return f"{colon}{Path(path).resolve()}" if colon and not scheme else Path(text).resolve()
 
@@ -23,7 +23,7 @@ def _model_path(text: str) -> Path | str:
 def main() -> None:
     """Run the stack until Ctrl-C."""
     parser = argparse.ArgumentParser(
-        prog="python -m elastic_yolo.lab.processes.stack",
+        prog="python -m tools.stack",
         description="Run the three services on loopback.",
     )
     parser.add_argument(
@@ -39,14 +39,14 @@ def main() -> None:
     if arguments.inference < 1:
         parser.error("--inference: at least one")
     if taken := taken_ports(arguments.inference):
-        sys.exit(f"port {taken[0]} is in use already: stop what listens there, then try again")
+        sys.exit(f"port {taken[0]} is in use: stop the process that listens there, then try again")
     stopped = False
 
     def stop(_number: int, _frame: object) -> None:
         nonlocal stopped
         stopped = True
 
-    # The children share the terminal and get Ctrl-C themselves; SIGTERM only reaches us.
+    # Ctrl-C reaches the children through the terminal; SIGTERM reaches this process only.
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     try:

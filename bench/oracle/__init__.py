@@ -1,1 +1,1 @@
-"""What this project is compared with, and what it is compared on."""
+"""Oracles: other implementations of Darknet's networks, and networks to compare on."""

@@ -1,4 +1,4 @@
-"""Compare this project with an oracle on one network: what enters its heads, and its boxes."""
+"""Compares this project with an oracle on one network: the inputs of its heads, and its boxes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BEST = 500
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came out: differences are the largest, `heads` relative to the largest magnitude.
+    """The largest differences; `heads` is relative to the largest magnitude.
 
     `boxes` are the oracle's, `unpaired` those of either side that the other lacks.
     """
@@ -48,7 +48,7 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether the differences are those of float32 added in another order, and no more."""
+        """Whether the differences are within those of float32 sums in another order."""
         return self.heads <= HEADS_TOLERANCE and not self.unpaired
 
 
@@ -98,13 +98,13 @@ def _ask_opencv(
 
 
 def _threshold(candidates: Candidates) -> float:
-    """Return the score that so many boxes exceed before suppression."""
+    """Return the score that a given number of boxes exceed before suppression."""
     scores = np.sort(candidates.scores, axis=None)
     return float(scores[-min(_BEST, scores.size)])
 
 
 def _named(network: Network, candidates: Candidates) -> list[Found]:
-    """Return what is left after suppression, as LibDarknet does."""
+    """Return the boxes after suppression, as LibDarknet does."""
     rows = suppress(candidates, IOU, network.heads[-1])
     return [
         (int(row[CLASS]), float(row[SCORE]), box)
@@ -119,7 +119,7 @@ def _relative(mine: Floats, theirs: Floats) -> float:
 def pair(
     ours: list[Found], theirs: list[Found], threshold: float
 ) -> tuple[list[tuple[Found, Found]], int]:
-    """Pair every box with the nearest of its class on the other side.
+    """Pair every box with the nearest one of its class on the other side.
 
     Returns the pairs, and how many boxes of either side are without one, although their score
     is not at the threshold.

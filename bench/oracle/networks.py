@@ -1,4 +1,4 @@
-"""The networks that this project is compared on, by name.
+"""The networks of the comparisons, by name.
 
 Debian's package darknet brings those of 2016 to 2018. Those that came later are written here: their
 .cfg files cannot be copied into this repository, and what they describe is fact.

@@ -1,4 +1,4 @@
-"""OpenCV 4's own importer of Darknet's files: what it computes before and behind the heads."""
+"""OpenCV 4's importer of Darknet's files: the inputs and the outputs of the heads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.heads import Candidates
 
 Refusal = cv2.error
-"""Raised by OpenCV, with its reason, where it does not know a layer or an option."""
+"""OpenCV's error for an unsupported layer or option; the message has the reason."""
 
 
 class OpenCvDarknet:
@@ -33,7 +33,7 @@ class OpenCvDarknet:
         self._outputs: list[Floats] = []
 
     def raw_head_inputs(self, image: Pixels) -> list[Floats]:
-        """Return what enters each head: (anchors, values, rows, columns) float32.
+        """Return the input of each head: (anchors, values, rows, columns) float32.
 
         `image` is (height, width, 3) RGB from 0 to 255.
         """
@@ -49,7 +49,7 @@ class OpenCvDarknet:
         ]
 
     def candidates(self, threshold: float) -> Candidates:
-        """Return what the heads made of the last picture, in pixels of the network."""
+        """Return the heads' detections in the last picture, in pixels of the network."""
         heads = self._network.heads
         rows = np.concatenate(
             [
@@ -70,7 +70,7 @@ def _shape(head: Head) -> tuple[int, int, int, int]:
 
 
 def write_for_opencv(network: Network, weights: Path) -> Path:
-    """Write a .weights file beside another with which OpenCV normalises as AlexeyAB's fork does.
+    """Write a second .weights file with which OpenCV normalizes as AlexeyAB's fork does.
 
     The fork divides by the root of the variance plus 1e-5, OpenCV by that of the variance plus 1e-6
     (`modules/dnn/src/darknet/darknet_io.cpp`, setBatchNorm). Over a hundred layers that would add

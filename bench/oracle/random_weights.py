@@ -1,4 +1,4 @@
-"""Write .weights files with random filters that a network computes something with.
+"""Writes .weights files with random filters whose activations stay in a useful range.
 
 Real weights cannot be shipped. Plain random values would not do: over a hundred layers the
 activations would vanish or explode, and any two implementations would agree on zeros or on
@@ -66,7 +66,7 @@ def _follower(network: Network, layer: Convolutional) -> Layer | None:
 
 
 def _noise(network: Network, random: np.random.Generator) -> Pixels:
-    """Return (height, width, 3) pixels with blobs of all sizes, as a photograph has."""
+    """Return (height, width, 3) pixels with blobs of all sizes, as in a photograph."""
     size = (network.input.width, network.input.height)
     total = np.zeros((size[1], size[0], 3), np.float32)
     for cells in (2, 4, 8, 16, 32, 64):
@@ -81,7 +81,7 @@ def _noise(network: Network, random: np.random.Generator) -> Pixels:
 def _write_convolution(
     file: BinaryIO, layer: Convolutional, drawn: Drawn, statistics: Statistics
 ) -> None:
-    """Write biases, batch normalisation and filters, in the file's order."""
+    """Write biases, batch normalization and filters, in the file's order."""
     filters: Floats = drawn.filters
     biases: Floats = drawn.biases
     if not layer.batch_normalize:

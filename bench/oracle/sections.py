@@ -12,7 +12,7 @@ CLASSES = 80
 
 
 class Sections:
-    """A .cfg that grows. Layers are numbered from 0, as Darknet numbers them."""
+    """A .cfg file under construction. Layers are numbered from 0, as in Darknet."""
 
     def __init__(self, size: int, activation: str) -> None:
         """Start a network for square pictures; `activation` is that of its convolutions."""
@@ -30,12 +30,12 @@ class Sections:
         return len(self._texts) - 2
 
     def add(self, kind: str, **options: object) -> int:
-        """Add a layer with its options as they are to stand in the file."""
+        """Add a layer with its options, in the file's syntax."""
         self._texts.append(_section(kind, **options))
         return self.last
 
     def conv(self, filters: int, size: int = 1, stride: int = 1) -> int:
-        """Add a convolution with batch normalisation that keeps the size, but for its stride."""
+        """Add a convolution with batch normalization; only its stride changes the size."""
         return self.add(
             "convolutional",
             batch_normalize=1,
@@ -55,14 +55,14 @@ class Sections:
         return self.add("maxpool", size=size, stride=stride)
 
     def residual(self, filters: int, inner: int) -> int:
-        """Add a residual block: 1x1 and 3x3 beside what enters (He et al., 2015)."""
+        """Add a residual block: 1x1 and 3x3 convolutions, and a shortcut (He et al., 2015)."""
         entering = self.last
         self.conv(inner)
         self.conv(filters, 3)
         return self.add("shortcut", **{"from": entering, "activation": "linear"})
 
     def cross_stage(self, filters: int, inner: int, blocks: int, *, out: int) -> int:
-        """Add residual blocks that half of what enters goes past (CSP, Wang et al., 2019)."""
+        """Add residual blocks that half of the channels bypass (CSP, Wang et al., 2019)."""
         entering = self.last
         past = self.conv(filters)
         self.route(entering)
@@ -73,7 +73,7 @@ class Sections:
         return self.conv(out)
 
     def pyramid_pooling(self) -> int:
-        """Add maxima over 5, 9 and 13 pixels beside what enters (SPP, He et al., 2014)."""
+        """Concatenate the input with its maxima over 5, 9 and 13 pixels (SPP, He et al., 2014)."""
         entering = self.last
         pools = [self.maxpool(5, 1)]
         for size in (9, 13):
@@ -82,7 +82,7 @@ class Sections:
         return self.route(*reversed(pools), entering)
 
     def lateral(self, filters: int, source: int) -> int:
-        """Double the size and concatenate it behind `source`, both reduced to `filters`."""
+        """Double the size and concatenate with `source`, both reduced to `filters` channels."""
         self.conv(filters)
         larger = self.add("upsample", stride=2)
         self.route(source)

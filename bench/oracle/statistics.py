@@ -1,4 +1,4 @@
-"""What the convolutions of a network put out when each is normalised by just that.
+"""The mean and variance of each convolution's output when it is normalized by just those.
 
 Ioffe and Szegedy, "Batch Normalization", 2015, section 3.1, for a batch of one picture. The engine
 does it layer by layer in one run: behind every convolution the graph gets nodes that measure its
@@ -21,7 +21,7 @@ from elastic_yolo.detector.graph import build_graph
 
 @dataclass(frozen=True)
 class Drawn:
-    """A convolution before it is normalised, and the scales (n,) and biases (n,) it gets then."""
+    """A convolution before normalization, with its scales (n,) and biases (n,)."""
 
     filters: Floats
     scales: Floats
@@ -37,7 +37,7 @@ class Statistics:
 
 
 def measure(network: Network, drawn: dict[int, Drawn], picture: Pixels) -> dict[int, Statistics]:
-    """Run the network on one picture (height, width, 3) and return what was measured, by layer."""
+    """Run the network on one picture (height, width, 3) and return the statistics by layer."""
     convolutions = {
         index: ConvolutionWeights(part.filters, np.zeros_like(part.biases), None)
         for index, part in drawn.items()
@@ -53,7 +53,7 @@ def measure(network: Network, drawn: dict[int, Drawn], picture: Pixels) -> dict[
 
 
 def _normalise(graph: onnx.GraphProto, network: Network, drawn: dict[int, Drawn]) -> None:
-    """Put a normalisation between each convolution and those that read it."""
+    """Insert a normalization between each convolution and its consumers."""
     layers = {f"layer{layer.index}_conv": layer for layer in network.convolutions}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
@@ -74,7 +74,7 @@ def _normalise(graph: onnx.GraphProto, network: Network, drawn: dict[int, Drawn]
 
 
 def _normalisation(name: str) -> list[onnx.NodeProto]:
-    """Return nodes that turn `name`_raw into `name` and put out `name`_mean and `name`_variance."""
+    """Return nodes from `name`_raw to `name` with outputs `name`_mean and `name`_variance."""
 
     def node(kind: str, inputs: str, output: str) -> onnx.NodeProto:
         names = [f"{name}_{word}" for word in inputs.split()]
@@ -119,6 +119,6 @@ def _run(model: onnx.ModelProto, picture: Pixels) -> list[Floats]:
 
 
 def _of_each(layer: Convolutional, values: Floats) -> Floats:
-    """Return (n,) values with three digits: the same from every engine and processor."""
+    """Return (n,) values with three digits, the same on every engine and processor."""
     rounded = values.reshape(-1).astype(np.float16).astype(np.float32)
     return np.broadcast_to(rounded, layer.output.channels)

@@ -1,4 +1,4 @@
-"""Write the table of networks that agree with Darknet: `python -m oracle.table`.
+"""Write the table of networks that agree with Darknet: `python -m bench.oracle.table`.
 
 Every network has the size of its .cfg and random weights of a fixed seed, and sees one photograph.
 Darknet's library needs up to half a minute for a network. The status is 1 if any does not agree.
@@ -32,7 +32,7 @@ _HEAD = """\
 
 
 def main() -> None:
-    """Compare the networks that are named, or all, and print or put away the table."""
+    """Compare the given networks, or all, and print the table or update a document."""
     parser = argparse.ArgumentParser(prog="oracle.table", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NETWORKS)}")
     parser.add_argument("--update", type=Path, help="a file with the table's markers")

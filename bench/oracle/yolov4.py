@@ -1,4 +1,4 @@
-"""YOLOv4 and its tiny ones: Bochkovskiy, Wang and Liao, "YOLOv4", 2020, section 3.4.
+"""YOLOv4 and its tiny versions: Bochkovskiy, Wang and Liao, "YOLOv4", 2020, section 3.4.
 
 Sizes and anchors as in `cfg/` of https://github.com/AlexeyAB/darknet. What is written here is held
 against the number of floats of the .weights files published there.
@@ -43,7 +43,7 @@ def yolov4() -> str:
 
 
 def _alternate(s: Sections, filters: int, count: int) -> int:
-    """Add convolutions of 1x1 and, with twice the filters, 3x3 in turn."""
+    """Add alternating convolutions of 1x1 and, with twice the filters, 3x3."""
     for number in range(count):
         if number % 2:
             s.conv(2 * filters, 3)
@@ -80,7 +80,7 @@ def yolov4_tiny_3l() -> str:
 
 
 def _tiny_backbone(s: Sections) -> list[int]:
-    """Return what the three stages put out, and what the first head's convolutions start from."""
+    """Return the outputs of the three stages, and the input of the first head."""
     s.conv(32, 3, 2)
     s.conv(64, 3, 2)
     stages = []
@@ -100,7 +100,7 @@ def _tiny_backbone(s: Sections) -> list[int]:
 
 
 def _tiny_head(s: Sections, larger: int, smaller: int, filters: int) -> int:
-    """Add to a stage what was found at half its size; return its last convolution."""
+    """Merge a stage with features of half its size; return its last convolution."""
     s.route(smaller)
     s.conv(filters)
     s.route(s.add("upsample", stride=2), larger)

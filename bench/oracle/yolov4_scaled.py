@@ -1,4 +1,4 @@
-"""YOLOv4 made larger and smaller: Wang, Bochkovskiy and Liao, "Scaled-YOLOv4", 2020, section 4.
+"""Larger and smaller YOLOv4: Wang, Bochkovskiy and Liao, "Scaled-YOLOv4", 2020, section 4.
 
 Sizes and anchors as in `cfg/` of https://github.com/AlexeyAB/darknet, as in `yolov4.py`.
 """
@@ -22,7 +22,7 @@ _P6_ANCHORS = (
 
 @dataclass(frozen=True)
 class Scaled:
-    """What the members of the family differ in.
+    """The parameters in which the family's members differ.
 
     `widths` and `blocks` are those of the backbone's stages, the first of which is a plain residual
     block or, with `first_crossed`, crossed like the others. `depth` counts the convolutions of 3x3
@@ -103,7 +103,7 @@ def _backbone(s: Sections, shape: Scaled) -> list[int]:
 
 
 def _upwards(s: Sections, shape: Scaled, stages: list[int]) -> list[int]:
-    """Go from the smallest stage to that of the first head; return the others, largest first."""
+    """Add layers from the smallest stage to the first head's; return the others, largest first."""
     levels = [_pooled_block(s, shape.widths[-1] // 2, shape.after_pooling)]
     for stage in range(len(stages) - 2, 1, -1):
         filters = shape.widths[stage] // 2
@@ -113,7 +113,7 @@ def _upwards(s: Sections, shape: Scaled, stages: list[int]) -> list[int]:
 
 
 def _block(s: Sections, filters: int, depth: int) -> int:
-    """Add a stage of the neck: like those of the backbone, without adding up."""
+    """Add a stage of the neck: like the backbone's, without shortcuts."""
     entering = s.conv(filters)
     past = s.conv(filters)
     s.route(entering)

@@ -35,7 +35,7 @@ def yolov7_tiny() -> str:
 
 
 def _aggregation(s: Sections, filters: int) -> int:
-    """Concatenate what one, two and three convolutions make of what enters (ELAN)."""
+    """Concatenate the outputs of one, two and three convolutions (ELAN)."""
     entering = s.last
     past = s.conv(filters)
     s.route(entering)

@@ -1,1 +1,1 @@
-"""Other ways to serve the same detector, each in a virtual environment of its own."""
+"""Other ways to serve the same detector, each in its own virtual environment."""

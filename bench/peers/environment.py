@@ -1,4 +1,4 @@
-"""A peer's virtual environment, made once from its locked requirements."""
+"""A peer's virtual environment, installed once from its locked requirements."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from pathlib import Path
 
 from bench.peers.registry import Peer
 from elastic_yolo.digest import digest_of_file
+from elastic_yolo.lab.processes.child import last_line
 
 
 class NotInstalled(Exception):
-    """A peer's environment could not be made; the message has the installer's last words."""
+    """A peer's environment could not be installed; the message has the installer's last line."""
 
 
 def environment(peer: Peer, folder: Path) -> Path:
     """Return the interpreter of a peer's environment below `folder`; raises NotInstalled.
 
-    What is there is used as long as the requirements stay the same.
+    An existing environment is reused until the requirements change.
     """
     home = folder / peer.name
     requirements = peer.folder / "requirements.txt"
@@ -30,8 +31,8 @@ def environment(peer: Peer, folder: Path) -> Path:
     for command in _commands(home, python, requirements):
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # ours
         if done.returncode:
-            words = done.stderr.strip().splitlines() or ["no reason given"]
-            raise NotInstalled(f"{peer.name} could not be installed: {words[-1]}")
+            why = last_line(done.stderr)
+            raise NotInstalled(f"{peer.name} could not be installed: {why}")
     made_from.write_text(digest, encoding="ascii")
     return python
 

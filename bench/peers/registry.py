@@ -1,23 +1,25 @@
-"""Which peers there are, and which of their settings are tried."""
+"""The peers, and the settings of each that are tried."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from elastic_yolo.tiers import TIERS
+
 PEERS = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How a peer uses the CPU."""
+    """A peer's use of the CPU."""
 
     workers: int
     """Processes that each have the model."""
     threads: int
-    """Of the engine in each of them."""
+    """Threads of the engine in each process."""
     streams: int
-    """Pictures that the engine in each of them works on at once."""
+    """Concurrent pictures of the engine in each process."""
 
     def __str__(self) -> str:
         """Return it as the tables show it."""
@@ -30,41 +32,41 @@ class Peer:
 
     name: str
     tiers: tuple[str, ...] = ("server",)
-    """From front to back, each a process of its own; all but the last know the one behind."""
+    """In the order of a request, each a process; all but the last have a next service."""
     processes: bool = True
-    """Whether it can have the model in several processes."""
+    """Whether several processes can load the model."""
     streams: bool = True
-    """Whether one process can work on several pictures at once."""
+    """Whether one process can handle several pictures concurrently."""
     shelf: Path = PEERS
-    """The folder with its own."""
+    """The parent of its folder."""
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """The folder of its files."""
         return self.shelf / self.name
 
     def settings(self, cores: int) -> list[Setting]:
-        """Return what is tried with so many cores; the first one suits a single caller."""
+        """Return the settings to try with `cores`; the first one suits a single caller."""
         single = Setting(workers=1, threads=cores, streams=1)
         tried = [single]
         if self.streams:
             tried.append(replace(single, streams=cores))
         if self.processes:
             tried.append(Setting(workers=cores, threads=1, streams=1))
-            # More threads than cores, but whoever has a core for itself has all of them.
+            # More threads than cores, but a lone request can use all cores.
             tried.append(replace(single, workers=cores))
         return tried if cores > 1 else [single]
 
 
 ALL = (
     Peer("fastapi"),
-    # A worker of LitServe does one request at a time.
+    # A worker of LitServe handles one request at a time.
     Peer("litserve", streams=False),
     Peer("bentoml"),
-    # Its other processes take no part in routes of one's own.
+    # Its parallel workers do not serve custom routes.
     Peer("mlserver", processes=False),
     Peer("ray"),
-    Peer("tutorial", tiers=("web", "preprocess", "inference")),
+    Peer("tutorial", tiers=TIERS),
 )
 
 
@@ -77,5 +79,5 @@ def choose_peers(text: str) -> list[Peer]:
     by_name = {peer.name: peer for peer in ALL}
     unknown = [name for name in text.split(",") if name not in by_name]
     if unknown:
-        raise ValueError(f"no peer {unknown[0]!r}; there are {', '.join(by_name)}")
+        raise ValueError(f"no peer {unknown[0]!r}; choose from {', '.join(by_name)}")
     return [by_name[name] for name in text.split(",")]

@@ -1,4 +1,4 @@
-"""A peer's processes: started in its own environment, ended with everything they started."""
+"""A peer's processes: started in its own environment, stopped together with their children."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bench.peers.registry import Peer, Setting
 from bench.peers.work import Settings
 from bench.pipeline.turns import Contestant
 from elastic_yolo.lab.load.wire import Target
+from elastic_yolo.lab.processes.child import last_log_line, start_child, stop_child
 from elastic_yolo.lab.processes.process_tree import family, thaw
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
 
@@ -23,16 +24,16 @@ _STOP_S = 10.0
 
 
 class PeerFailed(Exception):
-    """A peer's process ended; the message has its last words."""
+    """A peer's process ended; the message has the last line of its log."""
 
 
 @contextmanager
 def serving(
     peer: Peer, python: Path, setting: Setting, settings: Settings, logs: Path
 ) -> Iterator[Contestant]:
-    """Start a peer's tiers from back to front, and stop them again.
+    """Start a peer's tiers, the last one first, and stop them at the end of the block.
 
-    It need not be ready yet. `settings` says what every tier has in common.
+    They may not be ready yet. `settings` are those that all tiers share.
     """
     with ExitStack() as stack:
         tiers: dict[str, int] = {}
@@ -40,9 +41,9 @@ def serving(
         for tier in reversed(peer.tiers):
             port = free_port()
             place = {"port": port, "tier": tier, "behind": behind}
-            told = {**asdict(settings), **asdict(setting), **place}
+            values = {**asdict(settings), **asdict(setting), **place}
             log = logs / f"{peer.name}-{tier}-{port}.log"
-            process = _start(peer, python, told, log)
+            process = _start(peer, python, values, log)
             stack.callback(_stop, process)
             tiers[tier] = process.pid
             behind = f"http://{LOOPBACK}:{port}"
@@ -60,50 +61,45 @@ def check_alive(contestant: Contestant, logs: Path) -> None:
         files = sorted(
             logs.glob(f"{contestant.name}-{tier}-*.log"), key=lambda p: p.stat().st_mtime
         )
-        words = files[-1].read_text(errors="replace").strip().splitlines() or ["no last words"]
-        raise PeerFailed(f"{contestant.name}: {tier} ended: {words[-1]}")
+        raise PeerFailed(f"{contestant.name}: {tier} ended: {last_log_line(files[-1])}")
 
 
-def _start(peer: Peer, python: Path, told: dict[str, object], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
-        return subprocess.Popen(  # noqa: S603  # our own file in an environment that we made
-            [str(python), "server.py"],
-            cwd=peer.folder,
-            env={
-                **os.environ,
-                "PEER": json.dumps(told),
-                "PYTHONPATH": f"{peer.folder}:{ROOT}",
-                "PATH": f"{python.parent}:{os.environ['PATH']}",
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+def _start(
+    peer: Peer, python: Path, values: dict[str, object], log: Path
+) -> subprocess.Popen[bytes]:
+    return start_child(
+        [str(python), "server.py"],
+        folder=peer.folder,
+        env={
+            **os.environ,
+            "PEER": json.dumps(values),
+            "PYTHONPATH": f"{peer.folder}:{ROOT}",
+            "PATH": f"{python.parent}:{os.environ['PATH']}",
+        },
+        log=log,
+        own_session=True,
+    )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     thaw(process.pid)
     members = family(process.pid)
-    process.terminate()
+    stop_child(process, _STOP_S)
+    # Some peers leave workers running.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in members:
+            with suppress(ProcessLookupError):
+                if _is_running(pid):
+                    os.kill(pid, number)
+        # The kernel takes a moment for processes that are not our own children.
+        _wait_until_gone(members)
+
+
+def _wait_until_gone(pids: list[int]) -> None:
     until = time.monotonic() + _STOP_S
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_S)
-    # Some leave workers behind, or take a minute to say good-bye to them.
-    _wait_until_gone(members, until)
-    for pid in members:
-        with suppress(ProcessLookupError):
-            if _is_there(pid):
-                os.kill(pid, signal.SIGKILL)
-    process.wait()
-    # The kernel takes a moment for those that are not our own children.
-    _wait_until_gone(members, time.monotonic() + _STOP_S)
-
-
-def _wait_until_gone(pids: list[int], until: float) -> None:
-    while time.monotonic() < until and any(_is_there(pid) for pid in pids):
+    while time.monotonic() < until and any(_is_running(pid) for pid in pids):
         time.sleep(0.05)
 
 
-def _is_there(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     return (Path("/proc") / str(pid) / "exe").exists()

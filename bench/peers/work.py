@@ -1,4 +1,4 @@
-"""The work that every peer does for a picture, so that only what serves it differs.
+"""The work of every peer on a picture, so that peers differ only in how they serve.
 
 The peers' servers import it in their own environments, which need for it, and for `detector`,
 numpy, OpenCV, OpenVINO, pydantic and PyYAML.
@@ -21,13 +21,13 @@ from elastic_yolo.detector.loading import load_detector
 
 
 class SharedDetector:
-    """A detector for several threads: streams of the engine are handed out to whoever is next.
+    """A detector for several threads, which take turns on the engine's streams.
 
-    Decoding and letterboxing need no stream, so they go on while others have them.
+    Decoding and letterboxing need no stream, so other threads can do them meanwhile.
     """
 
     def __init__(self, detector: Detector, engines: list[Engine]) -> None:
-        """Share these engines, which all run the detector's network."""
+        """Share engines that all run the detector's network."""
         self._detector = detector
         self._free: SimpleQueue[Engine] = SimpleQueue()
         for engine in engines:
@@ -52,7 +52,7 @@ class SharedDetector:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a peer's server is told, as JSON in the environment variable PEER."""
+    """The settings of a peer's server: JSON in the environment variable PEER."""
 
     model: str
     cache: str
@@ -62,12 +62,12 @@ class Settings:
     workers: int
     """Processes that each have the model."""
     threads: int
-    """Of the engine in each of them."""
+    """Threads of the engine in each process."""
     streams: int
-    """Pictures that the engine in each of them works on at once."""
+    """Concurrent pictures of the engine in each process."""
     tier: str = "server"
     behind: str = ""
-    """Address of the tier behind this one, where there are tiers."""
+    """URL of the next service, if there is one."""
 
     def load(self) -> SharedDetector:
         """Load the model; raises DetectorError."""
@@ -78,5 +78,5 @@ class Settings:
 
 
 def read_settings() -> Settings:
-    """Return what this process was told."""
+    """Return the settings of this process."""
     return Settings(**json.loads(os.environ["PEER"]))

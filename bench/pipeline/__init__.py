@@ -1,1 +1,1 @@
-"""The whole pipeline under load, beside a bare loop that does the same work without HTTP."""
+"""The whole pipeline under load, compared with a bare loop without HTTP."""

@@ -1,4 +1,4 @@
-"""Measure the whole pipeline beside a bare loop and beside its peers: `make bench-pipeline`."""
+"""Compare the whole pipeline with a bare loop and with peers: `make bench-pipeline`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print every table and write the JSON file."""
     options = _parse(arguments)
     if options.models != ["demo"] and not has_darknet():
-        say('Debian\'s darknet is missing: run "make oracle", or measure --models demo')
+        say('Debian\'s darknet is missing: run "make oracle", or use --models demo')
         return 1
     print(f"{describe_cpu()}, {THREADS} cores, {options.precision}", flush=True)
     results: dict[str, Any] = {"cpu": describe_cpu(), "threads": THREADS}
@@ -51,12 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ProcessFailed, StackError) as error:
         say(str(error))
         return 1
-    print(f"\nall of it: {options.output}")
+    print(f"\nall results: {options.output}")
     return 0
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can say: it has no word for a percentile of nothing."""
+    """Return a value for JSON, with null for NaN, which JSON lacks."""
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -79,20 +79,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--sweep-seconds",
         type=float,
         default=5,
-        help="of each offered rate; 0 leaves them out (%(default)s)",
+        help="of each offered rate; 0 omits them (%(default)s)",
     )
     parser.add_argument(
-        "--overload-seconds", type=float, default=60, help="0 leaves it out (%(default)s)"
+        "--overload-seconds", type=float, default=60, help="0 omits it (%(default)s)"
     )
     parser.add_argument(
         "--no-elastic",
         action="store_true",
-        help=f"leave out processes that come and go, {COURSE_S:.0f} s",
+        help=f"omit processes that come and go, {COURSE_S:.0f} s",
     )
     parser.add_argument(
         "--no-swaps",
         action="store_true",
-        help=f"leave out a model that is changed under load, {SWAP_COURSE_S:.0f} s",
+        help=f"omit a model that is changed under load, {SWAP_COURSE_S:.0f} s",
     )
     parser.add_argument(
         "--timeout-ms", type=int, default=1000, help="a caller's budget (%(default)s)"
@@ -140,13 +140,13 @@ def _compare_peers(course: Course, up: Ready, peers: list[Peer]) -> dict[str, An
             try:
                 results.append(compare_peer(course, up, peer, Path(logs)))
             except (NotInstalled, PeerFailed, ProcessFailed) as error:
-                say(f"left out: {error}")
+                say(f"omitted: {error}")
                 left_out[peer.name] = {"left_out": str(error)}
     if results:
         print(f"\n{report.latency_table(results)}\n\n{report.cpu_table(results)}")
         print(f"\n{report.memory_table(results)}\n\n{report.peer_table(results)}", flush=True)
     for name, why in left_out.items():
-        print(f"{name}: left out: {why['left_out']}")
+        print(f"{name}: omitted: {why['left_out']}")
     return {**{result.name: asdict(result) for result in results}, **left_out}
 
 

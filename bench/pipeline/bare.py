@@ -1,11 +1,11 @@
-"""The bare loop in a process of its own: everything that is done to a picture, without HTTP.
+"""The process of the bare loop: the whole work on a picture, without HTTP.
 
 Decode, letterbox, engine, heads, suppression: `Detector.detect` on the same bytes. Alone, all the
-engine's threads work on one picture. Under load as many pictures are worked on at once as is
-fastest here, each thread with a stream of the engine of its own; which that is, is tried first.
+engine's threads work on one picture. Under load several threads share streams of the engine;
+the fastest number of both is determined first.
 
-The process speaks JSON lines: what it found and what it will do at first, then for every line
-`{"alone": true, "seconds": ...}` on its standard input what that took.
+The process writes JSON lines: first its detections and the selected number of threads and streams,
+then the times of a turn for every line `{"alone": true, "seconds": ...}` on its standard input.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from elastic_yolo.detector.errors import DetectorError
 from elastic_yolo.detector.loading import load_detector
 
 _TRIAL_S = 1.0
-# The threshold is put where there are about as many objects as in a photograph.
+# The number of detections that the threshold leaves, about as many as in a photograph.
 _MOST_FOUND = 16
 _FEWEST_FOUND = 8
 
 
 @dataclass(frozen=True)
 class Way:
-    """How pictures are worked on at once: threads, and the engine's streams that they share."""
+    """A concurrent setting: threads, and the engine's streams that they share."""
 
     threads: int
     streams: int
 
 
 class Done(NamedTuple):
-    """What a loop did."""
+    """The result of a loop."""
 
     times_ms: list[float]
     seconds: float
@@ -49,7 +49,7 @@ class Done(NamedTuple):
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Run until standard input ends."""
     task = json.loads(sys.argv[1])
     data = Path(task["picture"]).read_bytes()
     cores = task["threads"]
@@ -62,7 +62,7 @@ def main() -> None:
     found = [[d.label, d.score, list(d.box)] for d in detector.detect(data, threshold)]
     loops = _Loops(detector, data, threshold, cores)
     way, tried = loops.fastest()
-    _say(
+    _write(
         {
             "threshold": threshold,
             "found": found,
@@ -72,14 +72,14 @@ def main() -> None:
     )
     for line in sys.stdin:
         turn = json.loads(line)
-        _say(loops.run(None if turn["alone"] else way, turn["seconds"])._asdict())
+        _write(loops.run(None if turn["alone"] else way, turn["seconds"])._asdict())
 
 
 def choose_threshold(found: Sequence[Detection], default: float) -> float:
-    """Return a threshold that leaves about as many objects as a photograph has.
+    """Return a threshold that leaves about as many detections as a photograph has objects.
 
-    Random weights find thousands, and then sorting those out is all that takes time. It lies in
-    the widest gap between two scores, so that rounding does not decide who is among them.
+    Random weights detect thousands, and suppression would then take nearly all the time. The
+    threshold lies in the widest gap between two scores, so that rounding changes no detection.
     """
     if len(found) <= _MOST_FOUND:
         return default
@@ -97,7 +97,7 @@ class _Loops:
         self._streams: dict[int, SharedDetector] = {}
 
     def fastest(self) -> tuple[Way, dict[Way, float]]:
-        """Try every sensible way and return the fastest, and the pictures a second of each."""
+        """Try every sensible setting; return the fastest, and the pictures per second of each."""
         ways = [
             Way(threads, streams)
             for streams in range(1, self._cores + 1)
@@ -110,12 +110,12 @@ class _Loops:
             done = self.run(way, _TRIAL_S)
             tried[way] = len(done.times_ms) / done.seconds
         best = max(tried, key=lambda way: tried[way])
-        # The others' networks take memory, and nothing else from here on.
+        # The networks of the other settings would only use memory.
         self._streams = {streams: self._streams[streams] for streams in [best.streams]}
         return best, tried
 
     def run(self, way: Way | None, seconds: float) -> Done:
-        """Work for so many seconds: one picture after the other if no way is given."""
+        """Work for `seconds`: on one picture after the other if `way` is None."""
         times: list[float] = []
         cpu, started = time.process_time(), time.perf_counter()
         until = started + seconds
@@ -148,7 +148,7 @@ class _Loops:
         return self._streams[streams]
 
 
-def _say(value: object) -> None:
+def _write(value: object) -> None:
     print(json.dumps(value), flush=True)
 
 

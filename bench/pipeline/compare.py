@@ -1,21 +1,22 @@
-"""Pairs of turns, and what they say of a contestant."""
+"""Pairs of turns, and the results of a contestant."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.pipeline.figures import Spread, paired_ratios, percentile, spread
+from bench.pipeline.figures import Spread, paired_ratios, spread
 from bench.pipeline.turns import Contestant, Track, Turn
+from client.percentile import percentile
 from elastic_yolo.lab.processes.process_tree import Memory
 
 BUSY = 8
-"""How many requests are under way at once in the turns under load."""
+"""The number of concurrent requests in turns under load."""
 
 
 @dataclass
 class Pairs:
-    """The turns of a contestant, alone and under load, and the bare loop's right after each."""
+    """The turns of a contestant, alone and under load, each followed by one of the bare loop."""
 
     alone: list[Turn] = field(default_factory=list)
     bare_alone: list[Turn] = field(default_factory=list)
@@ -34,7 +35,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of one contestant; CPU is milliseconds for each request."""
+    """The results of one contestant; CPU is in milliseconds per request."""
 
     name: str
     setting: str
@@ -43,15 +44,15 @@ class Result:
     busy: Latency
     images_per_s: Spread
     p50_over_bare: Spread
-    """Alone, over the bare loop's: 1 would be HTTP for nothing."""
+    """Alone, divided by the bare loop's: 1 would mean that HTTP costs nothing."""
     rate_over_bare: Spread
-    """Under load, over the best bare loop of several threads."""
+    """Under load, divided by the rate of the fastest concurrent bare loop."""
     errors: int
     requests: int
     cpu_alone_ms: dict[str, float]
     cpu_busy_ms: dict[str, float]
     added_cpu_alone_ms: float
-    """Of all tiers, less the bare loop's for a picture."""
+    """Of all tiers, minus the bare loop's per picture."""
     added_cpu_busy_ms: float
     client_cpu_ms: float
     bare_p50_ms: Spread
@@ -60,7 +61,7 @@ class Result:
     bare_cpu_busy_ms: float
     memory_mb: dict[str, Memory]
     over_pipeline: dict[str, Spread] = field(default_factory=dict)
-    """A peer's p50 and rate over the pipeline's, measured in the same rounds."""
+    """A peer's p50 and rate divided by the pipeline's in the same rounds."""
 
 
 def pair(track: Track, alone: Contestant, busy: Contestant, seconds: float, pairs: Pairs) -> None:
@@ -74,7 +75,7 @@ def pair(track: Track, alone: Contestant, busy: Contestant, seconds: float, pair
 def summarise(
     alone: Contestant, busy: Contestant, pairs: Pairs, memory_mb: dict[str, Memory]
 ) -> Result:
-    """Return what the pairs say."""
+    """Return the results of the pairs."""
     cpu_alone, cpu_busy = _cpu_by_tier(pairs.alone), _cpu_by_tier(pairs.busy)
     bare_alone, bare_busy = (
         _median(turns, lambda turn: turn.all_cpu_ms)
@@ -105,7 +106,7 @@ def summarise(
 
 
 def over(peer: Pairs, pipeline: Pairs) -> dict[str, Spread]:
-    """Return a peer's p50 and rate over the pipeline's of the same rounds."""
+    """Return a peer's p50 and rate divided by the pipeline's in the same rounds."""
     return {
         "p50": spread(paired_ratios(_p50s(peer.alone), _p50s(pipeline.alone))),
         "rate": spread(paired_ratios(_rates(peer.busy), _rates(pipeline.busy))),

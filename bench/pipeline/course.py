@@ -1,4 +1,4 @@
-"""One model from beginning to end: processes up, rounds, offered loads, overload, peers."""
+"""The measurement of one model: its processes, and the rounds of the pipeline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WARM_UP_S = 4.0
 
 @dataclass(frozen=True)
 class Course:
-    """What is measured with, the same for every contestant."""
+    """The parameters, the same for every contestant."""
 
     model: Path
     cache: Path
@@ -35,7 +35,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Ready:
-    """The processes that are up all the time, and what the bare loop said of itself."""
+    """The running processes, and the first message of the bare loop."""
 
     track: Track
     services: Contestant
@@ -43,14 +43,14 @@ class Ready:
 
     @property
     def threshold(self) -> float:
-        """The score from which on a detection counts, for everybody."""
+        """The lowest score of a detection, for all contestants."""
         threshold: float = self.bare["threshold"]
         return threshold
 
     def check(self, contestant: Contestant) -> None:
-        """Compare a contestant's answer with the bare loop's, and say it if they differ."""
-        if not agree(self.bare["found"], self.track.first_answer(contestant)):
-            say(f"{contestant.name}: finds something else than the bare loop")
+        """Compare a contestant's detections with the bare loop's, and report a difference."""
+        if not agree(self.bare["found"], self.track.first_detections(contestant)):
+            say(f"{contestant.name}: its detections differ from the bare loop's")
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def ready(course: Course) -> Iterator[Ready]:
 
 def compare_pipeline(course: Course, up: Ready) -> Result:
     """Let the services and the bare loop take turns; raises ProcessFailed."""
-    # After its start the inference service still prepares to serve several at once.
+    # After its start the inference service still prepares for concurrent requests.
     up.track.turn(up.services, BUSY, _WARM_UP_S)
     pairs = Pairs()
     for number in range(course.rounds):
@@ -94,4 +94,4 @@ def _describe(hello: dict[str, Any]) -> str:
         for way in hello["tried"]
     )
     found = len(hello["found"])
-    return f"bare loop: {found} detections from {hello['threshold']} on; tried {tried}"
+    return f"bare loop: {found} detections above {hello['threshold']}; tried {tried}"

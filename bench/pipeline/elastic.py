@@ -1,7 +1,7 @@
-"""From one inference process to three and back, under load: who takes part how soon, what is lost.
+"""From one inference process to three and back, under load: how soon they serve, what is lost.
 
-The two that join are in INFERENCE_URL from the beginning, and not there. One of them is killed
-later, the other stops as Kubernetes would stop it.
+The addresses of all three are in INFERENCE_URL from the start. Two processes start later; one of
+them is killed, the other is stopped with SIGTERM, as Kubernetes would stop it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import signal
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,9 +22,9 @@ from elastic_yolo.lab.processes.stack import Service, Stack
 from elastic_yolo.progress import say
 
 COURSE_S = 30.0
-"""How long the load lasts; everything below happens within."""
+"""The duration of the load, which includes all steps."""
 FAIR = 0.8
-"""Who answers this part of what an even share would be takes part."""
+"""A process takes part if it serves this part of an equal share."""
 _PROCESSES = 3
 _TICK_S = 0.1
 _WINDOW_S = 0.5
@@ -36,25 +35,25 @@ _RETRIED = re.compile(r"elastic_yolo_peer_retries_total\{.*\} (\S+)")
 
 @dataclass(frozen=True)
 class Elastic:
-    """What was seen. Seconds count from when a new process said that it was ready."""
+    """The results. Seconds count from when a new process was ready."""
 
     fair_after_s: list[float | None]
-    """To the end of the first half second with a fair share, for each new one; None for never."""
+    """To the end of the first half second with a fair share, by new process; None for never."""
     shares: list[float]
-    """Of all processes, the old one first, once they have settled."""
+    """Shares of all processes, the old one first, after they have settled."""
     one_per_s: float
     three_per_s: float
-    """Pictures a second of one process, and of all three then."""
+    """Pictures per second of one process, and of all three."""
     sent_once_more: int
-    """Requests that went to another process after one was killed."""
+    """Requests that were retried on another process after one was killed."""
     answers: int
     failed: int
-    """Answers that were not 200 with the right detections."""
+    """Responses other than 200 with the expected detections."""
 
 
 @dataclass(frozen=True)
 class Count:
-    """How many pictures each process had answered at a moment, in seconds."""
+    """The pictures that each process has served at a moment, in seconds."""
 
     at_s: float
     answered: list[float]
@@ -63,7 +62,7 @@ class Count:
 def elastic(
     track: Track, model: Path, cache: Path, precision: str, threshold: float, logs: Path
 ) -> Elastic:
-    """Let inference processes come and go; raises StackError or ProcessFailed."""
+    """Start and stop inference processes under load; raises StackError or ProcessFailed."""
     with _one_of_three(model, cache, precision, logs) as up, ExitStack() as more:
         target = Target(f"{up.web.url}/inference?threshold={threshold}")
         end = time.monotonic() + COURSE_S
@@ -77,7 +76,7 @@ def elastic(
         again = retried(up.preprocess)
         new[0].stop()
         if time.monotonic() > end:
-            say("the load ended before all of it had happened: this machine is too slow for it")
+            say("the load ended before all steps were done: this machine is too slow")
         samples, _, _ = track.finish()
     settled = counts[len(counts) // 2]
     return Elastic(
@@ -92,7 +91,7 @@ def elastic(
 
 
 def fair_after_s(counts: Sequence[Count], number: int, ready_s: float) -> float | None:
-    """Return when process `number` first answered its share of half a second, after `ready_s`."""
+    """Return when process `number` first served its share in half a second, after `ready_s`."""
     span = round(_WINDOW_S / _TICK_S)
     for first, last in zip(counts, counts[span:], strict=False):
         share = _shares(first, last)[number]
@@ -112,7 +111,7 @@ def _per_s(first: Count, last: Count) -> float:
 
 @contextmanager
 def _one_of_three(model: Path, cache: Path, precision: str, logs: Path) -> Iterator[Stack]:
-    # As a pod with a quota of one CPU: three of them share what there is.
+    # Like a pod with a CPU limit of one: three of them share the cores.
     settings = {**inference_settings(cache, precision), "THREADS": "1"}
     stack = Stack(model=model.resolve(), copies=_PROCESSES, logs=logs, env={"inference": settings})
     first = (stack.inference, stack.preprocess, stack.web)
@@ -125,7 +124,7 @@ def _one_of_three(model: Path, cache: Path, precision: str, logs: Path) -> Itera
 
 
 def _wait_ready(services: Sequence[Service]) -> list[float]:
-    """Return when each was ready; they are asked in turn, so the later is never seen too early."""
+    """Return when each was ready, in order: a later one is never recorded too early."""
     at_s = []
     for service in services:
         service.wait_ready()
@@ -146,16 +145,14 @@ def _kill(service: Service) -> None:
 
 
 def answered(service: Service) -> float:
-    """Return how many pictures an inference process has answered."""
+    """Return how many pictures an inference process has served."""
     return _metric(service, _ANSWERED)
 
 
 def retried(service: Service) -> float:
-    """Return how many requests a process has sent once more."""
+    """Return how many requests a process has retried."""
     return _metric(service, _RETRIED)
 
 
 def _metric(service: Service, pattern: re.Pattern[str]) -> float:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{service.url}/metrics", timeout=10) as answer:
-        return sum(float(value) for value in pattern.findall(answer.read().decode()))
+    return sum(float(value) for value in pattern.findall(service.get("/metrics").decode()))

@@ -1,28 +1,13 @@
-"""The arithmetic of a comparison: percentiles, paired ratios, and when a gap counts."""
+"""The arithmetic of a comparison: spreads, paired ratios, and when a difference counts."""
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# A smaller gap than this says more about the machine than about the contestants.
+# A smaller difference is within the variation of a machine.
 TIE = 0.10
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the value below which `percent` of them lie, between neighbours in proportion.
-
-    Not a number if there are none.
-    """
-    if not values:
-        return math.nan
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * percent / 100
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 @dataclass(frozen=True)
@@ -40,7 +25,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def paired_ratios(measured: Sequence[float], baseline: Sequence[float]) -> list[float]:
-    """Return measured / baseline of every round: what drifts, drifts for both of a pair."""
+    """Return measured / baseline of every round: both are measured at the same machine speed."""
     return [ours / theirs for ours, theirs in zip(measured, baseline, strict=True)]
 
 

@@ -1,7 +1,7 @@
-"""The load client in a process of its own, told what to do in JSON lines on its standard input.
+"""The process of the load client, which gets its tasks as JSON lines on standard input.
 
-A line is `{"target": {...}, "picture": PATH, "load": {...}}`; the answer has every request and the
-CPU that sending them took. Without a load it is the first answer's detections.
+A task is `{"target": {...}, "picture": PATH, "load": {...}}`; its result has every request and the
+client's CPU time. The result of a task without a load is the detections of the first response.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 
 import uvloop
 
-from elastic_yolo.lab.load.client import Client, Pace, Sample, first_answer
-from elastic_yolo.lab.load.expected import Expected, WrongAnswer
-from elastic_yolo.lab.load.wire import NotUnderstood, Target
+from elastic_yolo.lab.load.client import Client, Pace, Sample, first_response
+from elastic_yolo.lab.load.expected import Expected, WrongResponse
+from elastic_yolo.lab.load.wire import Target, UnsupportedResponse
 
-_FAILURES = (WrongAnswer, NotUnderstood, OSError, TimeoutError)
+_FAILURES = (WrongResponse, UnsupportedResponse, OSError, TimeoutError)
 
 
 def main() -> None:
-    """Serve until standard input ends."""
-    # What a target answers at first is what it is expected to answer from then on.
+    """Run tasks until standard input ends."""
+    # The first response of a target is the expected one from then on.
     known: dict[str, Expected] = {}
     for line in sys.stdin:
         task = json.loads(line)
@@ -41,7 +41,7 @@ async def _serve(
 ) -> dict[str, Any]:
     target = Target(**task["target"])
     if target.url not in known:
-        known[target.url] = await first_answer(target, picture)
+        known[target.url] = await first_response(target, picture)
     expected = known[target.url]
     if task.get("load") is None:
         return {"data": expected.data}

@@ -1,4 +1,4 @@
-"""Offered load: requests come at a rate, however long earlier ones take."""
+"""Offered load: requests arrive at a rate, whether or not earlier ones have a response."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.pipeline.figures import percentile
 from bench.pipeline.turns import Contestant, Track
+from client.percentile import percentile
 from elastic_yolo.lab.load.client import Sample
 
 SHARES = (0.25, 0.5, 0.75, 0.9, 1.1, 1.5)
-"""Of the rate that a closed loop reaches."""
+"""Parts of the rate that a closed loop reaches."""
 _REFUSED = 429
 
 
 @dataclass(frozen=True)
 class Offered:
-    """What became of the requests of one rate; times are milliseconds."""
+    """The outcomes of the requests at one rate; times in milliseconds."""
 
     share: float
     """Of the capacity."""
     offered_per_s: float
     good_per_s: float
-    """Correct answers that came within the caller's budget."""
+    """Correct responses within the caller's budget."""
     accepted_p50_ms: float
-    """Of the correct answers, counted from when they were due."""
+    """Of the correct responses, from when the request was due."""
     accepted_p95_ms: float
     accepted_p99_ms: float
     within_budget: float
-    """Share of the correct answers."""
+    """Part of the correct responses."""
     refused_p50_ms: float
-    """Of the answers 429."""
+    """Of the responses 429."""
     refused_p99_ms: float
     refused_without_retry_after: int
     statuses: dict[int, int]
-    """How often each came; 0 is no answer."""
+    """Counts by status; 0 is no response."""
     wrong: int
-    """Answers 200 with other detections."""
+    """Responses 200 with wrong detections."""
 
 
 def offer(
     track: Track, contestant: Contestant, rate: float, share: float, seconds: float, timeout_ms: int
 ) -> Offered:
-    """Offer requests at random at `rate` a second; raises ProcessFailed."""
+    """Offer `rate` requests per second at random times; raises ProcessFailed."""
     target = replace(contestant.target, timeout_ms=timeout_ms)
     load = track.load(contestant, target, {"rate": rate, "seconds": seconds})
     return count(load.samples, share, seconds, timeout_ms)
@@ -59,7 +59,7 @@ def sweep(
 
 
 def count(samples: Sequence[Sample], share: float, seconds: float, timeout_ms: int) -> Offered:
-    """Return what became of requests that were offered for so many seconds."""
+    """Return the outcomes of requests that were offered for `seconds`."""
     right = [sample.latency_ms for sample in samples if sample.correct]
     refused = [sample for sample in samples if sample.status == _REFUSED]
     refused_ms = [sample.latency_ms for sample in refused]

@@ -1,4 +1,4 @@
-"""Overload: several times what the services can do, for a minute; and how soon it is forgotten."""
+"""Overload: several times the capacity for a minute, and the recovery after it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.pipeline.compare import BUSY
-from bench.pipeline.figures import TIE, percentile
+from bench.pipeline.figures import TIE
 from bench.pipeline.offered import Offered, count
 from bench.pipeline.turns import Contestant, Track
+from client.percentile import percentile
 from elastic_yolo.lab.load.client import Sample
 from elastic_yolo.lab.processes.process_tree import Memory
 
 TIMES = 5
-"""The rate that is offered, as a multiple of the capacity."""
+"""The offered rate as a multiple of the capacity."""
 _PEAK_S = 5.0
 _PROBE_S = 10.0
 _PROBE_SHARE = 0.5
@@ -23,18 +24,18 @@ _WINDOW_S = 0.5
 
 @dataclass(frozen=True)
 class Overload:
-    """What was offered, what came of it, and what it left behind."""
+    """The outcomes of an overload, and the state after it."""
 
     offered: Offered
     peak_before_per_s: float
-    """Of a closed loop right before."""
+    """The rate of a closed loop right before."""
     peak_after_per_s: float
     good_over_peak: float
-    """Goodput under overload over the mean of the two peaks."""
+    """Goodput under overload divided by the mean of the two peaks."""
     normal_p50_ms: float
     """At half the capacity, before."""
     recovered_s: float | None
-    """Until the median of half a second was that again, but for a tenth; None within the probe."""
+    """Until a half second's median was within a tenth of that; None if not within the probe."""
     memory_mb: dict[str, dict[str, Memory]]
     """By moment (start, middle, end) and tier."""
 
@@ -42,7 +43,7 @@ class Overload:
 def overload(
     track: Track, contestant: Contestant, capacity: float, seconds: float, timeout_ms: int
 ) -> Overload:
-    """Offer five times the capacity for so many seconds; raises ProcessFailed."""
+    """Offer five times the capacity for `seconds`; raises ProcessFailed."""
     target = replace(contestant.target, timeout_ms=timeout_ms)
     probe = {"rate": _PROBE_SHARE * capacity, "seconds": _PROBE_S, "poisson": False}
     before = track.turn(contestant, BUSY, _PEAK_S).images_per_s
@@ -68,7 +69,7 @@ def overload(
 
 
 def median_ms(samples: Sequence[Sample]) -> float:
-    """Return the median latency of the correct answers."""
+    """Return the median latency of the correct responses."""
     return percentile([sample.latency_ms for sample in samples if sample.correct], 50)
 
 

@@ -1,4 +1,4 @@
-"""A peer's part: find its best settings, then let it, the bare loop and the pipeline take turns."""
+"""Peers: find the best settings, then let peer, bare loop and pipeline take turns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NEARLY = 0.03
 
 @dataclass(frozen=True)
 class Trial:
-    """What a setting brought in a short trial."""
+    """The result of a setting in a short trial."""
 
     setting: Setting
     p50_ms: float
@@ -34,7 +34,7 @@ class Trial:
 
 
 def compare_peer(course: Course, up: Ready, peer: Peer, logs: Path) -> Result:
-    """Measure a peer beside bare loop and pipeline.
+    """Compare a peer with bare loop and pipeline.
 
     Raises NotInstalled, PeerFailed or ProcessFailed.
     """
@@ -62,7 +62,7 @@ def compare_peer(course: Course, up: Ready, peer: Peer, logs: Path) -> Result:
 
 
 def _best(trials: list[Trial], badness: Callable[[Trial], float]) -> Setting:
-    """Return the best setting; of those nearly as good, the simplest, which is first."""
+    """Return the simplest setting, which comes first, of those nearly as good as the best."""
     best = min(badness(trial) for trial in trials)
     return next(t.setting for t in trials if badness(t) <= best * (1 + _NEARLY))
 
@@ -71,7 +71,7 @@ def _try(
     course: Course, up: Ready, peer: Peer, setting: Setting, python: Path, logs: Path
 ) -> Trial:
     with _ready(course, up, peer, setting, python, logs) as contestant:
-        # What is loaded on the first requests is no matter of settings.
+        # The first requests may still load code.
         up.track.turn(contestant, BUSY, _TRIAL_S / 2)
         quick = up.track.turn(contestant, 1, _TRIAL_S)
         busy = up.track.turn(contestant, BUSY, _TRIAL_S)

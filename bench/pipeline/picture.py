@@ -1,4 +1,4 @@
-"""The picture that every contestant gets."""
+"""The picture of all contestants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SOURCE = "scene-01.jpg"
 
 
 def make_picture(folder: Path) -> Path:
-    """Return a 768x576 JPEG in `folder`, made of one of the client's pictures: always the same."""
+    """Return a 768x576 JPEG in `folder`, always made from the same picture of the client."""
     target = folder / f"picture-{SIZE[0]}x{SIZE[1]}.jpg"
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from bench.pipeline.swaps import Swaps
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows in columns as wide as they need to be, names to the left."""
+    """Return rows in columns that fit their widest cell; the first is aligned left."""
     lines = [list(head), *(list(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
@@ -31,7 +31,7 @@ def range_of(value: Spread, digits: int = 2) -> str:
 
 
 def latency_table(results: Sequence[Result]) -> str:
-    """Return how long answers take and how many there are, beside the bare loop's."""
+    """Return latencies and rates, with the bare loop's."""
     head = (
         "contestant",
         "c=1 p50 ms",
@@ -73,7 +73,7 @@ def latency_table(results: Sequence[Result]) -> str:
 
 
 def cpu_table(results: Sequence[Result]) -> str:
-    """Return what a request costs of the CPU, and where, in milliseconds."""
+    """Return the CPU cost of a request by tier, in milliseconds."""
     head = ("contestant", "load", "all tiers", "bare loop", "added", "client", "by tier")
     rows = []
     for result in results:
@@ -88,7 +88,7 @@ def cpu_table(results: Sequence[Result]) -> str:
 
 
 def memory_table(results: Sequence[Result]) -> str:
-    """Return what is held after the load, in millions of bytes."""
+    """Return the memory after the load, in millions of bytes."""
     rows = [
         (result.name, tier, f"{sizes.rss_mb:.0f}", f"{sizes.pss_mb:.0f}")
         for result in results
@@ -98,7 +98,7 @@ def memory_table(results: Sequence[Result]) -> str:
 
 
 def offered_table(rates: Sequence[Offered]) -> str:
-    """Return what became of requests that were offered at several rates."""
+    """Return the outcomes of requests at several offered rates."""
     head = ("of capacity", "offered/s", "good/s", "p50 ms", "p95", "p99", "429s", "other failures")
     rows = []
     for rate in rates:
@@ -118,7 +118,7 @@ def offered_table(rates: Sequence[Offered]) -> str:
 
 
 def overload_lines(result: Overload, seconds: float, timeout_ms: int) -> str:
-    """Return what happened under overload, one fact a line."""
+    """Return the results of an overload, one per line."""
     offered = result.offered
     recovered = "not within the probe" if result.recovered_s is None else f"{result.recovered_s} s"
     held = "; ".join(
@@ -128,11 +128,11 @@ def overload_lines(result: Overload, seconds: float, timeout_ms: int) -> str:
     return "\n".join(
         (
             f"{offered.share:.0f} x capacity for {seconds:.0f} s, budget {timeout_ms} ms:",
-            f"  {offered.offered_per_s:.0f}/s offered, answers by status {offered.statuses}",
+            f"  {offered.offered_per_s:.0f}/s offered, responses by status {offered.statuses}",
             f"  accepted: p50 {offered.accepted_p50_ms:.0f} ms, p99 {offered.accepted_p99_ms:.0f}",
             f"  accepted: {offered.within_budget:.2%} within the budget, {offered.wrong} wrong",
-            f"  refused: p50 {offered.refused_p50_ms:.1f} ms, p99 {offered.refused_p99_ms:.1f}",
-            f"  refused: {offered.refused_without_retry_after} without Retry-After",
+            f"  rejected: p50 {offered.refused_p50_ms:.1f} ms, p99 {offered.refused_p99_ms:.1f}",
+            f"  rejected: {offered.refused_without_retry_after} without Retry-After",
             f"  goodput {offered.good_per_s:.1f}/s, {result.good_over_peak:.0%} of the peak",
             f"  peak {result.peak_before_per_s:.1f}/s before, {result.peak_after_per_s:.1f} after",
             f"  p50 back to {result.normal_p50_ms:.1f} ms after {recovered}",
@@ -142,40 +142,40 @@ def overload_lines(result: Overload, seconds: float, timeout_ms: int) -> str:
 
 
 def elastic_lines(result: Elastic) -> str:
-    """Return what happened while processes came and went, one fact a line."""
+    """Return the results of starting and stopping processes, one per line."""
     fair = ", ".join("never" if s is None else f"{s:.1f} s" for s in result.fair_after_s)
     shares = ", ".join(f"{share:.0%}" for share in result.shares)
     rates = f"{result.one_per_s:.1f} of one, {result.three_per_s:.1f} of three"
     return "\n".join(
         (
             f"from one inference process to three and back, {BUSY} callers:",
-            f"  from ready to {FAIR:.0%} of an even share within half a second: {fair}",
+            f"  from ready to {FAIR:.0%} of an equal share within half a second: {fair}",
             f"  shares after that: {shares}",
-            f"  pictures a second: {rates}",
-            f"  one killed: {result.sent_once_more} requests sent once more",
-            f"  {result.answers} answers in all, {result.failed} failed or wrong",
+            f"  pictures per second: {rates}",
+            f"  one killed: {result.sent_once_more} requests retried",
+            f"  {result.answers} responses, {result.failed} failed or wrong",
         )
     )
 
 
 def swap_lines(result: Swaps) -> str:
-    """Return what switching versions under load did, one fact a line."""
+    """Return the results of switching versions under load, one per line."""
     rss = ", ".join(f"{mb:.0f}" for mb in result.rss_mb)
     return "\n".join(
         (
-            f"{result.swaps} switches to another version, {result.per_s:.0f} requests a second:",
+            f"{result.swaps} switches to another version, {result.per_s:.0f} requests per second:",
             f"  before: p50 {result.calm_p50_ms:.1f} ms, p99 {result.calm_p99_ms:.1f}",
             f"  during: p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f}",
             f"  the longest: {result.longest_ms:.0f} ms",
-            f"  a version is there after {result.there_after_s:.2f} s, polls of 0.2 s included",
+            f"  a version is served after {result.there_after_s:.2f} s, including polls of 0.2 s",
             f"  RSS of inference before, after half of them, after all: {rss} MB",
-            f"  {result.answers} answers in all, {result.failed} failed or wrong",
+            f"  {result.answers} responses, {result.failed} failed or wrong",
         )
     )
 
 
 def peer_table(results: Sequence[Result]) -> str:
-    """Return peers beside the pipeline; what is below 10% is called a tie."""
+    """Return peers compared with the pipeline; a difference below 10% is a tie."""
     rows = []
     for result in results:
         p50, rate = result.over_pipeline["p50"], result.over_pipeline["rate"]
@@ -199,7 +199,7 @@ def peer_table(results: Sequence[Result]) -> str:
         "peer is",
         "setting",
     )
-    return f"{table(head, rows)}\na gap below {TIE:.0%} is a tie"
+    return f"{table(head, rows)}\na difference below {TIE:.0%} is a tie"
 
 
 def _verdict(ratio: Spread, *, lower_is_better: bool) -> str:

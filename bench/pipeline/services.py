@@ -12,7 +12,7 @@ from elastic_yolo.lab.processes.stack import Stack
 
 
 def inference_settings(cache: Path, precision: str) -> dict[str, str]:
-    """Return what an inference process is told, whatever the environment of the benchmark says."""
+    """Return an inference process's settings, which override the benchmark's environment."""
     return {
         "CACHE_DIR": str(cache),
         "PRECISION": precision,
@@ -25,7 +25,7 @@ def inference_settings(cache: Path, precision: str) -> dict[str, str]:
 def pipeline(
     model: Path, cache: Path, precision: str, threshold: float, logs: Path
 ) -> Iterator[Contestant]:
-    """Start web, preprocess and inference with their defaults, and stop them again."""
+    """Start web, preprocess and inference with their defaults; stop them after the block."""
     env = {"inference": inference_settings(cache, precision)}
     with Stack(model=model.resolve(), logs=logs, env=env) as stack:
         tiers = {service.name: service.process.pid for service in reversed(stack.services)}

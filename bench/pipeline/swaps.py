@@ -1,6 +1,6 @@
-"""A model that is changed under load, again and again: what that costs those who ask meanwhile.
+"""Switches of a model's version under load, and their effect on latency and memory.
 
-Both versions have the same weights, so that every answer has the same boxes, and take as long.
+Both versions have the same weights, so that every response has the same boxes and takes as long.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ import shutil
 import statistics
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.models import quantise
-from bench.pipeline.figures import percentile
 from bench.pipeline.services import inference_settings
 from bench.pipeline.turns import Track
+from client.percentile import percentile
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.digest import digest_of_file
 from elastic_yolo.durable import make_folder
@@ -31,24 +30,24 @@ from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.writer import Writer
 
 COURSE_S = 60.0
-"""How long the load lasts; fewer switches fit in where a version takes long to load."""
+"""The duration of the load; if a version takes long to load, there are fewer switches."""
 SWAPS = 20
 SHARE = 0.5
-"""Of what the services could answer at most."""
+"""The offered rate as a part of the capacity."""
 _NAME = "changing"
 _CALM_S = 10.0
 _BETWEEN_S = 1.0
 _POLL_S = 0.2
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
 class Swaps:
-    """What was seen; times are milliseconds of requests, counted from when they were due."""
+    """The results; times in milliseconds, from when a request was due."""
 
     swaps: int
     per_s: float
-    """Requests that came in a second."""
+    """Requests per second."""
     calm_p50_ms: float
     calm_p99_ms: float
     """Before the first switch."""
@@ -56,12 +55,12 @@ class Swaps:
     p99_ms: float
     longest_ms: float
     there_after_s: float
-    """From pointing the channel to answers by the new version, the median; polls included."""
+    """The median from pointing the channel until the new version serves, including polls."""
     rss_mb: list[float]
     """Of the inference process: before, after half of the switches, after all of them."""
     answers: int
     failed: int
-    """Answers that were not 200 with the right detections."""
+    """Responses other than 200 with the expected detections."""
 
 
 def change_model(
@@ -91,7 +90,7 @@ def change_model(
 def summarise(
     samples: list[Sample], per_s: float, calm_s: float, waits: list[float], rss: list[float]
 ) -> Swaps:
-    """Return what was seen; the first switch was `calm_s` seconds after the start."""
+    """Return the results; the first switch was `calm_s` seconds after the start."""
     right = [sample for sample in samples if sample.correct]
     calm = [sample.latency_ms for sample in right if sample.scheduled_s < calm_s]
     swapping = [sample.latency_ms for sample in right if sample.scheduled_s >= calm_s]
@@ -111,12 +110,12 @@ def summarise(
 
 
 def publish_twice(writer: Writer, model: Path, second: Path, precision: str) -> list[str]:
-    """Publish a model twice, the second time with a remark in its .cfg; return the ids."""
+    """Publish a model twice, the second time with a comment in its .cfg; return the ids."""
     shutil.copytree(model, second)
-    # It states the digest of the .cfg as it was.
+    # It has the digest of the original .cfg.
     (second / "model.yaml").unlink(missing_ok=True)
     cfg = read_model(second).cfg
-    cfg.write_text("# the same once more\n" + cfg.read_text(encoding="utf-8"), encoding="utf-8")
+    cfg.write_text("# a second version\n" + cfg.read_text(encoding="utf-8"), encoding="utf-8")
     if precision == "int8":
         quantise(read_model(second))
     ids = [_put(writer, folder, version) for version, folder in (("1", model), ("2", second))]
@@ -144,14 +143,13 @@ def _serving(store: Path, cache: Path, precision: str, logs: Path) -> Iterator[S
 
 
 def _switch(writer: Writer, service: Service, identity: str) -> float:
-    """Point the channel elsewhere and return how long it took until that was served."""
+    """Point the channel to a version and return the seconds until it is served."""
     started = time.monotonic()
     writer.point(_NAME, "stable", identity)
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while time.monotonic() - started < _PATIENCE_S:
-        with direct.open(f"{service.url}/v2/models/{_NAME}", timeout=10) as answer:
-            if identity.startswith(json.load(answer)["versions"][0] + "-"):
-                break
+    while time.monotonic() - started < _TIMEOUT_S:
+        served = json.loads(service.get(f"/v2/models/{_NAME}"))["versions"][0]
+        if identity.startswith(f"{served}-"):
+            break
         time.sleep(_POLL_S / 10)
     return time.monotonic() - started
 

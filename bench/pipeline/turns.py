@@ -1,4 +1,4 @@
-"""Turns: a contestant under load for a few seconds, the bare loop for as long."""
+"""Turns: a contestant under load for a few seconds, then the bare loop for as long."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.pipeline.figures import percentile
+from client.percentile import percentile
 from elastic_yolo.lab.load.client import Sample
 from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes import process_tree as proc
@@ -15,28 +15,28 @@ from elastic_yolo.lab.processes.json_process import JsonProcess
 
 @dataclass(frozen=True)
 class Contestant:
-    """Something that answers pictures over HTTP."""
+    """A server that detects objects over HTTP."""
 
     name: str
     setting: str
-    """In words: how many processes, threads, streams."""
+    """Its processes, threads and streams, in words."""
     target: Target
     tiers: dict[str, int]
-    """Names of its tiers, each with the id of its first process."""
+    """Its tiers, each with the id of its first process."""
     frozen_when_idle: bool = False
 
     def memory(self) -> dict[str, proc.Memory]:
-        """Return what its tiers hold now."""
+        """Return the memory of its tiers."""
         return {tier: proc.memory(root) for tier, root in self.tiers.items()}
 
     def rest(self) -> None:
-        """Keep it still while others have their turn, if that is needed."""
+        """Stop its processes during other turns, if it needs that."""
         if self.frozen_when_idle:
             for root in self.tiers.values():
                 proc.freeze(root)
 
     def wake(self) -> None:
-        """Let it go on."""
+        """Continue its processes."""
         if self.frozen_when_idle:
             for root in self.tiers.values():
                 proc.thaw(root)
@@ -44,15 +44,15 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Turn:
-    """What came of one turn; times are milliseconds, CPU is milliseconds for each request."""
+    """The result of one turn; times in milliseconds, CPU in milliseconds per request."""
 
     latencies_ms: list[float] = field(repr=False)
-    """Of the correct answers."""
+    """Of the correct responses."""
     images_per_s: float
     errors: int
-    """Answers that were not 200, not the expected detections, or none at all."""
+    """Responses other than 200, wrong detections, and lost requests."""
     cpu_ms: dict[str, float]
-    """By tier; nothing for the bare loop, which is one process: `all`."""
+    """By tier; the bare loop is one process, `all`."""
     client_cpu_ms: float = 0.0
 
     @property
@@ -68,7 +68,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of the load client brought, and what the tiers took meanwhile."""
+    """The result of one run of the load client, and the CPU of the tiers meanwhile."""
 
     samples: list[Sample]
     seconds: float
@@ -77,16 +77,16 @@ class Load:
 
 
 class Track:
-    """Where contestants have their turns: the load client, the bare loop, and the picture."""
+    """Runs turns: it has the load client, the bare loop, and the picture."""
 
     def __init__(self, loader: JsonProcess, bare: JsonProcess, picture: Path) -> None:
-        """Take two processes that are running."""
+        """Take two running processes."""
         self._loader = loader
         self._bare = bare
         self._picture = str(picture)
 
-    def first_answer(self, contestant: Contestant) -> list[Any]:
-        """Return the detections that a contestant finds; raises ProcessFailed."""
+    def first_detections(self, contestant: Contestant) -> list[Any]:
+        """Return a contestant's detections; raises ProcessFailed."""
         found: list[Any] = self._loader.request(self._task(contestant.target))["data"]
         return found
 
@@ -109,7 +109,7 @@ class Track:
         return Load(samples, seconds, client_cpu_s, used)
 
     def turn(self, contestant: Contestant, concurrency: int, seconds: float) -> Turn:
-        """Let a contestant answer so many requests at a time; raises ProcessFailed."""
+        """Put a closed loop of requests on a contestant; raises ProcessFailed."""
         contestant.wake()
         load = {"concurrency": concurrency, "seconds": seconds}
         done = self.load(contestant, contestant.target, load)
@@ -125,7 +125,7 @@ class Track:
         )
 
     def bare_turn(self, *, alone: bool, seconds: float) -> Turn:
-        """Let the bare loop work: on one picture at a time, or on as many as is fastest."""
+        """Run the bare loop: alone on one picture at a time, or in its fastest setting."""
         done = self._bare.request({"alone": alone, "seconds": seconds})
         times = done["times_ms"]
         cpu_ms = {"all": 1000 * done["cpu_s"] / len(times)}

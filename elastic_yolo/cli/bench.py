@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from elastic_yolo.cli.options import add_threads_option, count, folder, new_file
+from elastic_yolo.cli.options import add_threads_option, count, folder, new_file, positive
 from elastic_yolo.detector.engines.choose import ENGINES
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.precision import PRECISIONS
@@ -22,9 +22,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         description="Measure engines, precisions and batch sizes of a model on this machine. "
-        "Each runs in a process of its own, they take turns, and the report has medians of rounds, "
-        "compared with Darknet, with OpenCV's Darknet importer, and with the machine's own matrix "
-        "product.",
+        "Each runs in its own process, they take turns, and the report has medians of rounds, "
+        "compared with Darknet, with OpenCV's Darknet importer, and with a plain matrix product on "
+        "this machine.",
     )
     parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
     parser.add_argument(
@@ -37,13 +37,16 @@ def add_parser(commands: Any) -> None:
         default=["fp32", "bf16", "int8"],
         help="of fp32, bf16, fp16, int8 (all but fp16; int8 needs --cache)",
     )
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="of elastic-yolo convert")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="cache of elastic-yolo convert")
     parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: beside the CPU (cpu)"
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="cuda: in addition to the CPU (cpu)",
     )
     parser.add_argument("--batch", type=_numbers, default=[1], help="batch sizes (1)")
     parser.add_argument("--rounds", type=count, default=7, help="(%(default)s)")
-    parser.add_argument("--seconds", type=count, default=2, help="of a round (%(default)s)")
+    parser.add_argument("--seconds", type=positive, default=2.0, help="of a round (%(default)g)")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--output", type=new_file, metavar="FILE", help="write the rows as JSON")
     add_threads_option(parser)
@@ -51,7 +54,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Measure and print; the exit status is 1 if nothing could be measured."""
+    """Measure and print; the exit status is 1 if nothing was measured."""
     model = read_model(parsed.model)
     rows = compete(
         contestants(parsed.engines, parsed.precisions, parsed.batch, parsed.device),

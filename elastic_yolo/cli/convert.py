@@ -11,12 +11,12 @@ from typing import Any
 from elastic_yolo.cli.options import add_threads_option, folder, new_file
 from elastic_yolo.detector.conversion import make_int8, measure_precisions
 from elastic_yolo.detector.engines import load
-from elastic_yolo.detector.engines.choose import EngineOptions, offered_precisions
-from elastic_yolo.detector.machine import describe_cpu
+from elastic_yolo.detector.engines.choose import EngineOptions
 from elastic_yolo.detector.model import Model, read_model
-from elastic_yolo.detector.precision import Place, Report, choose_precision
+from elastic_yolo.detector.precision import Report
 from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.durable import write_whole
+from elastic_yolo.lab.engines.precisions import precision_table
 from elastic_yolo.progress import ProgressLine, say, say_left_out
 
 _DESCRIPTION = """\
@@ -72,7 +72,7 @@ def run(parsed: argparse.Namespace) -> int:
         report = _prepare_cache(parsed, model)
         report_data = asdict(report)
         if not parsed.json:
-            print(describe(report, model))
+            print(precision_table(report, model))
     if parsed.output:
         _write(model, parsed.output, parsed.precision or "fp32", parsed.cache)
         report_data["output"] = str(parsed.output)
@@ -81,27 +81,6 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(json.dumps(report_data, indent=2))
     return 0
-
-
-def describe(report: Report, model: Model) -> str:
-    """Return a report as a table, with the precision that PRECISION=auto chooses here."""
-    against = "their labels" if report.labelled else "the detections of fp32"
-    golden = {True: "as expected", False: "FAILED", None: "-"}
-    what = f"{report.pictures} pictures against {against}, {report.objects} objects"
-    lines = [
-        f"mAP@0.5 on {what}; {report.machine}",
-        f"{'engine':<12} {'precision':<9} {'mAP':>7} {'loss':>8} {'ms':>8}  golden picture",
-        *(
-            f"{row.engine:<12} {row.precision:<9} {row.map:7.4f} {row.loss:8.4f} {row.ms:8.2f}  "
-            f"{golden[row.golden]}"
-            for row in report.rows
-        ),
-    ]
-    first = report.rows[0]
-    offered = offered_precisions(first.engine, first.device)
-    place = Place(first.engine, first.device, offered, describe_cpu())
-    _, why = choose_precision(report, model.accuracy_budget, place)
-    return "\n".join([*lines, f"PRECISION=auto here: {why}"])
 
 
 def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:

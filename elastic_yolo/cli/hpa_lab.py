@@ -1,4 +1,4 @@
-"""`elastic-yolo hpa-lab`: the autoscalers of the manifests at work, without a cluster."""
+"""`elastic-yolo hpa-lab`: the autoscalers of the manifests, without a cluster."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from elastic_yolo.cli.options import count, folder, new_file
+from elastic_yolo.cli.options import count, folder, new_file, positive
 from elastic_yolo.lab.autoscaler.manifest import MANIFESTS, Tier, read_tiers
-from elastic_yolo.lab.errors import AutoscalerError
+from elastic_yolo.lab.errors import AutoscalerError, LabFailed
 from elastic_yolo.lab.lab import CONTROLLER, LOW, Lab, LabReport, Plan, Tick
 from elastic_yolo.lab.load.arrivals import Arrivals, Shape
 from elastic_yolo.lab.load.picture_load import MAX_RATE
-from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
-from elastic_yolo.lab.screen import Screen, clock, line
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, has_repository
+from elastic_yolo.lab.screen import LINE_HEAD, Screen, clock, line
 from elastic_yolo.lab.simulate import Totals, Work, simulate
-from elastic_yolo.lab.sizing import Sized, cores, fit, pick, with_max
+from elastic_yolo.lab.sizing import REQUESTED, Sized, cores, fit, pick, with_max, with_target
 from elastic_yolo.lab.timeline import Sample, append_samples
 from elastic_yolo.progress import say
 
@@ -33,6 +32,10 @@ _COSTS_MS = {"web": 1.0, "preprocess": 4.1, "inference": 10.5}
 _STARTUP_S = 5.0
 _SIMULATED_RATE = 300.0
 _DURATION_S = {"lab": 180.0, "simulation": 1800.0}
+_NO_REPOSITORY = (
+    "hpa-lab starts the services, whose sources are in the repository only: run it in a checkout "
+    "of elastic-yolo, or add --simulate"
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -40,33 +43,34 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "hpa-lab",
         description="Run the three services as processes on this machine, put load on them, and "
-        "scale every tier as its HorizontalPodAutoscaler would. Or calculate the same from what a "
-        "picture costs (--simulate), with as many pods as you like.",
+        "scale every tier as its HorizontalPodAutoscaler would. With --simulate, calculate the "
+        "same for modelled pods, any number of them, from the CPU cost of a picture.",
     )
     parser.add_argument(
-        "--hpa",
-        type=Path,
-        default=MANIFESTS,
-        metavar="PATH",
-        help="manifests, a file or a folder (k8s/base)",
-    )
+        "--hpa", type=Path, default=MANIFESTS, metavar="PATH",
+        help="manifests, a file or a folder (those of k8s/base)",
+    )  # fmt: skip
     parser.add_argument("--simulate", action="store_true", help="calculate, start no processes")
     parser.add_argument(
-        "--load", choices=get_args(Shape), default="step", help="shape of the load; none: your own "
-        "client brings it (%(default)s)",
+        "--target", type=_percent, metavar="PERCENT",
+        help="CPU target of every tier, in per cent of the CPU request (the manifests')",
     )  # fmt: skip
-    parser.add_argument(
-        "--rate", type=_positive, metavar="R",
-        help="pictures a second at its height (lab: measured, so that most pods are needed; "
-        f"simulation: {_SIMULATED_RATE:.0f}); an eighth of it between",
-    )  # fmt: skip
-    parser.add_argument(
-        "--duration", type=_positive, metavar="S", help="seconds (lab: 180, simulation: 1800)"
-    )
     parser.add_argument(
         "--max-replicas", type=count, metavar="N",
-        help="of every tier (lab: the manifest's, at most 4 or half as many as there are cores)",
+        help="of every tier (the manifests'; in the lab at most 4 or half the number of cores)",
     )  # fmt: skip
+    parser.add_argument(
+        "--load", choices=get_args(Shape), default="step",
+        help="shape of the load; none: a client of your own sends it (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rate", type=positive, metavar="R",
+        help="pictures per second at the peak, an eighth of it otherwise (lab: the rate that needs "
+        f"nearly all pods of inference, as measured; simulation: {_SIMULATED_RATE:.0f})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--duration", type=positive, metavar="S", help="seconds (lab: 180, simulation: 1800)"
+    )
     parser.add_argument("--timeline", type=new_file, metavar="FILE", help="write JSON lines there")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     _add_lab_options(parser)
@@ -77,15 +81,11 @@ def add_parser(commands: Any) -> None:
 def _add_lab_options(parser: argparse.ArgumentParser) -> None:
     lab = parser.add_argument_group("the lab")
     lab.add_argument(
-        "--speed", type=_positive, default=10.0, metavar="X",
-        help="how much faster than time the autoscalers' clock runs (10)",
-    )  # fmt: skip
-    lab.add_argument(
-        "--scale", type=_positive, metavar="F",
-        help="multiply requests and limits with this (so that all pods fit this machine)",
+        "--speed", type=positive, default=10.0, metavar="X",
+        help="how many times faster than real time the autoscalers' clock runs (10)",
     )  # fmt: skip
     lab.add_argument("--model", type=folder, default=DEMO_MODEL, help="folder (models/demo)")
-    lab.add_argument("--port", type=_port, default=0, help="where pictures go to (a free one)")
+    lab.add_argument("--port", type=_port, default=0, help="of the web service (a free one)")
     lab.add_argument("--logs", type=folder, metavar="DIR", help="keep the services' logs there")
 
 
@@ -96,19 +96,23 @@ def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
         help="CPU milliseconds of a picture (1.0,4.1,10.5: docs/sizing.md)",
     )  # fmt: skip
     simulation.add_argument(
-        "--startup-s", type=_positive, default=_STARTUP_S, metavar="S",
-        help="until a new pod takes traffic (5)",
+        "--startup-s", type=positive, default=_STARTUP_S, metavar="S",
+        help="time from the start of a pod until it is ready (5)",
     )  # fmt: skip
 
 
 def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
-    """Do it; the exit status is 1 if a picture of the lab's own load was not answered."""
+    """Run lab or simulation; the exit status is 1 if a picture of the lab's own load failed."""
     if parsed.simulate and parsed.load == "none":
         parser.error("--load none: a simulation needs a load")
     if not parsed.simulate and (parsed.rate or 0) > MAX_RATE:
-        parser.error(f"--rate: the lab sends {MAX_RATE:.0f} pictures a second at most")
+        parser.error(f"--rate: the lab sends at most {MAX_RATE:.0f} pictures per second")
     try:
+        if not (parsed.simulate or has_repository()):
+            raise LabFailed(_NO_REPOSITORY)
         tiers = pick(read_tiers(parsed.hpa))
+        if parsed.target:
+            tiers = {name: with_target(tier, parsed.target) for name, tier in tiers.items()}
         if parsed.timeline:
             parsed.timeline.write_text("", encoding="utf-8")
         return _simulate(parsed, tiers) if parsed.simulate else _run_lab(parsed, tiers)
@@ -138,6 +142,7 @@ def _simulate(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
     if parsed.json:
         print(json.dumps(asdict(totals), indent=2))
         return 0
+    print(LINE_HEAD)
     for sample in samples:
         if sample.desired != sample.replicas:
             print(line(sample.at, sample))
@@ -154,14 +159,14 @@ def _describe_totals(totals: Totals, duration_s: float) -> str:
         for one in totals.tiers
     ]
     lines += [
-        f"{totals.pictures:,} pictures in {clock(duration_s)}, {totals.unserved:,} of them refused",
+        f"{totals.pictures:,} pictures in {clock(duration_s)}, {totals.unserved:,} rejected",
         f"overloaded for {totals.overloaded_s} s, longest wait {totals.longest_wait_s} s",
     ]
     return "\n".join(lines)
 
 
 def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
-    sized = fit(tiers, cores(), parsed.max_replicas, parsed.scale)
+    sized = fit(tiers, cores(), parsed.max_replicas)
     screen = Screen(sys.stderr if parsed.json else sys.stdout)
     with tempfile.TemporaryDirectory(prefix="hpa-lab-") as temporary:
         plan = Plan(
@@ -188,36 +193,37 @@ def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
 
 
 async def _watch(lab: Lab, screen: Screen, timeline: Path | None) -> LabReport:
-    """Run the lab until it ends, or somebody presses Ctrl-C or closes the terminal."""
+    """Run the lab until it ends, Ctrl-C is pressed or the terminal is closed."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
-    def tell(tick: Tick) -> None:
+    def show(tick: Tick) -> None:
         if timeline:
             append_samples(timeline, tick.samples)
         screen.show(_headline(tick, lab.plan), tick.elapsed_s, tick.samples)
 
-    return await lab.run(tell, stop)
+    return await lab.run(show, stop)
 
 
 def _headline(tick: Tick, plan: Plan) -> str:
     draining = sum(tick.terminating.values())
     return (
-        f"{clock(tick.elapsed_s)} of {clock(plan.duration_s)}, {tick.rate:.1f} pictures a second, "
-        f"{tick.load.sent} answered, {tick.load.failed} failed, {draining} pods draining"
+        f"{clock(tick.elapsed_s)} of {clock(plan.duration_s)}  {tick.rate:.1f} pictures/s  "
+        f"{tick.load.sent} sent  {tick.load.failed} failed  {draining} pods draining"
     )
 
 
 def _describe_plan(plan: Plan, sized: Sized) -> list[str]:
-    parts = [
-        f"{name} {tier.request_milli}m (1 to {tier.hpa.max_replicas} pods)"
+    pods = ", ".join(
+        f"{name} {tier.hpa.max_replicas} x {tier.request_milli}m"
         for name, tier in sized.tiers.items()
-    ]
+    )
     period_s = CONTROLLER.sync_period_s / plan.speed
     return [
-        f"CPU requests, scaled by {sized.scale:g} for {cores()} cores: {', '.join(parts)}",
-        f"the autoscalers' clock runs {plan.speed:g} times as fast: a look every {period_s:g} s",
+        f"CPU requests: {sized.scale:g} of the manifests', so that those of all pods add up to at",
+        f"most {REQUESTED:.0%} of {cores()} cores: {pods}".replace("%", " %"),
+        f"the autoscalers' clock runs {plan.speed:g} times as fast: a sync every {period_s:g} s",
     ]
 
 
@@ -229,23 +235,22 @@ def _describe_report(report: LabReport, *, own_load: bool) -> str:
         for one in report.tiers
     ]
     if not own_load:
-        lines.append(f"{clock(report.duration_s)} without a load of its own")
+        lines.append(f"{clock(report.duration_s)}, no load of the lab's own")
         return "\n".join(lines)
-    held = f", {report.held_back} held back because too many were under way"
+    never = f", {report.held_back} never sent: the client's limit was reached"
     lines.append(
         f"{report.pictures} pictures in {clock(report.duration_s)}, {report.failed} failed"
-        + (held if report.held_back else "")
+        + (never if report.held_back else "")
     )
     if report.first_failure:
-        lines.append(f"the first that failed: {report.first_failure}")
+        lines.append(f"the first failure: {report.first_failure}")
     return "\n".join(lines)
 
 
-def _positive(text: str) -> float:
-    with suppress(ValueError):
-        if 0 < (value := float(text)) < float("inf"):
-            return value
-    raise argparse.ArgumentTypeError("expected a number above 0")
+def _percent(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) <= 1000:
+        return int(text)
+    raise argparse.ArgumentTypeError("expected a whole number of per cent, 1 to 1000")
 
 
 def _port(text: str) -> int:
@@ -257,5 +262,5 @@ def _port(text: str) -> int:
 def _costs(text: str) -> dict[str, float]:
     parts = text.split(",")
     if len(parts) != len(_COSTS_MS):
-        raise argparse.ArgumentTypeError("expected three numbers with commas between them")
-    return dict(zip(_COSTS_MS, map(_positive, parts), strict=True))
+        raise argparse.ArgumentTypeError("expected three numbers separated by commas")
+    return dict(zip(_COSTS_MS, map(positive, parts), strict=True))

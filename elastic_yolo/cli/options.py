@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from elastic_yolo.detector.engines.choose import ENGINES, EngineOptions
@@ -57,6 +58,14 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError("expected a number from 0 to 1")
     return value
+
+
+def positive(text: str) -> float:
+    """Return a finite number above 0."""
+    with suppress(ValueError):
+        if 0 < (value := float(text)) < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError("expected a number above 0")
 
 
 def count(text: str) -> int:

@@ -7,15 +7,10 @@ import re
 from fractions import Fraction
 from typing import Any
 
+from elastic_yolo.quantity import parse_quantity
+
 Step = str | int
 Path = tuple[Step, ...]
-
-_QUANTITY = re.compile(
-    r"(?P<sign>[+-]?)(?P<number>\d{1,40}(\.\d{0,40})?|\.\d{1,40})"
-    r"(?P<suffix>[eE][+-]?\d{1,2}|[numkMGTPE]|[KMGTPE]i)?"
-)
-_DECIMAL = {"": 0, "n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 
 
 def dig(tree: Any, *path: Step) -> Any:
@@ -62,22 +57,11 @@ def whole(tree: Any, *path: Step) -> int | None:
 
 
 def quantity(value: Any) -> Fraction | None:
-    """Parse a Kubernetes quantity, such as 250m, 1.5 or 2Gi; None if it is invalid.
-
-    Source: the Kubernetes API reference, "Quantity".
-    """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    """Parse a Kubernetes quantity, such as 250m, 1.5 or 2Gi; None if it is invalid."""
+    try:
+        return parse_quantity(value)
+    except ValueError:
         return None
-    parsed = _QUANTITY.fullmatch(str(value))
-    if parsed is None:
-        return None
-    number = Fraction(parsed["number"].rstrip(".")) * (-1 if parsed["sign"] == "-" else 1)
-    suffix = parsed["suffix"] or ""
-    if suffix in _BINARY:
-        return number * (1 << _BINARY[suffix])
-    power = _DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:])
-    scale = Fraction(10**power) if power >= 0 else Fraction(1, 10**-power)
-    return number * scale
 
 
 def seconds(value: Any) -> float | None:

@@ -1,1 +1,1 @@
-"""The HorizontalPodAutoscaler without a cluster: its arithmetic, a simulation, a lab."""
+"""The lab: autoscalers without a cluster, load, processes, and engines side by side."""

@@ -1,6 +1,6 @@
-"""The Service in front of web: one address, whose connections go to the pods that are ready.
+"""The Service of web: one address that forwards connections to the ready pods.
 
-As a ClusterIP does, it spreads connections, not requests, and looks at nothing inside them.
+Like a ClusterIP it balances connections, not requests, and does not parse them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _CHUNK = 1 << 16
 
 
 class Entry:
-    """Accepts connections on a port of loopback and hands each one on."""
+    """Accepts connections on a port of loopback and forwards each one."""
 
     def __init__(self, ports: Callable[[], Sequence[int]]) -> None:
-        """Ask `ports` for each connection where the pods are that take traffic."""
+        """Call `ports` for every connection: it returns the ports of the ready pods."""
         self._ports = ports
         self._turn = 0
         self._server: asyncio.Server | None = None
@@ -27,16 +27,16 @@ class Entry:
 
     @property
     def url(self) -> str:
-        """The address of web, as clients know it."""
+        """The base URL of web for clients."""
         return f"http://{LOOPBACK}:{self.port}"
 
     async def start(self, port: int = 0) -> None:
-        """Listen on a port, 0 lets the system choose; raises OSError."""
+        """Listen on a port, 0 selects a free one; raises OSError."""
         self._server = await asyncio.start_server(self._accept, LOOPBACK, port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Listen no more, and end what is open."""
+        """Stop listening and end open connections."""
         if self._server is not None:
             self._server.close()
         for task in self._open:
@@ -50,21 +50,21 @@ class Entry:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there = await self._connect()
-            if there is None:
+            pod = await self._connect()
+            if pod is None:
                 return
-            back, forth = there
+            back, forth = pod
             try:
                 async with asyncio.TaskGroup() as both:
-                    both.create_task(_pass_on(reader, forth))
-                    both.create_task(_pass_on(back, writer))
+                    both.create_task(_forward(reader, forth))
+                    both.create_task(_forward(back, writer))
             finally:
                 forth.close()
         finally:
             writer.close()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """Connect to the pod whose turn it is, or to the next one if that is gone."""
+        """Connect to the next pod in turn that accepts the connection; None if none does."""
         ports = self._ports()
         self._turn += 1
         for number in range(len(ports)):
@@ -74,7 +74,7 @@ class Entry:
         return None
 
 
-async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _forward(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
     with suppress(OSError):
         while data := await source.read(_CHUNK):
             target.write(data)

@@ -1,25 +1,25 @@
-"""What can go wrong here. Every message is one line that says what to do.
+"""The errors of the lab. Every message is one line.
 
 AutoscalerError
-├── ManifestError     a manifest is missing, unreadable, or says something that makes no sense
-├── MetricUnavailable a metric gives no number of replicas
-└── LabFailed         the lab could not start or go on
+├── ManifestError     a manifest is missing, unreadable or invalid
+├── MetricUnavailable a metric has no value to scale by
+└── LabFailed         the lab could not start or continue
 """
 
 from __future__ import annotations
 
 
 class AutoscalerError(Exception):
-    """The base of all of them."""
+    """The base class."""
 
 
 class ManifestError(AutoscalerError):
-    """A manifest that cannot be read; the message names file, object and field."""
+    """An invalid manifest; the message names file, object and field."""
 
 
 class MetricUnavailable(AutoscalerError):
-    """A metric that gives no number of replicas; the message says why."""
+    """A metric without a value; the message says why."""
 
 
 class LabFailed(AutoscalerError):
-    """A process of the lab did not start, or went away again and again."""
+    """A process of the lab did not start, or ended repeatedly."""

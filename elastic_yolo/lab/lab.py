@@ -1,4 +1,4 @@
-"""The lab: the real services as processes, scaled by the real autoscaler, under real load."""
+"""The lab: the services as processes, scaled by the autoscaler's arithmetic, under load."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from elastic_yolo.tiers import TIERS
 _TIDY_S = 0.2
 _START_TIMEOUT_S = 120.0
 _DRAIN_DELAY_S = 1
-# Addresses beyond maxReplicas: a new pod gets one that was not used for long.
+# Addresses beyond maxReplicas: a new pod gets the one that has been unused for longest.
 _SPARE = 4
-_WITH_CGROUPS = "CPU limits: in force, by cpu.max of a cgroup for each pod"
-_WITHOUT_CGROUPS = "CPU limits: THREADS=1 alone, because no cgroup v2 may be written here"
+_WITH_CGROUPS = "CPU limits: enforced by cpu.max of one cgroup per pod"
+_WITHOUT_CGROUPS = "CPU limits: THREADS=1 only, because no cgroup v2 is writable here"
 _WARM_UP = 5
 _MEASURED = 30
 CONTROLLER = Controller()
-"""As kube-controller-manager is without flags."""
-# What there is between waves, of the high rate.
+"""kube-controller-manager's defaults."""
+# The low rate of a load, as a part of the high one.
 LOW = 1 / 8
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the lab is to do."""
+    """The parameters of a run."""
 
     sized: Sized
     model: Path
@@ -55,26 +55,26 @@ class Plan:
     logs: Path
     speed: float = 10.0
     rate: float | None = None
-    """Pictures a second at the height of the load; None finds one that needs most pods."""
+    """Pictures per second at the peak; None selects a rate that needs nearly all pods."""
     port: int = 0
-    """Of the entry; 0 lets the system choose."""
+    """The entry's port; 0 selects a free one."""
 
 
 @dataclass(frozen=True)
 class Tick:
-    """The lab at one look of the autoscalers."""
+    """The state of the lab at one sync of the autoscalers."""
 
     elapsed_s: float
     rate: float
     load: Load
     samples: list[Sample]
     terminating: dict[str, int]
-    """Pods that are draining, by tier."""
+    """Draining pods by tier."""
 
 
 @dataclass(frozen=True)
 class TierReport:
-    """One tier over the whole time."""
+    """One tier over the whole run."""
 
     tier: str
     peak_replicas: int
@@ -86,21 +86,22 @@ class TierReport:
 
 @dataclass(frozen=True)
 class LabReport:
-    """Everything over the whole time."""
+    """The whole run."""
 
     duration_s: float
     pictures: int
     failed: int
     held_back: int
+    """Pictures that were never sent: the client's limit was reached."""
     first_failure: str | None
     cpu_limits: Literal["cgroup", "threads"]
-    """What keeps pods to their limits."""
+    """How CPU limits are enforced."""
     tiers: tuple[TierReport, ...]
 
 
 @dataclass
 class Lab:
-    """Starts everything, keeps it going, stops it. `say` is told in words what happens."""
+    """Starts the services, scales them, stops them. `say` receives lines about its progress."""
 
     plan: Plan
     say: Callable[[str], None]
@@ -109,25 +110,28 @@ class Lab:
     began: float = 0.0
 
     def clock(self) -> float:
-        """Return the seconds of the autoscalers' clock since the load began."""
+        """Return the seconds of the autoscalers' clock since the start of the load."""
         return (time.monotonic() - self.began) * self.plan.speed
 
-    async def run(self, tell: Callable[[Tick], None], stop: asyncio.Event) -> LabReport:
-        """Run until the time is over or `stop` is set; raises LabFailed."""
+    async def run(self, show: Callable[[Tick], None], stop: asyncio.Event) -> LabReport:
+        """Run until the duration is over or `stop` is set; raises LabFailed.
+
+        `show` is called after every sync.
+        """
         self.began = time.monotonic()
         async with self._pods(), self._entry() as entry:
             load = Load(f"{entry.url}/inference", self.plan.pictures)
             await self._wait_ready(stop)
             arrivals = await self._prepare(load, stop)
-            self.say(f"target: {entry.url} (the page), pictures go to {entry.url}/inference")
-            # From here on the clock counts, for pods that have been there for long.
+            self.say(f"target: {entry.url} (web page; pictures go to /inference)")
+            # The clock starts here, with pods that count as having run for a long time.
             self.began = time.monotonic()
             for tier in self.tiers.values():
                 tier.forget_start(-CONTROLLER.cpu_initialization_period_s)
                 tier.measure()
             sending = asyncio.create_task(load.run(arrivals))
             try:
-                await self._keep_going(arrivals, load, tell, stop)
+                await self._scale(arrivals, load, show, stop)
             finally:
                 elapsed_s = time.monotonic() - self.began
                 sending.cancel()
@@ -135,10 +139,10 @@ class Lab:
                     await sending
             return self._report(elapsed_s, load)
 
-    async def _keep_going(
-        self, arrivals: Arrivals, load: Load, tell: Callable[[Tick], None], stop: asyncio.Event
+    async def _scale(
+        self, arrivals: Arrivals, load: Load, show: Callable[[Tick], None], stop: asyncio.Event
     ) -> None:
-        """Let the autoscalers look once every sync period, as fast as the clock runs."""
+        """Run a sync of all autoscalers once every sync period of the lab's clock."""
         for number in itertools.count(1):
             period_s = CONTROLLER.sync_period_s / self.plan.speed
             await self._tidy_until(self.began + number * period_s, stop)
@@ -147,9 +151,9 @@ class Lab:
                 return
             for tier in self.tiers.values():
                 tier.measure()
-            samples = [self.tiers[name].look() for name in TIERS]
-            going = {name: len(one.pods) - len(one.living) for name, one in self.tiers.items()}
-            tell(Tick(elapsed_s, arrivals.rate(elapsed_s), load, samples, going))
+            samples = [self.tiers[name].sync() for name in TIERS]
+            draining = {name: len(one.pods) - len(one.living) for name, one in self.tiers.items()}
+            show(Tick(elapsed_s, arrivals.rate(elapsed_s), load, samples, draining))
 
     async def _tidy_until(self, moment: float, stop: asyncio.Event) -> None:
         while True:
@@ -163,14 +167,14 @@ class Lab:
 
     @asynccontextmanager
     async def _pods(self) -> AsyncIterator[None]:
-        """Start as many pods of each tier as there have to be, and end all, from front to back."""
+        """Start minReplicas pods of each tier; at the end of the block stop all, web first."""
         self.limits = CpuLimits.find()
         self.say(_WITH_CGROUPS if self.limits else _WITHOUT_CGROUPS)
         try:
             for name in reversed(TIERS):
                 tier = self.tiers[name] = self._tier(self.plan.sized.tiers[name])
-                if tier.behind is not None:
-                    tier.behind.front = tier
+                if tier.downstream is not None:
+                    tier.downstream.upstream = tier
                 tier.start(max(1, self.plan.sized.tiers[name].hpa.min_replicas))
             yield
         finally:
@@ -194,14 +198,15 @@ class Lab:
 
     def _tier(self, tier: Tier) -> LabTier:
         name = tier.name
-        behind = {"web": "preprocess", "preprocess": "inference"}.get(name)
+        following = TIERS[TIERS.index(name) + 1 :]
+        downstream = following[0] if following else None
         ports = deque(_distinct_ports(tier.hpa.max_replicas + _SPARE))
         env = self._settings(name)
-        if behind is not None:
-            known = self.tiers[behind]
+        if downstream is not None:
+            known = self.tiers[downstream]
             taken = [pod.port for pod in known.pods]
             urls = ",".join(f"http://{LOOPBACK}:{port}" for port in (*taken, *known.ports))
-            env[f"{behind.upper()}_URL"] = urls
+            env[f"{downstream.upper()}_URL"] = urls
         return LabTier(
             tier,
             Autoscaler(tier.hpa, CONTROLLER),
@@ -213,7 +218,7 @@ class Lab:
             self.plan.speed,
             self.limits,
             self.say,
-            self.tiers[behind] if behind else None,
+            self.tiers[downstream] if downstream else None,
         )
 
     def _settings(self, name: str) -> dict[str, str]:
@@ -235,13 +240,14 @@ class Lab:
                 tier.tidy()
                 if time.monotonic() > until and not tier.ready_ports():
                     pod = tier.pods[0]
-                    raise LabFailed(f"{pod.name} was not ready in time: {pod.last_words()}")
+                    late = f"was not ready after {_START_TIMEOUT_S:.0f} s"
+                    raise LabFailed(f"{pod.name} {late}: {pod.last_line()}")
             if stop.is_set():
-                raise LabFailed("stopped before everything was ready")
+                raise LabFailed("stopped before all services were ready")
             await asyncio.sleep(_TIDY_S)
 
     async def _prepare(self, load: Load, stop: asyncio.Event) -> Arrivals:
-        """Measure what a picture costs here and return the load that comes of it."""
+        """Measure the CPU cost of a picture here and return a load that suits it."""
         high = self.plan.rate
         if self.plan.shape != "none":
             costs = await self._measure_costs(load, stop)
@@ -259,15 +265,15 @@ class Lab:
                 before = {name: tier.used_cpu_s() for name, tier in self.tiers.items()}
             await trial.send(next(pictures))
             if stop.is_set():
-                raise LabFailed("stopped before the load began")
+                raise LabFailed("stopped before the load started")
         if trial.failed:
-            raise LabFailed(f"a picture was not answered: {trial.first_failure}")
+            raise LabFailed(f"a trial picture failed: {trial.first_failure}")
         costs = {
             name: (tier.used_cpu_s() - before[name]) / _MEASURED
             for name, tier in self.tiers.items()
         }
-        said = ", ".join(f"{name} {1000 * costs[name]:.1f}" for name in TIERS)
-        self.say(f"CPU milliseconds a picture here: {said}")
+        shown = ", ".join(f"{name} {1000 * costs[name]:.1f}" for name in TIERS)
+        self.say(f"CPU milliseconds per picture: {shown}")
         return costs
 
     def _report(self, elapsed_s: float, load: Load) -> LabReport:
@@ -275,7 +281,7 @@ class Lab:
             round(elapsed_s, 1),
             load.sent,
             load.failed,
-            load.held_back,
+            load.never_sent,
             load.first_failure,
             "threads" if self.limits is None else "cgroup",
             tuple(

@@ -28,60 +28,60 @@ from elastic_yolo.lab.processes.pod import (
 from elastic_yolo.lab.sampled import sample
 from elastic_yolo.lab.timeline import Sample
 
-# So many pods that end by themselves are too many.
-_MOST_CRASHES = 5
-# How often somebody is asked to find out that a pod is gone.
-_MOST_TRIES = 20
+# More pods that end on their own fail the lab.
+_MAX_CRASHES = 5
+# Predictions until a caller has noticed that a pod of the next service has ended.
+_MAX_PREDICTIONS = 20
 _POLL_S = 0.05
 
 
 @dataclass
 class LabTier:
-    """The pods of one tier. `clock` is the lab's, which runs `speed` times as fast as time."""
+    """The pods of one tier. `clock` is the lab's, `speed` times faster than real time."""
 
     tier: Tier
     autoscaler: Autoscaler
     env: dict[str, str]
     probe: Probe
     ports: deque[int]
-    """Where no pod is, the longest unused first: others may still remember who was there."""
+    """Unused ports, the longest unused first: callers may still eject an address that was used."""
     logs: Path
     clock: Callable[[], float]
     speed: float
     limits: CpuLimits | None
-    tell: Callable[[str], None]
-    behind: LabTier | None = field(default=None, repr=False)
-    """Whom its pods ask."""
-    front: LabTier | None = field(default=None, repr=False)
-    """Whose pods ask them."""
+    say: Callable[[str], None]
+    """Receives lines about crashes."""
+    downstream: LabTier | None = field(default=None, repr=False)
+    """The tier that its pods send requests to."""
+    upstream: LabTier | None = field(default=None, repr=False)
+    """The tier whose pods send requests to it."""
     pods: list[PodProcess] = field(default_factory=list)
     readings: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
-    """By pod: the last two readings, of time.monotonic() and CPU seconds."""
+    """The last two readings by pod: time.monotonic() and CPU seconds."""
     made: int = 0
     peak: int = 0
     changes: int = 0
     crashes: int = 0
     was_ready: bool = False
-    """Whether any of its pods ever was."""
+    """Whether any of its pods was ever ready."""
     cpu_s: float = 0.0
-    """Of pods that have ended."""
+    """CPU seconds of pods that have ended."""
     _retiring: deque[PodProcess] = field(default_factory=deque)
     _retire: asyncio.Task[None] | None = None
 
     @property
     def living(self) -> list[PodProcess]:
-        """Pods that have not been told to end, in the order of their starts."""
+        """Pods that are not being deleted, in the order of their start."""
         return [pod for pod in self.pods if not pod.deleting]
 
     def ready_ports(self) -> list[int]:
-        """Return where the pods are that take traffic."""
+        """Return the ports of the pods that take traffic."""
         return [pod.port for pod in self.living if pod.ready]
 
     def start(self, number: int) -> None:
-        """Start so many pods more; raises LabFailed.
+        """Start `number` pods; raises LabFailed.
 
-        Fewer if there is no address left, which those that drain still hold: the next look will
-        ask again.
+        While draining pods hold the last addresses, fewer are started: the next sync tries again.
         """
         for _ in range(min(number, len(self.ports))):
             self.made += 1
@@ -94,8 +94,8 @@ class LabTier:
             pod.watch = asyncio.create_task(self._watch(pod))
         self.peak = max(self.peak, len(self.living))
 
-    def look(self) -> Sample:
-        """Ask the autoscaler once, and start or end pods as it says; raises LabFailed."""
+    def sync(self) -> Sample:
+        """Run the autoscaler once and start or delete pods accordingly; raises LabFailed."""
         now, living = self.clock(), self.living
         seen = [self._as_seen(pod) for pod in self.pods]
         usages = dict(self._usages(now))
@@ -104,7 +104,7 @@ class LabTier:
         self.changes += more != 0
         if more > 0:
             self.start(more)
-        # As a Deployment chooses: who is not ready first, then the newest.
+        # As a Deployment does: pods that are not ready first, then the newest.
         for pod in sorted(living, key=lambda pod: (pod.ready, -pod.started_at))[: max(0, -more)]:
             pod.delete()
             self._retiring.append(pod)
@@ -113,16 +113,16 @@ class LabTier:
         return sample(time.time(), self.tier, decision, seen, usages)
 
     def measure(self) -> None:
-        """Read what every pod has used so far, as metrics-server does."""
+        """Read the CPU usage of every pod, as metrics-server does."""
         for pod in self.living:
             used = cpu_s(pod.process.pid)
             if used is not None:
                 self.readings.setdefault(pod.name, deque(maxlen=2)).append((time.monotonic(), used))
 
     def tidy(self) -> None:
-        """Forget pods that have ended; put others in the place of those that should not have.
+        """Remove pods that have ended, and replace those that ended on their own.
 
-        Raises LabFailed where that happens again and again, or before any was ready.
+        Raises LabFailed if that happens repeatedly, or before any pod was ready.
         """
         self.was_ready |= any(pod.was_ready for pod in self.pods)
         for pod in [pod for pod in self.pods if pod.has_ended()]:
@@ -136,60 +136,61 @@ class LabTier:
                 self._replace(pod)
 
     def forget_start(self, at: float) -> None:
-        """Let pods count as having run for long: what they start with is over."""
+        """Discard readings and start times: the pods count as having run since `at`."""
         self.readings.clear()
         for pod in self.living:
             pod.started_at = pod.ready_changed_at = at
 
     def used_cpu_s(self) -> float:
-        """Return the CPU seconds of all pods so far, those that have ended included."""
+        """Return the CPU seconds of all pods so far, including those that have ended."""
         now = (cpu_s(pod.process.pid) for pod in self.pods)
         return self.cpu_s + sum(used for used in now if used is not None)
 
     async def end(self) -> None:
-        """Drain all pods, and return when they have ended."""
+        """Drain all pods and wait for their end."""
         if self._retire is not None:
             self._retire.cancel()
         for pod in self.pods:
             pod.terminate()
-        # Processes end by themselves, which no event tells.
+        # There is no event for the end of a process.
         while not all(pod.has_ended() for pod in self.pods):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)
         self.tidy()
 
     async def is_aware(self, pod: PodProcess) -> bool:
-        """Tell whether a pod takes nobody behind it for alive who is not."""
-        if self.behind is None:
+        """Return whether a pod has noticed the end of all ended pods of the next service."""
+        if self.downstream is None:
             return True
-        alive = sum(one.was_ready and one.process.poll() is None for one in self.behind.pods)
-        believed = await count_peers(pod, self.behind.tier.name)
+        alive = sum(one.was_ready and one.process.poll() is None for one in self.downstream.pods)
+        believed = await count_peers(pod, self.downstream.tier.name)
         return believed is not None and believed <= alive
 
     async def _watch(self, pod: PodProcess) -> None:
-        """Let a pod find out who is behind it, and then keep its readiness up to date."""
+        """Run predictions until a pod knows the next service's pods, then watch its readiness."""
         await wait_alive(pod, self.probe)
-        while self.behind is not None:
+        while self.downstream is not None:
             if await predict(pod) and await self.is_aware(pod):
                 break
             await asyncio.sleep(STARTING_PERIOD_S)
         await keep_watch(pod, self.probe, self.clock)
 
     async def _retire_all(self) -> None:
-        """End pods that are not wanted any more, so that nobody loses a request by it.
+        """Terminate deleted pods without losing a request.
 
-        In a cluster DNS says that a pod leaves. Here who asks it finds out by itself, and a request
-        may find out once: so they end one after the other, each when all know of the one before.
+        In a cluster, DNS announces that a pod leaves. Here its callers notice on a failed request,
+        which is retried once. So pods end one after the other, each when all callers have noticed
+        the end of the one before.
         """
         while self._retiring:
             pod = self._retiring.popleft()
             pod.terminate()
-            if self.front is None:
+            if self.upstream is None:
                 continue
             while not pod.has_ended():  # noqa: ASYNC110  # as in `end`
                 await asyncio.sleep(_POLL_S)
-            for caller in self.front.living:
+            for caller in self.upstream.living:
                 tries = 0
-                while tries < _MOST_TRIES and not await self.front.is_aware(caller):
+                while tries < _MAX_PREDICTIONS and not await self.upstream.is_aware(caller):
                     tries += 1
                     await predict(caller)
 
@@ -197,19 +198,19 @@ class LabTier:
         if pod.watch is not None:
             pod.watch.cancel()
         self.crashes += 1
-        status, said = pod.process.returncode, pod.last_words()
-        if self.crashes > _MOST_CRASHES or not self.was_ready:
-            raise LabFailed(f"{pod.name} ended with {status}: {said}")
-        self.tell(f"{pod.name} ended with {status} ({said}): another one takes its place")
+        status, last = pod.process.returncode, pod.last_line()
+        if self.crashes > _MAX_CRASHES or not self.was_ready:
+            raise LabFailed(f"{pod.name} ended with {status}: {last}")
+        self.say(f"{pod.name} ended with {status} ({last}); a new pod replaces it")
         self.start(1)
 
     def _limit(self, pod: PodProcess, limits: CpuLimits, cpus: float) -> None:
         try:
             limits.place(pod.process.pid, pod.name, cpus)
         except OSError as error:
-            # One that has ended already is dealt with where that is noticed.
+            # `tidy` handles a pod that has already ended.
             if pod.process.poll() is None:
-                raise LabFailed(f"{pod.name} could not be given its CPU limit: {error}") from None
+                raise LabFailed(f"{pod.name}: its CPU limit cannot be set: {error}") from None
 
     def _as_seen(self, pod: PodProcess) -> Pod:
         return Pod(

@@ -1,4 +1,4 @@
-"""What an autoscaler saw and decided, as a sample of the timeline."""
+"""Converts an autoscaler's observations and decision to a sample of the timeline."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from elastic_yolo.lab.timeline import Sample
 def sample(
     at: float, tier: Tier, decision: Decision, pods: Sequence[Pod], usages: Usages
 ) -> Sample:
-    """Put it together; `pods` may hold some that are being deleted."""
+    """Return the sample; `pods` may include some that are being deleted."""
     living = [pod for pod in pods if not pod.deleting]
     known = [usages[pod.name].milli for pod in living if pod.name in usages]
-    # What the autoscaler went by, where it went by the share of the request: of the ready ones.
-    percent = float(decision.value) if decision.value is not None and _goes_by_share(tier) else None
+    # The value that the autoscaler used, if its one metric is utilization: of the ready pods.
+    percent = (
+        float(decision.value)
+        if decision.value is not None and _scales_by_utilization(tier)
+        else None
+    )
     if percent is None and known:
         percent = round(100 * sum(known) / len(known) / tier.request_milli, 1)
     return Sample(
@@ -35,18 +39,18 @@ def sample(
 
 
 def target_percent(tier: Tier) -> int | None:
-    """Return the CPU target in per cent of the request, None where there is none."""
+    """Return the CPU target in per cent of the CPU request; None if there is none."""
     for metric in tier.hpa.metrics:
         if metric.type == "Resource" and metric.name == "cpu":
-            return _share(metric, tier.request_milli)
+            return _percent(metric, tier.request_milli)
     return None
 
 
-def _share(metric: Metric, request_milli: int) -> int:
+def _percent(metric: Metric, request_milli: int) -> int:
     if metric.utilization is not None:
         return metric.utilization
     return round(100 * (metric.average_milli or 0) / request_milli)
 
 
-def _goes_by_share(tier: Tier) -> bool:
+def _scales_by_utilization(tier: Tier) -> bool:
     return len(tier.hpa.metrics) == 1 and tier.hpa.metrics[0].utilization is not None

@@ -1,4 +1,4 @@
-"""The lab on a terminal: a table that is drawn again and again, or a line for every change."""
+"""The lab on a terminal: a table that is redrawn, or in a log one line per change. 80 columns."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import TextIO
 from elastic_yolo.lab.timeline import Sample
 
 _CHANGES = 8
-_HEAD = ("tier", "CPU", "target", "ready", "pods", "wanted", "why")
+_HEAD = ("tier", "ready", "decision")
+LINE_HEAD = " time  tier        ready  decision"
+"""The head of the columns of `line`."""
 
 
 @dataclass
 class Screen:
-    """Writes to a stream what the autoscalers see and do."""
+    """Writes to a stream what the autoscalers observe and decide."""
 
     out: TextIO
     _drawn: int = 0
@@ -24,12 +26,12 @@ class Screen:
     _last: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
-        """Write a line that stays."""
+        """Write a line that stays above the table."""
         self._wipe()
         print(text, file=self.out, flush=True)
 
     def show(self, headline: str, at_s: float, samples: Sequence[Sample]) -> None:
-        """Show the tiers as they are; on a terminal under `headline`, and with the last changes."""
+        """Show the tiers: on a terminal a headline, the table and the last changes."""
         if self.out.isatty():
             changed = (sample for sample in samples if sample.desired != sample.replicas)
             self._changes.extend(line(at_s, sample) for sample in changed)
@@ -38,50 +40,40 @@ class Screen:
         for sample in samples:
             state = (sample.replicas, sample.ready, sample.desired)
             if state != self._last.get(sample.tier):
+                if not self._last:
+                    self.say(LINE_HEAD)
                 self._last[sample.tier] = state
                 self.say(line(at_s, sample))
 
     def finish(self) -> None:
-        """Leave what is drawn."""
+        """Keep the table on the screen."""
         self._drawn = 0
 
     def _draw(self, lines: list[str]) -> None:
         self._wipe()
         width = shutil.get_terminal_size().columns
         for text in lines:
-            print(text[: width - 1], file=self.out)
+            print(shorten(text, width - 1), file=self.out)
         self.out.flush()
         self._drawn = len(lines)
 
     def _wipe(self) -> None:
         if self._drawn:
-            # To the first of our lines, and clear from there.
+            # To the first line of the table, and clear from there.
             print(f"\033[{self._drawn}F\033[J", end="", file=self.out)
             self._drawn = 0
 
 
 def table(samples: Sequence[Sample]) -> list[str]:
-    """Return the lines of a table with a row for each tier."""
-    rows = [
-        (
-            sample.tier,
-            percent(sample.cpu_percent),
-            percent(sample.target_percent),
-            str(sample.ready),
-            str(sample.replicas),
-            str(sample.desired),
-            sample.why,
-        )
-        for sample in samples
-    ]
-    widths = [max(len(row[column]) for row in (_HEAD, *rows)) for column in range(len(_HEAD))]
-    return ["  ".join(_cells(row, widths)).rstrip() for row in (_HEAD, *rows)]
+    """Return the lines of a table with one row per tier."""
+    rows = [(sample.tier, _pods(sample), sample.why) for sample in samples]
+    tier, ready = (max(len(row[column]) for row in (_HEAD, *rows)) for column in (0, 1))
+    return [f"{name:<{tier}}  {pods:>{ready}}  {why}" for name, pods, why in (_HEAD, *rows)]
 
 
 def line(at_s: float, sample: Sample) -> str:
     """Return one line about one tier."""
-    pods = f"{sample.ready}/{sample.replicas} ready, {sample.desired} wanted"
-    return f"{clock(at_s):>7}  {sample.tier:<10}  {pods:<22}  {sample.why}"
+    return f"{clock(at_s):>5}  {sample.tier:<10}  {_pods(sample):>5}  {sample.why}"
 
 
 def clock(seconds: float) -> str:
@@ -89,15 +81,10 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def percent(value: float | None) -> str:
-    """Return a share, or a dash where there is none."""
-    return "-" if value is None else f"{value:.0f} %"
+def shorten(text: str, width: int) -> str:
+    """Return a line cut to a width, with an ellipsis where something is missing."""
+    return text if len(text) <= width else f"{text[: width - 1]}\u2026"
 
 
-def _cells(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """Put words to the left and numbers to the right."""
-    left = (0, len(_HEAD) - 1)
-    return [
-        cell.ljust(width) if column in left else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
+def _pods(sample: Sample) -> str:
+    return f"{sample.ready}/{sample.replicas}"

@@ -1,8 +1,8 @@
-"""The autoscalers of all tiers on a model of the pods: no processes, no clock, minutes in a moment.
+"""The autoscalers of all tiers with modelled pods: no processes, and no waiting.
 
-The model is a fluid one, a second a step: what comes is worked off by the pods that are ready,
-evenly, at so many CPU seconds a picture and at most as much CPU as their limit; what is left waits.
-More than `MAX_WAITING` for each pod of the first tier are refused, as web refuses them.
+A fluid model in steps of one second: the ready pods share the arriving pictures evenly, use a fixed
+CPU time per picture and at most their CPU limit; other pictures wait. Beyond `MAX_WAITING` per pod
+of the first tier they are rejected, as web rejects them.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ _STEP_S = 1.0
 
 @dataclass(frozen=True)
 class Work:
-    """What a picture and a start cost a tier."""
+    """The cost of a picture and of a start in one tier."""
 
     picture_cpu_s: float
     startup_s: float
-    """From the decision until a pod takes traffic; it uses its whole limit meanwhile."""
+    """From the decision until a pod is ready; it uses its whole CPU limit meanwhile."""
 
 
 @dataclass(frozen=True)
 class TierTotals:
-    """One tier over the whole time."""
+    """One tier over the whole run."""
 
     tier: str
     peak_replicas: int
     last_replicas: int
     changes: int
     cpu_hours: float
-    """Used."""
+    """CPU hours used."""
     requested_cpu_hours: float
-    """Held by the requests of the pods, used or not."""
+    """CPU hours reserved by the pods' CPU requests, used or not."""
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Everything over the whole time."""
+    """The whole run."""
 
     tiers: tuple[TierTotals, ...]
     pictures: int
     unserved: int
-    """Refused because too many waited."""
+    """Pictures rejected because too many waited."""
     overloaded_s: int
-    """Seconds at whose end pictures waited for a tier that could do no more."""
+    """Seconds at whose end pictures waited for a tier at its limit."""
     longest_wait_s: float
-    """In front of one tier."""
+    """The longest queueing time of one tier."""
 
 
 @dataclass
@@ -72,7 +72,7 @@ class _Pod:
 
 @dataclass
 class _Model:
-    """One tier: its pods, what waits in front of them, what they have used."""
+    """One tier: its pods, its queue, its CPU usage."""
 
     tier: Tier
     work: Work
@@ -81,7 +81,7 @@ class _Model:
     waiting: float = 0.0
     times: list[float] = field(default_factory=lambda: [0.0])
     shares: list[float] = field(default_factory=lambda: [0.0])
-    """CPU seconds that a pod that was always ready has used, at each of `times`."""
+    """CPU seconds used by a pod that was ready all the time, at each of `times`."""
     cpu_s: float = 0.0
     held_s: float = 0.0
     peak: int = 0
@@ -90,7 +90,7 @@ class _Model:
 
     @property
     def limit(self) -> float:
-        """CPUs that a pod may use."""
+        """The CPUs that a pod may use."""
         milli = self.tier.limit_milli
         return (self.tier.request_milli if milli is None else milli) / 1000
 
@@ -101,11 +101,11 @@ class _Model:
             self.pods.append(_Pod(name, now, now + startup_s))
 
     def ready(self, now: float) -> int:
-        """Pods are in the order of their starts, so the ready ones are in front."""
+        """Return the number of ready pods, which come first in the order of starts."""
         return bisect_right(self.pods, now, key=lambda pod: pod.ready_at)
 
     def serve(self, arriving: float, now: float) -> float:
-        """Let a second pass; return how many pictures go on to the next tier."""
+        """Advance by one second; return the pictures that reach the next tier."""
         ready, cost = self.ready(now), self.work.picture_cpu_s
         self.waiting += arriving
         able = ready * self.limit * _STEP_S / cost
@@ -121,14 +121,14 @@ class _Model:
         able = self.ready(now) * self.limit / self.work.picture_cpu_s
         return self.waiting / able if able else 0.0
 
-    def look(self, now: float) -> tuple[Decision, list[Pod], dict[str, Usage]]:
-        """Ask the autoscaler, and start or end pods as it says."""
+    def sync(self, now: float) -> tuple[Decision, list[Pod], dict[str, Usage]]:
+        """Run the autoscaler once and start or delete pods accordingly."""
         seen = [self._as_seen(pod, now) for pod in self.pods]
         since = now - METRICS_PERIOD_S
         usages = {
             pod.name: Usage(self._used_milli(pod, since, now), now, METRICS_PERIOD_S)
             for pod in self.pods
-            # Of a pod that was not there at the last look there is no difference yet.
+            # A pod that started after the previous sync has no difference yet.
             if pod.started_at <= since
         }
         decision = self.autoscaler.decide(now, len(self.pods), seen, {"cpu": usages})
@@ -136,7 +136,7 @@ class _Model:
         if more:
             self.changes += 1
         self.add(more, now, self.work.startup_s)
-        # The newest go first, as a Deployment has it.
+        # The newest pods are deleted first, as a Deployment does.
         del self.pods[decision.desired :]
         self.peak = max(self.peak, len(self.pods))
         return decision, seen, usages
@@ -175,11 +175,11 @@ def simulate(
     tiers: Sequence[tuple[Tier, Work]],
     arrivals: Arrivals,
     controller: Controller,
-    tell: Callable[[Sample], None],
+    record: Callable[[Sample], None],
 ) -> Totals:
-    """Run all tiers, in the order in which a picture passes them; `tell` gets every sample.
+    """Run all tiers, in the order in which a picture passes them; `record` gets every sample.
 
-    Times of the samples are seconds since the beginning, at which every tier has minReplicas.
+    The samples' times are seconds since the start, when every tier has minReplicas pods.
     """
     models = [_Model(tier, work, Autoscaler(tier.hpa, controller)) for tier, work in tiers]
     for model in models:
@@ -191,13 +191,13 @@ def simulate(
         now = float(second)
         if second and now % controller.sync_period_s < _STEP_S:
             for model in models:
-                decision, seen, usages = model.look(now)
-                tell(sample(now, model.tier, decision, seen, usages))
+                decision, seen, usages = model.sync(now)
+                record(sample(now, model.tier, decision, seen, usages))
         coming = arrivals.rate(now) * _STEP_S
         pictures += coming
         for model in models:
             coming = model.serve(coming, now)
-        unserved += _refuse(models, now)
+        unserved += _reject(models, now)
         overloaded_s += any(model.waiting > 0 for model in models)
         longest_s = max(longest_s, *(model.wait_s(now) for model in models))
     return Totals(
@@ -209,13 +209,13 @@ def simulate(
     )
 
 
-def _refuse(models: Sequence[_Model], now: float) -> float:
-    """Take away what waits beyond what the first tier lets in, and return how much that was."""
+def _reject(models: Sequence[_Model], now: float) -> float:
+    """Remove pictures that wait beyond the first tier's limit, and return how many."""
     room = MAX_WAITING * max(1, models[0].ready(now))
     over = max(0.0, sum(model.waiting for model in models) - room)
-    refused = over
+    rejected = over
     for model in models:
         taken = min(over, model.waiting)
         model.waiting -= taken
         over -= taken
-    return refused
+    return rejected

@@ -1,4 +1,4 @@
-"""Fits the cluster's manifests to the cores of a laptop."""
+"""Scales the cluster's manifests to the cores of this machine."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from elastic_yolo.lab.autoscaler.manifest import Tier
-from elastic_yolo.lab.autoscaler.spec import HpaSpec
+from elastic_yolo.lab.autoscaler.spec import HpaSpec, Metric
 from elastic_yolo.lab.errors import ManifestError
 from elastic_yolo.lab.sampled import target_percent
 from elastic_yolo.tiers import TIERS
 
-# Of the cores; the rest is for the lab itself, and for pods that start.
-_SHARE = 0.6
+# The part of the cores that all pods' CPU requests add up to. The rest is for the lab itself, and
+# for pods that start.
+REQUESTED = 0.6
 _FEW_REPLICAS = 4
-# How much of the cores the load may keep busy.
+# The part of the cores that the load may use.
 _BUSY = 0.5
 
 
 @dataclass(frozen=True)
 class Sized:
-    """The tiers as the lab runs them."""
+    """The tiers with scaled CPU requests."""
 
     tiers: Mapping[str, Tier]
     scale: float
-    """What requests and limits were multiplied with."""
+    """The factor of the manifests' CPU requests and limits."""
 
 
 def cores() -> int:
@@ -49,48 +50,51 @@ def with_max(tier: Tier, most: int) -> Tier:
     return replace(tier, hpa=replace(tier.hpa, max_replicas=most, min_replicas=least))
 
 
-def fit(
-    tiers: Mapping[str, Tier], available: int, most: int | None = None, scale: float | None = None
-) -> Sized:
-    """Return the tiers with requests that `available` cores have for all pods at once.
+def with_target(tier: Tier, percent: int) -> Tier:
+    """Return the tier with a CPU target in per cent of the CPU request as its only metric."""
+    return replace(tier, hpa=replace(tier.hpa, metrics=(Metric(utilization=percent),)))
 
-    `most` replaces maxReplicas; without it the manifest's holds, but no more than 4, or half as
-    many as there are cores.
+
+def fit(tiers: Mapping[str, Tier], available: int, most: int | None = None) -> Sized:
+    """Return the tiers with CPU requests scaled so that all pods fit `available` cores.
+
+    `most` replaces maxReplicas; by default it is the manifest's, but at most 4 or half the number
+    of cores.
     """
     few = max(_FEW_REPLICAS, available // 2)
     bounded = {
         name: with_max(tier, most or min(tier.hpa.max_replicas, few))
         for name, tier in pick(tiers).items()
     }
-    if scale is None:
-        wanted = sum(tier.hpa.max_replicas * tier.request_milli for tier in bounded.values())
-        scale = min(1.0, round(_SHARE * available * 1000 / wanted, 3))
-    return Sized({name: _scaled(tier, scale) for name, tier in bounded.items()}, scale)
+    wanted = sum(tier.hpa.max_replicas * tier.request_milli for tier in bounded.values())
+    scale = min(1.0, round(REQUESTED * available * 1000 / wanted, 3))
+    return Sized({name: scaled(tier, scale) for name, tier in bounded.items()}, scale)
 
 
 def peak_rate(sized: Sized, costs: Mapping[str, float], available: int) -> float:
-    """Return the pictures a second for which inference needs nearly all of its pods.
+    """Return the pictures per second for which inference needs nearly all of its pods.
 
-    `costs` are CPU seconds a picture and tier, as measured.
+    `costs` are the measured CPU seconds per picture by tier.
     """
     tier, cost = sized.tiers["inference"], max(1e-4, costs["inference"])
-    # Half a pod less, so that what is measured a little too low does not end at the bound.
+    # Half a pod less, so that a cost measured slightly too low does not exceed maxReplicas.
     pods = max(1.5, tier.hpa.max_replicas - 0.5)
     wanted = pods * tier.request_milli / 1000 * (target_percent(tier) or 100) / 100 / cost
     possible = _BUSY * available / max(1e-4, sum(costs.values()))
     return min(wanted, possible)
 
 
-def _scaled(tier: Tier, scale: float) -> Tier:
+def scaled(tier: Tier, scale: float) -> Tier:
+    """Return the tier with its CPU request, limit and absolute CPU target multiplied."""
     return replace(
         tier,
         request_milli=_milli(tier.request_milli, scale),
         limit_milli=None if tier.limit_milli is None else _milli(tier.limit_milli, scale),
-        hpa=_scaled_targets(tier.hpa, scale),
+        hpa=_scale_targets(tier.hpa, scale),
     )
 
 
-def _scaled_targets(hpa: HpaSpec, scale: float) -> HpaSpec:
+def _scale_targets(hpa: HpaSpec, scale: float) -> HpaSpec:
     metrics = tuple(
         replace(metric, average_milli=_milli(metric.average_milli, scale))
         if metric.name == "cpu" and metric.average_milli is not None

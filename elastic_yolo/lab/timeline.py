@@ -1,7 +1,7 @@
-"""The timeline file: how many pods each tier had at a moment, what was wanted, and why.
+"""The timeline file: actual and desired pods of each tier over time, with the reasons.
 
-JSON lines, one for each tier and tick. The autoscaler lab writes it, the load test reads it, also
-while it is being written. Standard library only.
+JSON lines, one for each tier and sync. The autoscaler lab writes it; the load test reads it, also
+while it grows. Standard library only.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ class Sample:
     replicas: int
     """Pods that exist and are not terminating."""
     ready: int
-    """Of those, that take traffic."""
+    """Those of them that take traffic."""
     desired: int
-    """What the autoscaler wants after all rules."""
+    """The autoscaler's decision after all limits."""
     target_percent: int | None
-    """What the autoscaler aims at, in per cent of the request; None where there is none."""
+    """The CPU target in per cent of the CPU request; None if there is none."""
     cpu_percent: float | None = None
-    """Mean CPU of the pods in per cent of their request; None where it is not known."""
+    """Mean CPU usage of the pods in per cent of their CPU request; None if unknown."""
     cpu_s: float | None = None
-    """CPU seconds a second of all pods of the tier together; None where it is not known."""
+    """CPU usage of all pods of the tier in cores; None if unknown."""
     why: str = ""
-    """The autoscaler's reason, in words."""
+    """The autoscaler's reason, one line."""
 
 
 def read_timeline(path: Path) -> list[Sample]:
     """Return the samples of a file in the order of its lines.
 
-    A last line without its end is still being written, and left out. Raises OSError, and ValueError
-    that names the line if one is not a sample.
+    A last line without a line end is still being written, and omitted. Raises OSError, and
+    ValueError that names the line if one is not a sample.
     """
     with path.open(encoding="utf-8") as file:
         lines = [line for line in file if line.endswith("\n")]
@@ -58,14 +58,14 @@ def read_timeline(path: Path) -> list[Sample]:
 
 
 def append_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """Write samples to the end of a file, in one piece, so that readers see whole lines."""
+    """Append samples to a file in one write, so that readers see whole lines."""
     text = "".join(json.dumps(asdict(sample)) + "\n" for sample in samples)
     with path.open("a", encoding="utf-8") as file:
         file.write(text)
 
 
 def parse_sample(line: str) -> Sample:
-    """Return the sample of one line, whatever else it has; raises ValueError if it is none."""
+    """Return the sample of one line; unknown keys are ignored. Raises ValueError."""
     stated = json.loads(line)
     if not isinstance(stated, dict):
         raise ValueError("not an object")  # noqa: TRY004  # what is wrong is the file's value

@@ -1,7 +1,6 @@
-"""Replicas from a cluster: what `kubectl get hpa,deploy` says every few seconds.
+"""Replicas from a cluster: `kubectl get hpa,deploy` every few seconds.
 
-CPU is what the autoscaler itself saw: the mean of the pods, as metrics-server has it, which is some
-15 s old.
+CPU is the value that the autoscaler used: the mean of the pods from metrics-server, about 15 s old.
 """
 
 from __future__ import annotations
@@ -14,28 +13,28 @@ import time
 from pathlib import Path
 from typing import Any
 
+from elastic_yolo.lab.processes.child import last_line
 from elastic_yolo.lab.timeline import Sample
+from elastic_yolo.quantity import parse_quantity
 from elastic_yolo.tiers import TIERS
 from loadtest.errors import LoadTestError
 from loadtest.sources import only_between
 
 _OWN = Path(__file__).resolve().parent.parent.parent / ".venv-k8s" / "bin" / "kubectl"
-# An autoscaler decides every 15 s by default, pods become ready in between.
+# An autoscaler decides every 15 s by default; pods become ready in between.
 _EVERY_S = 3.0
 _TIMEOUT_S = 15.0
-# Quantities as Kubernetes writes CPU: 131m, 1, 2500u, 95n.
-_UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3}
 
 
 class Cluster:
-    """Asks kubectl in a thread of its own, as whoever kubectl is set up for."""
+    """Runs kubectl in a thread, with its current context."""
 
     def __init__(self, namespace: str) -> None:
-        """Ask nothing yet; raises LoadTestError if there is no kubectl."""
+        """Find kubectl; raises LoadTestError if it is not installed."""
         self.name = f"kubectl, namespace {namespace}"
         found = shutil.which("kubectl") or (str(_OWN) if _OWN.exists() else None)
         if found is None:
-            raise LoadTestError("kubectl is not installed: `make k8s-tools` does")
+            raise LoadTestError("kubectl is not installed: run `make k8s-tools`")
         self._command = [
             found, "--namespace", namespace, f"--request-timeout={_TIMEOUT_S:.0f}s",
             "get", "hpa,deploy", "--output", "json",
@@ -46,33 +45,31 @@ class Cluster:
         self._thread = threading.Thread(target=self._poll, daemon=True)
 
     def begin(self) -> None:
-        """Ask once, and go on asking; raises LoadTestError with kubectl's own words."""
-        if not self._ask():
-            raise LoadTestError(f"{self.name}: no Deployment of {', '.join(TIERS)} there")
+        """Run kubectl once and start the thread; raises LoadTestError with kubectl's error."""
+        if not self._sample_now():
+            raise LoadTestError(f"{self.name}: no Deployment of {', '.join(TIERS)}")
         self._thread.start()
 
     def end(self, start_at: float, end_at: float) -> list[Sample]:
-        """Stop asking, and return what was said during the run."""
+        """Stop the thread and return the samples of the run."""
         self._stop.set()
         self._thread.join(2 * _TIMEOUT_S)
         return only_between(self._samples, start_at, end_at)
 
     def notes(self) -> list[str]:
-        """Say how often kubectl had no answer."""
+        """Return how often kubectl failed."""
         if not self._faults:
             return []
-        return [
-            f"kubectl had no answer {len(self._faults)} times, the last time: {self._faults[-1]}"
-        ]
+        return [f"kubectl failed {len(self._faults)} times, at last with: {self._faults[-1]}"]
 
     def _poll(self) -> None:
         while not self._stop.wait(_EVERY_S):
             try:
-                self._ask()
+                self._sample_now()
             except LoadTestError as error:
                 self._faults.append(str(error))
 
-    def _ask(self) -> list[Sample]:
+    def _sample_now(self) -> list[Sample]:
         try:
             done = subprocess.run(  # noqa: S603  # kubectl, with arguments of our own
                 self._command, capture_output=True, text=True, check=False, timeout=2 * _TIMEOUT_S
@@ -80,8 +77,8 @@ class Cluster:
         except subprocess.TimeoutExpired:
             raise LoadTestError(f"kubectl did not end within {2 * _TIMEOUT_S:.0f} s") from None
         if done.returncode != 0:
-            words = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-            raise LoadTestError(f"kubectl: {words[-1]}")
+            why = last_line(done.stderr, f"ended with {done.returncode}")
+            raise LoadTestError(f"kubectl: {why}")
         samples = parse_objects(json.loads(done.stdout), time.time())
         self._samples += samples
         return samples
@@ -90,7 +87,7 @@ class Cluster:
 def parse_objects(listed: Any, at: float) -> list[Sample]:
     """Return a sample for each tier that has a Deployment in `kubectl get hpa,deploy -o json`.
 
-    A tier without an autoscaler wants what its Deployment says, and aims at nothing.
+    Without an autoscaler, the desired replicas are the Deployment's, and there is no target.
     """
     items = listed["items"]
     deployments = {_name(item): item for item in items if item["kind"] == "Deployment"}
@@ -101,14 +98,14 @@ def parse_objects(listed: Any, at: float) -> list[Sample]:
         and item["spec"]["scaleTargetRef"]["kind"] == "Deployment"
     }
     return [
-        _sample(tier, deployments[tier], scalers.get(tier), at)
+        _to_sample(tier, deployments[tier], scalers.get(tier), at)
         for tier in TIERS
         if tier in deployments
     ]
 
 
-def _sample(tier: str, deployment: Any, scaler: Any, at: float) -> Sample:
-    # The API leaves out what is zero.
+def _to_sample(tier: str, deployment: Any, scaler: Any, at: float) -> Sample:
+    # The API omits zeros.
     status = deployment.get("status", {})
     replicas = status.get("replicas", 0)
     ready = status.get("readyReplicas", 0)
@@ -126,7 +123,7 @@ def _sample(tier: str, deployment: Any, scaler: Any, at: float) -> Sample:
         desired=scaler.get("status", {}).get("desiredReplicas", 0),
         target_percent=target.get("averageUtilization"),
         cpu_percent=current.get("averageUtilization"),
-        cpu_s=None if mean is None else parse_quantity(mean) * replicas,
+        cpu_s=None if mean is None else float(parse_quantity(mean) * replicas),
         why=_reason(scaler),
     )
 
@@ -142,7 +139,7 @@ def _cpu(metrics: list[Any], part: str) -> dict[str, Any]:
 def _reason(scaler: Any) -> str:
     conditions = scaler.get("status", {}).get("conditions") or []
     said = {one["type"]: one for one in conditions}
-    # What keeps it from what it wants says more than that it is able to scale.
+    # A condition that limits scaling is more informative than AbleToScale.
     for kind, worth in (
         ("ScalingActive", "False"),
         ("AbleToScale", "False"),
@@ -152,12 +149,6 @@ def _reason(scaler: Any) -> str:
         if condition.get("status") == worth:
             return str(condition.get("message", condition.get("reason", "")))
     return str(said.get("AbleToScale", {}).get("message", ""))
-
-
-def parse_quantity(text: str) -> float:
-    """Return a quantity of CPU in cores; raises ValueError for what is none."""
-    unit = text[-1:]
-    return float(text[:-1]) * _UNITS[unit] if unit in _UNITS else float(text)
 
 
 def _name(item: Any) -> str:

@@ -1,8 +1,8 @@
-"""Replicas and CPU from Prometheus, asked once when the run is over.
+"""Replicas and CPU from Prometheus, queried once after the run.
 
-With kube-state-metrics (`kube_*`) there, replicas are the Deployments' and what is desired is the
-autoscalers'. Otherwise a tier is a job of that name, a replica is a target of it, and ready is one
-that answers. CPU is the services' own `process_cpu_seconds_total` in both cases.
+With kube-state-metrics (`kube_*`), replicas are the Deployments' and desired ones the autoscalers'.
+Otherwise a tier is a job of that name, a replica is one of its targets, and a target that is up is
+ready. CPU is the services' `process_cpu_seconds_total` in both cases.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from loadtest.urls import without_user
 _TIMEOUT_S = 30.0
 _MOST_POINTS = 120
 _ANY = "|".join(TIERS)
-# Between the last two scrapes, as long as they are not further apart than a minute: nobody need
-# know how often Prometheus scrapes.
+# Between the last two scrapes, for any scrape interval up to a minute.
 _CPU = 'sum by ({label}) (irate(process_cpu_seconds_total{{{label}=~"{tiers}"{more}}}[2m]))'
 
 Series = dict[str, dict[float, float]]
-"""By tier, then by unix second."""
+"""By tier, then by Unix second."""
 
 
 def kube_queries(namespace: str) -> dict[str, tuple[str, str]]:
-    """Return the label of the tier and the query, by name, where kube-state-metrics is."""
+    """Return label of the tier and query by name, for kube-state-metrics."""
     here = f'namespace="{namespace}"'
     deployment = f'{{deployment=~"{_ANY}",{here}}}'
     scaler = f'horizontalpodautoscaler=~"{_ANY}",{here}'
@@ -53,7 +52,7 @@ def kube_queries(namespace: str) -> dict[str, tuple[str, str]]:
 
 
 def job_queries() -> dict[str, tuple[str, str]]:
-    """Return the same where there are only the services' own metrics."""
+    """Return the same for the services' own metrics only."""
     up = f'up{{job=~"{_ANY}"}}'
     return {
         "replicas": ("job", f"count by (job) ({up})"),
@@ -63,36 +62,36 @@ def job_queries() -> dict[str, tuple[str, str]]:
 
 
 class Prometheus:
-    """Asks the HTTP API of a Prometheus server."""
+    """Queries the HTTP API of a Prometheus server."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        """Ask nothing yet."""
+        """Take the URL; nothing is requested yet."""
         self.name = f"Prometheus at {without_user(url)}"
         self._url = url.rstrip("/")
         self._namespace = namespace
         self._notes: list[str] = []
 
     def begin(self) -> None:
-        """Look whether it answers."""
+        """Run a trivial query; raises LoadTestError."""
         self._get("/api/v1/query", {"query": "1"})
 
     def end(self, start_at: float, end_at: float) -> list[Sample]:
-        """Return what Prometheus knows of the run."""
-        series = self._ask(kube_queries(self._namespace), start_at, end_at)
+        """Return the samples of the run."""
+        series = self._query_all(kube_queries(self._namespace), start_at, end_at)
         jobs = not series["replicas"]
         if jobs:
-            series = self._ask(job_queries(), start_at, end_at)
+            series = self._query_all(job_queries(), start_at, end_at)
             self._notes.append(
-                "There are no kube_* metrics: a replica is a target that Prometheus scrapes, ready "
-                "is one that answers, and desired is how many it is told of."
+                "There are no kube_* metrics: replicas and desired ones are the targets that "
+                "Prometheus scrapes, ready ones are the targets that are up."
             )
         return to_samples(series, why="" if not jobs else "targets of the job")
 
     def notes(self) -> list[str]:
-        """Say what replicas are, where there is no cluster."""
+        """Return what counts as a replica without kube-state-metrics."""
         return self._notes
 
-    def _ask(
+    def _query_all(
         self, queries: dict[str, tuple[str, str]], start_at: float, end_at: float
     ) -> dict[str, Series]:
         step = max(1, math.ceil((end_at - start_at) / _MOST_POINTS))
@@ -120,14 +119,14 @@ class Prometheus:
         match answer:
             case {"status": "success", "data": data}:
                 return data
-            case {"status": "error", "error": str(said)}:
-                raise LoadTestError(f"{self.name}: {said}")
-        what = f"status {response.status_code}, and no answer of Prometheus"
+            case {"status": "error", "error": str(why)}:
+                raise LoadTestError(f"{self.name}: {why}")
+        what = f"status {response.status_code}, not a response of Prometheus"
         raise LoadTestError(f"{self.name}: {what}")
 
 
 def parse_matrix(data: Any, label: str) -> Series:
-    """Return the series of a range query by the value of a label; NaN is left out."""
+    """Return the series of a range query by the value of a label; NaN is omitted."""
     series: Series = {}
     for one in data["result"]:
         values = ((float(at), float(value)) for at, value in one["values"])
@@ -136,7 +135,7 @@ def parse_matrix(data: Any, label: str) -> Series:
 
 
 def to_samples(series: dict[str, Series], *, why: str = "") -> list[Sample]:
-    """Return a sample for every tier and moment at which its replicas are known, by time."""
+    """Return a sample for every tier and moment with known replicas, ordered by time."""
     samples = []
     for tier, replicas in series["replicas"].items():
         for at, count in replicas.items():

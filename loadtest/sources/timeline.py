@@ -1,4 +1,4 @@
-"""Replicas from a timeline file that somebody else writes: the autoscaler lab, mostly."""
+"""Replicas from a timeline file, such as the autoscaler lab's."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from loadtest.sources import only_between
 
 
 class TimelineFile:
-    """Reads the file when the run is over."""
+    """Reads the file after the run."""
 
     def __init__(self, path: Path) -> None:
-        """Take the path; the file is there already."""
+        """Take the path of an existing file."""
         self.name = f"timeline file {path}"
         self._path = path
 
     def begin(self) -> None:
-        """Look whether it can be read."""
+        """Check that it can be read; raises LoadTestError."""
         self._read()
 
     def end(self, start_at: float, end_at: float) -> list[Sample]:
-        """Return what was written during the run."""
+        """Return the samples of the run."""
         samples = self._read()
         return only_between(samples, start_at, end_at)
 
     def notes(self) -> list[str]:
-        """Say nothing: what is not in the file nobody knows."""
+        """Return no notes."""
         return []
 
     def _read(self) -> list[Sample]:

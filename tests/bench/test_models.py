@@ -1,4 +1,4 @@
-"""The models and pictures that make bench measures."""
+"""The models and pictures of make bench."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.lab.processes.stack import DEMO_MODEL
 
 
-def test_the_clients_pictures_get_the_labels_of_their_truth(tmp_path: Path) -> None:
+def test_the_clients_pictures_get_labels_from_their_truth(tmp_path: Path) -> None:
     model = read_model(DEMO_MODEL)
     truth = json.loads((PICTURES / "truth.json").read_text())
 
@@ -34,7 +34,7 @@ def test_the_clients_pictures_get_the_labels_of_their_truth(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(not has_darknet(), reason='run "make oracle": yolov3-tiny.cfg is missing')
-def test_a_random_model_is_one_of_debians_networks_at_the_wanted_size(tmp_path: Path) -> None:
+def test_a_random_model_is_a_debian_network_at_another_size(tmp_path: Path) -> None:
     folder = random_model("yolov3-tiny", 96, tmp_path)
     written = (folder / "yolov3-tiny.weights").stat().st_mtime_ns
 

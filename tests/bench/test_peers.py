@@ -1,4 +1,4 @@
-"""Which peers there are, what they need, and the work that all of them do."""
+"""The peers, their requirements, and the work that all of them do."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_peers_are_chosen_by_name() -> None:
     assert choose_peers("none") == []
     assert choose_peers("all") == list(ALL)
     assert [peer.name for peer in choose_peers("ray,fastapi")] == ["ray", "fastapi"]
-    with pytest.raises(ValueError, match="no peer 'torchserve'; there are fastapi"):
+    with pytest.raises(ValueError, match="no peer 'torchserve'; choose from fastapi"):
         choose_peers("torchserve")
 
 

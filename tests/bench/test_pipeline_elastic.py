@@ -1,4 +1,4 @@
-"""Who takes part, and from when on: what is read from the services, and what is made of it."""
+"""Which processes take part since when: reading their metrics, and the results."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ COUNTS = [
 ]
 
 
-def test_a_share_is_fair_from_the_first_half_second_in_which_it_is() -> None:
+def test_a_share_is_fair_from_its_first_fair_half_second() -> None:
     """From 101.2 s on it answers as many; of the half second up to 101.6, 40 of 90."""
     assert fair_after_s(COUNTS, 1, ready_s=101.0) == pytest.approx(0.6)
 
 
-def test_what_was_before_it_was_ready_does_not_count() -> None:
+def test_time_before_a_process_is_ready_does_not_count() -> None:
     assert fair_after_s(COUNTS, 1, ready_s=103.0) == pytest.approx(0.1)
 
 
-def test_who_never_gets_its_share_never_has_it() -> None:
+def test_a_process_without_its_share_never_takes_part() -> None:
     idle = [Count(count.at_s, [count.answered[0], 0.0]) for count in COUNTS]
 
     assert fair_after_s(idle, 1, ready_s=100.0) is None
 
 
-def test_services_are_asked_what_they_have_answered(tmp_path: Path) -> None:
+def test_served_pictures_are_read_from_the_metrics(tmp_path: Path) -> None:
     with Stack(model=write_tiny_model(tmp_path / "model"), logs=tmp_path) as stack:
         for _ in range(3):
             httpx.post(

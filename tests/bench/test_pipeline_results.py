@@ -1,4 +1,4 @@
-"""What becomes of samples and turns: counts, ratios, tables."""
+"""Results from samples and turns: counts, ratios, tables; and whole runs of the benchmark."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from bench.pipeline.turns import Contestant, Turn
 from elastic_yolo.lab.load.client import LOST, Sample
 from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes.process_tree import Memory
+from elastic_yolo.tiers import TIERS
 
 SERVICE = Contestant("service", "1p", Target("http://127.0.0.1:1/"), {"web": 1, "engine": 2})
 
@@ -27,7 +28,7 @@ def sample(status: int, latency_ms: float, *, due: float = 0.0, again: int | Non
     return Sample(due, latency_ms, status, correct=status == 200, retry_after_s=again)
 
 
-def test_goodput_is_what_came_right_and_in_time() -> None:
+def test_goodput_counts_correct_responses_in_time() -> None:
     samples = [
         sample(200, 100),
         sample(200, 1200),
@@ -43,17 +44,17 @@ def test_goodput_is_what_came_right_and_in_time() -> None:
     assert found.offered_per_s == 3.5
     assert found.good_per_s == 0.5
     assert found.within_budget == 0.5
-    assert found.accepted_p50_ms == 650
-    assert (found.refused_p50_ms, found.refused_without_retry_after) == (6, 1)
+    assert found.accepted_p50_ms == 100
+    assert (found.refused_p50_ms, found.refused_without_retry_after) == (5, 1)
     assert found.statuses == {0: 1, 200: 3, 429: 2, 504: 1}
     assert found.wrong == 1
 
 
-def test_where_nobody_was_refused_there_is_no_time_of_refusals() -> None:
+def test_without_rejections_their_latency_is_nan() -> None:
     assert math.isnan(count([sample(200, 1)], 1, 1, 1000).refused_p99_ms)
 
 
-def test_recovery_is_the_end_of_the_first_half_second_that_is_normal_but_for_a_tenth() -> None:
+def test_recovery_is_the_first_half_second_near_normal() -> None:
     slow = [sample(200, 300, due=due / 10) for due in range(10)]
     normal = [sample(200, 10.9, due=1 + due / 10) for due in range(10)]
 
@@ -67,7 +68,7 @@ def turn(ms: float, rate: float, errors: int = 0, **cpu: float) -> Turn:
 
 
 def pairs_of(factor: float) -> Pairs:
-    """Two rounds of a machine that is twice as slow in the second one."""
+    """Two rounds on a machine that is half as fast in the second one."""
     return Pairs(
         alone=[turn(10 * factor, 0, web=1, engine=9), turn(20 * factor, 0, web=2, engine=18)],
         bare_alone=[turn(8, 0, all=8), turn(16, 0, all=16)],
@@ -95,7 +96,7 @@ def test_a_peer_is_compared_with_the_pipeline_in_the_same_rounds() -> None:
     assert found["rate"] == Spread(0.5, 0.5, 0.5)
 
 
-def test_columns_are_as_wide_as_they_need_to_be() -> None:
+def test_columns_fit_their_widest_cell() -> None:
     assert table(("name", "ms"), [("a", "10.5"), ("longer", "1")]) == (
         "name      ms\na       10.5\nlonger     1"
     )
@@ -113,7 +114,7 @@ def test_tables_show_medians_with_their_range() -> None:
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "tie"), (2.0, "worse"), (0.5, "better")])
-def test_the_table_of_peers_says_who_is_better(factor: float, verdict: str) -> None:
+def test_the_table_of_peers_has_verdicts(factor: float, verdict: str) -> None:
 
     result = summarise(SERVICE, SERVICE, pairs_of(factor), {})
     result = replace(result, over_pipeline=over(pairs_of(factor), pairs_of(1)))
@@ -121,19 +122,34 @@ def test_the_table_of_peers_says_who_is_better(factor: float, verdict: str) -> N
     assert peer_table([result]).splitlines()[1].split().count(verdict) == 2
 
 
-@pytest.mark.timeout(300)
-def test_a_small_run_measures_everything(tmp_path: Path) -> None:
-    """All but overload, whose probes alone take twenty seconds."""
-    output = tmp_path / "out.json"
-    arguments = (
-        "--models demo --precision fp32 --rounds 1 --seconds 0.3 --peers none "
-        f"--sweep-seconds 0.3 --overload-seconds 0 --output {output}"
-    )
+ARGUMENTS = "--models demo --precision fp32 --rounds 1 --peers none --overload-seconds 0"
 
-    assert main(arguments.split()) == 0
+
+def test_a_tiny_run_compares_the_pipeline_with_the_bare_loop(tmp_path: Path) -> None:
+    output = tmp_path / "out.json"
+    short = f"--seconds 0.2 --sweep-seconds 0 --no-elastic --no-swaps --output {output}"
+
+    assert main([*ARGUMENTS.split(), *short.split()]) == 0
 
     found = json.loads(output.read_text())["demo"]
     assert found["pipeline"]["errors"] == 0
-    assert found["pipeline"]["cpu_alone_ms"].keys() == {"web", "preprocess", "inference"}
+    assert found["pipeline"]["cpu_alone_ms"].keys() == set(TIERS)
+    assert found["bare"]["found"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_small_run_measures_everything_but_overload(tmp_path: Path) -> None:
+    """The probes of an overload take twenty seconds."""
+    output = tmp_path / "out.json"
+
+    short = f"--seconds 0.3 --sweep-seconds 0.3 --output {output}"
+    assert main([*ARGUMENTS.split(), *short.split()]) == 0
+
+    found = json.loads(output.read_text())["demo"]
+    assert found["pipeline"]["errors"] == 0
+    assert found["pipeline"]["cpu_alone_ms"].keys() == set(TIERS)
     assert found["bare"]["found"]
     assert [rate["share"] for rate in found["offered"]] == [0.25, 0.5, 0.75, 0.9, 1.1, 1.5]
+    assert found["elastic"]["answers"] > 0
+    assert found["swaps"]["swaps"] > 0

@@ -1,4 +1,4 @@
-"""How a start is measured."""
+"""Measuring a start."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def test_a_start_is_measured_phase_by_phase(tiny_model: Path, tmp_path: Path) ->
     assert list(start.phases_ms) == ["imports", "model", "engine", "golden"]
     assert min(start.phases_ms.values()) >= 0
     assert start.phases_ms["imports"] > 0
-    # The kernel says to a hundredth of a second when a process began.
+    # The kernel records a process's start to a hundredth of a second.
     assert sum(start.phases_ms.values()) <= start.ready_ms + 20
     assert start.line().startswith("fp32 ")
     assert list((tmp_path / "cache").glob("*/openvino-fp32.json"))
 
 
-def test_a_start_is_that_of_the_precision_it_ran_in_whatever_the_environment_says(
+def test_the_environment_does_not_change_a_measured_start(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model and the cache are looked for where the user is."""
+    """Model and cache are relative to the current folder."""
     monkeypatch.chdir(tiny_model.parent)
     monkeypatch.setenv("ENGINE", "darknet")
     monkeypatch.setenv("LOG_LEVEL", "error")

@@ -12,10 +12,10 @@ from tests.cli.running import run
 
 
 def test_bench_measures_side_by_side(tiny_model: Path, tmp_path: Path) -> None:
-    """One short round: the figures mean nothing, their relations hold all the same."""
+    """One short round: the figures mean nothing, but their relations hold."""
     target = tmp_path / "bench.json"
     status, out, err = run(
-        "bench", tiny_model, "--rounds", "1", "--seconds", "1", "--batch", "1,3", "--json",
+        "bench", tiny_model, "--rounds", "1", "--seconds", "0.1", "--batch", "1,3", "--json",
         "--engines", "openvino,onnxruntime,opencv", "--precisions", "fp32", "--output", target,
     )  # fmt: skip
 
@@ -36,12 +36,12 @@ def test_bench_measures_side_by_side(tiny_model: Path, tmp_path: Path) -> None:
         assert row["images_per_s"] <= 1000 * row["batch"] / fastest
 
 
-def test_bench_leaves_out_what_cannot_run(tiny_model: Path) -> None:
+def test_bench_omits_engines_that_cannot_run(tiny_model: Path) -> None:
     cfg = tiny_model / "tiny.cfg"
     cfg.write_text(cfg.read_text().replace("activation=linear", "activation=hard_mish"))
 
     status, out, err = run(
-        "bench", tiny_model, "--rounds", "1", "--seconds", "1", "--engines", "openvino,darknet",
+        "bench", tiny_model, "--rounds", "1", "--seconds", "0.1", "--engines", "openvino,darknet",
         "--precisions", "fp32",
     )  # fmt: skip
 
@@ -50,10 +50,11 @@ def test_bench_leaves_out_what_cannot_run(tiny_model: Path) -> None:
     assert "openvino         fp32" in out
 
 
+@pytest.mark.long
 @pytest.mark.skipif(why_no_cuda() is None, reason="CUDA is here: nothing is left out")
-def test_bench_leaves_out_cuda_where_there_is_none(tiny_model: Path) -> None:
+def test_bench_omits_cuda_without_a_gpu(tiny_model: Path) -> None:
     status, _, err = run(
-        "bench", tiny_model, "--rounds", "1", "--seconds", "1", "--engines", "onnxruntime",
+        "bench", tiny_model, "--rounds", "1", "--seconds", "0.1", "--engines", "onnxruntime",
         "--precisions", "fp32,fp16", "--device", "cuda",
     )  # fmt: skip
 

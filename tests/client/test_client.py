@@ -1,21 +1,18 @@
-"""The client as a person runs it: as a program, against the real services."""
+"""The client as a user runs it, against the real services."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from client.client import find_fault, percentile
+from client.client import find_fault
 from client.truth import Truth, iou
 from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
+from tests.client.running import GOOD, run, start
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
 from tests.support.waiting import wait_until
@@ -28,22 +25,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "client" / "client.py"), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd="/",
-    )
-
-
-def run(*arguments: str) -> tuple[int, str, str]:
-    process = start(*arguments)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
-
-
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     path = tmp_path / "square.png"
@@ -51,7 +32,7 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_one_picture_prints_the_tutorials_line_and_a_summary(stack: Stack, picture: Path) -> None:
+def test_one_picture_prints_its_response_and_a_summary(stack: Stack, picture: Path) -> None:
     status, out, err = run("--url", stack.web.url, "--image", str(picture))
 
     assert (status, err) == (0, "")
@@ -64,7 +45,7 @@ def test_one_picture_prints_the_tutorials_line_and_a_summary(stack: Stack, pictu
     assert re.search(r"latency in ms: p50 \d+, p95 \d+, p99 \d+, max \d+", out)
 
 
-def test_random_pictures_come_from_its_own_folder_at_the_rate(stack: Stack) -> None:
+def test_random_pictures_come_from_the_clients_folder(stack: Stack) -> None:
     status, out, _ = run("--url", stack.web.url, "--count", "5", "--rate", "20")
 
     assert status == 0
@@ -83,7 +64,7 @@ def test_save_writes_the_picture_with_boxes(stack: Stack, picture: Path, tmp_pat
     assert (tmp_path / "out" / "square.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
 
-def test_a_refused_picture_is_a_failure(stack: Stack, tmp_path: Path) -> None:
+def test_a_rejected_picture_is_a_failure(stack: Stack, tmp_path: Path) -> None:
     page = tmp_path / "page.jpg"
     page.write_text("<html></html>")
 
@@ -93,18 +74,16 @@ def test_a_refused_picture_is_a_failure(stack: Stack, tmp_path: Path) -> None:
     assert "1 requests (415: 1), 1 failed" in out
 
 
-def test_a_server_that_is_away_is_one_clear_line() -> None:
+def test_an_unreachable_server_is_one_line() -> None:
     url = f"http://127.0.0.1:{free_port()}"
 
     status, out, err = run("--url", url)
 
     assert (status, out) == (1, "")
-    assert err == (
-        f"client: {url} cannot be reached (ConnectError); --wait SECONDS tries again for a while\n"
-    )
+    assert err == (f"client: {url} cannot be reached (ConnectError); --wait SECONDS keeps trying\n")
 
 
-def test_wait_tries_until_the_server_is_there(tmp_path: Path, picture: Path) -> None:
+def test_wait_tries_until_the_server_is_ready(tmp_path: Path, picture: Path) -> None:
     inference = Service(
         "inference",
         free_port(),
@@ -126,14 +105,14 @@ def test_wait_tries_until_the_server_is_there(tmp_path: Path, picture: Path) -> 
     assert "1 requests (200: 1), 0 failed" in out
 
 
-def test_a_server_that_goes_away_is_counted(tmp_path: Path) -> None:
+def test_failures_after_the_server_stops_are_counted(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "model")
     with Stack(model=model, logs=tmp_path) as stack:
         client = start("--url", stack.web.url, "--count", "0")
         assert client.stdout
-        wait_until(lambda: "Response" in client.stdout.readline(), "the first answer")
+        wait_until(lambda: "Response" in client.stdout.readline(), "the first response")
         stack.web.stop()
-        wait_until(lambda: "no answer" in client.stderr.readline(), "a failure is reported")
+        wait_until(lambda: "no response" in client.stderr.readline(), "a failure is reported")
         client.send_signal(2)
         out, err = client.communicate(timeout=20)
 
@@ -153,9 +132,6 @@ def test_wrong_usage_ends_with_two(arguments: list[str]) -> None:
     assert "usage: client.py" in err
 
 
-GOOD = {"success": "true", "uid": "0" * 32, "data": [["cat", 0.9, [1, 2.5, 3, 4]]]}
-
-
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -169,21 +145,15 @@ GOOD = {"success": "true", "uid": "0" * 32, "data": [["cat", 0.9, [1, 2.5, 3, 4]
         ({"data": [["cat", 0.9, [1, 2, 3, "4"]]]}, "entry"),
     ],
 )
-def test_the_shape_of_an_answer_is_checked(change: dict[str, object], fault: str | None) -> None:
+def test_the_structure_of_a_response_is_checked(
+    change: dict[str, object], fault: str | None
+) -> None:
     found = find_fault({**GOOD, **change})
 
     assert found is None if fault is None else fault in str(found)
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1), st.integers(1, 100))
-def test_percentiles_are_nearest_rank(values: list[float], percent: int) -> None:
-    value = percentile(values, percent)
-
-    assert value in values
-    assert sum(v <= value for v in values) >= len(values) * percent / 100
-
-
-def test_each_object_needs_an_entry_of_its_own() -> None:
+def test_each_object_needs_its_own_detection() -> None:
     truth = Truth([("cat", [10, 10, 10, 10]), ("cat", [11, 10, 10, 10]), ("dog", [50, 50, 9, 9])])
 
     assert truth.count_found([("cat", 0.9, [10, 10, 10, 10])]) == 1

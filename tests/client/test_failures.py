@@ -1,4 +1,4 @@
-"""Whatever goes wrong, the client says it in one line and ends with 1: never a traceback."""
+"""Every failure is one line and exit status 1, never a traceback."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from client.client import find_fault
-from tests.client.test_client import GOOD, run, start
-from tests.client.tiny_server import OK, Answer, serve
+from tests.client.running import GOOD, run, start
 from tests.support.pictures import encode, plain
+from tests.support.scripted_server import OK, Response, serve
 from tests.support.waiting import wait_until
 
 
@@ -23,22 +23,20 @@ def picture(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"<html>welcome to the hotel</html>", "the answer is no JSON"),
-        (b"", "the answer is no JSON"),
-        (b"\xff\xfe\x00", "the answer is no JSON"),
-        (b"[" * 100_000, "the answer is no JSON"),
-        (b"9" * 5000, "the answer is no JSON"),
-        (b"[1, 2]", "the answer lacks success"),
-        (b"null", "the answer lacks success"),
-        (OK.replace(b"[]", b'{"0": 1}'), "the answer lacks data"),
+        (b"<html>welcome to the hotel</html>", "the response is not JSON"),
+        (b"", "the response is not JSON"),
+        (b"\xff\xfe\x00", "the response is not JSON"),
+        (b"[" * 100_000, "the response is not JSON"),
+        (b"9" * 5000, "the response is not JSON"),
+        (b"[1, 2]", "the response lacks success"),
+        (b"null", "the response lacks success"),
+        (OK.replace(b"[]", b'{"0": 1}'), "the response lacks data"),
         (OK.replace(b"[]", b"[7]"), "an entry is not [label, score, [cx, cy, w, h]]: 7"),
     ],
     ids=["page", "empty", "no text", "deep", "long number", "list", "null", "no list", "no entry"],
 )
-def test_an_answer_of_another_shape_is_one_clear_line(
-    picture: Path, body: bytes, said: str
-) -> None:
-    with serve(Answer(body=body)) as server:
+def test_a_malformed_response_is_one_line(picture: Path, body: bytes, said: str) -> None:
+    with serve(Response(body=body)) as server:
         status, out, err = run("--url", server.url, "--image", str(picture))
 
     assert (status, err) == (1, f"client: square.png: {said}\n")
@@ -46,49 +44,47 @@ def test_an_answer_of_another_shape_is_one_clear_line(
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400, -1e300])
-def test_numbers_that_are_no_place_in_a_picture_are_a_fault(number: float) -> None:
-    """Python reads NaN, Infinity and numbers of any length as JSON."""
+def test_coordinates_out_of_range_are_a_fault(number: float) -> None:
+    """Python parses NaN, Infinity and numbers of any length as JSON."""
     answer = {**GOOD, "data": [["cat", 0.9, [1, 2, number, 4]]]}
 
     assert "entry" in str(find_fault(answer))
 
 
-def test_a_connection_that_is_closed_is_one_clear_line(picture: Path) -> None:
-    with serve(Answer(status=0)) as server:
+def test_a_closed_connection_is_one_line(picture: Path) -> None:
+    with serve(Response(status=0)) as server:
         status, out, err = run("--url", server.url, "--image", str(picture))
 
-    assert (status, err) == (1, "client: square.png: no answer (RemoteProtocolError)\n")
+    assert (status, err) == (1, "client: square.png: no response (RemoteProtocolError)\n")
     assert "1 requests (RemoteProtocolError: 1), 1 failed" in out
 
 
-def test_an_answer_that_ends_early_is_one_clear_line(picture: Path) -> None:
-    with serve(Answer(headers={"Content-Length": "9000"})) as server:
+def test_a_truncated_response_is_one_line(picture: Path) -> None:
+    with serve(Response(headers={"Content-Length": "9000"})) as server:
         status, _, err = run("--url", server.url, "--image", str(picture))
 
-    assert (status, err) == (1, "client: square.png: no answer (RemoteProtocolError)\n")
+    assert (status, err) == (1, "client: square.png: no response (RemoteProtocolError)\n")
 
 
-def test_an_answer_that_cannot_be_unpacked_is_one_clear_line(picture: Path) -> None:
-    with serve(Answer(headers={"Content-Encoding": "gzip"})) as server:
+def test_an_undecodable_response_is_one_line(picture: Path) -> None:
+    with serve(Response(headers={"Content-Encoding": "gzip"})) as server:
         status, _, err = run("--url", server.url, "--image", str(picture))
 
-    assert (status, err) == (1, "client: square.png: no answer (DecodingError)\n")
+    assert (status, err) == (1, "client: square.png: no response (DecodingError)\n")
 
 
-def test_a_connection_that_is_closed_while_saving_is_one_clear_line(
-    picture: Path, tmp_path: Path
-) -> None:
-    with serve(Answer(), Answer(status=0)) as server:
+def test_a_connection_closed_while_saving_is_one_line(picture: Path, tmp_path: Path) -> None:
+    with serve(Response(), Response(status=0)) as server:
         status, _, err = run(
             "--url", server.url, "--image", str(picture), "--save", str(tmp_path / "out")
         )
 
-    assert (status, err) == (1, "client: square.png: no answer (RemoteProtocolError)\n")
+    assert (status, err) == (1, "client: square.png: no response (RemoteProtocolError)\n")
 
 
-def test_a_folder_that_cannot_be_made_is_one_clear_line(picture: Path) -> None:
-    """The place where it should be is below a file."""
-    with serve(Answer()) as server:
+def test_a_folder_that_cannot_be_created_is_one_line(picture: Path) -> None:
+    """Its parent is a file."""
+    with serve(Response()) as server:
         status, _, err = run(
             "--url", server.url, "--image", str(picture), "--save", str(picture / "out")
         )
@@ -100,12 +96,12 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(picture: Path) -> None:
     )
 
 
-def test_a_file_that_cannot_be_written_is_one_clear_line(picture: Path, tmp_path: Path) -> None:
-    """A folder has its name already."""
+def test_a_file_that_cannot_be_written_is_one_line(picture: Path, tmp_path: Path) -> None:
+    """A folder has its name."""
     target = tmp_path / "out" / "square.jpg"
     target.mkdir(parents=True)
 
-    with serve(Answer()) as server:
+    with serve(Response()) as server:
         status, _, err = run(
             "--url", server.url, "--image", str(picture), "--save", str(tmp_path / "out")
         )
@@ -123,7 +119,7 @@ def test_a_file_that_cannot_be_written_is_one_clear_line(picture: Path, tmp_path
     ],
     ids=["unreadable", "absent", "folder", "long name"],
 )
-def test_a_picture_that_cannot_be_read_is_wrong_usage(path: str, said: str) -> None:
+def test_an_unreadable_picture_is_wrong_usage(path: str, said: str) -> None:
     status, _, err = run("--image", path)
 
     assert status == 2
@@ -131,8 +127,8 @@ def test_a_picture_that_cannot_be_read_is_wrong_usage(path: str, said: str) -> N
     assert "Traceback" not in err
 
 
-def test_a_picture_that_vanishes_during_the_run_is_counted(picture: Path) -> None:
-    with serve(Answer()) as server:
+def test_a_picture_deleted_during_the_run_is_counted(picture: Path) -> None:
+    with serve(Response()) as server:
         client = start("--url", server.url, "--image", str(picture), "--count", "0")
         wait_until(lambda: server.requests > 2, "pictures are sent")
         picture.unlink()
@@ -148,7 +144,7 @@ def test_a_picture_that_vanishes_during_the_run_is_counted(picture: Path) -> Non
 
 
 @pytest.mark.parametrize("url", ["localhost:5000", "http://", "http://x:5x", "ftp://x"])
-def test_an_address_that_is_none_is_wrong_usage(url: str) -> None:
+def test_an_invalid_url_is_wrong_usage(url: str) -> None:
     status, _, err = run("--url", url)
 
     assert status == 2
@@ -156,7 +152,7 @@ def test_an_address_that_is_none_is_wrong_usage(url: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70, "a..b"])
-def test_a_host_that_does_not_exist_is_one_clear_line(host: str) -> None:
+def test_an_unknown_host_is_one_line(host: str) -> None:
     status, out, err = run("--url", f"http://{host}")
 
     assert (status, out) == (1, "")

@@ -1,1 +1,1 @@
-"""The whole deployment in a real cluster, whichever kubectl is set up for: `make cluster-test`."""
+"""The whole deployment in the real cluster of kubectl's context: `make cluster-test`."""

@@ -1,4 +1,4 @@
-"""A cluster as the tests use it: kubectl, and what it says."""
+"""A cluster for the tests: kubectl, and parsers of its output."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from typing import Any
 import httpx
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
+from elastic_yolo.tiers import PORTS, TIERS
 from tests.support.waiting import wait_until
 
 NAMESPACE = "elastic-yolo"
 OVERLAY = os.environ.get("OVERLAY", "minikube")
-PATIENCE_S = 600.0
+TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -35,30 +36,30 @@ class Cluster:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done.stdout
 
     def get(self, *arguments: str) -> Any:
-        """Return what `kubectl get` says."""
+        """Return the output of `kubectl get`."""
         return json.loads(self.run("get", *arguments, "--output", "json"))
 
     def apply(self) -> None:
-        """Bring the overlay up, and wait for the models and for every tier."""
+        """Apply the overlay, and wait for the models and for every tier."""
         self.run("apply", "--kustomize", str(ROOT / "k8s" / "overlays" / OVERLAY))
         self.run("wait", "--for=condition=complete", "job/models-first", "--timeout=600s")
-        for tier in ("inference", "preprocess", "web"):
+        for tier in reversed(TIERS):
             self.run("rollout", "status", f"deployment/{tier}", "--timeout=300s")
 
     def ready_pods(self, tier: str) -> list[str]:
-        """Return the names of a tier's pods that take requests."""
+        """Return the names of a tier's ready pods."""
         pods = self.get("pods", "--selector", f"app.kubernetes.io/name={tier}")["items"]
         return ready_of(pods)
 
     def wanted_pods(self, tier: str) -> int:
-        """Return how many pods the tier's autoscaler wants."""
+        """Return the tier's desired number of pods."""
         return int(self.get("hpa", tier)["status"].get("desiredReplicas", 0))
 
     @contextmanager
@@ -67,7 +68,7 @@ class Cluster:
         port = free_port()
         command = [self.kubectl, "--namespace", NAMESPACE, "port-forward", "service/web"]
         forward = subprocess.Popen(
-            [*command, f"{port}:5000", f"--address={LOOPBACK}"], stdout=subprocess.DEVNULL
+            [*command, f"{port}:{PORTS['web']}", f"--address={LOOPBACK}"], stdout=subprocess.DEVNULL
         )
         try:
             url = f"http://{LOOPBACK}:{port}"
@@ -79,7 +80,7 @@ class Cluster:
 
 
 def ready_of(pods: list[dict[str, Any]]) -> list[str]:
-    """Return the names of the pods that are ready and not about to go."""
+    """Return the names of the pods that are ready and not terminating."""
     return [
         pod["metadata"]["name"]
         for pod in pods
@@ -92,7 +93,7 @@ def ready_of(pods: list[dict[str, Any]]) -> list[str]:
 
 
 def answers(url: str) -> bool:
-    """Tell whether web is ready at an address."""
+    """Return whether web is ready at a URL."""
     try:
         return httpx.get(f"{url}/readyz", timeout=5).is_success
     except httpx.HTTPError:
@@ -100,30 +101,30 @@ def answers(url: str) -> bool:
 
 
 def find_cluster() -> Cluster | str:
-    """Return the cluster that kubectl is set up for, or why it is not to be used."""
-    # Nobody expects `make test` to deploy something.
+    """Return the cluster of kubectl's context, or why it is not used."""
+    # `make test` must not deploy anything.
     if "CLUSTER_TEST" not in os.environ:
         return "only `make cluster-test` uses one"
     own = ROOT / ".venv-k8s" / "bin" / "kubectl"
     kubectl = shutil.which("kubectl") or (str(own) if own.exists() else None)
     if kubectl is None:
-        return "kubectl is not installed: `make k8s-tools` does"
+        return "kubectl is not installed: run `make k8s-tools`"
     asked = subprocess.run(
         [kubectl, "version", "--request-timeout=10s"], capture_output=True, check=False
     )
-    return Cluster(kubectl) if asked.returncode == 0 else "the cluster does not answer"
+    return Cluster(kubectl) if asked.returncode == 0 else "the cluster does not respond"
 
 
 class Clock:
-    """How long things took, for the report at the end."""
+    """Durations, for the report at the end."""
 
     def __init__(self) -> None:
-        """Nothing has happened yet."""
+        """Begin without durations."""
         self.lines: list[str] = []
 
     @contextmanager
     def measuring(self, what: str) -> Iterator[None]:
-        """Note how long the block took."""
+        """Record the duration of the block."""
         started = time.monotonic()
         yield
         self.lines.append(f"{time.monotonic() - started:7.1f} s  {what}")

@@ -1,6 +1,6 @@
-"""Deployed, scaled, updated, given another model, and hurt: in a real cluster, losing nothing.
+"""A real cluster deploys, scales, updates, changes the model and loses a pod, without failures.
 
-Runs wherever kubectl points, in the order below, and says in the end how long things took.
+The tests run in this order in the cluster of kubectl's context; at the end they print durations.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import httpx
 import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
-from tests.cluster.cluster import OVERLAY, PATIENCE_S, Clock, Cluster, find_cluster
+from tests.cluster.cluster import OVERLAY, TIMEOUT_S, Clock, Cluster, find_cluster
 from tests.support.load import Load
 from tests.support.waiting import wait_until
 
 PICTURE = (ROOT / "client" / "images" / "scene-01.jpg").read_bytes()
 
-pytestmark = pytest.mark.timeout(3 * PATIENCE_S)
+pytestmark = pytest.mark.timeout(3 * TIMEOUT_S)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,12 @@ def cluster(clock: Clock) -> Cluster:
 
 
 def is_right(answer: httpx.Response) -> bool:
-    """Tell whether it is an answer of the model that was deployed."""
+    """Return whether a response has detections of the deployed model."""
     body = answer.json()
     return body["model"]["name"] == "yolov3-tiny" and isinstance(body["data"], list)
 
 
-def test_a_picture_is_answered(cluster: Cluster) -> None:
+def test_a_picture_is_served(cluster: Cluster) -> None:
     with cluster.web() as url:
         answer = httpx.post(f"{url}/inference", files={"image": PICTURE}, timeout=30)
         checked = httpx.get(f"{url}/health/status", timeout=30)
@@ -56,19 +56,17 @@ def test_a_picture_is_answered(cluster: Cluster) -> None:
     assert checked.json()["status"] == "ok"
 
 
-def test_under_load_inference_gets_more_pods_and_loses_them_again(
-    cluster: Cluster, clock: Clock
-) -> None:
+def test_under_load_inference_scales_up_and_down(cluster: Cluster, clock: Clock) -> None:
     with cluster.web() as url:
         load = Load(f"{url}/inference", PICTURE, is_right)
         with load.running():
             with clock.measuring("under load, until there are two ready inference pods"):
                 wait_until(
-                    lambda: len(cluster.ready_pods("inference")) >= 2, "it scales up", PATIENCE_S
+                    lambda: len(cluster.ready_pods("inference")) >= 2, "it scales up", TIMEOUT_S
                 )
             load.wait_for(100)
         with clock.measuring("without load, until there is one again"):
-            wait_until(lambda: cluster.wanted_pods("inference") == 1, "it scales down", PATIENCE_S)
+            wait_until(lambda: cluster.wanted_pods("inference") == 1, "it scales down", TIMEOUT_S)
 
     assert set(load.statuses) <= {200, 429}
 
@@ -86,9 +84,9 @@ def test_a_rolling_update_loses_nothing(cluster: Cluster, clock: Clock, tier: st
     assert set(load.statuses) <= {200, 429}
 
 
-def test_a_pod_that_is_killed_takes_nothing_with_it(cluster: Cluster) -> None:
+def test_a_killed_pod_loses_no_request(cluster: Cluster) -> None:
     cluster.run("scale", "deployment/inference", "--replicas=2")
-    wait_until(lambda: len(cluster.ready_pods("inference")) >= 2, "two are there", PATIENCE_S)
+    wait_until(lambda: len(cluster.ready_pods("inference")) >= 2, "two are there", TIMEOUT_S)
     with cluster.web() as url:
         load = Load(f"{url}/inference", PICTURE, is_right)
         with load.running():
@@ -100,10 +98,8 @@ def test_a_pod_that_is_killed_takes_nothing_with_it(cluster: Cluster) -> None:
     assert set(load.statuses) <= {200, 429}
 
 
-def test_a_new_version_of_the_model_is_served_without_a_restart(
-    cluster: Cluster, clock: Clock
-) -> None:
-    """The job brings it, every pod takes it; no pod is another one afterwards."""
+def test_a_new_model_version_is_served_without_a_restart(cluster: Cluster, clock: Clock) -> None:
+    """The job publishes it and every pod loads it; no pod is replaced."""
     before = set(cluster.ready_pods("inference"))
     text = (ROOT / "k8s" / "base" / "models-to-provision.yaml").read_text()
     stated = cluster.get("cronjob", "models")
@@ -117,7 +113,7 @@ def test_a_new_version_of_the_model_is_served_without_a_restart(
 
     with cluster.web() as url:
         load = Load(f"{url}/inference", PICTURE, is_right)
-        with load.running(), clock.measuring("from a new version to answers by it, under load"):
+        with load.running(), clock.measuring("from a new version until it serves, under load"):
             cluster.run("patch", "configmap", name, "--patch", json.dumps({"data": data}))
             cluster.run("create", "job", "--from=cronjob/models", "models-test")
             cluster.run("wait", "--for=condition=complete", "job/models-test", "--timeout=600s")

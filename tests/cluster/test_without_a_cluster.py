@@ -1,4 +1,4 @@
-"""What can be said of the cluster tests without a cluster: they ask for what is deployed."""
+"""Checks of the cluster tests without a cluster: what they expect is deployed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from elastic_yolo.tiers import TIERS
 from tests.cluster.cluster import NAMESPACE, OVERLAY, find_cluster, ready_of
 from tests.support.rendered import K8S, Manifest, name_of, of_kind, parse, render, require_tools
 
@@ -16,22 +17,22 @@ def manifests() -> list[Manifest]:
     return parse(render(K8S / "overlays" / OVERLAY))
 
 
-def test_everything_that_they_ask_for_is_deployed(manifests: list[Manifest]) -> None:
+def test_everything_that_they_expect_is_deployed(manifests: list[Manifest]) -> None:
     names = {(one["kind"], name_of(one)) for one in manifests}
 
     assert ("Namespace", NAMESPACE) in names
     assert {("Job", "models-first"), ("CronJob", "models"), ("Service", "web")} <= names
-    for tier in ("web", "preprocess", "inference"):
+    for tier in TIERS:
         assert {("Deployment", tier), ("HorizontalPodAutoscaler", tier)} <= names
 
 
-def test_the_model_that_they_expect_is_the_one_that_is_provisioned() -> None:
+def test_the_expected_model_is_provisioned() -> None:
     (model,) = yaml.safe_load((K8S / "base" / "models-to-provision.yaml").read_text())["models"]
 
     assert (model["name"], model["version"]) == ("yolov3-tiny", "2018")
 
 
-def test_the_volume_of_models_is_filled_from_one_config_map(manifests: list[Manifest]) -> None:
+def test_the_model_volume_is_filled_from_one_config_map(manifests: list[Manifest]) -> None:
     (job,) = of_kind(manifests, "CronJob")
     volumes = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["volumes"]
     maps = {name_of(one) for one in of_kind(manifests, "ConfigMap")}
@@ -39,7 +40,7 @@ def test_the_volume_of_models_is_filled_from_one_config_map(manifests: list[Mani
     assert [one["configMap"]["name"] in maps for one in volumes if "configMap" in one] == [True]
 
 
-def test_a_pod_counts_when_it_is_ready_and_stays() -> None:
+def test_a_pod_counts_if_it_is_ready_and_not_terminating() -> None:
     ready = {"conditions": [{"type": "Ready", "status": "True"}]}
     pods = [
         {"metadata": {"name": "a"}, "status": ready},
@@ -54,17 +55,17 @@ def test_a_pod_counts_when_it_is_ready_and_stays() -> None:
     assert ready_of(pods) == ["a"]
 
 
-def test_nothing_is_deployed_by_the_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cluster_test_nothing_is_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLUSTER_TEST", raising=False)
 
     assert find_cluster() == "only `make cluster-test` uses one"
 
 
-def test_a_cluster_that_does_not_answer_is_said_to_be_away(
+def test_an_unreachable_cluster_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     require_tools()
     monkeypatch.setenv("CLUSTER_TEST", "1")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
 
-    assert find_cluster() == "the cluster does not answer"
+    assert find_cluster() == "the cluster does not respond"

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
+from elastic_yolo.tiers import PORTS
 from tests.support.waiting import wait_until
 
 _MINUTES_S = 300.0
@@ -78,7 +79,7 @@ def answered(container: str) -> float:
     """Return the number of pictures that an inference container has served."""
     ask = (
         "import urllib.request as web;"
-        "print(web.urlopen('http://127.0.0.1:4002/metrics').read().decode())"
+        f"print(web.urlopen('http://127.0.0.1:{PORTS['inference']}/metrics').read().decode())"
     )
     metrics = docker("exec", container, "python", "-c", ask)
     name = "elastic_yolo_model_pictures_total{"

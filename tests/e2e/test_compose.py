@@ -12,6 +12,7 @@ import pytest
 
 from client.truth import read_truth
 from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.tiers import TIERS
 from tests.e2e.compose import Compose, answered, docker, inspect, is_ready, running, why_not
 from tests.support.load import Load
 from tests.support.waiting import wait_until
@@ -20,7 +21,6 @@ pytestmark = pytest.mark.e2e
 
 IMAGES = ROOT / "client" / "images"
 PICTURE = (IMAGES / "scene-01.jpg").read_bytes()
-SERVICES = ("web", "preprocess", "inference")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def compose() -> Iterator[Compose]:
         yield project
 
 
-@pytest.mark.parametrize("image", [*SERVICES, "tools"])
+@pytest.mark.parametrize("image", [*TIERS, "tools"])
 def test_an_image_holds_only_what_its_role_needs(compose: Compose, image: str) -> None:  # noqa: ARG001
     """No compiler, no weights, and no secret of the machine that built it."""
     look = "command -v gcc cc ld make git curl; find / -xdev -name '*.weights' 2>/dev/null; true"
@@ -43,7 +43,7 @@ def test_an_image_holds_only_what_its_role_needs(compose: Compose, image: str) -
     assert not re.search("token|password|secret|index-url", history, re.IGNORECASE)
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", TIERS)
 def test_a_stopped_container_drains_and_exits_with_zero(compose: Compose, service: str) -> None:
     (container, *_) = compose.containers(service)
     docker("stop", "--time", "30", container)
@@ -79,7 +79,7 @@ def test_the_model_comes_from_the_provisioned_volume(compose: Compose) -> None:
     assert "demo 1: present, 0 bytes in 0 requests, 0 new files" in again
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", TIERS)
 def test_a_container_is_locked_down(compose: Compose, service: str) -> None:
     (container, *_) = compose.containers(service)
     stated = inspect(container)

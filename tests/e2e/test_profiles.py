@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
+from elastic_yolo.tiers import PORTS, TIERS
 from tests.e2e.compose import Compose, docker, inspect, running, why_not
 from tests.support.load import Load
 from tests.support.monitoring import PROMETHEUS, ask
@@ -20,7 +21,6 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.e2e
 
 PICTURE = (ROOT / "client" / "images" / "scene-01.jpg").read_bytes()
-SERVICES = ("web", "preprocess", "inference")
 OF_DEBIAN = "elastic-yolo/prometheus-of-debian"
 
 
@@ -49,8 +49,9 @@ def test_prometheus_finds_every_container_and_the_rules(tmp_path: Path) -> None:
         # Only Prometheus: Grafana, of the same profile, comes from another registry.
         compose.run("--profile=monitoring", "up", "--detach", "prometheus")
         compose.scale(inference=3)
+        expected = {str(PORTS[tier]): 3 if tier == "inference" else 1 for tier in TIERS}
         try:
-            wait_until(lambda: scraped(url) == {"5000": 1, "8000": 1, "4002": 3}, "all", 120)
+            wait_until(lambda: scraped(url) == expected, "all", 120)
             load = Load(f"{compose.url}/inference", PICTURE, lambda _: True)
             with load.running():
                 load.wait_for(20)

@@ -1,1 +1,1 @@
-"""Tests of `autoscaler`."""
+"""Tests of `elastic_yolo.lab`."""

@@ -1,4 +1,4 @@
-"""Pods and what metrics-server says of them, in few words."""
+"""Short ways to write pods and their metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pods(
     phases: Mapping[int, str] | None = None,
     deleting: Sequence[int] = (),
 ) -> list[Pod]:
-    """Return so many pods that request one CPU each; the others are told by their numbers."""
+    """Return pods with a CPU request of one each; exceptions are given by pod number."""
     return [
         Pod(
             str(one),
@@ -35,5 +35,5 @@ def pods(
 
 
 def usages(*levels: int, at: float = 0.0, window_s: float = 60.0) -> dict[str, Usage]:
-    """Return what the first pods use, in thousandths."""
+    """Return the usage of the first pods, in thousandths."""
     return {str(one): Usage(level, at, window_s) for one, level in enumerate(levels)}

@@ -1,4 +1,4 @@
-"""Contestants in processes of their own."""
+"""Contestants in their own processes, taking turns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from elastic_yolo.lab.engines.contestants import Contestant
 from elastic_yolo.lab.engines.rounds import compete
 
 
-def test_model_and_cache_are_looked_for_where_the_user_is(
+def test_model_and_cache_are_relative_to_the_current_folder(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tiny_model.parent)
@@ -36,7 +36,7 @@ def test_model_and_cache_are_looked_for_where_the_user_is(
 
 
 def process_of(contestant: Contestant) -> int:
-    """Return the id of the process in which we run a contestant."""
+    """Return the process id of a contestant."""
     name = f'"engine": "{contestant.engine}"'
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -54,14 +54,18 @@ def kill_while_it_waits(process: int) -> None:
 
 
 def kill_while_it_works(process: int) -> None:
-    """Let the kernel do it when the process has had a CPU for a second, as it soon will."""
+    """Let the kernel kill it after a second of CPU time, which it will soon have used."""
     resource.prlimit(process, resource.RLIMIT_CPU, (1, 1))
 
 
 @pytest.mark.parametrize(
-    ("kill", "seconds"), [(kill_while_it_waits, 0.01), (kill_while_it_works, 1.5)]
+    ("kill", "seconds"),
+    [
+        (kill_while_it_waits, 0.01),
+        pytest.param(kill_while_it_works, 1.5, marks=pytest.mark.long),
+    ],
 )
-def test_a_contestant_that_is_killed_is_left_out_and_the_others_are_measured(
+def test_a_killed_contestant_is_omitted_and_others_measured(
     tiny_model: Path, kill: Callable[[int], None], seconds: float
 ) -> None:
     victim, other = Contestant("onnxruntime"), Contestant("openvino")

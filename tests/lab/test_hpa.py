@@ -1,8 +1,9 @@
-"""The whole autoscaler: decisions, what they are called, and what always holds."""
+"""The whole autoscaler: decisions, their conditions and reasons, and invariants."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +20,7 @@ BASE = Behavior(
     up=ScalingRules((Policy("Percent", 100, 15), Policy("Pods", 2, 15)), window_s=0),
     down=ScalingRules((Policy("Percent", 50, 60),), window_s=120),
 )
-"""That of k8s/base."""
+"""The behavior of k8s/base."""
 CPU = Metric(utilization=50)
 QPS = Metric("qps", "External")
 
@@ -30,8 +31,8 @@ def spec(
     return HpaSpec("inference", most, metrics or (SEVENTY,), least, behavior)
 
 
-def look(autoscaler: Autoscaler, now: float, current: int, percent: int) -> Decision:
-    """Let it see so many pods, all of them busy by so many per cent of their request."""
+def sync(autoscaler: Autoscaler, now: float, current: int, percent: int) -> Decision:
+    """Run one sync with `current` pods that all use `percent` of their CPU request."""
     levels = usages(*[10 * percent] * current, at=now)
     return autoscaler.decide(now, current, pods(current), {"cpu": levels})
 
@@ -43,11 +44,9 @@ def conditions(decision: Decision) -> list[tuple[str, bool, str]]:
 def test_up_as_fast_as_the_policies_allow() -> None:
     autoscaler = Autoscaler(spec())
 
-    decision = look(autoscaler, 0, 2, 400)
+    decision = sync(autoscaler, 0, 2, 400)
 
-    assert decision.why == (
-        "400 % of the request where 70 % is wanted: 2 -> 12, limited to 4 by scaleUp"
-    )
+    assert decision.why == "2 -> 4: 400 % > 70 %, wants 12, scaleUp allows 4"
     assert (decision.desired, decision.value) == (4, 400)
     assert conditions(decision) == [
         ("AbleToScale", True, "SucceededRescale"),
@@ -56,28 +55,26 @@ def test_up_as_fast_as_the_policies_allow() -> None:
     ]
 
 
-def test_a_second_look_within_the_period_adds_nothing() -> None:
+def test_a_second_sync_within_the_period_adds_nothing() -> None:
     autoscaler = Autoscaler(spec())
-    assert look(autoscaler, 0, 2, 400).desired == 4
+    assert sync(autoscaler, 0, 2, 400).desired == 4
 
-    assert look(autoscaler, 14, 4, 400).desired == 4
-    assert look(autoscaler, 15, 4, 400).desired == 8
+    assert sync(autoscaler, 14, 4, 400).desired == 4
+    assert sync(autoscaler, 15, 4, 400).desired == 8
 
 
-def test_max_replicas_is_where_it_ends() -> None:
-    decision = look(Autoscaler(spec(most=5)), 0, 4, 400)
+def test_max_replicas_limits_growth() -> None:
+    decision = sync(Autoscaler(spec(most=5)), 0, 4, 400)
 
     assert decision.desired == 5
-    assert decision.why.endswith("4 -> 23, limited to 5 by maxReplicas")
+    assert decision.why == "4 -> 5: 400 % > 70 %, wants 23, maxReplicas is 5"
     assert decision.reason("ScalingLimited") == "TooManyReplicas"
 
 
-def test_near_the_target_nothing_happens() -> None:
-    decision = look(Autoscaler(spec()), 0, 3, 75)
+def test_within_the_tolerance_nothing_changes() -> None:
+    decision = sync(Autoscaler(spec()), 0, 3, 75)
 
-    assert decision.why == (
-        "75 % of the request where 70 % is wanted, within the tolerance of 10 %: stays at 3"
-    )
+    assert decision.why == "stays at 3: 75 % > 70 %, within the tolerance of 10 %"
     assert conditions(decision) == [
         ("AbleToScale", True, "ReadyForNewScale"),
         ("ScalingActive", True, "ValidMetricFound"),
@@ -88,7 +85,7 @@ def test_near_the_target_nothing_happens() -> None:
 def test_down_waits_for_the_window_and_then_for_the_policy() -> None:
     autoscaler, current, seen = Autoscaler(spec()), 8, []
     for now in range(0, 300, 15):
-        current = look(autoscaler, now, current, 5).desired
+        current = sync(autoscaler, now, current, 5).desired
         seen.append(current)
 
     # The first recommendation, that of the number found, leaves the window at 120 s.
@@ -98,13 +95,10 @@ def test_down_waits_for_the_window_and_then_for_the_policy() -> None:
     assert seen[16:] == [1] * 4
 
 
-def test_why_it_waits_is_said() -> None:
-    decision = look(Autoscaler(spec()), 0, 4, 10)
+def test_the_reason_names_the_stabilization_window() -> None:
+    decision = sync(Autoscaler(spec()), 0, 4, 10)
 
-    assert decision.why == (
-        "10 % of the request where 70 % is wanted: 4 -> 1, "
-        "held at 4 by the highest recommendation of the last 120 s"
-    )
+    assert decision.why == "stays at 4: 10 % < 70 %, wants 1, 120 s window holds 4"
     assert decision.reason("AbleToScale") == "ScaleDownStabilized"
 
 
@@ -114,13 +108,11 @@ def test_pods_that_start_are_counted_as_idle() -> None:
 
     decision = Autoscaler(spec()).decide(600.0, 3, starting, {"cpu": levels})
 
-    assert decision.why == (
-        "200 % of the request where 70 % is wanted, 1 that is not ready counted as idle: 3 -> 6"
-    )
+    assert decision.why == "3 -> 6: 200 % > 70 %, 1 unready as idle"
     assert decision.desired == 6
 
 
-def test_none_is_disabled() -> None:
+def test_at_zero_replicas_the_autoscaler_is_disabled() -> None:
     decision = Autoscaler(spec()).decide(0, 0, [], {"cpu": {}})
 
     assert (decision.desired, decision.reason("ScalingActive")) == (0, "ScalingDisabled")
@@ -129,34 +121,36 @@ def test_none_is_disabled() -> None:
 @pytest.mark.parametrize(
     ("current", "desired", "words"),
     [
-        (30, 20, "30 replicas are above maxReplicas: 30 -> 20"),
-        (1, 2, "1 replicas are below minReplicas: 1 -> 2"),
+        (30, 20, "30 -> 20: above maxReplicas"),
+        (1, 2, "1 -> 2: below minReplicas"),
     ],
 )
-def test_the_bounds_need_no_metrics(current: int, desired: int, words: str) -> None:
+def test_replicas_outside_the_bounds_need_no_metrics(
+    current: int, desired: int, words: str
+) -> None:
     decision = Autoscaler(spec(2)).decide(0, current, pods(current), {"cpu": None})
 
     assert (decision.desired, decision.why) == (desired, words)
 
 
-def test_without_metrics_it_stays() -> None:
+def test_without_metrics_replicas_stay() -> None:
     decision = Autoscaler(spec()).decide(0, 3, pods(3), {"cpu": None})
 
-    assert decision.why == "no cpu metrics of any pod: stays at 3"
+    assert decision.why == "stays at 3: no cpu metrics of any pod"
     assert conditions(decision) == [
         ("AbleToScale", True, "SucceededGetScale"),
         ("ScalingActive", False, "FailedGetResourceMetric"),
     ]
 
 
-def test_a_metric_that_cannot_be_had_does_not_keep_it_from_going_up() -> None:
+def test_a_missing_metric_does_not_prevent_scaling_up() -> None:
     """Kubernetes' TestScaleUpOneMetricEmpty."""
     autoscaler = Autoscaler(spec(2, 6, None, Metric(utilization=30), QPS))
 
     assert autoscaler.decide(0, 3, pods(3), {"cpu": usages(300, 400, 500)}).desired == 4
 
 
-def test_a_metric_that_cannot_be_had_keeps_it_from_going_down() -> None:
+def test_a_missing_metric_prevents_scaling_down() -> None:
     """Kubernetes' TestNoScaleDownOneMetricEmpty."""
     autoscaler = Autoscaler(spec(2, 6, None, CPU, QPS))
 
@@ -167,10 +161,10 @@ def test_a_metric_that_cannot_be_had_keeps_it_from_going_down() -> None:
         ("AbleToScale", True, "SucceededGetScale"),
         ("ScalingActive", False, "FailedGetExternalMetric"),
     ]
-    assert "External metric qps cannot be had here" in decision.why
+    assert "External metric qps is not available here" in decision.why
 
 
-def test_of_several_metrics_the_largest_counts() -> None:
+def test_of_several_metrics_the_largest_proposal_counts() -> None:
     memory = Metric("memory", average_milli=100_000)
     autoscaler = Autoscaler(spec(1, 20, None, CPU, memory))
 
@@ -179,7 +173,7 @@ def test_of_several_metrics_the_largest_counts() -> None:
     )
 
     assert decision.desired == 4
-    assert decision.why == "200000m of memory a pod where 100000m is wanted: 2 -> 4"
+    assert decision.why == "2 -> 4: memory 200000m > 100000m per pod"
 
 
 periods = st.sampled_from((15, 30, 60, 90))
@@ -204,13 +198,13 @@ specs = st.builds(
 )
 spells = st.tuples(st.sampled_from((0, 500, 60_000)) | st.integers(0, 60_000), st.integers(1, 12))
 loads = st.lists(spells, min_size=1, max_size=8).map(
-    lambda course: [load for load, looks in course for _ in range(looks)]
+    lambda course: [load for load, syncs in course for _ in range(syncs)]
 )
-"""CPU that there is work for, in thousandths, at each look: spells of much and of little."""
+"""CPU demand in thousandths at each sync: stretches of high and of low demand."""
 
 
 def run(spec: HpaSpec, loads: list[int]) -> Iterator[tuple[float, Decision]]:
-    """Share the load between the pods that there are, look every 15 s, and obey."""
+    """Spread the load over the pods, run a sync every 15 s, and apply its decision."""
     autoscaler, current = Autoscaler(spec), spec.min_replicas
     for number, load in enumerate(loads):
         now = 15.0 * number
@@ -221,13 +215,13 @@ def run(spec: HpaSpec, loads: list[int]) -> Iterator[tuple[float, Decision]]:
 
 
 @given(specs, loads)
-def test_it_never_leaves_its_bounds(spec: HpaSpec, loads: list[int]) -> None:
+def test_replicas_never_leave_the_bounds(spec: HpaSpec, loads: list[int]) -> None:
     for _, decision in run(spec, loads):
         assert spec.min_replicas <= decision.desired <= spec.max_replicas
 
 
 @given(specs, loads)
-def test_within_no_period_is_it_faster_than_the_policies(spec: HpaSpec, loads: list[int]) -> None:
+def test_no_period_changes_more_than_the_policies_allow(spec: HpaSpec, loads: list[int]) -> None:
     assert spec.behavior
     course: list[tuple[float, int]] = [(-math.inf, spec.min_replicas)]
     for now, decision in run(spec, loads):
@@ -243,7 +237,7 @@ def test_within_no_period_is_it_faster_than_the_policies(spec: HpaSpec, loads: l
 
 
 def _bound(policy: Policy, course: list[tuple[float, int]], now: float, *, up: bool) -> float:
-    """Return where a policy ends, from what there was when its period began."""
+    """Return a policy's bound, from the replicas at the start of its period."""
     start = next(number for at, number in reversed(course) if at <= now - policy.period_s)
     if policy.type == "Pods":
         return start + policy.value if up else start - policy.value
@@ -252,7 +246,7 @@ def _bound(policy: Policy, course: list[tuple[float, int]], now: float, *, up: b
 
 
 @given(specs, st.integers(0, 60_000))
-def test_under_a_constant_load_it_settles_and_stays(spec: HpaSpec, load: int) -> None:
+def test_under_a_constant_load_replicas_settle(spec: HpaSpec, load: int) -> None:
     course = [decision.desired for _, decision in run(spec, [load] * 400)]
 
     assert len(set(course[-100:])) == 1
@@ -266,9 +260,9 @@ def test_down_only_to_the_highest_recommendation_of_the_window(
     window_s = spec.behavior.down.window_s or 0
     proposed: list[tuple[float, int]] = [(0.0, spec.min_replicas)]
     for now, decision in run(spec, loads):
-        # What the sentence says was proposed; where it says nothing, the number stays.
-        said = decision.why.rpartition(" -> ")[2].split(",")[0]
-        wanted = int(said) if said.isdecimal() else decision.current
+        # The sentence names the proposal where a limit changed it.
+        limited = re.search(r", wants (\d+)", decision.why)
+        wanted = int(limited[1]) if limited else decision.desired
         proposed.append((now, wanted))
         recent = [number for at, number in proposed if at > now - window_s or at == now]
         if decision.desired < decision.current:

@@ -1,4 +1,4 @@
-"""Requests and answers as bytes, and which answers are the right ones."""
+"""Requests and responses as bytes, and which responses count as correct."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastic_yolo.lab.load.expected import Expected, WrongAnswer
-from elastic_yolo.lab.load.wire import Answer, AnswerReader, NotUnderstood, Target
+from elastic_yolo.lab.load.expected import Expected, WrongResponse
+from elastic_yolo.lab.load.wire import Response, ResponseReader, Target, UnsupportedResponse
 
-ANSWERS = (
+RESPONSES = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
     b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 3\r\nconnection: close\r\n"
     b"content-length: 0\r\n\r\n"
 )
 
 
-@given(st.sets(st.integers(1, len(ANSWERS) - 1)))
-def test_answers_may_arrive_in_pieces(cuts: set[int]) -> None:
-    ends = [*sorted(cuts), len(ANSWERS)]
-    pieces = [ANSWERS[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    reader = AnswerReader()
+@given(st.sets(st.integers(1, len(RESPONSES) - 1)))
+def test_responses_may_arrive_in_pieces(cuts: set[int]) -> None:
+    ends = [*sorted(cuts), len(RESPONSES)]
+    pieces = [RESPONSES[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    reader = ResponseReader()
 
-    # Both may have come with the last piece: then the second one is still to be had.
-    answers = [answer for piece in [*pieces, b""] if (answer := reader.feed(piece))]
+    # The last piece may complete both: then the second one needs another call.
+    responses = [one for piece in [*pieces, b""] if (one := reader.feed(piece))]
 
-    assert answers == [
-        Answer(200, b"hello", retry_after_s=None, closes=False),
-        Answer(429, b"", retry_after_s=3, closes=True),
+    assert responses == [
+        Response(200, b"hello", retry_after_s=None, closes=False),
+        Response(429, b"", retry_after_s=3, closes=True),
     ]
 
 
-def test_an_answer_without_its_length_is_refused() -> None:
-    with pytest.raises(NotUnderstood, match="Content-Length"):
-        AnswerReader().feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+def test_a_response_without_content_length_is_refused() -> None:
+    with pytest.raises(UnsupportedResponse, match="Content-Length"):
+        ResponseReader().feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
 
 
-def test_a_request_names_what_a_server_needs() -> None:
+def test_a_request_has_the_headers_of_its_target() -> None:
     target = Target("http://127.0.0.1:5000/inference?threshold=0.5", timeout_ms=250)
 
     assert target.address == ("127.0.0.1", 5000)
@@ -52,7 +52,7 @@ def body(score: float, x: float, uid: str = "a", label: str = "bird") -> bytes:
     return json.dumps({"uid": uid, "data": [[label, score, [x, 2.0, 3.0, 4.0]]]}).encode()
 
 
-def test_the_same_detections_are_right_whatever_stands_beside_them() -> None:
+def test_the_same_detections_are_correct_whatever_the_uid() -> None:
     expected = Expected(body(0.9, 10.0))
 
     assert expected.matches(body(0.9, 10.0, uid="b"))
@@ -74,6 +74,6 @@ def test_other_detections_are_wrong(other: bytes) -> None:
     assert not Expected(body(0.9, 10.0)).matches(other)
 
 
-def test_an_answer_without_detections_is_no_first_answer() -> None:
-    with pytest.raises(WrongAnswer, match="not an answer with detections"):
+def test_a_first_response_must_have_detections() -> None:
+    with pytest.raises(WrongResponse, match="a response without detections"):
         Expected(b'{"detail": "no"}')

@@ -1,4 +1,4 @@
-"""Processes: what they take, keeping them still, and ending them with all that they started."""
+"""Processes: their CPU and memory, stopping them, and ending them with their children."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def is_stopped(pid: int) -> bool:
     return "\nState:\tT" in (Path("/proc") / str(pid) / "status").read_text()
 
 
-def test_a_familys_cpu_counts_and_stands_still_while_it_is_frozen(
+def test_a_frozen_process_and_its_children_use_no_cpu(
     parent_of_one_that_spins: int,
 ) -> None:
     root = parent_of_one_that_spins
@@ -57,13 +57,13 @@ def test_a_familys_cpu_counts_and_stands_still_while_it_is_frozen(
     wait_until(lambda: proc.cpu_s(root) > before, "it spins again")
 
 
-def test_what_processes_share_counts_once_in_pss(parent_of_one_that_spins: int) -> None:
+def test_shared_memory_counts_once_in_pss(parent_of_one_that_spins: int) -> None:
     held = proc.memory(parent_of_one_that_spins)
 
     assert 0 < held.pss_mb < held.rss_mb
 
 
-def test_of_a_process_that_is_gone_nothing_is_held() -> None:
+def test_an_ended_process_has_no_memory_and_no_cpu() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
 
@@ -71,7 +71,7 @@ def test_of_a_process_that_is_gone_nothing_is_held() -> None:
     assert proc.cpu_s(process.pid) == 0
 
 
-def test_a_process_that_ends_is_quoted(tmp_path: Path) -> None:
+def test_the_last_line_of_an_ended_worker_is_quoted(tmp_path: Path) -> None:
     task = f'{{"picture": "{tmp_path / "none.jpg"}"}}'
 
     with (
@@ -81,14 +81,14 @@ def test_a_process_that_ends_is_quoted(tmp_path: Path) -> None:
         bare.receive()
 
 
-def test_what_a_load_client_cannot_do_is_said_and_it_goes_on(tmp_path: Path) -> None:
+def test_a_load_client_reports_failures_and_continues(tmp_path: Path) -> None:
     (tmp_path / "picture").write_bytes(b"picture")
-    nobody = {"target": {"url": "http://127.0.0.1:9/"}, "picture": str(tmp_path / "picture")}
+    unreachable = {"target": {"url": "http://127.0.0.1:9/"}, "picture": str(tmp_path / "picture")}
 
     with JsonProcess("bench.pipeline.loader") as loader:
         for _ in range(2):
             with pytest.raises(ProcessFailed, match="refused"):
-                loader.request(nobody)
+                loader.request(unreachable)
 
 
 SERVER = """
@@ -118,7 +118,7 @@ def peer_at(folder: Path, model: str) -> tuple[Peer, Settings]:
     return Peer("small", tiers=("front", "back"), shelf=folder), settings
 
 
-def test_a_peers_tiers_know_what_is_behind_them_and_leave_nobody_behind(tmp_path: Path) -> None:
+def test_a_peers_tiers_are_connected_and_leave_no_process(tmp_path: Path) -> None:
     peer, settings = peer_at(tmp_path, "model")
 
     with serving(peer, Path(sys.executable), SETTING, settings, tmp_path) as contestant:
@@ -133,7 +133,7 @@ def test_a_peers_tiers_know_what_is_behind_them_and_leave_nobody_behind(tmp_path
     assert not any((Path("/proc") / pid / "exe").exists() for pid in (front, child, back[1]))
 
 
-def test_a_peer_that_ends_is_quoted(tmp_path: Path) -> None:
+def test_the_last_line_of_an_ended_peer_is_quoted(tmp_path: Path) -> None:
     peer, settings = peer_at(tmp_path, "broken")
 
     with serving(peer, Path(sys.executable), SETTING, settings, tmp_path) as contestant:
@@ -148,11 +148,11 @@ def found(*scores: float) -> list[Detection]:
     return [Detection("bird", score, (0, 0, 1, 1)) for score in scores]
 
 
-def test_few_detections_leave_the_models_own_threshold() -> None:
+def test_few_detections_keep_the_models_threshold() -> None:
     assert choose_threshold(found(0.9, 0.8), 0.5) == 0.5
 
 
-def test_of_many_detections_about_a_dozen_are_left_far_from_the_threshold() -> None:
+def test_of_many_detections_about_a_dozen_stay() -> None:
     high = [0.9 + number / 1000 for number in range(12)]
     low = [0.6 + number / 10_000 for number in range(1000)]
 

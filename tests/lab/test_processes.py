@@ -1,11 +1,10 @@
-"""What the lab asks the operating system: CPU, cgroups, connections."""
+"""What the lab gets from the operating system: CPU time, CPU limits, connections."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ input()
 """
 
 
-def test_cpu_is_what_a_process_says_of_itself() -> None:
+def test_cpu_seconds_match_what_the_process_measures() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -45,11 +44,11 @@ def test_cpu_is_what_a_process_says_of_itself() -> None:
     ("text", "seconds"),
     [("0:01.50", 1.5), ("12:34.56", 754.56), ("01:02:03", 3723), ("2-01:00:00", 176_400)],
 )
-def test_what_ps_says_is_understood(text: str, seconds: float) -> None:
+def test_times_of_ps_are_parsed(text: str, seconds: float) -> None:
     assert parse_ps_time(text) == pytest.approx(seconds)
 
 
-def test_without_cgroups_that_hand_the_cpu_on_there_are_no_limits(tmp_path: Path) -> None:
+def test_without_a_cgroup_with_a_cpu_controller_there_are_no_limits(tmp_path: Path) -> None:
     own = tmp_path / "cgroup"
     assert CpuLimits.find(tmp_path, own) is None
 
@@ -59,8 +58,8 @@ def test_without_cgroups_that_hand_the_cpu_on_there_are_no_limits(tmp_path: Path
     assert CpuLimits.find(tmp_path, own) is None
 
 
-def test_the_nearest_group_that_hands_the_cpu_on_is_taken(tmp_path: Path) -> None:
-    """As far as files can tell: what the kernel makes of them is only seen where it has them."""
+def test_the_nearest_cgroup_with_a_cpu_controller_is_used(tmp_path: Path) -> None:
+    """With files in the place of the kernel's: most machines do not let us write theirs."""
     own = tmp_path / "cgroup"
     own.write_text("0::/user/mine\n")
     (tmp_path / "user" / "mine").mkdir(parents=True)
@@ -78,12 +77,12 @@ def test_the_nearest_group_that_hands_the_cpu_on_is_taken(tmp_path: Path) -> Non
 
 
 class Server:
-    """Answers every request with a status, after `gate` is open, and closes."""
+    """Echoes every request's body with a status, once `gate` is open, and closes."""
 
     def __init__(self, status: str = "200 OK") -> None:
         """Begin with the gate open."""
         self.status = status
-        self.asked = 0
+        self.requests = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrived = asyncio.Event()
@@ -99,7 +98,7 @@ class Server:
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length:")[1].split()[0])
             body = await reader.readexactly(length)
-            self.asked += 1
+            self.requests += 1
             self.arrived.set()
             await self.gate.wait()
             writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: {length}\r\n\r\n".encode())
@@ -109,118 +108,103 @@ class Server:
             writer.close()
 
 
-def test_the_entry_spreads_connections_over_those_that_are_there() -> None:
+@pytest.mark.anyio
+async def test_the_entry_spreads_connections_over_running_pods() -> None:
     picture = bytes(300_000)
-
-    async def scenario() -> tuple[Counter[int], list[int]]:
-        servers = [Server(), Server(), Server()]
-        async with servers[0].running() as one, servers[1].running() as two:
-            async with servers[2].running() as three:
-                ports = [one, two, three, free_port()]
-                entry = Entry(lambda: ports)
-                await entry.start()
-                load = Load(f"{entry.url}/inference", [picture])
-                for _ in range(12):
-                    await load.send(picture)
-            # The third is gone now, and nobody has said so.
+    servers = [Server(), Server(), Server()]
+    async with servers[0].running() as one, servers[1].running() as two:
+        async with servers[2].running() as three:
+            ports = [one, two, three, free_port()]
+            entry = Entry(lambda: ports)
+            await entry.start()
+            load = Load(f"{entry.url}/inference", [picture])
             for _ in range(12):
                 await load.send(picture)
-            await entry.close()
-        return load.statuses, [server.asked for server in servers]
-
-    statuses, asked = asyncio.run(scenario())
-
-    assert statuses == {200: 24}
-    assert min(asked[:2]) >= 6
-    assert asked[2] >= 3
-
-
-def test_an_entry_without_pods_answers_nothing() -> None:
-    async def scenario() -> Load:
-        entry = Entry(list)
-        await entry.start()
-        load = Load(f"{entry.url}/inference", [b"x"])
-        await load.send(b"x")
+        # The third has stopped, and is still in the list.
+        for _ in range(12):
+            await load.send(picture)
         await entry.close()
-        return load
 
-    load = asyncio.run(scenario())
+    requests = [server.requests for server in servers]
+    assert load.statuses == {200: 24}
+    assert min(requests[:2]) >= 6
+    assert requests[2] >= 3
+
+
+@pytest.mark.anyio
+async def test_an_entry_without_pods_returns_no_response() -> None:
+    entry = Entry(list)
+    await entry.start()
+    load = Load(f"{entry.url}/inference", [b"x"])
+    await load.send(b"x")
+    await entry.close()
 
     assert load.statuses == {LOST: 1}
     assert load.first_failure is not None
-    assert load.first_failure.startswith("no answer")
+    assert load.first_failure.startswith("no response")
 
 
-def test_an_entry_that_closes_ends_what_is_open(capfd: pytest.CaptureFixture[str]) -> None:
-    async def scenario() -> Load:
-        server = Server()
-        server.gate.clear()
-        async with server.running() as port:
-            entry = Entry(lambda: [port])
-            await entry.start()
-            load = Load(f"{entry.url}/inference", [b"picture"])
-            sending = asyncio.create_task(load.send(b"picture"))
-            await server.arrived.wait()
-            await entry.close()
-            await sending
-            server.gate.set()
-        return load
+@pytest.mark.anyio
+async def test_closing_the_entry_ends_open_connections(capfd: pytest.CaptureFixture[str]) -> None:
+    server = Server()
+    server.gate.clear()
+    async with server.running() as port:
+        entry = Entry(lambda: [port])
+        await entry.start()
+        load = Load(f"{entry.url}/inference", [b"picture"])
+        sending = asyncio.create_task(load.send(b"picture"))
+        await server.arrived.wait()
+        await entry.close()
+        await sending
+        server.gate.set()
 
-    assert asyncio.run(scenario()).statuses == {LOST: 1}
+    assert load.statuses == {LOST: 1}
     assert capfd.readouterr().err == ""
 
 
-def test_what_fails_is_counted_and_said() -> None:
-    async def scenario() -> Load:
-        async with Server("503 Service Unavailable").running() as port:
-            # It answers with what it was sent.
-            problem = b'{"detail": "it is away"}'
-            load = Load(f"http://127.0.0.1:{port}/inference", [problem])
-            await load.run(Arrivals("constant", 0, 100, 0.2))
-        return load
-
-    load = asyncio.run(scenario())
+@pytest.mark.anyio
+async def test_failures_are_counted_and_the_first_is_quoted() -> None:
+    async with Server("503 Service Unavailable").running() as port:
+        # It echoes what it receives.
+        problem = b'{"detail": "not ready"}'
+        load = Load(f"http://127.0.0.1:{port}/inference", [problem])
+        await load.run(Arrivals("constant", 0, 100, 0.2))
 
     assert load.failed == load.sent > 0
-    assert load.first_failure == "503: it is away"
+    assert load.first_failure == "503: not ready"
 
 
-def test_no_more_than_so_many_are_under_way() -> None:
-    async def scenario() -> tuple[Load, int]:
-        server = Server()
-        server.gate.clear()
-        async with server.running() as port:
-            load = Load(f"http://127.0.0.1:{port}/inference", [b"picture"])
-            running = asyncio.create_task(load.run(Arrivals("constant", 0, 500, 0.5)))
-            while not load.held_back:  # noqa: ASYNC110  # counted, not told
-                await asyncio.sleep(0)
-            under_way = load.under_way
-            server.gate.set()
-            await running
-        return load, under_way
+@pytest.mark.anyio
+async def test_beyond_the_clients_limit_pictures_are_never_sent() -> None:
+    server = Server()
+    server.gate.clear()
+    async with server.running() as port:
+        load = Load(f"http://127.0.0.1:{port}/inference", [b"picture"])
+        running = asyncio.create_task(load.run(Arrivals("constant", 0, 500, 0.5)))
+        # As long as the load lasts: more requests would arrive if there were no limit.
+        await asyncio.sleep(0.6)
+        in_flight = server.requests
+        server.gate.set()
+        await running
 
-    load, under_way = asyncio.run(scenario())
-
-    assert under_way == MAX_IN_FLIGHT
+    assert in_flight == MAX_IN_FLIGHT
+    assert load.never_sent > 0
     assert load.failed == 0
     assert load.sent >= MAX_IN_FLIGHT
 
 
-def test_who_is_stopped_waits_for_what_is_under_way() -> None:
-    async def scenario() -> Load:
-        server = Server()
-        server.gate.clear()
-        async with server.running() as port:
-            load = Load(f"http://127.0.0.1:{port}/inference", [b"picture"])
-            running = asyncio.create_task(load.run(Arrivals("constant", 0, 100, 60)))
-            await server.arrived.wait()
-            running.cancel()
-            asyncio.get_running_loop().call_soon(server.gate.set)
-            with pytest.raises(asyncio.CancelledError):
-                await running
-        return load
-
-    load = asyncio.run(scenario())
+@pytest.mark.anyio
+async def test_a_load_that_is_stopped_awaits_its_last_responses() -> None:
+    server = Server()
+    server.gate.clear()
+    async with server.running() as port:
+        load = Load(f"http://127.0.0.1:{port}/inference", [b"picture"])
+        running = asyncio.create_task(load.run(Arrivals("constant", 0, 100, 60)))
+        await server.arrived.wait()
+        running.cancel()
+        asyncio.get_running_loop().call_soon(server.gate.set)
+        with pytest.raises(asyncio.CancelledError):
+            await running
 
     assert load.sent >= 1
     assert load.failed == 0

@@ -1,4 +1,4 @@
-"""What one metric asks for.
+"""The proposals of one metric.
 
 The cases with numbers are those that Kubernetes itself tests (kubernetes/kubernetes,
 pkg/controller/podautoscaler/replica_calculator_test.go), with pods of one container.
@@ -131,11 +131,11 @@ def test_an_average_value_asks_for_what_kubernetes_asks_for(case: Case) -> None:
     ("levels", "others", "words"),
     [
         ({}, {}, "no cpu metrics of any pod"),
-        ({"older": Usage(100, 0, 60)}, {}, "no cpu metrics of a pod that is known"),
-        (usages(100), {"unready": [0]}, "no cpu metrics of any pod that is ready"),
+        ({"older": Usage(100, 0, 60)}, {}, "no cpu metrics of a known pod"),
+        (usages(100), {"unready": [0]}, "no cpu metrics of any ready pod"),
     ],
 )
-def test_without_metrics_there_is_no_number(
+def test_without_metrics_there_is_no_proposal(
     levels: dict[str, Usage], others: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(MetricUnavailable, match=words):
@@ -143,7 +143,7 @@ def test_without_metrics_there_is_no_number(
 
 
 def test_a_pod_without_a_request_has_no_utilization() -> None:
-    with pytest.raises(MetricUnavailable, match="pod a has no request for cpu"):
+    with pytest.raises(MetricUnavailable, match="pod a has no cpu request"):
         propose(
             Metric(utilization=50), [Pod("a")], {"a": Usage(1, 0, 60)}, 1, TENTH, CONTROLLER, NOW
         )

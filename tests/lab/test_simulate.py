@@ -60,7 +60,7 @@ def test_after_a_step_it_goes_back_to_one_of_each() -> None:
     assert totals.unserved > 0
 
 
-def test_who_is_never_overloaded_serves_all() -> None:
+def test_without_overload_all_pictures_are_served() -> None:
     _, totals = run(Arrivals("constant", 0, 20, 600))
 
     assert (totals.unserved, totals.overloaded_s, totals.longest_wait_s) == (0, 0, 0)
@@ -70,19 +70,19 @@ def test_who_is_never_overloaded_serves_all() -> None:
     assert inference.requested_cpu_hours == pytest.approx(600 / 3600, abs=0.001)
 
 
-def test_thousands_of_pods_are_no_trouble() -> None:
+def test_thousands_of_pods_can_be_simulated() -> None:
     _, totals = run(Arrivals("constant", 0, 100_000, 900), most=5000)
 
     assert max(one.peak_replicas for one in totals.tiers) > 1000
 
 
-def test_slow_starts_leave_more_unserved() -> None:
+def test_slow_starts_reject_more_pictures() -> None:
     step = Arrivals("step", 30, 300, 1200)
 
     assert run(step, startup_s=60)[1].unserved > run(step, startup_s=1)[1].unserved
 
 
-def test_samples_are_one_a_tier_and_look() -> None:
+def test_there_is_one_sample_per_tier_and_sync() -> None:
     samples, _ = run(Arrivals("wave", 10, 100, 100))
 
     assert [sample.at for sample in samples] == [at for at in range(15, 100, 15) for _ in range(3)]
@@ -91,7 +91,7 @@ def test_samples_are_one_a_tier_and_look() -> None:
     assert all(sample.cpu_s is not None for sample in samples)
 
 
-def test_a_metric_of_an_average_has_its_target_in_per_cent_too() -> None:
+def test_an_absolute_target_is_also_shown_in_per_cent() -> None:
     tier = Tier("one", HpaSpec("one", 5, (Metric(average_milli=350),)), 500, None)
     samples: list[Sample] = []
 
@@ -100,7 +100,7 @@ def test_a_metric_of_an_average_has_its_target_in_per_cent_too() -> None:
     )
 
     assert (samples[0].target_percent, samples[0].cpu_percent) == (70, 40)
-    assert samples[0].why.startswith("200m of cpu a pod where 350m is wanted")
+    assert samples[0].why.startswith("stays at 1: cpu 200m < 350m per pod")
 
 
 @given(
@@ -110,7 +110,7 @@ def test_a_metric_of_an_average_has_its_target_in_per_cent_too() -> None:
     st.floats(1, 10_000),
     st.floats(-10, 20_000),
 )
-def test_a_rate_is_never_outside_of_its_bounds(
+def test_a_rate_stays_within_its_bounds(
     shape: Shape, low: float, more: float, duration_s: float, at_s: float
 ) -> None:
     rate = Arrivals(shape, low, low + more, duration_s).rate(at_s)
@@ -132,7 +132,7 @@ def test_a_rate_is_never_outside_of_its_bounds(
         ("none", [0] * 6),
     ],
 )
-def test_a_shape_is_what_its_name_says(shape: Shape, rates: list[float]) -> None:
+def test_every_shape_has_its_rates(shape: Shape, rates: list[float]) -> None:
     arrivals = Arrivals(shape, 10, 100, 600)
 
     assert [arrivals.rate(at) for at in range(0, 600, 100)] == pytest.approx(rates)

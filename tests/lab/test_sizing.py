@@ -1,4 +1,4 @@
-"""Fitting the manifests to a laptop."""
+"""Scaling the manifests to the cores of a machine."""
 
 from __future__ import annotations
 
@@ -10,59 +10,66 @@ from elastic_yolo.lab.autoscaler.manifest import read_tiers
 from elastic_yolo.lab.autoscaler.spec import Metric
 from elastic_yolo.lab.errors import ManifestError
 from elastic_yolo.lab.processes.stack import ROOT
-from elastic_yolo.lab.sizing import fit, peak_rate, pick
+from elastic_yolo.lab.sizing import Sized, fit, peak_rate, pick, scaled, with_max, with_target
 
 BASE = read_tiers(ROOT / "k8s" / "base")
 
 
+COSTS = {"web": 0.001, "preprocess": 0.004, "inference": 0.01}
+
+
+def sized(most: int, scale: float) -> Sized:
+    """Return the tiers of k8s/base with another maxReplicas and scaled CPU requests."""
+    return Sized({name: scaled(with_max(tier, most), scale) for name, tier in BASE.items()}, scale)
+
+
 @pytest.mark.parametrize("available", [1, 2, 8, 16])
-def test_all_pods_together_request_less_than_there_is(available: int) -> None:
-    sized = fit(BASE, available)
+def test_all_pods_cpu_requests_add_up_to_60_percent(available: int) -> None:
+    found = fit(BASE, available)
 
-    requested = sum(tier.hpa.max_replicas * tier.request_milli for tier in sized.tiers.values())
+    requested = sum(tier.hpa.max_replicas * tier.request_milli for tier in found.tiers.values())
     assert requested <= 0.61 * available * 1000
-    assert all(tier.hpa.max_replicas >= 4 for tier in sized.tiers.values())
+    assert all(tier.hpa.max_replicas >= 4 for tier in found.tiers.values())
 
 
-def test_where_there_are_cores_enough_nothing_is_scaled() -> None:
-    sized = fit(BASE, 64, most=4)
+def test_with_enough_cores_nothing_is_scaled() -> None:
+    found = fit(BASE, 64, most=4)
 
-    assert sized.scale == 1
-    assert sized.tiers["inference"].request_milli == 1000
+    assert found.scale == 1
+    assert found.tiers["inference"].request_milli == 1000
 
 
-def test_what_is_said_holds() -> None:
-    sized = fit(BASE, 2, most=3, scale=0.5)
+def test_max_replicas_and_scale_change_requests_and_limits() -> None:
+    inference = sized(3, 0.5).tiers["inference"]
 
-    inference = sized.tiers["inference"]
     assert (inference.request_milli, inference.limit_milli) == (500, 500)
     assert inference.hpa.max_replicas == 3
 
 
-def test_an_average_is_scaled_as_the_request_is() -> None:
+def test_another_target_replaces_the_metrics_of_a_tier() -> None:
     web = replace(BASE["web"], hpa=replace(BASE["web"].hpa, metrics=(Metric(average_milli=100),)))
 
-    sized = fit({**BASE, "web": web}, 2, scale=0.5)
+    assert with_target(web, 40).hpa == replace(BASE["web"].hpa, metrics=(Metric(utilization=40),))
 
-    assert sized.tiers["web"].hpa.metrics[0].average_milli == 50
+
+def test_an_absolute_target_is_scaled_like_the_request() -> None:
+    web = replace(BASE["web"], hpa=replace(BASE["web"].hpa, metrics=(Metric(average_milli=100),)))
+
+    assert scaled(web, 0.5).hpa.metrics[0].average_milli == 50
 
 
 def test_the_load_needs_nearly_all_pods_of_inference() -> None:
-    sized = fit(BASE, 16, most=4, scale=0.5)
-
-    rate = peak_rate(sized, {"web": 0.001, "preprocess": 0.004, "inference": 0.01}, 16)
+    rate = peak_rate(sized(4, 0.5), COSTS, 16)
 
     assert rate * 0.01 / 0.5 / 0.7 == pytest.approx(3.5)
 
 
-def test_the_load_leaves_half_of_the_machine_alone() -> None:
-    sized = fit(BASE, 2, most=4, scale=1)
-
-    rate = peak_rate(sized, {"web": 0.001, "preprocess": 0.004, "inference": 0.01}, 2)
+def test_the_load_uses_at_most_half_of_the_cores() -> None:
+    rate = peak_rate(sized(4, 1), COSTS, 2)
 
     assert rate * 0.015 == pytest.approx(1)
 
 
-def test_a_tier_that_is_missing_is_named() -> None:
+def test_a_missing_tier_is_named() -> None:
     with pytest.raises(ManifestError, match="no HorizontalPodAutoscaler of preprocess"):
         pick({name: tier for name, tier in BASE.items() if name != "preprocess"})

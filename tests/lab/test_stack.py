@@ -1,4 +1,4 @@
-"""Several inference processes on one machine: what `make up INFERENCE=2` starts."""
+"""Several inference processes on one machine, as with `make up INFERENCE=2`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.tiny import write_tiny_model
 PICTURE = {"image": encode(plain(64, 48), "JPEG")}
 
 
-def test_both_take_part_and_one_is_enough(tmp_path: Path) -> None:
+def test_both_inference_processes_serve_and_one_suffices(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "model")
     with Stack(model=model, logs=tmp_path, copies=2) as stack, httpx.Client() as client:
 

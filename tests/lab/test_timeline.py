@@ -1,4 +1,4 @@
-"""The timeline file: what is written is read, also while more is written."""
+"""The timeline file: reading what was written, also while it grows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SCALED = Sample(
     target_percent=70,
     cpu_percent=131.0,
     cpu_s=1.31,
-    why="131 % of the request where 70 % is wanted: 2 -> 4, limited to 3 by scaleUp",
+    why="2 -> 3: 131 % > 70 %, wants 4, scaleUp allows 3",
 )
 
 
-def test_what_is_appended_is_read_in_its_order(tmp_path: Path) -> None:
+def test_samples_are_read_in_the_order_of_writing(tmp_path: Path) -> None:
     file = tmp_path / "timeline.jsonl"
     idle = Sample(1764190001.25, "web", 1, 1, 1, 70)
 
@@ -57,7 +57,7 @@ def test_every_sample_survives_the_file(
     assert read_timeline(file) == [sample, sample]
 
 
-def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_omitted(tmp_path: Path) -> None:
     file = tmp_path / "timeline.jsonl"
     append_samples(file, [SCALED])
     with file.open("a") as writing:
@@ -66,7 +66,7 @@ def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> None:
     assert read_timeline(file) == [SCALED]
 
 
-def test_a_line_that_is_no_sample_is_named(tmp_path: Path) -> None:
+def test_an_invalid_line_is_named(tmp_path: Path) -> None:
     file = tmp_path / "timeline.jsonl"
     append_samples(file, [SCALED])
     with file.open("a") as writing:
@@ -79,12 +79,12 @@ def test_a_line_that_is_no_sample_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["[]", "{}", "1", "nonsense", '{"tier": "web", "at": true}'])
-def test_what_is_no_sample_is_a_value_error(line: str) -> None:
+def test_other_lines_are_a_value_error(line: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         parse_sample(line)
 
 
-def test_unknown_cpu_is_none_and_unknown_keys_are_passed_over() -> None:
+def test_unknown_cpu_is_none_and_unknown_keys_are_ignored() -> None:
     line = (
         '{"at": 1, "tier": "web", "replicas": 1, "ready": 1, "desired": 1, '
         '"cpu_percent": null, "target_percent": 70, "zone": "a"}'

@@ -1,4 +1,4 @@
-"""The load test as people run it: a process of its own, from what `make load-tools` made."""
+"""The load test as a user runs it: a process, from the environment of `make load-tools`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from elastic_yolo.lab.processes.stack import ROOT
 
 ROOM = ROOT / ".venv-load"
-_LONGEST_S = 100
+_TIMEOUT_S = 100
 
 
 def require(path: str) -> Path:
@@ -27,7 +27,7 @@ def require(path: str) -> Path:
 
 @dataclass(frozen=True)
 class Done:
-    """A run that is over."""
+    """A finished run."""
 
     status: int
     stdout: str
@@ -36,20 +36,20 @@ class Done:
 
     @property
     def summary(self) -> Any:
-        """The figures for programs."""
+        """The contents of summary.json."""
         return json.loads((self.folder / "summary.json").read_text())
 
 
 def run(folder: Path, target: str, *arguments: str) -> Done:
-    """Run a load test and return what came out."""
+    """Run a load test and return its results."""
     with started(folder, target, *arguments) as process:
-        stdout, stderr = process.communicate(timeout=_LONGEST_S)
+        stdout, stderr = process.communicate(timeout=_TIMEOUT_S)
     return Done(process.returncode, stdout, stderr, folder)
 
 
 @contextmanager
 def started(folder: Path, target: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a load test; it does not outlive the block."""
+    """Start a load test, which ends with the block."""
     command = [
         str(require("bin/python")), "-m", "loadtest", "run", "--target", target,
         "--out", str(folder), *arguments,
@@ -70,6 +70,6 @@ def running_commands() -> str:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:  # it has ended meanwhile
+        except OSError:  # it has ended in the meantime
             continue
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The arithmetic of a report."""
+"""The figures of a report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.answers import OUTCOMES, Answer, AnswerLog, AnswerReader
-from loadtest.figures import percentile, split, summarise
+from loadtest.figures import split, summarise
 
 START = 1_764_190_000.0
 STATUS = {"served": 200, "rejected": 429, "failed": 503}
@@ -29,27 +29,9 @@ answers = st.builds(
 )
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.1, 100))
-def test_a_percentile_is_one_of_the_values_with_enough_at_or_below_it(
-    values: list[float], percent: float
-) -> None:
-    ordered = sorted(values)
-
-    found = percentile(ordered, percent)
-
-    assert found in values
-    assert sum(value <= found for value in values) >= len(values) * percent / 100 - 1e-6
-
-
-def test_percentiles_are_of_the_nearest_rank() -> None:
-    hundred = [float(value) for value in range(1, 101)]
-
-    assert [percentile(hundred, percent) for percent in (50, 95, 99, 100)] == [50, 95, 99, 100]
-
-
 @given(st.lists(answers), st.floats(5, 300))
-def test_intervals_add_up_to_the_whole(sent: list[Answer], duration_s: float) -> None:
-    """Also answers that came before the clock says the run began, or after its end."""
+def test_intervals_add_up_to_the_whole_run(sent: list[Answer], duration_s: float) -> None:
+    """Also with responses before the recorded start of the run, or after its end."""
     whole = summarise(sent, duration_s)
 
     parts = split(sent, [], start_at=START, duration_s=duration_s, per_user_s=1)
@@ -62,7 +44,7 @@ def test_intervals_add_up_to_the_whole(sent: list[Answer], duration_s: float) ->
     assert len(parts) <= 60
 
 
-def test_an_answer_belongs_to_the_second_in_which_it_came() -> None:
+def test_a_response_counts_in_the_second_in_which_it_came() -> None:
     late = answer(1.05, took_ms=1000)
 
     parts = split([late], [], start_at=START, duration_s=5, per_user_s=1)
@@ -70,7 +52,7 @@ def test_an_answer_belongs_to_the_second_in_which_it_came() -> None:
     assert [part.served for part in parts] == [0, 1, 0, 0, 0]
 
 
-def test_what_is_offered_is_the_mean_of_the_users_in_an_interval() -> None:
+def test_the_offered_rate_is_the_mean_of_the_users() -> None:
     users = [(START + 0.5, 4), (START + 2, 8), (START + 3, 10), (START + 100, 0)]
 
     parts = split([], users, start_at=START, duration_s=120, per_user_s=2)
@@ -86,7 +68,7 @@ def test_without_users_nothing_is_offered() -> None:
 
 
 def test_only_served_pictures_have_a_latency() -> None:
-    """A refusal is quick, and would make an overloaded service look well."""
+    """Rejections are fast, and would hide an overload."""
     sent = [answer(1, took_ms=500), answer(1, took_ms=2, outcome="rejected")]
 
     whole = summarise([*sent, answer(1, took_ms=9000, outcome="failed")], 10)
@@ -121,7 +103,7 @@ def test_a_log_that_grows_is_read_line_by_line(
     assert all(abs(a.took_ms - b.took_ms) < 0.01 for a, b in zip(read, sent, strict=True))
 
 
-def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_read_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "answers.csv"
     reader = AnswerReader(path)
     with path.open("w", buffering=1) as file:

@@ -1,4 +1,4 @@
-"""A timeline file that is read while somebody writes it."""
+"""Reading a timeline file that grows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def sample(at: float, tier: str = "inference", replicas: int = 1) -> Sample:
     return Sample(at, tier, replicas, replicas, replicas, 70)
 
 
-def test_only_what_is_new_is_read_each_time(tmp_path: Path) -> None:
+def test_every_read_adds_only_new_samples(tmp_path: Path) -> None:
     file = tmp_path / "timeline.jsonl"
     follower = Follower(file)
     append_samples(file, [sample(1), sample(1, "web")])
@@ -27,7 +27,7 @@ def test_only_what_is_new_is_read_each_time(tmp_path: Path) -> None:
     assert follower.fault is None
 
 
-def test_a_file_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+def test_a_missing_file_is_read_once_it_exists(tmp_path: Path) -> None:
     file = tmp_path / "timeline.jsonl"
     follower = Follower(file)
     follower.read()
@@ -41,7 +41,7 @@ def test_a_file_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
     assert follower.fault is None
 
 
-def test_a_file_that_was_begun_again_is_read_from_its_beginning(tmp_path: Path) -> None:
+def test_a_truncated_file_is_read_from_its_start(tmp_path: Path) -> None:
     file = tmp_path / "timeline.jsonl"
     follower = Follower(file)
     append_samples(file, [sample(1), sample(2)])
@@ -54,7 +54,7 @@ def test_a_file_that_was_begun_again_is_read_from_its_beginning(tmp_path: Path) 
     assert list(follower.samples) == [sample(9)]
 
 
-def test_half_a_line_waits_and_a_bad_line_is_passed_over(tmp_path: Path) -> None:
+def test_an_incomplete_line_waits_and_a_bad_line_is_skipped(tmp_path: Path) -> None:
     file = tmp_path / "timeline.jsonl"
     follower = Follower(file)
     append_samples(file, [sample(1)])

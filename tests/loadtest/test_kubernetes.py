@@ -1,8 +1,7 @@
-"""What kubectl says of autoscalers and Deployments.
+"""Parsing kubectl's output about autoscalers and Deployments.
 
-There is no cluster here: the JSON is in the shape of `kubectl get hpa,deploy -o json` with
-autoscaling/v2. That kubectl itself is started and its complaints are passed on is tried with the
-real program.
+Without a cluster: the JSON has the shape of `kubectl get hpa,deploy -o json` with autoscaling/v2.
+Errors of kubectl are tested with the real program.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import pytest
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
 from elastic_yolo.lab.timeline import Sample
 from loadtest.errors import LoadTestError
-from loadtest.sources.kubernetes import Cluster, parse_objects, parse_quantity
+from loadtest.sources.kubernetes import Cluster, parse_objects
 
 AT = 1764190000.25
 
@@ -68,7 +67,7 @@ def condition(kind: str, status: str, message: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def test_a_tier_that_is_being_scaled_is_read_whole() -> None:
+def test_a_tier_that_is_being_scaled_is_read_completely() -> None:
     limited = "the desired replica count is increasing faster than the maximum scale rate"
     status = {
         "currentReplicas": 2,
@@ -124,7 +123,7 @@ def test_a_tier_that_keda_scales_has_no_cpu_target() -> None:
     assert parse_objects(objects, AT) == [Sample(AT, "inference", 4, 4, 4, None)]
 
 
-def test_a_tier_without_an_autoscaler_wants_what_its_deployment_says() -> None:
+def test_without_an_autoscaler_the_deployment_sets_replicas() -> None:
     objects = listed(deployment("preprocess", wanted=2, replicas=2, readyReplicas=2))
 
     assert parse_objects(objects, AT) == [
@@ -132,7 +131,7 @@ def test_a_tier_without_an_autoscaler_wants_what_its_deployment_says() -> None:
     ]
 
 
-def test_other_deployments_are_nobody_s_tier() -> None:
+def test_other_deployments_are_ignored() -> None:
     objects = listed(
         deployment("inference-gpu", wanted=1, replicas=1),
         deployment("web", wanted=1, replicas=1, readyReplicas=1),
@@ -141,19 +140,10 @@ def test_other_deployments_are_nobody_s_tier() -> None:
     assert [sample.tier for sample in parse_objects(objects, AT)] == ["web"]
 
 
-@pytest.mark.parametrize(
-    ("text", "cores"), [("131m", 0.131), ("2", 2), ("1.5", 1.5), ("2500u", 0.0025), ("95n", 95e-9)]
-)
-def test_quantities_of_cpu_are_cores(text: str, cores: float) -> None:
-    assert parse_quantity(text) == pytest.approx(cores)
-
-
-def test_the_complaint_of_kubectl_is_passed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_of_kubectl_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = ROOT / ".venv-k8s" / "bin" / "kubectl"
     if not (shutil.which("kubectl") or own.exists()):
-        pytest.skip("kubectl is not installed: run `make k8s-tools`; it is NOT tried")
+        pytest.skip("kubectl is not installed: run `make k8s-tools`; this is NOT tested")
     config = tmp_path / "config"
     server = f"http://{LOOPBACK}:{free_port()}"
     config.write_text(

@@ -1,4 +1,4 @@
-"""The whole lesson: locust's load on the lab, whose autoscalers answer it, in one report."""
+"""The whole lesson: locust puts load on the lab, which scales; one report shows both."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from selenium import webdriver
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
 from elastic_yolo.lab.timeline import read_timeline
-from tests.loadtest.conftest import visit
+from tests.loadtest.reports import locust_total, rows, visit
 from tests.loadtest.running import require, run
-from tests.loadtest.test_run import locusts_total, rows
 
-# Twenty times as fast: the five minutes for which a scale-down waits are fifteen seconds.
+# At twenty times the speed, the two minutes of the scale-down window are six seconds.
 SPEED = "20"
-# Two levels of load for the pods to come, and the lab goes on until they have gone.
+# The lab runs longer than the load, until the pods have been removed.
 STEP = ("--shape", "step", "--users", "16", "--duration", "40")
 LAB_S = "85"
 
 
 @contextmanager
 def lab(timeline: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    """Run the lab without a load of its own; yields once it says where it is."""
+    """Run the lab without a load of its own; yields once it prints its address."""
     command = [
         sys.executable, "-m", "elastic_yolo.cli", "hpa-lab", "--load", "none", "--json",
         "--port", str(port),
@@ -44,8 +43,9 @@ def lab(timeline: Path, port: int) -> Iterator[subprocess.Popen[str]]:
             process.terminate()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
-def test_pods_come_with_the_load_and_go_after_it_and_the_report_shows_it(
+def test_pods_follow_the_load_and_the_report_shows_it(
     tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
     require("ready")
@@ -55,7 +55,7 @@ def test_pods_come_with_the_load_and_go_after_it_and_the_report_shows_it(
             tmp_path / "report", f"http://{LOOPBACK}:{port}", *STEP,
             "--timeline", str(timeline), "--slo", "errors=0%",
         )  # fmt: skip
-        _, complaints = process.communicate(timeout=110)
+        _, errors = process.communicate(timeout=110)
     pods = [sample.replicas for sample in read_timeline(timeline) if sample.tier == "inference"]
     visit(browser, (done.folder / "report.html").as_uri())
     shown = [int(row[5]) for row in rows(browser, "#replicas")]
@@ -63,14 +63,14 @@ def test_pods_come_with_the_load_and_go_after_it_and_the_report_shows_it(
     decisions = [row[2] for row in rows(browser, "#decisions") if row[1] == "inference"]
 
     assert done.status == 0, done.stderr
-    assert process.returncode == 0, complaints
+    assert process.returncode == 0, errors
     changes = [number for number, _ in groupby(pods)]
     assert (changes[0], changes[-1]) == (1, 1)
     assert max(changes) > 1
     assert shown[0] == 1
     assert max(shown) > 1
     assert decisions[0].startswith("1 → ")
-    total = locusts_total(done.folder)
+    total = locust_total(done.folder)
     assert whole["sent"][0] == total["Request Count"]
     assert whole["failed"][0] == total["Failure Count"] == "0"
     assert browser.get_log("browser") == []

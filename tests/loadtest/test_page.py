@@ -1,4 +1,4 @@
-"""Locust's own page, with the tab of replicas, in a real browser."""
+"""Locust's web page with the tab Replicas, in a real browser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, Stack, free_port
 from elastic_yolo.lab.timeline import Sample, append_samples
-from tests.loadtest.conftest import requested, visit
+from tests.loadtest.reports import requested, visit
 from tests.loadtest.running import require
 from tests.support.waiting import serving, wait_until
 
@@ -30,7 +30,7 @@ def timeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def locust(demo_stack: Stack, timeline: Path) -> Iterator[str]:
-    """Locust as its users start it, with TIMELINE in the environment."""
+    """Locust as documented, with TIMELINE in the environment."""
     append_samples(timeline, [sample("web", 1), sample("inference", 2)])
     port = free_port()
     command = [
@@ -58,7 +58,7 @@ def tab(browser: webdriver.Chrome, locust: str) -> webdriver.Chrome:
 
 
 @pytest.mark.usefixtures("tab")
-def test_the_users_send_pictures_that_are_served(locust: str) -> None:
+def test_users_send_pictures_that_are_served(locust: str) -> None:
     def stats() -> dict[str, dict[str, float]]:
         listed = httpx.get(f"{locust}/stats/requests").json()["stats"]
         return {one["name"]: one for one in listed}
@@ -69,7 +69,7 @@ def test_the_users_send_pictures_that_are_served(locust: str) -> None:
     assert all(name.startswith("/inference (") for name in stats() if name != "Aggregated")
 
 
-def test_the_chart_has_a_line_of_ready_and_one_of_desired_pods_for_each_tier(
+def test_the_chart_has_ready_and_desired_pods_of_each_tier(
     tab: webdriver.Chrome,
 ) -> None:
     lines = [
@@ -94,7 +94,7 @@ def test_table_and_chart_follow_the_file(tab: webdriver.Chrome, timeline: Path) 
     wait_until(lambda: "8" in tab.execute_script(tops), "the chart's axis has grown")
 
 
-def test_the_chart_is_in_its_own_tab_only(tab: webdriver.Chrome) -> None:
+def test_the_chart_is_only_in_its_own_tab(tab: webdriver.Chrome) -> None:
     titles = tab.find_elements(By.CSS_SELECTOR, "[role=tab]")
     (statistics,) = (title for title in titles if title.text.lower() == "statistics")
     statistics.click()
@@ -102,15 +102,16 @@ def test_the_chart_is_in_its_own_tab_only(tab: webdriver.Chrome) -> None:
     wait_until(lambda: not tab.find_element(By.ID, "replicas-chart").is_displayed(), "it is hidden")
 
 
-def test_the_browser_has_nothing_to_complain_about(tab: webdriver.Chrome, locust: str) -> None:
-    # The icon of a page is asked for by the browser itself.
+def test_the_page_loads_nothing_from_elsewhere_and_logs_no_error(
+    tab: webdriver.Chrome, locust: str
+) -> None:
     elsewhere = {url for url in requested(tab) if not url.startswith((locust, "data:", "blob:"))}
 
     assert elsewhere == set()
     assert tab.get_log("browser") == []
 
 
-def test_without_a_timeline_the_page_is_locusts_own(demo_stack: Stack, tmp_path: Path) -> None:
+def test_without_a_timeline_the_page_is_locusts(demo_stack: Stack, tmp_path: Path) -> None:
     port = free_port()
     command = [
         str(require("bin/locust")), "-f", "loadtest/locustfile.py", "--host", demo_stack.web.url,

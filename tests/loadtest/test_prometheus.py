@@ -13,14 +13,14 @@ import pytest
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, Stack, free_port
 from elastic_yolo.lab.timeline import Sample, read_timeline
+from elastic_yolo.tiers import TIERS
 from loadtest.errors import LoadTestError
 from loadtest.sources.prometheus import Prometheus, parse_matrix, to_samples
 from tests.loadtest.running import run
 from tests.support.monitoring import ask, needs_prometheus, prometheus
 from tests.support.waiting import wait_until
 
-TIERS = ("web", "preprocess", "inference")
-# What kube-state-metrics exports of the deployment, in the names and labels of its 2.x.
+# Metrics of the deployment with the names and labels of kube-state-metrics 2.x.
 KUBE = """\
 kube_deployment_status_replicas{namespace="elastic-yolo",deployment="inference"} 3
 kube_deployment_status_replicas_ready{namespace="elastic-yolo",deployment="inference"} 2
@@ -33,7 +33,7 @@ kube_pod_container_resource_requests{namespace="elastic-yolo",pod="inference-b",
 """  # noqa: E501  # a file format
 
 
-def test_a_matrix_is_read_by_tier_and_moment_without_what_is_no_number() -> None:
+def test_a_matrix_is_read_by_tier_and_time_without_nan() -> None:
     data = {
         "resultType": "matrix",
         "result": [
@@ -48,7 +48,7 @@ def test_a_matrix_is_read_by_tier_and_moment_without_what_is_no_number() -> None
     }
 
 
-def test_cpu_is_in_per_cent_of_what_all_pods_request() -> None:
+def test_cpu_is_in_per_cent_of_all_pods_cpu_requests() -> None:
     series = {
         "replicas": {"inference": {10.0: 3.0, 11.0: 3.0}},
         "ready": {"inference": {10.0: 2.0, 11.0: 3.0}},
@@ -64,12 +64,12 @@ def test_cpu_is_in_per_cent_of_what_all_pods_request() -> None:
     ]
 
 
-def test_what_is_no_prometheus_is_an_error_before_there_is_load(demo_stack: Stack) -> None:
-    with pytest.raises(LoadTestError, match=r"status 404, and no answer of Prometheus"):
+def test_another_server_than_prometheus_is_an_error(demo_stack: Stack) -> None:
+    with pytest.raises(LoadTestError, match=r"status 404, not a response of Prometheus"):
         Prometheus(demo_stack.web.url, "elastic-yolo").begin()
 
 
-def test_a_prometheus_that_is_not_there_is_an_error_without_the_password_in_it() -> None:
+def test_an_unreachable_prometheus_is_an_error_without_its_password() -> None:
     url = f"http://me:secret@{LOOPBACK}:{free_port()}"
 
     with pytest.raises(LoadTestError) as raised:
@@ -78,15 +78,14 @@ def test_a_prometheus_that_is_not_there_is_an_error_without_the_password_in_it()
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.long
 @needs_prometheus
-def test_a_run_shows_the_cpu_of_the_services_that_prometheus_scrapes(
-    demo_stack: Stack, tmp_path: Path
-) -> None:
+def test_a_run_shows_the_cpu_that_prometheus_scrapes(demo_stack: Stack, tmp_path: Path) -> None:
     targets = {
         service.name: [service.url.removeprefix("http://")] for service in demo_stack.services
     }
     with prometheus(tmp_path, targets) as url:
-        # Two scrapes make a rate.
+        # A rate needs two scrapes.
         wait_until(lambda: len(ask(url, "irate(process_cpu_seconds_total[1m])")) == 3, "rates", 60)
         shape = ("--shape", "ramp", "--users", "5", "--duration", "8")
         done = run(tmp_path / "report", demo_stack.web.url, *shape, "--prometheus", url)
@@ -97,7 +96,7 @@ def test_a_run_shows_the_cpu_of_the_services_that_prometheus_scrapes(
     assert {(one.replicas, one.ready, one.desired) for one in samples} == {(1, 1, 1)}
     for tier in TIERS:
         used = [one.cpu_s for one in samples if one.tier == tier and one.cpu_s is not None]
-        # Of two cores, and not nothing: pictures were worked on.
+        # More than nothing and less than any machine has.
         assert 0 < max(used) < 64
     assert "There are no kube_* metrics" in done.stdout
     assert (done.folder / "cpu.png").exists()
@@ -105,7 +104,7 @@ def test_a_run_shows_the_cpu_of_the_services_that_prometheus_scrapes(
 
 @pytest.fixture
 def kube_state_metrics(tmp_path: Path) -> Iterator[str]:
-    """Serve the lines above over HTTP; yields host and port."""
+    """Serve these metrics over HTTP; yields host and port."""
     served = tmp_path / "served"
     served.mkdir()
     (served / "metrics").write_text(KUBE)
@@ -119,10 +118,10 @@ def kube_state_metrics(tmp_path: Path) -> Iterator[str]:
 
 
 @needs_prometheus
-def test_with_kube_state_metrics_replicas_are_those_of_the_deployment(
+def test_with_kube_state_metrics_replicas_are_the_deployments(
     kube_state_metrics: str, tmp_path: Path
 ) -> None:
-    """There is no cluster: its metrics come from a file, through a real Prometheus."""
+    """Without a cluster: its metrics come from a file, through a real Prometheus."""
     with prometheus(tmp_path, {"kube-state-metrics": [kube_state_metrics]}) as url:
         found = 'kube_deployment_status_replicas{deployment="inference"}'
         wait_until(lambda: len(ask(url, found)) == 1, "Prometheus has scraped", 60)

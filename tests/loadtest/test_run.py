@@ -1,4 +1,4 @@
-"""Load on the real services, and the report of it in a real browser."""
+"""Load tests of the real services, and their reports in a real browser."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from selenium.webdriver.common.by import By
 from elastic_yolo.lab.processes.stack import LOOPBACK, Stack, free_port
 from elastic_yolo.lab.timeline import Sample, append_samples
 from loadtest.answers import AnswerReader
-from tests.loadtest.conftest import requested, visit
+from tests.loadtest.reports import locust_total, requested, rows, visit
 from tests.loadtest.running import Done, run, running_commands, started
+from tests.support.scripted_server import Response, serve
 from tests.support.waiting import wait_until
 
 LIGHT = ("--shape", "step", "--users", "5", "--duration", "10")
 
 
-WHY = "<b>96 %</b> where 70 % is wanted"
+WHY = "<b>96 %</b> > 70 %"
 
 
 def write_scaling(file: Path) -> None:
-    """Write the next minute: inference wants one pod and two by turns, and has them 2 s later."""
+    """Write the next minute: inference alternates between one and two pods, ready 1 s later."""
     now = time.time()
     for second in range(-1, 60):
-        desired, ready = 1 + second // 4 % 2, 1 + (second - 2) // 4 % 2
+        desired, ready = 1 + second // 2 % 2, 1 + (second - 1) // 2 % 2
         samples = [
             Sample(now + second, "web", 1, 1, 1, 70, 12.0, 0.024),
             Sample(now + second, "preprocess", 1, 1, 1, 70, 30.0, 0.15),
@@ -41,7 +42,7 @@ def write_scaling(file: Path) -> None:
 
 @pytest.fixture(scope="module")
 def done(demo_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """A run beside which an autoscaler wrote its timeline."""
+    """A run during which an autoscaler wrote its timeline."""
     folder = tmp_path_factory.mktemp("run")
     timeline = folder / "lab.jsonl"
     write_scaling(timeline)
@@ -53,38 +54,24 @@ def done(demo_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 @pytest.fixture
 def report(done: Done, browser: webdriver.Chrome, tmp_path: Path) -> webdriver.Chrome:
-    """The report alone, in another folder than its pictures and figures."""
+    """The report alone, in another folder than its images and figures."""
     shutil.copy(done.folder / "report.html", tmp_path)
     visit(browser, (tmp_path / "report.html").as_uri())
     return browser
 
 
-def rows(page: webdriver.Chrome, selector: str) -> list[list[str]]:
-    """Return the cells of a table, folded or not."""
-    return [
-        [str(cell.get_property("textContent")) for cell in row.find_elements(By.TAG_NAME, "td")]
-        for row in page.find_elements(By.CSS_SELECTOR, f"{selector} tbody tr")
-    ]
-
-
-def locusts_total(folder: Path) -> dict[str, str]:
-    with (folder / "locust_stats.csv").open(newline="") as file:
-        (total,) = (row for row in csv.DictReader(file) if row["Name"] == "Aggregated")
-    return total
-
-
-def test_a_run_that_meets_its_objectives_ends_with_0_and_says_so(done: Done) -> None:
+def test_a_run_that_meets_its_objectives_exits_with_0(done: Done) -> None:
     assert done.status == 0, done.stderr
-    assert "go to http://127.0.0.1:" in done.stderr
+    assert " s to http://127.0.0.1:" in done.stderr
     assert "(127.0.0.1, this machine)" in done.stderr
     for verdict in ("met: p95 at most", "met: errors at most 0.00 %", "met: rate at least 0.5/s"):
         assert verdict in done.stdout
     assert done.summary["served"] == done.summary["sent"] > 0
 
 
-def test_the_figures_are_those_of_locust(done: Done) -> None:
-    """Locust rounds what is above 100 ms to two digits, and may take a rank's neighbour."""
-    total = locusts_total(done.folder)
+def test_the_figures_agree_with_locusts(done: Done) -> None:
+    """Locust rounds times above 100 ms to two digits, and may use a neighbouring rank."""
+    total = locust_total(done.folder)
     ours = done.summary
     log = AnswerReader(done.folder / "answers.csv")
     took_ms = sorted(answer.took_ms for answer in log.new())
@@ -105,7 +92,7 @@ def test_every_level_of_the_shape_is_offered(report: webdriver.Chrome) -> None:
 
 
 def test_the_tables_of_the_report_agree_with_locust(done: Done, report: webdriver.Chrome) -> None:
-    sent = int(locusts_total(done.folder)["Request Count"])
+    sent = int(locust_total(done.folder)["Request Count"])
     whole = {row[0]: row[1:] for row in rows(report, "#whole") if len(row) == 4}
     answered = sum(int(cell) for row in rows(report, "#statuses") for cell in row[1:])
 
@@ -113,7 +100,7 @@ def test_the_tables_of_the_report_agree_with_locust(done: Done, report: webdrive
     assert answered == sent
 
 
-def test_replicas_and_cpu_stand_below_the_load(report: webdriver.Chrome) -> None:
+def test_replicas_and_cpu_are_charted_below_the_load(report: webdriver.Chrome) -> None:
     titles = [title.text for title in report.find_elements(By.TAG_NAME, "h2")]
     inference = [row[5:7] for row in rows(report, "#replicas")]
     decided = rows(report, "#decisions")
@@ -122,30 +109,30 @@ def test_replicas_and_cpu_stand_below_the_load(report: webdriver.Chrome) -> None
     assert [title for title in titles if title in charts] == charts
     assert {tuple(cells) for cells in inference} == {("1", "1"), ("1", "2"), ("2", "2"), ("2", "1")}
     assert {row[5] for row in rows(report, "#cpu")} == {"96"}
-    # What others wrote is text, whatever it looks like.
+    # A reason from the timeline file is shown as text, not as markup.
     assert {tuple(row[1:]) for row in decided} == {
         ("inference", "1 → 2", WHY), ("inference", "2 → 1", WHY)
     }  # fmt: skip
 
 
-def test_the_report_says_what_was_run_and_how_it_was_judged(report: webdriver.Chrome) -> None:
+def test_the_report_has_the_command_and_the_verdicts(report: webdriver.Chrome) -> None:
     facts = dict(rows(report, "#run"))
 
     assert "--shape step" in facts["command"]
     assert facts["shape"].startswith("step: 5 levels")
     assert facts["target"].startswith("http://127.0.0.1:")
     assert facts["model"].startswith("yolov3-tiny-emoji 1, sha256:")
-    assert "locust 2." in facts["load made by"]
-    assert "CPUs" in facts["load made by"]
+    assert "locust 2." in facts["load generated by"]
+    assert "CPUs" in facts["load generated by"]
     assert [row[2] for row in rows(report, "#objectives")] == ["met", "met", "met"]
 
 
-def test_the_report_needs_no_network_and_the_browser_has_nothing_to_complain_about(
+def test_the_report_needs_no_network_and_logs_no_error(
     report: webdriver.Chrome,
 ) -> None:
-    asked = {url for url in requested(report) if not url.startswith("data:")}
+    urls = {url for url in requested(report) if not url.startswith("data:")}
 
-    assert asked == {report.current_url}
+    assert urls == {report.current_url}
     assert report.get_log("browser") == []
 
 
@@ -153,10 +140,10 @@ def test_the_report_needs_no_network_and_the_browser_has_nothing_to_complain_abo
     ("scheme", "background"), [("light", "255, 255, 255"), ("dark", "21, 24, 28")]
 )
 @pytest.mark.parametrize("width", [390, 1200])
-def test_the_report_can_be_read_on_phones_and_in_the_dark(
+def test_the_report_is_readable_on_phones_and_in_dark_mode(
     report: webdriver.Chrome, width: int, scheme: str, background: str
 ) -> None:
-    """Nothing is wider than the screen, and lines and words are not of the page's own colour."""
+    """Nothing is wider than the screen, and no text has the colour of the page."""
     report.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600},
@@ -176,7 +163,7 @@ def test_the_report_can_be_read_on_phones_and_in_the_dark(
     assert paper not in colours
 
 
-def test_numbers_that_are_folded_away_are_printed(report: webdriver.Chrome) -> None:
+def test_folded_tables_are_printed(report: webdriver.Chrome) -> None:
     assert not report.find_element(By.CSS_SELECTOR, "#rate tbody").is_displayed()
 
     report.execute_cdp_cmd("Page.printToPDF", {})
@@ -184,12 +171,13 @@ def test_numbers_that_are_folded_away_are_printed(report: webdriver.Chrome) -> N
     assert report.find_element(By.CSS_SELECTOR, "#rate tbody").is_displayed()
 
 
-def test_every_chart_is_also_a_png_and_one_has_them_all(done: Done) -> None:
+def test_every_chart_is_also_a_png(done: Done) -> None:
     for name in ("rate", "latency", "statuses", "replicas", "cpu", "overview"):
         assert (done.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_a_source_the_report_has_its_first_half_and_says_why(
+@pytest.mark.long
+def test_without_a_source_the_report_says_what_is_missing(
     demo_stack: Stack, tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
     shape = ("--shape", "spike", "--users", "3", "--duration", "5")
@@ -199,13 +187,33 @@ def test_without_a_source_the_report_has_its_first_half_and_says_why(
 
     assert done.status == 0, done.stderr
     assert f'"sent": {done.summary["sent"]}' in done.stdout
-    assert "neither --timeline nor --prometheus" in browser.find_element(By.CLASS_NAME, "note").text
+    assert "source was not given: --timeline" in browser.find_element(By.CLASS_NAME, "note").text
     assert len(browser.find_elements(By.TAG_NAME, "svg")) == 3
-    assert "None were given" in browser.find_element(By.ID, "objectives").text
+    assert "None given" in browser.find_element(By.ID, "objectives").text
 
 
-def test_pictures_that_fail_fail_the_run_and_the_objective_is_named(tmp_path: Path) -> None:
-    """A service that takes small pictures only: those of full-hd and photos get 413."""
+def test_unmet_objectives_exit_with_1_and_are_named(tmp_path: Path) -> None:
+    """A scripted service: two pictures served, one too large, and then it is busy."""
+    script = [Response(), Response(), Response(413, b"{}"), Response(429, b"{}")]
+    with serve(*script) as server:
+        done = run(
+            tmp_path / "report", server.url, "--shape", "spike", "--users", "5", "--duration", "5",
+            "--slo", "p95=60s,errors=0%,rejected=0%",
+        )  # fmt: skip
+
+    assert done.status == 1
+    assert done.stderr.endswith("loadtest: objectives not met: errors, rejected\n")
+    assert "\nmet: p95 at most" in done.stdout
+    statuses = done.summary["statuses"]
+    # The first picture was sent before the run.
+    assert (statuses["200"], statuses["413"]) == (1, 1)
+    assert (done.summary["served"], done.summary["failed"]) == (1, 1)
+    assert done.summary["rejected"] == statuses["429"] > 0
+
+
+@pytest.mark.long
+def test_failed_pictures_fail_the_run_by_their_objective(tmp_path: Path) -> None:
+    """A service for small pictures only: full-hd ones and photos get 413."""
     slo = "errors=1%,rejected=0%"
     with Stack(env={"web": {"MAX_PIXELS": "1500000"}}, logs=tmp_path) as stack:
         done = run(tmp_path / "report", stack.web.url, *LIGHT, "--slo", slo)
@@ -220,8 +228,9 @@ def test_pictures_that_fail_fail_the_run_and_the_objective_is_named(tmp_path: Pa
     assert sum(occurrences) == done.summary["failed"]
 
 
-def test_refused_pictures_are_counted_apart_from_failures(tmp_path: Path) -> None:
-    """A service that takes one picture at a time, and 20 users."""
+@pytest.mark.long
+def test_rejected_pictures_are_counted_apart_from_failures(tmp_path: Path) -> None:
+    """A service with room for one picture at a time, and 20 users."""
     with Stack(env={"web": {"MAX_IN_FLIGHT": "1"}}, logs=tmp_path) as stack:
         done = run(
             tmp_path / "report", stack.web.url, "--shape", "overload", "--users", "20",
@@ -231,11 +240,13 @@ def test_refused_pictures_are_counted_apart_from_failures(tmp_path: Path) -> Non
     assert done.status == 1
     assert done.stderr.endswith("loadtest: objectives not met: rejected\n")
     assert done.summary["rejected"] == done.summary["statuses"]["429"] > 0
-    assert done.summary["failed"] == int(locusts_total(done.folder)["Failure Count"]) == 0
+    assert done.summary["failed"] == int(locust_total(done.folder)["Failure Count"]) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_stopped_takes_its_load_with_it_and_leaves_a_report(
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
+def test_a_stopped_run_ends_its_load_and_leaves_a_report(
     demo_stack: Stack, tmp_path: Path, number: signal.Signals
 ) -> None:
     shape = ("--shape", "step", "--users", "5", "--duration", "3600")
@@ -249,26 +260,26 @@ def test_a_run_that_is_stopped_takes_its_load_with_it_and_leaves_a_report(
 
     sent = len(answers.read_text().splitlines())
     assert process.returncode == 1
-    assert said.endswith("loadtest: stopped; the report has what was measured until then\n")
+    assert said.endswith("loadtest: stopped; the report covers the run until then\n")
     assert "The run was stopped after" in (tmp_path / "report" / "report.html").read_text()
     assert str(tmp_path) not in running_commands()
     assert len(answers.read_text().splitlines()) == sent
 
 
-def test_a_target_that_is_not_there_ends_with_1_before_there_is_load(tmp_path: Path) -> None:
+def test_an_unreachable_target_gets_no_load(tmp_path: Path) -> None:
     url = f"http://{LOOPBACK}:{free_port()}"
 
     done = run(tmp_path / "report", url, *LIGHT)
 
     assert done.status == 1
-    assert done.stderr.splitlines()[-1].startswith(f"loadtest: {url} does not answer: ")
+    assert done.stderr.splitlines()[-1].startswith(f"loadtest: {url} cannot be reached: ")
     assert not (tmp_path / "report" / "report.html").exists()
 
 
-def test_a_target_that_is_no_web_service_of_ours_gets_no_load(
+def test_a_target_that_is_not_our_web_service_gets_no_load(
     demo_stack: Stack, tmp_path: Path
 ) -> None:
     done = run(tmp_path / "report", demo_stack.preprocess.url, *LIGHT)
 
     assert done.status == 1
-    assert "answers a first picture with 404" in done.stderr
+    assert "returned 404 for a first picture" in done.stderr

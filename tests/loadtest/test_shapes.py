@@ -14,7 +14,7 @@ durations = st.floats(MIN_DURATION_S, MAX_DURATION_S)
 
 
 @given(names, peaks, durations, st.floats(0, 1, exclude_max=True))
-def test_while_it_lasts_there_is_at_least_one_user_and_never_more_than_the_peak(
+def test_users_are_at_least_one_and_at_most_the_peak(
     name: str, peak: int, duration_s: float, part: float
 ) -> None:
     users = users_at(name, part * duration_s * 0.999999, peak=peak, duration_s=duration_s)
@@ -24,15 +24,17 @@ def test_while_it_lasts_there_is_at_least_one_user_and_never_more_than_the_peak(
 
 
 @given(names, peaks, durations, st.floats(0, 1e6))
-def test_it_is_over_at_its_end_and_stays_so(
+def test_after_the_end_there_are_no_users(
     name: str, peak: int, duration_s: float, later_s: float
 ) -> None:
     assert users_at(name, duration_s + later_s, peak=peak, duration_s=duration_s) is None
 
 
 @given(names, peaks, durations)
-def test_before_the_start_is_as_at_the_start(name: str, peak: int, duration_s: float) -> None:
-    """The clock of a run may be a moment behind."""
+def test_before_the_start_users_are_those_of_the_start(
+    name: str, peak: int, duration_s: float
+) -> None:
+    """The clock of a run may be slightly behind."""
     early = users_at(name, -0.1, peak=peak, duration_s=duration_s)
 
     assert early == users_at(name, 0, peak=peak, duration_s=duration_s)
@@ -45,7 +47,7 @@ def test_every_shape_reaches_its_peak(name: str, peak: int) -> None:
     assert peak in seen
 
 
-def test_step_stands_on_five_levels_of_the_same_length() -> None:
+def test_step_has_five_levels_of_the_same_length() -> None:
     users = [users_at("step", second, peak=50, duration_s=100) for second in range(100)]
 
     assert users == [10] * 20 + [20] * 20 + [30] * 20 + [40] * 20 + [50] * 20
@@ -68,7 +70,7 @@ def test_ramp_holds_the_peak_for_the_last_quarter() -> None:
     assert users == [1, 20, 40, 40]
 
 
-def test_spike_is_over_as_suddenly_as_it_came() -> None:
+def test_spike_ends_as_abruptly_as_it_starts() -> None:
     users = [users_at("spike", second, peak=100, duration_s=100) for second in (39, 40, 59, 60)]
 
     assert users == [10, 100, 100, 10]
@@ -97,7 +99,7 @@ def test_overload_leaves_time_to_recover() -> None:
         (10, 86_401, "86401 s: expected 5 to 86400"),
     ],
 )
-def test_what_is_out_of_bounds_is_refused(peak: int, duration_s: float, message: str) -> None:
+def test_values_out_of_range_are_refused(peak: int, duration_s: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         users_at("step", 0, peak=peak, duration_s=duration_s)
 

@@ -1,4 +1,4 @@
-"""Objectives: what can be written, and what is made of it."""
+"""Objectives: their syntax, and their verdicts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def verdicts(text: str, measured: Summary) -> dict[str, bool]:
     return {one.objective.name: one.met for one in judge(parse_objectives(text), measured)}
 
 
-def test_every_kind_of_objective_can_be_written() -> None:
+def test_every_kind_of_objective_is_parsed() -> None:
     read = parse_objectives("p50=100ms,p95=0.8s,p99=1.5s,max=3s,errors=0.1%,rejected=2%,rate=20/s")
 
     assert read == (
@@ -53,16 +53,16 @@ def test_every_kind_of_objective_can_be_written() -> None:
         ("p95= 800ms", "p95 takes a time"),
         ("p95=0ms", "above 0"),
         ("p95=800ms,", "'': expected NAME=LIMIT"),
-        ("p95=800ms,p95=1s", "p95 is there twice"),
+        ("p95=800ms,p95=1s", "p95 is given twice"),
         ("errors=1", "errors takes a share such as 0.1%"),
         ("errors=101%", "a share is at most 100%"),
         ("rejected=1/s", "rejected takes a share"),
-        ("rate=20", "rate takes pictures a second such as 20/s"),
+        ("rate=20", "rate takes pictures per second such as 20/s"),
         ("rate=0/s", "above 0"),
         ("p95=" + "9" * 400 + "s", "above 0"),
     ],
 )
-def test_what_cannot_be_read_is_explained(text: str, message: str) -> None:
+def test_an_invalid_objective_is_explained(text: str, message: str) -> None:
     with pytest.raises(SloError) as raised:
         parse_objectives(text)
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_read_is_explained(text: str, message: str) -> None:
 
 
 @given(st.text(alphabet="p95maxerorsjctd=,.0123456789%/ ", max_size=30))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         read = parse_objectives(text)
     except SloError:
@@ -93,17 +93,17 @@ def test_a_limit_that_is_missed_is_not_met(text: str) -> None:
     assert not any(verdicts(text, summary()).values())
 
 
-def test_rejected_pictures_are_no_errors() -> None:
+def test_rejected_pictures_are_not_errors() -> None:
     measured = summary(served=1, rejected=99, failed=0)
 
     assert verdicts("errors=0%,rejected=98%", measured) == {"errors": True, "rejected": False}
 
 
-def test_without_a_served_picture_no_latency_is_good_enough() -> None:
+def test_without_a_served_picture_no_latency_is_met() -> None:
     (verdict,) = judge(parse_objectives("p95=10s"), summary(served=0, failed=10))
 
     assert not verdict.met
-    assert str(verdict) == "NOT MET: p95 at most 10000 ms, nothing was served"
+    assert str(verdict) == "NOT MET: p95 at most 10000 ms, no picture was served"
 
 
 def test_without_any_picture_nothing_is_met() -> None:
@@ -112,7 +112,7 @@ def test_without_any_picture_nothing_is_met() -> None:
     assert not any(verdicts("errors=100%,rejected=100%,rate=1/s,max=1s", nothing).values())
 
 
-def test_a_verdict_names_limit_and_measure_with_their_units() -> None:
+def test_a_verdict_has_limit_and_measured_value_with_units() -> None:
     said = [str(one) for one in judge(parse_objectives("p95=0.1s,errors=1%,rate=5/s"), summary())]
 
     assert said == [

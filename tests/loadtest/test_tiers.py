@@ -1,4 +1,4 @@
-"""Samples beside the intervals of a run."""
+"""Matching samples to the intervals of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def sample(second: float, tier: str, desired: int, why: str = "") -> Sample:
     return Sample(START + second, tier, 1, 1, desired, 70, why=why)
 
 
-def test_tiers_go_from_front_to_back_and_unknown_ones_come_last() -> None:
+def test_tiers_are_ordered_and_unknown_ones_come_last() -> None:
     samples = [sample(0, tier, 1) for tier in ("inference", "zebra", "web", "preprocess")]
 
     assert tiers_of(samples) == ["web", "preprocess", "inference", "zebra"]
@@ -28,19 +28,19 @@ def test_an_interval_shows_the_newest_sample_at_its_end() -> None:
     assert shown == [None, early, early, late, late]
 
 
-def test_a_decision_is_a_change_of_what_is_desired() -> None:
+def test_a_decision_is_a_change_of_desired_replicas() -> None:
     samples = [
         sample(0, "web", 1),
         sample(0, "inference", 1),
         sample(15, "web", 1),
-        sample(15, "inference", 3, "131 % where 70 % is wanted"),
+        sample(15, "inference", 3, "131 % > 70 %"),
         sample(30, "web", 2, "80 %"),
         sample(30, "inference", 3),
         sample(45, "inference", 1, "idle"),
     ]
 
     assert decisions(samples, START) == [
-        Decision(15, "inference", 1, 3, "131 % where 70 % is wanted"),
+        Decision(15, "inference", 1, 3, "131 % > 70 %"),
         Decision(30, "web", 1, 2, "80 %"),
         Decision(45, "inference", 3, 1, "idle"),
     ]

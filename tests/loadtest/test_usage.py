@@ -1,4 +1,4 @@
-"""The command line: wrong usage ends with 2 and one line, without locust being there."""
+"""The command line: wrong usage exits with 2 and one line, also without locust."""
 
 from __future__ import annotations
 
@@ -9,22 +9,13 @@ from pathlib import Path
 import pytest
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT
+from loadtest.__main__ import main
 
 GOOD = ["--shape", "step", "--target", f"http://{LOOPBACK}:5000"]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "loadtest", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "line"),
     [
         (["run"], "the following arguments are required: --shape, --target"),
         (["run", *GOOD, "--shape", "square"], "invalid choice: 'square'"),
@@ -38,24 +29,33 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         ([], "the following arguments are required: COMMAND"),
     ],
 )
-def test_wrong_usage_is_explained_on_the_last_line(arguments: list[str], said: str) -> None:
-    done = run(*arguments)
+def test_wrong_usage_is_explained_on_the_last_line(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
 
-    assert done.returncode == 2
-    assert said in done.stderr.strip().splitlines()[-1]
-    assert not done.stdout
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert line in err.strip().splitlines()[-1]
+    assert not out
 
 
-def test_help_names_every_shape_and_every_exit_status() -> None:
-    done = run("run", "--help")
+def test_help_names_every_shape_and_every_exit_status(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--help"])
 
-    assert done.returncode == 0
+    assert ended.value.code == 0
+    out = " ".join(capsys.readouterr().out.split())
     for word in ("step", "ramp", "spike", "wave", "overload", "2 for wrong usage"):
-        assert word in " ".join(done.stdout.split())
+        assert word in out
 
 
-def test_without_locust_it_is_said_what_to_install(tmp_path: Path) -> None:
-    done = run("run", *GOOD, "--out", str(tmp_path))
+def test_without_locust_one_line_says_what_to_install(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "loadtest", "run", *GOOD, "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
     assert done.stderr == (

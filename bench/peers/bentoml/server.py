@@ -1,4 +1,4 @@
-"""BentoML: a service with so many workers, each with so many threads."""
+"""BentoML: a service with several workers, each with several threads."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ SETTINGS = read_settings()
     metrics={"enabled": False},
 )
 class Detector:
-    """The service; BentoML makes one in every worker."""
+    """The service; BentoML creates one in every worker."""
 
     def __init__(self) -> None:
         """Load the model."""
@@ -30,7 +30,7 @@ class Detector:
 
     @bentoml.api(route="/inference")
     def inference(self, picture: Annotated[Path, ContentType("image/jpeg")], /) -> dict[str, Any]:
-        """Answer a picture, which BentoML has put into a file."""
+        """Return the detections of a picture, which BentoML passes as a file."""
         return {"data": self.detector.detect(picture.read_bytes(), SETTINGS.threshold)}
 
 

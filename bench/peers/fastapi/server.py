@@ -1,4 +1,4 @@
-"""One tier: FastAPI under uvicorn, pictures worked on in the thread pool."""
+"""One tier: FastAPI under uvicorn, with the work in the thread pool."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/inference")
 async def inference(request: Request) -> dict[str, Any]:
-    """Answer a picture."""
+    """Return the detections of a picture."""
     data = await request.body()
     found = await run_in_threadpool(request.app.state.detector.detect, data, SETTINGS.threshold)
     return {"data": found}

@@ -1,4 +1,4 @@
-"""LitServe: requests are received in one process and worked on in others, one at a time in each.
+"""LitServe: one process receives requests, others process them, one at a time in each.
 
 `fast_queue` is its quicker way between them. The body goes over as it came: no JSON, no form.
 """
@@ -24,15 +24,15 @@ class DetectorApi(litserve.LitAPI):
 
     # LitServe reads this annotation to know what FastAPI should hand over.
     def decode_request(self, request: Annotated[bytes, Body()]) -> bytes:
-        """Take the body as it is."""
+        """Return the raw body."""
         return request
 
     def predict(self, x: bytes) -> list[Any]:
-        """Find what is in a picture."""
+        """Return the detections of a picture."""
         return self.detector.detect(x, SETTINGS.threshold)
 
     def encode_response(self, output: list[Any]) -> dict[str, Any]:
-        """Shape the answer."""
+        """Return the response."""
         return {"data": output}
 
 

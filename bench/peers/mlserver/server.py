@@ -1,4 +1,4 @@
-"""MLServer: a runtime with a route of its own, so that the picture needs no base64 in JSON.
+"""MLServer: a runtime with a custom route, so that the picture needs no base64 in JSON.
 
 Without parallel workers, requests do not cross to another process; threads do the work.
 """
@@ -19,7 +19,7 @@ SETTINGS = read_settings()
 
 
 class DetectorRuntime(MLModel):
-    """The model as MLServer sees it."""
+    """The model as a runtime of MLServer."""
 
     detector: SharedDetector
 
@@ -30,14 +30,14 @@ class DetectorRuntime(MLModel):
 
     @custom_handler(rest_path="/inference")
     async def inference(self, request: Request) -> dict[str, Any]:
-        """Answer a picture."""
+        """Return the detections of a picture."""
         data = await request.body()
         found = await asyncio.to_thread(self.detector.detect, data, SETTINGS.threshold)
         return {"data": found}
 
 
 def free_port() -> str:
-    """Return a port for a protocol that nobody here speaks."""
+    """Return a port for a protocol that is not used here."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 
-# Before ray looks at them. Nothing is reported to anybody.
+# Before ray reads them: no usage statistics are sent.
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -30,14 +30,14 @@ MAX_ONGOING = 16
     logging_config={"enable_access_log": False, "log_level": "WARNING"},
 )
 class Detector:
-    """The deployment; Ray makes one for every replica."""
+    """The deployment; Ray creates one for every replica."""
 
     def __init__(self) -> None:
         """Load the model."""
         self.detector = SETTINGS.load()
 
     async def __call__(self, request: Request) -> JSONResponse:
-        """Answer a picture."""
+        """Return the detections of a picture."""
         data = await request.body()
         found = await asyncio.to_thread(self.detector.detect, data, SETTINGS.threshold)
         # Of anything else Ray makes an answer in chunks.

@@ -1,4 +1,4 @@
-"""The design of the tutorial that this project came from: three Flask apps under gunicorn.
+"""The design of the tutorial that this project started from: three Flask apps under gunicorn.
 
 Each hands the picture on as base64 in JSON, with the library requests; the tensor takes the same
 way. Better than there, connections are kept, and a worker has threads.
@@ -30,15 +30,15 @@ _TIMEOUT_S = 60
 
 
 class Behind:
-    """The tier behind this one, on a connection of its own for every thread."""
+    """The next service, on one connection per thread."""
 
     def __init__(self, url: str) -> None:
-        """Remember where it is."""
+        """Take its URL."""
         self._url = f"{url}/inference"
         self._local = threading.local()
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Post JSON and return the JSON that comes back."""
+        """Post JSON and return the JSON of the response."""
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
             # A proxy of the environment has no business between us and loopback.
@@ -63,7 +63,7 @@ def web(settings: Settings) -> Flask:
 
 
 def preprocess(settings: Settings) -> Flask:
-    """Make a picture ready for the network, and map what it finds back to the picture."""
+    """Prepare a picture for the network, and map its detections back to the picture."""
     app, behind = Flask("preprocess"), Behind(settings.behind)
     model = read_model(Path(settings.model))
     size = network_size(model)
@@ -97,7 +97,7 @@ def inference(settings: Settings) -> Flask:
 
 
 def create_app() -> Flask:
-    """Return the tier that this process is; gunicorn calls it in every worker."""
+    """Return this process's app; gunicorn calls it in every worker."""
     return {"web": web, "preprocess": preprocess, "inference": inference}[SETTINGS.tier](SETTINGS)
 
 

@@ -1,7 +1,7 @@
 """One HorizontalPodAutoscaler: from pods and their metrics to a number of replicas, with reasons.
 
-No clock and no input or output: whoever calls `decide` says what time it is. The lab and the
-simulation both do.
+It has no clock and does no input or output: callers of `decide` pass the time. The lab and the
+simulation share it.
 Source: kubernetes/kubernetes, pkg/controller/podautoscaler/horizontal.go (reconcileAutoscaler).
 """
 
@@ -35,24 +35,24 @@ class Condition:
 
 @dataclass(frozen=True)
 class Decision:
-    """What comes of one look."""
+    """The result of one sync."""
 
     current: int
     desired: int
     why: str
-    """One sentence for people."""
+    """One line for people: the change first, such as `2 -> 3: 96 % > 70 %`."""
     value: int | None
-    """Of the metric that decided: per cent of the request, or thousandths a pod."""
+    """The deciding metric's: per cent of the pods' requests, or thousandths per pod."""
     conditions: tuple[Condition, ...]
 
     def reason(self, condition: str) -> str | None:
-        """Return the reason of a condition, None if it is not set."""
+        """Return the reason of a condition; None if it is not set."""
         return next((one.reason for one in self.conditions if one.type == condition), None)
 
 
 @dataclass
 class Autoscaler:
-    """The autoscaler of one tier, and what it remembers."""
+    """The autoscaler of one tier and its history."""
 
     spec: HpaSpec
     controller: Controller = field(default_factory=Controller)
@@ -65,23 +65,24 @@ class Autoscaler:
         pods: Sequence[Pod],
         usages: Mapping[str, Usages | None],
     ) -> Decision:
-        """Look once, every `sync_period_s`, and return how many replicas there are to be.
+        """Return the desired number of replicas; call it once every `sync_period_s`.
 
-        `now` is in seconds and never goes back; `current` is the Deployment's number of replicas;
-        `usages` are by resource. The caller makes it so: the change counts as made.
+        `now` is in seconds and never decreases; `current` is the Deployment's number of replicas;
+        `usages` are by resource. The change counts as made: the caller has to apply it.
         """
         if not self.history.recommendations:
             self.history.recommendations.append(Recommendation(current, now))
         if current == 0:
             disabled = Condition("ScalingActive", False, "ScalingDisabled")
-            why = "0 replicas: the autoscaler is disabled until there is one"
+            why = "stays at 0: the autoscaler is disabled until there is a replica"
             return Decision(0, 0, why, None, (_ABLE, disabled))
         if not self.spec.min_replicas <= current <= self.spec.max_replicas:
             return self._bring_within(current, now)
         try:
-            best, active = self._ask_metrics(now, current, pods, usages)
-        except _NothingCanBeSaid as said:
-            return Decision(current, current, f"{said}: stays at {current}", None, said.conditions)
+            best, active = self._evaluate(now, current, pods, usages)
+        except _Undecided as error:
+            why = f"stays at {current}: {error}"
+            return Decision(current, current, why, None, error.conditions)
         return self._apply(best, active, current, now)
 
     def _bring_within(self, current: int, now: float) -> Decision:
@@ -91,14 +92,13 @@ class Autoscaler:
             (spec.max_replicas, "maxReplicas") if above else (spec.min_replicas, "minReplicas")
         )
         self._remember(current, bound, now)
-        side = "above" if above else "below"
-        why = f"{current} replicas are {side} {name}: {current} -> {bound}"
+        why = f"{current} -> {bound}: {'above' if above else 'below'} {name}"
         return Decision(current, bound, why, None, (_RESCALED,))
 
-    def _ask_metrics(
+    def _evaluate(
         self, now: float, current: int, pods: Sequence[Pod], usages: Mapping[str, Usages | None]
     ) -> tuple[Proposal, Condition]:
-        """Return the largest proposal; raises _NothingCanBeSaid."""
+        """Return the largest proposal; raises _Undecided."""
         tolerances = Tolerances.of(self.spec, self.controller)
         best: Proposal | None = None
         failed: list[tuple[Metric, MetricUnavailable]] = []
@@ -115,8 +115,8 @@ class Autoscaler:
         if best is None or (failed and best.replicas < current):
             metric, missing = failed[0]
             inactive = Condition("ScalingActive", False, f"FailedGet{metric.type}Metric")
-            said = str(missing) if best is None else f"{best.why}, but {missing}"
-            raise _NothingCanBeSaid(said, (_ABLE, inactive))
+            why = str(missing) if best is None else f"{best.comparison}, but {missing}"
+            raise _Undecided(why, (_ABLE, inactive))
         return best, Condition("ScalingActive", True, "ValidMetricFound")
 
     def _apply(self, best: Proposal, active: Condition, current: int, now: float) -> Decision:
@@ -144,18 +144,19 @@ _ABLE = Condition("AbleToScale", True, "SucceededGetScale")
 _RESCALED = Condition("AbleToScale", True, "SucceededRescale")
 
 
-class _NothingCanBeSaid(Exception):
-    """Metrics are away, and what is left may not scale down alone."""
+class _Undecided(Exception):
+    """Metrics are missing, and the remaining ones must not scale down alone."""
 
-    def __init__(self, said: str, conditions: tuple[Condition, ...]) -> None:
-        super().__init__(said)
+    def __init__(self, why: str, conditions: tuple[Condition, ...]) -> None:
+        super().__init__(why)
         self.conditions = conditions
 
 
 def _sentence(best: Proposal, current: int, stable: Limited, limited: Limited) -> str:
-    held = [step.words for step in (stable, limited) if step.words]
-    if best.replicas == current and not held:
-        return f"{best.why}: stays at {current}"
-    if best.replicas == current:
-        return ", ".join([f"{best.why}: {current}", *held])
-    return ", ".join([f"{best.why}: {current} -> {best.replicas}", *held])
+    """Return the change, the comparison behind it, and the rules that limited it."""
+    after = limited.replicas
+    change = f"stays at {current}" if after == current else f"{current} -> {after}"
+    limits = [step.words for step in (stable, limited) if step.words]
+    if best.replicas != after:
+        limits.insert(0, f"wants {best.replicas}")
+    return ", ".join([f"{change}: {best.comparison}", *limits, *best.notes])

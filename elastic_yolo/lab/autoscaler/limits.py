@@ -1,8 +1,8 @@
-"""What stands between a proposal and the replicas: time windows, policies, bounds.
+"""Limits between a proposal and the replicas: stabilization windows, policies, bounds.
 
 Source: kubernetes/kubernetes, pkg/controller/podautoscaler/horizontal.go
-(stabilizeRecommendationWithBehaviors, convertDesiredReplicasWithBehaviorRate, and their namesakes
-for autoscalers without `behavior`).
+(stabilizeRecommendationWithBehaviors, convertDesiredReplicasWithBehaviorRate, and the functions of
+the same names for autoscalers without `behavior`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from elastic_yolo.lab.autoscaler.spec import Behavior, Controller, HpaSpec, Scal
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What was proposed, before anything held it back."""
+    """A proposal before any limit."""
 
     replicas: int
     at: float
@@ -24,7 +24,7 @@ class Recommendation:
 
 @dataclass
 class ScaleEvent:
-    """A change that was made: so many pods more, or fewer."""
+    """A change that was made, in pods."""
 
     change: int
     at: float
@@ -33,20 +33,20 @@ class ScaleEvent:
 
 @dataclass
 class History:
-    """What an autoscaler remembers between two looks."""
+    """The state that an autoscaler keeps between two syncs."""
 
     recommendations: list[Recommendation] = field(default_factory=list)
     ups: list[ScaleEvent] = field(default_factory=list)
     downs: list[ScaleEvent] = field(default_factory=list)
 
     def changes(self, period_s: float, now: float) -> int:
-        """Return by how many pods it grew within the last so many seconds."""
+        """Return the net growth in pods within the last `period_s` seconds."""
         after = now - period_s
         grown = sum(event.change for event in self.ups if event.at > after)
         return grown - sum(event.change for event in self.downs if event.at > after)
 
     def store(self, behavior: Behavior, before: int, after: int, now: float) -> None:
-        """Remember a change as the controller does: a new one takes the place of an old one."""
+        """Store a change as the controller does: a new one replaces an outdated one."""
         up = after > before
         events, rules = (self.ups, behavior.up) if up else (self.downs, behavior.down)
         longest = max((policy.period_s for policy in rules.policies), default=0)
@@ -62,7 +62,7 @@ class History:
 
 @dataclass(frozen=True)
 class Limited:
-    """Replicas after a step, the reason as Kubernetes calls it, and in plain words if it acted."""
+    """Replicas after a step, Kubernetes' reason, and short words if the step changed anything."""
 
     replicas: int
     reason: str
@@ -75,9 +75,9 @@ WITHIN = "DesiredWithinRange"
 def stabilize(
     spec: HpaSpec, controller: Controller, history: History, current: int, desired: int, now: float
 ) -> Limited:
-    """Let recent recommendations hold back a new one, and remember it.
+    """Apply the stabilization windows to a recommendation, and store it.
 
-    Down no further than the highest of the window, up no further than the lowest.
+    Down no further than the highest recommendation of the window, up no further than the lowest.
     """
     up_s, down_s = 0.0, controller.downscale_stabilization_s
     if spec.behavior is not None:
@@ -88,7 +88,7 @@ def stabilize(
     lowest = min([desired, *(one.replicas for one in kept if one.at > now - up_s)])
     highest = max([desired, *(one.replicas for one in kept if one.at > now - down_s)])
     if spec.behavior is None:
-        # Without `behavior` the window's own edge belongs to it.
+        # Without `behavior` the edge of the window belongs to it.
         highest = max([highest, *(one.replicas for one in kept if one.at == now - down_s)])
         stable = highest
     else:
@@ -98,14 +98,12 @@ def stabilize(
     if stable == desired:
         return Limited(stable, "ReadyForNewScale")
     if desired >= current and spec.behavior is not None:
-        words = f"held at {stable} by the lowest recommendation of the last {up_s:.0f} s"
-        return Limited(stable, "ScaleUpStabilized", words)
-    words = f"held at {stable} by the highest recommendation of the last {down_s:.0f} s"
-    return Limited(stable, "ScaleDownStabilized", words)
+        return Limited(stable, "ScaleUpStabilized", f"{up_s:.0f} s window holds {stable}")
+    return Limited(stable, "ScaleDownStabilized", f"{down_s:.0f} s window holds {stable}")
 
 
 def limit(spec: HpaSpec, history: History, current: int, desired: int, now: float) -> Limited:
-    """Bring a stabilised recommendation within the policies, minReplicas and maxReplicas."""
+    """Apply the policies, minReplicas and maxReplicas to a stabilized recommendation."""
     if spec.behavior is None:
         return _limit_without_behavior(spec, current, desired)
     if desired > current:
@@ -125,7 +123,7 @@ def limit(spec: HpaSpec, history: History, current: int, desired: int, now: floa
 
 
 def _limit_without_behavior(spec: HpaSpec, current: int, desired: int) -> Limited:
-    """Down as far as it likes, up to the double or to 4, as the controller itself has it."""
+    """Limit growth to twice the replicas, or to 4: the controller's own rule."""
     most = max(2 * current, 4)
     if desired < spec.min_replicas:
         return _too_few(spec)
@@ -133,7 +131,7 @@ def _limit_without_behavior(spec: HpaSpec, current: int, desired: int) -> Limite
         return Limited(desired, WITHIN)
     if spec.max_replicas <= most:
         return _too_many(spec)
-    return Limited(allowed, "ScaleUpLimit", f"limited to {allowed}, the double or 4 at once")
+    return Limited(allowed, "ScaleUpLimit", f"at most {allowed} in one step")
 
 
 def _most(rules: ScalingRules, history: History, current: int, now: float) -> int:
@@ -142,7 +140,7 @@ def _most(rules: ScalingRules, history: History, current: int, now: float) -> in
     proposed = []
     for policy in rules.policies:
         start = current - history.changes(policy.period_s, now)
-        # With the controller's own roundings: 100 pods and 10 per cent are 111.
+        # Rounded as the controller does: 100 pods plus 10 per cent are 111.
         grown = math.ceil(start * (1 + policy.value / 100))
         proposed.append(start + policy.value if policy.type == "Pods" else grown)
     return _select(rules, proposed, current, up=True)
@@ -160,23 +158,21 @@ def _least(rules: ScalingRules, history: History, current: int, now: float) -> i
 
 
 def _select(rules: ScalingRules, proposed: Sequence[int], current: int, *, up: bool) -> int:
-    """Return the limit that lets most happen for Max, least for Min."""
+    """Return the limit that allows the largest change for Max, the smallest for Min."""
     if not proposed:
         return current
     return max(proposed) if up == (rules.select == "Max") else min(proposed)
 
 
 def _too_many(spec: HpaSpec) -> Limited:
-    words = f"limited to {spec.max_replicas} by maxReplicas"
-    return Limited(spec.max_replicas, "TooManyReplicas", words)
+    return Limited(spec.max_replicas, "TooManyReplicas", f"maxReplicas is {spec.max_replicas}")
 
 
 def _too_few(spec: HpaSpec) -> Limited:
-    words = f"limited to {spec.min_replicas} by minReplicas"
-    return Limited(spec.min_replicas, "TooFewReplicas", words)
+    return Limited(spec.min_replicas, "TooFewReplicas", f"minReplicas is {spec.min_replicas}")
 
 
 def _by_policy(rules: ScalingRules, allowed: int, direction: str) -> str:
     if rules.select == "Disabled":
-        return f"held at {allowed}, because scale{direction} is disabled"
-    return f"limited to {allowed} by scale{direction}"
+        return f"scale{direction} is disabled"
+    return f"scale{direction} allows {allowed}"

@@ -1,12 +1,10 @@
-"""Reads autoscalers, and the Deployments that they scale, from Kubernetes manifests."""
+"""Reads autoscalers and the Deployments that they scale from Kubernetes manifests."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,32 +25,26 @@ from elastic_yolo.lab.autoscaler.spec import (
     SelectPolicy,
 )
 from elastic_yolo.lab.errors import ManifestError
+from elastic_yolo.quantity import parse_milli
 
 MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
-"""Those of k8s/base: package data, in the repository a link to that folder."""
-
-# Suffixes of quantities: kubernetes.io, reference of Quantity.
-_SUFFIXES = {
-    "n": "1e-9", "u": "1e-6", "m": "1e-3", "": "1", "k": "1e3", "M": "1e6", "G": "1e9",
-    "T": "1e12", "Ki": "1024", "Mi": "1048576", "Gi": "1073741824",
-}  # fmt: skip
-_QUANTITY = re.compile(rf"(\d+(?:\.\d+)?)({'|'.join(_SUFFIXES)})")
+"""The manifests of k8s/base: package data, in the repository a link to that folder."""
 
 
 @dataclass(frozen=True)
 class Tier:
-    """A Deployment with its autoscaler. CPUs are thousandths."""
+    """A Deployment with its autoscaler. CPUs are in thousandths."""
 
     name: str
     hpa: HpaSpec
     request_milli: int
     limit_milli: int | None
     ready_period_s: float = 10.0
-    """Between two looks of the readiness probe."""
+    """The period of the readiness probe."""
     ready_failures: int = 3
-    """So many of them in a row make a pod unready."""
+    """Consecutive failures of it that make a pod unready."""
     startup_s: float = math.inf
-    """Until then a pod has to be alive: the startup probe."""
+    """The time that the startup probe allows."""
 
 
 def read_tiers(place: Path) -> dict[str, Tier]:
@@ -72,10 +64,12 @@ def read_tiers(place: Path) -> dict[str, Tier]:
         if target in tiers:
             raise ManifestError(f"{path}: a second HorizontalPodAutoscaler of {target}")
         if target not in deployments:
-            raise ManifestError(f"{path}: {hpa.name} scales {target}, which no manifest here has")
+            raise ManifestError(
+                f"{path}: {hpa.name} scales {target}, but no manifest has that Deployment"
+            )
         tiers[target] = _read_tier(*deployments[target], hpa)
     if not tiers:
-        raise ManifestError(f"{place}: no HorizontalPodAutoscaler in it")
+        raise ManifestError(f"{place}: no HorizontalPodAutoscaler found")
     return tiers
 
 
@@ -84,20 +78,11 @@ def _name(found: dict[str, Any]) -> str:
     return str(metadata.get("name")) if isinstance(metadata, dict) else ""
 
 
-def parse_milli(quantity: object) -> int:
-    """Return a quantity of Kubernetes in thousandths, rounded up; raises ValueError."""
-    found = _QUANTITY.fullmatch(str(quantity))
-    if found is None:
-        raise ValueError(f"{str(quantity)!r} is no quantity like 500m, 1 or 2Gi")
-    milli = Decimal(found[1]) * Decimal(_SUFFIXES[found[2]]) * 1000
-    return int(milli.to_integral_value(rounding="ROUND_CEILING"))
-
-
 Milli = Annotated[int, BeforeValidator(parse_milli)]
 
 
 class _Read(BaseModel):
-    """A part of a manifest; what is not named here does not matter here."""
+    """A part of a manifest; other fields are ignored."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel)
 
@@ -157,7 +142,7 @@ class _Metric(_Read):
     external: _Source | None = None
 
     def metric(self) -> Metric:
-        """Return it; raises ValueError if the part that the type names is not there."""
+        """Return the metric; raises ValueError if the field that its type names is missing."""
         field = self.type[0].lower() + self.type[1:]
         source: _Source | None = self.sources()[self.type]
         if source is None:
@@ -245,7 +230,7 @@ def _objects(place: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _read_hpa(path: Path, found: dict[str, Any]) -> tuple[str, HpaSpec]:
-    """Return what an autoscaler scales, and what it is told."""
+    """Return the name of the scaled Deployment, and the autoscaler's specification."""
     try:
         body = _Hpa.model_validate(found)
         spec = body.spec
@@ -278,11 +263,13 @@ def _read_tier(path: Path, found: dict[str, Any], hpa: HpaSpec) -> Tier:
     for container in containers:
         request = container.resources.requests.cpu
         limit = container.resources.limits.cpu
-        # Kubernetes takes the limit where only that is stated.
+        # Without a request, Kubernetes uses the limit.
         requests.append(limit if request is None else request)
         limits.append(limit)
     if not all(requests):
-        raise ManifestError(f"{path}: Deployment {name} has no CPU request: nothing to scale by")
+        raise ManifestError(
+            f"{path}: Deployment {name} has no CPU request, which the autoscaler needs"
+        )
     probe, startup = containers[0].readiness_probe, containers[0].startup_probe
     return Tier(
         name,

@@ -1,4 +1,4 @@
-"""Which pods count: the ready ones, those that are set aside, and those that are left out.
+"""Groups of pods by how their metrics count.
 
 Source: kubernetes/kubernetes, pkg/controller/podautoscaler/replica_calculator.go (groupPods).
 """
@@ -23,14 +23,14 @@ class Pod:
     deleting: bool = False
     started_at: float | None = 0.0
     ready: bool | None = True
-    """None: nobody has said anything yet."""
+    """None if it has not been probed yet."""
     ready_changed_at: float = 0.0
-    """When `ready` last became what it is."""
+    """When `ready` last changed."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What metrics-server says of one pod."""
+    """The usage of one pod, as metrics-server reports it."""
 
     milli: int
     """Mean over the window, in thousandths."""
@@ -45,7 +45,7 @@ Usages = Mapping[str, Usage]
 
 @dataclass(frozen=True)
 class Groups:
-    """Names of pods. What is in none of them is being deleted, has failed or has ended."""
+    """Names of pods. A pod in none of the groups is being deleted, has failed or has ended."""
 
     ready: tuple[str, ...]
     unready: tuple[str, ...]
@@ -55,7 +55,7 @@ class Groups:
 def group_pods(
     pods: Iterable[Pod], usages: Usages, resource: str, controller: Controller, now: float
 ) -> Groups:
-    """Sort pods by how much their metrics are worth."""
+    """Return the pods by whether their metrics count."""
     ready, unready, missing = [], [], []
     for pod in pods:
         if pod.deleting or pod.phase in ("Succeeded", "Failed"):
@@ -72,12 +72,12 @@ def group_pods(
 
 
 def _is_starting(pod: Pod, usage: Usage, controller: Controller, now: float) -> bool:
-    """Tell whether the CPU of a pod says something of its start rather than of its work."""
+    """Return whether a pod's CPU usage is that of its start rather than of its work."""
     if pod.ready is None or pod.started_at is None:
         return True
     if pod.started_at + controller.cpu_initialization_period_s > now:
-        # A window that began before the pod was ready holds some of the start.
+        # A window that began before the pod was ready includes part of its start.
         return not pod.ready or usage.at < pod.ready_changed_at + usage.window_s
-    # Not ready, and what changed last changed so early that it was never ready.
+    # Not ready, and the last change was so early that the pod was never ready.
     never = pod.started_at + controller.initial_readiness_delay_s > pod.ready_changed_at
     return not pod.ready and never

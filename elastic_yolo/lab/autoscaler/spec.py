@@ -1,7 +1,7 @@
-"""What a HorizontalPodAutoscaler is told, and what the controller that runs it is told.
+"""The specification of a HorizontalPodAutoscaler, and the flags of its controller.
 
 Names and defaults are those of the API autoscaling/v2 and of kube-controller-manager. Quantities
-are whole thousandths, as the controller computes with them: 1 CPU is 1000.
+are whole thousandths, in which the controller calculates: 1 CPU is 1000.
 Source: kubernetes.io, "Horizontal Pod Autoscaling" and the API reference.
 """
 
@@ -17,7 +17,7 @@ MetricType = Literal["Resource", "ContainerResource", "Pods", "Object", "Externa
 
 @dataclass(frozen=True)
 class Policy:
-    """At most so many pods, or per cent of them, within a period."""
+    """The largest change within a period, in pods or in per cent of them."""
 
     type: PolicyType
     value: int
@@ -26,14 +26,14 @@ class Policy:
 
 @dataclass(frozen=True)
 class ScalingRules:
-    """How fast one direction may go."""
+    """The limits of one direction."""
 
     policies: tuple[Policy, ...]
     select: SelectPolicy = "Max"
     window_s: int | None = None
-    """Stabilisation: None is the controller's own, which only scaling down has."""
+    """Stabilization window; None is the controller's default, which only scaling down has."""
     tolerance: float | None = None
-    """None is the controller's own."""
+    """None is the controller's default."""
 
 
 SCALE_UP = ScalingRules((Policy("Pods", 4, 15), Policy("Percent", 100, 15)), window_s=0)
@@ -42,7 +42,7 @@ SCALE_DOWN = ScalingRules((Policy("Percent", 100, 15),))
 
 @dataclass(frozen=True)
 class Behavior:
-    """Both directions; what a manifest leaves out has the API's defaults."""
+    """Both directions; what a manifest omits has the API's defaults."""
 
     up: ScalingRules = SCALE_UP
     down: ScalingRules = SCALE_DOWN
@@ -50,14 +50,14 @@ class Behavior:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric and the value that it is to have on average; one of the two targets is set."""
+    """One metric and its target average; one of the two targets is set."""
 
     name: str = "cpu"
     type: MetricType = "Resource"
     utilization: int | None = None
     """Per cent of the pods' requests."""
     average_milli: int | None = None
-    """Thousandths a pod."""
+    """Thousandths per pod."""
 
 
 @dataclass(frozen=True)

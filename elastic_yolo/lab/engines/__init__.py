@@ -1,1 +1,1 @@
-"""Engines measured side by side, each in a process of its own."""
+"""Measures engines side by side, each in its own process."""

@@ -1,4 +1,4 @@
-"""What can be measured: an engine of ours, OpenCV's Darknet importer, or a bare matrix product."""
+"""Contestants: an engine, OpenCV's Darknet importer, or a plain matrix product."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
 from elastic_yolo.detector.errors import EngineError
 from elastic_yolo.detector.model import Model, read_model
 
-# Square matrices: which size and which library come nearest to a core's peak differs by CPU.
+# Square matrices. The size and the library that come closest to a core's peak depend on the CPU.
 _GEMM_SIZES = (1024, 2048)
 
 Step = Callable[[], object]
@@ -23,7 +23,7 @@ Step = Callable[[], object]
 
 @dataclass(frozen=True)
 class Work:
-    """Something to measure, and how many multiplications and additions doing it once takes."""
+    """A step to measure, and its number of multiplications and additions."""
 
     step: Step
     flop: int
@@ -31,7 +31,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Contestant:
-    """One row of the table. `engine` is one of ours, `opencv`, or `gemm`."""
+    """One row of the table. `engine` is an engine's name, `opencv`, or `gemm`."""
 
     engine: str
     precision: str = "fp32"
@@ -45,7 +45,7 @@ class Contestant:
 
 
 def prepare(contestant: Contestant, model_path: Path, threads: int, cache: Path | None) -> Work:
-    """Load what is needed and return the work, ready to be done; raises EngineError."""
+    """Load the contestant and return its work; raises EngineError."""
     if contestant.engine == "gemm":
         return _gemm(threads)
     model = read_model(model_path)
@@ -85,7 +85,7 @@ def _opencv(model: Model, batch: int, threads: int) -> Step:
 
 
 def _gemm(threads: int) -> Work:
-    """Return the fastest of a few float32 matrix products, as measured now."""
+    """Measure a few float32 matrix products and return the fastest."""
     products = [
         Work(build(size, threads), 2 * size**3)
         for size in _GEMM_SIZES
@@ -108,14 +108,14 @@ def _matrices(size: int) -> NDArray[np.float32]:
 
 
 def _numpy_product(size: int, _threads: int) -> Step:
-    # Its threads are set by the environment of this process: rounds.py.
+    # rounds.py sets its threads with an environment variable.
     left, right = _matrices(size)
     result = np.empty_like(left)
     return lambda: np.matmul(left, right, out=result)
 
 
 def _openvino_product(size: int, threads: int) -> Step:
-    import openvino as ov  # noqa: PLC0415  # never before detector, which keeps it silent
+    import openvino as ov  # noqa: PLC0415  # after detector, which turns off its telemetry
     from openvino import opset13 as ops  # noqa: PLC0415
 
     left, right = _matrices(size)

@@ -1,4 +1,4 @@
-"""What is measured by default, and how it is shown."""
+"""The default contestants, and the table of results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PRECISIONS = {
 
 
 def headline(model: Model, threads: int) -> str:
-    """Return a line that says what was measured, and on which CPU."""
+    """Return a line with model, input size, threads and CPU."""
     size = model.network.input
     return f"{model.name}, {size.width}x{size.height}, {threads} threads, {describe_cpu()}"
 
@@ -25,9 +25,9 @@ def headline(model: Model, threads: int) -> str:
 def contestants(
     engines: list[str], precisions: list[str], batches: list[int], device: str = "cpu"
 ) -> list[Contestant]:
-    """Return what to measure: the bare matrix product first, then every combination there is.
+    """Return the contestants: the matrix product first, then every supported combination.
 
-    With `device` cuda that is what runs there beside the CPU's.
+    With `device` cuda those on the GPU are added.
     """
     places = [("cpu", engine) for engine in engines]
     if device == "cuda":
@@ -39,14 +39,14 @@ def contestants(
             for place, engine in places
             for precision in precisions
             if precision in _PRECISIONS[engine, place]
-            # Darknet's C code takes pictures one by one: a batch would only repeat itself.
+            # Darknet's C code processes pictures one by one.
             for batch in (batches if engine != "darknet" else [1])
         ),
     ]
 
 
 def table(rows: list[Row]) -> str:
-    """Return the rows for a terminal, fastest last, with ratios to Darknet, OpenCV and GEMM."""
+    """Return a table with the fastest row last, and ratios to Darknet, OpenCV and GEMM."""
     peers = {row.engine: row for row in reversed(rows) if row.device == "cpu"}
     peak = next((row.gflop_per_s for row in rows if row.engine == "gemm"), None)
     head = ("engine", "precision", "batch", "median ms", "lowest", "highest", "images/s")

@@ -1,4 +1,4 @@
-"""Let contestants take turns, so that a machine that drifts drifts for all of them."""
+"""Contestants take turns, so that changes of the machine's speed affect all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elastic_yolo.lab.processes.json_process import JsonProcess, ProcessFailed
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one contestant; times are those of one step, medians of rounds."""
+    """The results of one contestant; times are of one step, medians of rounds."""
 
     engine: str
     device: str
@@ -31,7 +31,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Hello:
-    """What a contestant says when it is ready: the seconds that took, and the FLOP of a step."""
+    """A contestant's first message: its start-up time in seconds, and the FLOP of a step."""
 
     ready_s: float
     flop: int
@@ -39,7 +39,7 @@ class Hello:
 
 @dataclass
 class _Runner:
-    """A contestant that is ready, and its median in every round so far."""
+    """A ready contestant, and its median in every round so far."""
 
     contestant: Contestant
     process: JsonProcess
@@ -47,7 +47,7 @@ class _Runner:
     medians: list[float] = field(default_factory=list)
 
     def run(self, seconds: float) -> None:
-        """Let it work for so many seconds; raises ProcessFailed."""
+        """Measure for `seconds`; raises ProcessFailed."""
         times = self.process.request(seconds, "ended while it was measured")
         self.medians.append(statistics.median(times))
 
@@ -62,13 +62,13 @@ def compete(
     seconds: float,
     progress: Callable[[str], None],
 ) -> list[Row]:
-    """Measure all contestants in rounds of `seconds` each; leave out those that fail."""
+    """Measure all contestants in rounds of `seconds` each; those that fail are omitted."""
     with ExitStack() as stack:
         runners: list[_Runner] = []
         for contestant in contestants:
             process = stack.enter_context(_start(contestant, model, threads, cache))
             with _left_out(progress):
-                hello = Hello(**process.receive("ended while it got ready"))
+                hello = Hello(**process.receive("ended at start"))
                 runners.append(_Runner(contestant, process, hello))
                 progress(f"ready: {contestant.label}")
         for number in range(rounds):
@@ -83,7 +83,7 @@ def compete(
 def _start(contestant: Contestant, model: Path, threads: int, cache: Path | None) -> JsonProcess:
     task = {
         "contestant": asdict(contestant),
-        # The process works in another folder than the one these may be relative to.
+        # Relative paths: the process runs in another folder.
         "model": str(model.resolve()),
         "threads": threads,
         "cache": None if cache is None else str(cache.resolve()),
@@ -92,14 +92,14 @@ def _start(contestant: Contestant, model: Path, threads: int, cache: Path | None
         "elastic_yolo.lab.engines.worker",
         json.dumps(task),
         name=contestant.label,
-        # numpy's matrix product looks here.
+        # Read by numpy's matrix product.
         environment={"OPENBLAS_NUM_THREADS": str(threads)},
     )
 
 
 @contextmanager
 def _left_out(progress: Callable[[str], None]) -> Iterator[None]:
-    """Say that a contestant which fails is left out, and go on."""
+    """Report a contestant that fails, and continue without it."""
     try:
         yield
     except ProcessFailed as error:

@@ -1,8 +1,8 @@
-"""One contestant in a process of its own: it gets ready, then measures each time it is told to.
+"""The process of one contestant: it loads the contestant, then measures on request.
 
-Two inference runtimes in one process fight over spinning threads, so each has its own. The process
-speaks JSON lines: `{"ready_s": ..., "flop": ...}` at first, then for every line on its standard
-input, which is a number of seconds, a list of milliseconds.
+Two inference runtimes in one process would compete with busy-waiting threads, so each has its own.
+The process writes JSON lines: first `{"ready_s": ..., "flop": ...}`, then a list of milliseconds
+for every line on its standard input, which is a number of seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WARM_UPS = 2
 
 
 def main() -> None:
-    """Serve one contestant until standard input ends."""
+    """Measure one contestant until standard input ends."""
     task = json.loads(sys.argv[1])
     started = time.perf_counter()
     contestant, cache = Contestant(**task["contestant"]), _path(task["cache"])
@@ -29,9 +29,9 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     for _ in range(_WARM_UPS):
         work.step()
-    _say({"ready_s": time.perf_counter() - started, "flop": work.flop})
+    _write({"ready_s": time.perf_counter() - started, "flop": work.flop})
     for line in sys.stdin:
-        _say(_measure(work.step, float(line)))
+        _write(_measure(work.step, float(line)))
 
 
 def _path(text: str | None) -> Path | None:
@@ -48,7 +48,7 @@ def _measure(step: Step, seconds: float) -> list[float]:
     return times
 
 
-def _say(value: object) -> None:
+def _write(value: object) -> None:
     print(json.dumps(value), flush=True)
 
 

@@ -1,1 +1,1 @@
-"""Load: when pictures are sent, the client that sends them, and how answers are checked."""
+"""Load: when requests are due, the client that sends them, and how responses are checked."""

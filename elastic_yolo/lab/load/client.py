@@ -1,4 +1,7 @@
-"""A load client that takes as little of the CPU as Python can: requests on bare connections."""
+"""The HTTP load client: requests on plain connections, so that it takes little of the CPU.
+
+The benchmarks' loops, the lab's load and the lab's probes all send their requests with it.
+"""
 
 from __future__ import annotations
 
@@ -9,62 +12,62 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from elastic_yolo.lab.load.expected import Expected, WrongAnswer
-from elastic_yolo.lab.load.wire import Answer, AnswerReader, NotUnderstood, Target
+from elastic_yolo.lab.load.expected import Expected, WrongResponse
+from elastic_yolo.lab.load.wire import Response, ResponseReader, Target, UnsupportedResponse
 
-# How long an answer may take before the connection is given up.
-PATIENCE_S = 60.0
-# More than any queue behind it is long, less than what a service accepts.
+# A response that takes longer counts as lost, and its connection is closed.
+RESPONSE_TIMEOUT_S = 60.0
+# Above the length of the services' queues, below the number of connections that they accept.
 MAX_CONNECTIONS = 1024
 LOST = 0
-"""The status of a request whose connection ended, or that nobody answered in time."""
+"""The status of a request whose connection ended or timed out without a response."""
 
 
 class Sample(NamedTuple):
-    """One request: when it was due in seconds since the start, and what became of it."""
+    """One request: when it was due, in seconds since the start, and its outcome."""
 
     scheduled_s: float
     latency_ms: float
-    """From when it was due to when the answer was complete: waiting for its turn counts."""
+    """From when it was due until the response was complete: time spent waiting counts."""
     status: int
     correct: bool
     retry_after_s: int | None
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection, used by one request at a time."""
+    """One keep-alive connection, which carries one request at a time."""
 
     def __init__(self) -> None:
-        self._reader = AnswerReader()
+        self._reader = ResponseReader()
         self._transport: asyncio.Transport | None = None
-        self._waiting: asyncio.Future[Answer] | None = None
+        self._waiting: asyncio.Future[Response] | None = None
 
     @property
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's classes.
+        # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         try:
-            answer = self._reader.feed(data)
-        except NotUnderstood as error:
+            response = self._reader.feed(data)
+        except UnsupportedResponse as error:
             self._fail(error)
             self.close()
             return
-        if answer is None:
+        if response is None:
             return
-        if answer.closes:
+        if response.closes:
             self.close()
         if self._waiting and not self._waiting.done():
-            self._waiting.set_result(answer)
+            self._waiting.set_result(response)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._fail(ConnectionResetError(str(error or "closed before the answer")))
+        self._fail(ConnectionResetError(str(error or "closed before the response")))
 
-    def send(self, request: bytes) -> asyncio.Future[Answer]:
+    def send(self, request: bytes) -> asyncio.Future[Response]:
         assert self._transport is not None
         self._waiting = asyncio.get_running_loop().create_future()
         self._transport.write(request)
@@ -81,16 +84,16 @@ class _Connection(asyncio.Protocol):
 
 @dataclass(frozen=True)
 class Pace:
-    """How requests of an open loop follow each other."""
+    """When the requests of an open loop are due."""
 
     rate: float
-    """Requests a second."""
+    """Requests per second."""
     seconds: float
     poisson: bool = True
-    """At random, as independent callers come; or one after the other at equal distances."""
+    """Whether they come at random, as from independent callers, or at equal intervals."""
 
     def times(self, seed: int = 0) -> list[float]:
-        """Return when requests are due, in seconds since the start."""
+        """Return the times in seconds since the start, in ascending order."""
         if not self.poisson:
             return [number / self.rate for number in range(int(self.rate * self.seconds))]
         chance = random.Random(seed)  # noqa: S311  # arrivals, not secrets
@@ -102,30 +105,36 @@ class Pace:
 
 
 class Client:
-    """Sends one picture again and again, and looks at every answer."""
+    """Sends one request any number of times and checks every response.
 
-    def __init__(self, target: Target, picture: bytes, expected: Expected | None = None) -> None:
-        """Prepare; without `expected`, any 200 counts as correct."""
+    Connections are kept open and reused.
+    """
+
+    def __init__(self, target: Target, body: bytes, expected: Expected | None = None) -> None:
+        """Prepare the request; without `expected`, every status 200 counts as correct."""
         self._host, self._port = target.address
-        self._request = target.request(picture)
+        self._request = target.request(body)
         self._expected = expected
         self._idle: deque[_Connection] = deque()
 
-    async def ask(self) -> Answer:
-        """Send one request and return the answer; raises OSError, TimeoutError or NotUnderstood."""
+    async def round_trip(self) -> Response:
+        """Send one request and return its response.
+
+        Raises OSError, TimeoutError or UnsupportedResponse.
+        """
         connection = await self._connection()
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                answer = await connection.send(self._request)
+            async with asyncio.timeout(RESPONSE_TIMEOUT_S):
+                response = await connection.send(self._request)
         except BaseException:
             connection.close()
             raise
         if connection.usable:
             self._idle.append(connection)
-        return answer
+        return response
 
     async def closed_loop(self, concurrency: int, seconds: float) -> list[Sample]:
-        """Keep `concurrency` requests under way for so many seconds."""
+        """Keep `concurrency` requests in flight for `seconds`."""
         samples: list[Sample] = []
         start = time.perf_counter()
 
@@ -139,7 +148,7 @@ class Client:
         return samples
 
     async def open_loop(self, pace: Pace) -> list[Sample]:
-        """Send requests when they are due, whether or not earlier ones have been answered."""
+        """Send requests when they are due, whether or not earlier ones have a response."""
         samples: list[Sample] = []
         room = asyncio.Semaphore(MAX_CONNECTIONS)
 
@@ -157,21 +166,21 @@ class Client:
         return samples
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the idle connections."""
         while self._idle:
             self._idle.pop().close()
 
     async def _sample(self, start: float, due: float) -> Sample:
         try:
-            answer = await self.ask()
+            response = await self.round_trip()
         except (OSError, TimeoutError):
             latency_ms = (time.perf_counter() - start - due) * 1000
             return Sample(due, latency_ms, LOST, correct=False, retry_after_s=None)
         latency_ms = (time.perf_counter() - start - due) * 1000
-        correct = answer.status == 200 and (
-            self._expected is None or self._expected.matches(answer.body)
+        correct = response.status == 200 and (
+            self._expected is None or self._expected.matches(response.body)
         )
-        return Sample(due, latency_ms, answer.status, correct, answer.retry_after_s)
+        return Sample(due, latency_ms, response.status, correct, response.retry_after_s)
 
     async def _connection(self) -> _Connection:
         while self._idle:
@@ -183,13 +192,21 @@ class Client:
         return connection
 
 
-async def first_answer(target: Target, picture: bytes) -> Expected:
-    """Return what a picture is answered with; raises WrongAnswer, OSError or TimeoutError."""
-    client = Client(target, picture)
+async def send_once(target: Target, body: bytes = b"") -> Response:
+    """Send one request on a connection of its own and return the response.
+
+    Raises OSError, TimeoutError or UnsupportedResponse.
+    """
+    client = Client(target, body)
     try:
-        answer = await client.ask()
+        return await client.round_trip()
     finally:
         client.close()
-    if answer.status != 200:
-        raise WrongAnswer(f"{target.url} answered {answer.status}: {answer.body[:200]!r}")
-    return Expected(answer.body)
+
+
+async def first_response(target: Target, picture: bytes) -> Expected:
+    """Return the detections of a picture; raises WrongResponse, OSError or TimeoutError."""
+    response = await send_once(target, picture)
+    if response.status != 200:
+        raise WrongResponse(f"{target.url} returned {response.status}: {response.body[:200]!r}")
+    return Expected(response.body)

@@ -1,4 +1,4 @@
-"""Whether an answer is the right one: the same detections as in the first answer."""
+"""Checks responses: each must have the same detections as the first one."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from typing import Any
 
 from elastic_yolo.picture.agreement import is_same
 
-# Streams and machines may round differently: so much may a score differ, and so many pixels a box.
+# Streams and machines round differently: the tolerances of a score and of a box, in pixels.
 _SCORE = 0.02
 _PIXELS = 2.0
 
 
-class WrongAnswer(Exception):
-    """An answer that is none: the message says what came instead."""
+class WrongResponse(Exception):
+    """A response without detections; the message has its beginning."""
 
 
 class Expected:
-    """The detections of a warm-up answer, under the key `data`."""
+    """The detections of a first response, under the key `data`."""
 
     def __init__(self, body: bytes) -> None:
-        """Take them from a body; raises WrongAnswer."""
+        """Parse a body; raises WrongResponse."""
         self.data = detections(body)
         self._fragment = _fragment(body)
 
     def matches(self, body: bytes) -> bool:
-        """Return whether a body has these detections; the uid beside them may be another."""
-        # Nearly always the very same bytes, which costs next to nothing to see.
+        """Return whether a body has the same detections; its uid may differ."""
+        # Nearly always the bytes are the same, and comparing them is cheap.
         if self._fragment in body:
             return True
         try:
             return agree(self.data, detections(body))
-        except WrongAnswer:
+        except WrongResponse:
             return False
 
 
 def detections(body: bytes) -> list[Any]:
-    """Return the list [[label, score, [x, y, w, h]], ...] in an answer; raises WrongAnswer."""
+    """Return the list [[label, score, [x, y, w, h]], ...] of a response; raises WrongResponse."""
     try:
-        answer = json.loads(body)
+        parsed = json.loads(body)
     except ValueError:
-        answer = None
-    if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
-        raise WrongAnswer(f"not an answer with detections: {body[:200]!r}")
-    data: list[Any] = answer["data"]
+        parsed = None
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("data"), list):
+        raise WrongResponse(f"a response without detections: {body[:200]!r}")
+    data: list[Any] = parsed["data"]
     return data
 
 
 def agree(expected: list[Any], found: list[Any]) -> bool:
-    """Return whether two lists of detections are the same, in the same order, but for rounding."""
+    """Return whether two lists have the same detections in the same order, within rounding."""
     return len(expected) == len(found) and all(
         is_same(one, other, px=_PIXELS, score=_SCORE)
         for one, other in zip(expected, found, strict=True)

@@ -1,4 +1,7 @@
-"""The load of the lab: pictures at a rate, each on a connection of its own, bounded in number."""
+"""The lab's load: pictures at a varying rate, each on a connection of its own.
+
+A new connection for every picture lets the lab's Service spread pictures over the pods.
+"""
 
 from __future__ import annotations
 
@@ -12,45 +15,40 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from elastic_yolo.lab.load.arrivals import Arrivals
-from elastic_yolo.lab.load.client import LOST, Client
-from elastic_yolo.lab.load.wire import NotUnderstood, Target
+from elastic_yolo.lab.load.client import LOST, send_once
+from elastic_yolo.lab.load.wire import Target, UnsupportedResponse
 
 MAX_IN_FLIGHT = 32
-"""More than this many at once are not sent: a laptop would only queue them."""
+"""The client's limit: a picture that is due beyond it is never sent."""
 MAX_RATE = 500.0
 _TICK_S = 0.01
 
 
 @dataclass
 class Load:
-    """Sends pictures and counts what comes back."""
+    """Sends pictures and counts the responses."""
 
     url: str
     pictures: Sequence[bytes]
     statuses: Counter[int] = field(default_factory=Counter)
-    """Of all answers; LOST where there was none."""
-    held_back: int = 0
-    """Pictures that were due while too many were under way."""
+    """Of all responses; LOST where there was none."""
+    never_sent: int = 0
+    """Pictures that were due while the client's limit was reached."""
     first_failure: str | None = None
-    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _in_flight: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def sent(self) -> int:
-        """Pictures that have been answered or lost."""
+        """Pictures with a response, and lost ones."""
         return self.statuses.total()
 
     @property
     def failed(self) -> int:
-        """Of those, without an answer 200."""
+        """Pictures without a response of status 200."""
         return self.sent - self.statuses[200]
 
-    @property
-    def under_way(self) -> int:
-        """Pictures that have been sent and not been answered."""
-        return len(self._under_way)
-
     async def run(self, arrivals: Arrivals) -> None:
-        """Send pictures when they are due, until the end of `arrivals`; then wait for the rest."""
+        """Send pictures when they are due until `arrivals` end, then await the last responses."""
         start = last = time.monotonic()
         pictures, due = itertools.cycle(self.pictures), 0.0
         try:
@@ -62,32 +60,25 @@ class Load:
                 due -= int(due)
                 await asyncio.sleep(_TICK_S)
         finally:
-            await self.finish()
-
-    async def finish(self) -> None:
-        """Wait for what is under way."""
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+            while self._in_flight:
+                await asyncio.wait(self._in_flight)
 
     async def send(self, picture: bytes) -> None:
-        """Send one picture and count its answer."""
-        client = Client(Target(self.url), picture)
+        """Send one picture and count its response."""
         try:
-            answer = await client.ask()
-        except (OSError, TimeoutError, NotUnderstood) as error:
-            self._count(LOST, f"no answer: {error or type(error).__name__}")
+            response = await send_once(Target(self.url), picture)
+        except (OSError, TimeoutError, UnsupportedResponse) as error:
+            self._count(LOST, f"no response: {error or type(error).__name__}")
         else:
-            self._count(answer.status, f"{answer.status}: {_detail(answer.body)}")
-        finally:
-            client.close()
+            self._count(response.status, f"{response.status}: {_detail(response.body)}")
 
     def _begin(self, picture: bytes) -> None:
-        if len(self._under_way) >= MAX_IN_FLIGHT:
-            self.held_back += 1
+        if len(self._in_flight) >= MAX_IN_FLIGHT:
+            self.never_sent += 1
             return
         task = asyncio.create_task(self.send(picture))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
 
     def _count(self, status: int, words: str) -> None:
         self.statuses[status] += 1
@@ -96,7 +87,7 @@ class Load:
 
 
 def _detail(body: bytes) -> str:
-    """Return what a problem says of itself, or the beginning of whatever was answered."""
+    """Return the detail of a problem document, or the first 100 bytes of any other body."""
     with suppress(ValueError, KeyError, TypeError):
         return str(json.loads(body)["detail"])
     return body[:100].decode(errors="replace")

@@ -1,4 +1,7 @@
-"""As much of HTTP/1.1 as a load client needs: one request, and answers read with little work."""
+"""The part of HTTP/1.1 that a load client needs, at little CPU cost.
+
+One request as bytes, and a parser of responses that state their Content-Length: RFC 9112.
+"""
 
 from __future__ import annotations
 
@@ -14,33 +17,34 @@ _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _STATUS = slice(9, 12)
 
 
-class NotUnderstood(Exception):
-    """An answer in a form that this client does not read; the message says which."""
+class UnsupportedResponse(Exception):
+    """A response in a form that this client does not parse; the message has its head."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a picture is sent, and how."""
+    """Where a request is sent, and with which headers."""
 
     url: str
     content_type: str = "image/jpeg"
     timeout_ms: int | None = None
     """Sent as X-Timeout-Ms."""
+    method: str = "POST"
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port."""
+        """Host and port; raises ValueError if the URL lacks one of them."""
         parts = urlsplit(self.url)
         if parts.hostname is None or parts.port is None:
-            raise ValueError(f"{self.url} names no host and port")
+            raise ValueError(f"{self.url}: expected http://HOST:PORT/PATH")
         return parts.hostname, parts.port
 
     def request(self, body: bytes) -> bytes:
-        """Return the whole request as it goes over the wire, again and again."""
+        """Return the whole request, head and body, ready to be sent any number of times."""
         parts = urlsplit(self.url)
         path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         lines = [
-            f"POST {path} HTTP/1.1",
+            f"{self.method} {path} HTTP/1.1",
             f"Host: {parts.netloc}",
             f"Content-Type: {self.content_type}",
             f"Content-Length: {len(body)}",
@@ -50,28 +54,29 @@ class Target:
         return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
-class Answer(NamedTuple):
-    """What came back. `retry_after_s` is None without that header."""
+class Response(NamedTuple):
+    """A parsed response. `retry_after_s` is None without that header."""
 
     status: int
     body: bytes
     retry_after_s: int | None
     closes: bool
+    """Whether the server closes the connection after it."""
 
 
-class AnswerReader:
-    """Puts one answer after the other together from what arrives."""
+class ResponseReader:
+    """Parses the responses of one connection from the bytes that arrive."""
 
     def __init__(self) -> None:
-        """Begin in front of a status line."""
+        """Expect a status line."""
         self._buffer = bytearray()
         self._end = 0
         self._head = b""
 
-    def feed(self, data: bytes) -> Answer | None:
-        """Take what has arrived and return the answer, if that was the end of one.
+    def feed(self, data: bytes) -> Response | None:
+        """Add bytes and return the response that they complete, if any.
 
-        Raises NotUnderstood.
+        Raises UnsupportedResponse.
         """
         self._buffer += data
         if not self._end and not self._read_head():
@@ -82,11 +87,11 @@ class AnswerReader:
         head = self._head
         del self._buffer[: self._end]
         self._end, self._head = 0, b""
-        again = _RETRY_AFTER.search(head) if head[_STATUS] in (b"429", b"503") else None
-        return Answer(
+        later = _RETRY_AFTER.search(head) if head[_STATUS] in (b"429", b"503") else None
+        return Response(
             int(head[_STATUS]),
             body,
-            int(again[1]) if again else None,
+            int(later[1]) if later else None,
             _CLOSE.search(head) is not None,
         )
 
@@ -97,7 +102,7 @@ class AnswerReader:
         head = bytes(self._buffer[: end + len(_HEAD_END)])
         length = _LENGTH.search(head)
         if length is None:
-            raise NotUnderstood(f"an answer without Content-Length: {head[:200]!r}")
+            raise UnsupportedResponse(f"a response without Content-Length: {head[:200]!r}")
         self._head = head
         self._end = len(head) + int(length[1])
         return True

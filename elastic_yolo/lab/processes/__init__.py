@@ -1,1 +1,1 @@
-"""Processes on this machine: the services, what they use of it, and how they end."""
+"""Processes on this machine: how the services start and stop, and the CPU and memory they use."""

@@ -1,4 +1,4 @@
-"""What a process has used of the CPU, as the operating system counts it."""
+"""The CPU time of a process, as the operating system counts it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import subprocess
 import sys
 import time
 
-# Which clock of a process: what the scheduler has given to all its threads, in nanoseconds.
+# The clock type: time that the scheduler has given to all threads, in nanoseconds.
 _SCHEDULED = 2
 
 
 def cpu_s(pid: int) -> float | None:
-    """Return the CPU seconds of all threads of a process, None if it is gone.
+    """Return the CPU seconds of all threads of a process; None if it has ended.
 
-    Elsewhere than on Linux `ps` is asked, which counts in hundredths of a second.
+    Except on Linux they come from `ps`, which counts in hundredths of a second.
     """
     if sys.platform != "linux":
         return _from_ps(pid)
     try:
-        # As clock_getcpuclockid(3) makes the number of the clock. /proc/<pid>/stat would count in
-        # hundredths of a second: too coarse for the small requests of a laptop.
+        # The number of the clock, as clock_getcpuclockid(3) forms it. /proc/<pid>/stat counts in
+        # hundredths of a second: too coarse for the small CPU requests on a laptop.
         return time.clock_gettime((~pid << 3) | _SCHEDULED)
     except OSError:
         return None
 
 
 def _from_ps(pid: int) -> float | None:
-    said = subprocess.run(  # noqa: S603  # a number of our own
+    listed = subprocess.run(  # noqa: S603  # a number of our own
         ["ps", "-o", "time=", "-p", str(pid)],  # noqa: S607
         capture_output=True,
         text=True,
         check=False,
     )
-    return parse_ps_time(said.stdout.strip()) if said.returncode == 0 else None
+    return parse_ps_time(listed.stdout.strip()) if listed.returncode == 0 else None
 
 
 def parse_ps_time(text: str) -> float:

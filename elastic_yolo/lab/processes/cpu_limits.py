@@ -1,6 +1,6 @@
-"""The CPU limit of a pod for a process: `cpu.max` of a cgroup of its own, where that is allowed.
+"""A pod's CPU limit for a process: `cpu.max` of a cgroup of its own, where that is allowed.
 
-Source: the kernel's documentation of cgroup v2. A process may be moved by whoever may write the
+Source: the kernel's documentation of cgroup v2. Moving a process needs write permission for the
 `cgroup.procs` of both groups and of their common ancestor, as on a desktop below user@.service.
 """
 
@@ -16,19 +16,19 @@ from typing import Self
 _ROOT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _PERIOD_US = 100_000
-# The least quota that the kernel takes.
+# The smallest quota that the kernel accepts.
 _LEAST_US = 1_000
 
 
 @dataclass(frozen=True)
 class CpuLimits:
-    """A group of our own, with a group in it for each process."""
+    """A cgroup of our own, with one child group per process."""
 
     folder: Path
 
     @classmethod
     def find(cls, root: Path = _ROOT, own: Path = _OWN) -> Self | None:
-        """Make a group where we may; None if there is no such place."""
+        """Create a group where permitted; None if it is not permitted anywhere."""
         for parent in _candidates(root, own):
             limits = cls(parent / f"elastic-yolo-{os.getpid()}")
             try:
@@ -42,7 +42,7 @@ class CpuLimits:
         return None
 
     def place(self, pid: int, name: str, cpus: float) -> None:
-        """Let a process have so many CPUs and no more; raises OSError."""
+        """Limit a process to `cpus` CPUs; raises OSError."""
         group = self.folder / name
         group.mkdir()
         quota_us = max(_LEAST_US, round(cpus * _PERIOD_US))
@@ -50,12 +50,12 @@ class CpuLimits:
         (group / "cgroup.procs").write_text(str(pid))
 
     def remove(self, name: str) -> None:
-        """Remove the group of a process that has ended."""
+        """Remove the group of an ended process."""
         with suppress(OSError):
             (self.folder / name).rmdir()
 
     def close(self) -> None:
-        """Remove all groups; no process is in them any more."""
+        """Remove all groups; their processes must have ended."""
         with suppress(OSError):
             for group in self.folder.iterdir():
                 if group.is_dir():
@@ -63,7 +63,7 @@ class CpuLimits:
             self.folder.rmdir()
 
     def _try(self) -> None:
-        """Move a process that does nothing; raises OSError."""
+        """Move an idle process there; raises OSError."""
         with subprocess.Popen(["sleep", "60"]) as process:  # noqa: S607
             try:
                 self.place(process.pid, "try", 1.0)
@@ -74,7 +74,7 @@ class CpuLimits:
 
 
 def _candidates(root: Path, own: Path) -> list[Path]:
-    """Return the groups around our own that hand the CPU on, the nearest first."""
+    """Return the groups around our own whose children have a CPU controller, the nearest first."""
     try:
         lines = own.read_text().splitlines()
     except OSError:

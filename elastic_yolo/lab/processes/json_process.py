@@ -1,4 +1,4 @@
-"""Processes of our own that take a JSON line and answer with one."""
+"""Worker processes that exchange JSON lines with us over standard input and output."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from elastic_yolo.lab.processes.child import last_line
 from elastic_yolo.lab.processes.stack import ROOT
 
 
 class ProcessFailed(Exception):
-    """A process ended, or says that it failed; the message has its last words."""
+    """A worker process ended or reported an error; the message has the last line of its stderr."""
 
 
 class JsonProcess:
-    """A module of ours as a process; ended by the end of its standard input."""
+    """A Python module running as a worker process; it ends when its standard input closes.
+
+    Unlike a service it has pipes instead of a log file, and needs no signal to stop.
+    """
 
     def __init__(
         self,
@@ -28,10 +32,7 @@ class JsonProcess:
         name: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it; what it writes on stderr is shown when it ends too early.
-
-        `name` is what failures call it, the module unless that is said.
-        """
+        """Start the module; `name` is used in error messages, by default the module's."""
         self._name = name or module
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
             [sys.executable, "-m", module, *arguments],
@@ -44,7 +45,7 @@ class JsonProcess:
         )
 
     def __enter__(self) -> Self:
-        """Return itself, running."""
+        """Return the running process."""
         return self
 
     def __exit__(
@@ -53,35 +54,34 @@ class JsonProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the process."""
+        """End the process; after an exception without waiting for its current task."""
         if kind is not None:
-            # It may be in the middle of something long.
             self._process.kill()
         self._process.communicate()
 
     def send(self, task: object) -> None:
-        """Hand over a task; `receive` returns what came of it."""
+        """Send a task; `receive` returns its result."""
         assert self._process.stdin
-        # Of a process that is gone, the missing answer says so.
+        # If the process has ended, `receive` reports it.
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(task) + "\n")
             self._process.stdin.flush()
 
     def receive(self, ended: str = "ended") -> Any:
-        """Wait for the next answer; raises ProcessFailed, with `ended` if nothing says more."""
+        """Wait for the next result; raises ProcessFailed, with `ended` if stderr is empty."""
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line.endswith("\n"):
-            _, words = self._process.communicate()
-            # One that was killed had no say: its last words are about something else.
-            last = words.strip().splitlines()[-1:] if self._process.returncode > 0 else []
-            raise ProcessFailed(f"{self._name}: {(last or [ended])[0]}")
-        answer = json.loads(line)
-        if isinstance(answer, dict) and "error" in answer:
-            raise ProcessFailed(answer["error"])
-        return answer
+            _, errors = self._process.communicate()
+            # The last line of a process that was killed by a signal is about something else.
+            why = last_line(errors, ended) if self._process.returncode > 0 else ended
+            raise ProcessFailed(f"{self._name}: {why}")
+        result = json.loads(line)
+        if isinstance(result, dict) and "error" in result:
+            raise ProcessFailed(result["error"])
+        return result
 
     def request(self, task: object, ended: str = "ended") -> Any:
-        """Hand over a task and wait for the answer; raises ProcessFailed."""
+        """Send a task and return its result; raises ProcessFailed."""
         self.send(task)
         return self.receive(ended)

@@ -1,13 +1,10 @@
-"""A pod of the lab: one service process on loopback, watched as a kubelet watches a container."""
+"""A pod of the lab: one service process on loopback, probed as a kubelet probes a container."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +12,10 @@ from http import HTTPStatus
 from pathlib import Path
 
 from elastic_yolo.lab.errors import LabFailed
-from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT
+from elastic_yolo.lab.load.client import send_once
+from elastic_yolo.lab.load.wire import Target, UnsupportedResponse
+from elastic_yolo.lab.processes.child import last_log_line
+from elastic_yolo.lab.processes.stack import LOOPBACK, Service
 
 STARTING_PERIOD_S = 0.1
 _PROBE_TIMEOUT_S = 2.0
@@ -25,85 +25,84 @@ GRACE_S = 40.0
 
 @dataclass(frozen=True)
 class Probe:
-    """How a pod is asked whether it is ready."""
+    """The readiness and startup probes of a pod."""
 
     period_s: float
     failures: int
-    """So many in a row make it unready."""
+    """Consecutive failures that make a pod unready."""
     startup_s: float
-    """One that is not alive until then is killed."""
+    """A pod that is not alive after this time is killed."""
 
 
 @dataclass
 class PodProcess:
-    """The process and what is known of it; times are those of the lab's clock."""
+    """A pod's process and its state; times are those of the lab's clock."""
 
-    tier: str
     name: str
-    port: int
+    service: Service
     started_at: float
-    process: subprocess.Popen[bytes]
     log: Path
     ready: bool = False
     ready_changed_at: float = 0.0
     was_ready: bool = False
     deleting: bool = False
-    """It is to end, and takes no part in anything any more."""
+    """Whether the autoscaler has removed it: it gets no new connections."""
     terminated_at: float | None = None
-    """time.monotonic() when it was told so."""
+    """time.monotonic() of its SIGTERM."""
     watch: asyncio.Task[None] | None = field(default=None, repr=False)
 
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self.service.port
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The running process."""
+        return self.service.process
+
     def delete(self) -> None:
-        """Leave it out from now on."""
+        """Take it out of service; `terminate` ends the process."""
         self.deleting = True
         if self.watch is not None:
             self.watch.cancel()
 
     def terminate(self) -> None:
-        """Tell it to drain and end, as a kubelet does."""
+        """Send SIGTERM, as a kubelet does: the service drains and ends."""
         self.delete()
         if self.terminated_at is None:
             self.terminated_at = time.monotonic()
-            self.process.send_signal(signal.SIGTERM)
+            self.process.terminate()
 
     def has_ended(self) -> bool:
-        """Tell whether it is gone; one that does not go within the grace period is killed."""
+        """Return whether the process has ended; SIGKILL follows SIGTERM after the grace period."""
         if self.terminated_at and time.monotonic() - self.terminated_at > GRACE_S:
             self.process.kill()
         return self.process.poll() is not None
 
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """Return the last line of its log."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return last_log_line(self.log)
 
 
 def start_pod(
     tier: str, name: str, port: int, env: dict[str, str], logs: Path, now: float
 ) -> PodProcess:
-    """Start a service; it is not ready yet. Raises LabFailed."""
+    """Start a pod of a tier, which is not ready yet; raises LabFailed."""
     log = logs / f"{name}.log"
+    # The lab handles Ctrl-C, and ends its pods in order.
+    service = Service(tier, port, env, log, own_session=True)
     try:
-        with log.open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
-                [sys.executable, "-m", f"services.{tier}"],
-                cwd=ROOT,
-                env={**os.environ, "HOST": LOOPBACK, "PORT": str(port), **env},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                # Ctrl-C is for the lab, which then ends its pods in order.
-                start_new_session=True,
-            )
+        service.start()
     except OSError as error:
         raise LabFailed(f"{name} could not be started: {error}") from None
-    return PodProcess(tier, name, port, now, process, log, ready_changed_at=now)
+    return PodProcess(name, service, now, log, ready_changed_at=now)
 
 
 async def wait_alive(pod: PodProcess, probe: Probe) -> None:
-    """Return when it is alive, or kill it when that takes too long."""
+    """Return when `/livez` answers 200; kill the pod if that takes longer than the probe allows."""
     until = time.monotonic() + probe.startup_s
-    while (await get(pod.port, "/livez"))[0] != HTTPStatus.OK:
+    while not await _is_ok(pod, "/livez"):
         if time.monotonic() > until:
             pod.process.kill()
             return
@@ -111,10 +110,10 @@ async def wait_alive(pod: PodProcess, probe: Probe) -> None:
 
 
 async def keep_watch(pod: PodProcess, probe: Probe, clock: Callable[[], float]) -> None:
-    """Keep `ready` up to date until cancelled."""
+    """Probe `/readyz` and update `ready` until cancelled."""
     failures = 0
     while True:
-        well = (await get(pod.port, "/readyz"))[0] == HTTPStatus.OK
+        well = await _is_ok(pod, "/readyz")
         failures = 0 if well else failures + 1
         if pod.ready != well and (well or failures >= probe.failures):
             pod.ready, pod.ready_changed_at = well, clock()
@@ -123,12 +122,12 @@ async def keep_watch(pod: PodProcess, probe: Probe, clock: Callable[[], float]) 
 
 
 async def predict(pod: PodProcess) -> bool:
-    """Let it make a real prediction with all that lies behind it; tell whether it was right."""
-    return (await get(pod.port, "/health/status"))[0] == HTTPStatus.OK
+    """Run the pod's deep health check, a real prediction; return whether it succeeded."""
+    return await _is_ok(pod, "/health/status")
 
 
 async def count_peers(pod: PodProcess, peer: str) -> int | None:
-    """Return how many processes of a tier it believes to serve, None if it does not say."""
+    """Return how many endpoints of the next service a pod considers serving; None if unknown."""
     _, body = await get(pod.port, "/metrics")
     pattern = rf'elastic_yolo_peer_endpoints{{peer="{peer}",[^}}]*state="serving"}} (\S+)'
     found = re.search(pattern, body.decode())
@@ -136,17 +135,15 @@ async def count_peers(pod: PodProcess, peer: str) -> int | None:
 
 
 async def get(port: int, path: str) -> tuple[int | None, bytes]:
-    """Return status and body of what a service answers; the status is None if it does not."""
+    """Return status and body of a response on loopback; the status is None without one."""
+    target = Target(f"http://{LOOPBACK}:{port}{path}", method="GET")
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(LOOPBACK, port)
-            try:
-                head = f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n"
-                writer.write(head.encode())
-                answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
-            finally:
-                writer.close()
-    except (OSError, TimeoutError):
+            response = await send_once(target)
+    except (OSError, TimeoutError, UnsupportedResponse):
         return None, b""
-    parts = answer.split(maxsplit=2)
-    return (int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else None), body
+    return response.status, response.body
+
+
+async def _is_ok(pod: PodProcess, path: str) -> bool:
+    return (await get(pod.port, path))[0] == HTTPStatus.OK

@@ -1,4 +1,4 @@
-"""What Linux says of a process and of all that it started: CPU, memory; and keeping them still."""
+"""CPU and memory of a process and its descendants on Linux, and stopping them with SIGSTOP."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-# Fields of /proc/<pid>/stat behind the name: man 5 proc.
+# Fields of /proc/<pid>/stat after the name: man 5 proc.
 _PARENT, _USER, _CHILDREN_SYSTEM = 1, 11, 14
 _KB = 1024
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a process and its children. What processes share counts in each for RSS, once in PSS."""
+    """Memory of a process and its descendants; PSS counts what they share once, RSS in each."""
 
     rss_mb: float
     pss_mb: float
@@ -28,7 +28,7 @@ class Memory:
 
 
 def family(root: int) -> list[int]:
-    """Return a process and everything that it started, directly or not, if still there."""
+    """Return a process and its running descendants."""
     children: dict[int, list[int]] = {}
     for folder in _PROC.glob("[0-9]*"):
         with suppress(OSError):
@@ -37,7 +37,7 @@ def family(root: int) -> list[int]:
 
 
 def cpu_s(root: int) -> float:
-    """Return the CPU seconds that a process and its family have had, ended children included.
+    """Return the CPU seconds of a process and its descendants, including ended children.
 
     The kernel counts in hundredths of a second.
     """
@@ -49,7 +49,7 @@ def cpu_s(root: int) -> float:
 
 
 def memory(root: int) -> Memory:
-    """Return the memory of a process and its family, in millions of bytes."""
+    """Return the memory of a process and its descendants, in millions of bytes."""
     total = Memory(0, 0)
     for pid in family(root):
         with suppress(OSError):
@@ -62,12 +62,12 @@ def memory(root: int) -> Memory:
 
 
 def freeze(root: int) -> None:
-    """Stop a process and its family, so that whatever spins in it takes nothing from others."""
+    """Stop a process and its descendants, so that their busy loops use no CPU."""
     _signal(root, signal.SIGSTOP)
 
 
 def thaw(root: int) -> None:
-    """Let them go on."""
+    """Continue them after `freeze`."""
     _signal(root, signal.SIGCONT)
 
 
@@ -85,7 +85,7 @@ def _descend(pid: int, children: dict[int, list[int]]) -> Iterator[int]:
 
 def _stat(pid: int) -> list[str]:
     text = (_PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
-    # The name stands in parentheses and may hold anything, even a parenthesis.
+    # The name is in parentheses and may contain any character, even a parenthesis.
     return text.rpartition(")")[2].split()
 
 

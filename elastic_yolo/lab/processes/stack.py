@@ -1,13 +1,12 @@
-"""The three services as processes on loopback, from the sources in this folder.
+"""The three services as processes on loopback, from the sources in this repository.
 
-`python -m elastic_yolo.lab.processes.stack` is `make up`; the demo and the tests use the class.
+`make up` (tools/stack.py), the demo, the lab, the benchmarks and the tests use these classes.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -18,16 +17,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
-from elastic_yolo.tiers import PORTS
+from elastic_yolo.lab.processes.child import last_log_line, start_child, stop_child
+from elastic_yolo.tiers import PORTS, TIERS
 
 ROOT = Path(__file__).resolve().parents[3]
-"""The repository. An installed wheel has none: see `require_repository`."""
+"""The repository. An installed wheel has none: see `has_repository`."""
 DEMO_MODEL = ROOT / "models" / "demo"
 LOOPBACK = "127.0.0.1"
 
-# Below those that Linux takes for the near end of connections (32768 to 60999).
+# Below the kernel's range for outgoing connections (32768 to 60999).
 _OWN_PORTS = range(20_000, 32_000)
 _POLL_S = 0.05
 _READY_TIMEOUT_S = 60.0
@@ -35,36 +35,45 @@ _STOP_TIMEOUT_S = 30.0
 
 
 class StackError(Exception):
-    """A service did not start, or did not stop; the message says which and shows its last words."""
+    """A service did not start or did not stop; the message names it and ends with its last line."""
+
+
+def has_repository() -> bool:
+    """Return whether the services' sources are here: a wheel has `elastic_yolo` only."""
+    return all((ROOT / "services" / tier / "__main__.py").is_file() for tier in TIERS)
 
 
 @dataclass
 class Service:
-    """One service process: started on entering, drained with SIGTERM on leaving."""
+    """One service process: started on entering the context, drained with SIGTERM on leaving."""
 
     name: str
     port: int
     env: dict[str, str]
+    """Settings, added to this process's environment."""
     log: Path | None = None
+    own_session: bool = False
+    """Whether the terminal's Ctrl-C does not reach it."""
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The base URL."""
         return f"http://{LOOPBACK}:{self.port}"
+
+    def start(self) -> None:
+        """Start the process, which is not ready yet; raises OSError."""
+        self.process = start_child(
+            [sys.executable, "-m", f"services.{self.name}"],
+            folder=ROOT,
+            env={**os.environ, "HOST": LOOPBACK, "PORT": str(self.port), **self.env},
+            log=self.log,
+            own_session=self.own_session,
+        )
 
     def __enter__(self) -> Self:
         """Start the process; it is not ready yet."""
-        output: IO[bytes] | None = self.log.open("ab") if self.log else None
-        self.process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
-            [sys.executable, "-m", f"services.{self.name}"],
-            cwd=ROOT,
-            env={**os.environ, "HOST": LOOPBACK, "PORT": str(self.port), **self.env},
-            stdout=output,
-            stderr=output,
-        )
-        if output:
-            output.close()
+        self.start()
         return self
 
     def wait_ready(self, timeout_s: float = _READY_TIMEOUT_S) -> None:
@@ -73,22 +82,25 @@ class Service:
         while time.monotonic() < until:
             status = self.process.poll()
             if status is not None:
-                raise StackError(f"{self.name} ended with {status} at start{self._last_words()}")
+                raise StackError(f"{self.name} ended with {status} at start{self._last_line()}")
             if self._is_ready():
                 return
             time.sleep(_POLL_S)
-        raise StackError(f"{self.name} was not ready after {timeout_s:.0f} s{self._last_words()}")
+        raise StackError(f"{self.name} was not ready after {timeout_s:.0f} s{self._last_line()}")
+
+    def get(self, path: str, timeout_s: float = 10.0) -> bytes:
+        """Return the body of a response with status 200; raises OSError for any other."""
+        # A proxy of the environment cannot reach loopback.
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(self.url + path, timeout=timeout_s) as response:
+            body: bytes = response.read()
+        return body
 
     def stop(self) -> int:
-        """Ask the process to drain, wait for it, and return its exit status."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise StackError(f"{self.name} did not stop within {_STOP_TIMEOUT_S:.0f} s") from None
+        """Drain the process, wait for it, and return its exit status; raises StackError."""
+        if not stop_child(self.process, _STOP_TIMEOUT_S):
+            raise StackError(f"{self.name} did not stop within {_STOP_TIMEOUT_S:.0f} s")
+        return self.process.returncode
 
     def __exit__(
         self,
@@ -101,22 +113,18 @@ class Service:
 
     def _is_ready(self) -> bool:
         try:
-            # A proxy of the environment has no business between us and loopback.
-            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with direct.open(f"{self.url}/readyz", timeout=2):
-                return True
+            self.get("/readyz", timeout_s=2)
         except (urllib.error.URLError, OSError):
             return False
+        return True
 
-    def _last_words(self) -> str:
-        if self.log is None:
-            return ""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        return ": " + lines[-1] if lines else ""
+    def _last_line(self) -> str:
+        line = last_log_line(self.log, "") if self.log else ""
+        return f": {line}" if line else ""
 
 
 class Stack:
-    """Inference, preprocess and web, each knowing those behind it."""
+    """Inference, preprocess and web, each configured with the URL of the next service."""
 
     def __init__(
         self,
@@ -127,10 +135,11 @@ class Stack:
         logs: Path | None = None,
         env: dict[str, dict[str, str]] | None = None,
     ) -> None:
-        """Prepare; `ports` are free ones by default, `logs` is a folder, `env` is by service.
+        """Prepare the services; entering the context starts them.
 
-        `model` is a folder or what else MODEL_PATH takes.
-        `copies` is how many inference processes there are; with `ports`, each has the next one.
+        `model` is any value of MODEL_PATH. `ports` are by service, free ones by default. `copies`
+        is the number of inference processes; with `ports`, they listen on consecutive ports.
+        `logs` is a folder. `env` has additional settings by service.
         """
         further = [ports["inference"] + n if ports else free_port() for n in range(1, copies)]
         ports = ports or {name: free_port() for name in PORTS}
@@ -152,16 +161,16 @@ class Stack:
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """From back to front, the order in which they become ready."""
+        """All services from inference to web, the order in which they become ready."""
         return self.inference, *self.copies, self.preprocess, self.web
 
     def serves(self) -> bool:
-        """Tell whether every tier has a process that has not ended."""
+        """Return whether every tier has a running process."""
         tiers = ([self.inference, *self.copies], [self.preprocess], [self.web])
         return all(any(one.process.poll() is None for one in tier) for tier in tiers)
 
     def __enter__(self) -> Self:
-        """Start all and wait until they are ready."""
+        """Start all services and wait until they are ready; raises StackError."""
         with ExitStack() as starting:
             for service in self.services:
                 starting.enter_context(service)
@@ -176,36 +185,37 @@ class Stack:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop them from front to back, so that nobody asks one that is gone."""
+        """Stop web first and inference last, so that no request meets a stopped service."""
         self._running.close()
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on at this moment.
+    """Return a port of loopback that is free at this moment.
 
-    Not one that the kernel gives away: it may give the same one to a connection of somebody else
-    before our process has got so far.
+    It is outside of the kernel's range for outgoing connections: the kernel may give a port of that
+    range to another process's connection before our process listens on it.
     """
     while True:
-        with socket.socket() as probe:
-            # Not from `random`: tests seed that, the same in every process.
-            port = secrets.choice(_OWN_PORTS)
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
+        # Not from `random`: tests seed that with the same value in every process.
+        port = secrets.choice(_OWN_PORTS)
+        if not _is_taken(port):
             return port
 
 
 def taken_ports(copies: int) -> list[int]:
-    """Return those of the services' own ports that somebody listens on."""
+    """Return those of the services' default ports on which another process listens."""
     first = PORTS["inference"]
-    taken = []
-    for port in (*PORTS.values(), *range(first + 1, first + copies)):
-        with socket.socket() as probe:
+    ports = (*PORTS.values(), *range(first + 1, first + copies))
+    return [port for port in ports if _is_taken(port, reuse=True)]
+
+
+def _is_taken(port: int, *, reuse: bool = False) -> bool:
+    """Return whether a port cannot be bound; with `reuse`, closed connections do not count."""
+    with socket.socket() as probe:
+        if reuse:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                taken.append(port)
-    return taken
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return True
+    return False

@@ -1,4 +1,4 @@
-"""A real server on a free port that answers pictures as a test says, one answer after the other."""
+"""A real server on a free port that sends a test's scripted responses one after the other."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ OK = b'{"success": "true", "uid": "00000000000000000000000000000000", "data": []
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a request gets; `status` 0 closes the connection without an answer."""
+class Response:
+    """A scripted response; `status` 0 closes the connection without one."""
 
     status: int = 200
     body: bytes = OK
@@ -22,35 +22,38 @@ class Answer:
 
 @dataclass
 class TinyServer:
-    """Where it is, and how many pictures have come."""
+    """The server's URL, and the number of pictures received."""
 
     url: str = ""
     requests: int = 0
 
 
 @contextmanager
-def serve(*answers: Answer) -> Iterator[TinyServer]:
-    """Serve the answers in order, the last one for ever; always ready."""
+def serve(*responses: Response) -> Iterator[TinyServer]:
+    """Send the responses in order, then repeat the last one; always ready."""
     state = TinyServer()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._send(Answer(body=b"{}"))
+            self._send(Response(body=b"{}"))
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            answer = answers[min(state.requests, len(answers) - 1)]
+            response = responses[min(state.requests, len(responses) - 1)]
             state.requests += 1
-            if answer.status:
-                self._send(answer)
+            if response.status:
+                self._send(response)
             self.close_connection = True
 
-        def _send(self, answer: Answer) -> None:
-            self.send_response(answer.status)
-            for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+        def _send(self, response: Response) -> None:
+            self.send_response(response.status)
+            for name, value in {
+                "Content-Length": str(len(response.body)),
+                **response.headers,
+            }.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(answer.body)
+            self.wfile.write(response.body)
 
         def log_message(self, *_: object) -> None:
             """Keep quiet."""
