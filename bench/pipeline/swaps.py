@@ -119,7 +119,7 @@ def publish_twice(writer: Writer, model: Path, second: Path, precision: str) -> 
     if precision == "int8":
         quantise(read_model(second))
     ids = [_put(writer, folder, version) for version, folder in (("1", model), ("2", second))]
-    writer.point(_NAME, "stable", ids[0])
+    writer.switch_channel(_NAME, "stable", ids[0])
     return ids
 
 
@@ -130,7 +130,7 @@ def _put(writer: Writer, folder: Path, version: str) -> str:
         if path.is_file() and path.suffix in (".cfg", ".weights", ".names"):
             part = writer.layout.incoming / path.name
             shutil.copyfile(path, part)
-            files[path.name] = writer.keep_blob(part, digest_of_file(part))
+            files[path.name] = writer.add_blob(part, digest_of_file(part))
     return writer.publish(_NAME, version, files, "a benchmark", lambda _: None).id
 
 
@@ -145,7 +145,7 @@ def _serving(store: Path, cache: Path, precision: str, logs: Path) -> Iterator[S
 def _switch(writer: Writer, service: Service, identity: str) -> float:
     """Point the channel to a version and return the seconds until it is served."""
     started = time.monotonic()
-    writer.point(_NAME, "stable", identity)
+    writer.switch_channel(_NAME, "stable", identity)
     while time.monotonic() - started < _TIMEOUT_S:
         served = json.loads(service.get(f"/v2/models/{_NAME}"))["versions"][0]
         if identity.startswith(f"{served}-"):

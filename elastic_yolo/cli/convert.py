@@ -15,7 +15,7 @@ from elastic_yolo.detector.engines.choose import EngineOptions
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.precision import Report
 from elastic_yolo.detector.samples import SampleFolder
-from elastic_yolo.durable import write_whole
+from elastic_yolo.durable import write_atomic
 from elastic_yolo.lab.engines.precisions import precision_table
 from elastic_yolo.progress import ProgressLine, say, say_left_out
 
@@ -101,7 +101,7 @@ def _write(model: Model, output: Path, precision: str, cache: Path | None) -> No
         # OpenVINO IR stores float16 constants for a graph that is float32 otherwise.
         content = load.make_graph(model, half=half and not openvino).SerializeToString()
     if not openvino:
-        write_whole(output, content)
+        write_atomic(output, content)
         return
     import openvino as ov  # noqa: PLC0415  # after elastic_yolo.detector, which turns its telemetry off
 
@@ -109,7 +109,7 @@ def _write(model: Model, output: Path, precision: str, cache: Path | None) -> No
     files = load.openvino_files(network, output.parent, half=half)
     # The .xml last: once it exists, its constants exist.
     for suffix in (".bin", ".xml"):
-        write_whole(output.with_suffix(suffix), files[f"model{suffix}"])
+        write_atomic(output.with_suffix(suffix), files[f"model{suffix}"])
 
 
 def _output(text: str) -> Path:

@@ -103,7 +103,7 @@ def test_verify_finds_a_changed_file(tmp_path: Path, config: Path) -> None:
     done = provision(store, "verify")
 
     assert done.returncode == 1
-    assert f"{blob}: is sha256:" in done.stdout
+    assert f"{blob}: wrong digest: found sha256:" in done.stdout
 
 
 def test_the_example_fills_a_store(tmp_path: Path) -> None:

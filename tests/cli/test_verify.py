@@ -99,7 +99,7 @@ def test_verify_goes_on_if_golden_and_pictures_are_unusable(tmp_path: Path) -> N
     assert [check["name"] for check in checks if check["passed"] is False] == ["golden", "accuracy"]
     assert {"files", "digest", "engine"} <= {check["name"] for check in checks if check["passed"]}
     details = {check["name"]: check["detail"] for check in checks}
-    assert details["golden"].startswith(f"{model / 'golden.png'}: not a picture that we take")
+    assert details["golden"].startswith(f"{model / 'golden.png'}: not an accepted picture format")
     assert details["accuracy"].startswith(f"{pictures}: no pictures: expected ")
 
 
@@ -110,5 +110,5 @@ def test_verify_names_skipped_pictures(tiny_model: Path, picture: Path) -> None:
     status, out, err = run("verify", tiny_model, "--pictures", picture.parent)
 
     assert status == 0
-    assert "left out: page.jpg: not a picture that we take" in err
+    assert "skipped: page.jpg: not an accepted picture format" in err
     assert "mAP@0.5 is 1.0000 on 1 pictures, in fp32" in out
