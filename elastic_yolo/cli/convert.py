@@ -17,7 +17,7 @@ from elastic_yolo.detector.precision import Report
 from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.durable import write_atomic
 from elastic_yolo.lab.engines.precisions import precision_table
-from elastic_yolo.progress import ProgressLine, say, say_left_out
+from elastic_yolo.progress import ProgressLine, print_status, print_skipped
 
 _DESCRIPTION = """\
 With --cache and --calibration: quantise the model to int8, measure accuracy and speed of every
@@ -84,9 +84,9 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:
-    samples = SampleFolder(parsed.calibration, model.network, say_left_out)
+    samples = SampleFolder(parsed.calibration, model.network, print_skipped)
     if 0 < samples.unlabelled < len(samples):
-        say(f"{samples.unlabelled} of {len(samples)} pictures have no labels: labels are ignored")
+        print_status(f"{samples.unlabelled} of {len(samples)} pictures have no labels: labels are ignored")
     progress = ProgressLine()
     make_int8(model, samples, parsed.cache, progress)
     options = EngineOptions(threads=parsed.threads, cache=parsed.cache)
