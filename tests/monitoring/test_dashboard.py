@@ -12,7 +12,6 @@ import yaml
 
 from elastic_yolo.detector.profile import FILE
 from elastic_yolo.lab.processes.stack import ROOT, Stack
-from tests.support.filling import put
 from tests.support.load import Load
 from tests.support.monitoring import (
     DASHBOARD,
@@ -22,6 +21,7 @@ from tests.support.monitoring import (
     prometheus,
     promtool,
 )
+from tests.support.publishing import publish
 from tests.support.tiny import reference_of_squares, write_tiny_model
 from tests.support.versions import JPEG
 from tests.support.waiting import wait_until
@@ -76,7 +76,7 @@ def fill_store(root: Path) -> str:
     """Publish a model with a drift reference; return its MODEL_PATH."""
     model = write_tiny_model(root / "source")
     (model / FILE).write_bytes(reference_of_squares(brightness=99))
-    put(root / "store", {path.name: path.read_bytes() for path in model.iterdir()}, name="tiny")
+    publish(root / "store", {path.name: path.read_bytes() for path in model.iterdir()}, name="tiny")
     return f"store:{root / 'store'}/tiny@stable"
 
 

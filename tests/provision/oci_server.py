@@ -123,7 +123,7 @@ class Tokens:
         self._bundle = folder / "bundle.pem"
         self._bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         self._signer = crypt.RSASigner(key)
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.url = ""
 
     def config(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Tokens:
 
     def answer(self, path: str, authorization: str) -> bytes:
         """Return the response to a token request."""
-        self.asked.append(path)
+        self.requests.append(path)
         known = f"Basic {b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}" == authorization
         repository = path.partition("repository%3A")[2].partition("%3A")[0].replace("%2F", "/")
         access = {"type": "repository", "name": repository, "actions": ["pull", "push"]}

@@ -39,7 +39,7 @@ class Proxy:
         return b"".join(self.connections).decode("latin-1")
 
     @property
-    def asked(self) -> list[str]:
+    def requests(self) -> list[str]:
         """The requested paths."""
         return [
             found[2].decode() for one in self.connections for found in _REQUEST.finditer(bytes(one))
@@ -52,7 +52,7 @@ class Proxy:
             found[1].decode() for one in self.connections for found in _RANGE.finditer(bytes(one))
         ]
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Reset all records."""
         self.connections.clear()
         self.sent = 0
@@ -62,27 +62,27 @@ class _Handler(BaseRequestHandler):
     proxy: Proxy
 
     def handle(self) -> None:
-        asked = bytearray()
-        self.proxy.connections.append(asked)
+        request_bytes = bytearray()
+        self.proxy.connections.append(request_bytes)
         near: socket.socket = self.request
         with socket.create_connection(("127.0.0.1", self.proxy.target)) as far:
-            asking = threading.Thread(target=self._hand_on, args=(near, far, asked))
-            asking.start()
+            forwarding = threading.Thread(target=self._hand_on, args=(near, far, request_bytes))
+            forwarding.start()
             with suppress(OSError):
-                self._answer(near, far)
+                self._forward_response(near, far)
             for end in (near, far):
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-            asking.join()
+            forwarding.join()
 
-    def _hand_on(self, near: socket.socket, far: socket.socket, asked: bytearray) -> None:
+    def _hand_on(self, near: socket.socket, far: socket.socket, request_bytes: bytearray) -> None:
         with suppress(OSError):
             while piece := near.recv(65536):
-                asked += piece
+                request_bytes += piece
                 far.sendall(piece)
             far.shutdown(socket.SHUT_WR)
 
-    def _answer(self, near: socket.socket, far: socket.socket) -> None:
+    def _forward_response(self, near: socket.socket, far: socket.socket) -> None:
         came = 0
         while piece := far.recv(65536):
             left = self.proxy.cut_after - came

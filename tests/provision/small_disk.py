@@ -21,8 +21,8 @@ from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import resolve
 from elastic_yolo.store.reference import Reference
 from elastic_yolo.store.writer import verify_blob
+from tests.provision.file_server import Site, serving
 from tests.support.models import wanted, write_config, write_source
-from tests.support.servers import Site, serving
 
 PAGE = 4096
 # More pages, and more files, than a second version needs.

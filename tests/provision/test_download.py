@@ -22,8 +22,8 @@ from elastic_yolo.provision.errors import (
     WrongContent,
 )
 from elastic_yolo.store.errors import StoreFull
-from tests.provision.fetching import CONTENT, Fetcher
-from tests.support.servers import Site, serving
+from tests.provision.fetcher import CONTENT, Fetcher
+from tests.provision.file_server import Site, serving
 
 
 def test_a_file_takes_one_request_and_reports_progress(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_file_takes_one_request_and_reports_progress(tmp_path: Path) -> None:
     with serving(Site({"a/file": CONTENT})) as site:
         assert fetcher.fetch(f"{site.url}/a/file") == CONTENT
 
-    assert site.asked == [("/a/file", None)]
+    assert site.requests == [("/a/file", None)]
     assert fetcher.seen[-1] == ("file", len(CONTENT), len(CONTENT))
     assert fetcher.download.traffic.bytes == len(CONTENT)
 
@@ -44,8 +44,8 @@ def test_a_cut_connection_is_resumed(tmp_path: Path) -> None:
     with serving(site):
         assert fetcher.fetch(f"{site.url}/file") == CONTENT
 
-    assert len(site.asked) > 5
-    assert [asked for _, asked in site.asked[1:]].count(None) == 0
+    assert len(site.requests) > 5
+    assert [requested for _, requested in site.requests[1:]].count(None) == 0
     assert site.sent == len(CONTENT)
 
 
@@ -62,11 +62,11 @@ def test_a_later_run_resumes_the_download(tmp_path: Path) -> None:
     with serving(site):
         with pytest.raises(SourceUnavailable, match="peer closed connection"):
             Fetcher(tmp_path).fetch(f"{site.url}/file")
-        site.asked.clear()
+        site.requests.clear()
 
         assert Fetcher(tmp_path).fetch(f"{site.url}/file") == CONTENT
 
-    assert site.asked == [("/file", "bytes=100000-")]
+    assert site.requests == [("/file", "bytes=100000-")]
 
 
 def test_changed_content_is_downloaded_from_the_beginning(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_without_a_validator_a_download_starts_again(tmp_path: Path) -> None:
     with serving(site):
         assert Fetcher(tmp_path).fetch(f"{site.url}/file") == CONTENT
 
-    assert [asked for _, asked in site.asked] == [None, None]
+    assert [requested for _, requested in site.requests] == [None, None]
 
 
 def test_an_announced_length_that_never_comes_is_a_failure(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_refused_file_is_not_requested_again(tmp_path: Path, status: int) -> N
     with serving(site), pytest.raises(SourceRefused, match=str(status)):
         fetcher.fetch(f"{site.url}/file")
 
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
 
 
 def test_a_busy_server_is_retried_with_longer_pauses(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_busy_server_is_retried_with_longer_pauses(tmp_path: Path) -> None:
     with serving(site):
         assert fetcher.fetch(f"{site.url}/file") == CONTENT
 
-    assert len(site.asked) == 4
+    assert len(site.requests) == 4
     assert 0.5 <= fetcher.pauses[0] <= 1 <= fetcher.pauses[1] <= 2 <= fetcher.pauses[2] <= 4
 
 
@@ -240,7 +240,7 @@ def test_a_complete_partial_file_is_downloaded_again(tmp_path: Path) -> None:
 
         assert Fetcher(tmp_path).fetch(f"{site.url}/file") == CONTENT
 
-    assert [asked for _, asked in site.asked] == [None, f"bytes={len(CONTENT)}-", None]
+    assert [requested for _, requested in site.requests] == [None, f"bytes={len(CONTENT)}-", None]
 
 
 def test_an_unknown_kind_of_address_is_an_error(tmp_path: Path) -> None:

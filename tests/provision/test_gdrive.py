@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
-from tests.provision.fetching import CONTENT, Fetcher
-from tests.provision.secrets import provision
+from tests.provision.fetcher import CONTENT, Fetcher
+from tests.provision.file_server import Site, serving
+from tests.provision.leaks import provision
 from tests.support.models import FILES, wanted, write_config, write_source
-from tests.support.servers import Site, serving
 
 SECRET = "AIza-key-of-the-tests"  # noqa: S105
 
@@ -35,7 +35,7 @@ def share(drive: Site, identity: str, content: bytes, **stated: Any) -> None:
 
 
 def media(drive: Site) -> list[str | None]:
-    return [asked for path, asked in drive.asked if "alt=media" in path]
+    return [requested for path, requested in drive.requests if "alt=media" in path]
 
 
 def test_an_api_key_is_sent_as_a_header_not_in_the_address(
@@ -46,7 +46,7 @@ def test_an_api_key_is_sent_as_a_header_not_in_the_address(
 
     assert Fetcher(tmp_path).fetch("gdrive:1aB-_x") == CONTENT
     assert [head["x-goog-api-key"] for head in drive.heads] == [SECRET, SECRET]
-    assert not any(SECRET in path for path, _ in drive.asked)
+    assert not any(SECRET in path for path, _ in drive.requests)
 
 
 def test_an_interrupted_download_resumes(tmp_path: Path, drive: Site) -> None:

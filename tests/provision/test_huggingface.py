@@ -11,10 +11,10 @@ from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
 from elastic_yolo.provision.sources import Pinned
 from elastic_yolo.provision.sources.huggingface import pin_huggingface
-from tests.provision.fetching import CONTENT, Fetcher
-from tests.provision.secrets import provision
+from tests.provision.fetcher import CONTENT, Fetcher
+from tests.provision.file_server import Site, serving
+from tests.provision.leaks import provision
 from tests.support.models import FILES, wanted, write_config, write_source
-from tests.support.servers import Site, serving
 
 SECRET = "hf_token-of-the-tests"  # noqa: S105
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -48,7 +48,7 @@ def test_an_interrupted_download_resumes(tmp_path: Path, hub: Site) -> None:
     hub.cut_after = lambda: next(cuts, 10**9)
 
     assert Fetcher(tmp_path).fetch("hf://a/b/file") == CONTENT
-    assert [asked for _, asked in hub.asked] == [None, "bytes=100000-", "bytes=150000-"]
+    assert [requested for _, requested in hub.requests] == [None, "bytes=100000-", "bytes=150000-"]
 
 
 def test_changed_content_is_downloaded_from_the_beginning(tmp_path: Path, hub: Site) -> None:
@@ -73,7 +73,7 @@ def test_the_token_is_not_sent_to_the_target_of_a_redirect(
         assert Fetcher(tmp_path).fetch("hf://a/b/file") == CONTENT
 
     assert hub.heads[0]["Authorization"] == f"Bearer {SECRET}"
-    assert storage.asked == [("/blob", None)]
+    assert storage.requests == [("/blob", None)]
     assert "Authorization" not in storage.heads[0]
 
 
@@ -84,9 +84,9 @@ def test_a_revision_is_pinned_to_its_commit(hub: Site) -> None:
     assert pin_huggingface("hf://a/b/deep", "file") == Pinned(f"hf://a/b@{COMMIT}/deep", COMMIT)
     assert pin_huggingface("hf://old/b", "file") == Pinned(f"hf://old/b@{COMMIT}", COMMIT)
     assert hub.sent == 0
-    hub.asked.clear()
+    hub.requests.clear()
     assert pin_huggingface(f"hf://a/b@{COMMIT}", "file") == Pinned(f"hf://a/b@{COMMIT}", COMMIT)
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_a_mirror_without_commits_has_no_versions(hub: Site) -> None:

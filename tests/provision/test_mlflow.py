@@ -14,13 +14,13 @@ from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
 from elastic_yolo.provision.sources import Pinned
 from elastic_yolo.provision.sources.mlflow import pin_mlflow
-from tests.provision.fetching import CONTENT, Fetcher
+from tests.provision.fetcher import CONTENT, Fetcher
+from tests.provision.file_server import Site, serving
+from tests.provision.leaks import provision
 from tests.provision.mlflow_server import Registrar, tracking_server
 from tests.provision.proxy import Proxy, before
 from tests.provision.registries import program, running
-from tests.provision.secrets import provision
 from tests.support.models import FILES, wanted, write_config, write_source
-from tests.support.servers import Site, serving
 
 SECRET = "token-of-the-tests"  # noqa: S105
 
@@ -200,7 +200,7 @@ def test_the_token_is_not_sent_to_another_tracking_server(
         with pytest.raises(SourceRefused, match="another tracking server"):
             Fetcher(tmp_path).fetch("models:/a/1/file")
 
-    assert other.asked == []
+    assert other.requests == []
 
 
 @pytest.mark.parametrize("place", ["models:/m-0a", "runs:/0a/model"])
@@ -257,6 +257,6 @@ def test_a_run_publishes_a_model_and_leaks_no_secret(
     assert (status, f'"version": "{version}"' in said) == (0, True)
     assert f"authorization: {sent}\r\n" in proxy.heads.replace("Authorization", "authorization")
     assert provision(store, missing, SECRET, sent)[0] == 1
-    proxy.forget()
+    proxy.reset()
     assert provision(store, there, SECRET, sent)[0] == 0
-    assert proxy.asked == []
+    assert proxy.requests == []

@@ -13,12 +13,12 @@ from elastic_yolo.provision.run import Report
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import list_versions, resolve
 from elastic_yolo.store.reference import Reference
-from tests.provision.filling import provision, stable
+from tests.provision.file_server import Site, serving
 from tests.provision.mlflow_server import Registrar, tracking_server
 from tests.provision.oci_server import push, registry
+from tests.provision.provisioning import provision, stable
 from tests.provision.proxy import Proxy, before
 from tests.support.models import FILES, wanted, write_source
-from tests.support.servers import Site, serving
 
 COMMITS = ("a" * 40, "b" * 40)
 
@@ -30,8 +30,8 @@ class Moving:
     source: str
     publish: Callable[[dict[str, bytes]], str]
     """Publishes files and points the address at them; returns the version."""
-    asked: Callable[[], list[str]]
-    forget: Callable[[], None]
+    requests: Callable[[], list[str]]
+    reset: Callable[[], None]
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -51,7 +51,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def counted(proxy: Proxy, source: str, publish: Callable[[dict[str, bytes]], str]) -> Moving:
-    return Moving(source, publish, lambda: proxy.asked, proxy.forget)
+    return Moving(source, publish, lambda: proxy.requests, proxy.reset)
 
 
 @pytest.fixture
@@ -115,8 +115,8 @@ def by_branch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moving]:
             site.headers = {"X-Repo-Commit": commit}
             return commit
 
-        paths: Callable[[], list[str]] = lambda: [path for path, _ in site.asked]  # noqa: E731
-        yield Moving("hf://a/b", publish, paths, site.asked.clear)
+        paths: Callable[[], list[str]] = lambda: [path for path, _ in site.requests]  # noqa: E731
+        yield Moving("hf://a/b", publish, paths, site.requests.clear)
 
 
 @pytest.fixture(
@@ -157,13 +157,13 @@ def test_an_unmoved_source_costs_one_request_and_no_write(tmp_path: Path, moving
     version = moving.publish(files_of(write_source(tmp_path / "first")))
     provision(store, wanted(moving.source))
     written = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
-    moving.forget()
+    moving.reset()
 
     (report,) = provision(store, wanted(moving.source))
 
     assert (report.outcome, report.version, report.bytes) == ("present", version, 0)
     assert (report.requests, report.files) == (1, 0)
-    assert len(moving.asked()) == 1
+    assert len(moving.requests()) == 1
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == written
 
 
@@ -208,10 +208,10 @@ def test_a_configured_version_in_the_store_needs_no_request(tmp_path: Path, movi
     moving.publish(files_of(write_source(tmp_path / "first")))
     model = wanted(moving.source, version="of-ours")
     assert outcome(provision(store, model)) == ("published", "of-ours")
-    moving.forget()
+    moving.reset()
 
     assert outcome(provision(store, model)) == ("present", "of-ours")
-    assert moving.asked() == []
+    assert moving.requests() == []
 
 
 def test_records_contain_the_version_of_the_source(tmp_path: Path, by_tag: Moving) -> None:

@@ -16,7 +16,9 @@ from elastic_yolo.provision.errors import (
     SourceUnavailable,
     WrongContent,
 )
-from tests.provision.fetching import CONTENT, Fetcher
+from tests.provision.fetcher import CONTENT, Fetcher
+from tests.provision.file_server import Site, serving
+from tests.provision.leaks import provision
 from tests.provision.oci_server import (
     PASSWORD,
     USER,
@@ -27,9 +29,7 @@ from tests.provision.oci_server import (
     tokens,
 )
 from tests.provision.proxy import Proxy, before
-from tests.provision.secrets import provision
 from tests.support.models import FILES, wanted, write_config, write_source
-from tests.support.servers import Site, serving
 
 BASIC = {"Authorization": f"Basic {b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"}
 
@@ -69,7 +69,7 @@ def test_a_layer_comes_by_its_title(
 
     address = of(proxy, f"{stated.format(digest=digest)}/file")
     assert Fetcher(tmp_path).fetch(address) == CONTENT
-    assert len(proxy.asked) == 2
+    assert len(proxy.requests) == 2
 
 
 def test_an_interrupted_download_resumes(tmp_path: Path, open_port: int, proxy: Proxy) -> None:
@@ -199,10 +199,10 @@ def test_a_token_challenge_is_answered(
         Fetcher(tmp_path).fetch(address)
     monkeypatch.setenv("OCI_USERNAME", USER)
     monkeypatch.setenv("OCI_PASSWORD", PASSWORD)
-    giving[0].asked.clear()
+    giving[0].requests.clear()
 
     assert Fetcher(tmp_path).fetch(address) == CONTENT
-    assert giving[0].asked == ["/token?scope=repository%3Aa%2Ftiny%3Apull&service=tests"]
+    assert giving[0].requests == ["/token?scope=repository%3Aa%2Ftiny%3Apull&service=tests"]
 
 
 def test_tokens_are_requested_over_https_only(

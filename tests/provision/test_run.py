@@ -16,10 +16,10 @@ from elastic_yolo.store.errors import NotInStore
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import list_versions, resolve
 from elastic_yolo.store.reference import Reference
-from tests.provision.filling import provision, stable
+from tests.provision.file_server import Site, serving
+from tests.provision.provisioning import provision, stable
 from tests.support.models import FILES, wanted, write_config, write_source
 from tests.support.pictures import encode, plain
-from tests.support.servers import Site, serving
 
 
 @pytest.fixture
@@ -47,12 +47,12 @@ def test_a_second_run_requests_nothing_and_writes_nothing(source: Path, store: P
     with serving(site):
         provision(store, wanted(site.url))
         before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
-        site.asked.clear()
+        site.requests.clear()
 
         (report,) = provision(store, wanted(site.url))
 
     assert (report.outcome, report.bytes, report.requests, report.files) == ("present", 0, 0, 0)
-    assert site.asked == []
+    assert site.requests == []
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
 
 

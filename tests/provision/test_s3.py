@@ -12,12 +12,12 @@ import pytest
 from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
-from tests.provision.fetching import CONTENT, Fetcher
+from tests.provision.fetcher import CONTENT, Fetcher
+from tests.provision.file_server import Site, serving
+from tests.provision.leaks import provision
 from tests.provision.proxy import Proxy, before
 from tests.provision.registries import program, running
-from tests.provision.secrets import provision
 from tests.support.models import FILES, wanted, write_config, write_source
-from tests.support.servers import Site, serving
 
 SECRET = "wJalrXUtnFEMI-secret-of-the-tests"  # noqa: S105
 BUCKET = "models"
@@ -54,21 +54,21 @@ def bucket(s3: Proxy) -> Iterator[Any]:
     """Return a client with an empty bucket; its requests are not recorded."""
     client = boto3.client("s3")
     client.create_bucket(Bucket=BUCKET)
-    s3.forget()
+    s3.reset()
     yield client
     client.close()
 
 
 def put(bucket: Any, key: str, content: bytes, proxy: Proxy) -> None:
     bucket.put_object(Bucket=BUCKET, Key=key, Body=content)
-    proxy.forget()
+    proxy.reset()
 
 
 def test_an_object_comes_in_one_request(tmp_path: Path, s3: Proxy, bucket: Any) -> None:
     put(bucket, "yolo/1/a file+ä.weights", CONTENT, s3)
 
     assert Fetcher(tmp_path).fetch(f"s3://{BUCKET}/yolo/1/a file+ä.weights") == CONTENT
-    assert len(s3.asked) == 1
+    assert len(s3.requests) == 1
 
 
 def test_an_interrupted_download_resumes(tmp_path: Path, s3: Proxy, bucket: Any) -> None:
@@ -126,7 +126,7 @@ def test_a_refused_connection_is_retryable(
         fetcher.fetch(f"s3://{BUCKET}/file")
 
     assert len(fetcher.pauses) == 4
-    assert s3.asked == []
+    assert s3.requests == []
 
 
 def test_half_of_the_credentials_are_refused(
@@ -135,14 +135,14 @@ def test_half_of_the_credentials_are_refused(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(SourceRefused, match="PartialCredentialsError"):
         Fetcher(tmp_path).fetch(f"s3://{BUCKET}/file")
-    assert s3.asked == []
+    assert s3.requests == []
 
 
 def test_without_credentials_a_request_is_not_signed(
     tmp_path: Path, s3: Proxy, bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put_object(Bucket=BUCKET, Key="file", Body=CONTENT, ACL="public-read")
-    s3.forget()
+    s3.reset()
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
@@ -178,7 +178,7 @@ def test_a_busy_server_is_retried_by_download_only(
         signed.setenv("AWS_ENDPOINT_URL_S3", site.url)
         assert fetcher.fetch("s3://models/file") == CONTENT
 
-    assert (len(site.asked), len(fetcher.pauses)) == (2, 1)
+    assert (len(site.requests), len(fetcher.pauses)) == (2, 1)
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (400, "ExpiredToken")])
@@ -191,7 +191,7 @@ def test_a_refused_file_is_not_requested_again(
         with pytest.raises(SourceRefused, match=f"status {status} {code}") as caught:
             Fetcher(tmp_path).fetch("s3://models/file")
 
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
     assert "AKIDEXAMPLE" not in str(caught.value)
 
 
@@ -218,6 +218,6 @@ def test_a_run_publishes_a_model_and_leaks_no_secret(
     assert provision(store, there, SECRET)[0] == 0
     assert "AKIDEXAMPLE" in s3.heads
     assert provision(store, missing, SECRET)[0] == 1
-    s3.forget()
+    s3.reset()
     assert provision(store, there, SECRET)[0] == 0
-    assert s3.asked == []
+    assert s3.requests == []

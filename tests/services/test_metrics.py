@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from elastic_yolo.detector.profile import FILE
 from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
 from services.common.observe.cgroup import CgroupCollector
-from tests.support.filling import put
 from tests.support.pictures import encode, plain
+from tests.support.publishing import publish
 from tests.support.sending import send
 from tests.support.tiny import reference_of_squares, write_tiny_model
 from tests.support.versions import sample
@@ -43,7 +43,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     files |= {FILE: reference_of_squares(brightness=99), "metrics.py": HOOK.encode()}
     for version in ("1", "2"):
         channel = "stable" if version == "1" else "next"
-        put(folder / "store", files | {"tiny.names": f"{version}\nb\n".encode()},
+        publish(folder / "store", files | {"tiny.names": f"{version}\nb\n".encode()},
             name="tiny", version=version, channel=channel)  # fmt: skip
     env = {
         "inference": {

@@ -10,14 +10,14 @@ from elastic_yolo.store.collect import collect, used_bytes
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import list_versions, resolve
 from elastic_yolo.store.reference import Reference
-from tests.support.filling import put
+from tests.support.publishing import publish
 
 LONG_AGO = time.time() - 30 * 24 * 3600
 
 
 def five_versions(root: Path) -> list[str]:
     return [
-        put(
+        publish(
             root,
             {"yolo.cfg": str(number).encode(), "yolo.names": b"cat"},
             version=str(number),
@@ -44,7 +44,7 @@ def test_gc_keeps_the_newest_and_those_of_channels(tmp_path: Path) -> None:
 
 def test_gc_keeps_the_previous_version_of_a_channel(tmp_path: Path) -> None:
     for number in range(4):
-        put(tmp_path, {"yolo.cfg": str(number).encode()}, version=str(number))
+        publish(tmp_path, {"yolo.cfg": str(number).encode()}, version=str(number))
     layout = Layout(tmp_path)
     os.utime(layout.channel("yolo", "stable"), (LONG_AGO, LONG_AGO))
 
@@ -55,7 +55,7 @@ def test_gc_keeps_the_previous_version_of_a_channel(tmp_path: Path) -> None:
 
 def test_earlier_versions_stay_for_ten_minutes_after_a_switch(tmp_path: Path) -> None:
     for number in range(4):
-        put(tmp_path, {"yolo.cfg": str(number).encode()}, version=str(number))
+        publish(tmp_path, {"yolo.cfg": str(number).encode()}, version=str(number))
 
     assert collect(Layout(tmp_path), keep=0).versions == []
 

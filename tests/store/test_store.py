@@ -16,7 +16,7 @@ from elastic_yolo.store.lock import locked
 from elastic_yolo.store.reader import list_channels, list_models, list_versions, resolve
 from elastic_yolo.store.reference import Reference, parse_reference
 from elastic_yolo.store.writer import Writer, verify_blob
-from tests.support.filling import put
+from tests.support.publishing import publish
 
 CFG = {"yolo.cfg": b"[net]", "yolo.names": b"cat"}
 
@@ -53,7 +53,7 @@ def test_an_invalid_store_reference_is_refused(text: str) -> None:
 
 
 def test_a_published_version_is_a_model_folder(tmp_path: Path) -> None:
-    record = put(tmp_path, CFG)
+    record = publish(tmp_path, CFG)
 
     found = resolve(Reference(tmp_path, "yolo", "stable"))
 
@@ -62,8 +62,8 @@ def test_a_published_version_is_a_model_folder(tmp_path: Path) -> None:
 
 
 def test_versions_and_channels_are_listed(tmp_path: Path) -> None:
-    first = put(tmp_path, CFG)
-    second = put(tmp_path, {**CFG, "yolo.cfg": b"[net]\n"}, version="2", channel="next")
+    first = publish(tmp_path, CFG)
+    second = publish(tmp_path, {**CFG, "yolo.cfg": b"[net]\n"}, version="2", channel="next")
     layout = Layout(tmp_path)
 
     assert list_models(layout) == ["yolo"]
@@ -73,8 +73,8 @@ def test_versions_and_channels_are_listed(tmp_path: Path) -> None:
 
 
 def test_the_same_content_is_stored_once(tmp_path: Path) -> None:
-    put(tmp_path, CFG)
-    put(tmp_path, {**CFG, "yolo.cfg": b"[net]\n"}, version="2")
+    publish(tmp_path, CFG)
+    publish(tmp_path, {**CFG, "yolo.cfg": b"[net]\n"}, version="2")
 
     assert len(list(Layout(tmp_path).blobs.iterdir())) == 3
     inodes = {path.stat().st_ino for path in tmp_path.rglob("yolo.names")}
@@ -82,17 +82,17 @@ def test_the_same_content_is_stored_once(tmp_path: Path) -> None:
 
 
 def test_publishing_the_same_version_writes_nothing(tmp_path: Path) -> None:
-    put(tmp_path, CFG)
+    publish(tmp_path, CFG)
     before = files_below(tmp_path)
 
-    put(tmp_path, CFG)
+    publish(tmp_path, CFG)
 
     assert files_below(tmp_path) == before
 
 
 def test_other_content_with_the_same_version_gets_another_id(tmp_path: Path) -> None:
-    first = put(tmp_path, CFG)
-    second = put(tmp_path, {**CFG, "yolo.cfg": b"[net]\n"})
+    first = publish(tmp_path, CFG)
+    second = publish(tmp_path, {**CFG, "yolo.cfg": b"[net]\n"})
 
     assert first.version == second.version
     assert first.id != second.id
@@ -100,14 +100,14 @@ def test_other_content_with_the_same_version_gets_another_id(tmp_path: Path) -> 
 
 
 def test_a_model_that_fails_its_check_is_not_published(tmp_path: Path) -> None:
-    first = put(tmp_path, CFG)
+    first = publish(tmp_path, CFG)
 
     def refuse(folder: Path) -> None:
         assert sorted(path.name for path in folder.iterdir()) == ["yolo.cfg", "yolo.names"]
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        put(tmp_path, {**CFG, "yolo.cfg": b"bad"}, version="2", check=refuse)
+        publish(tmp_path, {**CFG, "yolo.cfg": b"bad"}, version="2", check=refuse)
 
     layout = Layout(tmp_path)
     assert [one.id for one in list_versions(layout, "yolo")] == [first.id]
@@ -119,14 +119,14 @@ def test_a_model_that_fails_its_check_is_not_published(tmp_path: Path) -> None:
 
 
 def test_a_version_folder_without_a_record_is_replaced(tmp_path: Path) -> None:
-    record = put(tmp_path, CFG)
+    record = publish(tmp_path, CFG)
     layout = Layout(tmp_path)
     layout.version_record("yolo", record.id).unlink()
     (layout.version("yolo", record.id) / "yolo.cfg").unlink()
 
     with pytest.raises(NotInStore):
         resolve(Reference(tmp_path, "yolo", "stable"))
-    put(tmp_path, CFG)
+    publish(tmp_path, CFG)
 
     folder = resolve(Reference(tmp_path, "yolo", "stable")).folder
     assert (folder / "yolo.cfg").read_bytes() == b"[net]"
@@ -134,7 +134,7 @@ def test_a_version_folder_without_a_record_is_replaced(tmp_path: Path) -> None:
 
 def test_rollback_returns_to_the_previous_version(tmp_path: Path) -> None:
     versions = [
-        put(tmp_path, {**CFG, "yolo.cfg": str(number).encode()}, version=str(number)).id
+        publish(tmp_path, {**CFG, "yolo.cfg": str(number).encode()}, version=str(number)).id
         for number in range(3)
     ]
     writer = Writer(Layout(tmp_path))
@@ -147,14 +147,14 @@ def test_rollback_returns_to_the_previous_version(tmp_path: Path) -> None:
 
 
 def test_a_channel_cannot_point_at_a_missing_version(tmp_path: Path) -> None:
-    put(tmp_path, CFG)
+    publish(tmp_path, CFG)
 
     with pytest.raises(NotInStore):
         Writer(Layout(tmp_path)).switch_channel("yolo", "stable", "1-0123456789ab")
 
 
 def test_verify_detects_a_changed_blob(tmp_path: Path) -> None:
-    record = put(tmp_path, CFG)
+    record = publish(tmp_path, CFG)
     layout = Layout(tmp_path)
     digest = record.files["yolo.cfg"].digest
     verify_blob(layout, digest)
@@ -168,7 +168,7 @@ def test_verify_detects_a_changed_blob(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"id": "../x", "since": ""}', b"\xff"])
 def test_a_damaged_channel_raises_store_damaged(tmp_path: Path, content: bytes) -> None:
-    put(tmp_path, CFG)
+    publish(tmp_path, CFG)
     Layout(tmp_path).channel("yolo", "stable").write_bytes(content)
 
     with pytest.raises(StoreDamaged):
@@ -176,7 +176,7 @@ def test_a_damaged_channel_raises_store_damaged(tmp_path: Path, content: bytes) 
 
 
 def test_a_name_outside_the_folder_is_refused(tmp_path: Path) -> None:
-    record = put(tmp_path, CFG)
+    record = publish(tmp_path, CFG)
     path = Layout(tmp_path).version_record("yolo", record.id)
     stated = json.loads(path.read_text())
     stated["files"]["../../x"] = stated["files"].pop("yolo.cfg")
@@ -218,7 +218,7 @@ def test_a_killed_writer_releases_the_lock(tmp_path: Path) -> None:
 def test_published_files_are_readable_by_all_users(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        put(tmp_path / "store", CFG)
+        publish(tmp_path / "store", CFG)
     finally:
         os.umask(before)
 

@@ -14,8 +14,8 @@ from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.lab.processes.stack import Service, Stack
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.writer import Writer
-from tests.support.filling import put
 from tests.support.pictures import encode, plain
+from tests.support.publishing import publish
 from tests.support.tiny import write_tiny_model
 from tests.support.waiting import wait_until
 
@@ -41,7 +41,7 @@ class Versions:
         (folder / "tiny.names").write_text(f"{label}\ncircle\n")
         detector = load_detector(folder, EngineOptions(threads=1))[0]
         self.expected[detector.model.digest] = boxes(detector)
-        self._put(version, folder, channel)
+        self._publish(version, folder, channel)
 
     def publish_bad(self, version: str, what: str) -> None:
         """Publish, past all checks, a version whose `what`, golden or weights, is wrong."""
@@ -51,7 +51,7 @@ class Versions:
             (folder / "golden.png").write_bytes(encode(plain(32, 32)))
         else:
             (folder / "tiny.weights").write_bytes(b"half a model")
-        self._put(version, folder, "stable")
+        self._publish(version, folder, "stable")
 
     def point(self, version: str, channel: str = "stable") -> None:
         """Point a channel at a version."""
@@ -66,9 +66,9 @@ class Versions:
         body = response.json()
         return bool(body["data"] == self.expected[body["model"]["digest"]])
 
-    def _put(self, version: str, folder: Path, channel: str | None) -> None:
+    def _publish(self, version: str, folder: Path, channel: str | None) -> None:
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
-        record = put(self.root, files, name="tiny", version=version, channel=channel)
+        record = publish(self.root, files, name="tiny", version=version, channel=channel)
         self._ids[version] = record.id
 
 

@@ -12,7 +12,7 @@ from elastic_yolo.store.records import VersionRecord
 from elastic_yolo.store.writer import Check, Writer
 
 
-def put(
+def publish(
     root: Path,
     files: Mapping[str, bytes],
     *,

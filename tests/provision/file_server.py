@@ -34,7 +34,7 @@ class Site:
     redirects: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of all responses."""
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
     """Requested paths, each with the requested range."""
     heads: list[Mapping[str, str]] = field(default_factory=list)
     """Headers of these requests."""
@@ -48,12 +48,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         site = self.site
-        site.asked.append((self.path, self.headers.get("Range")))
+        site.requests.append((self.path, self.headers.get("Range")))
         site.heads.append(dict(self.headers.items()))
         path, _, query = self.path.lstrip("/").partition("?")
         # APIs respond differently to different queries of one path.
-        asked = f"{path}?{query.partition('=')[0]}"
-        path = asked if asked in site.files else path
+        query_path = f"{path}?{query.partition('=')[0]}"
+        path = query_path if query_path in site.files else path
         if site.statuses:
             self._refuse(site.statuses.pop(0))
         elif path in site.redirects:
