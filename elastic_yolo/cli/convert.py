@@ -86,7 +86,9 @@ def run(parsed: argparse.Namespace) -> int:
 def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:
     samples = SampleFolder(parsed.calibration, model.network, print_skipped)
     if 0 < samples.unlabelled < len(samples):
-        print_status(f"{samples.unlabelled} of {len(samples)} pictures have no labels: labels are ignored")
+        print_status(
+            f"{samples.unlabelled} of {len(samples)} pictures have no labels: labels are ignored"
+        )
     progress = ProgressLine()
     make_int8(model, samples, parsed.cache, progress)
     options = EngineOptions(threads=parsed.threads, cache=parsed.cache)

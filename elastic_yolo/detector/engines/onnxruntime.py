@@ -46,7 +46,7 @@ class OnnxRuntimeEngine:
         """Run a batch; see Engine.execute."""
         pixels = images.dtype.name
         if pixels not in self._sessions:
-            # float32 pixels (EXACT=true) are rare: their session is created on first use.
+            # float32 pixels (exact=True) are rare: their session is created on first use.
             self._sessions[pixels] = self._start(self._with_floats())
         session = self._sessions[pixels]
         name = session.get_inputs()[0].name

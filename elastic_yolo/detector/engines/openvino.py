@@ -146,7 +146,7 @@ class _Networks:
             raise EngineError(f"OpenVINO cannot compile the network: {error}") from error
 
     def get(self, pixels: str) -> ov.CompiledModel:
-        # float32 pixels (EXACT=true) are rare: their network is compiled on first use.
+        # float32 pixels (exact=True) are rare: their network is compiled on first use.
         with self._lock:
             if pixels not in self._networks:
                 model = self._model.clone()

@@ -102,7 +102,11 @@ def versions_to_try(source: ModelSource) -> list[str]:
 
     Raises StoreError.
     """
-    return [""] if isinstance(source, Path) else [current_version_id(source), *earlier_version_ids(source)]
+    return (
+        [""]
+        if isinstance(source, Path)
+        else [current_version_id(source), *earlier_version_ids(source)]
+    )
 
 
 def read_version(source: ModelSource, identity: str) -> Model:
