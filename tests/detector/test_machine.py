@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from elastic_yolo.detector import machine
+from elastic_yolo.machine import read_cpu
 
 INTEL = """processor\t: 0
 model name\t: Intel(R) Xeon(R)
@@ -34,8 +35,7 @@ def test_describe_cpu_returns_the_name_and_instruction_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, name: str
 ) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)
-    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
-    monkeypatch.setattr(machine.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(machine, "read_cpu", lambda: read_cpu(tmp_path, "aarch64"))
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
 
     assert machine.describe_cpu.__wrapped__() == name
