@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results["yolov3"] = _yolov3(parsed.rounds, parsed.seconds)
         results["start"] = _starts(parsed.rounds)
     else:
-        print_status('yolov3 and start-up are omitted: they need Debian\'s darknet: run "make oracle"')
+        print_status('yolov3 and start-up are omitted: darknet is missing: run "make oracle"')
     parsed.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(f"\nall results: {parsed.output}")
     return 0

@@ -17,7 +17,7 @@ from elastic_yolo.detector.precision import Report
 from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.durable import write_atomic
 from elastic_yolo.lab.engines.precisions import precision_table
-from elastic_yolo.progress import ProgressLine, print_status, print_skipped
+from elastic_yolo.progress import ProgressLine, print_skipped, print_status
 
 _DESCRIPTION = """\
 With --cache and --calibration: quantise the model to int8, measure accuracy and speed of every

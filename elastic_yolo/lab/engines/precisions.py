@@ -5,7 +5,7 @@ from __future__ import annotations
 from elastic_yolo.detector.engines.choose import offered_precisions
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import Model
-from elastic_yolo.detector.precision import Place, Report, choose_precision
+from elastic_yolo.detector.precision import ExecutionTarget, Report, choose_precision
 
 _GOLDEN = {True: "as expected", False: "FAILED", None: "-"}
 
@@ -25,6 +25,6 @@ def precision_table(report: Report, model: Model) -> str:
     ]
     first = report.rows[0]
     offered = offered_precisions(first.engine, first.device)
-    place = Place(first.engine, first.device, offered, describe_cpu())
+    place = ExecutionTarget(first.engine, first.device, offered, describe_cpu())
     _, why = choose_precision(report, model.accuracy_budget, place)
     return "\n".join([*lines, f"PRECISION=auto here: {why}"])
