@@ -104,8 +104,8 @@ def _counter(tier: str) -> Callable[[], None]:
             pictures.count_picture(80_000, header)
         if models is not None:
             models.count_run("yolov3", "1", 1, 0.02)
-            models.count_answer("yolov3", "1", 1, 0.02)
-            drift.observe(request, found)
+            models.count_prediction("yolov3", "1", 1, 0.02)
+            drift.record_prediction(request, found)
 
     return count
 

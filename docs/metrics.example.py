@@ -1,4 +1,4 @@
-"""Metrics of a model's own: metrics.py in its folder, used where CUSTOM_METRICS=true."""
+"""An example of a model's own metrics: metrics.py in its folder, run with CUSTOM_METRICS=true."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _started = time.monotonic()
 
 
 def metrics(found: list[Any]) -> list[dict[str, Any]]:
-    """Return what is to be counted of a picture.
+    """Return the values to export for a picture.
 
-    `found` is what an answer has: [[label, score, [x, y, width, height]], ...], in pixels of the
-    network's input.
+    `found` has the picture's objects: [[label, score, [x, y, width, height]], ...], in pixels of
+    the network's input.
     """
     people = [one for one in found if one[0] == "person"]
     return [

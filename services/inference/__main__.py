@@ -1,4 +1,4 @@
-"""Start the inference service: settings, model, then the socket."""
+"""Start the inference service: settings, models, then the socket."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from services.common.observe.startup import Startup
 from services.common.observe.telemetry import Metrics
 from services.inference.app import create_app
 from services.inference.settings import InferenceSettings
-from services.inference.versions.loader import Loader
 from services.inference.versions.model_metrics import ModelMetrics
-from services.inference.versions.models import Models, PathRefused
+from services.inference.versions.models import Models, ModelUnservable
+from services.inference.versions.version_loader import VersionLoader
 
 
 def main() -> None:
-    """Load the models and serve them; ends with one line on stderr if one is unusable."""
+    """Load the models and serve them; exits with one line on stderr if a model is unusable."""
     startup = Startup()
     startup.done("imports")
     settings = load_settings(InferenceSettings)
@@ -36,28 +36,32 @@ def main() -> None:
     )
     metrics = Metrics("inference")
     model_metrics = ModelMetrics(metrics, settings.model_poll_s)
-    loader = Loader(
+    loader = VersionLoader(
         options,
-        streams=settings.streams,
         max_queue=settings.max_queue,
         max_batch=settings.max_batch,
         custom_metrics=settings.custom_metrics,
-        done=startup.done,
-        ran=model_metrics.count_run,
+        on_phase=startup.done,
+        on_run=model_metrics.count_run,
     )
     try:
         models = Models.start(
-            settings.places, loader, model_metrics, settings.model_poll_s, settings.model_wait_s
+            settings.model_paths,
+            loader,
+            model_metrics,
+            settings.model_poll_s,
+            settings.model_wait_s,
         )
-    except PathRefused as error:
+    except ModelUnservable as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
     metrics.note_start(startup.phases_ms)
     app = create_app(settings, models, metrics, model_metrics, tracing)
+    main_version = models.current_split(models.default.name).main
     get_logger().info(
         "loaded",
         models=models.names,
-        precision=models.default.lineup.main.detector.engine.precision,
+        precision=main_version.detector.engine.precision,
         threads=threads,
         cpu_quota=cpu_quota(),
         start_ms=startup.phases_ms,

@@ -1,4 +1,4 @@
-"""Assemble the inference service."""
+"""Assemble the inference service from its settings and models."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from services.common.request.body import Bodies
 from services.common.request.context import Context
 from services.inference.golden import as_found
 from services.inference.protocol import InferRequest
-from services.inference.routes import Inference, build_picture_routes, build_router
+from services.inference.routes import InferEndpoint, build_picture_routes, build_router
 from services.inference.settings import InferenceSettings
 from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.drift import DriftCollector
 from services.inference.versions.model_metrics import ModelMetrics
 from services.inference.versions.models import Models
-from services.inference.versions.repository import PREFIX, build_repository
-from services.inference.versions.shadow import Shadows
+from services.inference.versions.repository_routes import PREFIX, build_repository_router
+from services.inference.versions.shadow import ShadowRunner
 
 if TYPE_CHECKING:
     from services.common.observe.tracing import Tracing
@@ -42,21 +42,21 @@ def create_app(
     model_metrics: ModelMetrics,
     tracing: Tracing | None = None,
 ) -> FastAPI:
-    """Return the service around models that are loaded."""
+    """Return the app for models that are loaded."""
     readiness = Readiness()
-    inference = Inference(
+    endpoint = InferEndpoint(
         models=models,
         metrics=model_metrics,
-        shadows=Shadows(model_metrics),
-        custom=CustomMetrics(metrics.registry),
+        shadows=ShadowRunner(model_metrics),
+        custom_metrics=CustomMetrics(metrics.registry),
         bodies=Bodies(settings.max_held_bytes),
         max_batch=settings.max_batch,
     )
     metrics.watch_queue("queue", models.queue_load)
     metrics.registry.register(DriftCollector(models.drift_watches))
-    model_metrics.tell_when_forgotten(inference.custom.forget)
+    model_metrics.call_on_forget(endpoint.custom_metrics.forget)
     token = settings.repository_token
-    repository = [] if token is None else [build_repository(models, inference.bodies)]
+    repository = [] if token is None else [build_repository_router(models, endpoint.bodies)]
     gates = (
         []
         if token is None
@@ -67,8 +67,8 @@ def create_app(
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
         tasks = [
-            asyncio.create_task(models.prepare()),
-            asyncio.create_task(models.watch(settings.model_poll_s)),
+            asyncio.create_task(models.partition()),
+            asyncio.create_task(models.poll_stores(settings.model_poll_s)),
         ]
         try:
             yield
@@ -79,15 +79,16 @@ def create_app(
             await models.close()
 
     async def check_dependencies() -> None:
-        """Nothing lies behind this service."""
+        """Do nothing: this service calls no other."""
 
     async def check_status(context: Context) -> dict[str, Any]:
-        version = models.default.lineup.main
+        """Run the golden picture of the default model's main version."""
+        version = models.current_split(models.default.name).main
         picture = base64.b64decode(version.golden.picture)
         with version.in_use():
             image, box = await asyncio.to_thread(version.detector.prepare, picture)
             request = InferRequest(None, image[np.newaxis], None, None, binary_outputs=False)
-            rows = await version.find(context, request)
+            rows = await version.predict(context, request)
         found = as_found(name_detections(box.to_picture(rows[0]), version.detector.model.labels))
         require_agreement(version.golden, found)
         return {"model": version.facts(), "found": found}
@@ -97,8 +98,8 @@ def create_app(
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_router(inference, readiness, extensions), *repository],
-        picture_routes=build_picture_routes(inference),
+        routers=[build_router(endpoint, readiness, extensions), *repository],
+        picture_routes=build_picture_routes(endpoint),
         check_dependencies=check_dependencies,
         check_status=check_status,
         resources=resources,

@@ -1,4 +1,4 @@
-"""Which of the waiting requests run together, and the run itself."""
+"""Choose which queued requests run together, and run them as one batch."""
 
 from __future__ import annotations
 
@@ -15,64 +15,67 @@ from elastic_yolo.detector.engines.base import Engine
 from services.common.request.context import RequestContext
 from services.common.request.errors import DeadlineExceeded
 
-# How fast the remembered duration of a batch follows new ones.
+# Weight of the newest run in the moving average of a batch size's duration.
 _SMOOTHING = 0.2
 
-Finish = Callable[[list[Floats]], list[Floats]]
-"""Turns the raw heads of some pictures into one (k, 6) array for each."""
+Postprocess = Callable[[list[Floats]], list[Floats]]
+"""Turns the raw heads of n pictures into n arrays of detections, (k, 6) each."""
 
 
 @dataclass(eq=False)
 class Job:
-    """A request that waits for the engine. `images` is (n, height, width, 3)."""
+    """A queued request. `images` is (n, height, width, 3), uint8 or float32."""
 
     context: RequestContext
     images: Image
-    finish: Finish
-    answer: asyncio.Future[list[Floats]]
+    postprocess: Postprocess
+    result: asyncio.Future[list[Floats]]
     queued: float = field(default_factory=time.perf_counter)
 
 
 class BatchTimes:
-    """How long the engine takes for how many pictures, as seen so far."""
+    """The measured duration of a run by its number of pictures, as a moving average."""
 
     def __init__(self) -> None:
-        """Know nothing: no batch is thought to take any time."""
+        """Start without measurements: every batch is expected to take 0 seconds."""
         self._seconds: dict[int, float] = {}
 
-    def note(self, pictures: int, seconds: float) -> None:
-        """Remember a run."""
-        known = self._seconds.get(pictures, seconds)
-        self._seconds[pictures] = known + _SMOOTHING * (seconds - known)
+    def record(self, pictures: int, seconds: float) -> None:
+        """Add the duration of a run."""
+        average = self._seconds.get(pictures, seconds)
+        self._seconds[pictures] = average + _SMOOTHING * (seconds - average)
 
     def expected_s(self, pictures: int) -> float:
-        """Return the least upper bound that follows from what is known.
+        """Return the lowest upper bound that the measurements give for a batch, in seconds.
 
         A batch takes no longer than a larger one, and no longer than its parts one by one.
         """
-        bounds = (seconds * max(1.0, pictures / known) for known, seconds in self._seconds.items())
+        bounds = (
+            seconds * max(1.0, pictures / measured) for measured, seconds in self._seconds.items()
+        )
         return min(bounds, default=0.0)
 
 
-def drop_late(waiting: deque[Job]) -> None:
-    """Take those out of the queue whose time is up: the engine is for the others."""
-    for job in [job for job in waiting if job.context.deadline.left_s <= 0]:
-        waiting.remove(job)
-        late = DeadlineExceeded("the time for this request was up in the queue")
-        if not job.answer.done():
-            job.answer.set_exception(late)
+def drop_expired(queue: deque[Job]) -> None:
+    """Remove the requests whose deadline has passed, and fail them with DeadlineExceeded."""
+    for job in [job for job in queue if job.context.deadline.left_s <= 0]:
+        queue.remove(job)
+        if not job.result.done():
+            job.result.set_exception(
+                DeadlineExceeded("the time for this request was up in the queue")
+            )
 
 
-def take_batch(waiting: deque[Job], max_pictures: int, times: BatchTimes) -> list[Job]:
-    """Take what runs next, in order of arrival: at least the first request.
+def take_batch(queue: deque[Job], max_pictures: int, times: BatchTimes) -> list[Job]:
+    """Remove the next batch from the queue, in order of arrival; at least one request.
 
-    Another one joins while all pictures are of one type, are not too many, and are expected to be
-    done before anybody's time in the batch is up.
+    A further request joins if its pixels have the same dtype, the batch stays within
+    `max_pictures`, and the batch is expected to finish before the earliest deadline in it.
     """
-    batch = [waiting.popleft()]
+    batch = [queue.popleft()]
     pictures, left_s = len(batch[0].images), batch[0].context.deadline.left_s
-    while waiting:
-        job = waiting[0]
+    while queue:
+        job = queue[0]
         pictures += len(job.images)
         left_s = min(left_s, job.context.deadline.left_s)
         if (
@@ -81,22 +84,25 @@ def take_batch(waiting: deque[Job], max_pictures: int, times: BatchTimes) -> lis
             or times.expected_s(pictures) > left_s
         ):
             break
-        batch.append(waiting.popleft())
+        batch.append(queue.popleft())
     return batch
 
 
 def run_batch(engine: Engine, jobs: list[Job]) -> tuple[float, list[list[Floats]]]:
-    """Run the pictures of all jobs as one; return the engine's seconds and each job's answer."""
+    """Run the pictures of all jobs as one batch.
+
+    Returns the engine's time in seconds, and for each job one (k, 6) array per picture.
+    """
     images = jobs[0].images if len(jobs) == 1 else np.concatenate([job.images for job in jobs])
     started = time.perf_counter()
     heads = engine.execute(images)
     ended = time.perf_counter()
-    answers = []
+    results = []
     first = 0
     for job in jobs:
         end = first + len(job.images)
         job.context.timings.record("engine", started, ended)
         with job.context.timings.measure("heads"):
-            answers.append(job.finish([head[first:end] for head in heads]))
+            results.append(job.postprocess([head[first:end] for head in heads]))
         first = end
-    return ended - started, answers
+    return ended - started, results

@@ -1,4 +1,4 @@
-"""Find or make the picture whose answer is known."""
+"""The golden picture of a loaded version: a picture with its expected detections."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from services.common.core.golden import Found, Golden
 
 
 def prepare_golden(detector: Detector) -> tuple[Golden, str | None]:
-    """Return the model's golden picture with its expected answer, and how the model's differs.
+    """Run the golden picture; return it with its expected detections and the first difference.
 
-    A model without one gets a synthetic picture, whose expected answer is what the model says at
-    start: that proves no accuracy, but notices a service that stops answering the same.
-    Raises ModelError if the picture that model.yaml names cannot be read or decoded.
+    For a model without a golden picture, a synthetic one is used with the detections of this run as
+    the expected ones: that says nothing about accuracy, but /health/status notices when a running
+    service begins to return something else. Raises ModelError if the picture that model.yaml names
+    cannot be read or decoded.
     """
     statement = detector.model.golden
     if statement is None:
@@ -42,11 +43,12 @@ def prepare_golden(detector: Detector) -> tuple[Golden, str | None]:
 
 
 def as_found(detections: list[Detection]) -> list[Found]:
-    """Return detections in the form that services exchange."""
+    """Return detections as (label, score, box), the form that services exchange."""
     return [(detection.label, detection.score, list(detection.box)) for detection in detections]
 
 
 def _synthetic_picture(size: tuple[int, int]) -> bytes:
+    """Return a PNG of smooth waves in three channels; `size` is (width, height)."""
     width, height = size
     y, x = np.mgrid[0:height, 0:width]
     waves = np.stack([np.sin(x / 17) * np.cos(y / (11 + 7 * channel)) for channel in range(3)], 2)

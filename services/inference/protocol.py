@@ -1,4 +1,6 @@
-"""The Open Inference Protocol v2 on the wire: JSON, and the binary tensor extension.
+"""Decode requests and encode responses of the Open Inference Protocol v2.
+
+Both have a JSON form and the form of the binary tensor extension.
 
 Sources: kserve/open-inference-protocol, `specification/protocol/inference_rest.md`; Triton,
 `docs/protocol/extension_binary_data.md`. In a binary request the first N bytes are JSON, N being
@@ -28,7 +30,7 @@ _DATATYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("u1"), "FP32": np.dtyp
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A request that has been understood. `images` is (n, height, width, 3), uint8 or float32."""
+    """A decoded request. `images` is (n, height, width, 3), uint8 or float32."""
 
     id: str | None
     images: Image
@@ -38,29 +40,29 @@ class InferRequest:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of its pictures."""
+        """(width, height) of its pictures, in pixels."""
         return self.images.shape[2], self.images.shape[1]
 
 
 @dataclass(frozen=True)
-class InferAnswer:
-    """What goes back: `found` has one (k, 6) array for each picture of the request."""
+class InferResponse:
+    """A response: `detections` has one (k, 6) array for each picture of the request."""
 
     id: str | None
     model_name: str
     model_version: str
     digest: str
     labels: Sequence[str]
-    found: list[Floats]
+    detections: list[Floats]
 
 
-def parse_request(
+def decode_request(
     body: bytes, header_length: str | None, sizes: Sequence[tuple[int, int]], max_batch: int
 ) -> InferRequest:
-    """Read a request with pictures of one of the `sizes` (width, height).
+    """Decode a request with 1 to `max_batch` pictures of one of the `sizes` (width, height).
 
-    Raises MalformedRequest where it breaks the protocol or the model's metadata, and
-    ParameterOutOfRange for a threshold or iou outside 0 to 1.
+    Raises MalformedRequest if it violates the protocol or the model's metadata, and
+    ParameterOutOfRange for a threshold or iou outside 0 to 1, or for too many pictures.
     """
     head, raw = _split(body, header_length)
     try:
@@ -68,7 +70,7 @@ def parse_request(
     except ValueError:
         raise MalformedRequest("the request's JSON cannot be parsed") from None
     if not isinstance(request, dict):
-        raise MalformedRequest("the request's JSON is no object")
+        raise MalformedRequest("the request's JSON is not an object")
     tensor = _only_input(request)
     shape = _check_shape(tensor, sizes, max_batch)
     parameters = _object(request, "parameters")
@@ -84,29 +86,30 @@ def parse_request(
     )
 
 
-def format_answer(answer: InferAnswer, *, binary: bool) -> tuple[bytes, dict[str, str]]:
+def encode_response(response: InferResponse, *, binary: bool) -> tuple[bytes, dict[str, str]]:
     """Return body and headers.
 
-    `detections` holds the rows of all pictures one after the other, `counts` how many are whose.
-    The labels of the classes in it go along: who asks may know those of another version.
+    The output `detections` holds the rows of all pictures one after the other, `counts` the number
+    of rows of each picture. The response carries the labels of its classes, because the caller may
+    have read the labels of another version.
     """
-    rows = np.concatenate(answer.found)
+    rows = np.concatenate(response.detections)
     classes = sorted(set(rows[:, CLASS].astype(int).tolist()))
     tensors: dict[str, NDArray[Any]] = {
         DETECTIONS: rows.astype("<f4"),
-        COUNTS: np.array([len(rows) for rows in answer.found], "<i8"),
+        COUNTS: np.array([len(rows) for rows in response.detections], "<i8"),
     }
     head: dict[str, Any] = {
-        "model_name": answer.model_name,
-        "model_version": answer.model_version,
+        "model_name": response.model_name,
+        "model_version": response.model_version,
         "parameters": {
-            "digest": answer.digest,
-            "labels": {str(number): answer.labels[number] for number in classes},
+            "digest": response.digest,
+            "labels": {str(number): response.labels[number] for number in classes},
         },
         "outputs": [_describe(name, tensor, binary=binary) for name, tensor in tensors.items()],
     }
-    if answer.id is not None:
-        head["id"] = answer.id
+    if response.id is not None:
+        head["id"] = response.id
     encoded = orjson.dumps(head)
     if not binary:
         return encoded, {"Content-Type": "application/json"}
@@ -119,12 +122,10 @@ def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
     if header_length is None:
         return body, memoryview(b"")
     if not (header_length.isascii() and header_length.isdigit() and len(header_length) <= 12):
-        raise MalformedRequest(f"{HEADER_LENGTH}: expected a number of bytes")
+        raise MalformedRequest(f"{HEADER_LENGTH}: expected the length of the JSON in bytes")
     length = int(header_length)
     if length > len(body):
-        raise MalformedRequest(
-            f"{HEADER_LENGTH}: {length} bytes of JSON announced, the body has {len(body)}"
-        )
+        raise MalformedRequest(f"{HEADER_LENGTH}: is {length} bytes, and the body has {len(body)}")
     return body[:length], memoryview(body)[length:]
 
 
@@ -157,14 +158,14 @@ def _read_tensor(
     tensor: dict[str, Any], shape: tuple[int, int, int, int], raw: memoryview
 ) -> Image:
     kind = _DATATYPES[tensor["datatype"]]
-    announced = _object(tensor, "parameters").get("binary_data_size")
-    if announced is None:
+    declared = _object(tensor, "parameters").get("binary_data_size")
+    if declared is None:
         return _read_numbers(tensor.get("data"), kind, shape)
     expected = int(np.prod(shape)) * kind.itemsize
-    if announced != expected or len(raw) != expected:
+    if declared != expected or len(raw) != expected:
         raise MalformedRequest(
             f"{INPUT_NAME}: expected {expected} bytes of binary data, "
-            f"announced {announced}, found {len(raw)}"
+            f"binary_data_size is {declared}, the body has {len(raw)}"
         )
     images: Image = np.frombuffer(raw, kind).reshape(shape)
     if kind.kind == "f" and not np.isfinite(images).all():
@@ -173,7 +174,7 @@ def _read_tensor(
 
 
 def _read_numbers(data: Any, kind: np.dtype[Any], shape: tuple[int, int, int, int]) -> Image:
-    """Read JSON numbers: the protocol allows nested lists, and one flat list in row-major order."""
+    """Read JSON numbers; the protocol allows nested lists, and a flat list in row-major order."""
     expected = int(np.prod(shape))
     try:
         values = np.array(data)
@@ -181,7 +182,7 @@ def _read_numbers(data: Any, kind: np.dtype[Any], shape: tuple[int, int, int, in
         if numbers and values.size == expected and values.min() >= 0 and values.max() <= 255:
             return values.astype(kind).reshape(shape)
     except ValueError:
-        pass  # a ragged list: answered below like any other wrong data
+        pass  # a ragged list is reported below like any other wrong data
     raise MalformedRequest(f"{INPUT_NAME}: expected {expected} numbers from 0 to 255 as data")
 
 
@@ -192,8 +193,8 @@ def _wants_binary(request: dict[str, Any], parameters: dict[str, Any]) -> bool:
     for output in outputs:
         if output.get("name") not in (DETECTIONS, COUNTS):
             raise MalformedRequest(f"outputs: expected {DETECTIONS!r} or {COUNTS!r}")
-    asked = [_object(output, "parameters").get("binary_data") for output in outputs]
-    return bool(any(asked) if outputs else parameters.get("binary_data_output"))
+    requested = [_object(output, "parameters").get("binary_data") for output in outputs]
+    return bool(any(requested) if outputs else parameters.get("binary_data_output"))
 
 
 def _object(parent: dict[str, Any], key: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Which requests run when, and on how much of the engine.
+"""A bounded queue in front of an engine: which request runs when, and on how many threads.
 
-While one request is alone, all threads work on it. As soon as several wait, each gets a share of
-the threads: that takes longer for each and is faster for all. An engine that takes less time for a
-batch than for its pictures gets what waits as a batch instead.
+A request that is alone runs on the full-width engine, which uses all threads. As soon as several
+requests are queued, each runs on a stream, an engine with its part of the threads: a single request
+takes longer, and all together take less time. An engine that processes a batch faster than its
+pictures one by one runs batches on the full-width engine instead, and has no streams.
 """
 
 from __future__ import annotations
@@ -20,110 +21,118 @@ from services.common.queue import ServiceRate, finish_in_time
 from services.common.request.context import RequestContext
 from services.inference.batches import (
     BatchTimes,
-    Finish,
     Job,
-    drop_late,
+    Postprocess,
+    drop_expired,
     run_batch,
     take_batch,
 )
 
 
 class Scheduler:
-    """A bounded queue in front of an engine; everything but the runs is on the event loop."""
+    """Queues requests for one engine. Its state belongs to the event loop; runs are in threads."""
 
     def __init__(
         self,
-        whole: Engine,
+        full_width: Engine,
         *,
-        shares: int,
-        max_waiting: int,
+        max_streams: int,
+        max_queued: int,
         max_batch: int,
-        ran: Callable[[int, float], None] = lambda _pictures, _seconds: None,
+        on_run: Callable[[int, float], None] = lambda _pictures, _seconds: None,
     ) -> None:
-        """Let `max_waiting` requests wait; a batch of several has at most `max_batch` pictures.
+        """Queue at most `max_queued` requests; a batch of several has at most `max_batch` pictures.
 
-        `shares` is how many requests may run at once, once `split` has been called. `ran` is told
-        of each run, on the event loop: pictures and seconds.
+        `partition` later creates up to `max_streams` streams. `on_run` is called on the event loop
+        after each run, with its pictures and seconds.
         """
-        self._whole = whole
-        self._max_batch = max_batch if whole.batches else 1
-        self._free: list[Engine] = []
-        self._shares = 0
-        self._whole_runs = False
-        self._max_waiting = max_waiting
-        self._limit = max_waiting + shares
-        self._ran = ran
-        self._waiting: deque[Job] = deque()
+        self._full_width = full_width
+        self._full_width_busy = False
+        self._max_batch = max_batch if full_width.batches else 1
+        self._max_streams = max_streams
+        self._streams = 0
+        self._idle_streams: list[Engine] = []
+        self._partition_started = False
+        self._max_queued = max_queued
+        self._max_in_flight = max_queued + max_streams
+        self._on_run = on_run
+        self._queue: deque[Job] = deque()
         self._rate = ServiceRate()
         self._times = BatchTimes()
-        self._threads = ThreadPoolExecutor(shares, thread_name_prefix="engine")
-        self._wanted_shares = shares
-        self._splitting = False
+        self._threads = ThreadPoolExecutor(max_streams, thread_name_prefix="engine")
 
-    async def split(self) -> bool:
-        """Get ready for several requests at once, while the first ones are served already.
+    async def partition(self) -> bool:
+        """Create the streams in a thread, while requests run on the full-width engine.
 
-        Once, however often it is called; returns whether it was now. Raises EngineError.
+        Works once: returns False on every further call. Raises EngineError.
         """
-        if self._wanted_shares <= 1 or self._splitting:
+        if self._max_streams <= 1 or self._partition_started:
             return False
-        self._splitting = True
-        free = await asyncio.to_thread(self._whole.split, self._wanted_shares)
-        self._free, self._shares = free, len(free)
+        self._partition_started = True
+        streams = await asyncio.to_thread(self._full_width.split, self._max_streams)
+        self._idle_streams, self._streams = streams, len(streams)
         return True
 
     @property
-    def shares(self) -> int:
-        """How many requests run at once when several wait; 1 where the engine cannot be split."""
-        return max(1, self._shares)
+    def streams(self) -> int:
+        """How many requests run concurrently when several are queued; 1 without a partition."""
+        return max(1, self._streams)
 
     @property
-    def waiting(self) -> int:
-        """How many requests wait for the engine."""
-        return len(self._waiting)
+    def queued(self) -> int:
+        """How many requests are queued; those that run are not counted."""
+        return len(self._queue)
 
     @property
     def load(self) -> QueueLoad:
-        """How full the queue is."""
-        return QueueLoad(len(self._waiting), self._max_waiting, self._rate.wait_s())
+        """Length and limit of the queue, and the expected wait."""
+        return QueueLoad(len(self._queue), self._max_queued, self._rate.wait_s())
 
     def close(self) -> None:
-        """Finish what runs and stop the threads."""
+        """Wait for what runs, then stop the threads."""
         self._threads.shutdown()
 
-    async def run(self, context: RequestContext, images: Image, finish: Finish) -> list[Floats]:
-        """Run (n, height, width, 3) pixels and return what `finish` makes of the raw heads.
+    async def enqueue(
+        self, context: RequestContext, images: Image, postprocess: Postprocess
+    ) -> list[Floats]:
+        """Queue (n, height, width, 3) pixels; return what `postprocess` makes of the raw heads.
 
-        Raises TooManyRequests at once if too many wait or it would take too long, and
-        DeadlineExceeded when the caller's time is up; what has not begun by then never runs.
+        Raises TooManyRequests immediately if the queue is full or the expected wait exceeds the
+        deadline, and DeadlineExceeded when the deadline passes. A request that has not started by
+        then never runs.
         """
-        self._rate.refuse_if_late(self._limit, context.deadline.remaining_s())
-        job = Job(context, images, finish, asyncio.get_running_loop().create_future())
+        self._rate.refuse_if_late(self._max_in_flight, context.deadline.remaining_s())
+        job = Job(context, images, postprocess, asyncio.get_running_loop().create_future())
         self._rate.begin()
-        job.answer.add_done_callback(self._count)
-        self._waiting.append(job)
+        job.result.add_done_callback(self._count)
+        self._queue.append(job)
         self._dispatch()
         try:
-            return await finish_in_time(job.answer, context)
+            return await finish_in_time(job.result, context)
         finally:
-            if job in self._waiting:
-                # Nobody waits for it any more: the time is up, or the caller has gone.
-                self._waiting.remove(job)
-                job.answer.cancel()
+            if job in self._queue:
+                # The deadline has passed, or the caller has hung up.
+                self._queue.remove(job)
+                job.result.cancel()
 
-    def _count(self, answer: asyncio.Future[list[Floats]]) -> None:
-        done = not answer.cancelled() and answer.exception() is None
+    def _count(self, result: asyncio.Future[list[Floats]]) -> None:
+        done = not result.cancelled() and result.exception() is None
         self._rate.end(done=done)
 
     def _dispatch(self) -> None:
-        drop_late(self._waiting)
-        while self._waiting and not self._whole_runs:
-            alone = len(self._waiting) == 1 and len(self._free) == self._shares
-            if alone or not self._shares:
-                self._start(self._whole, take_batch(self._waiting, self._max_batch, self._times))
-                self._whole_runs = True
-            elif self._free:
-                self._start(self._free.pop(), [self._waiting.popleft()])
+        """Start as many queued requests as there are free engines.
+
+        The full-width engine and the streams share the same threads, so they never run together.
+        """
+        drop_expired(self._queue)
+        while self._queue and not self._full_width_busy:
+            alone = len(self._queue) == 1 and len(self._idle_streams) == self._streams
+            if alone or not self._streams:
+                batch = take_batch(self._queue, self._max_batch, self._times)
+                self._start(self._full_width, batch)
+                self._full_width_busy = True
+            elif self._idle_streams:
+                self._start(self._idle_streams.pop(), [self._queue.popleft()])
             else:
                 return
 
@@ -137,20 +146,21 @@ class Scheduler:
     def _end(
         self, engine: Engine, jobs: list[Job], run: asyncio.Future[tuple[float, list[list[Floats]]]]
     ) -> None:
-        if engine is self._whole:
-            self._whole_runs = False
+        """Free the engine, hand out the results, and start what is queued."""
+        if engine is self._full_width:
+            self._full_width_busy = False
         else:
-            self._free.append(engine)
+            self._idle_streams.append(engine)
         error = run.exception()
         if error is None:
-            seconds, answers = run.result()
+            seconds, results = run.result()
             pictures = sum(len(job.images) for job in jobs)
-            self._ran(pictures, seconds)
-            if engine is self._whole:
-                self._times.note(pictures, seconds)
-            for job, answer in zip(jobs, answers, strict=True):
-                job.answer.set_result(answer)
+            self._on_run(pictures, seconds)
+            if engine is self._full_width:
+                self._times.record(pictures, seconds)
+            for job, result in zip(jobs, results, strict=True):
+                job.result.set_result(result)
         else:
             for job in jobs:
-                job.answer.set_exception(error)
+                job.result.set_exception(error)
         self._dispatch()

@@ -20,7 +20,7 @@ class PreprocessSettings(ServiceSettings):
     }
 
     port: int = Field(PORTS["preprocess"], ge=0, le=65535)
-    """Port to listen on; with 0 the system chooses one, and the log has it."""
+    """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
     inference_url: PeerUrls
     """Address of inference: http://host:port (all its DNS addresses), or several with commas."""
     max_body_bytes: int = Field(20_000_000, ge=1_000, le=1_000_000_000)

@@ -12,7 +12,7 @@ class WebSettings(ServiceSettings):
     """Environment of the web service."""
 
     port: int = Field(PORTS["web"], ge=0, le=65535)
-    """Port to listen on; with 0 the system chooses one, and the log has it."""
+    """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
     preprocess_url: PeerUrls
     """Address of preprocess: http://host:port (all its DNS addresses), or several with commas."""
     max_body_bytes: int = Field(20_000_000, ge=1_000, le=1_000_000_000)

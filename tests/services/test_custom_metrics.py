@@ -1,15 +1,19 @@
-"""A model's own metrics.py: what it may return, and what happens when it is wrong."""
+"""A model's own metrics.py: its valid values, its failures, and the process that it runs in."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
-from itertools import count
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,50 +22,82 @@ from prometheus_client import CollectorRegistry
 
 from elastic_yolo.detector.boxes import Floats
 from elastic_yolo.detector.errors import ModelError
-from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, StackError, free_port
-from services.inference.versions.custom_metrics import CustomMetrics, Hook, read_hook
+from elastic_yolo.lab.processes.stack import ROOT, Service, StackError, free_port
+from services.inference.versions.custom_metrics import CustomMetrics
+from services.inference.versions.hook_process import HookFailed, HookProcess, start_hook
+from tests.support.sending import send
 from tests.support.tiny import write_tiny_model
-from tests.support.versions import JPEG
 from tests.support.waiting import wait_until
 
 LABELS = ("square", "circle")
 FOUND = [np.array([[8, 12, 24, 20, 0.9, 0], [0, 0, 4, 4, 0.6, 1]], np.float32)]
-WHOSE = {"model": "tiny", "version": "1"}
+OWNER = {"model": "tiny", "version": "1"}
+StartHook = Callable[..., HookProcess]
 
 
-class Bench:
-    """Custom metrics, and what they export."""
+class Exporter:
+    """Custom metrics and their registry."""
 
     def __init__(self) -> None:
-        """Know no metric yet."""
+        """Export nothing yet."""
         self.registry = CollectorRegistry()
         self.custom = CustomMetrics(self.registry)
 
-    def observe(self, hook: Hook, found: list[Floats] = FOUND) -> None:
-        self.custom.observe(hook, "tiny", "1", LABELS, found)
+    def queue(
+        self, hook: HookProcess, found: list[Floats] = FOUND, labels: tuple[str, ...] = LABELS
+    ) -> None:
+        self.custom.queue_hook(hook, "tiny", "1", labels, found)
+
+    def record(self, *values: Any) -> None:
+        self.custom.record_values("tiny", "1", list(values))
 
     def value(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(f"elastic_yolo_custom_{name}", {**WHOSE, **labels})
+        return self.registry.get_sample_value(f"elastic_yolo_custom_{name}", {**OWNER, **labels})
 
     def wait_for(self, name: str, value: float, **labels: str) -> None:
-        wait_until(lambda: self.value(name, **labels) == value, f"{name} is {value}")
+        wait_until(lambda: self.value(name, **labels) == value, f"{name} is {value}", 60)
 
 
-def returning(*stated: Any) -> Hook:
-    return lambda _found: list(stated)
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartHook]:
+    """Start hooks from their code; they are closed at the end of the test."""
+    with contextlib.ExitStack() as hooks:
+
+        def start(code: str, **options: float) -> HookProcess:
+            (tmp_path / "metrics.py").write_text(code)
+            hook = HookProcess(tmp_path, **options)
+            hooks.callback(hook.close)
+            return hook
+
+        yield start
 
 
-def test_a_hook_sees_what_an_answer_says() -> None:
-    seen: list[Any] = []
-    bench = Bench()
+def gauge(value: float, **tags: str) -> dict[str, Any]:
+    return {"type": "GAUGE", "key": "crowd", "value": value, "tags": tags}
 
-    def hook(found: list[Any]) -> list[Any]:
-        seen.extend(found)
-        return [{"type": "COUNTER", "key": "seen", "value": len(found)}]
 
-    bench.observe(hook)
-    bench.wait_for("seen_total", 2)
+def pids_with(text: str) -> set[int]:
+    """Return the processes with `text` in their command line."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if text.encode() in path.read_bytes():
+                found.add(int(path.parent.name))
+    return found
 
+
+def test_a_hook_gets_the_detections_of_a_response(start: StartHook, tmp_path: Path) -> None:
+    hook = start(
+        "import json, pathlib\n"
+        "def metrics(found):\n"
+        "    pathlib.Path('seen.json').write_text(json.dumps(found))\n"
+        "    return [{'type': 'COUNTER', 'key': 'seen', 'value': len(found)}]\n"
+    )
+    exporter = Exporter()
+    exporter.queue(hook)
+    exporter.wait_for("seen_total", 2)
+
+    seen = json.loads((tmp_path / "seen.json").read_text())
     assert [(label, box) for label, _, box in seen] == [
         ("square", [16.0, 16.0, 16.0, 8.0]),
         ("circle", [2.0, 2.0, 4.0, 4.0]),
@@ -71,145 +107,110 @@ def test_a_hook_sees_what_an_answer_says() -> None:
 
 def test_the_example_of_the_docs_counts_people(tmp_path: Path) -> None:
     shutil.copy(ROOT / "docs" / "metrics.example.py", tmp_path / "metrics.py")
-    hook = read_hook(tmp_path)
+    hook = start_hook(tmp_path)
     assert hook is not None
-    bench = Bench()
-    bench.custom.observe(hook, "tiny", "1", ("dog", "person"), FOUND * 2)
-    bench.wait_for("up_seconds_count", 2)
+    exporter = Exporter()
+    exporter.queue(hook, FOUND * 2, ("dog", "person"))
+    exporter.wait_for("up_seconds_count", 2)
+    hook.close()
 
-    assert bench.value("people_total") == 2
-    assert bench.value("crowd", camera="north") == 1
+    assert exporter.value("people_total") == 2
+    assert exporter.value("crowd", camera="north") == 1
 
 
-def test_counters_add_gauges_stay_timers_are_milliseconds() -> None:
-    bench = Bench()
+def test_counters_add_gauges_are_set_timers_are_milliseconds() -> None:
+    exporter = Exporter()
     for value in (1, 2):
-        bench.observe(
-            returning(
-                {"type": "COUNTER", "key": "things", "value": value},
-                {"type": "GAUGE", "key": "level", "value": value},
-                {"type": "TIMER", "key": "work", "value": value, "tags": {"kind": "a"}},
-            )
+        exporter.record(
+            {"type": "COUNTER", "key": "things", "value": value},
+            {"type": "GAUGE", "key": "level", "value": value},
+            {"type": "TIMER", "key": "work", "value": value, "tags": {"kind": "a"}},
         )
-    bench.wait_for("work_seconds_count", 2, kind="a")
 
-    assert bench.value("things_total") == 3
-    assert bench.value("level") == 2
-    assert bench.value("work_seconds_sum", kind="a") == pytest.approx(0.003)
+    assert exporter.value("things_total") == 3
+    assert exporter.value("level") == 2
+    assert exporter.value("work_seconds_count", kind="a") == 2
+    assert exporter.value("work_seconds_sum", kind="a") == pytest.approx(0.003)
 
 
 @pytest.mark.parametrize(
-    ("stated", "why"),
+    ("value", "why"),
     [
-        ({"type": "SUM", "key": "a", "value": 1}, "Input should be"),
-        ({"type": "GAUGE", "key": "a b", "value": 1}, "String should match"),
-        ({"type": "GAUGE", "key": "a", "value": float("nan")}, "no value"),
-        ({"type": "COUNTER", "key": "a", "value": -1}, "Counters can only be incremented"),
-        ({"type": "GAUGE", "key": "a", "value": 1, "tags": {"model": "x"}}, "are there already"),
-        ({"type": "GAUGE", "key": "a"}, "Field required"),
-        ("a", "Input should be"),
+        ("{'type': 'SUM', 'key': 'a', 'value': 1}", "Input should be"),
+        ("{'type': 'GAUGE', 'key': 'a b', 'value': 1}", "String should match"),
+        ("{'type': 'GAUGE', 'key': 'a', 'value': float('nan')}", "expected a finite number"),
+        ("{'type': 'GAUGE', 'key': 'a', 'value': 10 ** 400}", "too large"),
+        ("{'type': 'COUNTER', 'key': 'a', 'value': -1}", "Counters can only be incremented"),
+        ("{'type': 'GAUGE', 'key': 'a', 'value': 1, 'tags': {'model': 'x'}}", "are reserved"),
+        ("{'type': 'GAUGE', 'key': 'a'}", "Field required"),
+        ("'a'", "Input should be"),
+        ("{1, 2}", "TypeError: Object of type set is not JSON serializable"),
+        ("found[5]", "IndexError: list index out of range"),
     ],
 )
-def test_what_makes_no_sense_is_counted_logged_once_and_harms_nothing(
-    stated: Any, why: str, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_value_is_counted_and_logged_once(
+    start: StartHook, value: str, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bench = Bench()
-    for _ in range(3):
-        bench.observe(returning(stated))
-    bench.observe(returning({"type": "COUNTER", "key": "good", "value": 1}))
-    bench.wait_for("good_total", 1)
+    hook = start(
+        "calls = 0\n"
+        "def metrics(found):\n"
+        "    global calls\n"
+        "    calls += 1\n"
+        "    if calls == 4:\n"
+        "        return [{'type': 'COUNTER', 'key': 'good', 'value': 1}]\n"
+        f"    return [{value}]\n"
+    )
+    exporter = Exporter()
+    for _ in range(4):
+        exporter.queue(hook)
+    exporter.wait_for("good_total", 1)
 
-    skipped = bench.value("metrics_skipped_total", reason="failed")
     log = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
-    assert skipped == 3
+    assert exporter.value("metrics_skipped_total", reason="failed") == 3
     assert log.count("custom metrics failed") == 1
     assert why in log
 
 
-def test_a_hook_that_raises_is_counted() -> None:
-    bench = Bench()
-    bench.observe(lambda found: [found[5]])
-    bench.wait_for("metrics_skipped_total", 1, reason="failed")
+def test_tags_made_of_detections_are_limited_to_a_hundred() -> None:
+    exporter = Exporter()
+    for number in range(100):
+        exporter.record(gauge(1, id=str(number)))
+    with pytest.raises(HookFailed, match="more than 100 combinations of tags"):
+        exporter.record(gauge(1, id="100"))
+
+    assert exporter.value("crowd", id="99") == 1
+    assert exporter.value("crowd", id="100") is None
 
 
-def test_tags_made_of_what_is_seen_do_not_fill_the_memory() -> None:
-    bench, numbers = Bench(), count()
+def test_keys_made_of_detections_are_limited_to_a_hundred() -> None:
+    exporter = Exporter()
+    for number in range(100):
+        exporter.record({"type": "GAUGE", "key": f"each{number}", "value": 1})
 
-    def hook(_found: list[Any]) -> list[Any]:
-        number = next(numbers)
-        return [{"type": "GAUGE", "key": "each", "value": 1, "tags": {"id": str(number)}}]
-
-    bench.observe(hook, FOUND * 150)
-    bench.wait_for("metrics_skipped_total", 50, reason="failed")
-
-    assert bench.value("each", id="99") == 1
-    assert bench.value("each", id="100") is None
+    with pytest.raises(HookFailed, match="more than 100 keys"):
+        exporter.record({"type": "GAUGE", "key": "each100", "value": 1})
 
 
-def gauge(value: float, **tags: str) -> dict[str, Any]:
-    return {"type": "GAUGE", "key": "crowd", "value": value, "tags": tags}
+def test_a_key_keeps_its_tags() -> None:
+    exporter = Exporter()
+    exporter.record(gauge(1, camera="north"))
+    with pytest.raises(HookFailed, match="the tags are"):
+        exporter.record(gauge(2, zone="gate"))
+
+    assert exporter.value("crowd", camera="north") == 1
+    assert exporter.value("crowd", camera="gate") is None
 
 
-def test_a_value_never_gets_another_tag_than_its_own() -> None:
-    bench = Bench()
-    bench.observe(returning(gauge(1, camera="north")))
-    bench.observe(returning(gauge(2, zone="gate")))
-    bench.wait_for("metrics_skipped_total", 1, reason="failed")
-
-    assert bench.value("crowd", camera="north") == 1
-    assert bench.value("crowd", camera="gate") is None
-
-
-def test_a_version_that_left_long_ago_takes_its_values_and_its_room_with_it() -> None:
-    bench = Bench()
+def test_a_forgotten_version_frees_its_values_and_its_room() -> None:
+    exporter = Exporter()
     for camera in range(100):
-        bench.observe(returning(gauge(1, camera=str(camera))), FOUND)
-        bench.wait_for("crowd", 1, camera=str(camera))
-    bench.custom.forget("tiny", "1")
-    gone = bench.value("crowd", camera="7")
-    bench.observe(returning(gauge(2, camera="new")))
-    bench.wait_for("crowd", 2, camera="new")
+        exporter.record(gauge(1, camera=str(camera)))
+    exporter.custom.forget("tiny", "1")
+    forgotten = exporter.value("crowd", camera="7")
+    exporter.record(gauge(2, camera="new"))
 
-    assert gone is None
-    assert bench.value("metrics_skipped_total", reason="failed") is None
-
-
-def test_keys_made_of_what_is_seen_do_not_fill_the_memory() -> None:
-    bench, numbers = Bench(), count()
-    bench.observe(
-        lambda _found: [{"type": "GAUGE", "key": f"each{next(numbers)}", "value": 1}], FOUND * 150
-    )
-    bench.wait_for("metrics_skipped_total", 50, reason="failed")
-
-
-def test_a_hook_that_hangs_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:
-    model = write_tiny_model(tmp_path / "model")
-    (model / "metrics.py").write_text("import time\ndef metrics(found):\n    time.sleep(600)\n")
-    env = {"MODEL_PATH": str(model), "CUSTOM_METRICS": "true"}
-    with Stack(logs=tmp_path, env={"inference": env}) as stack:
-        for _ in range(3):
-            httpx.post(f"{stack.web.url}/inference", files={"image": JPEG}).raise_for_status()
-        # It waits half a minute, and no longer.
-        status = stack.inference.stop()
-
-    assert status == 0
-    assert not (model / "__pycache__").exists()
-
-
-def test_a_hook_that_is_too_slow_is_not_waited_for() -> None:
-    bench, gate = Bench(), threading.Event()
-
-    def slow(_found: list[Any]) -> list[Any]:
-        assert gate.wait(20)
-        return []
-
-    for _ in range(100):
-        bench.observe(slow)
-    busy = bench.value("metrics_skipped_total", reason="busy")
-    gate.set()
-
-    # One is being looked at, if the thread has come to it.
-    assert busy in (100 - 64, 100 - 65)
+    assert forgotten is None
+    assert exporter.value("crowd", camera="new") == 2
 
 
 @given(
@@ -222,11 +223,205 @@ def test_a_hook_that_is_too_slow_is_not_waited_for() -> None:
         max_leaves=12,
     )
 )
-def test_whatever_a_hook_returns_it_is_recorded_or_counted(stated: Any) -> None:
-    bench = Bench()
-    bench.observe(lambda _found: stated)
-    bench.observe(returning({"type": "COUNTER", "key": "last", "value": 1}))
-    bench.wait_for("last_total", 1)
+def test_whatever_a_hook_returns_is_recorded_or_refused(values: Any) -> None:
+    exporter = Exporter()
+    with contextlib.suppress(HookFailed):
+        exporter.custom.record_values("tiny", "1", values)
+    exporter.record({"type": "COUNTER", "key": "last", "value": 1})
+
+    assert exporter.value("last_total") == 1
+
+
+def test_requests_do_not_wait_for_a_slow_hook(start: StartHook, tmp_path: Path) -> None:
+    """64 requests wait for their hook, the pictures of further ones are counted as busy."""
+    hook = start(
+        "import os, time\n"
+        "def metrics(found):\n"
+        "    while not os.path.exists('gate'):\n"
+        "        time.sleep(0.01)\n"
+        "    return []\n",
+        call_timeout_s=60,
+    )
+    exporter = Exporter()
+    for _ in range(100):
+        exporter.queue(hook)
+    busy = exporter.value("metrics_skipped_total", reason="busy")
+    (tmp_path / "gate").touch()
+
+    # One is being called, if the thread has come to it.
+    assert busy in (100 - 64, 100 - 65)
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        ("os._exit(3)", "the process ended with status 3"),
+        ("os.kill(os.getpid(), 11)", "the process ended with status -11"),
+        ("time.sleep(600)", "no reply within 1 s"),
+        ("bytearray(2**30)", "MemoryError"),
+        ("return ['x' * 100_000]", "the reply exceeds 65536 bytes"),
+        ("os.closerange(0, 100)", "the process ended with status"),
+        ("sys.exit(4)", "SystemExit: 4"),
+    ],
+)
+def test_a_harmful_call_fails_and_the_next_one_works(
+    start: StartHook, tmp_path: Path, harm: str, why: str
+) -> None:
+    hook = start(
+        "import os, pathlib, sys, time\n"
+        "def metrics(found):\n"
+        "    if not os.path.exists('harmed'):\n"
+        "        pathlib.Path('harmed').touch()\n"
+        f"        {harm}\n"
+        "    return [1]\n",
+        call_timeout_s=1,
+        restart_interval_s=0,
+    )
+    with pytest.raises(HookFailed, match=re.escape(why)):
+        hook.call_hook([])
+
+    # On a busy machine the restarted process may take longer than the second of a call.
+    wait_until(lambda: succeeds(hook), "a call works again", 60)
+    assert (tmp_path / "harmed").exists()
+
+
+def succeeds(hook: HookProcess) -> bool:
+    try:
+        return bool(hook.call_hook([]) == [1])
+    except HookFailed:
+        return False
+
+
+def test_a_crashing_hook_is_not_restarted_all_the_time(start: StartHook, tmp_path: Path) -> None:
+    hook = start(
+        "import os\n"
+        "with open('starts', 'a') as file:\n"
+        "    file.write('x')\n"
+        "def metrics(found):\n"
+        "    os._exit(1)\n",
+        restart_interval_s=600,
+    )
+    reasons = []
+    for _ in range(20):
+        with pytest.raises(HookFailed) as failed:
+            hook.call_hook([])
+        reasons.append(str(failed.value))
+
+    assert (tmp_path / "starts").read_text() == "x"
+    assert "the process ended with status 1" in reasons[0]
+    assert all("it can start again in" in reason for reason in reasons[1:])
+
+
+def test_a_hook_has_no_tokens_and_no_files_of_the_service(
+    start: StartHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("REPOSITORY_TOKEN", "ACCESS_TOKEN", "AWS_SECRET_ACCESS_KEY", "PYTHONPATH"):
+        monkeypatch.setenv(name, "a secret of the service")
+    hook = start(
+        "import os\n"
+        "def metrics(found):\n"
+        "    links = [f'/proc/self/fd/{fd}' for fd in os.listdir('/proc/self/fd')]\n"
+        "    files = [os.readlink(one) for one in links if os.path.exists(one)]\n"
+        "    return [dict(os.environ), files]\n"
+    )
+    environment, files = hook.call_hook([])
+
+    assert environment.keys() <= {
+        "LANG", "LC_ALL", "LC_CTYPE", "PATH", "TZ", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
+    }  # fmt: skip
+    assert environment.keys() >= {"PATH"}
+    assert {name for name in files if not name.startswith("socket:")} <= {os.devnull}
+    # Two copies of the socket to the service, and nothing else.
+    assert len({name for name in files if name.startswith("socket:")}) == 1
+
+
+def test_a_hook_cannot_read_the_memory_or_environment_of_the_service(tmp_path: Path) -> None:
+    """Processes of one user otherwise can, in /proc."""
+    (tmp_path / "metrics.py").write_text(
+        "import os\n"
+        "def metrics(found):\n"
+        "    readable = []\n"
+        "    for name in ('stat', 'environ', 'mem'):\n"
+        "        try:\n"
+        "            open(f'/proc/{os.getppid()}/{name}', 'rb').close()\n"
+        "            readable.append(name)\n"
+        "        except PermissionError:\n"
+        "            pass\n"
+        "    return readable\n"
+    )
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from services.inference.versions.hook_process import HookProcess\n"
+        "hook = HookProcess(Path(sys.argv[1]))\n"
+        "print(hook.call_hook([]))\n"
+        "hook.close()\n"
+    )
+    # A service does not run as a root that may trace every process: prctl(2), PR_CAPBSET_DROP of
+    # CAP_SYS_PTRACE, CAP_SYS_ADMIN and CAP_PERFMON, which takes effect with exec.
+    drop = (
+        "import ctypes, os, sys\n"
+        "for capability in 19, 21, 38:\n"
+        "    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)\n"
+        "os.execv(sys.executable, [sys.executable, '-c', *sys.argv[1:]])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", drop, program, tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.stdout.strip() == "['stat']", ended.stderr
+
+
+def test_what_a_hook_prints_does_not_disturb_its_replies(
+    start: StartHook, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hook = start(
+        "import os, sys\n"
+        "print('loading')\n"
+        "def metrics(found):\n"
+        "    print('a line')\n"
+        "    os.write(1, b'raw')\n"
+        "    sys.stderr.write('an error')\n"
+        "    return found\n"
+    )
+
+    assert hook.call_hook([["square", 0.5, [1, 2, 3, 4]]]) == [["square", 0.5, [1, 2, 3, 4]]]
+    assert capfd.readouterr().out == ""
+
+
+def test_closing_kills_the_process_its_children_and_a_call(
+    start: StartHook, tmp_path: Path
+) -> None:
+    mark = f"{tmp_path}-child"
+    hook = start(
+        "import subprocess, sys, time\n"
+        "def metrics(found):\n"
+        f"    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', {mark!r}])\n"
+        "    time.sleep(600)\n",
+        call_timeout_s=600,
+    )
+    failures: list[HookFailed] = []
+
+    def call() -> None:
+        try:
+            hook.call_hook([])
+        except HookFailed as error:
+            failures.append(error)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    wait_until(lambda: bool(pids_with(mark)), "the child runs", 60)
+    hook.close()
+    caller.join(60)
+
+    assert len(failures) == 1
+    wait_until(lambda: not pids_with(str(tmp_path)), "all processes have ended", 60)
+    with pytest.raises(HookFailed):
+        hook.call_hook([])
 
 
 @pytest.mark.parametrize(
@@ -238,22 +433,24 @@ def test_whatever_a_hook_returns_it_is_recorded_or_counted(stated: Any) -> None:
         ("metrics = 7", "expected a function metrics(found)"),
         ("raise SystemError('no')", "SystemError: no"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("import os; os._exit(3)", "the process ended with status 3"),
     ],
 )
-def test_a_file_that_is_no_hook_is_an_error_of_the_model(
+def test_a_file_without_a_hook_is_an_error_of_the_model(
     tmp_path: Path, code: str, why: str
 ) -> None:
     (tmp_path / "metrics.py").write_text(code)
 
     with pytest.raises(ModelError, match=re.escape(why)):
-        read_hook(tmp_path)
+        start_hook(tmp_path)
+    wait_until(lambda: not pids_with(str(tmp_path)), "its process has ended", 60)
 
 
 def test_a_model_without_the_file_has_no_hook(tmp_path: Path) -> None:
-    assert read_hook(tmp_path) is None
+    assert start_hook(tmp_path) is None
 
 
-def test_code_of_a_model_runs_only_where_that_is_allowed(tmp_path: Path) -> None:
+def test_code_of_a_model_runs_only_with_custom_metrics_enabled(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "model")
     proof = tmp_path / "it ran"
     (model / "metrics.py").write_text(f"open({str(proof)!r}, 'w').close()")
@@ -262,10 +459,34 @@ def test_code_of_a_model_runs_only_where_that_is_allowed(tmp_path: Path) -> None
         service.wait_ready()
     ran = proof.exists()
     log = tmp_path / "log"
-    allowed = env | {"CUSTOM_METRICS": "true"}
-    with Service("inference", free_port(), allowed, log) as service, pytest.raises(StackError):
+    enabled = env | {"CUSTOM_METRICS": "true"}
+    with Service("inference", free_port(), enabled, log) as service, pytest.raises(StackError):
         service.wait_ready()
 
     assert not ran
     assert proof.exists()
     assert "expected a function metrics(found)" in log.read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "time.sleep(600)",
+        pytest.param("os._exit(1)", marks=pytest.mark.long),
+        pytest.param("bytearray(2**40)", marks=pytest.mark.long),
+    ],
+)
+def test_a_harmful_hook_disturbs_neither_requests_nor_shutdown(tmp_path: Path, harm: str) -> None:
+    model = write_tiny_model(tmp_path / "model")
+    (model / "metrics.py").write_text(f"import os, time\ndef metrics(found):\n    {harm}\n")
+    env = {"MODEL_PATH": str(model), "CUSTOM_METRICS": "true"}
+    with Service("inference", free_port(), env, tmp_path / "log") as service:
+        service.wait_ready()
+        # Checks that each of these requests has status 200.
+        send(service, brightness=100, batches=3)
+        # It waits half a minute, and no longer.
+        status = service.stop()
+
+    assert status == 0
+    assert not (model / "__pycache__").exists()
+    wait_until(lambda: not pids_with(str(model)), "the hook's process has ended", 60)

@@ -1,4 +1,4 @@
-"""The inference service exports how far its pictures are from those a model was made for."""
+"""The drift index: how far pictures and detections are from the version's reference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DARK, BRIGHT = 30, 220
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """The tiny model, made for dark pictures with one square each, as it finds in all of them."""
+    """The tiny model, whose reference is dark pictures; it finds one square in every picture."""
     folder = write_tiny_model(tmp_path / "model")
     (folder / FILE).write_bytes(reference_of_squares(DARK))
     with Service("inference", free_port(), {"MODEL_PATH": str(folder)}) as running:
@@ -28,7 +28,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 def exported(service: Service, name: str) -> dict[str, float]:
-    """Return the samples of a metric by the one label that is not of the version."""
+    """Return the samples of a metric by the one label that does not name the version."""
     text = httpx.get(f"{service.url}/metrics").text
     of_version = ("model", "version", "digest")
     return {
@@ -41,7 +41,7 @@ def exported(service: Service, name: str) -> dict[str, float]:
     }
 
 
-def test_pictures_like_those_of_the_reference_are_no_drift(service: Service) -> None:
+def test_pictures_like_the_reference_show_no_drift(service: Service) -> None:
     send(service, DARK, batches=13)
 
     assert exported(service, "elastic_yolo_drift_pictures") == {"": 13 * BATCH}
@@ -50,8 +50,8 @@ def test_pictures_like_those_of_the_reference_are_no_drift(service: Service) -> 
     assert max(distances.values()) < 0.1
 
 
-def test_other_pictures_are(service: Service) -> None:
-    """The objects are the same: it is the pictures that have changed."""
+def test_other_pictures_show_drift(service: Service) -> None:
+    """The objects are the same; the brightness of the pictures has changed."""
     send(service, BRIGHT, batches=13)
 
     distances = exported(service, "elastic_yolo_drift_psi")
@@ -59,7 +59,7 @@ def test_other_pictures_are(service: Service) -> None:
     assert max(distances.values()) < 0.1
 
 
-def test_what_was_long_ago_does_not_count_any_more(service: Service) -> None:
+def test_only_the_latest_thousand_pictures_count(service: Service) -> None:
     send(service, BRIGHT, batches=13)
     send(service, DARK, batches=5 * 13)
 
@@ -68,14 +68,14 @@ def test_what_was_long_ago_does_not_count_any_more(service: Service) -> None:
     assert found == {"square": 6 * 13 * BATCH, "circle": 0}
 
 
-def test_a_few_pictures_say_nothing(service: Service) -> None:
+def test_fewer_than_two_hundred_pictures_give_no_index(service: Service) -> None:
     send(service, BRIGHT, batches=12)
 
     assert exported(service, "elastic_yolo_drift_psi") == {}
 
 
-def test_callers_who_want_fewer_objects_are_no_drift(service: Service) -> None:
-    """With a threshold of 0.99 nothing is found: that says nothing about the model."""
+def test_requests_with_a_higher_threshold_are_not_counted(service: Service) -> None:
+    """With a threshold of 0.99 nothing is found, which says nothing about the model."""
     send(service, DARK, batches=13, threshold=0.99)
     send(service, DARK, batches=13, threshold=0.01)
 
@@ -92,8 +92,8 @@ def test_distributions_are_exported_as_histograms(service: Service) -> None:
     assert (boxes["0.0"], boxes["1.0"]) == (0, BATCH)
 
 
-def test_callers_with_another_idea_of_overlap_are_no_drift(service: Service) -> None:
-    """With an iou of 1 nothing is suppressed: that says nothing about the model."""
+def test_requests_with_another_iou_are_not_counted(service: Service) -> None:
+    """With an iou of 0.99 almost nothing is suppressed, which says nothing about the model."""
     send(service, DARK, batches=1, iou=0.99)
     send(service, DARK, batches=1)
 

@@ -1,4 +1,4 @@
-"""docs/metrics.md says what the services export, and nothing else."""
+"""docs/metrics.md documents what the services export, and nothing else."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def metrics(found):
         {"type": "TIMER", "key": "thinking", "value": 20.5, "tags": {"mood": "calm"}},
     ]
 """
-# What only some kernels and container engines tell.
+# Only some kernels and container engines have these figures.
 CONDITIONAL = re.compile(r"elastic_yolo_(cpu_.*periods|cpu_throttled_seconds|memory_limit_bytes)")
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Services in which everything has happened once that is counted."""
+    """Services that have counted at least one event of every kind."""
     folder = tmp_path_factory.mktemp("metrics")
     model = write_tiny_model(folder / "model")
     files = {path.name: path.read_bytes() for path in model.iterdir()}
@@ -53,7 +53,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         }
     }
     with Stack(logs=folder, env=env) as running:
-        # An address where nobody is: failures, retries, a pause.
+        # A free port gives failures, retries and an ejection.
         urls = f"http://127.0.0.1:{free_port()},{running.inference.url}"
         with Service("preprocess", free_port(), {"INFERENCE_URL": urls}) as preprocess:
             preprocess.wait_ready()
@@ -71,17 +71,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def fill_the_window(service: Service) -> None:
-    """Send as many pictures as the drift index wants, and what is answered with a problem."""
+    """Send the pictures that the drift index needs, and a request that gets a problem."""
     send(service, brightness=100, batches=13)
     wait_until(
         lambda: sample(service, "elastic_yolo_shadow_pictures_total", outcome="compared") > 0,
-        "the shadow was asked",
+        "the shadow ran",
+        60,
     )
-    httpx.get(f"{service.url}/v2/models/nobody")
+    httpx.get(f"{service.url}/v2/models/unknown")
 
 
 def exported(service: Service) -> dict[str, tuple[str, frozenset[str]]]:
-    """Return the type and labels of each of our metrics, by the name that a query has."""
+    """Return type and labels of each metric of the project, by its name in queries."""
     text = httpx.get(f"{service.url}/metrics").text
     found = {}
     for family in text_string_to_metric_families(text):
@@ -108,19 +109,19 @@ def documented() -> dict[str, tuple[str, frozenset[str], frozenset[str]]]:
 
 
 def test_every_metric_is_documented_with_its_type_and_labels(stack: Stack) -> None:
-    told = documented()
+    documents = documented()
     for service in (stack.web, stack.preprocess, stack.inference):
         for name, (kind, labels) in exported(service).items():
             if name.startswith("elastic_yolo_custom_") and "skipped" not in name:
                 continue
-            assert name in told, f"{service.name} exports {name}"
-            assert told[name][0] == kind, name
-            assert service.name in told[name][2], f"{service.name} exports {name}"
+            assert name in documents, f"{service.name} exports {name}"
+            assert documents[name][0] == kind, name
+            assert service.name in documents[name][2], f"{service.name} exports {name}"
             # A counter that has never counted has no samples, and so no labels.
-            assert labels in (told[name][1], frozenset()), name
+            assert labels in (documents[name][1], frozenset()), name
 
 
-def test_every_metric_that_is_documented_is_there_with_samples(stack: Stack) -> None:
+def test_every_documented_metric_is_exported_with_samples(stack: Stack) -> None:
     never = {"elastic_yolo_custom_metrics_skipped_total", "elastic_yolo_model_refusals_total",
              "elastic_yolo_model_switches_total"}  # fmt: skip
     have = {
@@ -132,11 +133,13 @@ def test_every_metric_that_is_documented_is_there_with_samples(stack: Stack) -> 
             continue
         assert all(name in have[service] for service in where), name
         counted = [have[service][name][1] for service in where]
-        assert name in never or labels in counted, f"{name}: nobody has samples with {set(labels)}"
+        assert name in never or labels in counted, (
+            f"{name}: no service has samples with {set(labels)}"
+        )
 
 
-def test_names_and_units_keep_to_the_conventions(stack: Stack) -> None:
-    """As https://prometheus.io/docs/practices/naming/ has them."""
+def test_metric_names_follow_the_naming_conventions(stack: Stack) -> None:
+    """Of https://prometheus.io/docs/practices/naming/."""
     for service in (stack.web, stack.preprocess, stack.inference):
         for name, (kind, _) in exported(service).items():
             assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
@@ -144,7 +147,7 @@ def test_names_and_units_keep_to_the_conventions(stack: Stack) -> None:
             assert not re.search(r"_(ms|millis|milliseconds|kb|mb|percent)(_|$)", name), name
 
 
-def test_a_model_counts_what_it_wants(stack: Stack) -> None:
+def test_a_model_exports_metrics_of_its_own(stack: Stack) -> None:
     """In Seldon's form: COUNTER, GAUGE and TIMER."""
     whose = {"model": "tiny", "version": "1"}
 
@@ -163,7 +166,7 @@ def test_a_model_counts_what_it_wants(stack: Stack) -> None:
     assert total == pytest.approx(times * 0.0205)
 
 
-def test_phases_are_those_of_this_process(stack: Stack) -> None:
+def test_each_service_counts_its_own_phases(stack: Stack) -> None:
     def phases(service: Service) -> set[str]:
         text = httpx.get(f"{service.url}/metrics").text
         return set(re.findall(r'phase_duration_seconds_count\{phase="(\w+)"', text))
@@ -173,7 +176,7 @@ def test_phases_are_those_of_this_process(stack: Stack) -> None:
     assert phases(stack.inference) == {"queue", "engine", "heads"}
 
 
-def test_problems_are_counted_by_what_they_are(stack: Stack) -> None:
+def test_problems_are_counted_by_their_reason(stack: Stack) -> None:
     def problems(service: Service, reason: str) -> float:
         return sample(service, "elastic_yolo_problems_total", reason=reason)
 
@@ -182,7 +185,7 @@ def test_problems_are_counted_by_what_they_are(stack: Stack) -> None:
     httpx.post(f"{stack.web.url}/nowhere")
     after = problems(stack.web, "not_a_picture"), problems(stack.web, "no_such_request")
     unknown = httpx.post(
-        f"{stack.web.url}/inference", files={"image": JPEG}, params={"model": "nobody"}
+        f"{stack.web.url}/inference", files={"image": JPEG}, params={"model": "unknown"}
     )
 
     assert after == (before[0] + 1, before[1] + 1)
@@ -191,7 +194,7 @@ def test_problems_are_counted_by_what_they_are(stack: Stack) -> None:
     assert problems(stack.inference, "unknown_model") > 0
 
 
-def test_the_quota_and_what_it_costs_are_read_from_either_kind_of_cgroup(tmp_path: Path) -> None:
+def test_quota_and_throttling_are_read_from_cgroup_v1_and_v2(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "cpu.stat").write_text(
         "usage_usec 9\nnr_periods 50\nnr_throttled 7\nthrottled_usec 1250000\n"

@@ -54,7 +54,7 @@ def test_server_metadata_names_the_extensions(api: httpx.Client) -> None:
     assert server["models"] == ["tiny"]
 
 
-def test_health_routes_answer(api: httpx.Client) -> None:
+def test_the_health_routes_report_ready(api: httpx.Client) -> None:
     assert api.get("/v2/health/live").json() == {"live": True}
     assert api.get("/v2/health/ready").json() == {"ready": True}
     assert api.get("/v2/models/tiny/ready").json() == {"name": "tiny", "ready": True}
@@ -73,12 +73,16 @@ def test_model_metadata_describes_inputs_and_outputs(api: httpx.Client, path: st
     assert model["parameters"]["digest"].startswith("sha256:")
 
 
-def test_json_in_json_out(api: httpx.Client) -> None:
+def test_a_json_request_gets_a_json_response(api: httpx.Client) -> None:
     """Two pictures of two cells each: four boxes, 16x8 pixels in the middle of their cells."""
-    answer = api.post(INFER, json=as_json(id="mine")).json()
+    response = api.post(INFER, json=as_json(id="mine")).json()
 
-    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("mine", "tiny", "1")
-    detections, counts = answer["outputs"]
+    assert (response["id"], response["model_name"], response["model_version"]) == (
+        "mine",
+        "tiny",
+        "1",
+    )
+    detections, counts = response["outputs"]
     assert counts["data"] == [2, 2]
     assert detections["shape"] == [4, 6]
     rows = np.reshape(detections["data"], (4, 6))
@@ -87,20 +91,20 @@ def test_json_in_json_out(api: httpx.Client) -> None:
     assert sorted(rows[:2, :4].tolist()) == [[8, 12, 24, 20], [40, 12, 56, 20]]
 
 
-def test_nested_lists_are_taken_as_well(api: httpx.Client) -> None:
-    answer = api.post(INFER, json=as_json(tensor={"data": IMAGES.tolist()}))
+def test_nested_lists_are_accepted(api: httpx.Client) -> None:
+    response = api.post(INFER, json=as_json(tensor={"data": IMAGES.tolist()}))
 
-    assert answer.json()["outputs"][1]["data"] == [2, 2]
+    assert response.json()["outputs"][1]["data"] == [2, 2]
 
 
-def test_binary_in_binary_out(api: httpx.Client) -> None:
+def test_a_binary_request_gets_a_binary_response(api: httpx.Client) -> None:
     body, headers = as_binary(parameters={"binary_data_output": True})
 
-    answer = api.post(INFER, content=body, headers=headers)
+    response = api.post(INFER, content=body, headers=headers)
 
-    length = int(answer.headers[HEADER_LENGTH])
-    detections, counts = json.loads(answer.content[:length])["outputs"]
-    raw = answer.content[length:]
+    length = int(response.headers[HEADER_LENGTH])
+    detections, counts = json.loads(response.content[:length])["outputs"]
+    raw = response.content[length:]
     size = detections["parameters"]["binary_data_size"]
     assert np.frombuffer(raw[size:], "<i8").tolist() == [2, 2]
     rows = np.frombuffer(raw[:size], "<f4").reshape(4, 6)
@@ -108,19 +112,19 @@ def test_binary_in_binary_out(api: httpx.Client) -> None:
     assert counts["parameters"]["binary_data_size"] == 16
 
 
-def test_fractions_of_a_pixel_are_taken_as_fp32(api: httpx.Client) -> None:
+def test_fractional_pixel_values_are_accepted_as_fp32(api: httpx.Client) -> None:
     exact = IMAGES.astype("<f4") + np.float32(0.25)
     tensor = {**TENSOR, "datatype": "FP32", "parameters": {"binary_data_size": exact.nbytes}}
     head = json.dumps({"inputs": [tensor]}).encode()
 
-    answer = api.post(
+    response = api.post(
         INFER, content=head + exact.tobytes(), headers={HEADER_LENGTH: str(len(head))}
     )
 
-    assert answer.json()["outputs"][1]["data"] == [2, 2]
+    assert response.json()["outputs"][1]["data"] == [2, 2]
 
 
-def test_an_output_can_be_asked_for_in_binary(api: httpx.Client) -> None:
+def test_a_single_output_can_be_requested_in_binary(api: httpx.Client) -> None:
     outputs = [{"name": "detections", "parameters": {"binary_data": True}}]
     body, headers = as_binary(outputs=outputs)
 
@@ -128,12 +132,12 @@ def test_an_output_can_be_asked_for_in_binary(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("parameter", "value", "found"), [("threshold", 0.99, 0), ("iou", 1, 4)])
-def test_parameters_of_a_request_count(
+def test_threshold_and_iou_of_a_request_apply(
     api: httpx.Client, parameter: str, value: float, found: int
 ) -> None:
-    answer = api.post(INFER, json=as_json(parameters={parameter: value}))
+    response = api.post(INFER, json=as_json(parameters={parameter: value}))
 
-    assert answer.json()["outputs"][0]["shape"] == [found, 6]
+    assert response.json()["outputs"][0]["shape"] == [found, 6]
 
 
 @pytest.mark.parametrize(
@@ -157,55 +161,59 @@ def test_parameters_of_a_request_count(
         ({"id": 7}, 400, "id: expected a string"),
     ],
 )
-def test_a_request_that_breaks_the_protocol_is_explained(
+def test_an_invalid_request_gets_an_explanation(
     api: httpx.Client, changes: dict[str, Any], status: int, detail: str
 ) -> None:
-    """Clients of the protocol look for the message under `error`."""
-    answer = api.post(INFER, json=as_json(**changes))
+    """Clients of the protocol read the message from `error`."""
+    response = api.post(INFER, json=as_json(**changes))
 
-    assert answer.status_code == status
-    assert re.search(detail, answer.json()["error"])
+    assert response.status_code == status
+    assert re.search(detail, response.json()["error"])
 
 
 @pytest.mark.parametrize(
     ("body", "length", "detail"),
     [
         (b"", None, "JSON cannot be parsed"),
-        (b"[]", None, "no object"),
+        (b"[]", None, "JSON is not an object"),
         (b"[" * 100_000, None, "JSON cannot be parsed"),
         (b'{"inputs":[{"name":"images","datatype":[]}]}', None, "expected datatype UINT8 or FP32"),
-        (b"{}", "many", "expected a number of bytes"),
-        (b"{}", "9" * 5000, "expected a number of bytes"),
-        (b"{}", "3", "3 bytes of JSON announced, the body has 2"),
-        (as_binary()[0][:-1], as_binary()[1][HEADER_LENGTH], "announced 12288, found 12287"),
+        (b"{}", "many", "expected the length of the JSON in bytes"),
+        (b"{}", "9" * 5000, "expected the length of the JSON in bytes"),
+        (b"{}", "3", "is 3 bytes, and the body has 2"),
+        (
+            as_binary()[0][:-1],
+            as_binary()[1][HEADER_LENGTH],
+            "binary_data_size is 12288, the body has 12287",
+        ),
     ],
 )
-def test_a_body_that_cannot_be_read_is_explained(
+def test_a_malformed_body_gets_an_explanation(
     api: httpx.Client, body: bytes, length: str | None, detail: str
 ) -> None:
     headers = {} if length is None else {HEADER_LENGTH: length}
 
-    answer = api.post(INFER, content=body, headers=headers)
+    response = api.post(INFER, content=body, headers=headers)
 
-    assert answer.status_code == 400
-    assert detail in answer.json()["error"]
+    assert response.status_code == 400
+    assert detail in response.json()["error"]
 
 
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/v2/models/other", "no model 'other' here; there is 'tiny'"),
-        ("/v2/models/tiny/versions/2/ready", "no version '2' of 'tiny' here; there is '1'"),
+        ("/v2/models/other", "no model 'other' here; available: 'tiny'"),
+        ("/v2/models/tiny/versions/2/ready", "no version '2' of 'tiny' here; available: '1'"),
     ],
 )
 def test_an_unknown_model_or_version_is_not_found(api: httpx.Client, path: str, said: str) -> None:
-    answer = api.get(path)
+    response = api.get(path)
 
-    assert answer.status_code == 404
-    assert answer.json()["error"] == said
+    assert response.status_code == 404
+    assert response.json()["error"] == said
 
 
-def test_a_model_without_a_golden_picture_checks_itself_against_its_start(
+def test_without_a_golden_picture_the_start_is_the_reference(
     api: httpx.Client,
 ) -> None:
     status = api.get("/health/status").json()
@@ -214,15 +222,15 @@ def test_a_model_without_a_golden_picture_checks_itself_against_its_start(
     assert [found[0] for found in status["found"]] == ["square", "square"]
 
 
-def test_a_golden_picture_with_another_answer_is_noticed(tmp_path: Path) -> None:
-    """The known answer says circle; the model says square."""
+def test_a_golden_picture_with_other_detections_is_reported(tmp_path: Path) -> None:
+    """model.yaml expects a circle; the model finds a square."""
     manifest = "golden:\n  picture: golden.png\n  expected:\n    - [circle, 0.9, [16, 16, 16, 8]]\n"
     model = write_tiny_model(tmp_path / "model", manifest=manifest)
     (model / "golden.png").write_bytes(encode(plain(32, 32)))
     service = Service("inference", free_port(), {"MODEL_PATH": str(model)}, tmp_path / "log")
     with service:
         service.wait_ready()
-        answer = httpx.get(f"{service.url}/health/status")
+        response = httpx.get(f"{service.url}/health/status")
 
-    assert answer.status_code == 503
-    assert "the prediction for the golden picture is wrong: no circle" in answer.json()["detail"]
+    assert response.status_code == 503
+    assert "the prediction for the golden picture is wrong: no circle" in response.json()["detail"]

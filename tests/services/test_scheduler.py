@@ -1,10 +1,12 @@
-"""The queue in front of the engine, with engines that tell what they are asked to do."""
+"""The queue in front of the engine, with engines that record their runs."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,32 +16,34 @@ from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
 from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import DeadlineExceeded, TooManyRequests
-from services.inference.batches import BatchTimes
+from services.inference.batches import BatchTimes, Job, take_batch
 from services.inference.scheduler import Scheduler
+
+pytestmark = pytest.mark.anyio
 
 
 @dataclass
 class SumEngine:
-    """Its one head is the sum of each picture's pixels; it waits until it is let go."""
+    """Its one head is the sum of each picture's pixels; a run waits until the gate is open."""
 
     name = "sum"
     precision = "fp32"
     device = "cpu"
     batches: bool = False
-    parts: list[SumEngine] = field(default_factory=list)
+    streams: list[SumEngine] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     runs: list[list[int]] = field(default_factory=list)
 
     def execute(self, images: Image) -> list[Floats]:
-        """Note which pictures come together, by their first pixel."""
+        """Record the first pixel of each picture of the run."""
         self.runs.append([int(image.flat[0]) for image in images])
         assert self.gate.wait(20)
         return [images.reshape(len(images), -1).sum(1, dtype=np.float32)]
 
     def split(self, parts: int) -> list[Engine]:
-        """Return what the test has prepared."""
+        """Return the streams that the test has prepared."""
         assert parts == 2
-        return list(self.parts)
+        return list(self.streams)
 
 
 def context(budget_ms: float = 20_000) -> RequestContext:
@@ -50,13 +54,20 @@ def picture(number: int, dtype: str = "u1") -> Image:
     return np.full((1, 2, 2, 3), number, dtype)
 
 
-def as_answer(heads: list[Floats]) -> list[Floats]:
+def per_picture(heads: list[Floats]) -> list[Floats]:
     """Turn the head into one array for each picture."""
     return [np.atleast_1d(value) for value in heads[0]]
 
 
-def sums(answer: list[Floats]) -> list[float]:
-    return [float(rows[0]) for rows in answer]
+def sums(result: list[Floats]) -> list[float]:
+    return [float(rows[0]) for rows in result]
+
+
+def start(
+    scheduler: Scheduler, images: Image, budget_ms: float = 20_000
+) -> asyncio.Task[list[Floats]]:
+    """Enqueue a request in a task of its own."""
+    return asyncio.create_task(scheduler.enqueue(context(budget_ms), images, per_picture))
 
 
 async def until(fact: Callable[[], bool]) -> None:
@@ -66,17 +77,16 @@ async def until(fact: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def schedule(scenario: Callable[[Scheduler], Awaitable[None]], engine: SumEngine, **limits) -> None:  # noqa: ANN003
-    """Run a scenario with a scheduler that is ready."""
-
-    async def whole() -> None:
-        settings = {"shares": 2, "max_waiting": 10, "max_batch": 4, **limits}
-        scheduler = Scheduler(engine, **settings)
-        await scheduler.split()
-        await scenario(scheduler)
+@asynccontextmanager
+async def scheduling(engine: SumEngine, **limits: int) -> AsyncIterator[Scheduler]:
+    """Yield a scheduler whose engine is partitioned."""
+    settings = {"max_streams": 2, "max_queued": 10, "max_batch": 4, **limits}
+    scheduler = Scheduler(engine, **settings)
+    await scheduler.partition()
+    try:
+        yield scheduler
+    finally:
         scheduler.close()
-
-    asyncio.run(whole())
 
 
 def open_engine(**fields) -> SumEngine:  # noqa: ANN003
@@ -85,199 +95,155 @@ def open_engine(**fields) -> SumEngine:  # noqa: ANN003
     return engine
 
 
-def test_a_request_alone_has_the_whole_engine() -> None:
-    engine = open_engine(parts=[open_engine(), open_engine()])
+async def test_a_request_alone_runs_on_the_full_width_engine() -> None:
+    engine = open_engine(streams=[open_engine(), open_engine()])
+    async with scheduling(engine) as scheduler:
+        results = [await start(scheduler, picture(number)) for number in (1, 2, 3)]
 
-    async def scenario(scheduler: Scheduler) -> None:
-        for number in (1, 2, 3):
-            assert sums(await scheduler.run(context(), picture(number), as_answer)) == [12 * number]
-
-    schedule(scenario, engine)
-
+    assert [sums(result) for result in results] == [[12], [24], [36]]
     assert engine.runs == [[1], [2], [3]]
-    assert [part.runs for part in engine.parts] == [[], []]
+    assert [stream.runs for stream in engine.streams] == [[], []]
 
 
-def test_requests_that_wait_together_share_it() -> None:
-    """The first has it all; the others wait, then run side by side on a part each."""
-    engine = SumEngine(parts=[SumEngine(), SumEngine()])
-
-    async def scenario(scheduler: Scheduler) -> None:
-        first = asyncio.create_task(scheduler.run(context(), picture(1), as_answer))
+async def test_queued_requests_run_concurrently_on_streams() -> None:
+    """The first request has all threads; the queued ones then run on a stream each."""
+    engine = SumEngine(streams=[SumEngine(), SumEngine()])
+    async with scheduling(engine) as scheduler:
+        first = start(scheduler, picture(1))
         await until(lambda: engine.runs == [[1]])
-        others = [
-            asyncio.create_task(scheduler.run(context(), picture(n), as_answer)) for n in (2, 3, 4)
-        ]
-        await until(lambda: scheduler.waiting == 3)
+        others = [start(scheduler, picture(n)) for n in (2, 3, 4)]
+        await until(lambda: scheduler.queued == 3)
         engine.gate.set()
         assert sums(await first) == [12]
-        await until(lambda: all(part.runs for part in engine.parts))
-        assert scheduler.waiting == 1
-        for part in engine.parts:
-            part.gate.set()
-        assert [sums(answer) for answer in await asyncio.gather(*others)] == [[24], [36], [48]]
-        assert sums(await scheduler.run(context(), picture(5), as_answer)) == [60]
-
-    schedule(scenario, engine)
+        await until(lambda: all(stream.runs for stream in engine.streams))
+        assert scheduler.queued == 1
+        for stream in engine.streams:
+            stream.gate.set()
+        assert [sums(result) for result in await asyncio.gather(*others)] == [[24], [36], [48]]
+        assert sums(await start(scheduler, picture(5))) == [60]
 
     assert engine.runs == [[1], [5]]
-    assert sorted(run for part in engine.parts for run in part.runs) == [[2], [3], [4]]
+    assert sorted(run for stream in engine.streams for run in stream.runs) == [[2], [3], [4]]
 
 
-def test_what_is_late_never_runs() -> None:
-    engine = SumEngine(parts=[open_engine(), open_engine()])
-
-    async def scenario(scheduler: Scheduler) -> None:
-        first = asyncio.create_task(scheduler.run(context(), picture(1), as_answer))
+async def test_a_request_whose_deadline_passes_in_the_queue_never_runs() -> None:
+    engine = SumEngine(streams=[open_engine(), open_engine()])
+    async with scheduling(engine) as scheduler:
+        first = start(scheduler, picture(1))
         await until(lambda: engine.runs == [[1]])
         with pytest.raises(DeadlineExceeded):
-            await scheduler.run(context(30), picture(2), as_answer)
+            await start(scheduler, picture(2), budget_ms=30)
         engine.gate.set()
         await first
 
-    schedule(scenario, engine)
-
     assert engine.runs == [[1]]
-    assert [part.runs for part in engine.parts] == [[], []]
+    assert [stream.runs for stream in engine.streams] == [[], []]
 
 
-def test_the_work_of_a_caller_who_has_gone_never_runs() -> None:
-    engine = SumEngine(parts=[open_engine(), open_engine()])
-
-    async def scenario(scheduler: Scheduler) -> None:
-        first = asyncio.create_task(scheduler.run(context(), picture(1), as_answer))
+async def test_a_request_whose_caller_hangs_up_in_the_queue_never_runs() -> None:
+    engine = SumEngine(streams=[open_engine(), open_engine()])
+    async with scheduling(engine) as scheduler:
+        first = start(scheduler, picture(1))
         await until(lambda: engine.runs == [[1]])
-        gone = asyncio.create_task(scheduler.run(context(), picture(2), as_answer))
-        await until(lambda: scheduler.waiting == 1)
-        gone.cancel()
-        await until(lambda: scheduler.waiting == 0)
+        abandoned = start(scheduler, picture(2))
+        await until(lambda: scheduler.queued == 1)
+        abandoned.cancel()
+        await until(lambda: scheduler.queued == 0)
         engine.gate.set()
         await first
-        assert gone.cancelled()
-
-    schedule(scenario, engine)
+        assert abandoned.cancelled()
 
     assert engine.runs == [[1]]
-    assert [part.runs for part in engine.parts] == [[], []]
+    assert [stream.runs for stream in engine.streams] == [[], []]
 
 
-def test_a_run_that_takes_too_long_is_not_waited_for() -> None:
+async def test_a_run_that_exceeds_the_deadline_is_not_waited_for() -> None:
     engine = SumEngine()
-
-    async def scenario(scheduler: Scheduler) -> None:
+    async with scheduling(engine) as scheduler:
         with pytest.raises(DeadlineExceeded, match="while the request was processed"):
-            await scheduler.run(context(500), picture(1), as_answer)
+            await start(scheduler, picture(1), budget_ms=500)
         engine.gate.set()
-        assert sums(await scheduler.run(context(), picture(2), as_answer)) == [24]
-
-    schedule(scenario, engine)
+        assert sums(await start(scheduler, picture(2))) == [24]
 
     assert engine.runs == [[1], [2]]
 
 
-def test_one_too_many_is_told_when_to_come_back() -> None:
+async def test_a_full_queue_refuses_with_a_time_to_retry() -> None:
     engine = SumEngine()
-
-    async def scenario(scheduler: Scheduler) -> None:
-        tasks = [
-            asyncio.create_task(scheduler.run(context(), picture(n), as_answer)) for n in range(3)
-        ]
-        await until(lambda: scheduler.waiting == 2)
+    async with scheduling(engine, max_streams=1, max_queued=2) as scheduler:
+        tasks = [start(scheduler, picture(n)) for n in range(3)]
+        await until(lambda: scheduler.queued == 2)
         with pytest.raises(TooManyRequests) as refused:
-            await scheduler.run(context(), picture(9), as_answer)
+            await start(scheduler, picture(9))
         assert refused.value.retry_after_s >= 1
         engine.gate.set()
         await asyncio.gather(*tasks)
 
-    schedule(scenario, engine, shares=1, max_waiting=2)
-
     assert engine.runs == [[0], [1], [2]]
 
 
-def batching_scenario(
-    engine: SumEngine, requests: list[tuple[RequestContext, Image]]
-) -> list[list[float]]:
-    """Let one request run, the given ones wait behind it, and return their answers."""
-    answers: list[list[float]] = []
-
-    async def scenario(scheduler: Scheduler) -> None:
-        first = asyncio.create_task(scheduler.run(context(), picture(0), as_answer))
+async def run_queued(engine: SumEngine, *requests: Image) -> list[list[float]]:
+    """Queue requests behind one that runs, and return their results."""
+    async with scheduling(engine) as scheduler:
+        first = start(scheduler, picture(0))
         await until(lambda: len(engine.runs) == 1)
-        tasks = [
-            asyncio.create_task(scheduler.run(who, images, as_answer)) for who, images in requests
-        ]
-        await until(lambda: scheduler.waiting == len(requests))
+        tasks = [start(scheduler, images) for images in requests]
+        await until(lambda: scheduler.queued == len(requests))
         engine.gate.set()
         await first
-        answers.extend([sums(answer) for answer in await asyncio.gather(*tasks)])
-
-    schedule(scenario, engine)
-    return answers
+        return [sums(result) for result in await asyncio.gather(*tasks)]
 
 
-def test_an_engine_that_likes_batches_gets_what_waits_as_one() -> None:
-    """At most four pictures; each gets its own answer, in whichever batch it was."""
+async def test_a_batching_engine_runs_queued_requests_as_one_batch() -> None:
+    """At most four pictures a batch; each request gets its own results."""
     engine = SumEngine(batches=True)
     pair = np.concatenate([picture(2), picture(3)])
 
-    answers = batching_scenario(
-        engine, [(context(), images) for images in (picture(1), pair, picture(4), picture(5))]
-    )
+    results = await run_queued(engine, picture(1), pair, picture(4), picture(5))
 
     assert engine.runs == [[0], [1, 2, 3, 4], [5]]
-    assert answers == [[12], [24, 36], [48], [60]]
+    assert results == [[12], [24, 36], [48], [60]]
 
 
-def test_pixels_of_two_kinds_are_never_in_one_batch() -> None:
+async def test_a_batch_has_pixels_of_one_dtype() -> None:
     engine = SumEngine(batches=True)
 
-    answers = batching_scenario(
-        engine, [(context(), picture(1)), (context(), picture(2, "f4")), (context(), picture(3))]
-    )
+    results = await run_queued(engine, picture(1), picture(2, "f4"), picture(3))
 
     assert engine.runs == [[0], [1], [2], [3]]
-    assert answers == [[12], [24], [36]]
+    assert results == [[12], [24], [36]]
 
 
-def test_a_batch_is_expected_to_take_what_follows_from_others() -> None:
-    """No longer than a larger one, and no longer than its parts one by one."""
+def test_the_expected_time_of_a_batch_follows_from_other_sizes() -> None:
+    """No longer than a larger batch, and no longer than its parts one by one."""
     times = BatchTimes()
-    times.note(1, 1.0)
+    times.record(1, 1.0)
 
     assert times.expected_s(1) == 1
     assert times.expected_s(2) == 2
-    times.note(4, 2.0)
+    times.record(4, 2.0)
     assert times.expected_s(2) == 2
     assert times.expected_s(3) == 2
     assert times.expected_s(8) == 4
 
 
-def test_a_batch_stays_small_for_somebody_in_a_hurry() -> None:
-    """A picture takes 0.4 s, as far as is known: within a second there is time for two."""
-    engine = SumEngine(batches=True)
+async def test_a_batch_stays_small_enough_for_its_earliest_deadline() -> None:
+    """A picture takes 4 s: with 10 s left, two fit into a batch and three do not."""
+    times = BatchTimes()
+    times.record(1, 4.0)
+    loop = asyncio.get_running_loop()
+    queue = deque(
+        Job(context(budget_ms), picture(number), per_picture, loop.create_future())
+        for number, budget_ms in ((3, 10_000), (4, 60_000), (5, 60_000))
+    )
 
-    async def scenario(scheduler: Scheduler) -> None:
-        # Half a second for one picture, as far as is known.
-        opened = threading.Timer(0.5, engine.gate.set)
-        opened.start()
-        await scheduler.run(context(), picture(1), as_answer)
-        engine.gate.clear()
-        first = asyncio.create_task(scheduler.run(context(), picture(2), as_answer))
-        await until(lambda: len(engine.runs) == 2)
-        hurried = asyncio.create_task(scheduler.run(context(1000), picture(3), as_answer))
-        patient = [
-            asyncio.create_task(scheduler.run(context(), picture(n), as_answer)) for n in (4, 5)
-        ]
-        await until(lambda: scheduler.waiting == 3)
-        engine.gate.set()
-        await asyncio.gather(first, hurried, *patient)
+    batch = take_batch(queue, 4, times)
 
-    schedule(scenario, engine)
-
-    assert engine.runs == [[1], [2], [3, 4], [5]]
+    assert [job.images.flat[0] for job in batch] == [3, 4]
+    assert [job.images.flat[0] for job in queue] == [5]
 
 
-def test_an_error_of_the_engine_is_everybodys_in_its_batch_and_nobodys_after() -> None:
+async def test_an_engine_error_fails_its_batch_and_no_later_request() -> None:
     @dataclass
     class Failing(SumEngine):
         def execute(self, images: Image) -> list[Floats]:
@@ -287,10 +253,7 @@ def test_an_error_of_the_engine_is_everybodys_in_its_batch_and_nobodys_after() -
 
     engine = Failing()
     engine.gate.set()
-
-    async def scenario(scheduler: Scheduler) -> None:
+    async with scheduling(engine) as scheduler:
         with pytest.raises(RuntimeError, match="out of memory"):
-            await scheduler.run(context(), picture(7), as_answer)
-        assert sums(await scheduler.run(context(), picture(2), as_answer)) == [24]
-
-    schedule(scenario, engine)
+            await start(scheduler, picture(7))
+        assert sums(await start(scheduler, picture(2))) == [24]

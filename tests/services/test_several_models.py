@@ -1,4 +1,4 @@
-"""Several models in one service, and who may load and unload them."""
+"""Several models in one service, ensembles of them, and loading and unloading by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 @contextmanager
 def running(folder: Path) -> Iterator[Stack]:
-    """Serve a default model that looks at 32x32 pixels, and one, called wide, at 64x32."""
+    """Serve a default model with an input of 32x32 pixels, and one called wide with 64x32."""
     first = write_tiny_model(folder / "first")
     wide = write_tiny_model(folder / "wide", width=64, manifest="name: wide\nversion: '7'\n")
     env = {"inference": {"MODEL_WIDE_PATH": str(wide), "REPOSITORY_TOKEN": TOKEN}}
@@ -31,14 +31,14 @@ def running(folder: Path) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """For tests that change nothing."""
+    """Shared by the tests that change nothing."""
     with running(tmp_path_factory.mktemp("models")) as stack:
         yield stack
 
 
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Stack]:
-    """For tests that load and unload."""
+    """A stack of its own for a test that loads and unloads."""
     with running(tmp_path) as stack:
         yield stack
 
@@ -54,18 +54,18 @@ def repository(stack: Stack, path: str, **options: object) -> httpx.Response:
     )
 
 
-def test_the_model_is_chosen_by_its_name(stack: Stack) -> None:
-    answers = [detect(stack), detect(stack, model="wide"), detect(stack, model="tiny")]
+def test_a_request_selects_a_model_by_its_name(stack: Stack) -> None:
+    responses = [detect(stack), detect(stack, model="wide"), detect(stack, model="tiny")]
 
-    assert [answer.json()["model"]["name"] for answer in answers] == ["tiny", "wide", "tiny"]
-    assert [len(answer.json()["data"]) for answer in answers] == [1, 2, 1]
-    assert answers[1].json()["model"]["version"] == "7"
+    assert [response.json()["model"]["name"] for response in responses] == ["tiny", "wide", "tiny"]
+    assert [len(response.json()["data"]) for response in responses] == [1, 2, 1]
+    assert responses[1].json()["model"]["version"] == "7"
     unknown = detect(stack, model="narrow")
     assert unknown.status_code == 404
-    assert unknown.json()["detail"] == "no model 'narrow' here; there is 'tiny', 'wide'"
+    assert unknown.json()["detail"] == "no model 'narrow' here; available: 'tiny', 'wide'"
 
 
-def test_the_metadata_list_all_models(stack: Stack) -> None:
+def test_the_server_metadata_lists_all_models(stack: Stack) -> None:
     server = httpx.get(f"{stack.inference.url}/v2").json()
     assert server["models"] == ["tiny", "wide"]
     assert server["extensions"] == ["binary_tensor_data", "model_repository"]
@@ -81,12 +81,12 @@ def test_two_models_of_one_name_end_the_start_with_one_line(tmp_path: Path) -> N
         service.wait_ready()
 
     last = log.read_text().splitlines()[-1]
-    assert last == "MODEL_B_PATH: a second model that is called 'tiny'"
+    assert last == "MODEL_B_PATH: the model name 'tiny' is already in use"
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer let me in"}])
 @pytest.mark.parametrize("path", ["index", "models/wide/load", "models/wide/unload"])
-def test_without_the_token_nobody_sees_or_changes_the_repository(
+def test_the_repository_refuses_requests_without_the_token(
     stack: Stack, path: str, headers: dict[str, str]
 ) -> None:
     refused = repository(stack, path, headers=headers)
@@ -96,28 +96,31 @@ def test_without_the_token_nobody_sees_or_changes_the_repository(
     assert detect(stack, model="wide").status_code == 200
 
 
-def test_a_body_without_the_token_is_not_read(stack: Stack) -> None:
+def test_the_body_of_a_request_without_the_token_is_not_read(stack: Stack) -> None:
     path = "/v2/repository/models/wide/load"
     assert status_without_body(stack.inference, path, 10_000_000) == 401
 
 
-def test_a_body_with_the_token_has_a_limit(stack: Stack) -> None:
+def test_the_body_of_a_request_with_the_token_is_limited(stack: Stack) -> None:
     path = "/v2/repository/models/wide/load"
     token = f"Authorization: {BEARER['Authorization']}\r\n"
     assert status_without_body(stack.inference, path, 10_000_000, token) == 413
     assert repository(stack, "index", content=b"[1]").status_code == 400
-    assert repository(stack, "index", json={"ready": "who knows"}).status_code == 400
+    assert repository(stack, "index", json={"ready": "perhaps"}).status_code == 400
 
 
 def test_a_model_is_unloaded_and_loaded_again(own_stack: Stack) -> None:
     assert repository(own_stack, "models/wide/unload").json() == {"name": "wide"}
-    away, other = detect(own_stack, model="wide"), detect(own_stack)
+    unloaded, other = detect(own_stack, model="wide"), detect(own_stack)
     index = repository(own_stack, "index").json()
     ready_only = repository(own_stack, "index", json={"ready": True}).json()
     loaded = repository(own_stack, "models/wide/load")
-    back = detect(own_stack, model="wide")
+    loaded_again = detect(own_stack, model="wide")
 
-    assert (away.status_code, away.json()["detail"]) == (404, "the model 'wide' is not loaded")
+    assert (unloaded.status_code, unloaded.json()["detail"]) == (
+        404,
+        "the model 'wide' is not loaded",
+    )
     assert other.status_code == 200
     assert [(row["name"], row["state"], row["reason"]) for row in index] == [
         ("tiny", "READY", ""),
@@ -125,27 +128,23 @@ def test_a_model_is_unloaded_and_loaded_again(own_stack: Stack) -> None:
     ]
     assert [row["name"] for row in ready_only] == ["tiny"]
     assert loaded.json()["version"] == "7"
-    assert len(back.json()["data"]) == 2
+    assert len(loaded_again.json()["data"]) == 2
 
 
-def test_a_folder_that_has_changed_is_read_when_it_is_loaded_again(
-    tmp_path: Path, own_stack: Stack
-) -> None:
+def test_loading_a_model_again_reads_its_changed_folder(tmp_path: Path, own_stack: Stack) -> None:
     write_tiny_model(tmp_path / "wide", width=96, manifest="name: wide\nversion: '8'\n")
     before = detect(own_stack, model="wide").json()
     repository(own_stack, "models/wide/load").raise_for_status()
     after = detect(own_stack, model="wide").json()
 
     assert (before["model"]["version"], len(before["data"])) == ("7", 2)
-    # Who has known the model at 64x32 pixels is answered by the version that leaves.
+    # Preprocess still sends 64x32 pixels, which the leaving version accepts.
     assert after["model"]["version"] == "7"
     described = httpx.get(f"{own_stack.inference.url}/v2/models/wide").json()
     assert described["versions"] == ["8", "7"]
 
 
-def test_what_cannot_be_loaded_is_answered_with_the_reason(
-    tmp_path: Path, own_stack: Stack
-) -> None:
+def test_a_refused_load_returns_the_reason(tmp_path: Path, own_stack: Stack) -> None:
     (tmp_path / "wide" / "tiny.weights").write_bytes(b"half a model")
     refused = repository(own_stack, "models/wide/load")
     still = detect(own_stack, model="wide")
@@ -157,37 +156,37 @@ def test_what_cannot_be_loaded_is_answered_with_the_reason(
     assert [row["state"] for row in index if row["name"] == "wide"] == ["READY", "UNAVAILABLE"]
 
 
-def test_parameters_of_a_load_are_refused_instead_of_ignored(stack: Stack) -> None:
+def test_parameters_of_a_load_are_refused(stack: Stack) -> None:
     refused = repository(stack, "models/wide/load", json={"parameters": {"config": "{}"}})
 
     assert refused.status_code == 422
 
 
-def test_without_a_token_in_the_environment_there_is_no_repository(tiny_model: Path) -> None:
+def test_there_is_no_repository_unless_a_token_is_set(tiny_model: Path) -> None:
     with Service("inference", free_port(), {"MODEL_PATH": str(tiny_model)}) as service:
         service.wait_ready()
-        answer = httpx.post(f"{service.url}/v2/repository/index")
+        response = httpx.post(f"{service.url}/v2/repository/index")
 
-    assert answer.status_code == 404
+    assert response.status_code == 404
 
 
-def test_an_ensemble_answers_with_what_its_models_have_found(stack: Stack) -> None:
-    """The tiny model sees one square in the middle, the wide one two, elsewhere."""
-    answers = [detect(stack, model=name) for name in ("ensemble:tiny+wide", "ensemble:tiny wide")]
+def test_an_ensemble_returns_the_detections_of_all_its_models(stack: Stack) -> None:
+    """The tiny model finds one square in the middle, the wide one two, elsewhere."""
+    responses = [detect(stack, model=name) for name in ("ensemble:tiny+wide", "ensemble:tiny wide")]
     alone = [detect(stack, model=name).json() for name in ("tiny", "wide")]
 
-    body = answers[0].json()
-    assert answers[1].json()["data"] == body["data"]
+    body = responses[0].json()
+    assert responses[1].json()["data"] == body["data"]
     assert (body["model"]["name"], body["model"]["version"]) == ("ensemble:tiny+wide", "1+7")
     assert body["image"] == {"width": 64, "height": 48}
-    boxes = sorted(box for answer in alone for _, _, box in answer["data"])
+    boxes = sorted(box for response in alone for _, _, box in response["data"])
     assert sorted(box for _, _, box in body["data"]) == boxes
-    halves = sorted(score / 2 for answer in alone for _, score, _ in answer["data"])
+    halves = sorted(score / 2 for response in alone for _, score, _ in response["data"])
     assert sorted(score for _, score, _ in body["data"]) == pytest.approx(halves, abs=1e-6)
 
 
-def test_an_ensemble_takes_the_best_three_hundred_objects_of_each_model(tmp_path: Path) -> None:
-    """With a threshold of 0 there may be thousands, and each is held against all others."""
+def test_an_ensemble_takes_300_objects_of_each_model_at_most(tmp_path: Path) -> None:
+    """The best ones: with a threshold of 0 there may be thousands, and all pairs are compared."""
     many = write_tiny_model(tmp_path / "many", width=32 * 20, height=32 * 20)
     wide = write_tiny_model(tmp_path / "wide", width=64, manifest="name: wide")
     env = {"inference": {"MODEL_WIDE_PATH": str(wide)}}
@@ -208,9 +207,7 @@ def test_an_ensemble_takes_the_best_three_hundred_objects_of_each_model(tmp_path
         ("ensemble:tiny+", 422, "expected 2 to 4 different models"),
     ],
 )
-def test_an_ensemble_of_what_is_not_there_is_refused(
-    stack: Stack, model: str, status: int, said: str
-) -> None:
+def test_an_invalid_ensemble_is_refused(stack: Stack, model: str, status: int, said: str) -> None:
     refused = detect(stack, model=model)
 
     assert refused.status_code == status

@@ -1,4 +1,4 @@
-"""Load on a service, by callers who look at every answer."""
+"""Load on a service, from callers that check every response."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CALLERS = 4
 
 
 class Load:
-    """Callers in a closed loop, each with a connection of its own, until they are told to stop."""
+    """Callers in a closed loop, each with a connection of its own."""
 
     def __init__(
         self, url: str, picture: bytes, is_right: Callable[[httpx.Response], bool]
     ) -> None:
-        """Ask nothing yet; `is_right` is told of every answer with status 200."""
+        """Send nothing yet; `is_right` is called with every response of status 200."""
         self.statuses: list[int] = []
-        """Of all answers; -1 is a wrong one."""
+        """Of all responses; -1 stands for a wrong one of status 200."""
         self._url = url
         self._picture = picture
         self._is_right = is_right
@@ -30,7 +30,7 @@ class Load:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Ask until the block ends."""
+        """Send requests until the block ends."""
         with ThreadPoolExecutor(CALLERS) as threads:
             callers = [threads.submit(self._call) for _ in range(CALLERS)]
             try:
@@ -40,14 +40,14 @@ class Load:
             for caller in callers:
                 caller.result()
 
-    def wait_for(self, answers: int) -> None:
-        """Return when so many more answers have come."""
-        enough = len(self.statuses) + answers
-        wait_until(lambda: len(self.statuses) >= enough, f"{answers} more answers", 60)
+    def wait_for(self, responses: int) -> None:
+        """Return after that many further responses."""
+        enough = len(self.statuses) + responses
+        wait_until(lambda: len(self.statuses) >= enough, f"{responses} more responses", 60)
 
     def _call(self) -> None:
         with httpx.Client(timeout=30) as client:
             while not self._stop.is_set():
-                answer = client.post(self._url, files={"image": self._picture})
-                right = answer.status_code != 200 or self._is_right(answer)
-                self.statuses.append(answer.status_code if right else -1)
+                response = client.post(self._url, files={"image": self._picture})
+                right = response.status_code != 200 or self._is_right(response)
+                self.statuses.append(response.status_code if right else -1)

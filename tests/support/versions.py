@@ -1,4 +1,4 @@
-"""A store with a model in several versions, and services that follow it."""
+"""A model store with several versions of one model, and services that follow its channels."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from elastic_yolo.store.writer import Writer
 from tests.support.filling import put
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
+from tests.support.waiting import wait_until
 
 JPEG = encode(plain(64, 48), "JPEG")
 GOLDEN = "golden: {picture: golden.png, expected: [[%s, 0.935, [16, 16, 16, 8]]]}\n"
 
 
 class Versions:
-    """A store with one model, and what each of its versions must answer."""
+    """A store with one model, called tiny, and the expected detections of each version."""
 
     def __init__(self, folder: Path) -> None:
-        """Put nothing in yet."""
+        """Create nothing yet."""
         self.root = folder / "store"
         self.expected: dict[str, list[list[object]]] = {}
         self._sources = folder / "sources"
@@ -35,7 +36,7 @@ class Versions:
     def publish(
         self, version: str, label: str, *, channel: str | None = "stable", width: int = 32
     ) -> None:
-        """Publish a version that calls everything `label`, in an input of `width` pixels."""
+        """Publish a version that labels every object `label`; its input is `width` pixels wide."""
         folder = write_tiny_model(self._sources / version, width=width)
         (folder / "tiny.names").write_text(f"{label}\ncircle\n")
         detector = load_detector(folder, EngineOptions(threads=1))[0]
@@ -43,9 +44,9 @@ class Versions:
         self._put(version, folder, channel)
 
     def publish_bad(self, version: str, what: str) -> None:
-        """Publish, past all checks, what must not serve."""
-        wrong_answer = GOLDEN % "circle" if what == "golden" else ""
-        folder = write_tiny_model(self._sources / version, manifest=wrong_answer)
+        """Publish, past all checks, a version whose `what`, golden or weights, is wrong."""
+        wrong_golden = GOLDEN % "circle" if what == "golden" else ""
+        folder = write_tiny_model(self._sources / version, manifest=wrong_golden)
         if what == "golden":
             (folder / "golden.png").write_bytes(encode(plain(32, 32)))
         else:
@@ -53,16 +54,16 @@ class Versions:
         self._put(version, folder, "stable")
 
     def point(self, version: str, channel: str = "stable") -> None:
-        """Switch a channel."""
+        """Point a channel at a version."""
         Writer(Layout(self.root)).point("tiny", channel, self._ids[version])
 
     def folder(self, version: str) -> Path:
-        """Return where a version's files are."""
+        """Return the folder with a version's files."""
         return Layout(self.root).version("tiny", self._ids[version])
 
-    def is_right(self, answer: httpx.Response) -> bool:
-        """Say whether the boxes are those of the version that the answer names."""
-        body = answer.json()
+    def is_right(self, response: httpx.Response) -> bool:
+        """Return whether the boxes are those of the version that the response names."""
+        body = response.json()
         return bool(body["data"] == self.expected[body["model"]["digest"]])
 
     def _put(self, version: str, folder: Path, channel: str | None) -> None:
@@ -72,7 +73,7 @@ class Versions:
 
 
 def boxes(detector: Detector) -> list[list[object]]:
-    """Return what the services answer for JPEG."""
+    """Return the detections in JPEG, in the form of web's responses."""
     return [[item.label, item.score, list(item.box)] for item in detector.detect(JPEG)]
 
 
@@ -80,26 +81,31 @@ def boxes(detector: Detector) -> list[list[object]]:
 def serving(
     folder: Path, store: Versions, channels: str = "tiny@stable", *, copies: int = 1
 ) -> Iterator[Stack]:
-    """Run the services with so many inference processes, which look at the store all the time."""
+    """Run the services with `copies` inference processes, which poll the store every 50 ms."""
     env = {"MODEL_PATH": f"store:{store.root}/{channels}", "MODEL_POLL_S": "0.05"}
     with Stack(logs=folder, env={"inference": env}, copies=copies) as stack:
         yield stack
 
 
 def versions(stack: Stack) -> list[str]:
-    """Return which versions answer, the main one first; empty while processes differ."""
+    """Return the versions in service, the main one first; empty while processes differ."""
     processes = (stack.inference, *stack.copies)
     found = [httpx.get(f"{one.url}/v2/models/tiny").json()["versions"] for one in processes]
     return found[0] if all(one == found[0] for one in found) else []
 
 
+def wait_for_versions(stack: Stack, *expected: str) -> None:
+    """Return as soon as all processes serve these versions, the main one first."""
+    wait_until(lambda: versions(stack) == [*expected], f"versions {expected} serve", 60)
+
+
 def metric(stack: Stack, name: str, **labels: str) -> float:
-    """Return a metric of the inference service, 0 where it is not exported."""
+    """Return a metric of the inference service, or 0 if it is not exported."""
     return sample(stack.inference, name, **labels)
 
 
 def sample(service: Service, name: str, **labels: str) -> float:
-    """Return a metric of a service, 0 where it is not exported."""
+    """Return a metric of a service, or 0 if it is not exported."""
     wanted = [f'{key}="{value}"' for key, value in labels.items()]
     for line in httpx.get(f"{service.url}/metrics").text.splitlines():
         if line.startswith(name) and all(one in line for one in wanted):

@@ -18,6 +18,8 @@ def wait_until(fact: Callable[[], bool], what: str, timeout_s: float = 20) -> No
     until = time.monotonic() + timeout_s
     while not fact():
         assert time.monotonic() < until, f"never happened: {what}"
+        # Without a pause it would take the CPU from the processes that it waits for.
+        time.sleep(0.002)
 
 
 def in_flight(url: str) -> float:

@@ -48,7 +48,7 @@ class ServiceSettings(BaseSettings):
     host: str = "0.0.0.0"  # noqa: S104  # a container must be reachable from outside
     """Address to listen on."""
     port: int = Field(ge=0, le=65535)
-    """Port to listen on; with 0 the system chooses one, and the log has it."""
+    """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level of messages to log."""
     request_timeout_ms: int = Field(30_000, ge=1, le=3_600_000)

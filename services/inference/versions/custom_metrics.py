@@ -1,46 +1,40 @@
-"""Metrics that a model brings itself, as `metrics.py` in its folder.
+"""Metrics that a model defines itself, in `metrics.py` of its folder.
 
-The file has a function `metrics(found)` that is shown what was found in a picture and returns dicts
-in the form that Seldon's models use: {"type": "COUNTER", "key": "people", "value": 3}; types GAUGE
-and TIMER (milliseconds) likewise, "tags" with further labels if wanted.
+The file has a function `metrics(found)` that gets the detections of a picture and returns values in
+the form of Seldon's models: {"type": "COUNTER", "key": "people", "value": 3}. The other types are
+GAUGE and TIMER (milliseconds); "tags" adds labels.
 Source of the form: Seldon Core 1, "Custom metrics".
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import Full, Queue
 from threading import Lock, Thread
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from elastic_yolo.detector.boxes import CLASS, SCORE, Floats, centre_boxes
-from elastic_yolo.detector.errors import ModelError
 from services.common.observe.logs import get_logger
 from services.common.observe.telemetry import SECONDS_BUCKETS
+from services.inference.versions.hook_process import HookFailed, HookProcess
+from services.inference.versions.hook_program import FILE
 
-FILE = "metrics.py"
-Hook = Callable[[list[Any]], list[Any]]
-"""Takes [[label, score, [x, y, width, height]], ...] of a picture, as the answers have them."""
-
-# So many pictures may wait for their hooks; the others are only counted.
-_MOST_WAITING = 64
-# A label that is made of what is seen would fill the memory, here and in Prometheus: so many for
-# each key and version, and so many keys.
-_MOST_SERIES = 100
-_MOST_KEYS = 100
-_OUR_LABELS = {"model", "version", "le"}
+# How many requests may be queued for their hooks; the pictures of further ones are only counted.
+_MAX_QUEUED = 64
+# Tags or keys that a hook makes of what it sees would fill the memory, here and in Prometheus.
+_MAX_SERIES_PER_VERSION = 100
+_MAX_KEYS = 100
+_OWN_LABELS = {"model", "version", "le"}
 _PREFIX = "elastic_yolo_custom_"
 
 _Name = Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$", max_length=60)]
 
 
-class _Stated(BaseModel):
+class _Value(BaseModel):
     """One value that a hook returns."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -51,46 +45,23 @@ class _Stated(BaseModel):
     tags: dict[_Name, Annotated[str, Field(max_length=100)]] = Field({}, max_length=5)
 
 
-_STATED = TypeAdapter(list[_Stated])
-
-
-class HookFailed(Exception):
-    """A hook, or what it returned, is wrong; the message is one line."""
-
-
-def read_hook(folder: Path) -> Hook | None:
-    """Run the model's metrics.py and return its function; None where it has no such file.
-
-    Raises ModelError.
-    """
-    path = folder / FILE
-    if not path.exists():
-        return None
-    inside: dict[str, Any] = {"__name__": "model_metrics", "__file__": str(path)}
-    try:
-        # Not imported: that would write into the folder, and two versions are two files.
-        exec(compile(path.read_text(), path, "exec"), inside)  # noqa: S102  # asked for by a setting
-    except (Exception, SystemExit) as error:
-        raise ModelError(f"{path}: {type(error).__name__}: {error}") from error
-    hook = inside.get("metrics")
-    if not callable(hook):
-        raise ModelError(f"{path}: expected a function metrics(found)")
-    return cast(Hook, hook)
+_VALUES = TypeAdapter(list[_Value])
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """Pictures that a hook is to see: what was found in each, (k, 6)."""
+class _Call:
+    """The pictures of a request, queued for a hook: detections of each, (k, 6)."""
 
-    hook: Hook
-    whose: tuple[str, str]
+    hook: HookProcess
+    model: str
+    version: str
     labels: tuple[str, ...]
-    found: list[Floats]
+    detections: list[Floats]
 
 
 @dataclass
 class _Family:
-    """A metric with its tags, and the series that each version has."""
+    """A metric, the names of its tags, and its series by model and version."""
 
     metric: Counter | Gauge | Histogram
     tags: list[str]
@@ -98,118 +69,140 @@ class _Family:
 
 
 class CustomMetrics:
-    """Runs hooks in a thread of their own, and exports what they return."""
+    """Calls hooks from a thread that no request waits for, and exports what they return."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Know no metric yet: they appear with the first value."""
+        """Export nothing yet: a metric appears with its first value."""
         self._registry = registry
         self._families: dict[str, _Family] = {}
         self._failed: set[tuple[str, str]] = set()
         self._lock = Lock()
-        self._waiting: Queue[_Shown] = Queue(_MOST_WAITING)
+        self._queue: Queue[_Call] = Queue(_MAX_QUEUED)
         self._thread: Thread | None = None
         self._skipped = Counter(
             "elastic_yolo_custom_metrics_skipped_total",
-            "Pictures that a model's metrics.py was not asked about, or failed at.",
+            "Pictures for which a model's metrics.py was not called (busy) or failed.",
             ("model", "version", "reason"),
             registry=registry,
         )
 
-    def observe(
-        self, hook: Hook, model: str, version: str, labels: tuple[str, ...], found: list[Floats]
+    def queue_hook(
+        self,
+        hook: HookProcess,
+        model: str,
+        version: str,
+        labels: tuple[str, ...],
+        detections: list[Floats],
     ) -> None:
-        """Show a hook what was found in some pictures, each (k, 6); returns at once."""
+        """Queue a hook for some pictures, each (k, 6); returns immediately."""
         if self._thread is None:
-            # A daemon: a hook that hangs does not keep the process from ending.
-            self._thread = Thread(target=self._run, name="custom-metrics", daemon=True)
+            self._thread = Thread(target=self._call_hooks, name="custom-metrics", daemon=True)
             self._thread.start()
         try:
-            self._waiting.put_nowait(_Shown(hook, (model, version), labels, found))
+            self._queue.put_nowait(_Call(hook, model, version, labels, detections))
         except Full:
-            self._skipped.labels(model, version, "busy").inc(len(found))
+            self._skipped.labels(model, version, "busy").inc(len(detections))
+
+    def record_values(self, model: str, version: str, values: Any) -> None:
+        """Export what a hook returned for a picture; raises HookFailed if it is invalid.
+
+        The values before an invalid one are exported.
+        """
+        try:
+            for value in _VALUES.validate_python(values):
+                with self._lock:
+                    self._record(value, (model, version))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise HookFailed(f"{where}: {first['msg']}") from None
+        except (ValueError, OverflowError) as error:
+            raise HookFailed(str(error)) from None
 
     def forget(self, model: str, version: str) -> None:
-        """Export no more what a version has said."""
+        """Stop exporting the values of a version."""
         with self._lock:
             for family in self._families.values():
                 for series in family.series.pop((model, version), ()):
                     family.metric.remove(*series)
             self._failed.discard((model, version))
 
-    def _run(self) -> None:
+    def _call_hooks(self) -> None:
         while True:
-            shown = self._waiting.get()
-            for rows in shown.found:
-                self._ask(shown.hook, shown.whose, _as_list(rows, shown.labels))
+            call = self._queue.get()
+            for rows in call.detections:
+                try:
+                    values = call.hook.call_hook(_as_list(rows, call.labels))
+                    self.record_values(call.model, call.version, values)
+                except Exception as error:  # noqa: BLE001  # the thread must live on
+                    if not call.hook.closed:
+                        self._report(call, error)
 
-    def _ask(self, hook: Hook, whose: tuple[str, str], found: list[Any]) -> None:
-        try:
-            for stated in _STATED.validate_python(hook(found)):
-                with self._lock:
-                    self._record(stated, whose)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the code of somebody else
-            self._skipped.labels(*whose, "failed").inc()
-            if whose not in self._failed:
-                self._failed.add(whose)
-                model, version = whose
-                get_logger().error(
-                    "custom metrics failed", model=model, version=version, why=_describe(error)
-                )
+    def _report(self, call: _Call, error: Exception) -> None:
+        """Count a failed picture, and log the first failure of a version."""
+        self._skipped.labels(call.model, call.version, "failed").inc()
+        if (call.model, call.version) not in self._failed:
+            self._failed.add((call.model, call.version))
+            get_logger().error(
+                "custom metrics failed",
+                model=call.model,
+                version=call.version,
+                why=str(error) if isinstance(error, HookFailed) else repr(error),
+            )
 
-    def _record(self, stated: _Stated, whose: tuple[str, str]) -> None:
-        if not math.isfinite(stated.value):
-            raise HookFailed(f"{stated.key}: {stated.value} is no value")
-        family = self._family(stated)
-        series = (*whose, *(stated.tags[tag] for tag in family.tags))
-        known = family.series.setdefault(whose, set())
-        if series not in known and len(known) >= _MOST_SERIES:
-            raise HookFailed(f"{stated.key}: more than {_MOST_SERIES} different tags")
+    def _record(self, value: _Value, owner: tuple[str, str]) -> None:
+        if not math.isfinite(value.value):
+            raise HookFailed(f"{value.key}: the value is {value.value}, expected a finite number")
+        family = self._find_family(value)
+        series = (*owner, *(value.tags[tag] for tag in family.tags))
+        known = family.series.setdefault(owner, set())
+        if series not in known and len(known) >= _MAX_SERIES_PER_VERSION:
+            raise HookFailed(
+                f"{value.key}: more than {_MAX_SERIES_PER_VERSION} combinations of tags"
+            )
         child = family.metric.labels(*series)
         known.add(series)
-        match child, stated.type:
+        match child, value.type:
             case Counter(), "COUNTER":
-                child.inc(stated.value)
+                child.inc(value.value)
             case Gauge(), "GAUGE":
-                child.set(stated.value)
+                child.set(value.value)
             case Histogram(), "TIMER":
-                child.observe(stated.value / 1000)
+                child.observe(value.value / 1000)
             case _:
-                raise HookFailed(f"{stated.key}: was not a {stated.type} before")
+                raise HookFailed(f"{value.key}: is now a {value.type}, and had another type before")
 
-    def _family(self, stated: _Stated) -> _Family:
-        tags = sorted(stated.tags)
-        family = self._families.get(stated.key)
+    def _find_family(self, value: _Value) -> _Family:
+        tags = sorted(value.tags)
+        family = self._families.get(value.key)
         if family is None:
-            if stated.tags.keys() & _OUR_LABELS:
-                raise HookFailed(f"{stated.key}: the tags {sorted(_OUR_LABELS)} are there already")
-            if len(self._families) >= _MOST_KEYS:
-                raise HookFailed(f"{stated.key}: more than {_MOST_KEYS} different keys")
-            family = _Family(_new(stated, tags, self._registry), tags)
-            self._families[stated.key] = family
+            if value.tags.keys() & _OWN_LABELS:
+                raise HookFailed(f"{value.key}: the tags {sorted(_OWN_LABELS)} are reserved")
+            if len(self._families) >= _MAX_KEYS:
+                raise HookFailed(f"{value.key}: more than {_MAX_KEYS} keys")
+            family = _Family(_create(value, tags, self._registry), tags)
+            self._families[value.key] = family
         if family.tags != tags:
-            raise HookFailed(f"{stated.key}: had the tags {family.tags} before, and now {tags}")
+            raise HookFailed(f"{value.key}: the tags are {tags}, and were {family.tags} before")
         return family
 
 
-def _new(
-    stated: _Stated, tags: list[str], registry: CollectorRegistry
+def _create(
+    value: _Value, tags: list[str], registry: CollectorRegistry
 ) -> Counter | Gauge | Histogram:
-    names, meaning = ("model", "version", *tags), f"{stated.key}, by the model's own {FILE}."
-    if stated.type == "COUNTER":
-        return Counter(f"{_PREFIX}{stated.key}_total", meaning, names, registry=registry)
-    if stated.type == "GAUGE":
-        return Gauge(f"{_PREFIX}{stated.key}", meaning, names, registry=registry)
-    name = f"{_PREFIX}{stated.key}_seconds"
+    names, meaning = ("model", "version", *tags), f"{value.key}, defined by the model's {FILE}."
+    if value.type == "COUNTER":
+        return Counter(f"{_PREFIX}{value.key}_total", meaning, names, registry=registry)
+    if value.type == "GAUGE":
+        return Gauge(f"{_PREFIX}{value.key}", meaning, names, registry=registry)
+    name = f"{_PREFIX}{value.key}_seconds"
     return Histogram(name, meaning, names, buckets=SECONDS_BUCKETS, registry=registry)
 
 
 def _as_list(rows: Floats, labels: tuple[str, ...]) -> list[Any]:
+    """Return (k, 6) rows as [[label, score, [x, y, width, height]], ...], JSON numbers."""
     boxes = zip(rows, centre_boxes(rows), strict=True)
-    return [[labels[int(row[CLASS])], float(row[SCORE]), list(box)] for row, box in boxes]
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    return str(error) if isinstance(error, HookFailed) else f"{type(error).__name__}: {error}"
+    return [
+        [labels[int(row[CLASS])], float(row[SCORE]), [float(number) for number in box]]
+        for row, box in boxes
+    ]

@@ -1,4 +1,4 @@
-"""Work in a thread that nobody has to wait for: what a store on a network does may never return."""
+"""Run blocking work in a daemon thread: a call into a hung network file system never returns."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import suppress
 
 from services.common.observe.logs import get_logger
 
-# From here on the log says that it takes long.
-_LONG_S = 60.0
-# So long a process that stops waits for what is being loaded.
-_LAST_S = 5.0
+# Work that takes longer than this is logged.
+_SLOW_S = 60.0
+# How long a cancelled caller, such as a process that shuts down, waits for the work.
+_CANCEL_WAIT_S = 5.0
 
 
 async def run_in_daemon_thread(work: Callable[[], None], what: str) -> None:
-    """Do `work` in a thread of its own, as long as it takes; raises what it raises.
+    """Run `work` in a thread of its own, without a time limit; raises what it raises.
 
-    Who is cancelled meanwhile goes after five seconds, and leaves the thread behind: it does not
-    keep the process from ending. `what` is what the log calls it.
+    A caller that is cancelled waits five more seconds, then leaves the thread running: a daemon
+    thread does not keep the process alive. `what` names the work in the log.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -32,22 +32,22 @@ async def run_in_daemon_thread(work: Callable[[], None], what: str) -> None:
         else:
             done.set_exception(error)
 
-    def run() -> None:
+    def call() -> None:
         error: Exception | None = None
         try:
             work()
-        except BaseException as raised:  # noqa: BLE001  # handed on
-            # What would end the process, such as sys.exit() in a library, does not here.
+        except BaseException as raised:  # noqa: BLE001  # re-raised in the caller
+            # A SystemExit from a library must not end the process.
             error = raised if isinstance(raised, Exception) else RuntimeError(repr(raised))
-        with suppress(RuntimeError):  # the loop has ended without us
+        with suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(finish, error)
 
-    threading.Thread(target=run, name="apart", daemon=True).start()
+    threading.Thread(target=call, name="daemon-work", daemon=True).start()
     try:
-        await asyncio.wait({done}, timeout=_LONG_S)
+        await asyncio.wait({done}, timeout=_SLOW_S)
         if not done.done():
-            get_logger().warning("takes long", what=what, seconds=_LONG_S)
+            get_logger().warning("still running", what=what, seconds=_SLOW_S)
         await asyncio.shield(done)
     except asyncio.CancelledError:
-        await asyncio.wait({done}, timeout=_LAST_S)
+        await asyncio.wait({done}, timeout=_CANCEL_WAIT_S)
         raise

@@ -1,6 +1,6 @@
-"""What versions are shown and find in production, and how far that is from what they were made for.
+"""Data drift: how far the pictures and detections in production are from a version's reference.
 
-Exported when somebody asks for the metrics; a picture costs a few hundredths of a millisecond.
+Counting takes a few hundredths of a millisecond per picture; the index is computed at each scrape.
 """
 
 from __future__ import annotations
@@ -21,28 +21,34 @@ from elastic_yolo.detector.boxes import SCORE, Floats
 from elastic_yolo.detector.profile import EDGES, Counts, Profile
 from services.inference.protocol import InferRequest
 
-# The index speaks of the last thousand pictures, at least of two hundred: it is noise with fewer.
+# The index covers the latest 800 to 1000 pictures, in blocks; with fewer than 200 it is noise.
 _BLOCK = 200
 _BLOCKS = 5
 
-Key = tuple[str, str, str]
-"""Model, version and digest: a version may get other content under the same name."""
+VersionKey = tuple[str, str, str]
+"""Model, version and digest: the files behind a version's name may change."""
 
-_MEANINGS = {
-    "score": ("elastic_yolo_detection_score", "Scores of the objects found."),
-    "boxes": ("elastic_yolo_picture_detections", "Objects found in a picture."),
-    "size": ("elastic_yolo_detection_size_ratio", "Root of a box's part of the network's input."),
-    "brightness": ("elastic_yolo_picture_brightness", "Mean pixel value, letterboxed, 0 to 255."),
+_HISTOGRAMS = {
+    "score": ("elastic_yolo_detection_score", "Scores of detected objects."),
+    "boxes": ("elastic_yolo_picture_detections", "Detected objects per picture."),
+    "size": (
+        "elastic_yolo_detection_size_ratio",
+        "Square root of a box's fraction of the network's input area.",
+    ),
+    "brightness": (
+        "elastic_yolo_picture_brightness",
+        "Mean pixel value of a letterboxed picture, 0 to 255.",
+    ),
 }
 
 
 class DriftWatch:
-    """Counts what one version is shown and finds."""
+    """Histograms of the pictures that one version receives and of its detections."""
 
     def __init__(
         self, labels: Sequence[str], threshold: float, iou: float, reference: Profile | None
     ) -> None:
-        """Compare with `reference`, counting what the model's own `threshold` and `iou` give."""
+        """Compare with `reference`; `threshold` and `iou` are the model's own."""
         self.labels = labels
         self._threshold = threshold
         self._iou = iou
@@ -50,51 +56,55 @@ class DriftWatch:
         self._before = Profile(len(labels))
         self._blocks: deque[Profile] = deque([Profile(len(labels))], maxlen=_BLOCKS)
 
-    def observe(self, request: InferRequest, found: list[Floats]) -> None:
-        """Count an answer, unless its caller wanted fewer or other objects than the model gives."""
+    def record_prediction(self, request: InferRequest, detections: list[Floats]) -> None:
+        """Count the pictures of a request and their detections, one (k, 6) array each.
+
+        A request with a higher threshold than the model's, or with another iou, is not counted: its
+        detections are not those of the model's own settings.
+        """
         if request.iou is not None and request.iou != self._iou:
             return
         if request.threshold is not None:
             if request.threshold > self._threshold:
                 return
-            found = [rows[rows[:, SCORE] >= self._threshold] for rows in found]
+            detections = [rows[rows[:, SCORE] >= self._threshold] for rows in detections]
         latest = self._blocks[-1]
-        latest.add(request.images, found)
+        latest.add(request.images, detections)
         if latest.pictures >= _BLOCK:
             self._before.merge(latest)
             self._blocks.append(Profile(len(self.labels)))
 
     def total(self) -> Profile:
-        """Return what all pictures were."""
-        return self._together([self._before, self._blocks[-1]])
+        """Return the histograms of all pictures."""
+        return self._merge([self._before, self._blocks[-1]])
 
     def window(self) -> Profile:
-        """Return what the latest pictures were."""
-        return self._together(self._blocks)
+        """Return the histograms of the latest pictures, which the index covers."""
+        return self._merge(self._blocks)
 
     def distances(self) -> dict[str, float]:
-        """Return the index of each feature; nothing without a reference, or too early."""
+        """Return the index of each feature; empty without a reference or with too few pictures."""
         window = self.window()
         if self._reference is None or window.pictures < _BLOCK:
             return {}
         return window.distances(self._reference)
 
-    def _together(self, profiles: Iterable[Profile]) -> Profile:
-        together = Profile(len(self.labels))
+    def _merge(self, profiles: Iterable[Profile]) -> Profile:
+        merged = Profile(len(self.labels))
         for profile in profiles:
-            together.merge(profile)
-        return together
+            merged.merge(profile)
+        return merged
 
 
 class DriftCollector(Collector):
-    """Exports the counts of all versions that are loaded."""
+    """Exports the counts of all loaded versions at each scrape."""
 
-    def __init__(self, watches: Callable[[], Mapping[Key, DriftWatch]]) -> None:
-        """Ask `watches` for the counts of each version whenever the metrics are asked for."""
+    def __init__(self, watches: Callable[[], Mapping[VersionKey, DriftWatch]]) -> None:
+        """Call `watches` at each scrape for the counts of each loaded version."""
         self._watches = watches
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: what there is depends on the models."""
+        """Return nothing: the metrics depend on the models."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -107,15 +117,15 @@ class DriftCollector(Collector):
         )
         pictures = GaugeMetricFamily(
             "elastic_yolo_drift_pictures",
-            "Pictures that the index speaks of, a thousand or so once there were as many.",
+            "Pictures that the population stability index covers, at most 1000.",
             labels=keys,
         )
         objects = CounterMetricFamily(
-            "elastic_yolo_detections", "Objects found, by label.", labels=(*keys, "label")
+            "elastic_yolo_detections", "Detected objects by label.", labels=(*keys, "label")
         )
         histograms = {
             name: HistogramMetricFamily(metric, meaning, labels=keys)
-            for name, (metric, meaning) in _MEANINGS.items()
+            for name, (metric, meaning) in _HISTOGRAMS.items()
         }
         for key, watch in self._watches().items():
             pictures.add_metric(key, watch.window().pictures)
@@ -124,7 +134,7 @@ class DriftCollector(Collector):
             counts = watch.total().counts
             by_label: Counter[str] = Counter()
             for label, count in zip(watch.labels, counts["class"].tolist(), strict=True):
-                # Two classes may have one name.
+                # Several classes may have the same name.
                 by_label[label] += count
             for label, count in by_label.items():
                 objects.add_metric((*key, label), count)
@@ -134,7 +144,7 @@ class DriftCollector(Collector):
 
 
 def _buckets(edges: tuple[float, ...], counts: Counts) -> tuple[list[tuple[str, float]], None]:
-    """Return cumulative buckets as Prometheus has them, and no sum."""
+    """Return Prometheus' cumulative buckets, and no sum."""
     below = np.cumsum(counts).tolist()
     names = [*(str(float(edge)) for edge in edges), "+Inf"]
     return list(zip(names, below, strict=True)), None

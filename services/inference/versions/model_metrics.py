@@ -1,175 +1,164 @@
-"""What is counted of models and their versions."""
+"""Metrics of the inference service by model and version."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.common.observe.logs import get_logger
 from services.common.observe.telemetry import SECONDS_BUCKETS, Metrics
-from services.inference.versions.loader import VersionRefused
-from services.inference.versions.version import LoadedVersion
+from services.inference.versions.loaded_version import LoadedVersion
+from services.inference.versions.version_loader import VersionRefused
 
 Outcome = Literal["compared", "skipped", "failed"]
+Labels = tuple[str, ...]
 
-# The series of so many versions that are not loaded any more are still exported: the last scrape
-# before they left has not seen everything, and one that is put back goes on counting.
-_MOST_LEFT = 20
+_VERSION = ("model", "version")
+_FILES = (*_VERSION, "digest")
+_CHANNEL = ("model", "channel")
+
+_GAUGES: dict[str, tuple[str, Labels]] = {
+    "elastic_yolo_model_poll_seconds": (
+        "Seconds between two polls of a channel; 0 if polling is disabled.", ()),
+    "elastic_yolo_model_info": (
+        "1 for each loaded version and the channel it serves.",
+        (*_FILES, "channel", "engine", "precision", "device")),
+    "elastic_yolo_model_load_seconds": (
+        "Time to load a version: read files, build the engine, run the golden picture.", _FILES),
+    "elastic_yolo_model_golden_agrees": (
+        "1 if the version's golden picture gives the expected detections, otherwise 0.", _FILES),
+    "elastic_yolo_model_looked_timestamp_seconds": (
+        "Unix time of the last completed poll of a channel; falls behind if its store hangs.",
+        _CHANNEL),
+    "elastic_yolo_model_refused": (
+        "1 while a channel points at a refused version and the previous version serves.", _CHANNEL),
+}  # fmt: skip
+
+_COUNTERS: dict[str, tuple[str, Labels]] = {
+    "elastic_yolo_model_pictures_total": (
+        "Pictures for which a version returned detections.", _VERSION),
+    "elastic_yolo_model_switches_total": (
+        "Switches of a channel to another version.", _CHANNEL),
+    "elastic_yolo_model_refusals_total": (
+        "Refused versions by the kind of reason; the log line has the reason.",
+        (*_CHANNEL, "reason")),
+    "elastic_yolo_shadow_pictures_total": (
+        "Pictures that a shadow compared, skipped because requests were queued, or failed at.",
+        (*_VERSION, "outcome")),
+    "elastic_yolo_shadow_boxes_total": (
+        "Objects in compared pictures: found by both versions, or only the response's or shadow's.",
+        (*_VERSION, "found_by")),
+}  # fmt: skip
+
+
+class _Buckets(NamedTuple):
+    meaning: str
+    buckets: tuple[float, ...]
+
+
+_HISTOGRAMS: dict[str, _Buckets] = {
+    "elastic_yolo_model_duration_seconds": _Buckets(
+        "Time from a decoded request to its detections, including the queue.", SECONDS_BUCKETS),
+    "elastic_yolo_engine_run_seconds": _Buckets(
+        "Duration of one run of the engine.", SECONDS_BUCKETS),
+    "elastic_yolo_engine_batch_pictures": _Buckets(
+        "Pictures in one run of the engine.", (1, 2, 4, 8, 16, 32, 64)),
+}  # fmt: skip
+"""All have the labels model and version."""
+
+# How many unloaded versions keep their counters and histograms: the last scrape before a version
+# left has not seen everything, and a version that comes back continues its counters.
+_MAX_UNLOADED = 20
 
 
 class ModelMetrics:
-    """Counters of the inference service, by model and version."""
+    """Counters, gauges and histograms by model and version."""
 
     def __init__(self, metrics: Metrics, poll_s: float = 5.0) -> None:
-        """Add them to the service's registry; `poll_s` is the time between two looks at a store."""
+        """Add them to the service's registry; `poll_s` is the time between two polls of a store."""
         registry = metrics.registry
+        self._gauges = {
+            name: Gauge(name, meaning, labels, registry=registry)
+            for name, (meaning, labels) in _GAUGES.items()
+        }
+        self._counters = {
+            name: Counter(name, meaning, labels, registry=registry)
+            for name, (meaning, labels) in _COUNTERS.items()
+        }
+        self._histograms = {
+            name: Histogram(name, meaning, _VERSION, buckets=buckets, registry=registry)
+            for name, (meaning, buckets) in _HISTOGRAMS.items()
+        }
+        self._by_version = [
+            *(self._counters[name] for name, (_, labels) in _COUNTERS.items()
+              if labels[:2] == _VERSION),
+            *self._histograms.values(),
+        ]  # fmt: skip
+        self._gauges["elastic_yolo_model_poll_seconds"].set(poll_s)
         self._polls = poll_s > 0
-        Gauge(
-            "elastic_yolo_model_poll_seconds",
-            "Seconds between two looks at a channel; 0 for never.",
-            registry=registry,
-        ).set(poll_s)
-        self._info = Gauge(
-            "elastic_yolo_model_info",
-            "1 for every version that is loaded, and what it is there for.",
-            ("model", "version", "digest", "channel", "engine", "precision", "device"),
-            registry=registry,
-        )
-        self._load = Gauge(
-            "elastic_yolo_model_load_seconds",
-            "How long a version took to load: reading, building the engine, golden picture.",
-            ("model", "version", "digest"),
-            registry=registry,
-        )
-        self._batch = Histogram(
-            "elastic_yolo_engine_batch_pictures",
-            "How many pictures an engine ran at once.",
-            ("model", "version"),
-            buckets=(1, 2, 4, 8, 16, 32, 64),
-            registry=registry,
-        )
-        self._runs = Histogram(
-            "elastic_yolo_engine_run_seconds",
-            "How long one run of an engine took.",
-            ("model", "version"),
-            buckets=SECONDS_BUCKETS,
-            registry=registry,
-        )
-        self._golden = Gauge(
-            "elastic_yolo_model_golden_agrees",
-            "1 for every version that answered its golden picture as its owner says, 0 otherwise.",
-            ("model", "version", "digest"),
-            registry=registry,
-        )
-        self._looked = Gauge(
-            "elastic_yolo_model_looked_timestamp_seconds",
-            "When a channel was last looked at, to the end: a store that hangs lets this grow old.",
-            ("model", "channel"),
-            registry=registry,
-        )
-        self._pictures = Counter(
-            "elastic_yolo_model_pictures_total",
-            "Pictures answered, by the version that answered.",
-            ("model", "version"),
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "elastic_yolo_model_duration_seconds",
-            "Time from a parsed request to its detections, the wait in the queue included.",
-            ("model", "version"),
-            buckets=SECONDS_BUCKETS,
-            registry=registry,
-        )
-        self._switches = Counter(
-            "elastic_yolo_model_switches_total",
-            "How often another version took over a channel's requests.",
-            ("model", "channel"),
-            registry=registry,
-        )
-        self._refusals = Counter(
-            "elastic_yolo_model_refusals_total",
-            "Versions that were not taken, by the kind of reason; the log has the reason itself.",
-            ("model", "channel", "reason"),
-            registry=registry,
-        )
-        self._refused = Gauge(
-            "elastic_yolo_model_refused",
-            "1 while a channel points at what is not taken and an older version serves on.",
-            ("model", "channel"),
-            registry=registry,
-        )
-        self._shadowed = Counter(
-            "elastic_yolo_shadow_pictures_total",
-            "Pictures that a shadow could have been asked about, and what came of it.",
-            ("model", "version", "outcome"),
-            registry=registry,
-        )
-        self._agreement = Counter(
-            "elastic_yolo_shadow_boxes_total",
-            "Objects in pictures compared: found by both, by the answer or by the shadow alone.",
-            ("model", "version", "found_by"),
-            registry=registry,
-        )
-        self._shown: dict[str, dict[tuple[str, ...], LoadedVersion]] = {}
-        self._left: deque[tuple[str, str]] = deque()
-        self._told: list[Callable[[str, str], None]] = []
+        self._shown: dict[str, dict[Labels, LoadedVersion]] = {}
+        self._unloaded: deque[tuple[str, str]] = deque()
+        self._on_forget: list[Callable[[str, str], None]] = []
 
     def show_loaded(self, model: str, loaded: Mapping[str, LoadedVersion]) -> None:
-        """Export which versions of a model are loaded, by the channel that they serve."""
+        """Export the loaded versions of a model by the channel that they serve."""
+        info = self._gauges["elastic_yolo_model_info"]
+        agrees = self._gauges["elastic_yolo_model_golden_agrees"]
+        load_seconds = self._gauges["elastic_yolo_model_load_seconds"]
         before = self._shown.get(model, {})
-        now = {_facts(version, channel): version for channel, version in loaded.items()}
+        now = {_info_labels(version, channel): version for channel, version in loaded.items()}
         self._shown[model] = now
         for labels in before.keys() - now.keys():
-            self._info.remove(*labels)
+            info.remove(*labels)
         for labels in {one[:3] for one in before} - {one[:3] for one in now}:
-            self._golden.remove(*labels)
-            self._load.remove(*labels)
+            agrees.remove(*labels)
+            load_seconds.remove(*labels)
         for labels, version in now.items():
-            self._info.labels(*labels).set(1)
-            self._golden.labels(*labels[:3]).set(version.golden_agrees)
-            self._load.labels(*labels[:3]).set(version.load_s)
-        there = {one[1] for one in now}
-        for version_name in {one[1] for one in before} - there:
-            self._left.append((model, version_name))
-        self._left = deque(one for one in self._left if one[0] != model or one[1] not in there)
-        while len(self._left) > _MOST_LEFT:
-            self._forget(*self._left.popleft())
+            info.labels(*labels).set(1)
+            agrees.labels(*labels[:3]).set(version.golden_agrees)
+            load_seconds.labels(*labels[:3]).set(version.load_s)
+        self._forget_oldest(model, {one[1] for one in before}, {one[1] for one in now})
 
-    def tell_when_forgotten(self, told: Callable[[str, str], None]) -> None:
-        """Have `told` called with model and version when a version's series are removed."""
-        self._told.append(told)
+    def _forget_oldest(self, model: str, before: set[str], now: set[str]) -> None:
+        """Remember which versions were unloaded, and remove the series of the oldest ones."""
+        self._unloaded.extend((model, version) for version in before - now)
+        self._unloaded = deque(
+            one for one in self._unloaded if one[0] != model or one[1] not in now
+        )
+        while len(self._unloaded) > _MAX_UNLOADED:
+            name, version = self._unloaded.popleft()
+            for call in self._on_forget:
+                call(name, version)
+            for metric in self._by_version:
+                metric.remove_by_labels({"model": name, "version": version})
 
-    def _forget(self, model: str, version: str) -> None:
-        for told in self._told:
-            told(model, version)
-        which = {"model": model, "version": version}
-        for metric in (
-            self._pictures, self._seconds, self._shadowed, self._agreement, self._batch, self._runs
-        ):  # fmt: skip
-            metric.remove_by_labels(which)
+    def call_on_forget(self, call: Callable[[str, str], None]) -> None:
+        """Have `call` called with model and version when a version's series are removed."""
+        self._on_forget.append(call)
 
-    def note_look(self, model: str, channel: str) -> None:
-        """Export that a channel has just been looked at, whatever was found.
+    def record_poll(self, model: str, channel: str) -> None:
+        """Export that a poll of a channel has ended now, whatever it found.
 
-        Where nobody looks again, it would only seem to hang.
+        Without polling the time would only fall behind, as if the store hung.
         """
         if self._polls:
-            self._looked.labels(model, channel).set_to_current_time()
+            looked = self._gauges["elastic_yolo_model_looked_timestamp_seconds"]
+            looked.labels(model, channel).set_to_current_time()
 
-    def forget_look(self, model: str, channel: str) -> None:
-        """Export no more when a channel was looked at: nobody does any longer."""
+    def forget_poll(self, model: str, channel: str) -> None:
+        """Stop exporting the time of a channel's last poll: it is no longer polled."""
         with suppress(KeyError):
-            self._looked.remove(model, channel)
+            self._gauges["elastic_yolo_model_looked_timestamp_seconds"].remove(model, channel)
 
-    def announce_refusal(
+    def report_refusal(
         self, model: str, channel: str, why: VersionRefused, serving: LoadedVersion | None
     ) -> None:
-        """Log and count that what a channel points at is not taken."""
-        self._refusals.labels(model, channel, why.reason).inc()
+        """Log and count that a channel's current version is refused."""
+        self._counters["elastic_yolo_model_refusals_total"].labels(model, channel, why.reason).inc()
         get_logger().error(
             "version refused",
             model=model,
@@ -179,35 +168,40 @@ class ModelMetrics:
             serving=None if serving is None else serving.version,
         )
 
-    def count_answer(self, model: str, version: str, pictures: int, seconds: float) -> None:
-        """Record one answered request."""
-        self._pictures.labels(model, version).inc(pictures)
-        self._seconds.labels(model, version).observe(seconds)
+    def count_prediction(self, model: str, version: str, pictures: int, seconds: float) -> None:
+        """Record the predictions for one request."""
+        self._counters["elastic_yolo_model_pictures_total"].labels(model, version).inc(pictures)
+        self._histograms["elastic_yolo_model_duration_seconds"].labels(model, version).observe(
+            seconds
+        )
 
     def count_run(self, model: str, version: str, pictures: int, seconds: float) -> None:
         """Record one run of an engine."""
-        self._batch.labels(model, version).observe(pictures)
-        self._runs.labels(model, version).observe(seconds)
+        self._histograms["elastic_yolo_engine_batch_pictures"].labels(model, version).observe(
+            pictures
+        )
+        self._histograms["elastic_yolo_engine_run_seconds"].labels(model, version).observe(seconds)
 
     def count_switch(self, model: str, channel: str) -> None:
-        """Record that a channel has another version now."""
-        self._switches.labels(model, channel).inc()
+        """Record that a channel has switched to another version."""
+        self._counters["elastic_yolo_model_switches_total"].labels(model, channel).inc()
 
     def show_refused(self, model: str, channel: str, *, refused: bool) -> None:
-        """Export whether a channel points at what is not taken."""
-        self._refused.labels(model, channel).set(refused)
+        """Export whether a channel points at a refused version."""
+        self._gauges["elastic_yolo_model_refused"].labels(model, channel).set(refused)
 
     def count_shadow(self, shadow: LoadedVersion, outcome: Outcome, pictures: int) -> None:
-        """Record what came of the chance to compare pictures."""
-        self._shadowed.labels(shadow.name, shadow.version, outcome).inc(pictures)
+        """Record what a shadow did with the pictures of a request."""
+        total = self._counters["elastic_yolo_shadow_pictures_total"]
+        total.labels(shadow.name, shadow.version, outcome).inc(pictures)
 
     def count_agreement(self, shadow: LoadedVersion, both: int, answer: int, alone: int) -> None:
-        """Record how many objects of a picture both found, the answer alone, the shadow alone."""
+        """Record a picture's objects: found by both versions, or by one of them only."""
+        total = self._counters["elastic_yolo_shadow_boxes_total"]
         for found_by, objects in (("both", both), ("answer", answer), ("shadow", alone)):
-            self._agreement.labels(shadow.name, shadow.version, found_by).inc(objects)
+            total.labels(shadow.name, shadow.version, found_by).inc(objects)
 
 
-def _facts(version: LoadedVersion, channel: str) -> tuple[str, ...]:
+def _info_labels(version: LoadedVersion, channel: str) -> Labels:
     engine = version.detector.engine
-    what = (engine.name, engine.precision, engine.device)
-    return (version.name, version.version, version.digest, channel, *what)
+    return (*version.facts().values(), channel, engine.name, engine.precision, engine.device)

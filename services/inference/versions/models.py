@@ -1,4 +1,4 @@
-"""The models of this process, by name, and the watch over the stores that they come from."""
+"""All models of this process by name, and the polling of their stores."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from collections.abc import Mapping
 from services.common.observe.logs import get_logger
 from services.common.observe.telemetry import QueueLoad
 from services.common.request.errors import UnknownModel
-from services.inference.versions.drift import DriftWatch, Key
-from services.inference.versions.loader import Loader, VersionRefused
+from services.inference.versions.drift import DriftWatch, VersionKey
+from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.model_metrics import ModelMetrics
-from services.inference.versions.place import ModelPlace
-from services.inference.versions.served import ServedModel
-from services.inference.versions.version import LoadedVersion
+from services.inference.versions.model_source import ModelPath
+from services.inference.versions.served_model import ServedModel
+from services.inference.versions.traffic_split import TrafficSplit
+from services.inference.versions.version_loader import VersionLoader, VersionRefused
 
 _NO_QUEUE = QueueLoad(0, 0, 0.0)
-# In so many polls every process has noticed, and loaded, what this one has.
+# After this many polls every process has loaded what this process has.
 _LEAVING_POLLS = 4
-# Where nobody polls, somebody goes from process to process.
+# Poll interval assumed for `_LEAVING_POLLS` where polling is disabled and `load` is called by hand.
 _NO_POLL_S = 5.0
 
 
-class PathRefused(Exception):
-    """What a variable names cannot be served; the message begins with the variable."""
+class ModelUnservable(Exception):
+    """A model named by a variable cannot be served; the message begins with the variable."""
 
 
 class Models:
-    """All models; the default one, that of MODEL_PATH, is the first."""
+    """All models; the first one, of MODEL_PATH, is the default."""
 
     def __init__(self, models: Mapping[str, ServedModel]) -> None:
         """Take the models by name."""
@@ -37,34 +38,36 @@ class Models:
     @classmethod
     def start(
         cls,
-        places: Mapping[str, ModelPlace],
-        loader: Loader,
+        paths: Mapping[str, ModelPath],
+        loader: VersionLoader,
         metrics: ModelMetrics,
         poll_s: float,
         wait_s: float = 0.0,
     ) -> Models:
-        """Load what the variables name; raises PathRefused with the first that cannot be served."""
+        """Load the models that the variables name; raises ModelUnservable for the first bad one."""
         models: dict[str, ServedModel] = {}
-        for variable, place in places.items():
-            model = ServedModel(place, loader, metrics, _LEAVING_POLLS * (poll_s or _NO_POLL_S))
+        for variable, path in paths.items():
+            model = ServedModel(path, loader, metrics, _LEAVING_POLLS * (poll_s or _NO_POLL_S))
             try:
                 model.start(wait_s)
             except VersionRefused as error:
                 blamed = "ENGINE" if error.reason == "engine" else variable
-                raise PathRefused(f"{blamed}: {error}") from None
+                raise ModelUnservable(f"{blamed}: {error}") from None
             if model.name in models:
-                raise PathRefused(f"{variable}: a second model that is called {model.name!r}")
+                raise ModelUnservable(
+                    f"{variable}: the model name {model.name!r} is already in use"
+                )
             models[model.name] = model
         return cls(models)
 
     @property
     def names(self) -> list[str]:
-        """The names of all, loaded or not."""
+        """The names of all models, loaded or not."""
         return list(self._models)
 
     @property
     def all(self) -> list[ServedModel]:
-        """All, loaded or not."""
+        """All models, loaded or not."""
         return list(self._models.values())
 
     @property
@@ -72,17 +75,34 @@ class Models:
         """The model of MODEL_PATH."""
         return self.all[0]
 
+    def find_model(self, name: str) -> ServedModel:
+        """Return a model by its name; raises UnknownModel."""
+        if name not in self._models:
+            available = ", ".join(repr(one) for one in self._models)
+            raise UnknownModel(f"no model {name[:80]!r} here; available: {available}")
+        return self._models[name]
+
+    def current_split(self, name: str) -> TrafficSplit:
+        """Return the versions that respond for a model now.
+
+        Raises UnknownModel if there is no such model or it is unloaded.
+        """
+        split = self.find_model(name).split
+        if split is None:
+            raise UnknownModel(f"the model {name!r} is not loaded")
+        return split
+
     def queue_load(self) -> QueueLoad:
-        """Return how full the fullest of the queues is: each version has one."""
+        """Return the load of the fullest queue; every version has a queue."""
         loads = [version.scheduler.load for version in self._loaded()]
         return max(
             loads, key=lambda load: (load.waiting / load.limit, load.wait_s), default=_NO_QUEUE
         )
 
-    def drift_watches(self) -> dict[Key, DriftWatch]:
-        """Return the counts of all versions that are loaded.
+    def drift_watches(self) -> dict[VersionKey, DriftWatch]:
+        """Return the drift counts of all loaded versions.
 
-        Of two that differ in nothing but their golden pictures, those of the first.
+        Of two versions that differ only in their golden pictures, the first one's.
         """
         return {
             (version.name, version.version, version.digest): version.drift
@@ -90,42 +110,36 @@ class Models:
         }
 
     def _loaded(self) -> list[LoadedVersion]:
-        lineups = (model.lineup for model in self.all if model.is_loaded)
-        return [version for lineup in lineups for version in lineup.loaded]
+        splits = (model.split for model in self.all)
+        return [version for split in splits if split is not None for version in split.loaded]
 
-    def get(self, name: str) -> ServedModel:
-        """Return a model by its name; raises UnknownModel."""
-        if name not in self._models:
-            there = ", ".join(repr(one) for one in self._models)
-            raise UnknownModel(f"no model {name[:80]!r} here; there is {there}")
-        return self._models[name]
+    async def poll_stores(self, every_s: float) -> None:
+        """Poll the stores until cancelled; 0 returns immediately.
 
-    async def watch(self, every_s: float) -> None:
-        """Follow the stores until cancelled. They are polled: NFS tells nobody of a change.
-
-        One task a model: the store of one may hang.
+        Polling is the only way: NFS does not notify of changes. Each model has a task of its own,
+        so that a store that hangs does not hold up the others.
         """
         if every_s:
-            async with asyncio.TaskGroup() as watches:
+            async with asyncio.TaskGroup() as pollers:
                 for model in self.all:
-                    watches.create_task(_watch(model, every_s))
+                    pollers.create_task(_poll(model, every_s))
 
-    async def prepare(self) -> None:
-        """Get all ready for several requests at once."""
+    async def partition(self) -> None:
+        """Partition the engines of all models into streams."""
         for model in self.all:
-            await model.prepare()
+            await model.partition()
 
     async def close(self) -> None:
-        """Finish what runs and stop all threads."""
+        """Wait for the engines' last runs and close all versions."""
         for model in self.all:
             await model.close()
 
 
-async def _watch(model: ServedModel, every_s: float) -> None:
+async def _poll(model: ServedModel, every_s: float) -> None:
     while True:
-        # Not all processes at the same moment: those that load are slower meanwhile.
+        # Jitter: a process is slower while it loads, so not all processes load together.
         await asyncio.sleep(every_s * random.uniform(0.8, 1.2))  # noqa: S311
         try:
             await model.refresh()
-        except Exception:  # noqa: BLE001  # whatever it is, the version before serves on
+        except Exception:  # noqa: BLE001  # whatever it is, the current versions keep serving
             get_logger().exception("unexpected error", model=model.name)

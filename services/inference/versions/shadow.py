@@ -1,4 +1,4 @@
-"""Shadow mode: a version that never answers is asked as well, and its answers are compared."""
+"""Shadow mode: run a version on copies of requests and compare its detections with the response."""
 
 from __future__ import annotations
 
@@ -12,72 +12,77 @@ from elastic_yolo.detector.nms import overlaps
 from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import ServiceError
 from services.inference.protocol import InferRequest
-from services.inference.versions.lineup import Lineup
+from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.model_metrics import ModelMetrics
-from services.inference.versions.version import LoadedVersion
 
-# Two boxes of one label are the same object from here on, as PASCAL VOC has it.
+# From this overlap on, two boxes of one label are the same object (PASCAL VOC).
 _MIN_IOU = 0.5
-_PATIENCE_MS = 30_000
-_MOST_OBJECTS = 100
+_TIMEOUT_MS = 30_000
+_MAX_OBJECTS = 100
 
 
-class Shadows:
-    """Asks shadows in the gaps: one at a time, and only while nobody waits for an answer."""
+class ShadowRunner:
+    """Runs shadows on spare capacity: one request at a time, only while no request is queued."""
 
     def __init__(self, metrics: ModelMetrics) -> None:
-        """Compare nothing yet."""
+        """Take the metrics that comparisons are recorded in."""
         self._metrics = metrics
-        self._asking: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
 
-    def compare(
-        self, lineup: Lineup, version: LoadedVersion, request: InferRequest, found: list[Floats]
+    def compare_later(
+        self,
+        shadow: LoadedVersion,
+        version: LoadedVersion,
+        request: InferRequest,
+        detections: list[Floats],
     ) -> None:
-        """Ask the shadow, if there is one and time for it, what it finds in the same pictures."""
-        shadow = lineup.shadow
-        if shadow is None or shadow is version:
+        """Run the shadow on the request's pictures if there is capacity; returns immediately.
+
+        `detections` are those of `version`, which the response has: one (k, 6) array per picture.
+        """
+        if shadow is version:
             return
-        if self._asking is not None or version.scheduler.waiting:
-            self._metrics.count_shadow(shadow, "skipped", len(found))
+        if self._running is not None or version.scheduler.queued:
+            self._metrics.count_shadow(shadow, "skipped", len(detections))
             return
-        self._asking = asyncio.create_task(self._compare(shadow, version, request, found))
-        self._asking.add_done_callback(self._end)
+        self._running = asyncio.create_task(self._compare(shadow, version, request, detections))
+        self._running.add_done_callback(self._end)
 
     def _end(self, _task: asyncio.Task[None]) -> None:
-        self._asking = None
+        self._running = None
 
     async def _compare(
         self,
         shadow: LoadedVersion,
         version: LoadedVersion,
         request: InferRequest,
-        found: list[Floats],
+        detections: list[Floats],
     ) -> None:
-        context = RequestContext(uuid.uuid4().hex, Deadline.after_ms(_PATIENCE_MS))
+        context = RequestContext(uuid.uuid4().hex, Deadline.after_ms(_TIMEOUT_MS))
         try:
             with shadow.in_use():
-                shadowed = await shadow.find(context, request)
+                shadowed = await shadow.predict(context, request)
         except (ServiceError, RuntimeError):
-            # RuntimeError: it was retired since the request began.
-            self._metrics.count_shadow(shadow, "failed", len(found))
+            # RuntimeError: the shadow was retired after the request began.
+            self._metrics.count_shadow(shadow, "failed", len(detections))
             return
-        self._metrics.count_shadow(shadow, "compared", len(found))
+        self._metrics.count_shadow(shadow, "compared", len(detections))
         labels = version.detector.model.labels, shadow.detector.model.labels
-        for one, other in zip(_best(found), _best(shadowed), strict=True):
+        for one, other in zip(_best(detections), _best(shadowed), strict=True):
             both = count_same(one, other, labels)
             self._metrics.count_agreement(shadow, both, len(one) - both, len(other) - both)
 
 
-def _best(found: list[Floats]) -> list[Floats]:
+def _best(detections: list[Floats]) -> list[Floats]:
     """Return the best rows of each picture: with a threshold of 0 there are thousands."""
-    return [rows[:_MOST_OBJECTS] for rows in found]
+    return [rows[:_MAX_OBJECTS] for rows in detections]
 
 
 def count_same(one: Floats, other: Floats, labels: tuple[tuple[str, ...], tuple[str, ...]]) -> int:
-    """Return how many objects two versions have both found in a picture.
+    """Return the number of objects in a picture that both versions found.
 
-    Rows are (k, 6), best score first: x1 y1 x2 y2 score class. Each is matched with the free one of
-    the same label that overlaps it most, by half at least.
+    `one` and `other` are (k, 6), best score first: x1 y1 x2 y2 score class. A row is matched with
+    the unmatched row of the same label that overlaps it most, with an IoU of at least 0.5.
     """
     names = np.array([labels[1][number] for number in other[:, CLASS].astype(int)])
     free = np.ones(len(other), bool)

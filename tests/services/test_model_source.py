@@ -1,4 +1,4 @@
-"""The inference service serves what a channel of a store points at."""
+"""MODEL_PATH: a folder, or channels of a model store that share the requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from elastic_yolo.provision.run import Job
 from elastic_yolo.store.errors import BadReference
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reference import Reference
-from services.inference.versions.place import parse_channels
+from services.inference.versions.model_source import parse_channels
 from tests.support.models import QUIET, wanted, write_config, write_source
 from tests.support.pictures import encode, plain
 
@@ -23,18 +23,20 @@ PICTURE = {"image": encode(plain(64, 48), "JPEG")}
 SHARED = "store:/m/yolo@stable=95,yolo@next=5"
 
 
-def test_channels_share_requests_by_weight() -> None:
+def test_channels_have_weights_and_a_shadow() -> None:
     channels = parse_channels(SHARED + ",yolo@night=shadow")
 
-    assert [(str(channel), weight) for channel, weight in channels.shares] == [
+    assert [(str(channel), weight) for channel, weight in channels.weights] == [
         ("store:/m/yolo@stable", 95),
         ("store:/m/yolo@next", 5),
     ]
     assert str(channels.shadow) == "store:/m/yolo@night"
 
 
-def test_one_channel_needs_no_weight() -> None:
-    assert parse_channels("store:/m/yolo").shares == ((Reference(Path("/m"), "yolo", "stable"), 1),)
+def test_a_single_channel_needs_no_weight() -> None:
+    stable = Reference(Path("/m"), "yolo", "stable")
+
+    assert parse_channels("store:/m/yolo").weights == ((stable, 1),)
     assert parse_channels("store:/m/yolo@a,yolo@b=shadow").shadow is not None
 
 
@@ -51,18 +53,18 @@ def test_one_channel_needs_no_weight() -> None:
         ("store:/m/yolo@stable,yolo@stable=shadow", "a channel is named twice"),
         (SHARED + ",", "at most 100 letters"),
         ("store:/m/yolo@stable,yolo@next=5", "several channels need a weight each"),
-        ("store:/m/yolo@stable=0,yolo@next=0", "one of the weights must be more than 0"),
+        ("store:/m/yolo@stable=0,yolo@next=0", "at least one weight must be more than 0"),
         ("store:/m/yolo@stable=shadow", "expected a weight from 0 to 9999"),
     ],
 )
-def test_channels_that_make_no_sense_are_refused(text: str, why: str) -> None:
+def test_invalid_channels_are_refused_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(BadReference, match=re.escape(why)):
         parse_channels(text)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store, read-only, in which the tiny model is called square-finder."""
+    """A store in which the tiny model is called square-finder."""
     source = write_source(tmp_path / "source")
     model = wanted(source, name="square-finder", version="2018", channels=["next"])
     config = write_config(tmp_path / "models.yaml", model)
@@ -73,14 +75,14 @@ def store(tmp_path: Path) -> Path:
     return layout.root
 
 
-def test_answers_name_the_model_and_version_of_the_store(tmp_path: Path, store: Path) -> None:
+def test_responses_name_the_model_and_version_of_the_store(tmp_path: Path, store: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
     env = {"inference": {"MODEL_PATH": f"store:{store}/square-finder@next"}}
     with Stack(logs=tmp_path, env=env) as stack:
-        answer = httpx.post(f"{stack.web.url}/inference", files=PICTURE).json()
+        response = httpx.post(f"{stack.web.url}/inference", files=PICTURE).json()
 
-    assert answer["data"][0][0] == "square"
-    assert (answer["model"]["name"], answer["model"]["version"]) == ("square-finder", "2018")
+    assert response["data"][0][0] == "square"
+    assert (response["model"]["name"], response["model"]["version"]) == ("square-finder", "2018")
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
 
 
@@ -92,7 +94,7 @@ def test_answers_name_the_model_and_version_of_the_store(tmp_path: Path, store: 
         ("store:nowhere", "expected store:/folder/name@channel"),
     ],
 )
-def test_what_a_store_does_not_have_ends_the_start_with_one_line(
+def test_a_missing_channel_ends_the_start_with_one_line(
     tmp_path: Path, store: Path, reference: str, why: str
 ) -> None:
     log = tmp_path / "log"

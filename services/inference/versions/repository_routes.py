@@ -1,4 +1,6 @@
-"""The protocol's model repository extension: list, load and unload, for who has the token.
+"""Routes of the protocol's model repository extension: list, load and unload models.
+
+Requests must carry REPOSITORY_TOKEN.
 
 Source: Triton, `docs/protocol/extension_model_repository.md`.
 """
@@ -17,21 +19,21 @@ from services.common.request.body import Bodies
 from services.common.request.context import context_of
 from services.common.request.errors import MalformedRequest, ModelUnusable, ParameterOutOfRange
 from services.inference.versions.models import Models
-from services.inference.versions.served import ServedModel
+from services.inference.versions.served_model import ServedModel
 
 PREFIX = "/v2/repository"
 _MAX_BODY_BYTES = 64 * 1024
 
 
 class IndexQuery(BaseModel):
-    """What the index may be asked for."""
+    """Body of a request for the index."""
 
     ready: bool = False
-    """Whether only what answers requests is wanted."""
+    """Whether to list only versions that respond to requests."""
 
 
 class LoadQuery(BaseModel):
-    """What comes with a request to load or unload; nothing of it is supported."""
+    """Body of a request to load or unload; no parameters are supported."""
 
     parameters: dict[str, Any] = {}
 
@@ -39,48 +41,50 @@ class LoadQuery(BaseModel):
 Q = TypeVar("Q", bound=BaseModel)
 
 
-def build_repository(models: Models, bodies: Bodies) -> APIRouter:
-    """Return the routes under PREFIX; nobody is to reach them without the token."""
+def build_repository_router(models: Models, bodies: Bodies) -> APIRouter:
+    """Return the routes under PREFIX; the caller must put a token check in front of them."""
     router = APIRouter(prefix=PREFIX, tags=["model repository"])
 
-    @router.post("/index", summary="All models, loaded or not", openapi_extra=_takes(IndexQuery))
+    @router.post(
+        "/index", summary="All models, loaded or not", openapi_extra=_body_schema(IndexQuery)
+    )
     async def index(request: Request) -> list[dict[str, str]]:
-        query = await _read(IndexQuery, request, bodies)
+        query = await _read_body(IndexQuery, request, bodies)
         rows = [row for model in models.all for row in _describe(model)]
         return [row for row in rows if row["state"] == "READY" or not query.ready]
 
     @router.post(
         "/models/{name}/load",
-        summary="Load a model, or look for another version of it",
-        openapi_extra=_takes(LoadQuery),
+        summary="Load a model, or poll its channels for another version",
+        openapi_extra=_body_schema(LoadQuery),
     )
     async def load(name: str, request: Request) -> dict[str, str]:
-        model = _find(models, name, await _read(LoadQuery, request, bodies))
-        await _in_time(model.load(), request)
+        model = _accept_query(models, name, await _read_body(LoadQuery, request, bodies))
+        await _finish_in_time(model.load(), request)
         for channel, refusal in model.refusals.items():
             raise ModelUnusable(f"{name}@{channel}: {refusal}")
-        return model.lineup.main.facts()
+        return models.current_split(name).main.facts()
 
     @router.post(
         "/models/{name}/unload",
-        summary="Answer no more requests for a model",
-        openapi_extra=_takes(LoadQuery),
+        summary="Unload a model: it responds to no further requests",
+        openapi_extra=_body_schema(LoadQuery),
     )
     async def unload(name: str, request: Request) -> dict[str, str]:
-        model = _find(models, name, await _read(LoadQuery, request, bodies))
-        await _in_time(model.unload(), request)
+        model = _accept_query(models, name, await _read_body(LoadQuery, request, bodies))
+        await _finish_in_time(model.unload(), request)
         return {"name": name}
 
     return router
 
 
-def _takes(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return what the API's description says of a body that we read ourselves."""
+def _body_schema(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return the OpenAPI schema of a body that the route reads without FastAPI."""
     content = {"application/json": {"schema": kind.model_json_schema()}}
     return {"requestBody": {"content": content}}
 
 
-async def _read(kind: type[Q], request: Request, bodies: Bodies) -> Q:
+async def _read_body(kind: type[Q], request: Request, bodies: Bodies) -> Q:
     async with bodies.receive_body(request, _MAX_BODY_BYTES) as body:
         try:
             return kind.model_validate_json(body or b"{}")
@@ -90,22 +94,22 @@ async def _read(kind: type[Q], request: Request, bodies: Bodies) -> Q:
             raise MalformedRequest(f"{where or 'body'}: {wrong['msg']}") from None
 
 
-async def _in_time(work: Coroutine[Any, Any, None], request: Request) -> None:
-    """Wait for it as long as the caller does; it goes on to its end without him."""
+async def _finish_in_time(work: Coroutine[Any, Any, None], request: Request) -> None:
+    """Wait for the work until the deadline; it continues to its end after that."""
     await finish_in_time(asyncio.ensure_future(work), context_of(request.scope))
 
 
-def _find(models: Models, name: str, query: LoadQuery) -> ServedModel:
+def _accept_query(models: Models, name: str, query: LoadQuery) -> ServedModel:
     if query.parameters:
-        raise ParameterOutOfRange("parameters: a model is what its files say, and nothing else")
-    return models.get(name)
+        raise ParameterOutOfRange("parameters: not supported; a model is defined by its files")
+    return models.find_model(name)
 
 
 def _describe(model: ServedModel) -> list[dict[str, str]]:
-    """Return a row for each version, and one for each channel with a version that is not taken."""
+    """Return a row for each loaded version, and one for each channel with a refused version."""
     rows = [
         {"name": model.name, "version": version.version, "state": "READY", "reason": ""}
-        for version in (model.lineup.loaded if model.is_loaded else [])
+        for version in (model.split.loaded if model.split else [])
     ]
     refused = [
         {"name": model.name, "version": "", "state": "UNAVAILABLE", "reason": f"{channel}: {why}"}

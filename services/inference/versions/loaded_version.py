@@ -1,4 +1,4 @@
-"""One version of a model, in memory and ready to answer."""
+"""One version of a model in memory, ready to run requests."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from services.common.request.errors import MalformedRequest
 from services.inference import protocol
 from services.inference.protocol import InferRequest
 from services.inference.scheduler import Scheduler
-from services.inference.versions.custom_metrics import Hook
 from services.inference.versions.drift import DriftWatch
+from services.inference.versions.hook_process import HookProcess
 
 
 class LoadedVersion:
-    """What answers a request from its beginning to its end, whatever is switched meanwhile."""
+    """A version with its queue, drift counts and hook. A request keeps the version it began with.
+
+    All methods are called on the event loop.
+    """
 
     def __init__(
         self,
@@ -31,9 +34,9 @@ class LoadedVersion:
         *,
         golden_agrees: bool,
         load_s: float,
-        hook: Hook | None = None,
+        hook: HookProcess | None = None,
     ) -> None:
-        """Join what belongs together; nobody uses it yet. Loading it took `load_s` seconds."""
+        """Take the parts; no request uses them yet. `load_s` is the time that loading took."""
         self.golden_agrees = golden_agrees
         self.load_s = load_s
         self.hook = hook
@@ -52,32 +55,32 @@ class LoadedVersion:
 
     @property
     def version(self) -> str:
-        """As the model's owner calls it."""
+        """The version's name, as its owner chose it."""
         return self.detector.model.version
 
     @property
     def digest(self) -> str:
-        """What it is."""
+        """The digest of the version's files."""
         return self.detector.model.digest
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of its input in pixels."""
+        """(width, height) of the network's input in pixels."""
         return self.detector.network_size
 
     def require_size(self, size: tuple[int, int]) -> None:
-        """Raise MalformedRequest unless pictures have the size of its input."""
+        """Raise MalformedRequest unless `size` is the size of the network's input."""
         if size != self.size:
             width, height = self.size
             raise MalformedRequest(f"version {self.version} takes {width}x{height} pixels")
 
     def facts(self) -> dict[str, str]:
-        """Return what an answer and a log line name."""
+        """Return name, version and digest, for responses and log lines."""
         return {"name": self.name, "version": self.version, "digest": self.digest}
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep it until the end of the block; everything here is on the event loop."""
+        """Keep the version in memory until the end of the block."""
         self._users += 1
         self._unused.clear()
         try:
@@ -87,28 +90,35 @@ class LoadedVersion:
             if not self._users:
                 self._unused.set()
 
-    async def find(self, context: RequestContext, request: InferRequest) -> list[Floats]:
-        """Run the engine on a request and return one (k, 6) array for each picture.
+    async def predict(self, context: RequestContext, request: InferRequest) -> list[Floats]:
+        """Run the network on a request; return one (k, 6) array of detections per picture.
 
-        Raises what `Scheduler.run` raises.
+        Applies the request's threshold and iou, or else the model's own. Raises what
+        `Scheduler.enqueue` raises.
         """
         model = self.detector.model
         threshold = model.threshold if request.threshold is None else request.threshold
         iou = model.iou if request.iou is None else request.iou
-        return await self.scheduler.run(
+        return await self.scheduler.enqueue(
             context,
             request.images,
-            lambda outputs: self.detector.postprocess(outputs, threshold, iou),
+            lambda heads: self.detector.postprocess(heads, threshold, iou),
         )
 
     async def retire(self) -> None:
-        """Wait for the last request, then stop its threads."""
+        """Wait until no request uses the version, then close it."""
         await self._unused.wait()
-        # A run that nobody waits for any more may still go on.
-        await asyncio.to_thread(self.scheduler.close)
+        # A run whose caller has hung up may still be going on.
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Wait for the engine's last run, stop the threads and end the hook's process."""
+        if self.hook is not None:
+            self.hook.close()
+        self.scheduler.close()
 
     def metadata(self) -> dict[str, Any]:
-        """Return the model metadata of the protocol; our own facts are in `parameters`."""
+        """Return the protocol's model metadata; facts beyond the protocol are in `parameters`."""
         model, engine = self.detector.model, self.detector.engine
         width, height = self.size
         return {

@@ -1,0 +1,128 @@
+"""Load a version: from its files to a LoadedVersion, or to the reason why it must not serve."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from elastic_yolo.detector.detector import Detector
+from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
+from elastic_yolo.detector.errors import DetectorError, EngineError
+from elastic_yolo.detector.profile import read_reference
+from elastic_yolo.store.errors import StoreError
+from services.common.observe.logs import get_logger
+from services.inference.golden import prepare_golden
+from services.inference.scheduler import Scheduler
+from services.inference.versions.drift import DriftWatch
+from services.inference.versions.hook_process import start_hook
+from services.inference.versions.loaded_version import LoadedVersion
+from services.inference.versions.model_source import ModelSource, read_version
+
+# One stream per thread; more streams make each request slower and add little throughput.
+_MAX_STREAMS = 4
+
+Reason = Literal["store", "model", "engine", "golden", "size", "unexpected"]
+
+
+class VersionRefused(Exception):
+    """A version must not serve. The message is one line, for the log and the repository routes."""
+
+    def __init__(self, reason: Reason, message: str, *, may_pass: bool = False) -> None:
+        """Take the metric's label and the message.
+
+        `may_pass` is true if the files could not be read: a later attempt may succeed.
+        """
+        super().__init__(message)
+        self.reason = reason
+        self.may_pass = may_pass
+
+
+@dataclass(frozen=True)
+class VersionLoader:
+    """Loads versions with the engine and queue options of this process."""
+
+    options: EngineOptions
+    max_queue: int
+    max_batch: int
+    custom_metrics: bool = False
+    """Whether a model's metrics.py is run."""
+    on_phase: Callable[[str], None] = lambda _: None
+    """Called with the name of each phase of loading when it ends."""
+    on_run: Callable[[str, str, int, float], None] = lambda *_: None
+    """Called after each run of an engine: model, version, pictures, seconds."""
+
+    def load(
+        self, source: ModelSource, identity: str, *, golden_must_agree: bool = True
+    ) -> LoadedVersion:
+        """Read a version, build its engine, run its golden picture; takes seconds.
+
+        Raises VersionRefused. With `golden_must_agree` false, a golden picture that does not give
+        the detections of model.yaml is only logged, and /health/status reports it.
+        """
+        started = time.perf_counter()
+        with _errors_as_refusals(identity):
+            model = read_version(source, identity)
+            reference = read_reference(model)
+            self.on_phase("model")
+            engine, choice = build_engine(model, self.options)
+            self.on_phase("engine")
+            golden, difference = prepare_golden(detector := Detector(model, engine))
+            self.on_phase("golden")
+            if difference is not None:
+                if golden_must_agree:
+                    raise VersionRefused("golden", f"golden picture: {difference}")
+                get_logger().warning("golden picture mismatch", difference=difference)
+            hook = start_hook(model.folder) if self.custom_metrics else None
+        scheduler = Scheduler(
+            engine,
+            max_streams=min(self.options.threads, _MAX_STREAMS),
+            max_queued=self.max_queue,
+            max_batch=self.max_batch,
+            on_run=partial(self.on_run, model.name, model.version),
+        )
+        get_logger().info(
+            "model loaded",
+            model=model.name,
+            version=model.version,
+            digest=model.digest,
+            engine=engine.name,
+            precision=engine.precision,
+            device=engine.device,
+            why=choice.why,
+        )
+        return LoadedVersion(
+            detector,
+            golden,
+            scheduler,
+            DriftWatch(model.labels, model.threshold, model.iou, reference),
+            golden_agrees=difference is None,
+            load_s=time.perf_counter() - started,
+            hook=hook,
+        )
+
+
+@contextmanager
+def _errors_as_refusals(identity: str) -> Iterator[None]:
+    """Raise every exception in the block as VersionRefused: the previous version keeps serving."""
+    try:
+        yield
+    except VersionRefused:
+        raise
+    except (DetectorError, StoreError) as error:
+        may_pass = isinstance(error, StoreError) or isinstance(error.__cause__, OSError)
+        raise VersionRefused(_reason(error), str(error), may_pass=may_pass) from error
+    except Exception as error:
+        get_logger().exception("unexpected error", id=identity)
+        may_pass = isinstance(error, OSError | MemoryError)
+        what = f"{type(error).__name__}: {error}"
+        raise VersionRefused("unexpected", what, may_pass=may_pass) from error
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, StoreError):
+        return "store"
+    return "engine" if isinstance(error, EngineError) else "model"

@@ -1,0 +1,117 @@
+"""Which version responds to a request: chosen by the request id, in proportion to the weights."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elastic_yolo.detector.engines.choose import EngineOptions
+from services.common.request.errors import MalformedRequest
+from services.inference.versions.loaded_version import LoadedVersion
+from services.inference.versions.traffic_split import TrafficSplit
+from services.inference.versions.version_loader import VersionLoader
+from tests.support.tiny import write_tiny_model
+
+SMALL, WIDE = (32, 32), (64, 32)
+IDS = [uuid.UUID(int=number).hex for number in range(4000)]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedVersion]:
+    folder = tmp_path_factory.mktemp("split")
+    return {name: load(folder / name, 64 if name == "wide" else 32) for name in ("a", "b", "wide")}
+
+
+def load(folder: Path, width: int) -> LoadedVersion:
+    model = write_tiny_model(folder, width=width, manifest=f"version: {folder.name}\n")
+    loader = VersionLoader(EngineOptions(threads=1), max_queue=1, max_batch=1)
+    return loader.load(model, "", golden_must_agree=True)
+
+
+def test_requests_are_split_by_weight(loaded: dict[str, LoadedVersion]) -> None:
+    """Ids that count up, as simple clients send them, spread like any others."""
+    split = TrafficSplit(((loaded["a"], 95), (loaded["b"], 5)))
+
+    picked = Counter(split.pick_version(uid, SMALL).version for uid in IDS)
+
+    # 200 expected of 4,000; the standard deviation is 14.
+    assert picked["a"] + picked["b"] == len(IDS)
+    assert 150 < picked["b"] < 250
+
+
+@given(st.uuids(), st.integers(0, 100), st.integers(0, 100))
+def test_a_request_id_stays_with_a_version_whose_weight_grows(
+    loaded: dict[str, LoadedVersion], uid: uuid.UUID, weight: int, more: int
+) -> None:
+    before, after = (
+        TrafficSplit(((loaded["a"], 200 - share), (loaded["b"], share)))
+        .pick_version(uid.hex, SMALL)
+        .version
+        for share in (weight, weight + more)
+    )
+
+    assert after == "b" or before == "a"
+
+
+@given(st.uuids(), st.integers(0, 100), st.integers(1, 99))
+def test_only_the_proportion_of_the_weights_counts(
+    loaded: dict[str, LoadedVersion], uid: uuid.UUID, weight: int, times: int
+) -> None:
+    """95 to 5 and 950 to 50 are the same."""
+    one, other = (
+        TrafficSplit(((loaded["a"], (101 - weight) * by), (loaded["b"], weight * by)))
+        .pick_version(uid.hex, SMALL)
+        .version
+        for by in (1, times)
+    )
+
+    assert one == other
+
+
+def test_a_channel_without_a_version_leaves_its_share_to_the_main_one(
+    loaded: dict[str, LoadedVersion],
+) -> None:
+    split = TrafficSplit(((loaded["a"], 1), (None, 99)))
+
+    assert {split.pick_version(uid, SMALL).version for uid in IDS} == {"a"}
+
+
+def test_a_leaving_version_responds_to_requests_of_the_old_size(
+    loaded: dict[str, LoadedVersion],
+) -> None:
+    split = TrafficSplit(((loaded["wide"], 1),), leaving=loaded["a"])
+
+    assert split.pick_version(IDS[0], WIDE).version == "wide"
+    assert split.pick_version(IDS[0], SMALL).version == "a"
+    assert split.sizes == [WIDE, SMALL]
+    with pytest.raises(MalformedRequest, match="416x416 pixels are not accepted; send 64x32, 32x3"):
+        split.pick_version(IDS[0], (416, 416))
+
+
+def test_a_shadow_never_responds_and_cannot_be_requested(
+    loaded: dict[str, LoadedVersion],
+) -> None:
+    split = TrafficSplit(((loaded["a"], 1),), shadow=loaded["b"])
+
+    assert {split.pick_version(uid, SMALL).version for uid in IDS} == {"a"}
+    assert split.find_version("b") is None
+    assert split.loaded == [loaded["a"], loaded["b"]]
+
+
+@pytest.mark.anyio
+async def test_a_version_retires_after_its_last_request(tmp_path: Path) -> None:
+    version = load(tmp_path / "c", 32)
+
+    with version.in_use():
+        retiring = asyncio.create_task(version.retire())
+        with version.in_use():
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not retiring.done()
+    await retiring
