@@ -33,14 +33,14 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_lines_of_the_documentation_print_what_is_in_the_picture() -> None:
+def test_the_example_in_library_md_prints_detections() -> None:
     ended = python(code_of("library.md"))
 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert re.match(r"[a-z ]+ 0\.\d+ \([\d.]+, [\d.]+, [\d.]+, [\d.]+\)\n", ended.stdout)
 
 
-def test_what_replaces_darknetpy_answers_its_list_of_dicts() -> None:
+def test_the_darknetpy_replacement_returns_the_same_dicts() -> None:
     """The golden picture's boxes, as corners; model.yaml has the expected centres and sizes."""
     expected = read_manifest(DEMO_MODEL).golden
     assert expected is not None
@@ -76,7 +76,7 @@ def test_the_detector_imports_no_web_framework() -> None:
         "convert models/demo --output {tmp}/demo.xml",
     ],
 )
-def test_the_runtimes_report_nothing_to_their_vendors(tmp_path: Path, arguments: str) -> None:
+def test_the_runtimes_send_no_telemetry(tmp_path: Path, arguments: str) -> None:
     """Where they do, they write an identity into the home directory first."""
     home = tmp_path / "home"
     home.mkdir()

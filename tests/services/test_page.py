@@ -74,7 +74,7 @@ def test_what_is_no_picture_is_explained(page: webdriver.Chrome, tmp_path: Path)
 
     said = choose(page, file, "Unsupported")
 
-    assert said.startswith("Unsupported Media Type: not a picture that we take")
+    assert said.startswith("Unsupported Media Type: not an accepted picture format")
     assert not page.find_element(By.ID, "view").is_displayed()
 
 

@@ -91,7 +91,7 @@ def test_a_golden_picture_that_is_none_stops_the_process_with_one_line(tmp_path:
     ended = start("inference", MODEL_PATH=str(model))
 
     assert ended.returncode == 1
-    assert ended.stderr.startswith(f"MODEL_PATH: {model / 'g.png'}: not a picture that we take")
+    assert ended.stderr.startswith(f"MODEL_PATH: {model / 'g.png'}: not an accepted picture format")
     assert ended.stderr.count("\n") == 1
 
 

@@ -54,7 +54,7 @@ class Versions:
 
     def point(self, version: str, channel: str = "stable") -> None:
         """Switch a channel."""
-        Writer(Layout(self.root)).point("tiny", channel, self._ids[version])
+        Writer(Layout(self.root)).switch_channel("tiny", channel, self._ids[version])
 
     def folder(self, version: str) -> Path:
         """Return where a version's files are."""

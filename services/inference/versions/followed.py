@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elastic_yolo.store.errors import NotInStore, StoreError
-from elastic_yolo.store.reader import has_channels
+from elastic_yolo.store.reader import model_exists
 from services.common.observe.logs import get_logger
 from services.inference.versions.loader import Loader, VersionRefused
 from services.inference.versions.model_metrics import ModelMetrics
@@ -134,7 +134,7 @@ class ChannelWatcher:
 
     def _is_gone(self) -> bool:
         """Say whether it is the channel that is not there, and not the whole store."""
-        return isinstance(self._spot, Path) or has_channels(self._spot)
+        return isinstance(self._spot, Path) or model_exists(self._spot)
 
     def _refuse(self, model: str, why: VersionRefused, identity: str) -> None:
         # Without its traceback, which would keep the engine that was refused.

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.store.errors import BadReference
 from elastic_yolo.store.layout import Layout
-from elastic_yolo.store.reader import current, earlier, find_version
+from elastic_yolo.store.reader import current_version_id, earlier_version_ids, find_version
 from elastic_yolo.store.reference import SCHEME, Reference, parse_reference
 
 SHADOW = "shadow"
@@ -89,7 +89,7 @@ def current_version(spot: ModelSource) -> str:
 
     A folder is what it is: nobody watches it.
     """
-    return "" if isinstance(spot, Path) else current(spot)
+    return "" if isinstance(spot, Path) else current_version_id(spot)
 
 
 def versions_to_try(spot: ModelSource) -> list[str]:
@@ -97,7 +97,9 @@ def versions_to_try(spot: ModelSource) -> list[str]:
 
     Raises StoreError.
     """
-    return [""] if isinstance(spot, Path) else [current(spot), *earlier(spot)]
+    return (
+        [""] if isinstance(spot, Path) else [current_version_id(spot), *earlier_version_ids(spot)]
+    )
 
 
 def read_version(spot: ModelSource, identity: str) -> Model:
