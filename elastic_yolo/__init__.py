@@ -1,3 +1,3 @@
-"""Object detection with Darknet's YOLO weights, in one process."""
+"""Object detection with Darknet YOLO weights: the library and the `elastic-yolo` command."""
 
 __version__ = "0.1.0"

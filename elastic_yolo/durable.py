@@ -1,7 +1,7 @@
-"""Writing so that after a crash, of the process or of the machine, all of it is there or nothing.
+"""Atomic and durable writes: after a crash, of the process or the machine, all is there or nothing.
 
-What it relies on: rename() within a folder replaces in one step (POSIX; NFS has it as one
-operation), and fsync() of a file, then of its folder, makes it last.
+Relies on two guarantees: rename() within a folder replaces a file atomically (POSIX; NFS has it as
+one operation), and fsync() of a file, then of its folder, makes the file survive a power failure.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import tempfile
 from pathlib import Path
 
 UNFINISHED = ".new-"
-"""What begins the name of everything that is not finished yet: readers never look at it."""
+"""Prefix of the name of every unfinished file or folder; readers ignore these."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing, also after a crash."""
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or all of the new one; raises OSError."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
             try:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                # mkstemp's 0600 would keep the services of other users out.
+                # mkstemp creates files with mode 0600, which services of other users cannot read.
                 Path(file.name).chmod(0o644)
                 Path(file.name).replace(path)
             except BaseException:
@@ -32,14 +32,17 @@ def write_whole(path: Path, content: bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a small file, in place of an older one, so that it lasts; raises OSError."""
-    write_whole(path, content)
+def write_durable(path: Path, content: bytes) -> None:
+    """Write a file like `write_atomic` and sync its folder, so that it survives a power failure.
+
+    Raises OSError.
+    """
+    write_atomic(path, content)
     sync_folder(path.parent)
 
 
 def publish_folder(unfinished: Path, path: Path) -> None:
-    """Give a folder with synced files its name; there must be none yet. Raises OSError."""
+    """Rename a folder of synced files to `path`, which must not exist yet; raises OSError."""
     unfinished.chmod(0o755)
     sync_folder(unfinished)
     unfinished.rename(path)
@@ -47,18 +50,18 @@ def publish_folder(unfinished: Path, path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder, and those above it, for everybody to read; raises OSError."""
+    """Create a folder and its parents with mode 0755; raises OSError."""
     if path.is_dir():
         return
     make_folder(path.parent)
     path.mkdir(exist_ok=True)
-    # Whatever the umask here is.
+    # mkdir applies the umask, which may deny other users.
     path.chmod(0o755)
     sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder last; raises OSError."""
+    """Sync a folder's entries to disk; raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

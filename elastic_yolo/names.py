@@ -1,4 +1,4 @@
-"""What a name, a file name and a digest may look like, for pydantic models."""
+"""Pydantic types for names, file names and digests that come from configuration and manifests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-# It is part of addresses and of log lines.
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-# In the model's folder: a path that leads out of it could have any file hashed or sent.
+# The name becomes part of URLs and of log lines.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+# A path that leaves the model folder could have any file of the machine hashed or sent.
 FileName = Annotated[str, Field(pattern=r"^[^/\x00-\x1f.][^/\x00-\x1f]*$", max_length=255)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]

@@ -1,4 +1,4 @@
-"""Progress of long work: one line that changes on a terminal, a few lines in a log."""
+"""Progress of long-running commands: one updated line on a terminal, a few lines in a log."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ _EVERY_S = 10.0
 
 
 def say(text: str) -> None:
-    """Print a line on stderr at once: what is said of the work is no part of its answer."""
+    """Print a line on stderr and flush; stdout is for results only."""
     print(text, file=sys.stderr, flush=True)
 
 
 def say_left_out(path: Path, error: Exception) -> None:
-    """Say that a picture cannot be used, and why."""
-    say(f"left out: {path.name}: {error}")
+    """Print that a picture was skipped, and why."""
+    say(f"skipped: {path.name}: {error}")
 
 
 class ProgressLine:
-    """Shows `what: done/total` on stderr. Use it as the function that is told of progress."""
+    """Prints `what: done/total` on stderr. An instance is a progress callback."""
 
     def __init__(self) -> None:
-        """Begin with nothing shown."""
+        """Start with nothing printed."""
         self._terminal = sys.stderr.isatty()
         self._shown = ""
         self._shown_at = 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Show how far something is; a log gets its beginning, its end, and a line now and then."""
+        """Print the progress of a step; a log gets its start, its end and a line every 10 s."""
         line = f"{what}: {done}/{total}"
         if self._terminal:
             end = "\n" if done == total else ""

@@ -15,7 +15,7 @@ from elastic_yolo.detector.darknet.fork import needs_fork
 from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import read_weights
-from elastic_yolo.detector.engines.libdarknet import Found, LibDarknet
+from elastic_yolo.detector.engines.libdarknet import DarknetBox, LibDarknet
 from elastic_yolo.detector.engines.openvino import OpenVinoEngine
 from elastic_yolo.detector.graph import build_graph
 from elastic_yolo.detector.heads import Candidates, decode_heads
@@ -80,7 +80,7 @@ def compare(cfg: Path, weights: Path, picture: Pixels, threads: int) -> Comparis
     )
 
 
-Answer = tuple[list[Floats], list[Found]]
+Answer = tuple[list[Floats], list[DarknetBox]]
 
 
 def _ask_libdarknet(cfg: Path, weights: Path, picture: Pixels, threshold: float) -> Answer:
@@ -103,7 +103,7 @@ def _threshold(candidates: Candidates) -> float:
     return float(scores[-min(_BEST, scores.size)])
 
 
-def _named(network: Network, candidates: Candidates) -> list[Found]:
+def _named(network: Network, candidates: Candidates) -> list[DarknetBox]:
     """Return what is left after suppression, as LibDarknet does."""
     rows = suppress(candidates, IOU, network.heads[-1])
     return [
@@ -117,8 +117,8 @@ def _relative(mine: Floats, theirs: Floats) -> float:
 
 
 def pair(
-    ours: list[Found], theirs: list[Found], threshold: float
-) -> tuple[list[tuple[Found, Found]], int]:
+    ours: list[DarknetBox], theirs: list[DarknetBox], threshold: float
+) -> tuple[list[tuple[DarknetBox, DarknetBox]], int]:
     """Pair every box with the nearest of its class on the other side.
 
     Returns the pairs, and how many boxes of either side are without one, although their score
@@ -142,6 +142,6 @@ def pair(
     return pairs, sum(found[1] > threshold + SCORE_TOLERANCE for found in (*alone, *left))
 
 
-def distance(one: Found, other: Found) -> float:
+def distance(one: DarknetBox, other: DarknetBox) -> float:
     """Return the largest difference of centre, width and height in pixels."""
     return max(abs(a - b) for a, b in zip(one[2], other[2], strict=True))

@@ -120,7 +120,7 @@ def publish_twice(writer: Writer, model: Path, second: Path, precision: str) -> 
     if precision == "int8":
         quantise(read_model(second))
     ids = [_put(writer, folder, version) for version, folder in (("1", model), ("2", second))]
-    writer.point(_NAME, "stable", ids[0])
+    writer.switch_channel(_NAME, "stable", ids[0])
     return ids
 
 
@@ -131,7 +131,7 @@ def _put(writer: Writer, folder: Path, version: str) -> str:
         if path.is_file() and path.suffix in (".cfg", ".weights", ".names"):
             part = writer.layout.incoming / path.name
             shutil.copyfile(path, part)
-            files[path.name] = writer.keep_blob(part, digest_of_file(part))
+            files[path.name] = writer.add_blob(part, digest_of_file(part))
     return writer.publish(_NAME, version, files, "a benchmark", lambda _: None).id
 
 
@@ -146,7 +146,7 @@ def _serving(store: Path, cache: Path, precision: str, logs: Path) -> Iterator[S
 def _switch(writer: Writer, service: Service, identity: str) -> float:
     """Point the channel elsewhere and return how long it took until that was served."""
     started = time.monotonic()
-    writer.point(_NAME, "stable", identity)
+    writer.switch_channel(_NAME, "stable", identity)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() - started < _PATIENCE_S:
         with direct.open(f"{service.url}/v2/models/{_NAME}", timeout=10) as answer:

@@ -14,9 +14,9 @@ from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.engines.choose import EngineOptions, offered_precisions
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import Model, read_model
-from elastic_yolo.detector.precision import Place, Report, choose_precision
+from elastic_yolo.detector.precision import ExecutionTarget, Report, choose_precision
 from elastic_yolo.detector.samples import SampleFolder
-from elastic_yolo.durable import write_whole
+from elastic_yolo.durable import write_atomic
 from elastic_yolo.progress import ProgressLine, say, say_left_out
 
 _DESCRIPTION = """\
@@ -97,7 +97,7 @@ def describe(report: Report, model: Model) -> str:
     ]
     first = report.rows[0]
     offered = offered_precisions(first.engine, first.device)
-    place = Place(first.engine, first.device, offered, describe_cpu())
+    place = ExecutionTarget(first.engine, first.device, offered, describe_cpu())
     _, why = choose_precision(report, model.accuracy_budget, place)
     return "\n".join([*lines, f"PRECISION=auto here: {why}"])
 
@@ -120,7 +120,7 @@ def _write(model: Model, output: Path, precision: str, cache: Path | None) -> No
         # OpenVINO's form keeps float16 constants for a graph that is float32 otherwise.
         content = load.make_graph(model, half=half and not openvino).SerializeToString()
     if not openvino:
-        write_whole(output, content)
+        write_atomic(output, content)
         return
     import openvino as ov  # noqa: PLC0415  # never before detector, which keeps it silent
 
@@ -128,7 +128,7 @@ def _write(model: Model, output: Path, precision: str, cache: Path | None) -> No
     files = load.openvino_files(network, output.parent, half=half)
     # The .xml last: who finds it finds the constants beside it.
     for suffix in (".bin", ".xml"):
-        write_whole(output.with_suffix(suffix), files[f"model{suffix}"])
+        write_atomic(output.with_suffix(suffix), files[f"model{suffix}"])
 
 
 def _output(text: str) -> Path:

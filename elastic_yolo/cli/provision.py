@@ -88,7 +88,7 @@ def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
     models = read_wanted(parsed.config).used_by(parsed.services)
     job = Job(
         layout=layout,
-        tell=ProgressReporter(ProgressLine(), say_left_out),
+        reporter=ProgressReporter(ProgressLine(), say_left_out),
         threads=parsed.threads,
         cache=None if parsed.cache is None else parsed.cache.resolve(),
         quota_bytes=(parsed.quota_mb or 0) * _MEGABYTE,
@@ -96,7 +96,7 @@ def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
     )
     reports = []
     with locked(layout, parsed.wait):
-        for report in job.run(models):
+        for report in job.provision(models):
             reports.append(report)
             if not parsed.json:
                 print(_line(report), flush=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from elastic_yolo.cli.options import add_engine_options, engine_options, folder
 from elastic_yolo.detector.accuracy import mean_average_precision
-from elastic_yolo.detector.conversion import find_everything
+from elastic_yolo.detector.conversion import detect_all
 from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
 from elastic_yolo.detector.engines.libdarknet import find_libdarknet
@@ -148,7 +148,7 @@ def _measure_accuracy(detector: Detector, pictures: Path) -> Check:
     if not any(map(len, samples.truth)):
         detail = f"no objects in any of the {len(samples)} pictures"
         return Check("accuracy", passed=None, detail=detail)
-    found = find_everything(detector, samples, ProgressLine()).found
+    found = detect_all(detector, samples, ProgressLine()).found
     score = mean_average_precision(found, samples.truth)
     detail = f"mAP@0.5 is {score:.4f} on {len(samples)} pictures, in {detector.engine.precision}"
     return Check("accuracy", passed=True, detail=detail)

@@ -1,6 +1,8 @@
-"""Darknet files in, boxes out: no HTTP, no settings, usable alone.
+"""The detector library: reads Darknet model files, runs them in an engine, returns boxes.
 
-`from elastic_yolo.detector import Detector, EngineOptions, load_detector`
+It knows no HTTP and no settings. Its public names are
+
+    from elastic_yolo.detector import Detector, EngineOptions, load_detector
 """
 
 import os
@@ -15,9 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Detector", "EngineOptions", "load_detector"]
 
-# Both runtimes report to their vendors over the network, unless they are told not to before they
-# are imported, and keep an identity in the home directory for that: openvino each of its imports,
-# onnxruntime from 1.29 on also names and digests of models. Nobody here has agreed to that.
+# Both runtimes send telemetry to their vendors unless it is disabled before they are imported, and
+# keep an identity for it in the home directory. openvino reports every import; onnxruntime, from
+# 1.29 on, also names and digests of models. See docs/decisions/010-nothing-reports-home.md.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if not installed
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -29,7 +31,7 @@ _DEFINED_IN = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: preprocess takes the letterbox from here, and its image has no engine.
+    # Imported on first use: preprocess imports only the letterbox, and its image has no engine.
     if name not in _DEFINED_IN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_DEFINED_IN[name]}"), name)

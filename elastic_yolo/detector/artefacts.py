@@ -1,9 +1,9 @@
-"""Derived models: made once from a model folder, found again by its digest.
+"""Artefacts derived from a model folder, cached on disk under the model's digest.
 
-A cache folder has one folder for each model digest. In it, `NAME.json` says which files make up the
-artefact NAME, with their digests, what they were made from, and facts measured on the way. The
-files come first and NAME.json last, each by renaming, so that a reader sees all of an artefact or
-nothing of it, and a newer one replaces it in one step. Everything here can be made anew.
+A cache folder has one folder for each model digest. In it, `NAME.json` lists the files of the
+artefact NAME with their digests, the recipe that made them, and facts measured on the way. A writer
+renames the files into place first and NAME.json last, so that a reader sees a complete artefact or
+none, and a new artefact replaces an old one atomically. All of it can be deleted and made again.
 """
 
 from __future__ import annotations
@@ -19,77 +19,78 @@ from typing import Any
 
 from elastic_yolo.detector.errors import ArtefactDamaged
 from elastic_yolo.digest import digest_of_bytes, digest_of_file
-from elastic_yolo.durable import UNFINISHED, write_whole
+from elastic_yolo.durable import UNFINISHED, write_atomic
 
 Facts = dict[str, Any]
-"""What JSON can hold."""
+"""JSON-serialisable values."""
 
 _LOG = logging.getLogger(__name__)
 _MOST_MANIFEST_BYTES = 1_000_000
-# Longer than any file takes to be written.
+# No file takes this long to write: an older unfinished file belongs to a killed process.
 _ABANDONED_S = 3600
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """What was found: `files` by their role, such as model.xml, and the facts stated with them."""
+    """A cached artefact: `files` by role, such as model.xml, and the facts stored with them."""
 
     name: str
-    made_from: str
+    recipe: str
+    """What the artefact was made from and how; an artefact of another recipe is not used."""
     files: Mapping[str, Path]
     facts: Facts
     digest: str
-    """Of all files together."""
+    """One digest over all files."""
 
 
-class Shelf:
-    """The artefacts of one model in a cache folder."""
+class ModelCache:
+    """The cached artefacts of one model."""
 
     def __init__(self, cache: Path, digest: str) -> None:
-        """Name the place of the model with `digest` (sha256:...); nothing is created yet."""
+        """Use the folder for the model with `digest` (sha256:...) in `cache`; creates nothing."""
         self.folder = cache / digest.removeprefix("sha256:")
 
-    def find(self, name: str, made_from: str | None = None) -> Artefact | None:
-        """Return an artefact, or None if it is not there or was made from something else.
+    def load(self, name: str, recipe: str | None = None) -> Artefact | None:
+        """Return an artefact, or None if it is missing or was made by another recipe.
 
-        Raises ArtefactDamaged if it is there but is not what was written.
+        Raises ArtefactDamaged if a file is unreadable or does not match its digest.
         """
         try:
-            return self._read(name, made_from)
+            return self._load(name, recipe)
         except ArtefactDamaged:
-            # It may have been replaced between the reading of NAME.json and that of its files.
-            return self._read(name, made_from)
+            # A writer may have replaced it after NAME.json was read and before its files were.
+            return self._load(name, recipe)
 
-    def _read(self, name: str, made_from: str | None) -> Artefact | None:
+    def _load(self, name: str, recipe: str | None) -> Artefact | None:
         path = self.folder / f"{name}.json"
         try:
             with path.open("rb") as file:
-                stated = json.loads(file.read(_MOST_MANIFEST_BYTES))
+                manifest = json.loads(file.read(_MOST_MANIFEST_BYTES))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, RecursionError) as error:
             raise ArtefactDamaged(f"{path} cannot be read: {error}") from error
         try:
-            if made_from is not None and stated["made_from"] != made_from:
+            if recipe is not None and manifest["made_from"] != recipe:
                 return None
-            files = {role: self.folder / entry["file"] for role, entry in stated["files"].items()}
-            digests = {role: entry["digest"] for role, entry in stated["files"].items()}
+            files = {role: self.folder / entry["file"] for role, entry in manifest["files"].items()}
+            digests = {role: entry["digest"] for role, entry in manifest["files"].items()}
             changed = [role for role in files if digest_of_file(files[role]) != digests[role]]
             artefact = Artefact(
-                name, stated["made_from"], files, dict(stated["facts"]), _joint_digest(digests)
+                name, manifest["made_from"], files, dict(manifest["facts"]), _joint_digest(digests)
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtefactDamaged(f"{path} cannot be used: {error}") from error
         if changed:
-            raise ArtefactDamaged(f"{path}: {', '.join(changed)} is not what was written")
+            raise ArtefactDamaged(f"{path}: wrong digest of {', '.join(changed)}")
         return artefact
 
-    def prepare(self) -> None:
-        """Create the folder, and clear what killed processes left in it; raises OSError."""
+    def create_folder(self) -> None:
+        """Create the folder and delete the unfinished files of killed writers; raises OSError."""
         for folder in (self.folder.parent, self.folder):
             if not folder.is_dir():
                 folder.mkdir(parents=True, exist_ok=True)
-                # Others start from the same cache, whatever the umask here is.
+                # mkdir applies the umask, but other users' services read the same cache.
                 folder.chmod(0o755)
         for path in self.folder.glob(f"{UNFINISHED}*"):
             with suppress(OSError):
@@ -97,52 +98,56 @@ class Shelf:
                     path.unlink()
 
     def publish(
-        self, name: str, made_from: str, files: Mapping[str, bytes], facts: Facts | None = None
+        self, name: str, recipe: str, files: Mapping[str, bytes], facts: Facts | None = None
     ) -> Artefact:
-        """Write an artefact, in place of an older one of its name; raises OSError."""
-        self.prepare()
+        """Write an artefact, replacing an older one of the same name; raises OSError."""
+        self.create_folder()
         digests = {role: digest_of_bytes(content) for role, content in files.items()}
-        places = {
+        file_names = {
             role: f"{name}-{digests[role].removeprefix('sha256:')[:16]}{Path(role).suffix}"
             for role in files
         }
         for role, content in files.items():
-            write_whole(self.folder / places[role], content)
-        entries = {role: {"file": places[role], "digest": digests[role]} for role in files}
+            write_atomic(self.folder / file_names[role], content)
+        entries = {role: {"file": file_names[role], "digest": digests[role]} for role in files}
         facts = facts or {}
-        stated = {"made_from": made_from, "files": entries, "facts": facts}
-        write_whole(self.folder / f"{name}.json", json.dumps(stated, indent=1).encode())
-        self._forget_others(name, set(places.values()))
-        paths = {role: self.folder / place for role, place in places.items()}
-        return Artefact(name, made_from, paths, facts, _joint_digest(digests))
+        # The key on disk is older than the field's name.
+        manifest = {"made_from": recipe, "files": entries, "facts": facts}
+        write_atomic(self.folder / f"{name}.json", json.dumps(manifest, indent=1).encode())
+        self._delete_other_files(name, set(file_names.values()))
+        paths = {role: self.folder / file_name for role, file_name in file_names.items()}
+        return Artefact(name, recipe, paths, facts, _joint_digest(digests))
 
-    def remove(self, names: str) -> None:
-        """Forget the artefacts whose names fit a pattern, if there are any."""
+    def delete(self, names: str) -> None:
+        """Delete the artefacts whose names match a glob pattern."""
         for path in self.folder.glob(f"{names}.json"):
             path.unlink(missing_ok=True)
-            self._forget_others(path.stem, set())
+            self._delete_other_files(path.stem, set())
 
-    def keep(
-        self, name: str, made_from: str, make: Callable[[], Mapping[str, bytes]]
+    def try_publish(
+        self, name: str, recipe: str, make: Callable[[], Mapping[str, bytes]]
     ) -> Artefact | None:
-        """Publish what can be made anew at every start: a cache that is full is no failure."""
+        """Publish the files that `make` returns, or log a warning and return None if that fails.
+
+        For artefacts that every start can make again: a full disk must not stop a service.
+        """
         try:
-            self.prepare()
-            return self.publish(name, made_from, make())
+            self.create_folder()
+            return self.publish(name, recipe, make())
         except (OSError, RuntimeError) as error:
-            _LOG.warning("%s is not kept in %s: %s", name, self.folder, error)
+            _LOG.warning("cannot cache %s in %s: %s", name, self.folder, error)
             return None
 
-    def recall(self, name: str, made_from: str) -> Artefact | None:
-        """Find what can be made anew at every start: one that is damaged counts as absent."""
+    def try_load(self, name: str, recipe: str) -> Artefact | None:
+        """Return an artefact like `load`; logs a damaged one and returns None for it."""
         try:
-            return self.find(name, made_from)
+            return self.load(name, recipe)
         except ArtefactDamaged as error:
-            _LOG.warning("made anew: %s", error)
+            _LOG.warning("cached artefact is damaged, making it again: %s", error)
             return None
 
-    def _forget_others(self, name: str, current: set[str]) -> None:
-        # Who has an old file open or mapped keeps it until he closes it.
+    def _delete_other_files(self, name: str, current: set[str]) -> None:
+        # A process that has an old file open or mapped keeps it until it closes it.
         for path in self.folder.glob(f"{name}-{'[0-9a-f]' * 16}.*"):
             if path.name not in current:
                 path.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
-"""Plain data that travels through the detector.
+"""Array types and detections that all modules of the detector share.
 
-Arrays of detections are (n, 6) float32: x1 y1 x2 y2 score class, corners in pixels, best first.
+Arrays of detections are (n, 6) float32: x1 y1 x2 y2 score class, corners in pixels, best score
+first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Image = Pixels | Floats
-"""Pixels from 0 to 255: whole numbers, or fractions where nothing was rounded."""
+"""Pixels from 0 to 255: uint8, or float32 if resampling did not round."""
 
 COLUMNS = 6
 SCORE = 4
@@ -33,7 +34,7 @@ class Detection:
 def name_detections(found: Floats, labels: Sequence[str] | Mapping[int, str]) -> list[Detection]:
     """Turn (k, 6) corner rows into labelled detections with centre boxes.
 
-    `labels` has the name of every class that occurs. Raises LookupError if it has not.
+    `labels` maps class indices to names. Raises LookupError for a class that it lacks.
     """
     scores = np.round(found[:, SCORE].astype(np.float64), 6).tolist()
     classes = found[:, CLASS].astype(int).tolist()
@@ -46,7 +47,7 @@ def name_detections(found: Floats, labels: Sequence[str] | Mapping[int, str]) ->
 def centre_boxes(found: Floats) -> list[tuple[float, float, float, float]]:
     """Return (centre x, centre y, width, height) of corner rows, rounded to hundredths of a pixel.
 
-    In float64, whose decimal form shows the rounded value.
+    Computes in float64, which prints the rounded value without further digits.
     """
     first, second = found[:, :2].astype(np.float64), found[:, 2:4].astype(np.float64)
     boxes = np.hstack([(first + second) / 2, second - first])

@@ -1,4 +1,4 @@
-"""Make the int8 version of a model, and measure what every precision costs and gains here."""
+"""Quantise a model to int8, and measure accuracy and speed of every precision on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from elastic_yolo.detector.accuracy import LOWEST_SCORE, mean_average_precision
-from elastic_yolo.detector.artefacts import Artefact, Shelf
+from elastic_yolo.detector.artefacts import Artefact, ModelCache
 from elastic_yolo.detector.boxes import CLASS, SCORE, Floats
 from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines import load
@@ -25,29 +25,29 @@ from elastic_yolo.detector.errors import EngineError, SampleError
 from elastic_yolo.detector.golden import golden_difference
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import Model
-from elastic_yolo.detector.precision import REPORT, Measured, Report, write_report
+from elastic_yolo.detector.precision import REPORT, PrecisionMeasurement, Report, write_report
 from elastic_yolo.detector.quantise import quantise
 from elastic_yolo.detector.samples import SampleFolder
 
 CALIBRATION_PICTURES = 100
 
 Progress = Callable[[str, int, int], object]
-"""Told what is being done, how much of it is done, and how much there is."""
+"""Receives the name of the current step, the number of items done, and their total."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one precision found in every picture, (k, 6) each, and its milliseconds a picture."""
+class PrecisionRun:
+    """Detections of one precision, (k, 6) float32 for each picture, and its median time in ms."""
 
     found: list[Floats]
     ms: float
 
 
 def make_int8(model: Model, samples: SampleFolder, cache: Path, progress: Progress) -> Artefact:
-    """Quantise a model and put the result where engines find it; raises OSError, EngineError."""
-    shelf = Shelf(cache, model.digest)
-    # What is wrong with the cache is better said now than after the calibration.
-    shelf.prepare()
+    """Quantise a model into the cache that engines read; raises OSError or EngineError."""
+    model_cache = ModelCache(cache, model.digest)
+    # Fails now, not after minutes of calibration, if the cache is not writable.
+    model_cache.create_folder()
     graph = load.make_graph(model)
     total = min(CALIBRATION_PICTURES, len(samples))
     done = 0
@@ -58,53 +58,55 @@ def make_int8(model: Model, samples: SampleFolder, cache: Path, progress: Progre
         progress("calibrating", done, total)
 
     progress("calibrating", 0, total)
-    small = quantise(graph, model.network, samples.some(CALIBRATION_PICTURES), step)
-    # They are about the older version.
+    quantised = quantise(graph, model.network, samples.sample_evenly(CALIBRATION_PICTURES), step)
+    # These describe the previous int8 version.
     for names in (REPORT, "openvino-compiled-*"):
-        shelf.remove(names)
+        model_cache.delete(names)
     facts = {"pictures": total}
-    content = small.SerializeToString()
-    return shelf.publish(load.INT8, load.INT8_RECIPE, {"model.onnx": content}, facts)
+    content = quantised.SerializeToString()
+    return model_cache.publish(load.INT8, load.INT8_RECIPE, {"model.onnx": content}, facts)
 
 
 def measure_precisions(
     model: Model, samples: SampleFolder, options: EngineOptions, progress: Progress
 ) -> Report:
-    """Run every precision that the chosen engine offers here on all pictures; keep the report.
+    """Run all pictures in every precision of the chosen engine; returns and caches the report.
 
-    Raises SampleError if there is nothing in the pictures to measure with, EngineError, or OSError
-    if the cache cannot be written.
+    Raises SampleError if the pictures contain no object, EngineError if an engine fails, and
+    OSError if the cache is not writable.
     """
     if options.cache is None:
-        raise EngineError("what is measured is kept in a cache folder")
+        raise EngineError("measuring precisions needs a cache folder for the report")
     choice = choose(options)
-    answers, golden = {}, {}
+    runs, golden = {}, {}
     for precision in offered_precisions(choice.engine, choice.device):
         wanted = replace(options, engine=choice.engine, device=choice.device, precision=precision)
         detector = Detector(model, build_engine(model, wanted)[0])
-        answers[precision] = find_everything(detector, samples, progress)
+        runs[precision] = detect_all(detector, samples, progress)
         golden[precision] = None if model.golden is None else golden_difference(detector) is None
-    truth = samples.truth or take_for_truth(answers["fp32"].found, model.threshold)
+    truth = samples.truth or pseudo_labels(runs["fp32"].found, model.threshold)
     objects = sum(map(len, truth))
     if not objects:
-        raise SampleError("no objects in any of the pictures: nothing to measure with")
-    best = mean_average_precision(answers["fp32"].found, truth)
+        raise SampleError("the pictures contain no objects: accuracy cannot be measured")
+    best = mean_average_precision(runs["fp32"].found, truth)
     rows = []
-    for precision, answer in answers.items():
-        score = mean_average_precision(answer.found, truth)
-        numbers = round(score, 5), round(best - score, 5), round(answer.ms, 3)
-        row = Measured(choice.engine, choice.device, precision, *numbers, golden[precision])
+    for precision, result in runs.items():
+        score = mean_average_precision(result.found, truth)
+        numbers = round(score, 5), round(best - score, 5), round(result.ms, 3)
+        row = PrecisionMeasurement(
+            choice.engine, choice.device, precision, *numbers, golden[precision]
+        )
         rows.append(row)
     labelled = samples.truth is not None
     report = Report(len(samples), objects, labelled, describe_cpu(), tuple(rows))
-    write_report(Shelf(options.cache, model.digest), report, load.INT8_RECIPE)
+    write_report(ModelCache(options.cache, model.digest), report, load.INT8_RECIPE)
     return report
 
 
-def find_everything(
+def detect_all(
     detector: Detector, samples: SampleFolder, progress: Progress = lambda *_: None
-) -> Answers:
-    """Run a detector on every picture, and keep also what it is not sure of."""
+) -> PrecisionRun:
+    """Run a detector on every picture; returns all detections from a score of LOWEST_SCORE on."""
     found: list[Floats] = []
     ms = []
     what = f"measuring {detector.engine.precision}"
@@ -115,10 +117,10 @@ def find_everything(
         ms.append((time.perf_counter() - started) * 1000)
         found += detector.postprocess(outputs, LOWEST_SCORE, detector.model.iou)
     progress(what, len(samples), len(samples))
-    return Answers(found, statistics.median(ms))
+    return PrecisionRun(found, statistics.median(ms))
 
 
-def take_for_truth(found: list[Floats], threshold: float) -> list[Floats]:
-    """Take for the truth what a detector would answer: (k, 5), x1 y1 x2 y2 class."""
-    sure = [boxes[boxes[:, SCORE] > threshold] for boxes in found]
-    return [np.column_stack([boxes[:, :4], boxes[:, CLASS]]) for boxes in sure]
+def pseudo_labels(found: list[Floats], threshold: float) -> list[Floats]:
+    """Return detections above `threshold` as ground truth: (k, 5), x1 y1 x2 y2 class."""
+    confident = [boxes[boxes[:, SCORE] > threshold] for boxes in found]
+    return [np.column_stack([boxes[:, :4], boxes[:, CLASS]]) for boxes in confident]

@@ -1,4 +1,4 @@
-"""Decode a picture's bytes into pixels, no larger than they are needed."""
+"""Decode a picture file into pixels, at a reduced size where the network needs no more."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from elastic_yolo.detector.boxes import Pixels
 from elastic_yolo.picture.errors import PictureUndecodable
 from elastic_yolo.picture.header import PictureHeader
 
-# A reduced JPEG must stay this many times larger than the network's view of it. What this costs in
-# score and position is measured in tests/detector/test_decode.py and stated in docs/accuracy.md.
+# A reduced JPEG stays at least this many times larger than its letterboxed size. The effect on
+# scores and boxes is measured in tests/detector/test_decode.py and documented in docs/accuracy.md.
 REDUCED_MARGIN = 3
 
 _REDUCED = {
@@ -21,11 +21,11 @@ _REDUCED = {
 
 
 def decode(data: bytes, header: PictureHeader, needed: tuple[int, int] | None = None) -> Pixels:
-    """Return (h, w, 3) uint8 RGB as stored, that is before the Exif orientation is applied.
+    """Return (h, w, 3) uint8 RGB as stored: the Exif orientation is not applied.
 
-    `needed` is the upright (width, height) that the picture will be resized to. A much larger JPEG
-    is decoded at 1/2, 1/4 or 1/8 of its size, which libjpeg does in a fraction of the time; without
-    `needed` every pixel is decoded. Raises PictureUndecodable.
+    `needed` is the upright (width, height) that the picture will be resized to. A JPEG at least
+    REDUCED_MARGIN times larger is decoded at 1/2, 1/4 or 1/8 of its size, which libjpeg does in a
+    fraction of the time; without `needed` every pixel is decoded. Raises PictureUndecodable.
     """
     reduced = _REDUCED.get(_reduction(header, needed))
     flags = cv2.IMREAD_COLOR_RGB if reduced is None else reduced
@@ -35,7 +35,7 @@ def decode(data: bytes, header: PictureHeader, needed: tuple[int, int] | None = 
         raise PictureUndecodable(f"the {header.media_type} file does not decode") from error
     if pixels is None:
         raise PictureUndecodable(f"the {header.media_type} file does not decode")
-    # OpenCV has no flag for a reduced picture in RGB.
+    # OpenCV has no flag for a reduced size in RGB.
     rgb = pixels if reduced is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return np.asarray(rgb, np.uint8)
 

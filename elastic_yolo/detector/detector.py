@@ -1,4 +1,4 @@
-"""The complete way from a picture to boxes, in one process: what the three services do together."""
+"""The Detector: from a picture file to labelled boxes in one process, as the three services do."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from elastic_yolo.detector.prepare import prepare_picture
 
 
 class Detector:
-    """A model in an engine."""
+    """A model loaded into an engine."""
 
     def __init__(self, model: Model, engine: Engine) -> None:
-        """Join a model and an engine that was built for it."""
+        """Combine a model with an engine that was built for it."""
         self.model = model
         self.engine = engine
 
@@ -27,13 +27,14 @@ class Detector:
         return network_size(self.model)
 
     def execute(self, images: Image) -> list[Floats]:
-        """Run the engine alone on (n, height, width, 3) pixels; see Engine.execute."""
+        """Run the engine on (n, height, width, 3) pixels, without decoding; see Engine.execute."""
         return self.engine.execute(images)
 
     def postprocess(self, outputs: list[Floats], threshold: float, iou: float) -> list[Floats]:
-        """Decode the engine's outputs into one (k, 6) array for each picture.
+        """Decode the engine's outputs and apply NMS: one (k, 6) float32 array for each picture.
 
-        Rows are x1 y1 x2 y2 score class in network pixels, best score first.
+        Rows are x1 y1 x2 y2 score class in network pixels, best score first. `threshold` is the
+        lowest score, `iou` the overlap above which NMS removes a box.
         """
         pictures = len(outputs[0])
         network = self.model.network
@@ -43,9 +44,9 @@ class Detector:
         return [suppress(found, iou, network.heads[-1]) for found in candidates]
 
     def prepare(self, data: bytes, *, exact: bool = False) -> tuple[Image, Letterbox]:
-        """Return a picture file as it enters the network, (height, width, 3), and its place there.
+        """Return a picture file as network input, (height, width, 3), and its letterbox.
 
-        Raises PictureError.
+        `exact` as in `detect`. Raises PictureError.
         """
         return prepare_picture(data, self.network_size, exact=exact)
 
@@ -60,7 +61,8 @@ class Detector:
         """Detect objects in a picture file's bytes.
 
         `threshold` and `iou` default to the model's. `exact` decodes every pixel of a large JPEG
-        and rounds nothing on the way to the network, as Darknet does. Raises PictureError.
+        and resamples without rounding, as Darknet does. Boxes are in pixels of the upright
+        picture, best score first. Raises PictureError.
         """
         image, box = self.prepare(data, exact=exact)
         outputs = self.execute(image[np.newaxis])

@@ -1,33 +1,33 @@
-"""What can be wrong with a model, an engine, or a question to them.
+"""Errors of the detector.
 
 DetectorError
 ├── ModelError             a file of the model folder is missing, malformed or inconsistent
 │   ├── CfgError           the .cfg: file, line, expected, found
 │   └── WeightsError       the .weights: file, layer, expected, found
-├── EngineError            no engine can run this network here
-│   └── ArtefactDamaged    a derived model in the cache is not what was written
-└── SampleError            pictures to calibrate or measure with, or their labels, cannot be used
-    └── PictureUnusable    one of the pictures: the others can do without it
+├── EngineError            no engine can run this network on this machine
+│   └── ArtefactDamaged    a cached artefact does not match its digest
+└── SampleError            pictures for calibration or measurement, or their labels, are unusable
+    └── PictureUnusable    one of these pictures is unusable and can be skipped
 """
 
-# Enough for a long path and what is wrong there; a quoted line may have a million letters.
+# Enough for a long path and the reason; a quoted line of a file may have a million characters.
 _MOST_LETTERS = 1000
 
 
 class DetectorError(Exception):
-    """Base of everything that the detector raises on purpose."""
+    """Base of all errors that the detector raises."""
 
 
 class ModelError(DetectorError):
     """A model folder or one of its files cannot be used; the message is one printable line."""
 
     def __init__(self, message: str) -> None:
-        """Take a message that may quote a file: what could forge or flood a log is taken out."""
+        """Escape and shorten the message: a quoted file must not forge or flood a log."""
         super().__init__(_one_line(message))
 
 
 class CfgError(ModelError):
-    """The .cfg file is malformed or asks for something that is not supported."""
+    """The .cfg file is malformed or uses an unsupported feature."""
 
 
 class WeightsError(ModelError):
@@ -39,7 +39,7 @@ class EngineError(DetectorError):
 
 
 def _one_line(message: str) -> str:
-    # Before, so that millions of letters are not looked at; and after, because escapes are longer.
+    # Shortened before escaping, to bound the work, and after it, because escapes are longer.
     return _shortened(
         "".join(
             letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
@@ -51,17 +51,17 @@ def _one_line(message: str) -> str:
 def _shortened(message: str) -> str:
     if len(message) <= _MOST_LETTERS:
         return message
-    # File and line come first, what was expected comes last.
+    # Keeps both ends: file and line are at the start, the expected value is at the end.
     return f"{message[:600]} ... {message[-300:]}"
 
 
 class ArtefactDamaged(EngineError):
-    """A file of the cache is not what was written: make it anew."""
+    """A cached artefact is unreadable or does not match its digest; make it again."""
 
 
 class SampleError(DetectorError):
-    """A folder of pictures, or a label file in it, cannot be used."""
+    """A folder of pictures or one of its label files cannot be used."""
 
 
 class PictureUnusable(SampleError):
-    """A picture to calibrate or measure with cannot be read or decoded."""
+    """A picture for calibration or measurement cannot be read or decoded."""

@@ -1,38 +1,35 @@
-"""Open files that somebody else made: regular ones only, and no more of them than is sensible."""
+"""Bounded reads of untrusted model files: regular files only, and no more than a stated size."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from elastic_yolo.detector.errors import ModelError
-
-_CHUNK_BYTES = 2**20
+from elastic_yolo.digest import digest_of_open_file
 
 
 def open_regular(path: Path, error: type[ModelError] = ModelError) -> BinaryIO:
-    """Open a regular file, or a link to one, for reading bytes; raises `error` if it is none."""
+    """Open a regular file, or a link to one, for reading; raises `error` for anything else."""
     try:
-        # A FIFO would be waited for without end, and a device may do anything when it is opened.
+        # Opening a FIFO blocks without end, and opening a device may have any side effect.
         if not stat.S_ISREG(path.stat().st_mode):
             raise error(f"{path}: not a regular file")
-        # The flag is for a FIFO that took the file's place since.
+        # O_NONBLOCK in case a FIFO has replaced the file since.
         return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except OSError as reason:
         raise unreadable(path, reason, error) from reason
 
 
 def read_small(path: Path, most_bytes: int, error: type[ModelError] = ModelError) -> bytes:
-    """Return the bytes of a file; raises `error` before reading if there are too many."""
+    """Return the content of a regular file; raises `error` for more than `most_bytes`."""
     with open_regular(path, error) as file:
         try:
             size = file_size(file)
-            if size > most_bytes:
-                raise error(f"{path}: {size:,} bytes: expected at most {most_bytes:,}")
-            # Not to the end: a file that somebody is writing to, or one in /proc, may have none.
+            _check_size(path, size, most_bytes, error)
+            # Not to its end: a file that another process appends to may have none.
             return file.read(size)
         except OSError as reason:
             raise unreadable(path, reason, error) from reason
@@ -41,9 +38,10 @@ def read_small(path: Path, most_bytes: int, error: type[ModelError] = ModelError
 def read_text(
     path: Path, most_bytes: int, error: type[ModelError] = ModelError, *, hint: str = ""
 ) -> str:
-    """Return a UTF-8 file without its byte order mark; raises `error` if it is no such text.
+    """Return the text of a UTF-8 file without its byte order mark.
 
-    `hint` ends that message.
+    Raises `error` as `read_small` does, and for content that is not text; that message ends with
+    `hint`.
     """
     data = read_small(path, most_bytes, error)
     zero = data.find(0)
@@ -55,27 +53,27 @@ def read_text(
         raise error(f"{path}: not a text file (byte {reason.start} is not UTF-8){hint}") from None
 
 
-def sha256(path: Path, most_bytes: int | None = None) -> str:
-    """Return the digest of a file as sha256:hex; raises ModelError as `read_small` does."""
-    digest = hashlib.sha256()
+def digest_of_regular(path: Path, most_bytes: int | None = None) -> str:
+    """Return the digest of a regular file as sha256:hex; raises ModelError as `read_small` does."""
     with open_regular(path) as file:
         try:
-            left = file_size(file)
-            if most_bytes is not None and left > most_bytes:
-                raise ModelError(f"{path}: {left:,} bytes: expected at most {most_bytes:,}")
-            while left > 0 and (chunk := file.read(min(left, _CHUNK_BYTES))):
-                digest.update(chunk)
-                left -= len(chunk)
+            if most_bytes is not None:
+                _check_size(path, file_size(file), most_bytes, ModelError)
+            return digest_of_open_file(file)
         except OSError as reason:
             raise unreadable(path, reason) from reason
-    return "sha256:" + digest.hexdigest()
 
 
 def file_size(file: BinaryIO) -> int:
-    """Return the bytes of an open file, which its name may no longer lead to."""
+    """Return the size of an open file in bytes; its path may point to another file by now."""
     return os.fstat(file.fileno()).st_size
 
 
 def unreadable(path: Path, reason: OSError, error: type[ModelError] = ModelError) -> ModelError:
-    """Build the error for what the operating system says about a file."""
+    """Build the error for a file that the operating system cannot read."""
     return error(f"{path}: cannot be read: {reason.strerror or reason}")
+
+
+def _check_size(path: Path, size: int, most_bytes: int, error: type[ModelError]) -> None:
+    if size > most_bytes:
+        raise error(f"{path}: {size:,} bytes: expected at most {most_bytes:,}")

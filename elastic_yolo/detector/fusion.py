@@ -1,8 +1,9 @@
-"""One answer out of those of several models: weighted boxes fusion.
+"""Weighted boxes fusion: combine the detections of several models on one picture.
 
 Solovyev, Wang and Gabruseva, "Weighted boxes fusion: Ensembling boxes from different object
-detection models", 2021, section 3: boxes of one label that overlap become one, whose coordinates
-are the mean weighted by score; its score is their mean, lowered by the models that saw nothing.
+detection models", 2021, section 3: overlapping boxes of one label become one box. Its coordinates
+are their mean weighted by score; its score is their mean score, lowered in proportion to the models
+that have no box in the cluster.
 """
 
 from __future__ import annotations
@@ -16,43 +17,43 @@ from numpy.typing import NDArray
 from elastic_yolo.detector.boxes import Detection, Floats
 from elastic_yolo.detector.nms import overlaps
 
-# From here on two boxes are the same object: the paper's own choice.
+# IoU from which two boxes count as one object; the paper's value.
 _MIN_IOU = 0.55
 
 
 @dataclass
 class _Cluster:
-    """Boxes of one object, as sums: how many, their scores, their corners weighted by score."""
+    """Running sums over the boxes of one object: count, scores, and corners weighted by score."""
 
     boxes: int = 0
     score: float = 0.0
     corners: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4, np.float64))
 
     def add(self, corners: Floats, score: float) -> Floats:
-        """Take a box and return the fused one."""
+        """Add a box; returns the corners of the fused box."""
         self.boxes += 1
         self.score += score
         self.corners += corners * score
         return (self.corners / self.score).astype(np.float32)
 
 
-def fuse(answers: Sequence[Sequence[Detection]]) -> list[Detection]:
-    """Return what several models have found in one picture as one answer, best score first.
+def fuse(per_model: Sequence[Sequence[Detection]]) -> list[Detection]:
+    """Fuse the detections of several models on one picture; returns them best score first.
 
-    Labels are what says that two boxes may be the same, so the models may have other classes.
+    Only boxes of equal label are fused, so the models may have different sets of classes.
     """
-    every = sorted((one for answer in answers for one in answer), key=lambda one: -one.score)
-    found = []
+    every = sorted((one for found in per_model for one in found), key=lambda one: -one.score)
+    fused = []
     for label in dict.fromkeys(one.label for one in every):
         for cluster in _cluster([one for one in every if one.label == label]):
-            seen = min(cluster.boxes, len(answers)) / len(answers)
-            score = round(cluster.score / cluster.boxes * seen, 6)
-            found.append(Detection(label, score, _centre(cluster.corners / cluster.score)))
-    return sorted(found, key=lambda one: -one.score)
+            agreeing = min(cluster.boxes, len(per_model)) / len(per_model)
+            score = round(cluster.score / cluster.boxes * agreeing, 6)
+            fused.append(Detection(label, score, _centre(cluster.corners / cluster.score)))
+    return sorted(fused, key=lambda one: -one.score)
 
 
 def _cluster(found: list[Detection]) -> list[_Cluster]:
-    """Put each box, best score first, to the fused one that it overlaps most, or for itself."""
+    """Add each box, best score first, to the fused box that it overlaps most, or to a new one."""
     clusters: list[_Cluster] = []
     fused = np.empty((0, 4), np.float32)
     for one in found:
@@ -63,7 +64,7 @@ def _cluster(found: list[Detection]) -> list[_Cluster]:
             clusters.append(_Cluster())
             fused = np.vstack([fused, corners])
             best = len(clusters) - 1
-        # A score of 0 would be no weight at all.
+        # A weight of 0 would divide by zero.
         fused[best] = clusters[best].add(corners, max(one.score, 1e-9))
     return clusters
 

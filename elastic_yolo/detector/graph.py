@@ -1,8 +1,9 @@
 """Build an ONNX graph from a Darknet network and its weights.
 
-The graph takes pictures as uint8 (n, height, width, 3), RGB, and answers for each head the values
-that enter its [yolo] or [region] layer, float32 (n, anchors * values, rows, columns); `Head.values`
-counts those of one box.
+Input: pictures as uint8 (n, height, width, 3), RGB. Outputs: for each head the values that enter
+its [yolo] or [region] layer, float32 (n, anchors * values, rows, columns), where `Head.values` is
+the number of values of one box. Decoding is not part of the graph:
+docs/decisions/008-heads-outside-the-graph.md.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from elastic_yolo.detector.darknet.weights import Weights
 from elastic_yolo.detector.errors import EngineError
 
 INPUT_NAME = "images"
-# The first with Mish.
+# The first opset with Mish.
 _OPSET = 18
 _IR_VERSION = 8
 # src/activations.h: leaky_activate multiplies negative values by 0.1; selu has rounded constants.
@@ -51,10 +52,10 @@ _ATTRIBUTES = {
 
 
 def build_graph(network: Network, weights: Weights, *, half: bool = False) -> onnx.ModelProto:
-    """Return the ONNX model of `network` (any batch size).
+    """Return the ONNX model of `network`, with a free batch size.
 
-    With `half` everything between pixels and heads is float16; raises EngineError if a weight is
-    too large for that.
+    With `half` everything between pixels and heads is float16; raises EngineError if float16 cannot
+    hold a weight.
     """
     graph = _Graph(network, weights, half=half)
     graph.add_input()
@@ -75,15 +76,18 @@ def build_graph(network: Network, weights: Weights, *, half: bool = False) -> on
     )
 
 
-def take_floats(graph: onnx.ModelProto) -> None:
-    """Change a graph, in place, to take float32 pixels from 0 to 255 that were never rounded."""
+def accept_float_input(graph: onnx.ModelProto) -> None:
+    """Change a graph in place to take float32 pixels from 0 to 255 instead of uint8."""
     graph.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
-    # What a tool noted of the types in between holds no longer.
+    # The types of inner values, which a tool may have inferred, are outdated.
     del graph.graph.value_info[:]
 
 
-def outer_nodes(network: Network) -> list[str]:
-    """Return the names of the nodes that make the input, and of the convolutions before heads."""
+def float_nodes(network: Network) -> list[str]:
+    """Return the names of the nodes that int8 quantisation leaves in float.
+
+    These are the nodes that prepare the input and the last convolution before each head.
+    """
     left = [head.index - 1 for head in network.heads]
     seen: set[int] = set()
     while left:
@@ -108,7 +112,7 @@ def outer_nodes(network: Network) -> list[str]:
 
 
 class _Graph:
-    """A graph that grows layer by layer; `outputs[i]` is the tensor that layer i puts out."""
+    """Builds a graph layer by layer; `outputs[i]` is the name of layer i's output tensor."""
 
     def __init__(self, network: Network, weights: Weights, *, half: bool) -> None:
         self.network = network
@@ -121,14 +125,14 @@ class _Graph:
         self.previous = ""
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Append a node with one output and return the output's name."""
+        """Append a node with one output; returns the output's name."""
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
     def constant(self, name: str, value: NDArray[np.generic] | float | list[int]) -> str:
-        """Add a constant (of the graph's floats, or int64 for lists) and return its name."""
+        """Add a constant, int64 for a list or else the graph's float type; returns its name."""
         kind = np.dtype(np.int64) if isinstance(value, list) else self.float
-        with np.errstate(over="ignore"):  # looked for right below
+        with np.errstate(over="ignore"):  # checked right below
             array = np.ascontiguousarray(value, kind).reshape(np.shape(value))
         if not np.isfinite(array).all():
             raise EngineError(f"fp16 cannot hold the values of {name}")
@@ -139,14 +143,14 @@ class _Graph:
         return name
 
     def add_input(self) -> None:
-        """Turn rows of RGB pixels into planes from 0 to 1."""
+        """Add the nodes that turn interleaved RGB pixels into planes of values from 0 to 1."""
         planes = self.node("Transpose", [INPUT_NAME], "images_nchw", perm=[0, 3, 1, 2])
         kind = helper.np_dtype_to_tensor_dtype(self.float)
         floats = self.node("Cast", [planes], "images_float", to=kind)
         self.previous = self.node("Div", [floats, self.constant("full_scale", 255.0)], "input")
 
     def head(self, index: int) -> str:
-        """Return the output of a head, made float32 where it is not."""
+        """Return the output of a head, cast to float32 in a float16 graph."""
         output = self.outputs[index]
         if self.float == np.float32:
             return output
@@ -206,7 +210,7 @@ class _Graph:
 
         down = after(layer.input.height, layer.output.height, layer.stride[0])
         right = after(layer.input.width, layer.output.width, layer.stride[1])
-        # Darknet's mean, like ONNX's by default, is over the window's part inside the picture.
+        # Darknet's mean, like ONNX's default, ignores the window's part outside the picture.
         return self.node(
             "AveragePool" if layer.average else "MaxPool",
             [self.previous],
@@ -253,7 +257,7 @@ class _Graph:
         return self._activate(layer.activation, total, name)
 
     def _channels(self, source: int, first: int, end: int, name: str) -> str:
-        """Return some channels of a layer's output, or the output itself if that is all of it."""
+        """Return channels `first` to `end` of a layer's output; without a node if that is all."""
         output = self.outputs[source]
         if (first, end) == (0, self.network.layers[source].output.channels):
             return output
@@ -266,8 +270,8 @@ class _Graph:
     def _reorg(self, layer: Reorg | SpaceToDepth, name: str) -> str:
         """Read the input's memory as (c / s^2, h, s, w, s) planes, as reorg_cpu of src/blas.c does.
 
-        That is not the space-to-depth that the name suggests: Darknet calls it with the sizes of
-        the other direction, and YOLOv2's weights were trained with what comes out.
+        This is not space-to-depth, as the name suggests: Darknet calls the function with the sizes
+        of the opposite direction, and YOLOv2's weights are trained with the result.
         """
         if isinstance(layer, SpaceToDepth):
             return self.node("SpaceToDepth", [self.previous], name, blocksize=layer.stride)
@@ -278,7 +282,7 @@ class _Graph:
         )
         turned = self.node("Transpose", [apart], f"{name}_turned", perm=[0, 3, 5, 1, 2, 4])
         joined = [0, target.channels, target.height, target.width]
-        # 0 keeps the batch in both; the rest is counted out because memory is read anew.
+        # 0 keeps the batch size in both reshapes.
         return self.node("Reshape", [turned, self.constant(f"{name}_join", joined)], name)
 
     def _activate(self, activation: str, value: str, name: str) -> str:
@@ -298,7 +302,7 @@ class _Graph:
                 return self.node(kind, [value], name, **attributes)
 
     def _hard_mish(self, value: str, name: str) -> str:
-        """X above 0, x^2 / 2 + x from -2 to 0, 0 below: x * clip(x / 2 + 1, 0, 1)."""
+        """Add x above 0, x^2 / 2 + x from -2 to 0, 0 below, as x * clip(x / 2 + 1, 0, 1)."""
         half = self.node("Mul", [value, self.constant(f"{name}_half", 0.5)], f"{name}_halved")
         one = self.constant(f"{name}_one", 1.0)
         shifted = self.node("Add", [half, one], f"{name}_shifted")

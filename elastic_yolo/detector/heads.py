@@ -1,7 +1,7 @@
-"""Decode the raw outputs of [yolo], [Gaussian_yolo] and [region] layers into scored boxes.
+"""Decode the raw outputs of [yolo], [Gaussian_yolo] and [region] heads into scored boxes.
 
-Formulas: Darknet `src/yolo_layer.c` and `src/region_layer.c` (pjreddie, 2018), and AlexeyAB's fork
-of them for `scale_x_y` and `new_coords`, with its `src/gaussian_yolo_layer.c`. The papers: Redmon
+Formulas: Darknet `src/yolo_layer.c` and `src/region_layer.c` (pjreddie, 2018); AlexeyAB's fork of
+both for `scale_x_y` and `new_coords`, and its `src/gaussian_yolo_layer.c`. Papers: Redmon
 and Farhadi, "YOLO9000: Better, Faster, Stronger", 2016, section 2; "YOLOv3: An Incremental
 Improvement", 2018, section 2.1; Choi et al., "Gaussian YOLOv3", 2019, section 3.
 """
@@ -19,10 +19,10 @@ from elastic_yolo.detector.darknet.layers import Head, Network
 
 @dataclass(frozen=True)
 class Candidates:
-    """What the heads of one picture propose, above the threshold and before suppression.
+    """Boxes of one picture from all heads, above the threshold and before NMS.
 
     `boxes` (k, 4) float32: x1 y1 x2 y2 in network pixels; `objectness` (k,) float32;
-    `scores` (k, classes) float32: objectness x class probability, 0 where not above the threshold.
+    `scores` (k, classes) float32: objectness x class probability, or 0 if not above the threshold.
     """
 
     boxes: Floats
@@ -32,24 +32,24 @@ class Candidates:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where the values of a box are; those of the classes come after the objectness."""
+    """Indices of a box's values in a head's output; class values follow the objectness."""
 
     point: list[int]
     size: list[int]
-    doubt: list[int]
+    uncertainty: list[int]
     objectness: int
 
 
-_PLAIN = _Columns(point=[0, 1], size=[2, 3], doubt=[], objectness=4)
-# Each coordinate is followed by how unsure the network is of it.
-_GAUSSIAN = _Columns(point=[0, 2], size=[4, 6], doubt=[1, 3, 5, 7], objectness=8)
+_PLAIN = _Columns(point=[0, 1], size=[2, 3], uncertainty=[], objectness=4)
+# The uncertainty of each coordinate follows it.
+_GAUSSIAN = _Columns(point=[0, 2], size=[4, 6], uncertainty=[1, 3, 5, 7], objectness=8)
 
 
 def decode_heads(network: Network, outputs: list[Floats], threshold: float) -> Candidates:
     """Decode the outputs of all heads for one picture.
 
-    `outputs[i]` is (anchors * values, rows, columns) float32, as it enters head i. A box counts
-    where its objectness exceeds `threshold`, a class of it where its score does.
+    `outputs[i]` is (anchors * values, rows, columns) float32, the input of head i. A box is kept
+    if its objectness exceeds `threshold`, and a class of it if the class's score does.
     """
     parts = [
         _decode_head(head, output, network, threshold)
@@ -66,20 +66,21 @@ def _decode_head(head: Head, output: Floats, network: Network, threshold: float)
     rows, columns = head.output.height, head.output.width
     values = output.reshape(len(head.anchors), head.values, rows, columns)
     at = _GAUSSIAN if head.gaussian else _PLAIN
-    # Only cells whose objectness passes are worth an exponential: a handful of thousands.
+    # Compares raw values with the threshold's logit, so that exponentials are computed only for the
+    # few boxes above it, out of thousands.
     least = np.float32(threshold) if head.new_coords else _logit(threshold)
     anchor, row, column = np.nonzero(values[:, at.objectness] > least)
     chosen = values[anchor, :, row, column]
     cell = np.array([network.input.width / columns, network.input.height / rows], np.float32)
     points = (_offsets(head, chosen[:, at.point]) + np.stack((column, row), axis=1)) * cell
     half = _sizes(head, chosen[:, at.size]) * np.array(head.anchors, np.float32)[anchor] / 2
-    with np.errstate(invalid="ignore"):  # an infinite size leaves no corner, and is dropped below
-        centres = points + np.float32(2 * head.beyond) * half
+    with np.errstate(invalid="ignore"):  # an infinite size has no corners; dropped below
+        centres = points + np.float32(2 * head.centre_offset) * half
         boxes = np.concatenate((centres - half, centres + half), axis=1).astype(np.float32)
     objectness, scores = _scores(head, chosen, at)
     scores[~(scores > threshold)] = 0
-    sane = np.isfinite(boxes).all(axis=1)
-    return Candidates(boxes[sane], objectness[sane], scores[sane])
+    finite = np.isfinite(boxes).all(axis=1)
+    return Candidates(boxes[finite], objectness[finite], scores[finite])
 
 
 def _scores(head: Head, values: Floats, at: _Columns) -> tuple[Floats, Floats]:
@@ -88,8 +89,8 @@ def _scores(head: Head, values: Floats, at: _Columns) -> tuple[Floats, Floats]:
     if not head.new_coords:
         objectness = sigmoid(objectness)
     scores: Floats = objectness[:, None] * _classes(head, values[:, at.objectness + 1 :])
-    if at.doubt:
-        scores *= 1 - sigmoid(values[:, at.doubt]).mean(axis=1, keepdims=True)
+    if at.uncertainty:
+        scores *= 1 - sigmoid(values[:, at.uncertainty]).mean(axis=1, keepdims=True)
     return objectness, scores
 
 
@@ -104,7 +105,9 @@ def _sizes(head: Head, values: Floats) -> Floats:
     if head.new_coords:
         squares: Floats = np.square(2 * values)
         return squares
-    with np.errstate(over="ignore"):  # a size beyond float32 is infinite, and dropped by the caller
+    with np.errstate(
+        over="ignore"
+    ):  # a size centre_offset float32 is infinite; the caller drops it
         exponentials: Floats = np.exp(values)
     return exponentials
 

@@ -1,9 +1,9 @@
-"""Fit a picture into the network's input and map boxes back: the two directions in one place.
+"""Letterbox: fit a picture into the network's input, and map boxes back to the picture.
 
-As Darknet does (`src/image.c`, letterbox_image, resize_image; `src/yolo_layer.c`,
-correct_yolo_boxes; 2018): sizes truncate to whole pixels, the resampling is bilinear between the
-corner pixels' centres and without smoothing, the rest is grey, and the way back uses half of the
-margin even where the margin is odd. See docs/decisions/002-letterbox.md.
+As in Darknet (`src/image.c`, letterbox_image, resize_image; `src/yolo_layer.c`,
+correct_yolo_boxes; 2018): sizes truncate to whole pixels, resampling is bilinear between the
+centres of the corner pixels and without smoothing, the margin is grey, and mapping back subtracts
+half of the margin even if the margin is odd. See docs/decisions/002-letterbox.md.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 
 from elastic_yolo.detector.boxes import Floats, Image, Pixels
 
-# Darknet fills with 0.5; among whole numbers there is no 127.5.
+# Darknet fills the margin with 0.5, which is 127.5 of 255; uint8 needs a whole number.
 FILL = 128
 EXACT_FILL = 127.5
-# cv2.warpAffine takes no source with a side of SHRT_MAX or more.
+# cv2.warpAffine rejects a source with a side of SHRT_MAX or more.
 _WARP_LIMIT = 32767
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an upright picture of `picture` (width, height) lies in a network input.
+    """Position of an upright picture in the network's input.
 
-    All sizes are (width, height) in pixels; `inner` is the size of the shrunk or grown picture.
+    All sizes are (width, height) in pixels; `inner` is the size of the resized picture.
     """
 
     picture: tuple[int, int]
@@ -36,7 +36,7 @@ class Letterbox:
 
     @classmethod
     def fit(cls, picture: tuple[int, int], network: tuple[int, int]) -> Letterbox:
-        """Choose the largest inner size that keeps the picture's shape, at least 1x1."""
+        """Choose the largest inner size that keeps the picture's aspect ratio, at least 1x1."""
         (width, height), (net_width, net_height) = picture, network
         # net_width / width < net_height / height, without a division that rounds
         if net_width * height < net_height * width:
@@ -74,11 +74,11 @@ class Letterbox:
 def draw_letterbox(
     stored: Pixels, orientation: int, box: Letterbox, *, exact: bool = False
 ) -> Image:
-    """Return the (height, width, 3) network input for a picture as it is stored.
+    """Return the (height, width, 3) network input for a stored picture.
 
-    `stored` is (h, w, 3) uint8, perhaps at a reduced size; `orientation` is its Exif orientation.
-    It is turned upright after resizing, when there are far fewer pixels to move. The result is
-    uint8, or with `exact` float32, to the last digit what Darknet computes.
+    `stored` is (h, w, 3) uint8, possibly decoded at a reduced size; `orientation` is its Exif
+    orientation, applied after resizing because there are far fewer pixels to move then. The result
+    is uint8, or with `exact` float32 with the values that Darknet computes.
     """
     width, height = box.inner
     size = (height, width) if orientation >= 5 else (width, height)
@@ -99,7 +99,7 @@ def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
         return np.rint(resize_exactly(pixels, size)).astype(np.uint8)
     step_x = (width - 1) / (size[0] - 1) if size[0] > 1 else 0.0
     step_y = (height - 1) / (size[1] - 1) if size[1] > 1 else 0.0
-    # A single row or column shows the last one of the picture, as Darknet's loop has it.
+    # A single row or column is the last one of the picture, as in Darknet's loop.
     start_x = 0.0 if size[0] > 1 else width - 1.0
     start_y = 0.0 if size[1] > 1 else height - 1.0
     to_source = np.array([[step_x, 0, start_x], [0, step_y, start_y]])
@@ -114,13 +114,13 @@ def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def resize_exactly(pixels: Pixels, size: tuple[int, int]) -> Floats:
-    """Resample (h, w, 3) uint8 to `size` (width, height) as `resize` does, without rounding.
+    """Resample (h, w, 3) uint8 to `size` (width, height) as float32, at exact sample positions.
 
-    Ten times slower: `resize` places its samples on a grid of 1/32 of a source pixel.
+    Ten times slower than `resize`, which rounds positions to 1/32 of a source pixel.
     """
     x, next_x, part_x = _taps(size[0], pixels.shape[1])
     y, next_y, part_y = _taps(size[1], pixels.shape[0])
-    # Rows first: what remains is small.
+    # Rows first, which leaves fewer pixels for the second step.
     upper, lower = pixels[y].astype(np.float32), pixels[next_y].astype(np.float32)
     rows: Floats = upper * (1 - part_y)[:, None, None] + lower * part_y[:, None, None]
     resized: Floats = rows[:, x] * (1 - part_x)[:, None] + rows[:, next_x] * part_x[:, None]
@@ -128,7 +128,7 @@ def resize_exactly(pixels: Pixels, size: tuple[int, int]) -> Floats:
 
 
 def _taps(size: int, source: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-    """Return for each of `size` samples the source pixels on both sides and the second's part."""
+    """Return for each of `size` samples the two source indices and the weight of the second."""
     at: Floats
     if size == 1:
         at = np.array([source - 1], np.float32)
@@ -141,7 +141,7 @@ def _taps(size: int, source: int) -> tuple[NDArray[np.intp], NDArray[np.intp], F
 
 
 def turn_upright(pixels: Image, orientation: int) -> Image:
-    """Apply an Exif orientation (1 to 8) to (h, w, 3) pixels; a view where that is possible."""
+    """Apply an Exif orientation (1 to 8) to (h, w, 3) pixels; returns a view."""
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):

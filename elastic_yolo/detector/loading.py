@@ -1,4 +1,4 @@
-"""From a model folder to a detector that is ready to run."""
+"""Load a model folder into a Detector."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from elastic_yolo.detector.model import read_model
 
 
 def load_detector(folder: Path, options: EngineOptions) -> tuple[Detector, Choice]:
-    """Read a model folder and load its network into an engine; also say which, and why.
+    """Read a model folder and load its network into an engine; returns the engine's choice too.
 
-    Raises ModelError for what is wrong with the folder, EngineError for what no engine can do.
+    Raises ModelError for an invalid model folder, and EngineError if no engine fits `options` or
+    the engine cannot load the network.
     """
     model = read_model(folder)
     engine, choice = build_engine(model, options)

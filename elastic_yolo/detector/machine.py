@@ -1,4 +1,4 @@
-"""What this machine is, as far as its speed is concerned."""
+"""The CPU of this machine: its name, and the instruction sets that matter to inference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import platform
 from functools import cache
 from pathlib import Path
 
-# With this oneDNN, with which OpenVINO computes, can be told to do as on an older CPU.
+# Environment variable of oneDNN, OpenVINO's CPU backend: limits it to the instructions of an older
+# CPU.
 _LIMIT = "ONEDNN_MAX_CPU_ISA"
 _CPUINFO = Path("/proc/cpuinfo")
 _INSTRUCTIONS = frozenset(
@@ -20,14 +21,14 @@ _INSTRUCTIONS = frozenset(
 
 @cache
 def describe_cpu() -> str:
-    """Return the CPU's name and those of its instruction sets that matter here."""
+    """Return the CPU's name and those of its instruction sets that matter to inference."""
     facts: dict[str, str] = {}
     if _CPUINFO.is_file():
         for line in _CPUINFO.read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")
             facts.setdefault(key.strip(), value.strip())
     flags = (facts.get("flags") or facts.get("Features") or "").split()
-    # Arm's kernels name no model.
+    # Linux on Arm has no model name in /proc/cpuinfo.
     parts = [facts[key] for key in ("CPU implementer", "CPU part") if key in facts]
     name = facts.get("model name") or " ".join([platform.machine(), *parts])
     limit = os.environ.get(_LIMIT)
@@ -36,7 +37,7 @@ def describe_cpu() -> str:
 
 
 def may_use_bf16() -> bool:
-    """Return whether oneDNN was left free to use bf16, if the CPU has it."""
+    """Return whether ONEDNN_MAX_CPU_ISA allows bf16."""
     limit = os.environ.get(_LIMIT, "ALL").upper()
-    # The levels from AMX on include it, and say so less plainly.
+    # All levels with AMX or FP16 include bf16.
     return limit in ("ALL", "DEFAULT") or any(word in limit for word in ("BF16", "FP16", "AMX"))

@@ -1,4 +1,4 @@
-"""The optional model.yaml of a model folder: what its owner states about the model."""
+"""The optional model.yaml of a model folder: name, version, thresholds, digests, golden picture."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import read_text
-from elastic_yolo.detector.stated import parse_stated
-from elastic_yolo.names import Digest, FileName, Word
+from elastic_yolo.detector.strict_yaml import parse_strict_yaml
+from elastic_yolo.names import Digest, FileName, Name
 
 # A golden picture with a hundred objects takes 6 kB.
 _MOST_BYTES = 2**15
-# golden, expected, one object, its box, a number.
+# Nesting: golden, expected, one object, its box, a number.
 _MOST_DEPTH = 6
-# Of files whose digests are stated, and of objects in a picture.
+# Entries of `files`, and expected objects of the golden picture.
 _MOST_FILES = 16
 _MOST_OBJECTS = 500
 
@@ -25,19 +25,19 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 BoxPixels = tuple[float, float, float, float]
 
 
-class _Stated(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Tolerance(_Stated):
-    """How far an answer may lie from the expected one."""
+class Tolerance(_StrictModel):
+    """Largest accepted difference from the golden picture's expected boxes and scores."""
 
     px: float = Field(2.0, gt=0)
     score: Fraction = 0.05
 
 
-class GoldenStatement(_Stated):
-    """A picture in the folder, and what the model must find in it."""
+class GoldenStatement(_StrictModel):
+    """The golden picture: a file of the folder and the detections that the model must return."""
 
     picture: FileName
     expected: tuple[tuple[str, Fraction, BoxPixels], ...] = Field(
@@ -47,15 +47,15 @@ class GoldenStatement(_Stated):
     tolerance: Tolerance = Tolerance()
 
 
-class Manifest(_Stated):
-    """The whole file. Everything has a default, because the file itself is optional."""
+class Manifest(_StrictModel):
+    """The whole file. Every field has a default, because the file itself is optional."""
 
-    name: Word | None = None
-    version: Word = "1"
+    name: Name | None = None
+    version: Name = "1"
     threshold: Fraction = 0.5
     iou: Fraction = 0.45
     accuracy_budget: Fraction = 0.01
-    """How much of its mAP the model may lose where PRECISION=auto makes it faster."""
+    """The mAP that PRECISION=auto may lose to run faster than fp32."""
     files: dict[FileName, Digest] = Field(default={}, max_length=_MOST_FILES)
     golden: GoldenStatement | None = None
 
@@ -63,12 +63,12 @@ class Manifest(_Stated):
 def read_manifest(folder: Path) -> Manifest:
     """Return the folder's model.yaml, or the defaults where it has none; raises ModelError."""
     path = folder / "model.yaml"
-    # A link to nowhere is a mistake to tell of, not a missing file.
+    # A dangling link is an error, not a missing file.
     if not os.path.lexists(path):
         return Manifest()
     return parse_manifest(read_text(path, _MOST_BYTES), path)
 
 
 def parse_manifest(text: str, path: Path = Path("model.yaml")) -> Manifest:
-    """Return what a model.yaml states; `path` is only named in errors."""
-    return parse_stated(Manifest, text, path=path, most_depth=_MOST_DEPTH, error=ModelError)
+    """Parse the text of a model.yaml; `path` only appears in errors. Raises ModelError."""
+    return parse_strict_yaml(Manifest, text, path=path, most_depth=_MOST_DEPTH, error=ModelError)

@@ -12,21 +12,21 @@ from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import Weights, check_weights, read_weights
 from elastic_yolo.detector.errors import ModelError
-from elastic_yolo.detector.files import read_small, read_text, sha256, unreadable
+from elastic_yolo.detector.files import digest_of_regular, read_small, read_text, unreadable
 from elastic_yolo.detector.manifest import GoldenStatement, Manifest, read_manifest
 from elastic_yolo.digest import digest_of_bytes
 
 # YOLO9000's 9,418 labels take 100 kB.
 _MOST_NAMES_BYTES = 2**20
-# A golden picture, or what else model.yaml states the digest of.
+# The golden picture and every further file that model.yaml lists with a digest.
 _MOST_OTHER_BYTES = 2**24
-# Labels go into answers, onto pictures and into logs: an escape sequence there is an attack.
+# Labels appear in responses, on pictures and in logs: an escape sequence in one is an attack.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder, read and found consistent; the weights are read when they are asked for.
+    """A model folder, read and checked; `read_weights` reads the weights on demand.
 
     `digest` identifies cfg, weights and names together; `labels[i]` is the name of class i.
     """
@@ -45,22 +45,22 @@ class Model:
     golden: GoldenStatement | None
 
     def read_weights(self) -> Weights:
-        """Read the weights; raises WeightsError if they hold values that are no numbers.
+        """Read the weights; raises WeightsError for values that are not finite numbers.
 
-        A start that finds what was made of them in the cache, under the same digest, does without.
+        A start that finds the network in the cache, under the same digest, skips this.
         """
         return read_weights(self.weights_file, self.network)
 
 
 def read_model(folder: Path) -> Model:
-    """Read a folder completely; raises ModelError with file, line or layer if anything is wrong."""
+    """Read and check a model folder; raises ModelError with the file and its line or layer."""
     cfg_path, weights_path, names_path = _find(folder)
     manifest = read_manifest(folder)
     network = plan_network(read_cfg(cfg_path))
     labels = _read_labels(names_path, network)
-    # Before anything is hashed: its size alone may say that it is the wrong file.
+    # Before hashing: the size alone may show that it is the wrong file.
     check_weights(weights_path, network)
-    digests = {path.name: sha256(path) for path in (cfg_path, weights_path, names_path)}
+    digests = {path.name: digest_of_regular(path) for path in (cfg_path, weights_path, names_path)}
     _check_others(folder, manifest, digests)
     return Model(
         folder=folder,
@@ -92,7 +92,7 @@ def _find(folder: Path) -> list[Path]:
 
 
 def _only(folder: Path, names: list[str], suffix: str) -> Path:
-    # Finder leaves a ._name.cfg beside a name.cfg.
+    # macOS's Finder leaves a ._name.cfg beside a name.cfg.
     found = [name for name in names if name.endswith(suffix) and not name.startswith(".")]
     if len(found) != 1:
         shown = ", ".join(found[:5]) or "none"
@@ -102,9 +102,9 @@ def _only(folder: Path, names: list[str], suffix: str) -> Path:
 
 
 def _check_others(folder: Path, manifest: Manifest, found: dict[str, str]) -> None:
-    """Hold files against the digests that model.yaml states, and look for the golden picture."""
+    """Check files against the digests in model.yaml, and that the golden picture exists."""
     for name, expected in manifest.files.items():
-        actual = found.get(name) or sha256(_named(folder, name), _MOST_OTHER_BYTES)
+        actual = found.get(name) or digest_of_regular(_named(folder, name), _MOST_OTHER_BYTES)
         if actual != expected:
             raise ModelError(f"{folder / name}: expected {expected}, found {actual}")
     if manifest.golden is not None:
@@ -114,7 +114,7 @@ def _check_others(folder: Path, manifest: Manifest, found: dict[str, str]) -> No
 def _named(folder: Path, name: str) -> Path:
     path = folder / name
     if not os.path.lexists(path):
-        raise ModelError(f"{folder}: model.yaml names {name}, which is not there")
+        raise ModelError(f"{folder}: model.yaml names {name}, which does not exist")
     return path
 
 
@@ -130,5 +130,5 @@ def _read_labels(path: Path, network: Network) -> tuple[str, ...]:
 
 def _printable(text: str, path: Path) -> str:
     if _CONTROL.search(text) or len(text) > 200:
-        raise ModelError(f"{path}: {text!r}: expected at most 200 printable letters")
+        raise ModelError(f"{path}: {text!r}: expected at most 200 printable characters")
     return text

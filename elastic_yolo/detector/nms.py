@@ -1,12 +1,12 @@
 """Non-maximum suppression, class by class, as Darknet does it.
 
 `do_nms_sort` of `src/box.c`, and `diounms_sort` of AlexeyAB's fork (Zheng et al., "Distance-IoU
-Loss", 2019, section 4). A box that is suppressed for one class may still count for another; a box
-may count for several.
+Loss", 2019, section 4). A box may be a detection of several classes; suppression for one class does
+not affect the others.
 
-Darknet measures boxes in widths and heights of the picture. An overlap is the same in any unit, but
-a distance is not: here it is in widths and heights of the network's input, which is the same
-wherever the picture was stretched to it.
+Darknet measures boxes in widths and heights of the picture. IoU is the same in any unit, but the
+distance of DIoU is not: this module measures it in widths and heights of the network's input. The
+two agree only if the picture is stretched to the input: docs/decisions/005-two-darknets.md.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from elastic_yolo.detector.boxes import CLASS, SCORE, Floats
 from elastic_yolo.detector.darknet.layers import Head, Nms
 from elastic_yolo.detector.heads import Candidates
 
-# Best first, over all classes. A threshold of 0 makes every class of every cell of every head a
-# candidate: comparing all of them with all others would keep an engine busy for minutes.
+# The best candidates over all classes. A threshold of 0 makes every class of every cell of every
+# head a candidate: comparing all pairs would block an engine for minutes.
 MOST_CANDIDATES = 4000
-# So many candidates are compared with the others at once: enough that numpy's calls cost little,
-# few enough that their table stays in a core's cache.
+# Candidates that are compared with all others in one numpy call: enough to amortise the call, few
+# enough that the (block, n) table stays in a core's cache.
 _BLOCK = 64
 
 
 def suppress(candidates: Candidates, iou: float, head: Head | None = None) -> Floats:
-    """Return what remains as (n, 6) float32 detections in network pixels, best score first.
+    """Return the remaining detections, (n, 6) float32 in network pixels, best score first.
 
     Among the boxes of a class, each removes those after it whose overlap with it exceeds `iou`.
-    `head` says how overlap is measured; Darknet asks the last head of a network.
+    `head` selects IoU or DIoU; like Darknet, callers pass the last head of the network.
     """
     classes, rows = np.nonzero(candidates.scores.T)
     scores = candidates.scores[rows, classes]
@@ -44,10 +44,10 @@ def suppress(candidates: Candidates, iou: float, head: Head | None = None) -> Fl
 
 
 def _greedy(detections: Floats, iou: float, diou: Head | None) -> NDArray[np.bool_]:
-    """Return which of (n, 6) detections, best first, no better one of their class removes."""
+    """Return (n,) bool: whether no better one of the (n, 6) detections of its class removes it."""
     alive = np.ones(len(detections), bool)
     for start in range(0, len(detections), _BLOCK):
-        # Each of the block removes only what comes after it.
+        # A detection removes only detections after it.
         removes = _removals(detections[start : start + _BLOCK], detections[start:], iou, diou)
         for number, row in enumerate(removes):
             if alive[start + number]:
@@ -56,7 +56,7 @@ def _greedy(detections: Floats, iou: float, diou: Head | None) -> NDArray[np.boo
 
 
 def _removals(block: Floats, others: Floats, iou: float, diou: Head | None) -> NDArray[np.bool_]:
-    """Say of each of (b, 6) detections which of (n, 6) it removes if they come after it: (b, n)."""
+    """Return (b, n) bool: whether detection b of the block removes detection n if n is after it."""
     left, right = block[:, np.newaxis], others[np.newaxis]
     overlap = overlaps(left[..., :4], right[..., :4])
     if diou is not None:
@@ -78,7 +78,7 @@ def overlaps(boxes: Floats, others: Floats) -> Floats:
     height = np.minimum(boxes[..., 3], others[..., 3]) - np.maximum(boxes[..., 1], others[..., 1])
     intersection = np.maximum(width, 0) * np.maximum(height, 0)
     union = _area(boxes) + _area(others) - intersection
-    # Two boxes without area overlap nowhere.
+    # The overlap of two boxes without area is 0, not NaN.
     result: Floats = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
     return result
 
@@ -89,10 +89,10 @@ def _area(boxes: Floats) -> Floats:
 
 
 def distances(boxes: Floats, others: Floats) -> Floats:
-    """Return how far the centres of (..., 4) boxes lie apart, broadcast against each other.
+    """Return the DIoU distance of (..., 4) boxes, broadcast against each other.
 
-    That is the squared distance between two centres, divided by the squared diagonal of the
-    smallest box around both; 0 where that diagonal is 0.
+    That is the squared distance of the two centres divided by the squared diagonal of the smallest
+    box around both, or 0 if that diagonal is 0.
     """
     apart = (boxes[..., :2] + boxes[..., 2:] - others[..., :2] - others[..., 2:]) / 2
     around = np.maximum(boxes[..., 2:], others[..., 2:]) - np.minimum(

@@ -1,4 +1,4 @@
-"""What a number format costs in accuracy, as measured at conversion, and which one that allows."""
+"""The accuracy report that `elastic-yolo convert` writes, and the precision that it allows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from elastic_yolo.detector.artefacts import Shelf
+from elastic_yolo.detector.artefacts import ModelCache
 from elastic_yolo.detector.errors import ArtefactDamaged
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 REPORT = "accuracy"
-# The usual order, fastest first, for machines on which nothing was measured. CPUs that offer fp16
-# may take longer with it than with fp32 (Sapphire Rapids: 18.7 against 10.4 ms).
+# Usual order, fastest first, for machines without measurements. fp16 is not in the list for CPUs:
+# it may be slower there than fp32 (Sapphire Rapids: 18.7 against 10.4 ms).
 _USUALLY = {"cpu": ("int8", "bf16", "fp32"), "cuda": ("fp16", "fp32")}
 
 _Count = Annotated[int, Field(ge=0)]
@@ -24,10 +24,10 @@ _Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One precision in one engine: mAP@0.5, what of it fp32 has more, milliseconds a picture.
+class PrecisionMeasurement:
+    """One precision of one engine: its mAP@0.5, the loss against fp32, and ms for each picture.
 
-    `golden` is whether the model's golden picture was answered as expected; None without one.
+    `golden` tells whether the golden picture's detections were as expected; None without one.
     """
 
     engine: str
@@ -41,44 +41,44 @@ class Measured:
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured of a model.
+    """The measurements of a model.
 
-    With `labelled` pictures the mAP is over their labels, otherwise over what fp32 finds in them;
-    `objects` is how many that are. `machine` is what the milliseconds were measured on.
+    With `labelled` pictures the mAP is against their labels, otherwise against the detections of
+    fp32; `objects` is the number of these. `machine` is the CPU that ran the measurements.
     """
 
     pictures: _Count
     objects: _Count
     labelled: bool
     machine: str
-    rows: tuple[Measured, ...]
+    rows: tuple[PrecisionMeasurement, ...]
 
 
 _REPORTS = TypeAdapter(Report)
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a network is to run, and the precisions that are offered there."""
+class ExecutionTarget:
+    """Engine and device that will run a network, and the precisions that they offer."""
 
     engine: str
     device: str
     offered: Collection[str]
     machine: str
 
-    def measured(self, row: Measured) -> bool:
-        """Return whether a row is about this engine on this device."""
+    def matches(self, row: PrecisionMeasurement) -> bool:
+        """Return whether a row was measured with this engine on this device."""
         return (row.engine, row.device) == (self.engine, self.device)
 
 
-def write_report(shelf: Shelf, report: Report, made_from: str) -> None:
-    """Keep a report beside the artefacts that it is about; raises OSError."""
-    shelf.publish(REPORT, made_from, {}, asdict(report))
+def write_report(model_cache: ModelCache, report: Report, recipe: str) -> None:
+    """Write a report beside the artefacts that it describes; raises OSError."""
+    model_cache.publish(REPORT, recipe, {}, asdict(report))
 
 
-def read_report(shelf: Shelf, made_from: str) -> Report | None:
-    """Return the report about the artefacts made by a recipe; raises ArtefactDamaged."""
-    found = shelf.find(REPORT, made_from)
+def read_report(model_cache: ModelCache, recipe: str) -> Report | None:
+    """Return the report on artefacts of this recipe, or None; raises ArtefactDamaged."""
+    found = model_cache.load(REPORT, recipe)
     if found is None:
         return None
     try:
@@ -86,35 +86,40 @@ def read_report(shelf: Shelf, made_from: str) -> Report | None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ArtefactDamaged(f"{shelf.folder / REPORT}.json: {where}: {first['msg']}") from error
+        raise ArtefactDamaged(
+            f"{model_cache.folder / REPORT}.json: {where}: {first['msg']}"
+        ) from error
 
 
-def choose_precision(report: Report | None, budget: float, place: Place) -> tuple[str, str]:
-    """Return the fastest precision that is offered here and loses at most `budget`, and why.
+def choose_precision(
+    report: Report | None, budget: float, target: ExecutionTarget
+) -> tuple[str, str]:
+    """Return the fastest precision that the target offers and that loses at most `budget`, and why.
 
-    Milliseconds count where they were measured on this kind of machine; elsewhere the usual order
-    does. What was never measured, or fails the golden picture, is not chosen.
+    `budget` is in mAP. Precisions are ordered by the measured milliseconds if the report is from
+    the same kind of machine, and by the usual order otherwise. A precision without a measurement,
+    or that fails the golden picture, is never chosen.
     """
     if report is None:
-        return "fp32", "fp32, because nobody measured what less costs: elastic-yolo convert does"
+        return "fp32", "fp32; run `elastic-yolo convert` to allow faster ones"
     good = [
         row
         for row in report.rows
-        # Integers are the same graph in every engine; shorter floats are each engine's own.
-        if (place.measured(row) or row.precision == "int8")
-        and row.precision in place.offered
+        # int8 is the same quantised graph in every engine; bf16 and fp16 differ between engines.
+        if (target.matches(row) or row.precision == "int8")
+        and row.precision in target.offered
         and row.loss <= budget
         and row.golden is not False
     ]
     loss = {row.precision: row.loss for row in good}
-    ms = {row.precision: row.ms for row in good if place.measured(row)}
-    if ms and report.machine == place.machine:
+    ms = {row.precision: row.ms for row in good if target.matches(row)}
+    if ms and report.machine == target.machine:
         allowed = sorted(ms, key=lambda name: ms[name])
-        how = "the fastest as measured on this kind of machine"
+        how = "the fastest measured on this kind of machine"
     else:
-        allowed = [name for name in _USUALLY[place.device] if name in loss]
+        allowed = [name for name in _USUALLY[target.device] if name in loss]
         how = "usually the fastest"
     if not allowed:
-        return "fp32", f"fp32, because nothing else was measured to lose at most {budget} of mAP"
+        return "fp32", f"fp32; no other measured precision loses at most {budget} of mAP"
     best = allowed[0]
-    return best, f"{best}, {how}, which loses {loss[best]:.4f} of mAP, at most {budget} allowed"
+    return best, f"{best}, {how}; it loses {loss[best]:.4f} of mAP, the budget is {budget}"

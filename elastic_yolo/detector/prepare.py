@@ -1,4 +1,4 @@
-"""From a picture file to what enters a network."""
+"""Turn a picture file into a network's input array."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from elastic_yolo.picture.header import read_header
 def prepare_picture(
     data: bytes, network_size: tuple[int, int], *, exact: bool = False
 ) -> tuple[Image, Letterbox]:
-    """Return a picture file as (height, width, 3) pixels for the network, and its place there.
+    """Return a picture file as (height, width, 3) network input, and its letterbox.
 
-    `network_size` is (width, height). `exact` decodes every pixel of a large JPEG and rounds
-    nothing, as Darknet does: float32 instead of uint8. Raises PictureError.
+    `network_size` is (width, height). The array is uint8; with `exact` it is float32: every pixel
+    of a large JPEG is decoded and resampling does not round, as in Darknet. Raises PictureError.
     """
     header = read_header(data)
     box = Letterbox.fit(header.upright_size, network_size)

@@ -1,8 +1,8 @@
-"""What a model is shown and what it finds, as histograms: the way to notice that either changes.
+"""Profiles for drift detection: histograms of a model's input pictures and of its detections.
 
-The distance between two such histograms is the population stability index (N. Siddiqi, "Credit Risk
-Scorecards", 2006), sum of (p - q) ln(p / q): by its rule of thumb below 0.1 nothing has changed,
-and from 0.25 on something has.
+The distance between two histograms is the population stability index (N. Siddiqi, "Credit Risk
+Scorecards", 2006), the sum of (p - q) ln(p / q). By its rule of thumb a value below 0.1 means no
+change, and a value of 0.25 or more means drift.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from elastic_yolo.detector.files import read_text
 from elastic_yolo.detector.model import Model
 
 FILE = "reference.json"
-"""The file of a model folder that has the profile of the pictures it was made for."""
+"""File of a model folder that holds the reference profile, recorded from typical pictures."""
 
 Counts = NDArray[np.int64]
 
@@ -29,31 +29,31 @@ EDGES: dict[str, tuple[float, ...]] = {
     "size": (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
     "brightness": (25, 50, 75, 100, 125, 150, 175, 200, 225),
 }
-"""The largest value of each bin but the last.
+"""Upper edge of each bin except the last.
 
-Of a box its score and its size, the root of its part of the network's input; of a picture its
-number of boxes and its mean pixel value, as letterboxed.
+`score` and `size` are of a box, where size is the square root of its share of the network's input
+area; `boxes` (their number) and `brightness` (mean pixel value, letterboxed) are of a picture.
 """
 
 _MOST_BYTES = 2**20
-# Added to every bin, so that an empty one is no infinite distance.
+# Added to every bin, so that an empty bin does not make the distance infinite.
 _PRIOR = 0.5
 # With n values in b bins, chance alone makes an index of about (b - 1) / n (B. Yurdakul,
-# "Statistical Properties of Population Stability Index", 2018): with so many values a bin it stays
-# below 0.1.
+# "Statistical Properties of Population Stability Index", 2018): with this many values for each bin
+# that stays below 0.1.
 _ENOUGH = 20
-# Rare classes share bins, so that each has at least that part of the reference's objects: with a
-# bin each for eighty classes there are never enough objects.
+# Rare classes share bins, so that each bin has at least this fraction of the reference's objects:
+# eighty bins of one class each would never have enough objects.
 _SHARE = 0.05
-# Every so many pixels are enough for a mean.
+# Distance in pixels of the samples for the mean brightness.
 _STEP = 8
 
 
 class Profile:
-    """Histograms over pictures; `class` has a bin for each label, the others those of EDGES."""
+    """Histograms over pictures: `class` has one bin for each label, the others those of EDGES."""
 
     def __init__(self, classes: int) -> None:
-        """Count nothing yet."""
+        """Create empty histograms."""
         self.pictures = 0
         self.counts: dict[str, Counts] = {
             "class": np.zeros(classes, np.int64),
@@ -61,7 +61,7 @@ class Profile:
         }
 
     def add(self, images: Image, found: list[Floats]) -> None:
-        """Count pictures, (n, height, width, 3), and what was found in each, (k, 6)."""
+        """Count n pictures, (n, height, width, 3), and the detections in each, (k, 6)."""
         _, height, width, _ = images.shape
         rows = np.concatenate(found)
         sides = (rows[:, 2:4] - rows[:, :2]).clip(0)
@@ -79,7 +79,7 @@ class Profile:
             self.counts[name] += np.bincount(bins, minlength=len(edges) + 1)
 
     def merge(self, other: Profile) -> None:
-        """Count what another one has counted."""
+        """Add the counts of another profile."""
         self.pictures += other.pictures
         for name, counts in other.counts.items():
             self.counts[name] += counts
@@ -97,16 +97,16 @@ class Profile:
         return found
 
     def to_json(self) -> bytes:
-        """Return it as `read_reference` takes it."""
+        """Return the content of a reference.json, which `read_reference` reads."""
         counts = {name: counts.tolist() for name, counts in self.counts.items()}
         return json.dumps({"pictures": self.pictures, "counts": counts}).encode() + b"\n"
 
 
 def _group(reference: Counts) -> NDArray[np.int64]:
-    """Return the bin of each class.
+    """Return the bin of each class: consecutive classes share one until it is frequent enough.
 
-    Neighbours share one, whichever are frequent: with the rarest of the reference together, chance
-    would make that bin grow whenever something else is looked at.
+    Grouping the rarest classes instead would bias that bin: any change of content makes some rare
+    class more frequent.
     """
     groups, group, share = np.zeros(len(reference), np.int64), 0, 0.0
     for number, count in enumerate(reference):
@@ -114,7 +114,7 @@ def _group(reference: Counts) -> NDArray[np.int64]:
         share += count / max(1, reference.sum())
         if share >= _SHARE:
             group, share = group + 1, 0.0
-    # What is left at the end is too little for a bin of its own.
+    # The classes left at the end are too rare for a bin of their own and join the last one.
     return groups.clip(0, max(0, group - 1))
 
 
@@ -126,7 +126,7 @@ def psi(reference: NDArray[np.number], found: NDArray[np.number]) -> float:
     return float(((p - q) * np.log(p / q)).sum())
 
 
-class _Stated(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     pictures: int = Field(ge=1)
@@ -134,21 +134,21 @@ class _Stated(BaseModel):
 
 
 def read_reference(model: Model) -> Profile | None:
-    """Return the profile in a model's folder, None if there is none; raises ModelError."""
+    """Return the reference profile of a model folder, or None if it has none; raises ModelError."""
     path = model.folder / FILE
     if not path.exists():
         return None
     profile = Profile(len(model.labels))
     try:
-        stated = _Stated.model_validate_json(read_text(path, _MOST_BYTES))
+        stated = _StrictModel.model_validate_json(read_text(path, _MOST_BYTES))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ModelError(f"{path}: {first['msg']}") from error
     bins = {name: len(counts) for name, counts in profile.counts.items()}
     if {name: len(counts) for name, counts in stated.counts.items()} != bins:
-        raise ModelError(f"{path}: expected so many bins: {bins}")
+        raise ModelError(f"{path}: expected these numbers of bins: {bins}")
     if any(not 0 <= count < 2**53 for counts in stated.counts.values() for count in counts):
-        raise ModelError(f"{path}: expected counts, none of them below 0")
+        raise ModelError(f"{path}: expected counts from 0 to 2^53")
     profile.pictures = stated.pictures
     profile.counts = {name: np.array(counts, np.int64) for name, counts in stated.counts.items()}
     return profile

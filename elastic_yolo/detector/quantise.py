@@ -1,9 +1,9 @@
-"""Make a graph compute in 8-bit integers, by quantisation after training.
+"""Post-training quantisation of an ONNX graph to int8.
 
-ONNX Runtime's own tool watches the range of every value on calibration pictures and puts a pair of
-QuantizeLinear and DequantizeLinear around each layer; engines run what lies between in integers.
-The convolution before each head stays in float: it is small, and its outputs span a range in which
-one step of 256 would be felt in every score.
+ONNX Runtime's quantiser records the range of every value on calibration pictures and puts a pair of
+QuantizeLinear and DequantizeLinear around each layer; engines compute the layers between them in
+integers. The convolution before each head stays in float: it is small, and one step of 1/256 of its
+output range would change every score.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from elastic_yolo.detector.boxes import Image, Pixels
 from elastic_yolo.detector.darknet.layers import Network
-from elastic_yolo.detector.graph import INPUT_NAME, outer_nodes
+from elastic_yolo.detector.graph import INPUT_NAME, float_nodes
 
 Step = Callable[[], object]
-"""Called after every picture."""
+"""Called after every calibration picture."""
 
 
 def quantise(
@@ -35,8 +35,8 @@ def quantise(
 ) -> onnx.ModelProto:
     """Return the int8 version of a graph.
 
-    `images` are calibration pictures as they enter the network, (height, width, 3) uint8 each; some
-    dozens of those that the model will see are enough, and at least one is needed.
+    `images` are calibration pictures as network input, (height, width, 3) uint8 each. At least one
+    is needed; some dozens like those in production are enough.
     """
     with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as folder:
         whole, prepared, result = (Path(folder) / name for name in ("in", "prepared", "out"))
@@ -48,12 +48,13 @@ def quantise(
             _Reader(images, step),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            # Weights of seven bits. CPUs without VNNI add products of eight in pairs of 16 bits,
-            # which overflow: the embedded model loses 2.4 points of mAP there, with these 0.1.
+            # Seven-bit weights. CPUs without VNNI add pairs of products in 16 bits, which overflow
+            # with eight-bit weights: the embedded model then loses 2.4 points of mAP, with seven
+            # bits 0.1.
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=outer_nodes(network),
+            nodes_to_exclude=float_nodes(network),
         )
         return onnx.load(result)
 
@@ -65,8 +66,8 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # the tool has no t
         self._next_step = step
 
     def get_next(self) -> dict[str, Pixels] | None:
-        """Return the next picture as the tool asks for it, or None after the last."""
-        # It asks when it is done with the one before.
+        """Return the next picture as the quantiser expects it, or None after the last."""
+        # The quantiser calls this when it has finished the previous picture.
         self._step()
         self._step = self._next_step
         image = next(self._images, None)

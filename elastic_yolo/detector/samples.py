@@ -1,4 +1,4 @@
-"""Folders of pictures, with Darknet's label files where they have them."""
+"""Folders of sample pictures, optionally with Darknet label files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elastic_yolo.detector.files import read_small, read_text
 from elastic_yolo.detector.prepare import prepare_picture
 from elastic_yolo.picture.errors import PictureError
 
-# The most that preprocess takes, and a thousand objects.
+# The largest upload that preprocess accepts, and a label file of a thousand objects.
 _MOST_BYTES = 64 * 2**20
 _MOST_LABEL_BYTES = 2**17
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -23,9 +23,9 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture as it enters the network, (height, width, 3), and what is in it, if that is known.
+    """A picture as network input, (height, width, 3) uint8, and its labelled objects, if any.
 
-    `truth` is (k, 5) float32, x1 y1 x2 y2 class in network pixels.
+    `truth` is (k, 5) float32, x1 y1 x2 y2 class in network pixels; None without a label file.
     """
 
     image: Image
@@ -33,7 +33,7 @@ class Sample:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Return the picture files of a folder by name; raises SampleError if there are none."""
+    """Return the picture files of a folder, sorted by name; raises SampleError if it has none."""
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
         raise SampleError(f"{folder}: no pictures: expected {', '.join(sorted(SUFFIXES))} files")
@@ -41,7 +41,7 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 def read_sample(path: Path, network_size: tuple[int, int], classes: int) -> Sample:
-    """Read a picture and its labels; raises PictureUnusable, or SampleError for the labels."""
+    """Read a picture and its labels; raises PictureUnusable, or SampleError for invalid labels."""
     try:
         image, box = prepare_picture(read_small(path, _MOST_BYTES), network_size)
     except (PictureError, ModelError) as error:
@@ -58,21 +58,22 @@ def read_sample(path: Path, network_size: tuple[int, int], classes: int) -> Samp
 
 
 def find_labels(picture: Path) -> Path | None:
-    """Return a picture's label file: beside it, or in `labels` where it lies in `images`.
+    """Return a picture's label file, or None.
 
-    Darknet looks for them in the same two places (`src/data.c`, fill_truth_detection).
+    It is in the picture's folder, or in the folder `labels` beside a folder `images`, as in Darknet
+    (`src/data.c`, fill_truth_detection).
     """
     folders = [picture.parent]
     if picture.parent.name == "images":
         folders.append(picture.parent.with_name("labels"))
-    places = (folder / f"{picture.stem}.txt" for folder in folders)
-    return next((place for place in places if place.is_file()), None)
+    paths = (folder / f"{picture.stem}.txt" for folder in folders)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def read_labels(path: Path, classes: int) -> Floats:
-    """Return (k, 5) float32: centre x, centre y, width, height as fractions of a picture, class.
+    """Return (k, 5) float32: centre x, centre y, width, height as fractions of the picture, class.
 
-    A line of the file is `class x y width height`. Raises SampleError naming the line.
+    A line of the file is `class x y width height`. Raises SampleError with the line.
     """
     try:
         lines = read_text(path, _MOST_LABEL_BYTES).splitlines()
@@ -90,11 +91,11 @@ def _parse_label(line: str, classes: int, where: str) -> list[float]:
     try:
         label, *box = line.split()
         values = [float(value) for value in box]
-        # A box may stick out of the picture, but not lie several pictures away.
-        sound = 0 <= int(label) < classes and len(box) == 4 and all(abs(v) < 10 for v in values)
+        # A box may extend beyond the picture, but not by ten times its size.
+        valid = 0 <= int(label) < classes and len(box) == 4 and all(abs(v) < 10 for v in values)
     except ValueError:
-        sound = False
-    if not sound:
+        valid = False
+    if not valid:
         raise SampleError(
             f"{where}: expected a class below {classes} and four fractions, "
             f"found: {line.strip()[:80]!r}"
@@ -103,14 +104,14 @@ def _parse_label(line: str, classes: int, where: str) -> list[float]:
 
 
 class SampleFolder:
-    """The pictures of a folder that can be used, read anew each time they are gone through."""
+    """The usable pictures of a folder; every iteration reads them from disk again."""
 
     def __init__(
-        self, folder: Path, network: Network, left_out: Callable[[Path, DetectorError], object]
+        self, folder: Path, network: Network, on_skip: Callable[[Path, DetectorError], object]
     ) -> None:
-        """Look at every picture; `left_out` is told of each that cannot be used, and why.
+        """Read every picture once; calls `on_skip` with each unusable picture and its error.
 
-        Raises SampleError if none can, or for a label file that is wrong.
+        Raises SampleError if no picture is usable or a label file is invalid.
         """
         self._network = network
         self._paths: list[Path] = []
@@ -119,7 +120,7 @@ class SampleFolder:
             try:
                 sample = self._read(path)
             except PictureUnusable as error:
-                left_out(path, error)
+                on_skip(path, error)
                 continue
             self._paths.append(path)
             truth.append(sample.truth)
@@ -127,21 +128,21 @@ class SampleFolder:
             raise SampleError(f"no usable pictures in {folder}")
         labelled = [boxes for boxes in truth if boxes is not None]
         self.unlabelled = len(truth) - len(labelled)
-        """How many pictures have no label file."""
+        """Number of pictures without a label file."""
         self.truth = labelled if not self.unlabelled else None
-        """What is in every picture, as in Sample, where all of them have their labels."""
+        """Labelled objects of every picture, as in Sample; None unless all pictures have labels."""
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Return the number of usable pictures."""
         return len(self._paths)
 
     def __iter__(self) -> Iterator[Image]:
-        """Read the pictures one after the other, as they enter the network."""
+        """Yield the pictures as network input, one by one."""
         for path in self._paths:
             yield self._read(path).image
 
-    def some(self, most: int) -> Iterator[Image]:
-        """Read at most so many of the pictures, evenly spread over the folder."""
+    def sample_evenly(self, most: int) -> Iterator[Image]:
+        """Yield at most `most` of the pictures, evenly spread over the folder."""
         chosen = np.linspace(0, len(self) - 1, min(most, len(self)))
         for index in chosen.round().astype(int):
             yield self._read(self._paths[index]).image

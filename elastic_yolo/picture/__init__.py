@@ -1,1 +1,1 @@
-"""Pictures as files: what their bytes say without being decoded, and boxes drawn into them."""
+"""Picture files: reading headers without decoding, and drawing boxes."""

@@ -1,19 +1,20 @@
-"""Whether an answer is the expected one: for the picture whose answer is known."""
+"""Compare detections with expected ones, such as those of a golden picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-Found = tuple[str, float, Sequence[float]]
+LabelledBox = tuple[str, float, Sequence[float]]
 """Label, score, (centre x, centre y, width, height) in pixels of the picture."""
 
 
-def find_difference(
-    expected: Sequence[Found], found: Sequence[Found], *, px: float, score: float
+def first_difference(
+    expected: Sequence[LabelledBox], found: Sequence[LabelledBox], *, px: float, score: float
 ) -> str | None:
-    """Return the first difference in words, or None where everything lies within tolerance.
+    """Return the first difference in words, or None if all detections agree within tolerance.
 
-    `px` and `score` are how far coordinates and scores may lie apart; the order does not count.
+    `px` and `score` are the largest accepted differences of coordinates and scores; the order does
+    not matter.
     """
     if len(found) != len(expected):
         return f"expected {len(expected)} objects, found {len(found)}"
@@ -26,7 +27,7 @@ def find_difference(
     return None
 
 
-def is_same(one: Found, other: Found, *, px: float, score: float) -> bool:
+def is_same(one: LabelledBox, other: LabelledBox, *, px: float, score: float) -> bool:
     """Return whether label, score and box of two objects agree within tolerance."""
     return (
         one[0] == other[0]

@@ -1,4 +1,4 @@
-"""Draw boxes into a picture, for callers that want to look and not to compute. Needs Pillow."""
+"""Draw labelled boxes into a picture. Needs Pillow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from elastic_yolo.picture.errors import PictureUndecodable
 from elastic_yolo.picture.header import read_header
 
-Found = tuple[str, float, list[float]]
+LabelledBox = tuple[str, float, list[float]]
 """Label, score, [centre x, centre y, width, height] in pixels of the upright picture."""
 
 FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG"}
@@ -24,19 +24,19 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow's own limit is a warning; ours has been checked against the header before.
+# Pillow's limit is only a warning; callers have checked the header against their own limit.
 Image.MAX_IMAGE_PIXELS = None
 
 
-def draw_boxes(data: bytes, found: list[Found], media_type: str) -> bytes:
-    """Return the upright picture with labelled boxes, encoded as `media_type`.
+def draw_boxes(data: bytes, found: list[LabelledBox], media_type: str) -> bytes:
+    """Return the upright picture with labelled boxes, encoded as `media_type`, a key of FORMATS.
 
     Raises PictureUndecodable.
     """
     try:
         picture = _open_upright(data)
     except (OSError, SyntaxError, ValueError) as error:
-        raise PictureUndecodable("the picture cannot be drawn into") from error
+        raise PictureUndecodable("the picture cannot be decoded for drawing") from error
     line = max(2, round(min(picture.size) / 200))
     font = ImageFont.load_default(size=max(11, line * 5))
     draw = ImageDraw.Draw(picture)
@@ -45,7 +45,7 @@ def draw_boxes(data: bytes, found: list[Found], media_type: str) -> bytes:
         colour = colour_of(label)
         draw.rectangle((left, top, left + width, top + height), outline=colour, width=line)
         text = f"{label} {score:.2f}"
-        # The caption stays inside the picture, where the box leaves it at the top or the left.
+        # The caption stays inside the picture if the box leaves it at the top or the left.
         anchor = (max(0.0, left), max(0.0, top))
         draw.rectangle(draw.textbbox(anchor, text, font=font), fill=colour)
         draw.text(anchor, text, fill="black", font=font)
@@ -55,24 +55,24 @@ def draw_boxes(data: bytes, found: list[Found], media_type: str) -> bytes:
 
 
 def _open_upright(data: bytes) -> Image.Image:
-    """Turn by our own reading of the header, which is what the boxes were found with."""
+    """Open a picture and apply the orientation of `read_header`, which the boxes are based on."""
     turn = _TURNS.get(read_header(data).orientation)
     picture = _to_rgb(Image.open(io.BytesIO(data)))
     return picture if turn is None else picture.transpose(turn)
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
-    """Return the colours that the detector sees: 8 bit each, and nothing hidden as transparent."""
+    """Return the colours as the detector sees them: 8 bits each, without transparency."""
     if picture.mode == "I;16":
-        # Pillow alone would cut off at 255 of 65,535, and nearly everything would be white.
+        # Pillow alone clips 16-bit values at 255, which makes nearly everything white.
         picture = picture.point(lambda grey: grey * (1 / 256))
-    # Pillow would warn that it is lost.
+    # Pillow warns when convert() drops transparency.
     picture.info.pop("transparency", None)
     return picture.convert("RGB")
 
 
 def colour_of(label: str) -> tuple[int, int, int]:
-    """Return the RGB colour of a label: bright, and always the same."""
+    """Return the RGB colour of a label: bright, and the same in every process."""
     hue = zlib.crc32(label.encode()) % 360 / 360
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)

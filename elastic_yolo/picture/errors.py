@@ -1,18 +1,18 @@
-"""The ways in which bytes that somebody sent are not a usable picture.
+"""Errors of uploaded pictures.
 
 PictureError
-├── NotAPicture           the bytes are no JPEG, PNG, WebP or BMP
+├── NotAPicture           the bytes are not a JPEG, PNG, WebP or BMP
 ├── PictureTooLarge       more bytes or pixels than allowed
-└── PictureUndecodable    the right kind of file, but cut short or damaged
+└── PictureUndecodable    a known format, but truncated or corrupt
 """
 
 
 class PictureError(Exception):
-    """The picture cannot be used; the message says why and is safe to show to its sender."""
+    """The picture cannot be used; the message is safe to return to the client."""
 
 
 class NotAPicture(PictureError):
-    """The bytes begin like no picture format that we take."""
+    """The first bytes match no accepted picture format."""
 
 
 class PictureTooLarge(PictureError):

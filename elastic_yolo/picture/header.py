@@ -1,8 +1,8 @@
 """Read format, size and orientation of a picture from its header.
 
 Nothing is decoded, so a file that claims 300 megapixels costs no more than its bytes. Truncation is
-found here as well, because decoders differ: libjpeg fills what is missing with grey and goes on.
-It runs on the event loop, so every walk is bounded: 20 MB of anything take a few milliseconds.
+detected here as well, because decoders differ: libjpeg fills missing data with grey. The functions
+run on the event loop, so every loop is bounded: any 20 MB take a few milliseconds.
 
 Sources: ITU-T T.81 (JPEG), the PNG specification (third edition), RFC 9649 (WebP),
 the Windows BITMAPINFOHEADER, CIPA DC-008 (Exif 2.32) for the orientation tag.
@@ -22,24 +22,25 @@ ACCEPTED = ("image/jpeg", "image/png", "image/webp", "image/bmp")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_PREFIX = b"Exif\x00\x00"
 _ORIENTATION_TAG = 0x0112
-# Exif orientations 5 to 8 lie on their side: stored width is the upright picture's height.
+# Exif orientations 5 to 8 swap width and height of the upright picture.
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 # JPEG markers that start a frame: SOF0 to SOF15 less DHT (C4), JPG (C8) and DAC (CC).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKERS_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
-# Before the first scan of a JPEG: 20 MB can hold five million empty segments, which take a second
-# to walk. 300 segments of the largest size fill 20 MB, and those are the many that writers make.
+# Segments before the first scan of a JPEG. An attack: 20 MB can hold five million empty segments,
+# which take a second to read. Real files use large ones, and 300 of the largest size fill 20 MB.
 MAX_SEGMENTS = 5_000
-# Before the first scan of a JPEG, all together. The standard sets no limit; writers align with few.
+# Fill bytes before the first scan of a JPEG, in total. The standard sets no limit; encoders write a
+# few for alignment.
 MAX_FILL_BYTES = 1 << 20
-# What may follow the end of a JPEG, if it has an FF in it: cameras append films and other pictures.
-# The search for two bytes takes up to 0.7 ms a MB, the one for FF alone a twentieth of it.
+# Data after the end of a JPEG, if it contains FF: cameras append films and other pictures. The
+# search for two bytes takes up to 0.7 ms for each MB, the search for FF alone a twentieth of that.
 MAX_TRAILER_BYTES = 4 << 20
-# Of a PNG or WebP: 20 MB can hold a million and a half empty chunks. The most that writers make is
-# an IDAT chunk for every row, or, usually, one for every 8 KB; 20,000 times 1 KB are 20 MB.
+# Chunks of a PNG or WebP. An attack: 20 MB can hold a million and a half empty chunks. Encoders
+# write at most one IDAT chunk for each row, usually one for each 8 KB; 20,000 of 1 KB are 20 MB.
 MAX_CHUNKS = 20_000
-# Of the directory that holds the orientation, where cameras write a dozen or two.
+# Entries of the Exif directory with the orientation; cameras write about twenty.
 MAX_EXIF_ENTRIES = 1_000
 
 _FILL = re.compile(rb"\xff*+")
@@ -50,7 +51,7 @@ _unpack_webp_chunk = struct.Struct("<4sI").unpack_from
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What the header says. `width` and `height` are pixels as stored, before orientation."""
+    """Fields of a picture's header. `width` and `height` are in pixels as stored."""
 
     media_type: str
     width: int
@@ -59,7 +60,7 @@ class PictureHeader:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """(width, height) in pixels as a person sees the picture."""
+        """(width, height) in pixels with the orientation applied."""
         if self.orientation in _SIDEWAYS:
             return self.height, self.width
         return self.width, self.height
@@ -68,12 +69,12 @@ class PictureHeader:
 def read_header(data: bytes) -> PictureHeader:
     """Return the header of a JPEG, PNG, WebP or BMP file.
 
-    Raises NotAPicture for any other content and PictureUndecodable for a file that ends early or
-    contradicts itself.
+    Raises NotAPicture for any other content, and PictureUndecodable for a file that is truncated or
+    inconsistent.
     """
     media_type = sniff(data)
     if media_type is None:
-        raise NotAPicture(f"not a picture that we take: send {', '.join(ACCEPTED)}")
+        raise NotAPicture(f"not an accepted picture format: send {', '.join(ACCEPTED)}")
     try:
         header = _READERS[media_type](data)
     except (struct.error, IndexError) as error:
@@ -86,7 +87,7 @@ def read_header(data: bytes) -> PictureHeader:
 
 
 def sniff(data: bytes) -> str | None:
-    """Return the media type that the first bytes prove, or None."""
+    """Return the media type that the first bytes identify, or None."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if data.startswith(_PNG_SIGNATURE):
@@ -99,7 +100,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def check_pixels(header: PictureHeader, max_pixels: int) -> None:
-    """Raise PictureTooLarge if the picture would decode to more than `max_pixels`."""
+    """Raise PictureTooLarge if the picture has more than `max_pixels` pixels."""
     pixels = header.width * header.height
     if pixels > max_pixels:
         raise PictureTooLarge(
@@ -123,7 +124,7 @@ def _read_jpeg(data: bytes) -> PictureHeader:
         raise PictureUndecodable("the JPEG file ends before its first scan")
     if size is None:
         raise PictureUndecodable("the JPEG file has no frame header before its first scan")
-    # Inside a scan FF is always followed by 00 or a restart marker, so FF D9 is the end of image.
+    # Inside a scan, FF is always followed by 00 or a restart marker, so FF D9 is the end of image.
     last = data.rfind(b"\xff", end) + 2
     if data.rfind(b"\xff\xd9", max(end, last - MAX_TRAILER_BYTES), last) < 0:
         raise PictureUndecodable("the JPEG file is truncated: it has no end-of-image marker")
@@ -141,7 +142,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if lead != 0xFF:
             raise PictureUndecodable(f"the JPEG file has no marker at byte {at}")
         if marker == 0xFF:
-            # Stops at the last FF, which belongs to the marker.
+            # The match leaves the last FF, which belongs to the marker.
             fill = len(next(_FILL.finditer(data, at + 1, at + 1 + fill_left))[0])
             at += fill
             fill_left -= fill
@@ -240,10 +241,10 @@ def _read_bmp(data: bytes) -> PictureHeader:
 
 
 def _exif_orientation(tiff: memoryview) -> int:
-    """Return the orientation (1 to 8) of an Exif block; 1 where it says nothing sensible.
+    """Return the orientation (1 to 8) of an Exif block, or 1 if it has none or is damaged.
 
-    A damaged Exif block does not make a picture undecodable: viewers ignore it, and so do we. The
-    first block of a file counts, as it does for them.
+    Like viewers, this ignores a damaged block instead of refusing the picture. Callers use the
+    first block of a file, as viewers do.
     """
     order = {b"II": "<", b"MM": ">"}.get(bytes(tiff[:2]))
     if order is None:

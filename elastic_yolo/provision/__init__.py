@@ -1,1 +1,1 @@
-"""The provisioner: fills a model store, and ends."""
+"""The provisioner: downloads models into a store, checks them, and switches channels."""

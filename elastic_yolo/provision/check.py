@@ -1,4 +1,4 @@
-"""Whether what came is a model that a service could serve, before any service sees it."""
+"""Check that a downloaded model can be served, before it becomes visible to services."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from elastic_yolo.provision.errors import WrongContent
 
 
 def check_model(folder: Path, threads: int) -> None:
-    """Read everything, hold .cfg against .weights and labels, and run the golden picture, if any.
+    """Read and check all files of a model folder, and run the golden picture if it has one.
 
-    Raises WrongContent with the first thing that is wrong.
+    Raises WrongContent with the first error.
     """
-    with refusing(folder):
+    with as_wrong_content(folder):
         model = read_model(folder)
         model.read_weights()
         read_reference(model)
@@ -29,14 +29,14 @@ def check_model(folder: Path, threads: int) -> None:
         engine, _ = build_engine(model, EngineOptions(threads=threads))
         difference = golden_difference(Detector(model, engine))
     if difference is not None:
-        raise WrongContent(f"the golden picture is answered otherwise: {difference}")
+        raise WrongContent(f"unexpected detections on the golden picture: {difference}")
 
 
 @contextmanager
-def refusing(folder: Path) -> Iterator[None]:
-    """Raise what the detector says of a model as WrongContent; its folder has no name yet."""
+def as_wrong_content(folder: Path) -> Iterator[None]:
+    """Raise errors of the detector as WrongContent, without the temporary folder in the message."""
     try:
         yield
     except DetectorError as error:
-        what = str(error).replace(f"{folder}/", "").replace(str(folder), "it")
-        raise WrongContent(what) from error
+        message = str(error).replace(f"{folder}/", "").replace(str(folder), "the model")
+        raise WrongContent(message) from error

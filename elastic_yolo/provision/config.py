@@ -1,4 +1,4 @@
-"""models.yaml: which models a store is to have, and where they come from."""
+"""models.yaml: the models that a store should have, and their sources."""
 
 from __future__ import annotations
 
@@ -18,60 +18,60 @@ from pydantic import (
 
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import read_text
-from elastic_yolo.detector.stated import parse_stated
-from elastic_yolo.names import Digest, FileName, Word
+from elastic_yolo.detector.strict_yaml import parse_strict_yaml
+from elastic_yolo.names import Digest, FileName, Name
 from elastic_yolo.provision.errors import ConfigError
 
 _MOST_BYTES = 2**20
-# models, one model, files, one file, its digest; or channels.
+# Nesting: models, one model, files, one file, its digest.
 _MOST_DEPTH = 6
-# user:password@ in an address: it would end up in records and logs.
+# user:password@ in an address would appear in records and logs.
 _HAS_KIND = re.compile(r"^[a-z][a-z0-9+.-]*:")
 _CREDENTIALS = re.compile(r"^[a-z0-9+.-]+://[^/]*@")
 
 
 def _check_name(name: object) -> object:
     if isinstance(name, str) and ("/" in name or name.startswith(".")):
-        raise ValueError("a file's own name is needed: no folder, and no dot in front")
+        raise ValueError("expected a file name without a folder and without a leading dot")
     return name
 
 
 PlainName = Annotated[FileName, BeforeValidator(_check_name)]
 
 
-class _Stated(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class WantedFile(_Stated):
+class WantedFile(_StrictModel):
     """One file of a model."""
 
     source: str | None = None
-    """Address, if it is not the model's source followed by the file's name."""
+    """Address of the file; the default is the model's source followed by the file's name."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
     @property
     def digest(self) -> Digest | None:
-        """What its content must be, as digests are written in a store."""
+        """The expected digest in the form of the store, or None."""
         return None if self.sha256 is None else f"sha256:{self.sha256}"
 
 
-class WantedModel(_Stated):
+class WantedModel(_StrictModel):
     """One model."""
 
-    name: Word
-    version: Word | None = None
-    """As its owner calls it; where it is left out, the source is asked which one it has now."""
-    channels: tuple[Word, ...] = ("stable",)
-    """What points at this version once it is there."""
-    used_by: tuple[Word, ...] = ()
-    """Services that need it; `--for` chooses by them."""
+    name: Name
+    version: Name | None = None
+    """The owner's version; by default the current version of the source."""
+    channels: tuple[Name, ...] = ("stable",)
+    """Channels that are switched to this version once it is published."""
+    used_by: tuple[Name, ...] = ()
+    """Services that need the model, for `--for`; empty for all services."""
     source: str = ""
-    """Address of the folder that has the files."""
+    """Address of the folder with the files."""
     pictures: str = ""
-    """Folder with pictures like those to come, seen as a relative source is.
+    """Folder with typical pictures, relative to models.yaml.
 
-    What is found in them becomes the reference for drift; with a cache they calibrate as well.
+    Detections on them become the drift reference; with a cache they also calibrate int8.
     """
     files: dict[PlainName, WantedFile] = Field(min_length=3, max_length=16)
     _folder: Path = PrivateAttr(default=Path())
@@ -81,38 +81,38 @@ class WantedModel(_Stated):
         self._folder = (info.context or {}).get("folder", Path())
         for name in self.files:
             if _CREDENTIALS.match(self.address(name)):
-                raise ValueError("credentials belong into the environment, not into an address")
+                raise ValueError("credentials belong in the environment, not in an address")
         return self
 
     @property
     def pictures_folder(self) -> Path | None:
-        """Where the pictures are."""
+        """The folder with the pictures, or None."""
         return self._folder / self.pictures if self.pictures else None
 
     def address(self, name: str) -> str:
-        """Return where a file comes from; a path is seen from the folder that models.yaml is in."""
-        own = self.files[name].source
-        address = own if own is not None else f"{self.source.rstrip('/')}/{name}"
+        """Return the address of a file; a relative path starts at the folder of models.yaml."""
+        source = self.files[name].source
+        address = source if source is not None else f"{self.source.rstrip('/')}/{name}"
         return address if _HAS_KIND.match(address) else str(self._folder / address)
 
 
-class Wanted(_Stated):
+class Wanted(_StrictModel):
     """The whole file."""
 
     models: tuple[WantedModel, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        pointed = [(model.name, channel) for model in self.models for channel in model.channels]
-        for name, channel in pointed:
-            if pointed.count((name, channel)) > 1:
+        channels = [(model.name, channel) for model in self.models for channel in model.channels]
+        for name, channel in channels:
+            if channels.count((name, channel)) > 1:
                 raise ValueError(f"{name}@{channel} cannot point at two versions")
         return self
 
     def used_by(self, services: list[str]) -> list[WantedModel]:
-        """Return the models that one of `services` needs; all, if none is named.
+        """Return the models that one of `services` needs; all models if `services` is empty.
 
-        One that names no service is for everybody.
+        A model without `used_by` is for all services.
         """
         return [
             model
@@ -122,12 +122,12 @@ class Wanted(_Stated):
 
 
 def read_wanted(path: Path) -> Wanted:
-    """Read a models.yaml; raises ConfigError with the field or the line that is wrong."""
+    """Read a models.yaml; raises ConfigError with the invalid field or line."""
     try:
         text = read_text(path, _MOST_BYTES)
     except ModelError as error:
         raise ConfigError(str(error)) from error
-    return parse_stated(
+    return parse_strict_yaml(
         Wanted,
         text,
         path=path,

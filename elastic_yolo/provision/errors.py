@@ -1,31 +1,31 @@
-"""What can go wrong with one model, and whether trying again may help."""
+"""Errors of provisioning one model; `retryable` tells whether a later attempt may succeed."""
 
 from __future__ import annotations
 
 
 class ProvisionError(Exception):
-    """A model cannot be provisioned; the message says why, in one line, without credentials."""
+    """A model cannot be provisioned; the message is one line without credentials."""
 
     retryable = False
 
 
 class SourceUnavailable(ProvisionError):
-    """The source did not answer, or stopped in the middle: later it may."""
+    """The source did not respond, or the transfer broke off."""
 
     retryable = True
 
 
 class SourceRefused(ProvisionError):
-    """The source has no such file, or does not give it to us."""
+    """The source has no such file, or denies access."""
 
 
 class WrongContent(ProvisionError):
-    """What came is not what was announced or asked for."""
+    """The content has a wrong digest or is not a valid model."""
 
 
 class NotPrepared(ProvisionError):
-    """What services would need of a model cannot be made."""
+    """The artefacts that services need cannot be made."""
 
 
 class ConfigError(ProvisionError):
-    """models.yaml says something that cannot be done."""
+    """models.yaml or an environment variable is invalid."""

@@ -1,4 +1,4 @@
-"""Sources that move: where they point is asked once in a run, and read from there."""
+"""Pin moving sources: resolve a tag, alias or branch once in a run and read all files there."""
 
 from __future__ import annotations
 
@@ -8,57 +8,56 @@ from functools import partial
 from typing import NamedTuple
 
 from elastic_yolo.provision.config import WantedModel
-from elastic_yolo.provision.sources import Pinned, choose_pin, shown
+from elastic_yolo.provision.sources import Pinned, choose_pin, redacted
 
-# Of what has no version of its own, and what is called so from the first day.
+# The version of a model whose source has no versions.
 _ONLY_VERSION = "1"
 
-Insist = Callable[[Callable[[], Pinned | None]], Pinned | None]
-"""Calls something, again where that may help."""
+Retry = Callable[[Callable[[], Pinned | None]], Pinned | None]
+"""Calls a function, repeatedly if it raises a retryable ProvisionError."""
 
 
-class Place(NamedTuple):
-    """Where a file is, and its digest if anybody has said it."""
+class FileSource(NamedTuple):
+    """The pinned address of a file, and its digest if models.yaml or the source has one."""
 
     address: str
     digest: str | None
 
 
 @dataclass(frozen=True)
-class Pins:
-    """What the sources of one model have now: files of two versions are never mixed."""
+class PinnedSources:
+    """The sources of one model, each pinned on first use: files of two versions never mix."""
 
     model: WantedModel
-    insist: Insist
-    _found: dict[str, Pinned | None] = field(default_factory=dict)
+    retry: Retry
+    _pinned: dict[str, Pinned | None] = field(default_factory=dict)
 
     def version(self) -> str:
-        """Return what models.yaml says, or else the source; raises ProvisionError."""
+        """Return the version in models.yaml, or else that of the source; raises ProvisionError."""
         if self.model.version is not None:
             return self.model.version
-        pinned = self._of_source()
+        pinned = self._pin_model_source()
         return _ONLY_VERSION if pinned is None else pinned.version
 
     def source(self) -> str:
-        """Return where the model comes from, as records have it."""
-        pinned = self._of_source()
+        """Return the model's source address for the store's records, without credentials."""
+        pinned = self._pin_model_source()
         first = self.model.address(next(iter(self.model.files)))
-        return shown(self.model.source or first) if pinned is None else shown(pinned.folder)
+        return redacted(self.model.source or first) if pinned is None else redacted(pinned.folder)
 
-    def place(self, name: str) -> Place:
-        """Return where a file is read from; raises ProvisionError."""
-        stated = self.model.files[name].digest
+    def file_source(self, name: str) -> FileSource:
+        """Return the pinned address and digest of a file; raises ProvisionError."""
+        wanted = self.model.files[name].digest
         address = self.model.address(name)
         pinned = self._pin(address)
         if pinned is None:
-            return Place(address, stated)
-        last = address.rpartition("/")[2]
-        said = pinned.digests.get(last)
-        return Place(f"{pinned.folder}/{last}", stated or said)
+            return FileSource(address, wanted)
+        file_name = address.rpartition("/")[2]
+        return FileSource(f"{pinned.folder}/{file_name}", wanted or pinned.digests.get(file_name))
 
-    def _of_source(self) -> Pinned | None:
-        own = (name for name, file in self.model.files.items() if file.source is None)
-        name = next(own, None) if self.model.source else None
+    def _pin_model_source(self) -> Pinned | None:
+        from_source = (name for name, file in self.model.files.items() if file.source is None)
+        name = next(from_source, None) if self.model.source else None
         return None if name is None else self._pin(self.model.address(name))
 
     def _pin(self, address: str) -> Pinned | None:
@@ -66,6 +65,6 @@ class Pins:
         pin = choose_pin(folder)
         if pin is None:
             return None
-        if folder not in self._found:
-            self._found[folder] = self.insist(partial(pin, folder, name))
-        return self._found[folder]
+        if folder not in self._pinned:
+            self._pinned[folder] = self.retry(partial(pin, folder, name))
+        return self._pinned[folder]

@@ -1,6 +1,7 @@
-"""What every pod would otherwise make of a model for itself: made once, before any of them sees it.
+"""Prepare the artefact cache of a model once, so that pods do not do it at every start.
 
-In the same folder that services call CACHE_DIR, and in the same way as `elastic-yolo convert`.
+Writes the same artefacts as `elastic-yolo convert` and the services, to the folder that services
+know as CACHE_DIR.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from elastic_yolo.detector.artefacts import Shelf
+from elastic_yolo.detector.artefacts import ModelCache
 from elastic_yolo.detector.conversion import make_int8, measure_precisions
 from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
@@ -24,17 +25,17 @@ _FLOATS = "openvino-fp32"
 
 @dataclass(frozen=True)
 class Preparation:
-    """Fills the cache at `cache`, with an engine of so many threads."""
+    """Fills the cache folder `cache`, using an engine with `threads` threads."""
 
     cache: Path
     threads: int
-    tell: ProgressReporter
+    reporter: ProgressReporter
 
     def prepare(self, folder: Path, pictures: Path | None) -> list[str]:
-        """Make what the cache has not got yet for a model, and return what that was.
+        """Make the artefacts that the cache lacks for a model; returns their names.
 
-        The network in the engine's own form; with pictures, which calibrate and measure, also the
-        8-bit version and what every precision costs here. Raises NotPrepared or OSError.
+        These are the network in the engine's format, and with `pictures` also the int8 version and
+        the accuracy report. Raises NotPrepared or OSError.
         """
         try:
             model = read_model(folder)
@@ -43,38 +44,38 @@ class Preparation:
             raise NotPrepared(f"{model.name} cannot be prepared: {error}") from error
 
     def _prepare_floats(self, model: Model) -> list[str]:
-        shelf = self._shelf(model)
-        before = _written_ns(shelf)
-        # Looks at what is there, and makes it anew if it is damaged or of an older library.
+        model_cache = self._model_cache(model)
+        before = _written_ns(model_cache)
+        # Checks the cached artefact, and makes it again if it is damaged or from an older library.
         build_engine(model, self._options("fp32"))
-        after = _written_ns(shelf)
+        after = _written_ns(model_cache)
         if after is None:
-            raise NotPrepared(f"{self.cache}: cannot be written to")
+            raise NotPrepared(f"{self.cache}: not writable")
         return ["fp32"] if after != before else []
 
     def _prepare_int8(self, model: Model, pictures: Path | None) -> list[str]:
         if pictures is None:
             return []
-        shelf = self._shelf(model)
-        quantised = shelf.find(load.INT8, load.INT8_RECIPE) is not None
-        measured = read_report(shelf, load.INT8_RECIPE) is not None
+        model_cache = self._model_cache(model)
+        quantised = model_cache.load(load.INT8, load.INT8_RECIPE) is not None
+        measured = read_report(model_cache, load.INT8_RECIPE) is not None
         if quantised and measured:
             return []
-        samples = SampleFolder(pictures, model.network, self.tell.left_out)
+        samples = SampleFolder(pictures, model.network, self.reporter.skipped)
         if not quantised:
-            make_int8(model, samples, self.cache, self.tell.progress)
-        measure_precisions(model, samples, self._options("auto"), self.tell.progress)
+            make_int8(model, samples, self.cache, self.reporter.progress)
+        measure_precisions(model, samples, self._options("auto"), self.reporter.progress)
         return ["accuracy"] if quantised else ["int8", "accuracy"]
 
-    def _shelf(self, model: Model) -> Shelf:
-        return Shelf(self.cache, model.digest)
+    def _model_cache(self, model: Model) -> ModelCache:
+        return ModelCache(self.cache, model.digest)
 
     def _options(self, precision: str) -> EngineOptions:
         return EngineOptions(threads=self.threads, precision=precision, cache=self.cache)
 
 
-def _written_ns(shelf: Shelf) -> int | None:
+def _written_ns(model_cache: ModelCache) -> int | None:
     try:
-        return (shelf.folder / f"{_FLOATS}.json").stat().st_mtime_ns
+        return (model_cache.folder / f"{_FLOATS}.json").stat().st_mtime_ns
     except FileNotFoundError:
         return None

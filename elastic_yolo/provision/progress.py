@@ -1,4 +1,4 @@
-"""Whom the provisioner tells how far it is, and what it had to leave out."""
+"""Callbacks that receive the provisioner's progress."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is (0: not known)."""
+"""Receives the current step, the amount done, and the total (0 if unknown)."""
 
 
 @dataclass(frozen=True)
 class ProgressReporter:
-    """`left_out` is told of each picture that cannot be used, and why."""
+    """`progress` receives each step; `skipped` receives each unusable picture and its error."""
 
     progress: Progress
-    left_out: Callable[[Path, Exception], None]
+    skipped: Callable[[Path, Exception], None]

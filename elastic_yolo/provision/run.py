@@ -1,4 +1,4 @@
-"""Provision models one after the other, and say what was done."""
+"""Provision models one after the other, with a report for each."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Literal
 from elastic_yolo.detector.engines.choose import EngineOptions
 from elastic_yolo.detector.profile import FILE as REFERENCE
 from elastic_yolo.digest import digest_of_bytes
-from elastic_yolo.durable import write_file
+from elastic_yolo.durable import write_durable
 from elastic_yolo.provision.check import check_model
 from elastic_yolo.provision.config import WantedModel
 from elastic_yolo.provision.download import Download, Traffic, free_bytes
 from elastic_yolo.provision.errors import ProvisionError, WrongContent
-from elastic_yolo.provision.pins import Pins
+from elastic_yolo.provision.pins import PinnedSources
 from elastic_yolo.provision.prepare import Preparation
 from elastic_yolo.provision.progress import ProgressReporter
 from elastic_yolo.provision.reference import record_reference
@@ -33,72 +33,75 @@ Outcome = Literal["present", "published", "switched", "would publish", "failed"]
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one model."""
+    """The outcome of provisioning one model."""
 
     name: str
     version: str
     outcome: Outcome
     id: str | None
-    """Of the version in the store."""
+    """Id of the version in the store."""
     requests: int
     bytes: int
-    """Of the model, that were transferred."""
+    """Bytes transferred from the sources."""
     files: int
-    """That were not in the store before."""
+    """Number of files that were new to the store."""
     prepared: tuple[str, ...] = ()
-    """What was made for the services' cache."""
+    """Names of the artefacts made for the services' cache."""
     error: str | None = None
     retryable: bool = False
 
 
 @dataclass(frozen=True)
 class Job:
-    """How to provision. `quota_bytes` is the most that the store may hold, 0 for no limit.
+    """Provisions models into the store at `layout`.
 
-    With `cache`, what services would make of a model is in there before they see it.
+    `quota_bytes` limits the size of the store; 0 means no limit. With `cache`, the artefacts of a
+    model are made there before its channels are switched.
     """
 
     layout: Layout
-    tell: ProgressReporter
+    reporter: ProgressReporter
     threads: int
     quota_bytes: int = 0
     cache: Path | None = None
     dry_run: bool = False
     sleep: Callable[[float], None] = time.sleep
 
-    def run(self, models: Sequence[WantedModel]) -> Iterator[Report]:
-        """Yield a report for each model; one that fails keeps the others from nothing."""
+    def provision(self, models: Sequence[WantedModel]) -> Iterator[Report]:
+        """Yield a report for each model; a failed model does not stop the others."""
         for model in models:
-            yield self._provision(model)
+            yield self._provision_model(model)
 
-    def _provision(self, model: WantedModel) -> Report:
+    def _provision_model(self, model: WantedModel) -> Report:
         traffic = Traffic()
-        download = Download(self.layout, self.tell.progress, self._room, traffic, self.sleep)
-        pins = Pins(model, download.insist)
+        download = Download(
+            self.layout, self.reporter.progress, self._require_space, traffic, self.sleep
+        )
+        sources = PinnedSources(model, download.retry)
         report = partial(self._report, model.name, model.version or "?", traffic)
         try:
-            version = pins.version()
+            version = sources.version()
             report = partial(self._report, model.name, version, traffic)
-            there = self._find(model, version)
+            present = self._published_version(model, version)
             if self.dry_run:
-                return report("present" if there else "would publish", there)
-            if there is not None:
-                prepared = self._prepare(model, there)
-                switched = self._point(model, there)
-                return report("switched" if switched else "present", there, prepared=prepared)
-            record, new = self._publish(pins, download)
+                return report("present" if present else "would publish", present)
+            if present is not None:
+                prepared = self._prepare(model, present)
+                switched = self._switch_channels(model, present)
+                return report("switched" if switched else "present", present, prepared=prepared)
+            record, new = self._publish(sources, download)
             prepared = self._prepare(model, record)
-            self._point(model, record)
+            self._switch_channels(model, record)
         except (ProvisionError, StoreError, OSError) as error:
             retryable = isinstance(error, StoreFull | OSError) or getattr(error, "retryable", False)
             return report("failed", None, error=str(error), retryable=retryable)
         return report("published", record, files=new, prepared=prepared)
 
-    def _find(self, model: WantedModel, version: str) -> VersionRecord | None:
-        """Return the version if the store has it; raises WrongContent if it has another content.
+    def _published_version(self, model: WantedModel, version: str) -> VersionRecord | None:
+        """Return the version if the store has it; raises WrongContent if its content differs.
 
-        What was recorded when it came first holds from then on, also for files without a digest
-        in models.yaml.
+        The digests recorded when the version was published remain binding, also for files without
+        a digest in models.yaml.
         """
         for record in reversed(list_versions(self.layout, model.name)):
             if record.version != version:
@@ -107,61 +110,64 @@ class Job:
                 recorded = record.files.get(name)
                 if recorded is None or file.digest not in (None, recorded.digest):
                     raise WrongContent(
-                        f"{model.name}: version {version} is in the store already, with "
-                        f"another {name}: give what is new another version"
+                        f"{model.name}: the store already has version {version} with "
+                        f"another {name}: give the new content another version"
                     )
             return record
         return None
 
-    def _publish(self, pins: Pins, download: Download) -> tuple[VersionRecord, int]:
+    def _publish(self, sources: PinnedSources, download: Download) -> tuple[VersionRecord, int]:
         writer = Writer(self.layout)
         files: dict[str, FileRecord] = {}
         new = 0
-        for name in pins.model.files:
-            place = pins.place(name)
-            known = None if place.digest is None else writer.find_blob(place.digest)
+        for name in sources.model.files:
+            source = sources.file_source(name)
+            known = None if source.digest is None else writer.find_blob(source.digest)
             if known is None:
-                path, digest = download.fetch(place.address, name, place.digest)
-                known = writer.keep_blob(path, digest)
+                path, digest = download.fetch(source.address, name, source.digest)
+                known = writer.add_blob(path, digest)
                 new += 1
             files[name] = known
-        if pins.model.pictures_folder is not None and REFERENCE not in files:
-            files[REFERENCE] = self._record(writer, files, pins.model.pictures_folder)
+        if sources.model.pictures_folder is not None and REFERENCE not in files:
+            files[REFERENCE] = self._record(writer, files, sources.model.pictures_folder)
         check = partial(check_model, threads=self.threads)
-        record = writer.publish(pins.model.name, pins.version(), files, pins.source(), check)
+        record = writer.publish(
+            sources.model.name, sources.version(), files, sources.source(), check
+        )
         return record, new
 
     def _record(
         self, writer: Writer, files: Mapping[str, FileRecord], pictures: Path
     ) -> FileRecord:
-        """Put what the model finds in typical pictures into the store."""
+        """Record the reference profile from `pictures` and add it to the store."""
         options = EngineOptions(threads=self.threads)
-        with writer.assembled(files) as folder:
-            content = record_reference(folder, pictures, options, self.tell)
+        with writer.temporary_folder(files) as folder:
+            content = record_reference(folder, pictures, options, self.reporter)
         digest = digest_of_bytes(content)
         part = self.layout.incoming / REFERENCE
-        write_file(part, content)
-        return writer.keep_blob(part, digest)
+        write_durable(part, content)
+        return writer.add_blob(part, digest)
 
     def _prepare(self, model: WantedModel, record: VersionRecord) -> tuple[str, ...]:
         if self.cache is None:
             return ()
         folder = self.layout.version(model.name, record.id)
-        preparation = Preparation(self.cache, self.threads, self.tell)
+        preparation = Preparation(self.cache, self.threads, self.reporter)
         return tuple(preparation.prepare(folder, model.pictures_folder))
 
-    def _point(self, model: WantedModel, record: VersionRecord) -> bool:
+    def _switch_channels(self, model: WantedModel, record: VersionRecord) -> bool:
         writer, switched = Writer(self.layout), False
         for channel in model.channels:
-            switched |= writer.point(model.name, channel, record.id)
+            switched |= writer.switch_channel(model.name, channel, record.id)
         return switched
 
-    def _room(self, size: int) -> None:
+    def _require_space(self, size: int) -> None:
         if size > free_bytes(self.layout):
-            raise StoreFull(f"{self.layout.root}: {size:,} bytes are needed, fewer are free")
+            raise StoreFull(f"{self.layout.root}: no space for {size:,} more bytes")
         if self.quota_bytes and used_bytes(self.layout) + size > self.quota_bytes:
             raise StoreFull(
-                f"{self.layout.root}: {size:,} more bytes would exceed {self.quota_bytes:,}"
+                f"{self.layout.root}: {size:,} more bytes would exceed the quota of "
+                f"{self.quota_bytes:,} bytes"
             )
 
     def _report(

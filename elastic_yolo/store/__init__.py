@@ -1,5 +1,5 @@
-"""A folder of models that one process fills and many read.
+"""Versioned on-disk model store: one process writes it, many read it.
 
-Versions never change; channels point at one of them and are switched in one step. See
+Versions are immutable; a channel points at one version and is switched atomically. See
 docs/model-store.md.
 """

@@ -1,4 +1,4 @@
-"""Remove what nobody needs any more. For who holds the lock."""
+"""Garbage collection: remove unused versions and files. The caller must hold the store's lock."""
 
 from __future__ import annotations
 
@@ -13,74 +13,73 @@ from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import list_channels, list_models, list_versions
 from elastic_yolo.store.records import VersionRecord
 
-# An interrupted download is gone on with for so long.
+# A later run can resume a partial download for this long.
 _INCOMING_S = 7 * 24 * 3600
-# Who has just been told of a version still reads it.
+# A reader that resolved a channel just before it was switched still needs the old version.
 _GRACE_S = 600.0
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What was removed."""
+    """The versions that were removed, as name/id, and the bytes that this frees."""
 
     versions: list[str]
-    """As name/id."""
     bytes: int
 
 
 def collect(layout: Layout, keep: int, *, dry_run: bool = False) -> Collected:
-    """Remove all versions but the newest `keep` of each model and those that a channel needs.
+    """Remove all versions except the newest `keep` of each model and those that a channel needs.
 
-    A channel needs the version that it points at, the one that it pointed at before, and for ten
-    minutes after a switch all earlier ones. Files that no version has any more go as well, and what
-    killed writers left behind.
+    A channel needs its current and its previous version, and for ten minutes after a switch all
+    earlier ones. Also removes files that no version uses, and unfinished files of killed writers.
+    With `dry_run` nothing is removed. Raises OSError or StoreDamaged.
     """
     removed: list[str] = []
     for name in list_models(layout):
-        for record in _needless(layout, name, keep):
+        for record in _unused_versions(layout, name, keep):
             removed.append(f"{name}/{record.id}")
             if not dry_run:
                 _remove_version(layout, name, record.id)
-    gone = [] if dry_run else list(_leftovers(layout))
-    gone += _needless_blobs(layout, set(removed))
-    size = sum(_size(path) for path in gone)
+    paths = [] if dry_run else list(_unfinished(layout))
+    paths += _unused_blobs(layout, set(removed))
+    size = sum(_size(path) for path in paths)
     if not dry_run:
-        for path in gone:
+        for path in paths:
             _remove(path)
     return Collected(removed, size)
 
 
 def used_bytes(layout: Layout) -> int:
-    """Return what files and unfinished downloads take; a second name of a file takes nothing."""
+    """Return the bytes of blobs and partial downloads; hard links of versions take no space."""
     incoming = [path for path in _entries(layout.incoming) if path.suffix != ".json"]
     return sum(_size(path) for path in _entries(layout.blobs) + incoming)
 
 
-def _needless(layout: Layout, name: str, keep: int) -> list[VersionRecord]:
+def _unused_versions(layout: Layout, name: str, keep: int) -> list[VersionRecord]:
     versions = list_versions(layout, name)
     needed = {record.id for record in versions[len(versions) - keep :]} if keep else set()
     for channel in list_channels(layout, name).values():
         needed |= {channel.id, *channel.earlier[:1]}
-        if _age_s(layout, name) < _GRACE_S:
+        if _since_last_switch_s(layout, name) < _GRACE_S:
             needed |= set(channel.earlier)
     return [record for record in versions if record.id not in needed]
 
 
-def _age_s(layout: Layout, name: str) -> float:
-    """Return how long ago a channel of a model was switched last."""
+def _since_last_switch_s(layout: Layout, name: str) -> float:
+    """Return the seconds since any channel of a model was switched."""
     return time.time() - max(
         (path.stat().st_mtime for path in _entries(layout.channels(name))), default=0.0
     )
 
 
 def _remove_version(layout: Layout, name: str, identity: str) -> None:
-    # The record first: without it nobody finds the folder.
+    # The record first: without it readers do not see the version.
     layout.version_record(name, identity).unlink(missing_ok=True)
     sync_folder(layout.versions(name))
     shutil.rmtree(layout.version(name, identity), ignore_errors=True)
 
 
-def _needless_blobs(layout: Layout, removed: set[str]) -> list[Path]:
+def _unused_blobs(layout: Layout, removed: set[str]) -> list[Path]:
     needed = {
         file.digest
         for name in list_models(layout)
@@ -91,8 +90,8 @@ def _needless_blobs(layout: Layout, removed: set[str]) -> list[Path]:
     return [path for path in _entries(layout.blobs) if f"sha256:{path.name}" not in needed]
 
 
-def _leftovers(layout: Layout) -> Iterator[Path]:
-    """Yield what is not finished: of writers that are gone, since we hold the lock."""
+def _unfinished(layout: Layout) -> Iterator[Path]:
+    """Yield unfinished files and folders; their writers have ended, since we hold the lock."""
     for path in _entries(layout.incoming):
         if time.time() - path.stat().st_mtime > _INCOMING_S:
             yield path

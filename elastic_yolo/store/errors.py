@@ -1,14 +1,14 @@
-"""What can be wrong with a store."""
+"""Errors of a model store."""
 
 from __future__ import annotations
 
 
 class StoreError(Exception):
-    """The store cannot do what was asked; the message says where and why, in one line."""
+    """Base of all errors of a store; the message is one line with the path and the reason."""
 
 
 class BadReference(StoreError):
-    """What should name a model in a store does not."""
+    """A reference or a name has an invalid form."""
 
 
 class NotInStore(StoreError):
@@ -16,12 +16,12 @@ class NotInStore(StoreError):
 
 
 class StoreDamaged(StoreError):
-    """Something in the store is not what was written."""
+    """A record or a file of the store is unreadable or does not match its digest."""
 
 
 class StoreBusy(StoreError):
-    """Another process is writing to the store."""
+    """Another process holds the store's lock."""
 
 
 class StoreFull(StoreError):
-    """There is no room for what is to be written."""
+    """The file system or the quota has no space for the files to be written."""

@@ -1,11 +1,11 @@
-"""Where things are in a store.
+"""The paths of a store.
 
 blobs/HEX                                   every file, named by its SHA-256
-incoming/HEX-or-key                         downloads that are not finished
+incoming/HEX-or-key                         partial downloads
 models/NAME/versions/VERSION-HEX/...        the files of a version, under their own names
-models/NAME/versions/VERSION-HEX.json       what it consists of
-models/NAME/channels/CHANNEL.json           which version that is at the moment
-lock                                        held by who writes
+models/NAME/versions/VERSION-HEX.json       the version's record
+models/NAME/channels/CHANNEL.json           the version that a channel points at
+lock                                        locked by the writer
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Layout:
 
     @property
     def incoming(self) -> Path:
-        """The folder of unfinished downloads."""
+        """The folder of partial downloads."""
         return self.root / "incoming"
 
     @property
@@ -49,11 +49,11 @@ class Layout:
         return self.models / name / "versions"
 
     def version(self, name: str, identity: str) -> Path:
-        """Return the folder of a version: a model folder as MODEL_PATH takes it."""
+        """Return the folder of a version, which is a model folder for MODEL_PATH."""
         return self.versions(name) / identity
 
     def version_record(self, name: str, identity: str) -> Path:
-        """Return the file that says what a version consists of."""
+        """Return the record of a version: its files, source and time."""
         return self.versions(name) / f"{identity}.json"
 
     def channels(self, name: str) -> Path:
@@ -61,5 +61,5 @@ class Layout:
         return self.models / name / "channels"
 
     def channel(self, name: str, channel: str) -> Path:
-        """Return the file that says where a channel points."""
+        """Return the record of a channel: the version that it points at."""
         return self.channels(name) / f"{channel}.json"

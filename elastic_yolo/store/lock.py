@@ -1,9 +1,8 @@
-"""One writer at a time.
+"""The store's lock, which allows one writer at a time.
 
-A POSIX lock (fcntl) on a file of the store: the kernel gives it back when its holder ends, however
-that happens. NFSv4 has such locks built in and takes them from a client that is gone after its
-lease (90 s mostly); NFSv3 needs its lock daemon. A file system without locks says so, and then
-nothing is written.
+A POSIX lock (fcntl) on a file of the store: the kernel releases it when its holder ends for any
+reason. NFSv4 supports such locks and revokes those of a vanished client after its lease, usually
+90 s; NFSv3 needs its lock daemon. On a file system without locks, writing is an error.
 """
 
 from __future__ import annotations
@@ -23,20 +22,24 @@ _POLL_S = 0.2
 
 @contextmanager
 def locked(layout: Layout, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the store's lock; raises StoreBusy if that is not possible within `wait_s` seconds."""
+    """Hold the store's lock, and create the store's folder if it is missing.
+
+    Raises StoreBusy if another process still holds the lock after `wait_s` seconds, and StoreError
+    if the store is not writable.
+    """
     try:
         make_folder(layout.root)
         handle = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise StoreError(f"{layout.root}: cannot be written to: {error.strerror}") from error
+        raise StoreError(f"{layout.root}: not writable: {error.strerror}") from error
     try:
-        _take(handle, layout, time.monotonic() + wait_s)
+        _acquire(handle, layout, time.monotonic() + wait_s)
         yield
     finally:
         os.close(handle)
 
 
-def _take(handle: int, layout: Layout, until: float) -> None:
+def _acquire(handle: int, layout: Layout, until: float) -> None:
     while True:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,7 +49,7 @@ def _take(handle: int, layout: Layout, until: float) -> None:
             time.sleep(_POLL_S)
         except OSError as error:
             raise StoreError(
-                f"{layout.lock}: this file system has no locks: {error.strerror}"
+                f"{layout.lock}: the file system does not support locks: {error.strerror}"
             ) from error
         else:
             return

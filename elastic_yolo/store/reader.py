@@ -1,4 +1,4 @@
-"""Read a store: never writes, so that a read-only volume will do."""
+"""Read a store. Nothing here writes, so the volume may be mounted read-only."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.records import ChannelRecord, VersionRecord, read_record
 from elastic_yolo.store.reference import Reference
 
-# A version may be removed just when a channel has been switched away from it.
+# A version may be removed between reading the channel and opening the version.
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Published:
-    """A version that can be read: `folder` is a model folder."""
+    """A published version: `folder` is a model folder."""
 
     folder: Path
     record: VersionRecord
@@ -26,22 +26,22 @@ def resolve(reference: Reference) -> Published:
     """Return the version that a channel points at now; raises NotInStore or StoreDamaged."""
     layout = Layout(reference.root)
     for attempt in range(_ATTEMPTS):
-        identity = current(reference)
+        identity = current_version_id(reference)
         try:
             return find_version(layout, reference.name, identity)
         except NotInStore:
-            if attempt == _ATTEMPTS - 1 or current(reference) == identity:
+            if attempt == _ATTEMPTS - 1 or current_version_id(reference) == identity:
                 raise
-    raise AssertionError("the loop ends otherwise")
+    raise AssertionError("unreachable: the loop returns or raises")
 
 
-def current(reference: Reference) -> str:
-    """Return the id of the version that a channel points at; raises as `resolve` does."""
+def current_version_id(reference: Reference) -> str:
+    """Return the id of the version that a channel points at; raises like `resolve`."""
     return _channel(reference).id
 
 
-def earlier(reference: Reference) -> list[str]:
-    """Return where a channel pointed before, the latest first; raises as `resolve` does."""
+def earlier_version_ids(reference: Reference) -> list[str]:
+    """Return the ids of a channel's previous versions, latest first; raises like `resolve`."""
     return _channel(reference).earlier
 
 
@@ -53,8 +53,8 @@ def _channel(reference: Reference) -> ChannelRecord:
         raise NotInStore(f"{reference}: no such model or channel in this store") from None
 
 
-def has_channels(reference: Reference) -> bool:
-    """Say whether the store and the model are there, whatever channels there are."""
+def model_exists(reference: Reference) -> bool:
+    """Return whether the store has a model of this name, with any channel."""
     return Layout(reference.root).channels(reference.name).is_dir()
 
 
@@ -63,7 +63,7 @@ def find_version(layout: Layout, name: str, identity: str) -> Published:
     record = read_record(VersionRecord, layout.version_record(name, identity))
     folder = layout.version(name, identity)
     if not folder.is_dir():
-        raise NotInStore(f"{folder}: not there")
+        raise NotInStore(f"{folder}: does not exist")
     return Published(folder, record)
 
 
@@ -79,7 +79,7 @@ def list_channels(layout: Layout, name: str) -> dict[str, ChannelRecord]:
 
 
 def list_versions(layout: Layout, name: str) -> list[VersionRecord]:
-    """Return a model's versions, the oldest first."""
+    """Return a model's versions, oldest first."""
     files = [path for path in _files(layout.versions(name)) if path.suffix == ".json"]
     return sorted((read_record(VersionRecord, path) for path in files), key=lambda r: r.created)
 

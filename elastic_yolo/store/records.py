@@ -1,4 +1,4 @@
-"""What is written beside the files: what a version consists of, and where a channel points."""
+"""The JSON records of versions and channels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from elastic_yolo.names import Digest, FileName, Word
+from elastic_yolo.names import Digest, FileName, Name
 from elastic_yolo.store.errors import NotInStore, StoreDamaged
 
 _MOST_BYTES = 2**20
@@ -22,50 +22,50 @@ class FileRecord(_Record):
 
     digest: Digest
     size: int = Field(ge=0)
-    """In bytes."""
+    """Size in bytes."""
 
 
 class VersionRecord(_Record):
-    """A version of a model: it never changes."""
+    """An immutable version of a model."""
 
-    name: Word
-    version: Word
-    """As its owner calls it; two contents may have the same, by mistake or by habit."""
+    name: Name
+    version: Name
+    """The owner's version; not unique, because owners may reuse one for other content."""
     digest: Digest
-    """Of all names and digests together."""
+    """Digest over the names and digests of all files."""
     files: dict[FileName, FileRecord]
     source: str
-    """Where it came from, without credentials."""
+    """Source address, without credentials."""
     created: str
-    """UTC, ISO 8601."""
+    """Time in UTC, ISO 8601."""
 
     @property
     def id(self) -> str:
-        """The name of its folder: what the owner calls it, and what it is."""
+        """Unique id, also the folder's name: the owner's version and part of the digest."""
         return f"{self.version}-{self.digest.removeprefix('sha256:')[:12]}"
 
 
 class ChannelRecord(_Record):
-    """Where a channel points."""
+    """The version that a channel points at."""
 
-    id: Word
-    """Of the version."""
+    id: Name
+    """Id of the version."""
     since: str
-    """UTC, ISO 8601."""
-    earlier: list[Word] = []
-    """Where it pointed before, the latest first."""
+    """Time of the switch in UTC, ISO 8601."""
+    earlier: list[Name] = []
+    """Ids of previous versions, latest first."""
 
 
 R = TypeVar("R", bound=_Record)
 
 
 def read_record(kind: type[R], path: Path) -> R:
-    """Read a record; raises NotInStore if there is none, StoreDamaged if it is no such record."""
+    """Read a record; raises NotInStore if it does not exist, StoreDamaged if it is invalid."""
     try:
         with path.open("rb") as file:
             return kind.model_validate_json(file.read(_MOST_BYTES))
     except (FileNotFoundError, NotADirectoryError):
-        raise NotInStore(f"{path}: not there") from None
+        raise NotInStore(f"{path}: does not exist") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise StoreDamaged(f"{path}: {first['msg']}") from None
@@ -74,5 +74,5 @@ def read_record(kind: type[R], path: Path) -> R:
 
 
 def to_json(record: _Record) -> bytes:
-    """Return a record as a person can read it."""
+    """Return a record as indented JSON with a final newline."""
     return record.model_dump_json(indent=1).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""How a model in a store is named: `store:/models/yolov3@stable`."""
+"""References to a model in a store, such as `store:/models/yolov3@stable`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from elastic_yolo.store.errors import BadReference
 
 SCHEME = "store:"
 DEFAULT_CHANNEL = "stable"
-# Names become folders, parts of addresses and labels of metrics.
+# Names become folders, parts of URLs and labels of metrics.
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A model as a reader asks for it: what the channel points at, whichever version that is."""
+    """A channel of a model in a store; it refers to the version that the channel points at."""
 
     root: Path
     """The store's folder."""
@@ -28,7 +28,7 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Read a reference; without `@channel` it is the stable one. Raises BadReference."""
+    """Parse a reference; the default channel is `stable`. Raises BadReference."""
     path, _, channel = text.removeprefix(SCHEME).partition("@")
     root, slash, name = path.rpartition("/")
     if not text.startswith(SCHEME) or not slash:
@@ -37,7 +37,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def check_word(text: str) -> str:
-    """Return a name of a model, a channel or a version; raises BadReference if it cannot be one."""
+    """Return the name of a model, channel or version; raises BadReference if it is invalid."""
     if not WORD.fullmatch(text):
         raise BadReference(
             f"{text[:100]!r}: expected at most 100 letters, digits, dots, dashes, underscores, "

@@ -1,4 +1,4 @@
-"""Put versions into a store and switch channels. For who holds the lock."""
+"""Publish versions in a store and switch channels. The caller must hold the store's lock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from elastic_yolo.digest import digest_of_bytes, digest_of_file
-from elastic_yolo.durable import UNFINISHED, make_folder, publish_folder, sync_folder, write_file
+from elastic_yolo.durable import UNFINISHED, make_folder, publish_folder, sync_folder, write_durable
 from elastic_yolo.store.errors import NotInStore, StoreDamaged
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import find_version
@@ -24,25 +24,25 @@ from elastic_yolo.store.records import (
     to_json,
 )
 
-# File systems that have no second name for a file say one of these.
+# Errors of link() on file systems without hard links.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _MOST_EARLIER = 20
 
 Check = Callable[[Path], None]
-"""Looks at a folder before it is published, and raises if it must not be."""
+"""Checks a model folder before it is published; raises to refuse it."""
 
 
 class Writer:
-    """Writes to the store at `layout`; every step leaves it whole."""
+    """Writes to the store at `layout`; after every step the store is consistent."""
 
     def __init__(self, layout: Layout) -> None:
-        """Write nothing yet."""
+        """Use a store; creates nothing yet."""
         self.layout = layout
 
-    def keep_blob(self, file: Path, digest: str) -> FileRecord:
-        """Take a finished file, already synced, into the store under its digest; it moves.
+    def add_blob(self, file: Path, digest: str) -> FileRecord:
+        """Move a complete file, already synced to disk, into the store under its digest.
 
-        One that is there already stays: versions share it.
+        If the store already has the blob, `file` is deleted: versions share blobs. Raises OSError.
         """
         make_folder(self.layout.blobs)
         blob, size = self.layout.blob(digest), file.stat().st_size
@@ -56,15 +56,15 @@ class Writer:
         return FileRecord(digest=digest, size=size)
 
     def find_blob(self, digest: str) -> FileRecord | None:
-        """Return a file that is in the store already."""
+        """Return the record of a blob, or None if the store does not have it."""
         try:
             return FileRecord(digest=digest, size=self.layout.blob(digest).stat().st_size)
         except FileNotFoundError:
             return None
 
     @contextmanager
-    def assembled(self, files: Mapping[str, FileRecord]) -> Iterator[Path]:
-        """Give a folder with these files to look at, which is gone after the block."""
+    def temporary_folder(self, files: Mapping[str, FileRecord]) -> Iterator[Path]:
+        """Provide a temporary folder with these files under their own names."""
         make_folder(self.layout.incoming)
         with tempfile.TemporaryDirectory(dir=self.layout.incoming, prefix=UNFINISHED) as folder:
             for name, file in files.items():
@@ -79,9 +79,9 @@ class Writer:
         source: str,
         check: Check,
     ) -> VersionRecord:
-        """Make a version of files that are in the store, unless it is there already.
+        """Publish a version of blobs that are in the store, unless it exists; returns its record.
 
-        Raises what `check` raises, and then there is no such version. Raises OSError.
+        If `check` raises, the version is not published. Raises OSError.
         """
         record = VersionRecord(
             name=name,
@@ -94,12 +94,15 @@ class Writer:
         try:
             return find_version(self.layout, name, record.id).record
         except (NotInStore, StoreDamaged):
-            # Not there, or left without its record by somebody who was killed.
+            # New, or a killed writer has left its folder without a record.
             self._write(record, check)
             return record
 
-    def point(self, name: str, channel: str, identity: str) -> bool:
-        """Switch a channel to a version; returns whether it pointed elsewhere before."""
+    def switch_channel(self, name: str, channel: str, identity: str) -> bool:
+        """Point a channel at a version; returns whether that changed it.
+
+        Raises NotInStore if the version does not exist.
+        """
         find_version(self.layout, name, identity)
         before = self._channel(name, channel)
         if before is not None and before.id == identity:
@@ -110,9 +113,9 @@ class Writer:
         return True
 
     def roll_back(self, name: str, channel: str) -> str:
-        """Switch a channel back to where it pointed before, and return that version's id.
+        """Point a channel at its previous version; returns that version's id.
 
-        Raises NotInStore if there is nothing to go back to.
+        Raises NotInStore if no previous version exists.
         """
         before = self._channel(name, channel)
         if before is None:
@@ -126,7 +129,7 @@ class Writer:
             record = ChannelRecord(id=identity, since=now(), earlier=rest)
             self._write_channel(name, channel, record)
             return identity
-        raise NotInStore(f"{name}@{channel}: no earlier version is there any more")
+        raise NotInStore(f"{name}@{channel}: no earlier version exists any more")
 
     def _channel(self, name: str, channel: str) -> ChannelRecord | None:
         try:
@@ -136,7 +139,7 @@ class Writer:
 
     def _write_channel(self, name: str, channel: str, record: ChannelRecord) -> None:
         make_folder(self.layout.channels(name))
-        write_file(self.layout.channel(name, channel), to_json(record))
+        write_durable(self.layout.channel(name, channel), to_json(record))
 
     def _write(self, record: VersionRecord, check: Check) -> None:
         versions = self.layout.versions(record.name)
@@ -152,18 +155,18 @@ class Writer:
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        # Readers ask for the record: from here on the version is there.
-        write_file(self.layout.version_record(record.name, record.id), to_json(record))
+        # Readers look for the record: writing it publishes the version.
+        write_durable(self.layout.version_record(record.name, record.id), to_json(record))
 
 
 def digest_of_files(files: Mapping[str, FileRecord]) -> str:
-    """Return one digest for names and contents."""
+    """Return one digest over names and digests of all files."""
     lines = (f"{file.digest} {name}\n" for name, file in sorted(files.items()))
     return digest_of_bytes("".join(lines).encode())
 
 
 def link_or_copy(file: Path, path: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no such thing."""
+    """Hard-link a file, or copy it if the file system has no hard links."""
     try:
         os.link(file, path)
     except OSError as error:
@@ -176,16 +179,16 @@ def link_or_copy(file: Path, path: Path) -> None:
 
 
 def verify_blob(layout: Layout, digest: str) -> None:
-    """Read a file again; raises StoreDamaged if it is not what its name says, or is missing."""
+    """Read a blob and check its digest; raises StoreDamaged if it is missing or differs."""
     blob = layout.blob(digest)
     try:
         found = digest_of_file(blob)
     except OSError as error:
         raise StoreDamaged(f"{blob}: cannot be read: {error.strerror}") from error
     if found != digest:
-        raise StoreDamaged(f"{blob}: is {found}")
+        raise StoreDamaged(f"{blob}: wrong digest: found {found}")
 
 
 def now() -> str:
-    """Return the time as records have it."""
+    """Return the current time in the form of records: UTC, ISO 8601, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -10,7 +10,7 @@ from bench.pipeline.swaps import publish_twice, summarise
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.lab.load.client import Sample
 from elastic_yolo.store.layout import Layout
-from elastic_yolo.store.reader import current
+from elastic_yolo.store.reader import current_version_id
 from elastic_yolo.store.reference import Reference
 from elastic_yolo.store.writer import Writer
 from tests.support.tiny import write_tiny_model
@@ -26,7 +26,7 @@ def test_both_versions_answer_the_same_under_another_digest(tmp_path: Path) -> N
     first, second = (read_model(layout.version("changing", identity)) for identity in ids)
     assert first.digest != second.digest
     assert first.weights_file.read_bytes() == second.weights_file.read_bytes()
-    assert current(Reference(layout.root, "changing", "stable")) == ids[0]
+    assert current_version_id(Reference(layout.root, "changing", "stable")) == ids[0]
 
 
 def test_requests_before_the_first_switch_are_told_apart_from_those_during() -> None:

@@ -60,5 +60,5 @@ def test_bench_leaves_out_cuda_where_there_is_none(tiny_model: Path) -> None:
     assert status == 0
     assert "ready: onnxruntime cpu fp32 x1" in err
     for precision in ("fp32", "fp16"):
-        reason = "DEVICE=cuda was asked for: no CUDA, because"
+        reason = "DEVICE=cuda: no CUDA, because"
         assert f"left out: onnxruntime cuda {precision} x1: {reason}" in err

@@ -111,5 +111,5 @@ def test_convert_needs_usable_pictures(tiny_model: Path, tmp_path: Path) -> None
     )  # fmt: skip
 
     assert status == 1
-    assert "left out: page.jpg: not a picture" in err
+    assert "skipped: page.jpg: not an accepted picture" in err
     assert "no usable pictures" in err

@@ -91,6 +91,6 @@ def test_a_bad_picture_is_one_line_and_the_others_are_done(
     assert status == 1
     assert f"{picture}: 1 found" in out
     not_a_picture, not_there = err.splitlines()
-    assert not_a_picture.startswith(f"elastic-yolo: {bad}: not a picture that we take")
+    assert not_a_picture.startswith(f"elastic-yolo: {bad}: not an accepted picture format")
     assert not_there.startswith(f"elastic-yolo: {tmp_path / 'absent.png'}: ")
     assert "No such file" in not_there

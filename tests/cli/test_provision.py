@@ -105,7 +105,7 @@ def test_a_file_that_has_changed_is_found(tmp_path: Path, config: Path) -> None:
     done = provision(store, "verify")
 
     assert done.returncode == 1
-    assert f"{blob}: is sha256:" in done.stdout
+    assert f"{blob}: wrong digest: found sha256:" in done.stdout
 
 
 def test_the_example_fills_a_store(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_verify_reports_all_checks_where_golden_and_pictures_are_unusable(tmp_pa
     assert [check["name"] for check in checks if check["passed"] is False] == ["golden", "accuracy"]
     assert {"files", "digest", "engine"} <= {check["name"] for check in checks if check["passed"]}
     details = {check["name"]: check["detail"] for check in checks}
-    assert details["golden"].startswith(f"{model / 'golden.png'}: not a picture that we take")
+    assert details["golden"].startswith(f"{model / 'golden.png'}: not an accepted picture format")
     assert details["accuracy"].startswith(f"{pictures}: no pictures: expected ")
 
 
@@ -110,5 +110,5 @@ def test_verify_names_the_pictures_that_it_leaves_out(tiny_model: Path, picture:
     status, out, err = run("verify", tiny_model, "--pictures", picture.parent)
 
     assert status == 0
-    assert "left out: page.jpg: not a picture that we take" in err
+    assert "skipped: page.jpg: not an accepted picture format" in err
     assert "mAP@0.5 is 1.0000 on 1 pictures, in fp32" in out

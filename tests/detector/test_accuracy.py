@@ -25,7 +25,7 @@ def test_all_found_and_nothing_else_is_one() -> None:
     assert mean_average_precision([answers], [truth((LEFT, 0), (MIDDLE, 1))]) == 1
 
 
-def test_a_wrong_answer_counts_only_where_it_comes_before_right_ones() -> None:
+def test_a_false_positive_counts_only_above_true_positives() -> None:
     """Precision falls to 1/2 for the one object when something wrong has a higher score."""
     wanted = [truth((LEFT, 0))]
 
@@ -35,13 +35,13 @@ def test_a_wrong_answer_counts_only_where_it_comes_before_right_ones() -> None:
     assert (late, early) == (1, 0.5)
 
 
-def test_an_object_that_is_missed_is_a_part_of_the_recall_that_is_never_reached() -> None:
+def test_a_missed_object_lowers_the_recall() -> None:
     answers = [found((LEFT, 0.9, 0))]
 
     assert mean_average_precision(answers, [truth((LEFT, 0), (RIGHT, 0))]) == 0.5
 
 
-def test_a_second_answer_for_one_object_is_wrong() -> None:
+def test_a_second_detection_of_an_object_is_wrong() -> None:
     """Right, wrong, right: half of the recall at precision 1, the other half at 2/3."""
     answers = [found((LEFT, 0.9, 0), (LEFT, 0.8, 0), (RIGHT, 0.7, 0))]
 
@@ -64,7 +64,7 @@ def test_the_best_score_comes_first_over_all_pictures() -> None:
     assert mean_average_precision(answers, [truth((LEFT, 0)), truth()]) == 0.5
 
 
-def test_answers_of_one_score_come_in_together_whatever_their_order() -> None:
+def test_detections_of_equal_score_form_one_point() -> None:
     """One right and one wrong of the same score: precision 1/2 where the recall becomes 1."""
     right, wrong = found((LEFT, 0.9, 0)), found((MIDDLE, 0.9, 0))
     wanted = truth((LEFT, 0))
@@ -80,10 +80,10 @@ def test_classes_count_alike_however_often_they_occur() -> None:
     assert mean_average_precision(answers, wanted) == 0.5
 
 
-def test_another_class_is_no_answer() -> None:
+def test_a_detection_of_another_class_does_not_match() -> None:
     assert mean_average_precision([found((LEFT, 0.9, 1))], [truth((LEFT, 0))]) == 0
 
 
-def test_without_objects_there_is_nothing_to_miss() -> None:
+def test_without_objects_the_map_is_1() -> None:
     assert mean_average_precision([found((LEFT, 0.9, 1))], [truth()]) == 1
     assert mean_average_precision([], []) == 1

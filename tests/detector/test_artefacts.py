@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from elastic_yolo.detector.artefacts import Shelf, write_whole
+from elastic_yolo.detector.artefacts import ModelCache, write_atomic
 from elastic_yolo.detector.errors import ArtefactDamaged
 
 DIGEST = "sha256:" + "ab" * 32
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "cache", DIGEST)
+def model_cache(tmp_path: Path) -> ModelCache:
+    return ModelCache(tmp_path / "cache", DIGEST)
 
 
-def test_what_was_published_is_found_with_its_facts(shelf: Shelf) -> None:
-    published = shelf.publish("net", "recipe 1", {"model.xml": b"<net/>"}, {"pictures": 16})
+def test_a_published_artefact_is_loaded_with_its_facts(model_cache: ModelCache) -> None:
+    published = model_cache.publish("net", "recipe 1", {"model.xml": b"<net/>"}, {"pictures": 16})
 
-    found = shelf.find("net", "recipe 1")
+    found = model_cache.load("net", "recipe 1")
 
     assert found == published
     assert found is not None
@@ -32,63 +32,63 @@ def test_what_was_published_is_found_with_its_facts(shelf: Shelf) -> None:
     assert found.facts == {"pictures": 16}
 
 
-def test_what_was_made_from_something_else_counts_as_absent(shelf: Shelf) -> None:
-    shelf.publish("net", "recipe 1", {"model.xml": b"<net/>"})
+def test_an_artefact_of_another_recipe_counts_as_missing(model_cache: ModelCache) -> None:
+    model_cache.publish("net", "recipe 1", {"model.xml": b"<net/>"})
 
-    assert shelf.find("net", "recipe 2") is None
-    assert shelf.find("other") is None
-
-
-def test_another_model_has_a_place_of_its_own(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.publish("net", "recipe 1", {"model.xml": b"<net/>"})
-
-    assert Shelf(tmp_path / "cache", "sha256:" + "cd" * 32).find("net") is None
+    assert model_cache.load("net", "recipe 2") is None
+    assert model_cache.load("other") is None
 
 
-def test_a_newer_artefact_replaces_the_older_one_and_its_files(shelf: Shelf) -> None:
-    shelf.publish("net", "a", {"model.bin": b"old"})
-    shelf.publish("net", "b", {"model.bin": b"new"})
+def test_models_have_separate_folders(model_cache: ModelCache, tmp_path: Path) -> None:
+    model_cache.publish("net", "recipe 1", {"model.xml": b"<net/>"})
 
-    names = sorted(path.suffix for path in shelf.folder.iterdir())
-    found = shelf.find("net")
+    assert ModelCache(tmp_path / "cache", "sha256:" + "cd" * 32).load("net") is None
+
+
+def test_a_newer_artefact_replaces_the_older_one_and_its_files(model_cache: ModelCache) -> None:
+    model_cache.publish("net", "a", {"model.bin": b"old"})
+    model_cache.publish("net", "b", {"model.bin": b"new"})
+
+    names = sorted(path.suffix for path in model_cache.folder.iterdir())
+    found = model_cache.load("net")
 
     assert names == [".bin", ".json"]
     assert found is not None
-    assert (found.made_from, found.files["model.bin"].read_bytes()) == ("b", b"new")
+    assert (found.recipe, found.files["model.bin"].read_bytes()) == ("b", b"new")
 
 
-def test_who_has_an_older_file_open_can_go_on_reading_it(shelf: Shelf) -> None:
-    older = shelf.publish("net", "a", {"model.bin": b"old"}).files["model.bin"]
+def test_an_open_file_stays_readable_after_a_replacement(model_cache: ModelCache) -> None:
+    older = model_cache.publish("net", "a", {"model.bin": b"old"}).files["model.bin"]
 
     with older.open("rb") as file:
-        shelf.publish("net", "b", {"model.bin": b"new"})
+        model_cache.publish("net", "b", {"model.bin": b"new"})
 
         assert not older.exists()
         assert file.read() == b"old"
 
 
-def test_artefacts_whose_names_begin_alike_leave_each_other_alone(shelf: Shelf) -> None:
-    shelf.publish("net-compiled", "a", {"model.blob": b"1"})
-    shelf.publish("net", "a", {"model.bin": b"2"})
-    shelf.publish("net", "b", {"model.bin": b"3"})
+def test_artefacts_with_a_common_prefix_do_not_interfere(model_cache: ModelCache) -> None:
+    model_cache.publish("net-compiled", "a", {"model.blob": b"1"})
+    model_cache.publish("net", "a", {"model.bin": b"2"})
+    model_cache.publish("net", "b", {"model.bin": b"3"})
 
-    assert shelf.find("net-compiled", "a") is not None
+    assert model_cache.load("net-compiled", "a") is not None
 
 
 @pytest.mark.parametrize("damage", [b"", b"wrong", b"right, and more"])
-def test_a_file_that_changed_is_damage(shelf: Shelf, damage: bytes) -> None:
-    artefact = shelf.publish("net", "a", {"model.bin": b"right"})
+def test_a_file_that_changed_is_damage(model_cache: ModelCache, damage: bytes) -> None:
+    artefact = model_cache.publish("net", "a", {"model.bin": b"right"})
     artefact.files["model.bin"].write_bytes(damage)
 
-    with pytest.raises(ArtefactDamaged, match=r"net\.json: model\.bin is not what was written"):
-        shelf.find("net", "a")
+    with pytest.raises(ArtefactDamaged, match=r"net\.json: wrong digest of model\.bin"):
+        model_cache.load("net", "a")
 
 
-def test_a_file_that_is_gone_is_damage(shelf: Shelf) -> None:
-    shelf.publish("net", "a", {"model.bin": b"right"}).files["model.bin"].unlink()
+def test_a_deleted_file_is_damage(model_cache: ModelCache) -> None:
+    model_cache.publish("net", "a", {"model.bin": b"right"}).files["model.bin"].unlink()
 
     with pytest.raises(ArtefactDamaged, match="cannot be used"):
-        shelf.find("net", "a")
+        model_cache.load("net", "a")
 
 
 @pytest.mark.parametrize(
@@ -98,77 +98,79 @@ def test_a_file_that_is_gone_is_damage(shelf: Shelf) -> None:
         '{"made_from": "a", "files": {}, "facts": "abc"}',
     ],
 )  # fmt: skip
-def test_a_manifest_that_makes_no_sense_is_damage(shelf: Shelf, text: str) -> None:
-    shelf.publish("net", "a", {"model.bin": b"right"})
-    (shelf.folder / "net.json").write_text(text)
+def test_an_invalid_cache_manifest_is_damaged(model_cache: ModelCache, text: str) -> None:
+    model_cache.publish("net", "a", {"model.bin": b"right"})
+    (model_cache.folder / "net.json").write_text(text)
 
     with pytest.raises(ArtefactDamaged, match=r"net\.json cannot be"):
-        shelf.find("net", "a")
+        model_cache.load("net", "a")
 
 
-def test_what_can_be_made_anew_is_made_anew_when_it_is_damaged(
-    shelf: Shelf, caplog: pytest.LogCaptureFixture
+def test_try_load_returns_none_for_a_damaged_artefact(
+    model_cache: ModelCache, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf.publish("net", "a", {"model.bin": b"right"}).files["model.bin"].write_bytes(b"wrong")
+    model_cache.publish("net", "a", {"model.bin": b"right"}).files["model.bin"].write_bytes(
+        b"wrong"
+    )
 
     with caplog.at_level(logging.WARNING):
-        assert shelf.recall("net", "a") is None
+        assert model_cache.try_load("net", "a") is None
 
-    assert "made anew" in caplog.text
+    assert "damaged, making it again" in caplog.text
 
 
-def test_a_cache_that_cannot_be_written_is_no_failure(
+def test_a_cache_that_is_not_writable_is_not_an_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
-    shelf = Shelf(tmp_path / "file", DIGEST)
+    model_cache = ModelCache(tmp_path / "file", DIGEST)
 
     with caplog.at_level(logging.WARNING):
-        assert shelf.keep("net", "a", lambda: {"model.bin": b"right"}) is None
+        assert model_cache.try_publish("net", "a", lambda: {"model.bin": b"right"}) is None
 
-    assert "net is not kept in" in caplog.text
-    assert shelf.recall("net", "a") is None
-
-
-def test_nothing_half_written_is_left_behind(shelf: Shelf) -> None:
-    shelf.publish("net", "a", {"model.bin": b"right"})
-
-    assert not list(shelf.folder.glob(".new-*"))
-    assert json.loads((shelf.folder / "net.json").read_text())["made_from"] == "a"
+    assert "cannot cache net in" in caplog.text
+    assert model_cache.try_load("net", "a") is None
 
 
-def test_what_cannot_be_made_for_the_cache_is_no_failure(
-    shelf: Shelf, caplog: pytest.LogCaptureFixture
+def test_a_failed_write_leaves_no_file(model_cache: ModelCache) -> None:
+    model_cache.publish("net", "a", {"model.bin": b"right"})
+
+    assert not list(model_cache.folder.glob(".new-*"))
+    assert json.loads((model_cache.folder / "net.json").read_text())["made_from"] == "a"
+
+
+def test_a_failing_artefact_for_the_cache_is_not_an_error(
+    model_cache: ModelCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> dict[str, bytes]:
         raise RuntimeError("no room")
 
     with caplog.at_level(logging.WARNING):
-        assert shelf.keep("net", "a", fail) is None
+        assert model_cache.try_publish("net", "a", fail) is None
 
     assert "no room" in caplog.text
 
 
-def test_what_a_killed_process_left_is_cleared_after_an_hour(shelf: Shelf) -> None:
-    shelf.publish("net", "a", {"model.bin": b"right"})
-    old, new = shelf.folder / ".new-old", shelf.folder / ".new-new"
+def test_files_of_a_killed_writer_are_deleted_after_an_hour(model_cache: ModelCache) -> None:
+    model_cache.publish("net", "a", {"model.bin": b"right"})
+    old, new = model_cache.folder / ".new-old", model_cache.folder / ".new-new"
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 4000,) * 2)
 
-    shelf.publish("net", "b", {"model.bin": b"right"})
+    model_cache.publish("net", "b", {"model.bin": b"right"})
 
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_others_may_read_what_is_kept_whatever_the_umask(shelf: Shelf) -> None:
+def test_cached_files_are_readable_whatever_the_umask(model_cache: ModelCache) -> None:
     before = os.umask(0o077)
     try:
-        artefact = shelf.publish("net", "a", {"model.bin": b"right"})
+        artefact = model_cache.publish("net", "a", {"model.bin": b"right"})
     finally:
         os.umask(before)
 
-    paths = (shelf.folder.parent, shelf.folder, artefact.files["model.bin"])
+    paths = (model_cache.folder.parent, model_cache.folder, artefact.files["model.bin"])
     assert [path.stat().st_mode & 0o777 for path in paths] == [0o755, 0o755, 0o644]
 
 
@@ -176,6 +178,6 @@ def test_a_file_that_cannot_be_put_in_place_leaves_no_trace(tmp_path: Path) -> N
     (tmp_path / "taken").mkdir()
 
     with pytest.raises(OSError, match="taken"):
-        write_whole(tmp_path / "taken", b"content")
+        write_atomic(tmp_path / "taken", b"content")
 
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]

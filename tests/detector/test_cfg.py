@@ -19,7 +19,7 @@ def test_sections_options_and_lines_are_kept() -> None:
     assert cfg.layers[0].integers("mask") == (0, 1)
 
 
-def test_a_comment_behind_a_value_is_no_part_of_it() -> None:
+def test_a_comment_after_a_value_is_dropped() -> None:
     cfg = parse_cfg("[net]\n[convolutional]\nfilters=8 # eight\n")
 
     assert cfg.layers[0].integer("filters", 1) == 8
@@ -64,7 +64,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_line() -> None:
 
 
 @pytest.mark.parametrize("value", ["1_0", "0x10", "1e1", "1.0", "", "--1", "2147483648", "\u0661"])
-def test_a_whole_number_is_what_darknet_reads_as_one(value: str) -> None:
+def test_whole_numbers_are_those_that_darknet_reads(value: str) -> None:
     section = parse_cfg(f"[net]\n[yolo]\nclasses={value}\n").layers[0]
 
     with pytest.raises(CfgError, match="expected a whole number"):

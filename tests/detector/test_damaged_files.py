@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
-from tests.detector.bounded import MOST_CPU_S
-from tests.detector.damages import DAMAGES
+from tests.detector.bounded_run import MOST_CPU_S
+from tests.detector.damaged_files import DAMAGES
 from tests.support.tiny import write_tiny_model
 
 Read = Callable[[Path], dict[str, Any]]
@@ -22,9 +22,9 @@ Read = Callable[[Path], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def read_bounded() -> Iterator[Read]:
-    """Read a folder in 200 MB and 2 s of CPU: see tests/detector/bounded.py."""
+    """Read a folder in 200 MB and 2 s of CPU: see tests/detector/bounded_run.py."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.detector.bounded"],
+        [sys.executable, "-m", "tests.detector.bounded_run"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -42,9 +42,7 @@ def read_bounded() -> Iterator[Read]:
         yield read
 
 
-def test_a_folder_that_is_well_is_read_within_the_bounds(
-    read_bounded: Read, tmp_path: Path
-) -> None:
+def test_a_valid_folder_is_read_within_the_bounds(read_bounded: Read, tmp_path: Path) -> None:
     answer = read_bounded(write_tiny_model(tmp_path / "model"))
 
     assert answer.keys() == {"cpu_s"}
@@ -52,7 +50,7 @@ def test_a_folder_that_is_well_is_read_within_the_bounds(
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_folder_is_refused_soon_and_without_much_memory(
+def test_a_damaged_folder_is_refused_fast_and_in_little_memory(
     read_bounded: Read, tmp_path: Path, name: str
 ) -> None:
     damage, message = DAMAGES[name]

@@ -41,7 +41,7 @@ def test_a_jpeg_keeps_three_times_the_networks_size(
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_reduced_decoding_changes_a_smooth_picture_by_a_few_grey_levels(orientation: int) -> None:
+def test_reduced_decoding_changes_pixels_by_a_few_grey_levels(orientation: int) -> None:
     upright = smooth(3400, 2550)
     data = encode(store_turned(upright, orientation), "JPEG", orientation, quality=95)
     header = read_header(data)

@@ -24,7 +24,7 @@ def tiny(tiny_model: Path) -> Detector:
     return load(tiny_model)
 
 
-def test_the_tiny_models_answer_is_the_one_computed_by_hand(tiny: Detector) -> None:
+def test_the_tiny_models_detection_is_the_one_computed_by_hand(tiny: Detector) -> None:
     """The box lies in the middle and has the anchor's size, scaled as the 32x32 input was."""
     (found,) = tiny.detect(encode(plain(320, 320)))
 
@@ -39,7 +39,7 @@ def test_boxes_are_relative_to_the_picture_and_not_to_its_margins(tiny: Detector
     assert found.box == (320, 160, 20 * ANCHOR[0], 20 * ANCHOR[1])
 
 
-def test_a_batch_is_answered_picture_by_picture(tmp_path: Path) -> None:
+def test_a_batch_has_one_result_for_each_picture(tmp_path: Path) -> None:
     detector = load(write_tiny_model(tmp_path, width=64, height=32))
 
     found = detector.postprocess(detector.execute(np.zeros((3, 32, 64, 3), np.uint8)), 0.5, 0.45)
@@ -48,7 +48,7 @@ def test_a_batch_is_answered_picture_by_picture(tmp_path: Path) -> None:
     assert sorted(found[0][:, 0].tolist()) == [8, 40]
 
 
-def test_the_threshold_of_a_call_counts(tiny: Detector) -> None:
+def test_the_threshold_argument_overrides_the_models(tiny: Detector) -> None:
     assert tiny.detect(encode(plain(32, 32)), threshold=0.99) == []
     assert len(tiny.detect(encode(plain(32, 32)), threshold=0.0)) == 2
 

@@ -84,7 +84,7 @@ def test_an_activation_follows_its_formula(
     assert np.allclose(ran.output, formula(ran.conv(0, ran.picture)), rtol=1e-4, atol=1e-5)
 
 
-def test_local_avgpool_leaves_out_what_is_outside(tmp_path: Path) -> None:
+def test_local_avgpool_ignores_the_padding(tmp_path: Path) -> None:
     """forward_local_avgpool_layer: a window of 3 from one row and column before the picture."""
     ran = run(tmp_path, f"{conv(6)}[local_avgpool]\nsize=3\nstride=2\n", 6)
 
@@ -119,7 +119,7 @@ def test_scale_channels_may_have_a_factor_for_every_pixel(tmp_path: Path) -> Non
     assert np.allclose(ran.output, first * ran.conv(1, first), atol=1e-4)
 
 
-def test_a_shortcut_adds_first_channels_of_what_is_deeper_and_less_of_what_is_not(
+def test_shortcut_adds_the_channels_that_both_layers_have(
     tmp_path: Path,
 ) -> None:
     """shortcut_multilayer_cpu goes through as many values as both have."""

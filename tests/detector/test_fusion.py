@@ -26,7 +26,7 @@ def test_two_boxes_of_one_object_become_their_mean_by_score() -> None:
     assert cat.box == pytest.approx((50.5, 50, 20, 21))
 
 
-def test_what_one_of_two_models_has_seen_has_half_the_score() -> None:
+def test_a_box_of_one_of_two_models_gets_half_the_score() -> None:
     assert fuse([[seen("cat", 0.8, 50, 50, 20, 20)], []]) == [seen("cat", 0.4, 50, 50, 20, 20)]
 
 
@@ -35,7 +35,7 @@ def test_what_one_of_two_models_has_seen_has_half_the_score() -> None:
     [seen("dog", 0.8, 50, 50, 20, 20), seen("cat", 0.8, 70, 50, 20, 20)],
     ids=["another label", "another place"],
 )
-def test_other_objects_stay_apart(other: Detection) -> None:
+def test_boxes_without_overlap_are_not_fused(other: Detection) -> None:
     found = fuse([[seen("cat", 0.8, 50, 50, 20, 20)], [other]])
 
     assert len(found) == 2
@@ -48,7 +48,7 @@ def apart(count: int) -> list[Detection]:
 
 
 @given(st.integers(0, 20), st.integers(1, 4))
-def test_models_that_agree_answer_as_each_of_them(objects: int, models: int) -> None:
+def test_models_that_agree_are_fused_to_the_same_boxes(objects: int, models: int) -> None:
     found = fuse([apart(objects)] * models)
 
     assert [one.label for one in found] == ["cat"] * objects
@@ -57,7 +57,7 @@ def test_models_that_agree_answer_as_each_of_them(objects: int, models: int) -> 
         assert one.box == pytest.approx(expected.box, abs=0.01)
 
 
-def test_the_order_of_the_models_does_not_count() -> None:
+def test_the_order_of_the_models_does_not_matter() -> None:
     answers = [
         [seen("cat", 0.9, 50, 50, 20, 20), seen("dog", 0.4, 20, 20, 9, 9)],
         [seen("cat", 0.7, 52, 50, 20, 22)],
@@ -69,7 +69,7 @@ def test_the_order_of_the_models_does_not_count() -> None:
     assert all(one == fused[0] for one in fused)
 
 
-def test_a_box_without_a_score_counts_for_nothing() -> None:
+def test_a_box_with_score_0_has_no_weight() -> None:
     (cat,) = fuse([[seen("cat", 0.8, 50, 50, 20, 20)], [seen("cat", 0.0, 52, 50, 20, 20)]])
 
     assert cat.box == pytest.approx((50, 50, 20, 20))

@@ -102,9 +102,7 @@ def test_new_coords_and_scale_follow_their_formulas(seed: int) -> None:
     st.integers(0, 2**32 - 1),
     st.sampled_from([("center", 0.0), ("left_top", 0.5), ("right_bottom", -0.5)]),
 )
-def test_a_gaussian_head_is_less_sure_where_its_coordinates_are(
-    seed: int, point: tuple[str, float]
-) -> None:
+def test_uncertain_coordinates_lower_a_gaussian_score(seed: int, point: tuple[str, float]) -> None:
     """get_gaussian_yolo_box and get_gaussian_yolo_detections of AlexeyAB's fork."""
     name, beyond = point
     text = CFG.replace("filters=14", "filters=22").replace("[yolo]", "[Gaussian_yolo]")
@@ -166,7 +164,7 @@ def test_an_absurd_size_is_dropped(network: Network) -> None:
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(0.0, 12), (1.0, 0)])
-def test_extreme_thresholds_take_everything_or_nothing(
+def test_extreme_thresholds_keep_everything_or_nothing(
     network: Network, threshold: float, count: int
 ) -> None:
     output = np.zeros((14, 2, 3), np.float32)

@@ -121,12 +121,12 @@ def test_a_head_keeps_the_anchors_of_its_mask() -> None:
         ("[yolo]\nclasses=1\nnum=1\nmask=1\nanchors=5,5\n", "anchor numbers from 0 to 0"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_line(layers: str, message: str) -> None:
+def test_inconsistent_layers_are_refused_with_the_line(layers: str, message: str) -> None:
     with pytest.raises(CfgError, match=message):
         plan(layers)
 
 
-def test_options_of_training_are_passed_over_where_they_change_no_answer() -> None:
+def test_training_options_are_ignored() -> None:
     network = plan(
         "[convolutional]\nfilters=6\nactivation=linear\nxnor=0\nstopbackward=800\n"
         "[dropout]\nprobability=.5\n"
@@ -171,7 +171,7 @@ def test_a_gaussian_head_has_nine_values_before_its_classes(point: str, beyond: 
     text = HEAD.replace("filters=6", "filters=10").replace("[yolo]", "[Gaussian_yolo]")
     head = plan(f"{text}yolo_point={point}\nuc_normalizer=1.0\n").heads[0]
 
-    assert (head.values, head.gaussian, head.beyond) == (10, True, beyond)
+    assert (head.values, head.gaussian, head.centre_offset) == (10, True, beyond)
     assert head.network == Shape(3, 32, 64)
 
 

@@ -124,7 +124,7 @@ def test_exact_resampling_is_darknets_to_the_last_digit(
 
 
 @pytest.mark.parametrize("size", [(60_000, 1), (1, 40_000), (32_767, 5)])
-def test_sides_beyond_opencvs_limit_are_resampled_all_the_same(size: tuple[int, int]) -> None:
+def test_sides_beyond_opencvs_limit_are_resampled(size: tuple[int, int]) -> None:
     width, height = size
 
     small = resize(plain(width, height, (10, 20, 30)), (416, 3))

@@ -1,12 +1,14 @@
-"""The detector on its own: what docs/library.md shows, and without any web framework."""
+"""The detector as a library: the examples of the docs, its types, the wheel, and no telemetry."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
 
 
 def code_of(page: str) -> str:
-    """Return the Python lines that a page of the documentation shows."""
+    """Return the first Python example of a page in docs/."""
     found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     assert found
     return found[1]
@@ -33,15 +35,15 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_lines_of_the_documentation_print_what_is_in_the_picture() -> None:
+def test_the_example_in_library_md_prints_detections() -> None:
     ended = python(code_of("library.md"))
 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert re.match(r"[a-z ]+ 0\.\d+ \([\d.]+, [\d.]+, [\d.]+, [\d.]+\)\n", ended.stdout)
 
 
-def test_what_replaces_darknetpy_answers_its_list_of_dicts() -> None:
-    """The golden picture's boxes, as corners; model.yaml has the expected centres and sizes."""
+def test_the_darknetpy_replacement_returns_the_same_dicts() -> None:
+    """The corners of the golden picture's boxes; model.yaml has their centres and sizes."""
     expected = read_manifest(DEMO_MODEL).golden
     assert expected is not None
     picture = f"models/demo/{expected.picture}"
@@ -56,6 +58,79 @@ def test_what_replaces_darknetpy_answers_its_list_of_dicts() -> None:
         assert one["prob"] == pytest.approx(score, abs=0.03)
         assert [one["left"], one["right"]] == pytest.approx([x - width / 2, x + width / 2], abs=1)
         assert [one["top"], one["bottom"]] == pytest.approx([y - height / 2, y + height / 2], abs=1)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the content of the wheel, built from the package alone."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    shutil.copytree(ROOT / "elastic_yolo", source / "elastic_yolo")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel"]
+    build = [*pip, "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, source]
+    subprocess.run(build, check=True, capture_output=True, timeout=110)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "installed")
+    return folder / "installed"
+
+
+def test_the_library_is_typed_for_its_users(tmp_path: Path, installed: Path) -> None:
+    """Type checkers infer the types of the three public names, which load lazily."""
+    user = tmp_path / "user.py"
+    user.write_text(
+        "from pathlib import Path\n"
+        "from elastic_yolo.detector import Detector, EngineOptions, load_detector\n"
+        "detector, choice = load_detector(Path('m'), EngineOptions(threads=2))\n"
+        "reveal_type(detector.detect(b'')[0].box)\n"
+        "reveal_type(Detector)\n"
+        "EngineOptions(threads='2')\n"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", user.name],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+    assert (installed / "elastic_yolo/py.typed").exists()
+    revealed, of_class, *errors = ended.stdout.splitlines()
+    assert "tuple[float, float, float, float]" in revealed
+    assert "detector.Detector" in of_class
+    assert "Any" not in revealed + of_class
+    assert '"EngineOptions" has incompatible type "str"; expected "int"' in errors[0]
+    assert len(errors) == 2, ended.stdout
+
+
+def test_the_library_works_from_the_wheel_alone(tmp_path: Path, installed: Path) -> None:
+    """The wheel has one top-level package, which needs no file of the repository."""
+    folders = {path.name for path in installed.iterdir()}
+    assert {name for name in folders if not name.endswith(".dist-info")} == {"elastic_yolo"}
+
+    example = code_of("library.md")
+    for folder in ("models/demo", "client/images"):
+        example = example.replace(f'"{folder}', f'"{ROOT / folder}')
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{example}\nimport elastic_yolo\nprint(elastic_yolo.__file__)"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    *found, file = ended.stdout.splitlines()
+    assert found
+    assert Path(file).is_relative_to(installed)
 
 
 def test_the_detector_imports_no_web_framework() -> None:
@@ -76,11 +151,11 @@ def test_the_detector_imports_no_web_framework() -> None:
         "convert models/demo --output {tmp}/demo.xml",
     ],
 )
-def test_the_runtimes_report_nothing_to_their_vendors(tmp_path: Path, arguments: str) -> None:
-    """Where they do, they write an identity into the home directory first."""
+def test_the_runtimes_send_no_telemetry(tmp_path: Path, arguments: str) -> None:
+    """A runtime with telemetry writes an identity into the home directory first."""
     home = tmp_path / "home"
     home.mkdir()
-    # In what looks like CI they are silent anyway.
+    # The runtimes send nothing if the environment looks like CI.
     environment = {key: value for key, value in os.environ.items() if key != "CI"}
     environment.pop("ORT_DISABLE_TELEMETRY", None)
 

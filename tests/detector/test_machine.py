@@ -30,7 +30,7 @@ CPU part\t: 0xd0c
         (ARM, "aarch64 0x41 0xd0c (asimd, asimddp)"),
     ],
 )
-def test_a_cpu_is_called_by_what_tells_it_from_others(
+def test_describe_cpu_returns_the_name_and_instruction_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, name: str
 ) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)

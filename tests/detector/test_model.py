@@ -12,7 +12,7 @@ from elastic_yolo.detector.model import read_model
 from tests.support.tiny import write_tiny_model
 
 
-def test_a_folder_needs_nothing_but_darknets_own_files(tiny_model: Path) -> None:
+def test_a_model_folder_needs_only_darknets_files(tiny_model: Path) -> None:
     model = read_model(tiny_model)
 
     assert (model.name, model.version, model.labels) == ("tiny", "1", ("square", "circle"))
@@ -37,7 +37,7 @@ def test_model_yaml_states_name_version_and_thresholds(tmp_path: Path) -> None:
     assert (model.name, model.version, model.threshold, model.iou) == ("mine", "7", 0.25, 0.6)
 
 
-def test_a_digest_that_holds_is_accepted(tiny_model: Path) -> None:
+def test_a_correct_digest_is_accepted(tiny_model: Path) -> None:
     digest = hashlib.sha256((tiny_model / "tiny.weights").read_bytes()).hexdigest()
     (tiny_model / "model.yaml").write_text(f"files: {{tiny.weights: 'sha256:{digest}'}}\n")
 
@@ -51,11 +51,11 @@ def test_a_digest_that_holds_is_accepted(tiny_model: Path) -> None:
         ("threshold: 2\n", r"model\.yaml: threshold: Input should be less than or equal to 1"),
         ("name: [\n", r"model\.yaml:\d+: not valid YAML"),
         (f"files: {{tiny.weights: 'sha256:{'0' * 64}'}}\n", r"tiny\.weights: expected sha256:0000"),
-        (f"files: {{other.bin: 'sha256:{'0' * 64}'}}\n", r"names other\.bin, which is not there"),
+        (f"files: {{other.bin: 'sha256:{'0' * 64}'}}\n", r"names other\.bin, which does not exist"),
         ("golden: {picture: a.png, expected: []}\n", r"golden\.expected: .* at least 1"),
     ],
 )
-def test_a_wrong_model_yaml_is_refused(tiny_model: Path, manifest: str, message: str) -> None:
+def test_an_invalid_model_yaml_is_refused(tiny_model: Path, manifest: str, message: str) -> None:
     (tiny_model / "model.yaml").write_text(manifest)
 
     with pytest.raises(ModelError, match=message):
@@ -89,7 +89,7 @@ def test_labels_must_match_the_classes(tiny_model: Path) -> None:
         read_model(tiny_model)
 
 
-def test_labels_may_begin_with_a_byte_order_mark_and_hold_any_script(tiny_model: Path) -> None:
+def test_label_names_may_have_a_byte_order_mark_and_any_script(tiny_model: Path) -> None:
     (tiny_model / "tiny.names").write_text("\ufeff林檎\r\n👩\u200d🌾\r\n", encoding="utf-8")
 
     assert read_model(tiny_model).labels == ("林檎", "👩\u200d🌾")
@@ -113,7 +113,7 @@ def test_links_are_followed(tiny_model: Path, tmp_path: Path) -> None:
     assert read_model(folder).digest == read_model(tiny_model).digest
 
 
-def test_what_a_mac_leaves_beside_a_file_is_passed_over(tiny_model: Path) -> None:
+def test_hidden_files_of_macos_are_ignored(tiny_model: Path) -> None:
     (tiny_model / "._tiny.cfg").write_bytes(b"\x00\x05\x16\x07")
 
     assert read_model(tiny_model).name == "tiny"
@@ -128,7 +128,7 @@ def test_a_name_that_would_forge_a_log_line_is_escaped(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{tmp_path}/a\\nERROR all is lost: no such folder")
 
 
-def test_a_folder_of_candidates_names_a_few(tiny_model: Path) -> None:
+def test_too_many_candidates_are_listed_in_short(tiny_model: Path) -> None:
     for number in range(1000):
         (tiny_model / f"{number:03}.cfg").touch()
 

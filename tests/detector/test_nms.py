@@ -92,7 +92,7 @@ def test_a_box_may_count_for_several_classes() -> None:
     assert found[:, 4] == pytest.approx([0.9, 0.6])
 
 
-def test_no_more_than_the_best_candidates_are_looked_at() -> None:
+def test_only_the_best_candidates_are_compared() -> None:
     """Boxes that do not touch: all would remain."""
     count = MOST_CANDIDATES + 500
     corners = np.arange(count)[:, None] * 10.0
@@ -105,7 +105,7 @@ def test_no_more_than_the_best_candidates_are_looked_at() -> None:
     assert found[0, 4] == pytest.approx(0.9)
 
 
-def test_many_boxes_are_suppressed_as_few_are() -> None:
+def test_nms_of_many_boxes_agrees_with_the_simple_loop() -> None:
     """Far more than are compared at once; some classes crowded, some with a box or two."""
     random = np.random.default_rng(5)
     corners = random.integers(0, 200, (400, 2))
@@ -123,7 +123,7 @@ def test_many_boxes_are_suppressed_as_few_are() -> None:
     assert 100 < len(found) == len(expected) < np.count_nonzero(scores)
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_fusing_no_boxes_returns_no_boxes() -> None:
     found = suppress(candidates_of(np.empty((0, 4)), np.empty((0, 3))), 0.45)
 
     assert found.shape == (0, 6)

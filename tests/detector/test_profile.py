@@ -24,7 +24,7 @@ def rows(*boxes: tuple[float, ...]) -> Floats:
     return np.array(boxes, np.float32).reshape(-1, 6)
 
 
-def test_a_picture_falls_into_one_bin_of_everything() -> None:
+def test_a_picture_counts_in_one_bin_of_each_feature() -> None:
     """Two boxes in a picture of 100x50 pixels: 20x9 with score 0.95, and all of it with 0.5."""
     profile = Profile(classes=3)
     image = np.full((1, 50, 100, 3), 60, np.uint8)
@@ -53,7 +53,7 @@ def test_a_batch_counts_like_its_pictures() -> None:
     assert batch.counts["boxes"].tolist()[:3] == [1, 1, 1]
 
 
-def test_the_index_of_a_shift_is_the_one_of_the_formula() -> None:
+def test_the_index_of_a_shift_follows_the_formula() -> None:
     """Half of one bin moves to another: by hand (0.25 - 0.5) ln(0.25/0.5) + (0.75 - 0.5) ln 1.5."""
     by_hand = -0.25 * math.log(0.5) + 0.25 * math.log(1.5)
 
@@ -88,7 +88,7 @@ def test_chance_alone_is_no_drift(objects: float, pictures: int) -> None:
         assert max(distances.values(), default=0) < 0.25
 
 
-def test_of_a_feature_with_few_values_nothing_is_said() -> None:
+def test_a_feature_with_few_values_has_no_distance() -> None:
     """Twenty objects in a thousand pictures: of pictures there are enough, of objects not."""
     random = np.random.default_rng(7)
     here, there = drawn(random, 1000, 0.02), drawn(random, 1000, 0.02)
@@ -96,7 +96,7 @@ def test_of_a_feature_with_few_values_nothing_is_said() -> None:
     assert set(here.distances(there)) == {"boxes", "brightness"}
 
 
-def test_a_class_that_was_rare_and_is_frequent_now_is_drift() -> None:
+def test_a_rare_class_that_becomes_frequent_is_drift() -> None:
     random = np.random.default_rng(7)
     there, here = drawn(random, 1000, 1), drawn(random, 1000, 1)
     here.counts["class"][70] += 500
@@ -111,7 +111,7 @@ def test_the_index_is_a_distance_whatever_the_counts(one: np.ndarray, other: np.
     assert 0 <= psi(one, other) < math.inf
 
 
-def test_a_reference_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_reference_profile_survives_a_round_trip(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "model")
     profile = Profile(classes=2)
     profile.add(np.zeros((2, 32, 32, 3), np.uint8), [rows((8, 12, 24, 20, 0.9, 0)), rows()])
@@ -131,12 +131,17 @@ def test_a_model_needs_no_reference(tiny_model: Path) -> None:
     ("change", "why"),
     [
         ({"pictures": 0}, "greater than or equal to 1"),
-        ({"counts": {}}, "expected so many bins"),
-        ({"counts": {**{name: [0] for name in EDGES}, "class": [1, 2]}}, "expected so many bins"),
+        ({"counts": {}}, "these numbers of bins"),
+        (
+            {"counts": {**{name: [0] for name in EDGES}, "class": [1, 2]}},
+            "these numbers of bins",
+        ),
         ({"more": 1}, "not permitted"),
     ],
 )
-def test_a_reference_that_is_none_is_refused(tiny_model: Path, change: object, why: str) -> None:
+def test_an_invalid_reference_profile_is_refused(
+    tiny_model: Path, change: object, why: str
+) -> None:
     stated = json.loads(Profile(classes=2).to_json()) | {"pictures": 1} | change
     (tiny_model / FILE).write_text(json.dumps(stated))
 
@@ -149,5 +154,5 @@ def test_counts_below_zero_are_refused(tiny_model: Path) -> None:
     stated["counts"]["class"] = [-1, 2]
     (tiny_model / FILE).write_text(json.dumps(stated))
 
-    with pytest.raises(ModelError, match="none of them below 0"):
+    with pytest.raises(ModelError, match="expected counts from 0"):
         read_reference(read_model(tiny_model))

@@ -13,12 +13,12 @@ from onnx import TensorProto, numpy_helper
 
 from elastic_yolo.cli.__main__ import main
 from elastic_yolo.detector.accuracy import mean_average_precision
-from elastic_yolo.detector.artefacts import Shelf
+from elastic_yolo.detector.artefacts import ModelCache
 from elastic_yolo.detector.conversion import (
-    find_everything,
+    detect_all,
     make_int8,
     measure_precisions,
-    take_for_truth,
+    pseudo_labels,
 )
 from elastic_yolo.detector.darknet.cfg import parse_cfg
 from elastic_yolo.detector.darknet.plan import plan_network
@@ -26,7 +26,7 @@ from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.choose import EngineOptions
 from elastic_yolo.detector.engines.load import INT8, INT8_RECIPE
 from elastic_yolo.detector.errors import ArtefactDamaged, EngineError, SampleError
-from elastic_yolo.detector.graph import outer_nodes
+from elastic_yolo.detector.graph import float_nodes
 from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.precision import read_report
@@ -58,25 +58,23 @@ def samples(exact: Detector) -> SampleFolder:
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_int8_finds_what_fp32_finds(
+def test_int8_boxes_agree_with_fp32(
     cache: Path, exact: Detector, samples: SampleFolder, engine: str
 ) -> None:
     """One point of mAP is what may be lost, with the boxes of fp32 for the truth."""
     options = EngineOptions(threads=2, engine=engine, precision="int8", cache=cache)
     small, choice = load_detector(DEMO_MODEL, options)
 
-    truth = take_for_truth(find_everything(exact, samples).found, exact.model.threshold)
-    found = find_everything(small, samples).found
+    truth = pseudo_labels(detect_all(exact, samples).found, exact.model.threshold)
+    found = detect_all(small, samples).found
 
     assert (small.engine.name, small.engine.precision, choice.precision) == (engine, "int8", "int8")
     assert sum(map(len, truth)) > 60
     assert mean_average_precision(found, truth) >= 0.99
 
 
-def test_the_conversion_measures_every_precision_that_is_offered_here(
-    cache: Path, exact: Detector
-) -> None:
-    report = read_report(Shelf(cache, exact.model.digest), INT8_RECIPE)
+def test_conversion_measures_every_offered_precision(cache: Path, exact: Detector) -> None:
+    report = read_report(ModelCache(cache, exact.model.digest), INT8_RECIPE)
 
     assert report is not None
     assert (report.pictures, report.labelled) == (16, False)
@@ -89,37 +87,35 @@ def test_the_conversion_measures_every_precision_that_is_offered_here(
         assert row.ms > 0
 
 
-def test_auto_takes_the_fastest_that_was_measured(cache: Path, exact: Detector) -> None:
-    report = read_report(Shelf(cache, exact.model.digest), INT8_RECIPE)
+def test_auto_selects_the_fastest_measured_precision(cache: Path, exact: Detector) -> None:
+    report = read_report(ModelCache(cache, exact.model.digest), INT8_RECIPE)
     detector, choice = load_detector(DEMO_MODEL, EngineOptions(threads=2, cache=cache))
 
     assert report is not None
     fastest = min(report.rows, key=lambda row: row.ms)
     assert detector.engine.precision == choice.precision == fastest.precision
-    assert "the fastest as measured on this kind of machine" in choice.why
+    assert "the fastest measured on this kind of machine" in choice.why
 
 
-def test_a_second_start_answers_the_same_from_what_is_kept(cache: Path, exact: Detector) -> None:
+def test_a_start_from_the_cache_gives_the_same_detections(cache: Path, exact: Detector) -> None:
     options = EngineOptions(threads=2, precision="int8", cache=cache)
     picture = (PICTURES / "scene-08.jpg").read_bytes()
     first = load_detector(DEMO_MODEL, options)[0].detect(picture)
-    kept = {path.name for path in Shelf(cache, exact.model.digest).folder.iterdir()}
+    kept = {path.name for path in ModelCache(cache, exact.model.digest).folder.iterdir()}
 
     second = load_detector(DEMO_MODEL, options)[0].detect(picture)
 
     assert second == first
-    assert {path.name for path in Shelf(cache, exact.model.digest).folder.iterdir()} == kept
+    assert {path.name for path in ModelCache(cache, exact.model.digest).folder.iterdir()} == kept
     assert any(name.startswith("openvino-compiled-") for name in kept)
 
 
-def test_convolutions_compute_in_integers_but_for_those_before_the_heads(
-    cache: Path, exact: Detector
-) -> None:
-    artefact = Shelf(cache, exact.model.digest).find(INT8, INT8_RECIPE)
+def test_all_convolutions_but_those_before_heads_are_int8(cache: Path, exact: Detector) -> None:
+    artefact = ModelCache(cache, exact.model.digest).load(INT8, INT8_RECIPE)
     assert artefact is not None
     graph = onnx.load(artefact.files["model.onnx"]).graph
     producers = {output: node.op_type for node in graph.node for output in node.output}
-    outer = outer_nodes(exact.model.network)
+    outer = float_nodes(exact.model.network)
 
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
 
@@ -138,7 +134,7 @@ def test_convolutions_compute_in_integers_but_for_those_before_the_heads(
         ("[dropout]\n[route]\nlayers=-1,-2\n[route]\nlayers=-1\ngroups=2\n", "layer2_conv"),
     ],
 )
-def test_the_convolutions_before_a_head_are_those_that_feed_it(between: str, expected: str) -> None:
+def test_float_nodes_are_the_convolutions_that_feed_a_head(between: str, expected: str) -> None:
     """Not those that stand before it in the file."""
     convolution = "[convolutional]\nfilters=7\nactivation=linear\n"
     text = (
@@ -148,11 +144,11 @@ def test_the_convolutions_before_a_head_are_those_that_feed_it(between: str, exp
 
     network = plan_network(parse_cfg(text))
 
-    assert outer_nodes(network)[3:] == expected.split()
+    assert float_nodes(network)[3:] == expected.split()
 
 
 def test_weights_have_seven_bits_so_that_no_cpu_overflows(cache: Path, exact: Detector) -> None:
-    artefact = Shelf(cache, exact.model.digest).find(INT8, INT8_RECIPE)
+    artefact = ModelCache(cache, exact.model.digest).load(INT8, INT8_RECIPE)
     assert artefact is not None
     constants = onnx.load(artefact.files["model.onnx"]).graph.initializer
     weights = [numpy_helper.to_array(one) for one in constants if one.data_type == TensorProto.INT8]
@@ -163,16 +159,14 @@ def test_weights_have_seven_bits_so_that_no_cpu_overflows(cache: Path, exact: De
     assert all(np.abs(one.astype(int)).max() == 64 for one in filters)
 
 
-def test_without_a_converted_model_int8_says_how_to_make_one(tmp_path: Path) -> None:
+def test_int8_without_a_converted_model_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="elastic-yolo convert --calibration PICTURES --cache"):
         load_detector(DEMO_MODEL, EngineOptions(threads=1, precision="int8", cache=tmp_path))
     with pytest.raises(EngineError, match="int8 needs a cache folder"):
         load_detector(DEMO_MODEL, EngineOptions(threads=1, precision="int8"))
 
 
-def test_pixels_that_were_not_rounded_are_taken_after_the_cache_was_cleared(
-    cache: Path, tmp_path: Path
-) -> None:
+def test_float_pixels_work_after_the_cache_was_deleted(cache: Path, tmp_path: Path) -> None:
     """Their graph is made when the first ones come."""
     copy = shutil.copytree(cache, tmp_path / "cache")
     options = EngineOptions(threads=2, engine="onnxruntime", precision="int8", cache=copy)
@@ -187,7 +181,7 @@ def test_pixels_that_were_not_rounded_are_taken_after_the_cache_was_cleared(
     assert found != undisturbed.detect(picture)
 
 
-def test_auto_does_without_what_is_missing_or_damaged(cache: Path, tmp_path: Path) -> None:
+def test_auto_ignores_missing_and_damaged_artefacts(cache: Path, tmp_path: Path) -> None:
     """What cannot be used costs speed and is said; what was asked for by name is refused."""
     copy = shutil.copytree(cache, tmp_path / "cache")
     (report,) = copy.glob("*/accuracy.json")
@@ -196,10 +190,10 @@ def test_auto_does_without_what_is_missing_or_damaged(cache: Path, tmp_path: Pat
     detector, choice = load_detector(DEMO_MODEL, EngineOptions(threads=2, cache=copy))
 
     assert detector.engine.precision == choice.precision == "fp32"
-    assert "what was measured is lost: " in choice.why
+    assert "the accuracy report is damaged: " in choice.why
 
 
-def test_auto_takes_fp32_where_the_int8_version_is_gone(cache: Path, tmp_path: Path) -> None:
+def test_auto_selects_fp32_if_the_int8_version_is_deleted(cache: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(cache, tmp_path / "cache")
     (int8,) = copy.glob("*/onnx-int8.json")
     int8.unlink()
@@ -212,19 +206,19 @@ def test_auto_takes_fp32_where_the_int8_version_is_gone(cache: Path, tmp_path: P
     assert "fp32 instead: no int8 version of this model" in choice.why
 
 
-def test_pictures_without_any_object_measure_nothing(tmp_path: Path) -> None:
+def test_pictures_without_objects_cannot_be_measured(tmp_path: Path) -> None:
     (tmp_path / "grey.png").write_bytes(encode(plain(416, 416, (128, 128, 128))))
     model = read_model(DEMO_MODEL)
     samples = SampleFolder(tmp_path, model.network, lambda _path, _error: None)
     options = EngineOptions(threads=2, cache=tmp_path / "cache")
     make_int8(model, samples, tmp_path / "cache", lambda *_: None)
 
-    with pytest.raises(SampleError, match="no objects in any of the pictures"):
+    with pytest.raises(SampleError, match="the pictures contain no objects"):
         measure_precisions(model, samples, options, lambda *_: None)
 
 
-def test_every_precision_answers_the_golden_picture(cache: Path, exact: Detector) -> None:
-    report = read_report(Shelf(cache, exact.model.digest), INT8_RECIPE)
+def test_every_precision_passes_the_golden_picture(cache: Path, exact: Detector) -> None:
+    report = read_report(ModelCache(cache, exact.model.digest), INT8_RECIPE)
 
     assert report is not None
     assert all(row.golden for row in report.rows)
@@ -239,18 +233,20 @@ def test_an_int8_version_of_another_model_is_not_found(cache: Path, tmp_path: Pa
 
 def test_a_damaged_int8_version_is_refused(exact: Detector, cache: Path, tmp_path: Path) -> None:
     """Nobody but its owner can make it anew: he has the pictures."""
-    content = Shelf(cache, exact.model.digest).find(INT8, INT8_RECIPE)
+    content = ModelCache(cache, exact.model.digest).load(INT8, INT8_RECIPE)
     assert content is not None
     whole = content.files["model.onnx"].read_bytes()
-    copy = Shelf(tmp_path, exact.model.digest).publish(INT8, INT8_RECIPE, {"model.onnx": whole})
+    copy = ModelCache(tmp_path, exact.model.digest).publish(
+        INT8, INT8_RECIPE, {"model.onnx": whole}
+    )
     copy.files["model.onnx"].write_bytes(whole[: len(whole) // 2])
 
-    with pytest.raises(ArtefactDamaged, match="is not what was written"):
+    with pytest.raises(ArtefactDamaged, match="wrong digest of"):
         load_detector(DEMO_MODEL, EngineOptions(threads=1, precision="int8", cache=tmp_path))
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_a_damaged_artefact_that_can_be_made_anew_is(tmp_path: Path, engine: str) -> None:
+def test_a_damaged_artefact_is_made_again(tmp_path: Path, engine: str) -> None:
     options = EngineOptions(threads=1, engine=engine, precision="fp32", cache=tmp_path)
     picture = (PICTURES / "scene-08.jpg").read_bytes()
     expected = load_detector(DEMO_MODEL, options)[0].detect(picture)

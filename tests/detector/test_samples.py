@@ -49,7 +49,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_labels_become_corners_in_pixels_of_the_network(pictures: Path) -> None:
+def test_labels_become_corners_in_network_pixels(pictures: Path) -> None:
     """200x100 lies in 64x64 at 32 rows from row 16: a box of 20x20 in the centre is 6.4x6.4."""
     sample = read_sample(pictures / "0.png", SIZE, 2)
 
@@ -58,7 +58,7 @@ def test_labels_become_corners_in_pixels_of_the_network(pictures: Path) -> None:
     assert np.allclose(sample.truth, [[28.8, 28.8, 35.2, 35.2, 1]])
 
 
-def test_an_empty_label_file_says_that_nothing_is_there(pictures: Path) -> None:
+def test_an_empty_label_file_means_no_objects(pictures: Path) -> None:
     truth = read_sample(pictures / "1.png", SIZE, 2).truth
 
     assert truth is not None
@@ -66,7 +66,7 @@ def test_an_empty_label_file_says_that_nothing_is_there(pictures: Path) -> None:
     assert read_sample(pictures / "2.png", SIZE, 2).truth is None
 
 
-def test_labels_lie_beside_pictures_or_in_the_folder_labels_beside_images(tmp_path: Path) -> None:
+def test_labels_are_beside_pictures_or_in_the_labels_folder(tmp_path: Path) -> None:
     images, labels = tmp_path / "images", tmp_path / "labels"
     images.mkdir()
     labels.mkdir()
@@ -97,20 +97,20 @@ def test_a_wrong_label_is_refused_with_its_line(tmp_path: Path, line: str) -> No
         read_labels(path, 2)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_label(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_label(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf1 0.5 0.5 0.25 0.25\n")
 
     assert read_labels(tmp_path / "a.txt", 2).tolist() == [[0.5, 0.5, 0.25, 0.25, 1]]
 
 
-def test_a_label_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_binary_label_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
 
     with pytest.raises(SampleError, match="not a text file"):
         read_labels(tmp_path / "a.txt", 2)
 
 
-def test_a_folder_knows_what_is_in_its_pictures_if_all_are_labelled(
+def test_a_folder_has_a_truth_only_if_all_pictures_are_labelled(
     pictures: Path, network: Network
 ) -> None:
     folder = SampleFolder(pictures, network, refuse)
@@ -123,7 +123,7 @@ def test_a_folder_knows_what_is_in_its_pictures_if_all_are_labelled(
     assert [len(boxes) for boxes in folder.truth] == [1, 0]
 
 
-def test_what_cannot_be_used_is_told_and_left_out(pictures: Path, network: Network) -> None:
+def test_unusable_pictures_are_reported_and_skipped(pictures: Path, network: Network) -> None:
     """A page that says "not found", a folder, a link to nowhere, and a pipe that nobody feeds."""
     (pictures / "bad.jpg").write_text("<html></html>")
     (pictures / "folder.jpg").mkdir()
@@ -143,8 +143,8 @@ def test_some_pictures_are_spread_over_the_folder(tmp_path: Path, network: Netwo
 
     folder = SampleFolder(tmp_path, network, refuse)
 
-    assert [int(image[0, 0, 0]) for image in folder.some(3)] == [0, 40, 80]
-    assert len(list(folder.some(100))) == 9
+    assert [int(image[0, 0, 0]) for image in folder.sample_evenly(3)] == [0, 40, 80]
+    assert len(list(folder.sample_evenly(100))) == 9
 
 
 def test_a_folder_without_usable_pictures_is_refused(tmp_path: Path, network: Network) -> None:

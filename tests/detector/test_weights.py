@@ -119,7 +119,7 @@ def test_a_file_of_the_wrong_length_names_layer_and_floats(
     [
         (b"", "0 bytes are too few"),
         (b"<html>not found</html>", "not a Darknet .weights file"),
-        (np.array([0, 2, 0, 0, 0], "<i4").tobytes() + b"abc", "no whole number of floats"),
+        (np.array([0, 2, 0, 0, 0], "<i4").tobytes() + b"abc", "not a multiple of 4"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(path: Path, content: bytes, message: str) -> None:
@@ -129,12 +129,12 @@ def test_a_file_of_another_kind_is_refused(path: Path, content: bytes, message: 
         read_weights(path, network())
 
 
-def test_values_that_are_no_numbers_name_their_layer(path: Path) -> None:
+def test_values_that_are_not_finite_are_reported_with_the_layer(path: Path) -> None:
     values = np.zeros(FIRST + SECOND)
     values[FIRST + 2] = np.nan
     write_weights(path, values)
 
-    with pytest.raises(WeightsError, match=r"layer 1 .* no finite numbers"):
+    with pytest.raises(WeightsError, match=r"layer 1 .* not finite"):
         read_weights(path, network())
 
 
@@ -152,13 +152,13 @@ def test_a_file_that_is_shortened_while_it_is_read_is_refused(path: Path) -> Non
     ("place", "name"),
     [(0, "biases"), (2, "scales"), (4, "rolling means"), (6, "rolling variances"), (8, "filters")],
 )
-def test_values_that_are_no_numbers_are_named(path: Path, place: int, name: str) -> None:
+def test_values_that_are_not_finite_are_refused(path: Path, place: int, name: str) -> None:
     values = np.ones(FIRST + SECOND)
     values[place] = -np.inf
     write_weights(path, values)
 
     with pytest.raises(
-        WeightsError, match=rf"layer 0 .*\(line 5 .*holds {name} that are no finite"
+        WeightsError, match=rf"layer 0 .*\(line 5 .*holds {name} that are not finite"
     ):
         read_weights(path, network())
 
@@ -175,7 +175,7 @@ def test_a_variance_of_zero_is_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", ["<i4", ">i4"])
-def test_the_byte_order_is_named_where_it_is_the_other(path: Path, order: str) -> None:
+def test_a_big_endian_file_is_refused_with_the_reason(path: Path, order: str) -> None:
     path.write_bytes(np.array([0, 2, 0, 0, 0], order).tobytes())
 
     with pytest.raises(WeightsError, match="too short" if order == "<i4" else "is big-endian"):

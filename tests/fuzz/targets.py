@@ -22,7 +22,7 @@ from elastic_yolo.detector.manifest import parse_manifest
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.picture.header import read_header
-from tests.detector.consistent import assert_consistent, assert_one_line
+from tests.support.consistency import assert_consistent, assert_one_line
 from tests.support.pictures import encode, plain
 from tests.support.tiny import CFG, write_tiny_model, write_weights
 

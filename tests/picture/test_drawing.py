@@ -94,7 +94,7 @@ def test_transparency_of_a_png_hides_nothing(mode: str, transparency: object) ->
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_a_jpeg_of_other_colours_is_drawn_as_the_detector_sees_it(mode: str) -> None:
+def test_a_jpeg_in_other_colour_spaces_is_drawn_in_its_colours(mode: str) -> None:
     """CMYK becomes RGB by another rounding."""
     data = save(Image.fromarray(NOISE).convert("RGB").convert(mode), "JPEG", quality=95)
 

@@ -21,9 +21,9 @@ def provision(store: Path, *models: dict[str, Any], **options: Any) -> list[Repo
     """Run once, without waiting between attempts."""
     config = write_config(store.parent / "models.yaml", *models)
     store.mkdir(exist_ok=True)
-    options = {"tell": QUIET, "sleep": nowhere, **options}
+    options = {"reporter": QUIET, "sleep": nowhere, **options}
     job = Job(Layout(store), threads=1, **options)
-    return list(job.run(read_wanted(config).models))
+    return list(job.provision(read_wanted(config).models))
 
 
 def stable(store: Path) -> str:

@@ -35,7 +35,9 @@ def store(tmp_path: Path) -> Path:
     layout = Layout(tmp_path / "store")
     layout.root.mkdir()
     models = read_wanted(config).models
-    assert {report.outcome for report in Job(layout, QUIET, threads=1).run(models)} == {"published"}
+    assert {report.outcome for report in Job(layout, QUIET, threads=1).provision(models)} == {
+        "published"
+    }
     return layout.root
 
 
@@ -86,7 +88,7 @@ def test_one_volume_serves_two_services_at_the_same_time(store: Path) -> None:
     assert len(inodes) == 1
 
 
-def test_another_model_is_a_matter_of_one_environment_variable(store: Path) -> None:
+def test_one_environment_variable_selects_another_model(store: Path) -> None:
     found = []
     for place in ("narrow@stable", "narrow@next", "wide@stable"):
         with serve(f"store:{store}/{place}") as service:
@@ -96,7 +98,7 @@ def test_another_model_is_a_matter_of_one_environment_variable(store: Path) -> N
     assert found == [("narrow", "1"), ("narrow", "2"), ("wide", "1")]
 
 
-def test_a_service_pulls_only_what_it_uses(tmp_path: Path, store: Path) -> None:
+def test_pull_for_a_service_takes_its_models_only(tmp_path: Path, store: Path) -> None:
     models = read_wanted(tmp_path / "models.yaml").used_by(["batch"])
 
     assert [(model.name, model.version) for model in models] == [("wide", None)]
@@ -123,13 +125,13 @@ def test_no_weights_go_into_an_image(dockerfile: Path) -> None:
     assert max(file.stat().st_size for file in files) < 1_000_000
 
 
-def test_the_builder_is_sent_nothing_else() -> None:
+def test_the_build_context_has_the_listed_files_only() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     sent = {line.removeprefix("!") for line in ignored if line.startswith("!")}
 
     assert "*" in ignored
     # The manifests are what hpa-lab reads in the image elastic-yolo/tools.
     code = {"elastic_yolo", "services", "k8s/base"}
-    # For the image that makes load: pictures belong to the client.
+    # For the image that makes load, which sends the client's pictures.
     load = {"client", "loadtest"}
     assert sent == {"locks/*.txt"} | code | load

@@ -26,7 +26,7 @@ from tests.provision.fetching import CONTENT, Fetcher
 from tests.support.servers import Site, serving
 
 
-def test_a_file_comes_in_one_request_and_its_progress_is_told(tmp_path: Path) -> None:
+def test_a_file_takes_one_request_and_reports_progress(tmp_path: Path) -> None:
     fetcher = Fetcher(tmp_path)
     with serving(Site({"a/file": CONTENT})) as site:
         assert fetcher.fetch(f"{site.url}/a/file") == CONTENT
@@ -36,7 +36,7 @@ def test_a_file_comes_in_one_request_and_its_progress_is_told(tmp_path: Path) ->
     assert fetcher.download.traffic.bytes == len(CONTENT)
 
 
-def test_a_server_that_cuts_is_asked_for_the_rest(tmp_path: Path) -> None:
+def test_a_cut_connection_is_resumed(tmp_path: Path) -> None:
     """Every byte is transferred once, however often the connection ends."""
     fetcher = Fetcher(tmp_path)
     chance = random.Random(7)  # noqa: S311
@@ -49,14 +49,14 @@ def test_a_server_that_cuts_is_asked_for_the_rest(tmp_path: Path) -> None:
     assert site.sent == len(CONTENT)
 
 
-def test_a_server_without_ranges_is_asked_from_the_beginning(tmp_path: Path) -> None:
+def test_without_range_support_a_download_starts_again(tmp_path: Path) -> None:
     cuts = iter([100_000, 200_000, 10**9])
     site = Site({"file": CONTENT}, ranges=False, cut_after=lambda: next(cuts))
     with serving(site):
         assert Fetcher(tmp_path).fetch(f"{site.url}/file") == CONTENT
 
 
-def test_a_later_run_goes_on_where_the_last_one_was(tmp_path: Path) -> None:
+def test_a_later_run_resumes_the_download(tmp_path: Path) -> None:
     cuts = iter([100_000, *[0] * (ATTEMPTS - 1)])
     site = Site({"file": CONTENT}, cut_after=lambda: next(cuts, 10**9))
     with serving(site):
@@ -69,7 +69,7 @@ def test_a_later_run_goes_on_where_the_last_one_was(tmp_path: Path) -> None:
     assert site.asked == [("/file", "bytes=100000-")]
 
 
-def test_what_has_changed_meanwhile_is_fetched_anew(tmp_path: Path) -> None:
+def test_changed_content_is_downloaded_from_the_beginning(tmp_path: Path) -> None:
     cuts = iter([100_000, *[0] * (ATTEMPTS - 1)])
     site = Site({"file": CONTENT}, cut_after=lambda: next(cuts, 10**9))
     other = bytes(reversed(CONTENT))
@@ -81,7 +81,7 @@ def test_what_has_changed_meanwhile_is_fetched_anew(tmp_path: Path) -> None:
         assert Fetcher(tmp_path).fetch(f"{site.url}/file", digest_of_bytes(other)) == other
 
 
-def test_without_a_name_for_the_content_nothing_is_pieced_together(tmp_path: Path) -> None:
+def test_without_a_validator_a_download_starts_again(tmp_path: Path) -> None:
     cuts = iter([100_000, 10**9])
     site = Site({"file": CONTENT}, etag=None, cut_after=lambda: next(cuts))
     with serving(site):
@@ -99,7 +99,7 @@ def test_an_announced_length_that_never_comes_is_a_failure(tmp_path: Path) -> No
     assert len(fetcher.pauses) == ATTEMPTS - 1
 
 
-def test_an_announced_length_that_is_too_short_is_noticed_by_the_digest(tmp_path: Path) -> None:
+def test_a_too_short_content_length_fails_the_digest(tmp_path: Path) -> None:
     site = Site({"file": CONTENT}, length_offset=-10)
     with serving(site), pytest.raises(WrongContent, match="expected sha256:"):
         Fetcher(tmp_path).fetch(f"{site.url}/file")
@@ -121,7 +121,7 @@ def test_redirects_are_followed(tmp_path: Path) -> None:
         assert Fetcher(tmp_path).fetch(f"{here.url}/old") == CONTENT
 
 
-def test_redirects_without_end_and_to_files_of_this_machine_are_refused(tmp_path: Path) -> None:
+def test_endless_redirects_and_redirects_to_files_are_refused(tmp_path: Path) -> None:
     with serving(Site({}, redirects={"round": "/round", "out": "file:///etc/hostname"})) as site:
         for path in ("round", "out"):
             with pytest.raises(SourceRefused):
@@ -129,7 +129,7 @@ def test_redirects_without_end_and_to_files_of_this_machine_are_refused(tmp_path
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_what_the_server_does_not_give_is_not_asked_for_again(tmp_path: Path, status: int) -> None:
+def test_a_refused_file_is_not_requested_again(tmp_path: Path, status: int) -> None:
     fetcher = Fetcher(tmp_path)
     site = Site({}, statuses=[status])
     with serving(site), pytest.raises(SourceRefused, match=str(status)):
@@ -138,7 +138,7 @@ def test_what_the_server_does_not_give_is_not_asked_for_again(tmp_path: Path, st
     assert len(site.asked) == 1
 
 
-def test_a_server_that_is_busy_is_asked_again_and_again_later(tmp_path: Path) -> None:
+def test_a_busy_server_is_retried_with_longer_pauses(tmp_path: Path) -> None:
     fetcher = Fetcher(tmp_path)
     site = Site({"file": CONTENT}, statuses=[503, 429, 500])
     with serving(site):
@@ -148,7 +148,7 @@ def test_a_server_that_is_busy_is_asked_again_and_again_later(tmp_path: Path) ->
     assert 0.5 <= fetcher.pauses[0] <= 1 <= fetcher.pauses[1] <= 2 <= fetcher.pauses[2] <= 4
 
 
-def test_nobody_there_is_worth_another_try(tmp_path: Path) -> None:
+def test_a_refused_connection_is_retryable(tmp_path: Path) -> None:
     with pytest.raises(ProvisionError) as caught:
         Fetcher(tmp_path).fetch("http://127.0.0.1:9/file?signature=secret")
 
@@ -179,13 +179,13 @@ def dripping() -> Iterator[str]:
         thread.join()
 
 
-def test_a_server_that_drips_is_given_up(tmp_path: Path) -> None:
+def test_a_transfer_that_is_too_slow_fails(tmp_path: Path) -> None:
     fetcher = Fetcher(tmp_path, attempts=1, patience_s=0.2)
     with dripping() as address, pytest.raises(SourceUnavailable, match="bytes in 0 s"):
         fetcher.fetch(address)
 
 
-def test_what_does_not_fit_is_not_begun(tmp_path: Path) -> None:
+def test_a_download_without_space_does_not_start(tmp_path: Path) -> None:
     fetcher = Fetcher(tmp_path, room=299_999)
     with serving(Site({"file": CONTENT})) as site, pytest.raises(StoreFull):
         fetcher.fetch(f"{site.url}/file")
@@ -193,7 +193,7 @@ def test_what_does_not_fit_is_not_begun(tmp_path: Path) -> None:
     assert list(fetcher.layout.incoming.iterdir()) == []
 
 
-def test_files_of_this_machine_come_as_well(tmp_path: Path) -> None:
+def test_local_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "a file").write_bytes(CONTENT)
 
     assert Fetcher(tmp_path / "one").fetch(str(tmp_path / "a file")) == CONTENT
@@ -201,12 +201,12 @@ def test_files_of_this_machine_come_as_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["/dev/zero", "/proc", "/nowhere"])
-def test_what_is_no_file_is_refused(tmp_path: Path, address: str) -> None:
+def test_a_path_that_is_not_a_file_is_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(SourceRefused):
         Fetcher(tmp_path).fetch(address)
 
 
-def test_a_link_within_the_folder_is_followed_as_kubernetes_makes_them(tmp_path: Path) -> None:
+def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
     folder = tmp_path / "mounted"
     (folder / "..2026").mkdir(parents=True)
     (folder / "..2026" / "file").write_bytes(CONTENT)
@@ -219,7 +219,7 @@ def test_a_link_within_the_folder_is_followed_as_kubernetes_makes_them(tmp_path:
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../file", "inner/file"])
-def test_a_link_that_leads_out_of_its_folder_is_refused(tmp_path: Path, target: str) -> None:
+def test_a_link_out_of_its_folder_is_refused(tmp_path: Path, target: str) -> None:
     (tmp_path / "file").write_bytes(CONTENT)
     folder = tmp_path / "mounted"
     folder.mkdir()
@@ -230,7 +230,7 @@ def test_a_link_that_leads_out_of_its_folder_is_refused(tmp_path: Path, target: 
         Fetcher(tmp_path / "store").fetch(str(folder / "link"))
 
 
-def test_what_was_complete_already_is_no_reason_to_fail(tmp_path: Path) -> None:
+def test_a_complete_partial_file_is_downloaded_again(tmp_path: Path) -> None:
     """A run may end behind the last byte; servers have no range that begins there."""
     site = Site({"file": CONTENT}, length_offset=1)
     with serving(site):
@@ -243,8 +243,8 @@ def test_what_was_complete_already_is_no_reason_to_fail(tmp_path: Path) -> None:
     assert [asked for _, asked in site.asked] == [None, f"bytes={len(CONTENT)}-", None]
 
 
-def test_a_kind_of_address_that_nobody_knows_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="sources are file, gdrive, hf, http, https, "):
+def test_an_unknown_kind_of_address_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected one of file, gdrive, hf, http, https, "):
         Fetcher(tmp_path).fetch("gopher://host/file")
 
 

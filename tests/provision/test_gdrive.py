@@ -38,7 +38,7 @@ def media(drive: Site) -> list[str | None]:
     return [asked for path, asked in drive.asked if "alt=media" in path]
 
 
-def test_a_shared_file_comes_with_a_key_that_is_in_no_address(
+def test_an_api_key_is_sent_as_a_header_not_in_the_address(
     tmp_path: Path, drive: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY", SECRET)
@@ -49,7 +49,7 @@ def test_a_shared_file_comes_with_a_key_that_is_in_no_address(
     assert not any(SECRET in path for path, _ in drive.asked)
 
 
-def test_an_interrupted_download_goes_on_where_it_was(tmp_path: Path, drive: Site) -> None:
+def test_an_interrupted_download_resumes(tmp_path: Path, drive: Site) -> None:
     share(drive, "1a", CONTENT)
     cuts = iter([10**9, 100_000, 10**9, 50_000])
     drive.cut_after = lambda: next(cuts, 10**9)
@@ -58,7 +58,7 @@ def test_an_interrupted_download_goes_on_where_it_was(tmp_path: Path, drive: Sit
     assert media(drive) == [None, "bytes=100000-", "bytes=150000-"]
 
 
-def test_what_has_changed_meanwhile_is_fetched_anew(tmp_path: Path, drive: Site) -> None:
+def test_changed_content_is_downloaded_from_the_beginning(tmp_path: Path, drive: Site) -> None:
     share(drive, "1a", CONTENT)
     cuts = iter([10**9, 100_000])
     drive.cut_after = lambda: next(cuts, 10**9)
@@ -72,7 +72,7 @@ def test_what_has_changed_meanwhile_is_fetched_anew(tmp_path: Path, drive: Site)
     assert media(drive) == [None, None]
 
 
-def test_what_was_complete_already_is_fetched_anew(tmp_path: Path, drive: Site) -> None:
+def test_a_complete_partial_file_is_downloaded_again(tmp_path: Path, drive: Site) -> None:
     share(drive, "1a", CONTENT)
     fetcher = Fetcher(tmp_path)
     fetcher.fetch("gdrive:1a")
@@ -115,7 +115,7 @@ def test_a_service_account_gets_a_token_first(
     ("content", "kind"),
     [(None, ConfigError), ("{}", SourceRefused), ("no json", SourceRefused)],
 )
-def test_an_account_that_cannot_be_read_is_refused(
+def test_an_unreadable_service_account_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, kind: type[Exception]
 ) -> None:
     path = tmp_path / "account.json"
@@ -126,7 +126,7 @@ def test_an_account_that_cannot_be_read_is_refused(
         Fetcher(tmp_path / "store").fetch("gdrive:1a")
 
 
-def test_an_account_whose_token_nobody_gives_is_told_apart(
+def test_a_service_account_without_a_token_is_refused(
     tmp_path: Path, drive: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     share(drive, "1a", CONTENT)
@@ -143,19 +143,19 @@ def test_an_account_whose_token_nobody_gives_is_told_apart(
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_what_it_does_not_give_is_refused(tmp_path: Path, drive: Site, status: int) -> None:
+def test_a_denied_or_missing_file_is_refused(tmp_path: Path, drive: Site, status: int) -> None:
     drive.statuses = [status]
     with pytest.raises(SourceRefused, match=str(status)):
         Fetcher(tmp_path).fetch("gdrive:1a")
 
 
-def test_a_document_that_has_no_content_is_refused(tmp_path: Path, drive: Site) -> None:
+def test_a_google_doc_without_content_is_refused(tmp_path: Path, drive: Site) -> None:
     drive.files["drive/v3/files/1a?fields"] = b"{}"
     with pytest.raises(SourceRefused, match="size Field required"):
         Fetcher(tmp_path).fetch("gdrive:1a")
 
 
-def test_being_asked_too_often_is_worth_another_try(tmp_path: Path, drive: Site) -> None:
+def test_rate_limiting_is_retryable(tmp_path: Path, drive: Site) -> None:
     share(drive, "1a", CONTENT)
     drive.statuses = [403]
     drive.refusal = json.dumps({"error": {"errors": [{"reason": "rateLimitExceeded"}]}}).encode()
@@ -163,19 +163,19 @@ def test_being_asked_too_often_is_worth_another_try(tmp_path: Path, drive: Site)
     assert Fetcher(tmp_path).fetch("gdrive:1a") == CONTENT
 
 
-def test_nobody_there_is_worth_another_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_connection_is_retryable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_DRIVE_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(SourceUnavailable):
         Fetcher(tmp_path).fetch("gdrive:1a")
 
 
 @pytest.mark.parametrize("address", ["gdrive:", "gdrive:1a/tiny.cfg", "gdrive://1a"])
-def test_an_address_that_names_no_file_is_a_mistake(tmp_path: Path, address: str) -> None:
+def test_an_address_without_a_file_is_an_error(tmp_path: Path, address: str) -> None:
     with pytest.raises(ConfigError, match="in the `source` of each file"):
         Fetcher(tmp_path).fetch(address)
 
 
-def test_a_job_fills_a_store_and_tells_nobody_its_secret(
+def test_a_run_publishes_a_model_and_leaks_no_secret(
     tmp_path: Path, drive: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY", SECRET)

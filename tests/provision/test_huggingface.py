@@ -42,7 +42,7 @@ def test_a_file_comes_from_its_revision(tmp_path: Path, hub: Site, address: str,
     assert "Authorization" not in hub.heads[0]
 
 
-def test_an_interrupted_download_goes_on_where_it_was(tmp_path: Path, hub: Site) -> None:
+def test_an_interrupted_download_resumes(tmp_path: Path, hub: Site) -> None:
     hub.files["a/b/resolve/main/file"] = CONTENT
     cuts = iter([100_000, 50_000])
     hub.cut_after = lambda: next(cuts, 10**9)
@@ -51,7 +51,7 @@ def test_an_interrupted_download_goes_on_where_it_was(tmp_path: Path, hub: Site)
     assert [asked for _, asked in hub.asked] == [None, "bytes=100000-", "bytes=150000-"]
 
 
-def test_what_has_changed_meanwhile_is_fetched_anew(tmp_path: Path, hub: Site) -> None:
+def test_changed_content_is_downloaded_from_the_beginning(tmp_path: Path, hub: Site) -> None:
     hub.files["a/b/resolve/main/file"] = CONTENT
     cuts = iter([100_000])
     hub.cut_after = lambda: next(cuts, 10**9)
@@ -64,7 +64,7 @@ def test_what_has_changed_meanwhile_is_fetched_anew(tmp_path: Path, hub: Site) -
     assert fetcher.fetch("hf://a/b/file", digest_of_bytes(other)) == other
 
 
-def test_the_token_is_sent_to_hugging_face_but_not_where_it_redirects(
+def test_the_token_is_not_sent_to_the_target_of_a_redirect(
     tmp_path: Path, hub: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", SECRET)
@@ -89,7 +89,7 @@ def test_a_revision_is_pinned_to_its_commit(hub: Site) -> None:
     assert hub.asked == []
 
 
-def test_a_mirror_that_knows_no_commits_has_no_versions(hub: Site) -> None:
+def test_a_mirror_without_commits_has_no_versions(hub: Site) -> None:
     hub.files["a/b/resolve/main/file"] = CONTENT
     hub.headers = {}
 
@@ -97,7 +97,7 @@ def test_a_mirror_that_knows_no_commits_has_no_versions(hub: Site) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_what_it_does_not_give_is_refused(tmp_path: Path, hub: Site, status: int) -> None:
+def test_a_denied_or_missing_file_is_refused(tmp_path: Path, hub: Site, status: int) -> None:
     hub.headers = {}
     hub.statuses = [status, status]
     with pytest.raises(SourceRefused, match=str(status)):
@@ -106,7 +106,7 @@ def test_what_it_does_not_give_is_refused(tmp_path: Path, hub: Site, status: int
         pin_huggingface("hf://a/b", "file")
 
 
-def test_nobody_there_is_worth_another_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_connection_is_retryable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(SourceUnavailable):
         Fetcher(tmp_path).fetch("hf://a/b/file")
@@ -115,12 +115,12 @@ def test_nobody_there_is_worth_another_try(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("address", ["hf://a", "hf:a/b/c", "hf://a/b@@c/d", "hf://a/b@x@y/z"])
-def test_an_address_that_names_no_repository_is_a_mistake(address: str) -> None:
+def test_an_address_without_a_repository_is_an_error(address: str) -> None:
     with pytest.raises(ConfigError, match="hf://OWNER/REPO"):
         pin_huggingface(address, "file")
 
 
-def test_a_job_fills_a_store_and_tells_nobody_its_secret(
+def test_a_run_publishes_a_model_and_leaks_no_secret(
     tmp_path: Path, hub: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", SECRET)

@@ -1,4 +1,4 @@
-"""The provisioner is killed at every step, and at any time: readers see one version, whole."""
+"""Kill the provisioner before every step and at random times: readers see one complete version."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from elastic_yolo.store.writer import verify_blob
 from tests.support.models import QUIET, wanted, write_config, write_source
 from tests.support.pictures import encode, plain
 
-KILLS = 500
-# Every one of these changes what is on the disk.
+# The system calls that change the store.
 STEPS = ("fsync", "replace", "rename", "link", "mkdir", "unlink")
 
 processes = multiprocessing.get_context("forkserver")
@@ -36,7 +35,7 @@ processes.set_forkserver_preload([__name__, "elastic_yolo.detector.engines.openv
 def pull(
     store: Path, config: Path, killed_at: int | None, steps: Any, cache: Path | None = None
 ) -> None:
-    """Provision in this process; with `killed_at` it ends itself before that step."""
+    """Provision in this process and exit; with `killed_at`, SIGKILL itself before that step."""
     taken = 0
 
     def counted(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,14 +55,14 @@ def pull(
     layout = Layout(store)
     with locked(layout):
         job = Job(layout, QUIET, threads=1, cache=cache)
-        reports = list(job.run(read_wanted(config).models))
+        reports = list(job.provision(read_wanted(config).models))
     os._exit(0 if reports[0].error is None else 1)
 
 
 def run(
     store: Path, config: Path, killed_at: int | None = None, cache: Path | None = None
 ) -> tuple[int, int]:
-    """Provision in a process of its own; returns its status and the steps that it took."""
+    """Provision in a child process; returns its exit code and the number of steps."""
     steps = processes.Value("i", 0)
     process = processes.Process(target=pull, args=(store, config, killed_at, steps, cache))
     process.start()
@@ -73,14 +72,14 @@ def run(
 
 
 def seconds_for(store: Path, config: Path) -> float:
-    """Return how long a whole run takes."""
+    """Return the duration of a complete run in seconds."""
     started = time.monotonic()
     assert run(store, config)[0] == 0
     return time.monotonic() - started
 
 
-def seen(store: Path) -> str | None:
-    """Return the version that a reader gets, every byte of it read; None before the first."""
+def visible_version(store: Path) -> str | None:
+    """Return the version that a reader resolves, with every byte checked, or None."""
     try:
         found = resolve(Reference(store, "tiny", "stable"))
     except NotInStore:
@@ -95,7 +94,7 @@ def seen(store: Path) -> str | None:
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Return what asks for version 0, 1, 2 and so on, which all differ."""
+    """Return models.yaml files for versions 0 to 7, which all have other content."""
     folder = tmp_path_factory.mktemp("configs")
     return [
         write_config(
@@ -107,7 +106,7 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["first version", "next version"])
-def test_killed_before_any_step_it_leaves_the_old_or_the_new(
+def test_a_kill_before_any_step_leaves_the_old_or_the_new_version(
     tmp_path: Path, configs: list[Path], replaced: bool
 ) -> None:
     old = None
@@ -121,15 +120,19 @@ def test_killed_before_any_step_it_leaves_the_old_or_the_new(
         status, _ = run(store, configs[1], killed_at=step)
 
         assert status in (-signal.SIGKILL, 0)
-        assert seen(store) in (old, "1")
+        assert visible_version(store) in (old, "1")
         assert run(store, configs[1])[0] == 0
-        assert seen(store) == "1"
+        assert visible_version(store) == "1"
 
 
-def test_killed_before_any_step_of_recording_and_preparing_it_leaves_the_old_or_the_new(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    "every",
+    [pytest.param(15, id="some steps"), pytest.param(1, id="all steps", marks=pytest.mark.long)],
+)
+def test_a_kill_while_preparing_leaves_the_old_or_the_new_version(
+    tmp_path: Path, every: int
 ) -> None:
-    """With typical pictures and a cache there is more to write, and all of it comes before."""
+    """With pictures and a cache a run writes more, and all of it before the channel is switched."""
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     (pictures / "grey.png").write_bytes(encode(plain(40, 30)))
@@ -138,30 +141,31 @@ def test_killed_before_any_step_of_recording_and_preparing_it_leaves_the_old_or_
     _, plain_steps = run(tmp_path / "plain", config)
     _, steps = run(tmp_path / "whole", config, cache=tmp_path / "cache")
     assert steps > plain_steps + 5
-    for step in range(1, steps + 1):
+    for step in range(1, steps + 1, every):
         store, cache = tmp_path / str(step), tmp_path / f"cache-{step}"
         status, _ = run(store, config, step, cache)
 
         assert status in (-signal.SIGKILL, 0)
-        before = seen(store)
+        before = visible_version(store)
         assert before in (None, "1")
         assert run(store, config, None, cache)[0] == 0
-        assert seen(store) == "1"
+        assert visible_version(store) == "1"
         assert read_model(resolve(Reference(store, "tiny", "stable")).folder).labels
         assert list(cache.glob("*/accuracy.json"))
 
 
 @pytest.mark.timeout(300)
-def test_killed_at_any_time_it_leaves_the_old_or_the_new(
-    tmp_path: Path, configs: list[Path]
+@pytest.mark.parametrize("kills", [30, pytest.param(500, marks=pytest.mark.long)])
+def test_a_kill_at_any_time_leaves_the_old_or_the_new_version(
+    tmp_path: Path, configs: list[Path], kills: int
 ) -> None:
     store = tmp_path / "store"
     chance = random.Random(5)  # noqa: S311
     usual_s = min(seconds_for(tmp_path / f"other{number}", configs[0]) for number in range(4))
     old: str | None = None
     killed = 0
-    for number in range(KILLS):
-        # Always something new, so that every run has all of its steps to take.
+    for number in range(kills):
+        # Always a new version, so that every run has all of its steps to take.
         source = configs[number % len(configs)].parent / str(number % len(configs))
         model = wanted(source, version=f"run-{number}")
         config = write_config(tmp_path / "models.yaml", model)
@@ -173,21 +177,21 @@ def test_killed_at_any_time_it_leaves_the_old_or_the_new(
         killed += process.exitcode == -signal.SIGKILL
 
         new = f"run-{number}"
-        now = seen(store)
+        now = visible_version(store)
         assert now in (old, new)
         if chance.random() < 0.2:
             assert run(store, config)[0] == 0
-            now = seen(store)
+            now = visible_version(store)
             assert now == new
         old = now
-    assert killed > KILLS / 4, killed
+    assert killed > kills / 4, killed
 
 
-def test_of_two_at_once_one_leaves(tmp_path: Path, configs: list[Path]) -> None:
+def test_a_second_writer_fails_and_changes_nothing(tmp_path: Path, configs: list[Path]) -> None:
     store = tmp_path / "store"
     with locked(Layout(store)):
         status, _ = run(store, configs[0])
 
     assert status == 1
-    assert seen(store) is None
+    assert visible_version(store) is None
     assert run(store, configs[0])[0] == 0

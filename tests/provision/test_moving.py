@@ -119,15 +119,20 @@ def by_branch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moving]:
         yield Moving("hf://a/b", publish, paths, site.asked.clear)
 
 
-@pytest.fixture(params=["by_alias", "by_stage", "by_tag", "by_branch"])
+@pytest.fixture(
+    params=[
+        pytest.param("by_alias", marks=pytest.mark.long),  # MLflow takes 15 s to start
+        pytest.param("by_stage", marks=pytest.mark.long),
+        "by_tag",
+        "by_branch",
+    ]
+)
 def moving(request: pytest.FixtureRequest) -> Moving:
     found: Moving = request.getfixturevalue(request.param)
     return found
 
 
-def test_what_a_source_points_at_next_is_published_by_the_next_run(
-    tmp_path: Path, moving: Moving
-) -> None:
+def test_the_next_run_publishes_what_the_source_points_at(tmp_path: Path, moving: Moving) -> None:
     store = tmp_path / "store"
     first = moving.publish(files_of(write_source(tmp_path / "first")))
     assert outcome(provision(store, wanted(moving.source))) == ("published", first)
@@ -147,9 +152,7 @@ def outcome(reports: list[Report]) -> tuple[str, str]:
     return report.outcome, report.version
 
 
-def test_where_nothing_moved_the_source_is_asked_once_and_nothing_is_written(
-    tmp_path: Path, moving: Moving
-) -> None:
+def test_an_unmoved_source_costs_one_request_and_no_write(tmp_path: Path, moving: Moving) -> None:
     store = tmp_path / "store"
     version = moving.publish(files_of(write_source(tmp_path / "first")))
     provision(store, wanted(moving.source))
@@ -164,7 +167,7 @@ def test_where_nothing_moved_the_source_is_asked_once_and_nothing_is_written(
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == written
 
 
-def test_a_source_that_moves_in_the_middle_does_not_mix_two_versions(
+def test_a_source_that_moves_during_a_run_does_not_mix_versions(
     tmp_path: Path, moving: Moving
 ) -> None:
     """The other version is published while the first file comes."""
@@ -178,7 +181,9 @@ def test_a_source_that_moves_in_the_middle_does_not_mix_two_versions(
         if not moved:
             moved.append(moving.publish(new))
 
-    assert outcome(provision(store, wanted(moving.source), tell=ProgressReporter(move, move))) == (
+    assert outcome(
+        provision(store, wanted(moving.source), reporter=ProgressReporter(move, move))
+    ) == (
         "published",
         first,
     )
@@ -198,9 +203,7 @@ def test_a_dry_run_says_which_version_would_come(tmp_path: Path, moving: Moving)
     assert list(store.iterdir()) == []
 
 
-def test_a_version_that_is_stated_and_there_is_not_asked_for(
-    tmp_path: Path, moving: Moving
-) -> None:
+def test_a_configured_version_in_the_store_needs_no_request(tmp_path: Path, moving: Moving) -> None:
     store = tmp_path / "store"
     moving.publish(files_of(write_source(tmp_path / "first")))
     model = wanted(moving.source, version="of-ours")
@@ -211,7 +214,7 @@ def test_a_version_that_is_stated_and_there_is_not_asked_for(
     assert moving.asked() == []
 
 
-def test_records_say_which_version_of_the_source_it_was(tmp_path: Path, by_tag: Moving) -> None:
+def test_records_contain_the_version_of_the_source(tmp_path: Path, by_tag: Moving) -> None:
     store = tmp_path / "store"
     version = by_tag.publish(files_of(write_source(tmp_path / "first")))
     provision(store, wanted(by_tag.source))
@@ -221,9 +224,7 @@ def test_records_say_which_version_of_the_source_it_was(tmp_path: Path, by_tag: 
     assert version in record.source
 
 
-def test_layers_that_another_version_has_are_not_transferred_again(
-    tmp_path: Path, by_tag: Moving
-) -> None:
+def test_layers_that_the_store_has_are_not_downloaded(tmp_path: Path, by_tag: Moving) -> None:
     store = tmp_path / "store"
     by_tag.publish(files_of(write_source(tmp_path / "first")))
     provision(store, wanted(by_tag.source))
@@ -236,13 +237,13 @@ def test_layers_that_another_version_has_are_not_transferred_again(
     assert report.bytes == (wider / "tiny.cfg").stat().st_size
 
 
-def test_a_source_without_versions_has_one(tmp_path: Path) -> None:
+def test_a_source_without_versions_gets_version_1(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
 
     assert outcome(provision(tmp_path / "store", wanted(source))) == ("published", "1")
 
 
-def test_a_registry_that_is_away_is_asked_again_and_then_worth_another_try(
+def test_an_unavailable_registry_is_retried_and_retryable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")

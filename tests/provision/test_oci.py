@@ -72,9 +72,7 @@ def test_a_layer_comes_by_its_title(
     assert len(proxy.asked) == 2
 
 
-def test_an_interrupted_download_goes_on_where_it_was(
-    tmp_path: Path, open_port: int, proxy: Proxy
-) -> None:
+def test_an_interrupted_download_resumes(tmp_path: Path, open_port: int, proxy: Proxy) -> None:
     push(open_port, "cut", {"file": CONTENT}, "1")
     proxy.cuts = 2
     fetcher = Fetcher(tmp_path)
@@ -84,7 +82,7 @@ def test_an_interrupted_download_goes_on_where_it_was(
     assert len(proxy.ranges) == 2
 
 
-def test_what_has_changed_meanwhile_is_fetched_anew(
+def test_changed_content_is_downloaded_from_the_beginning(
     tmp_path: Path, open_port: int, proxy: Proxy
 ) -> None:
     push(open_port, "moved", {"file": CONTENT}, "1")
@@ -98,7 +96,7 @@ def test_what_has_changed_meanwhile_is_fetched_anew(
     assert fetcher.fetch(of(proxy, "moved:1/file"), digest_of_bytes(other)) == other
 
 
-def test_what_was_complete_already_is_no_reason_to_fail(
+def test_a_complete_partial_file_is_downloaded_again(
     tmp_path: Path, open_port: int, proxy: Proxy
 ) -> None:
     """A run may be killed behind the last byte; the server has no range that begins there."""
@@ -113,7 +111,7 @@ def test_what_was_complete_already_is_no_reason_to_fail(
     ("rest", "why"),
     [("there:1/nowhere", "no layer"), ("there:2/file", "404"), ("nowhere:1/file", "404")],
 )
-def test_what_is_not_there_is_refused(
+def test_a_missing_file_is_refused_by_the_source(
     tmp_path: Path, open_port: int, proxy: Proxy, rest: str, why: str
 ) -> None:
     push(open_port, "there", {"file": CONTENT}, "1")
@@ -121,12 +119,12 @@ def test_what_is_not_there_is_refused(
         Fetcher(tmp_path).fetch(of(proxy, rest))
 
 
-def test_nobody_there_is_worth_another_try(tmp_path: Path) -> None:
+def test_a_refused_connection_is_retryable(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable):
         Fetcher(tmp_path).fetch("oci://127.0.0.1:9/a/b:1/file")
 
 
-def test_a_manifest_that_has_not_its_digest_is_refused(tmp_path: Path) -> None:
+def test_a_manifest_with_a_wrong_digest_is_refused(tmp_path: Path) -> None:
     digest = digest_of_bytes(b"another")
     path = f"v2/a/manifests/{digest}"
     with serving(Site({path: b'{"layers": []}'})) as site:
@@ -135,23 +133,23 @@ def test_a_manifest_that_has_not_its_digest_is_refused(tmp_path: Path) -> None:
             Fetcher(tmp_path).fetch(address)
 
 
-def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_oci_manifest_is_refused(tmp_path: Path) -> None:
     for answer in (b"<html>", b'{"manifests": []}', b'{"layers": [{"digest": "md5:1"}]}'):
         with serving(Site({"v2/a/manifests/1": answer})) as site:
             address = f"oci://{site.url.removeprefix('http://')}/a:1/file"
-            with pytest.raises(SourceRefused, match="not the answer that was expected"):
+            with pytest.raises(SourceRefused, match="invalid response"):
                 Fetcher(tmp_path).fetch(address)
 
 
 @pytest.mark.parametrize(
     "address", ["oci://host/file", "oci://host/UPPER:1/f", "oci://h/a@md5:1/f"]
 )
-def test_an_address_that_names_no_repository_is_a_mistake(tmp_path: Path, address: str) -> None:
+def test_an_address_without_a_repository_is_an_error(tmp_path: Path, address: str) -> None:
     with pytest.raises(ConfigError, match="oci://REGISTRY"):
         Fetcher(tmp_path).fetch(address)
 
 
-def test_a_name_and_a_password_of_the_environment_let_in(
+def test_user_and_password_from_the_environment_are_used(
     tmp_path: Path, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = f"oci://127.0.0.1:{closed_port}/tiny:1/file"
@@ -166,7 +164,7 @@ def test_a_name_and_a_password_of_the_environment_let_in(
     assert Fetcher(tmp_path).fetch(address) == CONTENT
 
 
-def test_those_of_dockers_configuration_let_in(
+def test_credentials_of_docker_config_are_used(
     tmp_path: Path, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = f"127.0.0.1:{closed_port}"
@@ -193,7 +191,7 @@ def giving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tokens, i
         yield giving, port
 
 
-def test_a_registry_that_wants_a_token_gets_one(
+def test_a_token_challenge_is_answered(
     tmp_path: Path, giving: tuple[Tokens, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = f"oci://127.0.0.1:{giving[1]}/a/tiny:1/file"
@@ -207,7 +205,7 @@ def test_a_registry_that_wants_a_token_gets_one(
     assert giving[0].asked == ["/token?scope=repository%3Aa%2Ftiny%3Apull&service=tests"]
 
 
-def test_a_token_is_not_asked_for_in_the_clear(
+def test_tokens_are_requested_over_https_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCI_USERNAME", USER)
@@ -215,11 +213,11 @@ def test_a_token_is_not_asked_for_in_the_clear(
     challenge = {"WWW-Authenticate": 'Bearer realm="http://tokens.invalid/token",service="x"'}
     with serving(Site({}, statuses=[401], headers=challenge)) as site:
         address = f"oci://{site.url.removeprefix('http://')}/a:1/file"
-        with pytest.raises(SourceRefused, match="TLS only"):
+        with pytest.raises(SourceRefused, match="must use https"):
             Fetcher(tmp_path).fetch(address)
 
 
-def test_a_job_fills_a_store_and_tells_nobody_its_secret(
+def test_a_run_publishes_a_model_and_leaks_no_secret(
     tmp_path: Path, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCI_USERNAME", USER)

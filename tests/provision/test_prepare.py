@@ -39,7 +39,7 @@ def provision(folder: Path, model: dict[str, Any], cache: Path | None = None) ->
     layout = Layout(folder / "store")
     layout.root.mkdir(exist_ok=True)
     config = write_config(folder / "models.yaml", model)
-    (report,) = Job(layout, QUIET, threads=2, cache=cache).run(read_wanted(config).models)
+    (report,) = Job(layout, QUIET, threads=2, cache=cache).provision(read_wanted(config).models)
     return report
 
 
@@ -53,7 +53,7 @@ def written(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in files if "-compiled-" not in path.name}
 
 
-def test_what_is_found_in_typical_pictures_is_recorded(tmp_path: Path, pictures: Path) -> None:
+def test_detections_in_typical_pictures_are_recorded(tmp_path: Path, pictures: Path) -> None:
     model = wanted(write_source(tmp_path / "source"), pictures=str(pictures))
 
     first = provision(tmp_path, model)
@@ -70,9 +70,7 @@ def test_what_is_found_in_typical_pictures_is_recorded(tmp_path: Path, pictures:
     assert reference.counts["boxes"].tolist() == [0, 3, 0, 0, 0, 0, 0, 0]
 
 
-def test_a_reference_that_comes_with_the_model_is_left_as_it_is(
-    tmp_path: Path, pictures: Path
-) -> None:
+def test_a_reference_profile_of_the_model_is_kept(tmp_path: Path, pictures: Path) -> None:
     provision(tmp_path, wanted(write_source(tmp_path / "source"), pictures=str(pictures)))
     shutil.copy(stable(tmp_path) / FILE, tmp_path / "source")
     model = wanted(tmp_path / "source", version="2")
@@ -83,7 +81,7 @@ def test_a_reference_that_comes_with_the_model_is_left_as_it_is(
 
 
 @pytest.mark.parametrize("content", [b"{}", b"half a refer"])
-def test_a_reference_that_is_none_keeps_a_model_out(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_reference_profile_refuses_the_model(tmp_path: Path, content: bytes) -> None:
     model = wanted(write_source(tmp_path / "source"))
     (tmp_path / "source" / FILE).write_bytes(content)
     model["files"][FILE] = {}
@@ -130,7 +128,7 @@ def test_a_service_starts_from_what_was_prepared(tmp_path: Path) -> None:
     assert written(cache) == before
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     (loaded,) = [line for line in lines if line["event"] == "model loaded"]
-    assert "the fastest as measured on this kind of machine" in loaded["why"]
+    assert "the fastest measured on this kind of machine" in loaded["why"]
 
 
 def test_a_model_that_cannot_be_prepared_is_not_switched_to(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_model_is_published_and_its_channels_point_at_it(source: Path, store: 
             assert (folder / name).read_bytes() == (source / name).read_bytes()
 
 
-def test_a_second_run_asks_for_nothing_and_writes_nothing(source: Path, store: Path) -> None:
+def test_a_second_run_requests_nothing_and_writes_nothing(source: Path, store: Path) -> None:
     site = Site({name: (source / name).read_bytes() for name in FILES})
     with serving(site):
         provision(store, wanted(site.url))
@@ -56,7 +56,7 @@ def test_a_second_run_asks_for_nothing_and_writes_nothing(source: Path, store: P
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
 
 
-def test_files_that_another_version_has_are_not_transferred_again(
+def test_files_that_the_store_has_are_not_downloaded(
     tmp_path: Path, source: Path, store: Path
 ) -> None:
     provision(store, wanted(source))
@@ -69,7 +69,7 @@ def test_files_that_another_version_has_are_not_transferred_again(
     assert stable(store) == "2"
 
 
-def test_a_channel_that_should_point_elsewhere_is_switched(
+def test_a_channel_is_switched_without_a_download(
     tmp_path: Path, source: Path, store: Path
 ) -> None:
     wider = write_source(tmp_path / "wider", cells=2)
@@ -102,7 +102,7 @@ def spoil_numbers(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [spoil_weights, use_other_cfg, spoil_names, spoil_numbers])
-def test_what_no_service_could_serve_is_not_published(
+def test_a_model_that_cannot_be_served_is_not_published(
     tmp_path: Path, source: Path, store: Path, spoil: Any
 ) -> None:
     provision(store, wanted(source))
@@ -118,9 +118,7 @@ def test_what_no_service_could_serve_is_not_published(
     assert [one.version for one in list_versions(Layout(store), "tiny")] == ["1"]
 
 
-def test_a_golden_picture_that_is_answered_otherwise_is_a_reason_to_refuse(
-    source: Path, store: Path
-) -> None:
+def test_a_model_that_fails_its_golden_picture_is_refused(source: Path, store: Path) -> None:
     (source / "golden.png").write_bytes(encode(plain(32, 32), "PNG"))
     (source / "model.yaml").write_text(
         "golden:\n  picture: golden.png\n  expected:\n    - [circle, 0.9, [16, 16, 16, 8]]\n"
@@ -152,7 +150,9 @@ def test_a_wrong_digest_is_refused_and_the_old_version_stays(
     assert stable(store) == "1"
 
 
-def test_another_content_needs_another_version(tmp_path: Path, source: Path, store: Path) -> None:
+def test_other_content_for_a_published_version_is_refused(
+    tmp_path: Path, source: Path, store: Path
+) -> None:
     provision(store, wanted(source))
     wider = write_source(tmp_path / "wider", cells=2)
 
@@ -163,9 +163,7 @@ def test_another_content_needs_another_version(tmp_path: Path, source: Path, sto
     assert "another version" in report.error
 
 
-def test_a_model_that_fails_keeps_the_others_from_nothing(
-    tmp_path: Path, source: Path, store: Path
-) -> None:
+def test_a_failed_model_does_not_stop_the_others(tmp_path: Path, source: Path, store: Path) -> None:
     missing = wanted(tmp_path / "nowhere", name="missing")
 
     reports = provision(store, missing, wanted(source))
@@ -173,14 +171,14 @@ def test_a_model_that_fails_keeps_the_others_from_nothing(
     assert [report.outcome for report in reports] == ["failed", "published"]
 
 
-def test_a_source_that_is_away_is_worth_another_try(store: Path) -> None:
+def test_an_unavailable_source_is_retryable(store: Path) -> None:
     (report,) = provision(store, wanted("http://127.0.0.1:9"))
 
     assert (report.outcome, report.retryable) == ("failed", True)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_store_holds_no_more_than_it_may(
+def test_the_quota_limits_the_store(
     tmp_path: Path, source: Path, store: Path, *, chunked: bool
 ) -> None:
     """Whatever the quota: the next version fits, or is refused in a line and the old one stays.
@@ -199,7 +197,7 @@ def test_a_store_holds_no_more_than_it_may(
         if report.outcome == "failed":
             assert report.retryable
             assert report.error is not None
-            assert f"would exceed {held + room:,}" in report.error
+            assert f"would exceed the quota of {held + room:,} bytes" in report.error
             assert stable(store) == "1"
         assert used_bytes(Layout(store)) <= held + max(room, 0)
 
@@ -215,7 +213,7 @@ def test_a_dry_run_transfers_nothing_and_writes_nothing(source: Path, store: Pat
     assert list(store.iterdir()) == []
 
 
-def test_only_what_a_service_uses_is_chosen(tmp_path: Path) -> None:
+def test_used_by_selects_the_models_of_a_service(tmp_path: Path) -> None:
     config = write_config(
         tmp_path / "models.yaml",
         wanted("/a", name="a", used_by=["inference"]),
@@ -235,15 +233,15 @@ def test_only_what_a_service_uses_is_chosen(tmp_path: Path) -> None:
         ({"name": "../up"}, "pattern"),
         ({"version": "a/b"}, "pattern"),
         ({"channels": [".."]}, "pattern"),
-        ({"files": {"../x.cfg": {}, "a": {}, "b": {}}}, "own name is needed: no folder"),
-        ({"files": {"/etc/x.cfg": {}, "a": {}, "b": {}}}, "own name is needed: no folder"),
-        ({"files": {"..": {}, "a": {}, "b": {}}}, "own name is needed: no folder, and no dot"),
+        ({"files": {"../x.cfg": {}, "a": {}, "b": {}}}, "expected a file name without a folder"),
+        ({"files": {"/etc/x.cfg": {}, "a": {}, "b": {}}}, "expected a file name without a folder"),
+        ({"files": {"..": {}, "a": {}, "b": {}}}, "expected a file name without a folder"),
         ({"files": {}}, "at least 3"),
         ({"surprise": 1}, "not permitted"),
         ({"source": "https://user:secret@host/models"}, "credentials"),
     ],
 )
-def test_a_models_yaml_that_cannot_be_meant_is_refused(
+def test_an_invalid_models_yaml_is_refused(
     tmp_path: Path, stated: dict[str, Any], why: str
 ) -> None:
     config = write_config(tmp_path / "models.yaml", wanted("/a") | stated)
@@ -256,7 +254,7 @@ def test_a_models_yaml_that_cannot_be_meant_is_refused(
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "docs").glob("models.*.yaml")), ids=lambda p: p.name
 )
-def test_the_examples_in_the_docs_say_what_may_be_said(path: Path) -> None:
+def test_the_examples_in_the_docs_are_valid(path: Path) -> None:
     files = [file for model in read_wanted(path).models for file in model.files.values()]
 
     assert all(choose_source(file.source or "") for file in files)
@@ -283,7 +281,7 @@ def test_a_channel_points_at_one_version(tmp_path: Path) -> None:
         "models: !!python/object/apply:os.system [ls]",
     ],
 )
-def test_what_is_no_models_yaml_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_models_yaml_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "models.yaml").write_text(text)
 
     with pytest.raises(ConfigError, match=r"models\.yaml"):

@@ -71,9 +71,7 @@ def test_an_object_comes_in_one_request(tmp_path: Path, s3: Proxy, bucket: Any) 
     assert len(s3.asked) == 1
 
 
-def test_an_interrupted_download_goes_on_where_it_was(
-    tmp_path: Path, s3: Proxy, bucket: Any
-) -> None:
+def test_an_interrupted_download_resumes(tmp_path: Path, s3: Proxy, bucket: Any) -> None:
     put(bucket, "file", CONTENT, s3)
     s3.cuts = 2
     fetcher = Fetcher(tmp_path)
@@ -84,7 +82,9 @@ def test_an_interrupted_download_goes_on_where_it_was(
     assert "bytes=0-" not in s3.ranges
 
 
-def test_what_has_changed_meanwhile_is_fetched_anew(tmp_path: Path, s3: Proxy, bucket: Any) -> None:
+def test_changed_content_is_downloaded_from_the_beginning(
+    tmp_path: Path, s3: Proxy, bucket: Any
+) -> None:
     put(bucket, "file", CONTENT, s3)
     s3.cuts = 1
     other = bytes(reversed(CONTENT))
@@ -97,7 +97,7 @@ def test_what_has_changed_meanwhile_is_fetched_anew(tmp_path: Path, s3: Proxy, b
     assert len(s3.ranges) == 1
 
 
-def test_what_was_complete_already_is_no_reason_to_fail(
+def test_a_complete_partial_file_is_downloaded_again(
     tmp_path: Path, s3: Proxy, bucket: Any
 ) -> None:
     """A run may be killed behind the last byte; the server has no range that begins there."""
@@ -109,13 +109,15 @@ def test_what_was_complete_already_is_no_reason_to_fail(
 
 
 @pytest.mark.parametrize("address", [f"s3://{BUCKET}/nowhere", "s3://no-such-bucket/file"])
-def test_what_is_not_there_is_refused(tmp_path: Path, s3: Proxy, bucket: Any, address: str) -> None:
+def test_a_missing_file_is_refused_by_the_source(
+    tmp_path: Path, s3: Proxy, bucket: Any, address: str
+) -> None:
     put(bucket, "file", CONTENT, s3)
-    with pytest.raises(SourceRefused, match="answered 404 NoSuch"):
+    with pytest.raises(SourceRefused, match="status 404 NoSuch"):
         Fetcher(tmp_path).fetch(address)
 
 
-def test_nobody_there_is_worth_another_try(
+def test_a_refused_connection_is_retryable(
     tmp_path: Path, s3: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
@@ -148,7 +150,7 @@ def test_without_credentials_a_request_is_not_signed(
     assert "authorization" not in s3.heads.lower()
 
 
-def test_a_pod_that_has_a_token_of_its_own_gets_credentials_for_it(
+def test_web_identity_tokens_are_exchanged_for_credentials(
     tmp_path: Path, s3: Proxy, bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, "file", CONTENT, s3)
@@ -167,7 +169,7 @@ def test_a_pod_that_has_a_token_of_its_own_gets_credentials_for_it(
 @pytest.mark.parametrize(
     ("status", "code"), [(500, "InternalError"), (503, "SlowDown"), (400, "RequestTimeout")]
 )
-def test_a_server_that_is_busy_is_asked_again_by_us_alone(
+def test_a_busy_server_is_retried_by_download_only(
     tmp_path: Path, signed: pytest.MonkeyPatch, status: int, code: str
 ) -> None:
     fetcher = Fetcher(tmp_path)
@@ -180,7 +182,7 @@ def test_a_server_that_is_busy_is_asked_again_by_us_alone(
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (400, "ExpiredToken")])
-def test_what_the_server_does_not_give_is_not_asked_for_again(
+def test_a_refused_file_is_not_requested_again(
     tmp_path: Path, signed: pytest.MonkeyPatch, status: int, code: str
 ) -> None:
     site = Site({}, statuses=[status], refusal=refusal(code))
@@ -198,12 +200,12 @@ def refusal(code: str) -> bytes:
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3://bucket", "s3:///key"])
-def test_an_address_that_names_no_object_is_a_mistake(tmp_path: Path, address: str) -> None:
+def test_an_address_without_an_object_is_an_error(tmp_path: Path, address: str) -> None:
     with pytest.raises(ConfigError, match="s3://BUCKET/KEY"):
         Fetcher(tmp_path).fetch(address)
 
 
-def test_a_job_fills_a_store_and_tells_nobody_its_secret(
+def test_a_run_publishes_a_model_and_leaks_no_secret(
     tmp_path: Path, s3: Proxy, bucket: Any
 ) -> None:
     source = write_source(tmp_path / "source")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elastic_yolo.picture import errors as picture_errors
-from elastic_yolo.picture.agreement import find_difference
+from elastic_yolo.picture.agreement import first_difference
 from services.common.core.problems import STATUS, problem_response
 from services.common.observe.cpu_quota import cpu_quota, thread_count
 from services.common.request import errors
@@ -136,7 +136,7 @@ EXPECTED = [("cat", 0.9, [10, 10, 5, 5]), ("cat", 0.8, [30, 30, 5, 5])]
 def test_detections_are_compared_with_the_expected_ones(
     found: list, difference: str | None
 ) -> None:
-    result = find_difference(EXPECTED, found, px=1, score=0.05)
+    result = first_difference(EXPECTED, found, px=1, score=0.05)
 
     assert result is None if difference is None else difference in str(result)
 

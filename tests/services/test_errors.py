@@ -82,7 +82,7 @@ def test_a_valid_picture_is_processed(web: httpx.Client) -> None:
         (JPEG, {"Content-Type": "image/jpeg", "X-Timeout-Ms": "soon"}, 400, "X-Timeout-Ms"),
         (JPEG, {}, 415, "no Content-Type"),
         (b"{}", {"Content-Type": "application/json"}, 415, "'application/json' is not taken"),
-        (b"<html></html>", {"Content-Type": "image/jpeg"}, 415, "not a picture that we take"),
+        (b"<html></html>", {"Content-Type": "image/jpeg"}, 415, "not an accepted picture format"),
         (b"GIF89a" + bytes(99), {"Content-Type": "image/gif"}, 415, "not a picture"),
         (JPEG[:-40], {"Content-Type": "image/jpeg"}, 422, "truncated"),
         (b"x" * (MAX_BODY + 1), {"Content-Type": "image/jpeg"}, 413, "limit of 300,000 bytes"),

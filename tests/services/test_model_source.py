@@ -70,7 +70,7 @@ def store(tmp_path: Path) -> Path:
     config = write_config(tmp_path / "models.yaml", model)
     layout = Layout(tmp_path / "store")
     layout.root.mkdir()
-    (report,) = Job(layout, QUIET, threads=1).run(read_wanted(config).models)
+    (report,) = Job(layout, QUIET, threads=1).provision(read_wanted(config).models)
     assert report.outcome == "published"
     return layout.root
 

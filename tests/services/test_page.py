@@ -76,7 +76,7 @@ def test_the_page_explains_a_file_that_is_not_a_picture(
 
     said = choose(page, file, "Unsupported")
 
-    assert said.startswith("Unsupported Media Type: not a picture that we take")
+    assert said.startswith("Unsupported Media Type: not an accepted picture format")
     assert not page.find_element(By.ID, "view").is_displayed()
 
 

@@ -93,7 +93,7 @@ def test_an_invalid_golden_picture_ends_the_process(tmp_path: Path) -> None:
     ended = start("inference", MODEL_PATH=str(model))
 
     assert ended.returncode == 1
-    assert ended.stderr.startswith(f"MODEL_PATH: {model / 'g.png'}: not a picture that we take")
+    assert ended.stderr.startswith(f"MODEL_PATH: {model / 'g.png'}: not an accepted picture format")
     assert ended.stderr.count("\n") == 1
 
 

@@ -27,7 +27,7 @@ def five_versions(root: Path) -> list[str]:
     ]
 
 
-def test_the_newest_stay_and_what_a_channel_points_at(tmp_path: Path) -> None:
+def test_gc_keeps_the_newest_and_those_of_channels(tmp_path: Path) -> None:
     versions = five_versions(tmp_path)
     layout = Layout(tmp_path)
 
@@ -42,7 +42,7 @@ def test_the_newest_stay_and_what_a_channel_points_at(tmp_path: Path) -> None:
     assert (folder / "yolo.cfg").read_bytes() == b"2"
 
 
-def test_what_a_channel_pointed_at_before_stays_for_a_way_back(tmp_path: Path) -> None:
+def test_gc_keeps_the_previous_version_of_a_channel(tmp_path: Path) -> None:
     for number in range(4):
         put(tmp_path, {"yolo.cfg": str(number).encode()}, version=str(number))
     layout = Layout(tmp_path)
@@ -53,14 +53,14 @@ def test_what_a_channel_pointed_at_before_stays_for_a_way_back(tmp_path: Path) -
     assert [one.version for one in list_versions(layout, "yolo")] == ["2", "3"]
 
 
-def test_right_after_a_switch_everything_that_was_current_stays(tmp_path: Path) -> None:
+def test_earlier_versions_stay_for_ten_minutes_after_a_switch(tmp_path: Path) -> None:
     for number in range(4):
         put(tmp_path, {"yolo.cfg": str(number).encode()}, version=str(number))
 
     assert collect(Layout(tmp_path), keep=0).versions == []
 
 
-def test_a_dry_run_says_it_and_removes_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_removes_nothing(tmp_path: Path) -> None:
     versions = five_versions(tmp_path)
     layout = Layout(tmp_path)
 
@@ -71,7 +71,7 @@ def test_a_dry_run_says_it_and_removes_nothing(tmp_path: Path) -> None:
     assert [one.id for one in list_versions(layout, "yolo")] == versions
 
 
-def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
+def test_gc_removes_files_of_killed_writers(tmp_path: Path) -> None:
     five_versions(tmp_path)
     layout = Layout(tmp_path)
     (layout.versions("yolo") / ".new-abc").mkdir()

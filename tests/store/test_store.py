@@ -47,12 +47,12 @@ def test_a_reference_names_store_model_and_channel(text: str, expected: Referenc
 @pytest.mark.parametrize(
     "text", ["/models/yolov3", "store:yolov3", "store:/models/", "store:/m/a b", "store:/m/a@.."]
 )
-def test_what_is_no_reference_is_refused(text: str) -> None:
+def test_an_invalid_store_reference_is_refused(text: str) -> None:
     with pytest.raises(BadReference):
         parse_reference(text)
 
 
-def test_a_reader_finds_a_model_folder_under_the_files_own_names(tmp_path: Path) -> None:
+def test_a_published_version_is_a_model_folder(tmp_path: Path) -> None:
     record = put(tmp_path, CFG)
 
     found = resolve(Reference(tmp_path, "yolo", "stable"))
@@ -81,7 +81,7 @@ def test_the_same_content_is_stored_once(tmp_path: Path) -> None:
     assert len(inodes) == 1
 
 
-def test_the_same_again_writes_nothing(tmp_path: Path) -> None:
+def test_publishing_the_same_version_writes_nothing(tmp_path: Path) -> None:
     put(tmp_path, CFG)
     before = files_below(tmp_path)
 
@@ -90,7 +90,7 @@ def test_the_same_again_writes_nothing(tmp_path: Path) -> None:
     assert files_below(tmp_path) == before
 
 
-def test_other_content_under_the_same_name_is_another_version(tmp_path: Path) -> None:
+def test_other_content_with_the_same_version_gets_another_id(tmp_path: Path) -> None:
     first = put(tmp_path, CFG)
     second = put(tmp_path, {**CFG, "yolo.cfg": b"[net]\n"})
 
@@ -99,7 +99,7 @@ def test_other_content_under_the_same_name_is_another_version(tmp_path: Path) ->
     assert resolve(Reference(tmp_path, "yolo", "stable")).record == second
 
 
-def test_what_fails_its_check_is_not_there(tmp_path: Path) -> None:
+def test_a_model_that_fails_its_check_is_not_published(tmp_path: Path) -> None:
     first = put(tmp_path, CFG)
 
     def refuse(folder: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_fails_its_check_is_not_there(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_whose_writer_was_killed_before_its_record_is_made_anew(tmp_path: Path) -> None:
+def test_a_version_folder_without_a_record_is_replaced(tmp_path: Path) -> None:
     record = put(tmp_path, CFG)
     layout = Layout(tmp_path)
     layout.version_record("yolo", record.id).unlink()
@@ -132,7 +132,7 @@ def test_a_folder_whose_writer_was_killed_before_its_record_is_made_anew(tmp_pat
     assert (folder / "yolo.cfg").read_bytes() == b"[net]"
 
 
-def test_roll_back_goes_to_where_the_channel_was_before(tmp_path: Path) -> None:
+def test_rollback_returns_to_the_previous_version(tmp_path: Path) -> None:
     versions = [
         put(tmp_path, {**CFG, "yolo.cfg": str(number).encode()}, version=str(number)).id
         for number in range(3)
@@ -146,14 +146,14 @@ def test_roll_back_goes_to_where_the_channel_was_before(tmp_path: Path) -> None:
     assert resolve(Reference(tmp_path, "yolo", "stable")).record.id == versions[0]
 
 
-def test_a_channel_cannot_point_at_what_is_not_there(tmp_path: Path) -> None:
+def test_a_channel_cannot_point_at_a_missing_version(tmp_path: Path) -> None:
     put(tmp_path, CFG)
 
     with pytest.raises(NotInStore):
-        Writer(Layout(tmp_path)).point("yolo", "stable", "1-0123456789ab")
+        Writer(Layout(tmp_path)).switch_channel("yolo", "stable", "1-0123456789ab")
 
 
-def test_a_file_that_has_changed_is_noticed(tmp_path: Path) -> None:
+def test_verify_detects_a_changed_blob(tmp_path: Path) -> None:
     record = put(tmp_path, CFG)
     layout = Layout(tmp_path)
     digest = record.files["yolo.cfg"].digest
@@ -162,12 +162,12 @@ def test_a_file_that_has_changed_is_noticed(tmp_path: Path) -> None:
     blob.chmod(0o644)
     blob.write_bytes(b"[not]")
 
-    with pytest.raises(StoreDamaged, match="is sha256:"):
+    with pytest.raises(StoreDamaged, match="found sha256:"):
         verify_blob(layout, digest)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"id": "../x", "since": ""}', b"\xff"])
-def test_a_damaged_channel_is_said_to_be_damaged(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_channel_raises_store_damaged(tmp_path: Path, content: bytes) -> None:
     put(tmp_path, CFG)
     Layout(tmp_path).channel("yolo", "stable").write_bytes(content)
 
@@ -175,7 +175,7 @@ def test_a_damaged_channel_is_said_to_be_damaged(tmp_path: Path, content: bytes)
         resolve(Reference(tmp_path, "yolo", "stable"))
 
 
-def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_a_name_outside_the_folder_is_refused(tmp_path: Path) -> None:
     record = put(tmp_path, CFG)
     path = Layout(tmp_path).version_record("yolo", record.id)
     stated = json.loads(path.read_text())
@@ -197,7 +197,7 @@ with locked(Layout(Path(sys.argv[1]))):
 """
 
 
-def test_one_writer_at_a_time_and_a_killed_one_lets_go(tmp_path: Path) -> None:
+def test_a_killed_writer_releases_the_lock(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)],
         stdin=subprocess.PIPE,
@@ -215,7 +215,7 @@ def test_one_writer_at_a_time_and_a_killed_one_lets_go(tmp_path: Path) -> None:
         pass
 
 
-def test_everybody_may_read_what_is_published(tmp_path: Path) -> None:
+def test_published_files_are_readable_by_all_users(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         put(tmp_path / "store", CFG)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from elastic_yolo.digest import digest_of_bytes
-from elastic_yolo.durable import make_folder, write_file
+from elastic_yolo.durable import make_folder, write_durable
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.records import VersionRecord
 from elastic_yolo.store.writer import Check, Writer
@@ -31,10 +31,10 @@ def put(
         known = writer.find_blob(digest)
         if known is None:
             part = layout.incoming / file_name
-            write_file(part, content)
-            known = writer.keep_blob(part, digest)
+            write_durable(part, content)
+            known = writer.add_blob(part, digest)
         records[file_name] = known
     record = writer.publish(name, version, records, "test", check)
     if channel is not None:
-        writer.point(name, channel, record.id)
+        writer.switch_channel(name, channel, record.id)
     return record

@@ -55,7 +55,7 @@ class Versions:
 
     def point(self, version: str, channel: str = "stable") -> None:
         """Point a channel at a version."""
-        Writer(Layout(self.root)).point("tiny", channel, self._ids[version])
+        Writer(Layout(self.root)).switch_channel("tiny", channel, self._ids[version])
 
     def folder(self, version: str) -> Path:
         """Return the folder with a version's files."""

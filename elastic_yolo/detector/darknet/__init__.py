@@ -1,1 +1,1 @@
-"""What Darknet's own files say: .cfg, .weights and the network that they describe."""
+"""Readers of Darknet's .cfg and .weights files, and the network that they describe."""

@@ -1,8 +1,8 @@
-"""Read a Darknet .cfg file into sections, keeping line numbers for error messages.
+"""Parse a Darknet .cfg file into sections, with line numbers for error messages.
 
 Format as in Darknet's `src/parser.c` and `src/option_list.c` (2018): `[kind]` starts a section,
-`key=value` adds an option to it, lines that begin with `#` or `;` are comments, and all blanks
-are dropped, also inside a line.
+`key=value` adds an option to it, lines that begin with `#` or `;` are comments, and all white space
+is dropped, also inside a line.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from types import MappingProxyType
 from elastic_yolo.detector.errors import CfgError
 from elastic_yolo.detector.files import read_text
 
-# Thirty times the largest .cfg known (AlexeyAB's cspx-p7-mish, 30 kB): a .weights file under this
-# name, or one without end, is not read.
+# Thirty times the largest known .cfg (AlexeyAB's cspx-p7-mish, 30 kB): a .weights file under this
+# name is refused before it is read.
 _MOST_BYTES = 2**20
-# yolov4-p6 has 306 sections. Every layer costs time and memory here and in an engine.
+# yolov4-p6 has 306 sections. Every layer costs time and memory in the reader and in the engine.
 _MOST_SECTIONS = 1000
 # A head with 20 anchors has 40 numbers.
 _MOST_NUMBERS = 1000
 
-# What C's atoi() and atof() read to the end, in ASCII. Python's int() and float() also take 1_000,
-# Arabic digits and millions of them, nan and inf.
+# Numbers that C's atoi() and atof() read completely. Python's int() and float() also accept 1_000,
+# non-ASCII digits, millions of digits, nan and inf.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,10}")
 _NUMBER = re.compile(r"(?=.{1,40}$)[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-# Darknet keeps an int of 32 bits, and a float32.
+# Darknet stores options as 32-bit int and float.
 _INT_END = 2**31
 _LARGEST_FLOAT = 3.4028234663852886e38
 
@@ -43,7 +43,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Section:
-    """One `[kind]` with its options. The typed readers raise CfgError naming file and line."""
+    """One `[kind]` with its options. The typed readers raise CfgError with file and line."""
 
     kind: str
     line: int
@@ -51,7 +51,7 @@ class Section:
     file: str
 
     def integer(self, key: str, default: int) -> int:
-        """Return an option as int, or the default where the section lacks it."""
+        """Return an option as int, or the default if the section lacks it."""
         option = self.options.get(key)
         if option is None:
             return default
@@ -61,7 +61,7 @@ class Section:
             raise self.error(key, "a whole number") from None
 
     def number(self, key: str, default: float) -> float:
-        """Return an option as float, or the default where the section lacks it."""
+        """Return an option as float, or the default if the section lacks it."""
         option = self.options.get(key)
         if option is None:
             return default
@@ -71,26 +71,26 @@ class Section:
             raise self.error(key, "a number") from None
 
     def text(self, key: str, default: str) -> str:
-        """Return an option as it stands, or the default where the section lacks it."""
+        """Return an option as text, or the default if the section lacks it."""
         option = self.options.get(key)
         return default if option is None else option.value
 
     def integers(self, key: str) -> tuple[int, ...]:
-        """Return a comma-separated option as ints; empty where the section lacks it."""
+        """Return a comma-separated option as ints; empty if the section lacks it."""
         try:
             return tuple(_whole(part) for part in self._parts(key))
         except ValueError:
             raise self.error(key, "whole numbers separated by commas") from None
 
     def numbers(self, key: str) -> tuple[float, ...]:
-        """Return a comma-separated option as floats; empty where the section lacks it."""
+        """Return a comma-separated option as floats; empty if the section lacks it."""
         try:
             return tuple(_number(part) for part in self._parts(key))
         except ValueError:
             raise self.error(key, "numbers separated by commas") from None
 
     def error(self, key: str, expected: str) -> CfgError:
-        """Build the error for an option that does not say what it must."""
+        """Build the error for a missing or invalid option; `expected` completes its message."""
         option = self.options.get(key)
         if option is None:
             return CfgError(
@@ -107,7 +107,7 @@ class Section:
             return []
         if option.value.count(",") >= _MOST_NUMBERS:
             raise self.error(key, f"at most {_MOST_NUMBERS:,} numbers")
-        # An entry without digits is 0 to Darknet, which nobody means: it is refused by its reader.
+        # Darknet reads an empty entry as 0, which is never intended: _whole and _number refuse it.
         return option.value.split(",")
 
 
@@ -148,13 +148,13 @@ def _shown(text: str) -> str:
 
 
 def read_cfg(path: Path) -> Cfg:
-    """Read and check the outline of a .cfg file; raises CfgError with file and line."""
+    """Read a .cfg file and parse its sections; raises CfgError with file and line."""
     text = read_text(path, _MOST_BYTES, CfgError, hint=": is it the .weights file?")
     return parse_cfg(text, path)
 
 
 def parse_cfg(text: str, path: Path = Path("network.cfg")) -> Cfg:
-    """Parse the text of a .cfg file; `path` is only named in errors."""
+    """Parse the text of a .cfg file; `path` only appears in errors. Raises CfgError."""
     sections = _sections(text, path.name)
     if not sections:
         raise CfgError(f"{path.name}: no section found: expected [net] first")
@@ -190,7 +190,7 @@ def _sections(text: str, file: str) -> list[Section]:
             raise CfgError(
                 f"{file}:{number}: an option before the first [section]: {_shown(raw.strip())}"
             )
-        # Darknet's option_find takes the first of two options with one name. A comment behind a
-        # number is dropped by its atoi(), so we drop it everywhere.
+        # Darknet's option_find uses the first of two options of the same name. Its atoi() ignores a
+        # comment after a number, so comments after any value are dropped here.
         options.setdefault(key, Option(value.partition("#")[0], number))
     return sections

@@ -1,4 +1,4 @@
-"""The layers of a network, typed, with known shapes. `plan.py` reads them from a .cfg file."""
+"""Typed layers of a network, with their shapes. `plan.py` builds them from a .cfg file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ACTIVATIONS = (
 
 @dataclass(frozen=True)
 class Shape:
-    """The output of a layer for one picture: channels, rows, columns."""
+    """Shape of a layer's output for one picture: channels, rows, columns."""
 
     channels: int
     height: int
@@ -43,12 +43,12 @@ class Convolutional:
 
     @property
     def weights_shape(self) -> tuple[int, int, int, int]:
-        """(filters, input channels of one group, size, size), the order in the file."""
+        """(filters, input channels of one group, size, size), as in the .weights file."""
         return (self.output.channels, self.input.channels // self.groups, self.size, self.size)
 
     @property
     def float_count(self) -> int:
-        """How many float32 values the .weights file holds for this layer."""
+        """Number of float32 values of this layer in the .weights file."""
         filters, channels, rows, columns = self.weights_shape
         return filters * channels * rows * columns + filters * (4 if self.batch_normalize else 1)
 
@@ -61,7 +61,7 @@ class Convolutional:
 
 @dataclass(frozen=True)
 class Pool:
-    """Maximum or mean over a window; `padding` is the total on both sides, half of it before."""
+    """Maximum or mean over a window; `padding` is the total of both sides, half of it before."""
 
     index: int
     line: int
@@ -96,7 +96,10 @@ class Upsample:
 
 @dataclass(frozen=True)
 class Route:
-    """Concatenate other layers' outputs along the channels, or part `group` of `groups` of each."""
+    """Concatenate the outputs of other layers along the channels.
+
+    With `groups`, only part `group` (from 0) of the channels of each.
+    """
 
     index: int
     line: int
@@ -108,9 +111,10 @@ class Route:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """Add the outputs of other layers to that of the previous one.
+    """Add the outputs of other layers to the output of the previous layer.
 
-    A source with more channels gives only its first ones; one with fewer is added to the first.
+    Of a source with more channels only the first ones are added; a source with fewer is added to
+    the first channels.
     """
 
     index: int
@@ -122,9 +126,9 @@ class Shortcut:
 
 @dataclass(frozen=True)
 class Multiply:
-    """Multiply the output of another layer by that of the previous one ([scale_channels], [sam]).
+    """Multiply the output of another layer by that of the previous layer ([scale_channels], [sam]).
 
-    The previous output may have one row and column, or one channel, and is then repeated.
+    A previous output of one row and column, or of one channel, is broadcast.
     """
 
     index: int
@@ -136,7 +140,7 @@ class Multiply:
 
 @dataclass(frozen=True)
 class Reorg:
-    """Trade resolution for channels in Darknet's peculiar order (`src/blas.c`, reorg_cpu)."""
+    """Move pixels into channels in the order of Darknet's reorg_cpu (`src/blas.c`)."""
 
     index: int
     line: int
@@ -147,9 +151,9 @@ class Reorg:
 
 @dataclass(frozen=True)
 class SpaceToDepth:
-    """Trade resolution for channels: first all channels of the top left pixel of each square.
+    """Move each square of pixels into channels, starting with all channels of its top left pixel.
 
-    That is what [reorg3d] does (AlexeyAB's `src/reorg_layer.c`), and what [reorg] was meant to do.
+    [reorg3d] does this (AlexeyAB's `src/reorg_layer.c`); [reorg] was intended to.
     """
 
     index: int
@@ -160,7 +164,7 @@ class SpaceToDepth:
 
 @dataclass(frozen=True)
 class PassThrough:
-    """A layer that does nothing when a network is only run, such as [dropout]."""
+    """A layer without effect at inference, such as [dropout]."""
 
     index: int
     line: int
@@ -168,23 +172,24 @@ class PassThrough:
 
 
 class Nms(Enum):
-    """How a head wants overlapping boxes removed."""
+    """The overlap measure that a head uses for NMS."""
 
     IOU = "default"
     """`do_nms_sort`: by intersection over union."""
     DIOU = "diou"
-    """`diounms_sort`: by intersection over union, less a term for the distance of the centres."""
+    """`diounms_sort`: by intersection over union minus a term for the distance of the centres."""
 
 
 @dataclass(frozen=True)
 class Head:
     """A detection head: [yolo], [Gaussian_yolo] or [region].
 
-    `network` is what enters the network, `anchors` holds (width, height) in its pixels. A [region]
-    head scores its classes by softmax. A gaussian one says of each coordinate how unsure it is, and
-    `beyond` is how far the centre lies right of and below the point that it predicts, in sizes of
-    the box. With `new_coords` the layer before has applied the sigmoid already, and sizes are
-    squares instead of exponentials. `scale_xy` stretches the centre's range around its cell.
+    `network` is the network's input shape; `anchors` holds (width, height) in its pixels. With
+    `softmax`, class scores are a softmax instead of sigmoids. A `gaussian` head predicts an
+    uncertainty for each coordinate; `centre_offset` is the distance of the box's centre to the
+    right of and below the predicted point, in sizes of the box. With `new_coords` the layer before
+    has applied the sigmoid, and sizes are squares instead of exponentials. `scale_xy` widens the
+    range of the centre around its cell.
     """
 
     index: int
@@ -195,7 +200,7 @@ class Head:
     anchors: tuple[tuple[float, float], ...]
     softmax: bool = False
     gaussian: bool = False
-    beyond: float = 0.0
+    centre_offset: float = 0.0
     new_coords: bool = False
     scale_xy: float = 1.0
     nms: Nms = Nms.IOU
@@ -203,7 +208,7 @@ class Head:
 
     @property
     def values(self) -> int:
-        """How many channels describe one box: place, size, objectness and classes."""
+        """Number of channels of one box: coordinates, objectness and classes."""
         return (9 if self.gaussian else 5) + self.classes
 
 
@@ -224,7 +229,7 @@ Layer = (
 
 @dataclass(frozen=True)
 class Network:
-    """A network whose shapes all fit together."""
+    """A network with consistent shapes."""
 
     name: str
     input: Shape
@@ -237,7 +242,7 @@ class Network:
 
     @property
     def convolutions(self) -> tuple[Convolutional, ...]:
-        """The layers that have weights, in the order of the .weights file."""
+        """The layers with weights, in the order of the .weights file."""
         return tuple(layer for layer in self.layers if isinstance(layer, Convolutional))
 
     @property
@@ -247,10 +252,10 @@ class Network:
 
     @property
     def float_count(self) -> int:
-        """How many float32 values the .weights file holds."""
+        """Number of float32 values in the .weights file."""
         return sum(layer.float_count for layer in self.convolutions)
 
     @property
     def classes(self) -> int:
-        """How many classes the heads score; the same for each."""
+        """Number of classes, the same for every head."""
         return self.heads[0].classes

@@ -1,8 +1,8 @@
-"""How much a network may ask for, whatever the numbers in its .cfg say.
+"""Upper limits on the resources of a network.
 
-Shapes come from a file that somebody sent. Without limits they would decide how much memory is
-asked for and how long an engine runs. Each limit is stated with the largest known detector,
-AlexeyAB's yolov4-p6: 305 layers, 128 million parameters, 717 GFLOP, outputs of 52 million values.
+A .cfg is untrusted: without limits its numbers decide how much memory is allocated and how long an
+engine runs. For comparison, the largest known detector, AlexeyAB's yolov4-p6, has 305 layers, 128
+million parameters, 717 GFLOP and outputs of 52 million values.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from elastic_yolo.detector.darknet.layers import (
 )
 from elastic_yolo.detector.errors import CfgError
 
-# YOLO9000, which has the most classes of all, has 28,269. The statistics of a batch normalisation
-# are read at once, and that is all of a .weights file that is before its values are known.
+# YOLO9000, which has the most classes, has 28,269 channels. The statistics of one batch
+# normalisation are the only part of a .weights file that is held in memory before it is checked.
 _MOST_CHANNELS = 2**17
-# 2 GB of float32: a graph is one message of protobuf, which cannot be longer.
+# 2 GB of float32: a graph is one protobuf message, which cannot be longer.
 _MOST_FLOATS = 500_000_000
-# A minute and a half on a core that does 100 GFLOP/s.
+# A minute and a half on a core of 100 GFLOP/s.
 _MOST_OPERATIONS = 10**13
-# 4 GB of float32 that have been computed and are still needed: what an engine must allocate.
+# 4 GB of float32 for outputs that a later layer still reads: an engine must hold these in memory.
 _MOST_ALIVE = 2**30
-# Every source of a [route] or [shortcut] may become a node of its own.
+# Every source of a [route] or [shortcut] may become a node of the graph.
 _MOST_SOURCES = 10_000
 
 
 def check_limits(network: Network, file: str) -> None:
-    """Raise CfgError naming the line of `file` at which a limit is passed."""
+    """Raise CfgError with the line of `file` where the network exceeds a limit."""
     floats = operations = sources = 0
     for layer in network.layers:
         floats += layer.float_count if isinstance(layer, Convolutional) else 0
@@ -49,7 +49,7 @@ def check_limits(network: Network, file: str) -> None:
 def _check(layer: Layer, file: str, what: str, found: int, most: int) -> None:
     if found > most:
         raise CfgError(
-            f"{file}:{layer.line}: layer {layer.index} brings it to {found:,} {what}: "
+            f"{file}:{layer.line}: layer {layer.index} brings the total to {found:,} {what}: "
             f"expected at most {most:,}"
         )
 
@@ -66,7 +66,7 @@ def _operations(layer: Layer) -> int:
 
 
 def _check_alive(network: Network, file: str) -> None:
-    """Add up what is needed at once: every output from its layer to the last that reads it."""
+    """Check the memory for outputs: each is needed from its layer to the last one that reads it."""
     last = list(range(len(network.layers)))
     for layer in network.layers:
         for source in _sources(layer):
@@ -77,14 +77,14 @@ def _check_alive(network: Network, file: str) -> None:
     alive = _values(network.input)
     for layer in network.layers:
         alive += _values(layer.output)
-        _check(layer, file, "values needed at once", alive, _MOST_ALIVE)
+        _check(layer, file, "values in memory", alive, _MOST_ALIVE)
         until = last[layer.index]
         ended[until] = ended.get(until, 0) + _values(layer.output)
         alive -= ended.get(layer.index, 0)
 
 
 def _sources(layer: Layer) -> tuple[int, ...]:
-    """Return the layers that this one reads; none where it reads the picture."""
+    """Return the indices of the layers that this one reads; none if it reads the picture."""
     before = (layer.index - 1,) if layer.index else ()
     match layer:
         case Route():

@@ -1,4 +1,4 @@
-"""Which options a section may have, and which of them must have the one value that we know.
+"""The options that a section may have, and those that are supported with one value only.
 
 Names and defaults: `src/parser.c` of pjreddie's Darknet and of AlexeyAB's fork.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from elastic_yolo.detector.darknet.cfg import Section
 from elastic_yolo.detector.errors import CfgError
 
-# What a section means to a network that is only run.
+# Options that affect inference.
 _KNOWN = {
     "net": "width height channels",
     "convolutional": "filters size stride stride_x stride_y pad padding dilation groups "
@@ -29,7 +29,7 @@ _KNOWN = {
     "region": "classes num anchors softmax",
 }
 
-# Options that steer training, logging or tracking only. They cannot change what a network answers.
+# Options for training, logging or tracking only. They do not change detections.
 _TRAINING = frozenset(
     """
     batch subdivisions momentum decay angle saturation exposure hue learning_rate
@@ -52,7 +52,7 @@ _TRAINING = frozenset(
     """.split()
 )
 
-# Options that change the answer when they have any other value: not supported, so not ignored.
+# Options that change detections if they have any other value: refused, never ignored.
 _ONLY = {
     "antialiasing": "0",
     "assisted_excitation": "0",

@@ -1,9 +1,8 @@
 """Turn the sections of a .cfg file into typed layers with known shapes.
 
-Every default and every size formula is Darknet's: `src/parser.c` and the `src/*_layer.c` of
-pjreddie's code (2018) and of AlexeyAB's fork, which added what YOLOv4 needs. A section or an option
-that is not supported is an error naming its line: a graph that is silently wrong would be worse
-than none.
+Defaults and size formulas are Darknet's: `src/parser.c` and `src/*_layer.c` of pjreddie's code
+(2018), and of AlexeyAB's fork for YOLOv4. An unsupported section or option is an error with its
+line, because ignoring it would give wrong detections without a message.
 """
 
 from __future__ import annotations
@@ -12,17 +11,16 @@ from collections.abc import Callable
 
 from elastic_yolo.detector.darknet import plan_heads, plan_layers
 from elastic_yolo.detector.darknet.cfg import Cfg, Section
+from elastic_yolo.detector.darknet.layer_context import LayerContext
 from elastic_yolo.detector.darknet.layers import Layer, Network, Shape
 from elastic_yolo.detector.darknet.limits import check_limits
 from elastic_yolo.detector.darknet.options import check_options
-from elastic_yolo.detector.darknet.place import Place
 from elastic_yolo.detector.errors import CfgError
 
-# Two gigabytes for one layer's output: ten times what the largest known detector needs. Without a
-# limit a number in a file that somebody sent would decide how much memory is asked for.
+# 2 GB of float32 for one layer's output, ten times as much as the largest known detector has.
 _MOST_VALUES = 2**29
 
-_READERS: dict[str, Callable[[Section, Place], Layer]] = {
+_READERS: dict[str, Callable[[Section, LayerContext], Layer]] = {
     "Gaussian_yolo": plan_heads.gaussian_yolo,
     "avgpool": plan_layers.global_average,
     "convolutional": plan_layers.convolutional,
@@ -42,10 +40,10 @@ _READERS: dict[str, Callable[[Section, Place], Layer]] = {
 
 
 def plan_network(cfg: Cfg) -> Network:
-    """Type and check every layer of a .cfg file.
+    """Build and check every layer of a .cfg file.
 
-    Raises CfgError for unknown sections, unsupported options, layers that do not fit together,
-    and for a network without a detection head.
+    Raises CfgError for unknown sections, unsupported options, layers whose shapes do not fit, a
+    network without a detection head, and a network that exceeds a limit of `limits.py`.
     """
     check_options(cfg.net)
     shape = Shape(
@@ -54,7 +52,7 @@ def plan_network(cfg: Cfg) -> Network:
     _check_size(cfg.net, shape)
     if shape.channels != 3 or shape.height < 1 or shape.width < 1:
         raise CfgError(
-            f"{cfg.net.file}:{cfg.net.line}: [net] asks for {shape}: "
+            f"{cfg.net.file}:{cfg.net.line}: [net] has input shape {shape}: "
             "expected channels=3 and a positive width and height"
         )
     layers: list[Layer] = []
@@ -67,7 +65,7 @@ def plan_network(cfg: Cfg) -> Network:
             )
         check_options(section)
         previous = layers[-1].output if layers else shape
-        layer = reader(section, Place(len(layers), previous, shape, layers))
+        layer = reader(section, LayerContext(len(layers), previous, shape, layers))
         _check_size(section, layer.output)
         layers.append(layer)
     network = Network(cfg.path.stem, shape, tuple(layers))
@@ -79,7 +77,7 @@ def plan_network(cfg: Cfg) -> Network:
 def _check_size(section: Section, shape: Shape) -> None:
     if shape.channels * shape.height * shape.width > _MOST_VALUES:
         raise CfgError(
-            f"{section.file}:{section.line}: [{section.kind}] would put out {shape} values: "
+            f"{section.file}:{section.line}: [{section.kind}] would output {shape} values: "
             f"expected at most {_MOST_VALUES:,}"
         )
 

@@ -1,7 +1,7 @@
-"""Whether what a .weights file holds can be computed with, found out in little memory.
+"""Check that the values of a .weights file are usable, in bounded memory.
 
-A file of the right length may still be of zeros, of noise, or half overwritten. It is gone through
-in parts, so that a file of any length costs the same few megabytes until it is known to be good.
+A file of the right length may still contain noise or be half overwritten. It is checked in parts,
+so that a file of any length takes the same few megabytes until all of it is known to be valid.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from elastic_yolo.detector.errors import WeightsError
 
 Floats = NDArray[np.float32]
 
-# Darknet divides by sqrt(variance) plus this (src/blas.c, normalize_cpu).
+# Darknet divides by sqrt(variance) + 1e-6 (src/blas.c, normalize_cpu).
 ADDED_TO_ROOT = np.float32(1e-6)
-# Few enough to stay in a processor's cache from being read to being looked at.
+# Small enough to stay in the CPU's cache between reading and checking.
 _PART_FLOATS = 2**16
-_OVERFLOW = "overflows when its batch normalisation is folded into it"
+_OVERFLOW = "overflows when its batch normalisation is folded in"
 
 
 def read_floats(file: BinaryIO, count: int, path: Path) -> Floats:
-    """Return the next `count` float32 of a file; raises WeightsError where it ends before."""
+    """Return the next values of a file, (count,) float32; raises WeightsError at its end."""
     data = file.read(4 * count)
     if len(data) != 4 * count:
         raise WeightsError(f"{path.name}: became shorter while it was read")
@@ -35,10 +35,10 @@ def read_floats(file: BinaryIO, count: int, path: Path) -> Floats:
 
 
 def check_values(file: BinaryIO, layer: Convolutional, path: Path) -> None:
-    """Go through the floats of one layer; raises WeightsError naming it if they are of no use.
+    """Read and check the values of one layer; raises WeightsError with the layer.
 
-    That is where they are not finite, where a variance is negative, and where they are no more
-    finite once the batch normalisation is folded into them.
+    Values must be finite, also after batch normalisation is folded into them, and variances must
+    not be negative.
     """
     filters = layer.output.channels
     biases = read_floats(file, filters, path)
@@ -57,13 +57,13 @@ def check_values(file: BinaryIO, layer: Convolutional, path: Path) -> None:
 def _check_batch_norm(
     file: BinaryIO, biases: Floats, layer: Convolutional, path: Path
 ) -> np.float32:
-    """Return the largest factor that a filter is multiplied by."""
+    """Check the batch normalisation; returns the largest factor that it applies to a filter."""
     scales, means, variances = (read_floats(file, biases.size, path) for _ in range(3))
     _check_finite(scales, "scales", layer, path)
     _check_finite(means, "rolling means", layer, path)
     _check_finite(variances, "rolling variances", layer, path)
     if variances.min() < 0:
-        # Its root is no number, and neither is anything that the layer answers.
+        # Its square root is NaN, and so is everything that the layer outputs.
         raise _error(path, layer, f"holds a negative rolling variance, {variances.min():g}")
     with np.errstate(over="ignore", invalid="ignore"):
         factors = scales / (np.sqrt(variances) + ADDED_TO_ROOT)
@@ -78,11 +78,11 @@ def _parts(file: BinaryIO, count: int, path: Path) -> Iterator[Floats]:
 
 
 def _check_finite(values: Floats, what: str, layer: Convolutional, path: Path) -> np.float32:
-    """Return the largest absolute value."""
-    # Either bound is NaN where any value is, and neither needs memory.
+    """Return the largest absolute value; raises WeightsError if any value is not finite."""
+    # Both are NaN if any value is, and neither allocates memory.
     lowest, highest = values.min(), values.max()
     if not (np.isfinite(lowest) and np.isfinite(highest)):
-        raise _error(path, layer, f"holds {what} that are no finite numbers")
+        raise _error(path, layer, f"holds {what} that are not finite")
     return max(-lowest, highest)
 
 

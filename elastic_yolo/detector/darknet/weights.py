@@ -1,9 +1,9 @@
-"""Read a Darknet .weights file against the network that its .cfg describes.
+"""Read a Darknet .weights file and check it against the network of its .cfg.
 
-Layout (Darknet `src/parser.c`, load_weights_upto): int32 major, minor, revision, then `seen` (how
-many pictures training saw), 64 bits wide from version 0.2 on and 32 before. Then, for every
-convolution: biases, with batch normalisation also scales, rolling means and rolling variances,
-then the filters. All float32, little-endian, nothing between the layers.
+Layout (Darknet `src/parser.c`, load_weights_upto): int32 major, minor, revision; then `seen`, the
+number of pictures seen in training, 64 bits from version 0.2 on and 32 bits before. Then for every
+convolution: biases; with batch normalisation also scales, rolling means and rolling variances; then
+the filters. All float32, little-endian, without padding between layers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from elastic_yolo.detector.files import file_size, open_regular, unreadable
 
 Floats = NDArray[np.float32]
 
-# src/blas.c, normalize_cpu: pjreddie adds to the root, AlexeyAB to what it is drawn from.
+# src/blas.c, normalize_cpu: pjreddie divides by sqrt(v) + 1e-6, AlexeyAB by sqrt(v + 1e-5).
 _ADDED_TO_VARIANCE = np.float32(1e-5)
 
 
@@ -44,9 +44,9 @@ class ConvolutionWeights:
     batch_norm: BatchNorm | None
 
     def folded(self, *, fork: bool = False) -> tuple[Floats, Floats]:
-        """Return filters and biases with the batch normalisation folded into them.
+        """Return filters and biases with batch normalisation folded into them.
 
-        As pjreddie's Darknet normalises, or as AlexeyAB's fork does.
+        Uses the formula of pjreddie's Darknet, or with `fork` that of AlexeyAB's.
         """
         if self.batch_norm is None:
             return self.filters, self.biases
@@ -64,7 +64,7 @@ class ConvolutionWeights:
 
 @dataclass(frozen=True)
 class Weights:
-    """The whole file: its version, `seen`, and the convolutions by layer index."""
+    """The whole file: version, `seen` (see the module), and the convolutions by layer index."""
 
     version: tuple[int, int, int]
     seen: int
@@ -73,7 +73,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Header:
-    """What a .weights file begins with, and how many bytes that takes."""
+    """The header of a .weights file; `size` is its length in bytes."""
 
     version: tuple[int, int, int]
     seen: int
@@ -81,22 +81,22 @@ class Header:
 
 
 def check_weights(path: Path, network: Network) -> Header:
-    """Hold the header and the length of the file against `network`, without reading the rest.
+    """Check header and length of the file against `network`, without reading the values.
 
-    Raises WeightsError with layer and floats if they do not fit.
+    Raises WeightsError with the layer and the number of floats that are missing or left over.
     """
     with open_regular(path, WeightsError) as file:
-        return _check_outline(file, path, network)
+        return _check_size(file, path, network)
 
 
 def read_weights(path: Path, network: Network) -> Weights:
-    """Read the weights of `network`; raises WeightsError with layer and floats if they do not fit.
+    """Read the weights of `network`; raises WeightsError as `check_weights` and `check_values` do.
 
-    Not mapped into memory: a mapped file that somebody shortens or copies over kills the process.
-    All values are checked before any are kept, so that a file that is of no use costs no memory.
+    The file is not memory-mapped: a process that truncates a mapped file would kill this one.
+    All values are checked before any are kept, so that an invalid file needs little memory.
     """
     with open_regular(path, WeightsError) as file:
-        header = _check_outline(file, path, network)
+        header = _check_size(file, path, network)
         try:
             file.seek(header.size)
             for layer in network.convolutions:
@@ -111,7 +111,7 @@ def read_weights(path: Path, network: Network) -> Weights:
     return Weights(header.version, header.seen, convolutions)
 
 
-def _check_outline(file: BinaryIO, path: Path, network: Network) -> Header:
+def _check_size(file: BinaryIO, path: Path, network: Network) -> Header:
     try:
         header = _parse_header(file.read(20), path)
         body_bytes = file_size(file) - header.size
@@ -119,7 +119,7 @@ def _check_outline(file: BinaryIO, path: Path, network: Network) -> Header:
         raise unreadable(path, error, WeightsError) from error
     if body_bytes % 4:
         raise WeightsError(
-            f"{path.name}: {body_bytes} bytes after the header are no whole number of floats: "
+            f"{path.name}: {body_bytes} bytes after the header, not a multiple of 4: "
             "the file is damaged or not a Darknet .weights file"
         )
     _check_count(path, network, body_bytes // 4)
@@ -144,10 +144,10 @@ def _is_version(major: int, minor: int) -> bool:
 
 
 def _what_instead(raw: bytes) -> str:
-    """Say what a file whose header makes no sense may be, from its first bytes."""
+    """Describe a file with an invalid header by its first bytes."""
     text = raw.decode("ascii", errors="replace")
     if text.isascii() and text.replace("\n", "").replace("\r", "").isprintable():
-        # A page that says "not found", a Git LFS pointer, or the .cfg.
+        # An HTML error page, a Git LFS pointer, or the .cfg.
         return f"text that begins with {text!r}"
     if _is_version(*(int(n) for n in np.frombuffer(raw, ">i4", 2))):
         return "the byte order is big-endian, where Darknet writes little-endian"

@@ -1,1 +1,1 @@
-"""Engines run a network on pictures. One interface (base.py), one file for each engine."""
+"""Engines run a network on pictures: one interface (base.py) and one module for each engine."""

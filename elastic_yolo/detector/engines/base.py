@@ -1,4 +1,4 @@
-"""The one interface that every engine has."""
+"""The interface that every engine implements."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ from elastic_yolo.detector.boxes import Floats, Image
 
 
 class Engine(Protocol):
-    """A network, ready to run. Used by one thread at a time."""
+    """A network that is loaded and ready to run. Not thread-safe."""
 
     batches: bool
-    """Whether the pictures of a batch take less time together than one after the other."""
+    """Whether a batch takes less time than its pictures one after the other."""
 
     @property
     def name(self) -> str:
-        """What ENGINE calls it."""
+        """The engine's name, as in ENGINE."""
 
     @property
     def precision(self) -> str:
-        """The number format that it computes in: fp32, bf16, ..."""
+        """The number format of its computations, as in PRECISION: fp32, bf16, ..."""
 
     @property
     def device(self) -> str:
-        """What DEVICE calls it: cpu or cuda."""
+        """The device's name, as in DEVICE: cpu or cuda."""
 
     def execute(self, images: Image) -> list[Floats]:
         """Run a batch.
 
-        `images` is (n, height, width, 3) RGB at network size, uint8 or float32, with n at least 1.
-        Returns for each head, in network order, (n, anchors * Head.values, rows, columns) float32
-        as it enters the head.
+        `images` is (n, height, width, 3) RGB at network size, uint8 or float32 from 0 to 255, with
+        n at least 1. Returns the input of each head, in network order: (n, anchors * Head.values,
+        rows, columns) float32.
         """
 
     def split(self, parts: int) -> list[Engine]:
-        """Return so many engines that may run at once, each with its share of the threads.
+        """Return `parts` engines that run concurrently, each with its share of the threads.
 
-        Together they do more pictures a second than this one, and each takes longer for its own;
-        they are not to run beside it. Empty where nothing would be gained.
+        Together they process more pictures a second than this engine, with a higher latency for
+        each; they must not run at the same time as this engine. Returns an empty list if the engine
+        gains nothing from it.
         """

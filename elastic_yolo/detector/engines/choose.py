@@ -1,4 +1,4 @@
-"""Choose engine, device and precision: what was asked for, or the fastest that fits."""
+"""Choose engine, device and precision: the requested ones, or for `auto` the fastest that fit."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.errors import ArtefactDamaged, EngineError
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import Model
-from elastic_yolo.detector.precision import Place, choose_precision, read_report
+from elastic_yolo.detector.precision import ExecutionTarget, choose_precision, read_report
 
 ENGINES = ("openvino", "onnxruntime", "darknet")
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What is wanted; `auto` leaves the choice to us. `threads` is for CPU engines."""
+    """The requested engine, precision and device; `auto` selects one.
+
+    `threads` applies to CPU engines; `cache` is the folder of cached artefacts.
+    """
 
     threads: int
     engine: str = "auto"
@@ -29,7 +32,10 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and why, for the log. The precision is chosen last, for a model."""
+    """The selected engine, device and precision, and the reason for the log.
+
+    `build_engine` selects the precision, because it depends on the model; `choose` leaves it fp32.
+    """
 
     engine: str
     device: str
@@ -38,14 +44,14 @@ class Choice:
 
 
 def build_engine(model: Model, options: EngineOptions) -> tuple[Engine, Choice]:
-    """Build the chosen engine for a model; raises ModelError or EngineError."""
+    """Choose an engine and load a model into it; raises ModelError or EngineError."""
     choice = _with_precision(choose(options), model, options)
     try:
         return _load(model, choice, options), choice
     except EngineError as error:
         if options.precision != "auto" or choice.precision == "fp32":
             raise
-        # What is wrong with the cache does not keep a service from what it can do without.
+        # With `auto`, a damaged cache must not stop a service that can run in fp32.
         choice = replace(choice, precision="fp32", why=f"{choice.why}; fp32 instead: {error}")
         return _load(model, choice, options), choice
 
@@ -63,22 +69,22 @@ def _load(model: Model, choice: Choice, options: EngineOptions) -> Engine:
 
 
 def choose(options: EngineOptions) -> Choice:
-    """Decide between the engines and devices that are here; raises EngineError if none fits."""
+    """Choose an installed engine and an available device; raises EngineError if none fits."""
     if options.engine != "auto":
-        return _asked_for(options)
+        return _requested(options)
     if options.device == "cuda":
-        return _asked_for(replace(options, engine="onnxruntime"))
-    no_cuda = "DEVICE=cpu was asked for" if options.device == "cpu" else _why_no_cuda()
+        return _requested(replace(options, engine="onnxruntime"))
+    no_cuda = "DEVICE=cpu" if options.device == "cpu" else _why_no_cuda()
     if no_cuda is None:
-        return Choice("onnxruntime", "cuda", "CUDA is here")
+        return Choice("onnxruntime", "cuda", "CUDA is available")
     for name in ("openvino", "onnxruntime"):
         if find_spec(name) is not None:
             return Choice(name, "cpu", f"{no_cuda}; {name} is installed")
-    raise EngineError("no engine is installed: openvino or onnxruntime is needed")
+    raise EngineError("no engine is installed: install openvino or onnxruntime")
 
 
 def offered_precisions(engine: str, device: str) -> tuple[str, ...]:
-    """Return the precisions that an engine computes in here; imports the engine."""
+    """Return the precisions that an engine offers on this machine; imports the engine."""
     match engine:
         case "darknet":
             return ("fp32",)
@@ -87,25 +93,25 @@ def offered_precisions(engine: str, device: str) -> tuple[str, ...]:
 
             return OFFERED[device]
         case _:
-            from elastic_yolo.detector.engines.openvino import offered_precisions as here  # noqa: PLC0415
+            from elastic_yolo.detector.engines import openvino  # noqa: PLC0415
 
-            return here()
+            return openvino.offered_precisions()
 
 
-def _asked_for(options: EngineOptions) -> Choice:
+def _requested(options: EngineOptions) -> Choice:
     engine, device = options.engine, options.device
     if engine != "darknet" and find_spec(engine) is None:
-        raise EngineError(f"{engine} is not installed here")
+        raise EngineError(f"{engine} is not installed")
     if engine != "onnxruntime" and device == "cuda":
-        raise EngineError(f"{engine} runs on the CPU only: ENGINE=onnxruntime has CUDA")
-    why = f"ENGINE={engine} was asked for"
+        raise EngineError(f"{engine} runs on the CPU only: use ENGINE=onnxruntime for CUDA")
+    why = f"ENGINE={engine}"
     if engine != "onnxruntime" or device == "cpu":
         return Choice(engine, "cpu", why)
     no_cuda = _why_no_cuda()
     if no_cuda is None:
         return Choice(engine, "cuda", why)
     if device == "cuda":
-        raise EngineError(f"DEVICE=cuda was asked for: {no_cuda}")
+        raise EngineError(f"DEVICE=cuda: {no_cuda}")
     return Choice(engine, "cpu", f"{why}; {no_cuda}")
 
 
@@ -113,37 +119,39 @@ def _with_precision(choice: Choice, model: Model, options: EngineOptions) -> Cho
     wanted = options.precision
     offered = offered_precisions(choice.engine, choice.device)
     if wanted == "auto":
-        place = Place(choice.engine, choice.device, offered, describe_cpu())
-        precision, why = _measured_precision(model, options, place)
+        target = ExecutionTarget(choice.engine, choice.device, offered, describe_cpu())
+        precision, why = _measured_precision(model, options, target)
     elif wanted in offered:
-        precision, why = wanted, f"PRECISION={wanted} was asked for"
+        precision, why = wanted, f"PRECISION={wanted}"
     elif choice.engine == "openvino" and wanted in ("bf16", "fp16"):
-        # A pod may land on any node: one whose CPU is older answers the same, only later.
+        # Kubernetes may schedule a pod on a node with an older CPU: it must run there, only slower.
         precision, why = "fp32", f"fp32, because this CPU has no {wanted}"
     else:
         raise EngineError(
-            f"{choice.engine} computes in {', '.join(offered)} on {choice.device}, not in {wanted}"
+            f"PRECISION={wanted}: {choice.engine} on {choice.device} has only {', '.join(offered)}"
         )
     return replace(choice, precision=precision, why=f"{choice.why}; {why}")
 
 
-def _measured_precision(model: Model, options: EngineOptions, place: Place) -> tuple[str, str]:
-    shelf = load.shelf_of(model, options.cache)
+def _measured_precision(
+    model: Model, options: EngineOptions, target: ExecutionTarget
+) -> tuple[str, str]:
+    model_cache = load.model_cache_of(model, options.cache)
     try:
-        report = None if shelf is None else read_report(shelf, load.INT8_RECIPE)
+        report = None if model_cache is None else read_report(model_cache, load.INT8_RECIPE)
     except ArtefactDamaged as error:
-        return "fp32", f"fp32, because what was measured is lost: {error}"
-    return choose_precision(report, model.accuracy_budget, place)
+        return "fp32", f"fp32, because the accuracy report is damaged: {error}"
+    return choose_precision(report, model.accuracy_budget, target)
 
 
 def _why_no_cuda() -> str | None:
     spec = find_spec("onnxruntime")
     if spec is None or not spec.submodule_search_locations:
         return "no CUDA, because onnxruntime is not installed"
-    # The file tells at once what importing the package would tell after a tenth of a second.
+    # Checking for this file avoids importing the package, which takes a tenth of a second.
     package = Path(spec.submodule_search_locations[0])
     if not (package / "capi" / "libonnxruntime_providers_cuda.so").is_file():
-        return "no CUDA, because this onnxruntime is the one for CPUs"
+        return "no CUDA, because the installed onnxruntime is for CPUs only"
     from elastic_yolo.detector.engines.onnxruntime import why_no_cuda  # noqa: PLC0415
 
     return why_no_cuda()

@@ -1,9 +1,9 @@
 """Run Debian's libdarknet.so (pjreddie's C code, September 2018) in this process.
 
-The library ends the whole process (`exit`, `assert`) on what it takes for a fatal error, such as a
-missing file or a .cfg that does not parse. So files are looked for here first, and nothing but
-known good .cfg files should be given to it. A .weights file that is too short is no error to it:
-the remaining layers keep what they were initialised with.
+The library ends the whole process (`exit`, `assert`) on what it treats as a fatal error, such as a
+missing file or an invalid .cfg. So this module checks that files exist, and callers must only pass
+a .cfg that is known to be valid. The library accepts a .weights file that is too short: the
+remaining layers keep their initial values.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from elastic_yolo.detector.engines.libdarknet_structs import (
 )
 from elastic_yolo.detector.errors import EngineError
 
-Found = tuple[int, float, tuple[float, float, float, float]]
+DarknetBox = tuple[int, float, tuple[float, float, float, float]]
 """Class index, score, (centre x, centre y, width, height)."""
 
 _PLACES = (
@@ -42,34 +42,34 @@ _PLACES = (
     Path("/usr/lib/aarch64-linux-gnu/libdarknet.so"),
 )
 
-# Used by word trees (YOLO9000) only, but every caller has to name it.
+# Used by word trees (YOLO9000) only, but a mandatory argument.
 _HIERARCHY_THRESHOLD = 0.5
 
 
 def find_libdarknet() -> Path | None:
-    """Return where the library is installed, or None."""
+    """Return the path of the installed library, or None."""
     return next((place for place in _PLACES if place.is_file()), None)
 
 
 class LibDarknet:
-    """A network in libdarknet, for one picture at a time. Use it as a context manager."""
+    """A network in libdarknet, for one picture at a time. A context manager that frees it."""
 
     def __init__(self, cfg: Path, weights: Path) -> None:
-        """Load a network; raises EngineError without the library, FileNotFoundError for a file."""
+        """Load a network; raises EngineError or, for a missing file, FileNotFoundError."""
         for path in (cfg, weights):
             if not path.is_file():
                 raise FileNotFoundError(path)
         self._lib = _load_library()
         with _silence():
             self._net = self._lib.load_network(os.fsencode(cfg), os.fsencode(weights), 0)
-            # A .cfg with training settings has a larger batch.
+            # A .cfg with training settings has a larger batch size.
             self._lib.set_batch_network(self._net, 1)
         network = self._net.contents
-        # The library is asked as well: a structure declared wrongly would show here.
+        # Compares struct members with the library's own functions, to detect another struct layout.
         self.width = int(self._lib.network_width(self._net))
         self.height = int(self._lib.network_height(self._net))
         if (network.w, network.h, network.c) != (self.width, self.height, 3):
-            raise EngineError("this libdarknet.so is not the one of September 2018")
+            raise EngineError("libdarknet.so: unknown layout: expected that of September 2018")
         self._layers: list[Layer] = [network.layers[i] for i in range(network.n)]
         self._heads = [i for i, layer in enumerate(self._layers) if layer.type in (REGION, YOLO)]
         self.classes = int(self._layers[self._heads[-1]].classes)
@@ -87,25 +87,20 @@ class LibDarknet:
         """Free the network."""
         self._lib.free_network(self._net)
 
-    def head_outputs(self, image: Picture) -> list[Floats]:
-        """Return what each [yolo] layer puts out, in network order.
+    def raw_head_inputs(self, image: Picture) -> list[Floats]:
+        """Run a picture; returns the input of each head, in network order.
 
         `image` is (height, width, 3) RGB from 0 to 255. Each array is (anchors, 5 + classes, rows,
-        columns) float32: x, y, objectness and classes after the logistic, w and h as they came.
+        columns) float32, before any logistic function.
         """
-        self._predict(image)
-        return [self._values_of(index, index) for index in self._heads]
-
-    def raw_head_inputs(self, image: Picture) -> list[Floats]:
-        """Return what enters each head; shapes as head_outputs, no logistic anywhere."""
         self._predict(image)
         return [self._values_of(index - 1, index) for index in self._heads]
 
-    def detect(self, picture: Path, threshold: float, iou: float) -> list[Found]:
-        """Detect as `darknet detect` does: file, letterbox, network, boxes, do_nms_sort.
+    def detect(self, picture: Path, threshold: float, iou: float) -> list[DarknetBox]:
+        """Detect objects like `darknet detect`: file, letterbox, network, boxes, do_nms_sort.
 
-        Boxes are in pixels of the picture, one entry for every class of a box with a probability
-        above the threshold, best first.
+        Boxes are in pixels of the picture, with one entry for every class of a box whose
+        probability exceeds the threshold, best score first.
         """
         if not picture.is_file():
             raise FileNotFoundError(picture)
@@ -116,12 +111,12 @@ class LibDarknet:
         self._lib.free_image(image)
         return found
 
-    def last_boxes(self, threshold: float, iou: float) -> list[Found]:
-        """Return the boxes of what was run last, as `detect` does, in pixels of the network."""
+    def last_boxes(self, threshold: float, iou: float) -> list[DarknetBox]:
+        """Return the boxes of the last run like `detect`, in pixels of the network's input."""
         with _silence():
             return self._boxes(self.width, self.height, threshold, iou)
 
-    def _boxes(self, width: int, height: int, threshold: float, iou: float) -> list[Found]:
+    def _boxes(self, width: int, height: int, threshold: float, iou: float) -> list[DarknetBox]:
         count = c_int(0)
         boxes = self._lib.get_network_boxes(
             self._net, width, height, threshold, _HIERARCHY_THRESHOLD, None, 0, byref(count)
@@ -132,7 +127,7 @@ class LibDarknet:
         return sorted(found, key=lambda entry: -entry[1])
 
     def letterbox(self, picture: Path) -> Floats:
-        """Return a picture file as it enters the network: (height, width, 3) float32, 0 to 1."""
+        """Return a picture file as network input: (height, width, 3) float32 from 0 to 1."""
         if not picture.is_file():
             raise FileNotFoundError(picture)
         with _silence():
@@ -156,7 +151,7 @@ class LibDarknet:
         # A copy: the next prediction overwrites the layer's memory.
         return np.ctypeslib.as_array(self._layers[index].output, shape).copy()
 
-    def _classes_of(self, detection: Detection) -> Iterator[Found]:
+    def _classes_of(self, detection: Detection) -> Iterator[DarknetBox]:
         box = detection.bbox
         for number in range(self.classes):
             if detection.prob[number] > 0:
@@ -166,9 +161,9 @@ class LibDarknet:
 def _load_library() -> ctypes.CDLL:
     path = find_libdarknet()
     if path is None:
-        raise EngineError("libdarknet.so is not installed: Debian's package darknet brings it")
-    # The library was built with -ffast-math: loading it makes the loading thread round subnormal
-    # numbers to zero from then on. So a thread loads it that ends at once.
+        raise EngineError("libdarknet.so is not installed: install Debian's package darknet")
+    # The library is built with -ffast-math: the thread that loads it rounds subnormal numbers to
+    # zero from then on. So a short-lived thread loads it.
     with ThreadPoolExecutor(max_workers=1) as loader:
         lib = loader.submit(ctypes.CDLL, str(path)).result()
     net = POINTER(Network)
@@ -200,21 +195,21 @@ def _declare(lib: ctypes.CDLL, name: str, result: type | None, *arguments: type)
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Send file descriptors 1 and 2 to nowhere: the library prints every layer that it loads."""
+    """Redirect file descriptors 1 and 2 to /dev/null: the library prints every layer it loads."""
     c_library = ctypes.CDLL(None)
     sys.stdout.flush()
     sys.stderr.flush()
     c_library.fflush(None)
     saved = [os.dup(1), os.dup(2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
         yield
     finally:
-        # What C still buffers must not come out after the descriptors are back.
+        # Discards what C has buffered before the descriptors are restored.
         c_library.fflush(None)
         for target, descriptor in enumerate(saved, start=1):
             os.dup2(descriptor, target)
             os.close(descriptor)
-        os.close(nowhere)
+        os.close(null)

@@ -1,14 +1,14 @@
 """The C structures of darknet.h (September 2018, built without GPU) for ctypes.
 
-Every member is declared, in order and with its C type, so that ctypes finds the same offsets as
-the compiler. Pointers that nobody here follows are plain `void *`.
+Every member is declared, in order and with its C type, so that ctypes computes the same offsets as
+the compiler. Pointers that this package does not follow are declared `void *`.
 """
 
 from __future__ import annotations
 
 from ctypes import POINTER, Structure, c_float, c_int, c_size_t, c_void_p
 
-# enum LAYER_TYPE: the heads.
+# Members of enum LAYER_TYPE for heads.
 REGION = 22
 YOLO = 23
 

@@ -1,4 +1,4 @@
-"""Load a model into an engine, from the cache where what is needed has been made before."""
+"""Load a model into an engine, from cached artefacts where these exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elastic_yolo.detector.artefacts import Artefact, Shelf
+from elastic_yolo.detector.artefacts import Artefact, ModelCache
 from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.errors import EngineError
 from elastic_yolo.detector.model import Model
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from elastic_yolo.detector.engines.openvino import OpenVinoEngine
 
-# Count the changes of the graph that is made of a network, and of how it is quantised: what an
-# older one made is not used.
+# Versions of graph construction and of quantisation. Increase one if its result changes: artefacts
+# with an older recipe are not used.
 RECIPE = "graph 1"
 INT8_RECIPE = f"{RECIPE}, int8 2"
 INT8 = "onnx-int8"
@@ -50,37 +50,41 @@ def load_openvino(model: Model, precision: str, threads: int, cache: Path | None
     """Load a model into OpenVINO; raises ModelError or EngineError."""
     from elastic_yolo.detector.engines.openvino import Compiled, OpenVinoEngine  # noqa: PLC0415
 
-    shelf = shelf_of(model, cache)
+    model_cache = model_cache_of(model, cache)
     if precision != "int8":
-        network, _ = _openvino_model("openvino-fp32", RECIPE, shelf, lambda: make_graph(model))
+        network, _ = _openvino_model(
+            "openvino-fp32", RECIPE, model_cache, lambda: make_graph(model)
+        )
         return OpenVinoEngine(network, threads=threads, precision=precision)
     int8 = find_int8(model, cache)
-    network, kept = _openvino_model("openvino-int8", int8.digest, shelf, lambda: _read_graph(int8))
-    # Compiling integers takes a second for yolov3, twice as long as loading what came of it. For
-    # floats it is the other way round: docs/decisions/006-what-the-cache-keeps.md.
-    compiled = Compiled(shelf, kept.digest) if shelf and kept else None
+    network, kept = _openvino_model(
+        "openvino-int8", int8.digest, model_cache, lambda: _read_graph(int8)
+    )
+    # Compiling int8 takes a second for yolov3, twice as long as loading the compiled blob. For
+    # floats a blob does not pay off: docs/decisions/006-what-the-cache-keeps.md.
+    compiled = Compiled(model_cache, kept.digest) if model_cache and kept else None
     return OpenVinoEngine(network, threads=threads, precision=precision, compiled=compiled)
 
 
-def shelf_of(model: Model, cache: Path | None) -> Shelf | None:
-    """Return the place of a model's artefacts, if there is a cache."""
-    return None if cache is None else Shelf(cache, model.digest)
+def model_cache_of(model: Model, cache: Path | None) -> ModelCache | None:
+    """Return the cached artefacts of a model, or None without a cache folder."""
+    return None if cache is None else ModelCache(cache, model.digest)
 
 
 def make_graph(model: Model, *, half: bool = False) -> onnx.ModelProto:
-    """Build the ONNX graph of a model from its own files."""
+    """Build the ONNX graph of a model from its Darknet files."""
     from elastic_yolo.detector.graph import build_graph  # noqa: PLC0415
 
     return build_graph(model.network, model.read_weights(), half=half)
 
 
 def find_int8(model: Model, cache: Path | None) -> Artefact:
-    """Return the int8 version of a model; raises EngineError with what to do if there is none."""
-    hint = "make it with elastic-yolo convert --calibration PICTURES --cache"
-    shelf = shelf_of(model, cache)
-    if shelf is None:
-        raise EngineError(f"int8 needs a cache folder with the converted model: {hint} DIR")
-    found = shelf.find(INT8, INT8_RECIPE)
+    """Return the cached int8 version of a model; raises EngineError if it does not exist."""
+    hint = "run elastic-yolo convert --calibration PICTURES --cache"
+    model_cache = model_cache_of(model, cache)
+    if model_cache is None:
+        raise EngineError(f"int8 needs a cache folder with the quantised model: {hint} DIR")
+    found = model_cache.load(INT8, INT8_RECIPE)
     if found is None:
         raise EngineError(f"no int8 version of this model in {cache}: {hint} {cache}")
     return found
@@ -89,36 +93,43 @@ def find_int8(model: Model, cache: Path | None) -> Artefact:
 def _onnx_file(model: Model, precision: str, cache: Path | None) -> onnx.ModelProto | Path:
     if precision == "int8":
         return find_int8(model, cache).files["model.onnx"]
-    name, shelf = f"onnx-{precision}", shelf_of(model, cache)
-    kept = None if shelf is None else shelf.recall(name, RECIPE)
+    name, model_cache = f"onnx-{precision}", model_cache_of(model, cache)
+    kept = None if model_cache is None else model_cache.try_load(name, RECIPE)
     if kept is None:
         graph = make_graph(model, half=precision == "fp16")
-        if shelf is None:
+        if model_cache is None:
             return graph
-        kept = shelf.keep(name, RECIPE, lambda: {"model.onnx": graph.SerializeToString()})
+        kept = model_cache.try_publish(
+            name, RECIPE, lambda: {"model.onnx": graph.SerializeToString()}
+        )
         if kept is None:
             return graph
     return kept.files["model.onnx"]
 
 
 def _openvino_model(
-    name: str, made_from: str, shelf: Shelf | None, graph: Callable[[], onnx.ModelProto]
+    name: str, recipe: str, model_cache: ModelCache | None, graph: Callable[[], onnx.ModelProto]
 ) -> tuple[ov.Model, Artefact | None]:
-    """Return the network in OpenVINO's own form, its constants mapped from the cache if it can."""
+    """Return the network in OpenVINO's format and its artefact, if it is cached.
+
+    Constants of a cached network are memory-mapped.
+    """
     import openvino as ov  # noqa: PLC0415
 
     from elastic_yolo.detector.engines.openvino import read_onnx  # noqa: PLC0415
 
-    if shelf is None:
+    if model_cache is None:
         return read_onnx(graph()), None
-    # A form of another version may be one that this one does not read.
-    made_from = f"{made_from}, OpenVINO {ov.__version__}"
-    kept = shelf.recall(name, made_from)
+    # This version may not read the format of another version.
+    recipe = f"{recipe}, OpenVINO {ov.__version__}"
+    kept = model_cache.try_load(name, recipe)
     network = None if kept is None else _map(kept)
     if network is None:
         made = read_onnx(graph())
-        kept = shelf.keep(name, made_from, lambda: openvino_files(made, shelf.folder))
-        # Of the two, the one whose constants are mapped takes less memory.
+        kept = model_cache.try_publish(
+            name, recipe, lambda: openvino_files(made, model_cache.folder)
+        )
+        # Prefers the cached copy, whose mapped constants take less memory.
         network = None if kept is None else _map(kept)
         return network or made, kept
     return network, kept
@@ -130,8 +141,8 @@ def _map(kept: Artefact) -> ov.Model | None:
     try:
         return ov.Core().read_model(str(kept.files["model.xml"]), str(kept.files["model.bin"]))
     except RuntimeError as error:
-        # It may have been replaced, or taken away, since it was looked at.
-        _LOG.warning("made anew: %s: %s", kept.name, error)
+        # Another process may have replaced or deleted the files since their digests were checked.
+        _LOG.warning("cannot load cached %s, making it again: %s", kept.name, error)
         return None
 
 
@@ -141,13 +152,13 @@ def _read_graph(artefact: Artefact) -> onnx.ModelProto:
     try:
         return onnx.load(artefact.files["model.onnx"])
     except OSError as error:
-        raise EngineError(f"{artefact.name} went away while it was read: {error}") from error
+        raise EngineError(f"{artefact.name} was deleted while it was read: {error}") from error
 
 
 def openvino_files(network: ov.Model, place: Path, *, half: bool = False) -> dict[str, bytes]:
-    """Return the two files of OpenVINO's own form, with float16 constants if `half`.
+    """Return the content of OpenVINO's .xml and .bin file, with float16 constants if `half`.
 
-    They are written in `place` for a moment: a container may have no other folder to write to.
+    Writes temporary files to `place`: a container may have no other writable folder.
     """
     import openvino as ov  # noqa: PLC0415
 

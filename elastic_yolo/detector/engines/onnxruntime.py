@@ -1,4 +1,4 @@
-"""Run a network with ONNX Runtime: on CUDA where it is there, on the CPU otherwise."""
+"""Run a network with ONNX Runtime, on CUDA or on the CPU."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from onnx import TensorProto, helper
 from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.errors import EngineError
-from elastic_yolo.detector.graph import take_floats
+from elastic_yolo.detector.graph import accept_float_input
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OFFERED = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")}
 
 
 class OnnxRuntimeEngine:
-    """A session. A batch runs as one: that is what a GPU is for, and costs a CPU nothing."""
+    """An ONNX Runtime session. A batch is one call: a GPU gains from it, a CPU loses nothing."""
 
     name = "onnxruntime"
 
@@ -46,8 +46,7 @@ class OnnxRuntimeEngine:
         """Run a batch; see Engine.execute."""
         pixels = images.dtype.name
         if pixels not in self._sessions:
-            # Pixels that were never rounded are asked for seldom: they get a session of their own
-            # when the first ones come.
+            # float32 pixels (exact=True) are rare: their session is created on first use.
             self._sessions[pixels] = self._start(self._with_floats())
         session = self._sessions[pixels]
         name = session.get_inputs()[0].name
@@ -57,7 +56,7 @@ class OnnxRuntimeEngine:
         ]
 
     def split(self, parts: int) -> list[Engine]:  # noqa: ARG002
-        """Return nothing: a session has one pool of threads, which all runs share."""
+        """Return no engines: all runs of a session share one thread pool."""
         return []
 
     def _with_floats(self) -> onnx.ModelProto:
@@ -66,7 +65,7 @@ class OnnxRuntimeEngine:
             graph.CopyFrom(self._graph)
         else:
             graph.ParseFromString(self._graph[:])
-        take_floats(graph)
+        accept_float_input(graph)
         return graph
 
     def _start(self, graph: onnx.ModelProto | Path) -> ort.InferenceSession:
@@ -75,12 +74,12 @@ class OnnxRuntimeEngine:
 
 
 def _map(path: Path) -> mmap.mmap:
-    """Keep hold of a file: a cache may be cleared while this runs."""
+    """Map a file, which keeps its content available if the cache is cleared."""
     try:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
-        raise EngineError(f"{path} went away while it was read: {error}") from error
+        raise EngineError(f"{path} was deleted while it was read: {error}") from error
 
 
 def _start_session(source: str | bytes, device: str, threads: int) -> ort.InferenceSession:
@@ -88,20 +87,20 @@ def _start_session(source: str | bytes, device: str, threads: int) -> ort.Infere
     if provider not in ort.get_available_providers():
         raise EngineError(f"no {device.upper()}, because this onnxruntime lacks {provider}")
     if device == "cuda":
-        # Finds CUDA's libraries where they were installed by pip, beside this package.
+        # Finds CUDA libraries that pip installed beside this package.
         ort.preload_dlls()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning threads would take the CPU from decoding and from other pods.
+    # Spinning threads would take CPU time from decoding and from other pods.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Fatal errors only: whatever else there is becomes an exception, or a device that is missing.
+    # Logs fatal errors only: other errors are exceptions, or show as a missing device.
     options.log_severity_level = 4
     try:
         session = ort.InferenceSession(
             source, options, providers=[(provider, _provider_options(device))]
         )
-    except Exception as error:  # its exceptions have no common base of their own
+    except Exception as error:  # onnxruntime's exceptions have no common base class
         raise EngineError(f"onnxruntime cannot load the network: {error}") from error
     if session.get_providers()[0] != provider:
         raise EngineError(f"no {device.upper()}, because {provider} does not start here")
@@ -111,17 +110,17 @@ def _start_session(source: str | bytes, device: str, threads: int) -> ort.Infere
 def _provider_options(device: str) -> dict[str, Any]:
     if device == "cpu":
         return {}
-    # TF32 rounds to 10 bits, which is not what fp32 says; and a search through all algorithms for
-    # every new batch size would make its first request wait for seconds.
+    # TF32 rounds to 10 bits, which is not fp32. An exhaustive algorithm search would delay the
+    # first request of every new batch size by seconds.
     return {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
 
 @cache
 def why_no_cuda() -> str | None:
-    """Return why ONNX Runtime cannot use CUDA here, or None if it can.
+    """Return why ONNX Runtime cannot use CUDA on this machine, or None if it can.
 
-    The package for GPUs names CUDA among its providers wherever it is installed: only a session
-    tells whether there are a driver, its libraries and a device.
+    The GPU package always lists CUDA among its providers: only a session shows whether driver,
+    libraries and device exist.
     """
     identity = helper.make_node("Identity", ["x"], ["y"])
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")

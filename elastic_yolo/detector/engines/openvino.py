@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import openvino as ov
 
-from elastic_yolo.detector.artefacts import Shelf
+from elastic_yolo.detector.artefacts import ModelCache
 from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.errors import EngineError
@@ -19,7 +19,7 @@ from elastic_yolo.detector.precision import PRECISIONS
 from elastic_yolo.digest import digest_of_bytes
 
 if TYPE_CHECKING:
-    # A start from the cache does without it: 40 ms.
+    # A start from the cache does not need it; importing takes 40 ms.
     import onnx
 
 _LOG = logging.getLogger(__name__)
@@ -29,29 +29,29 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 @dataclass(frozen=True)
 class Compiled:
-    """Where the compiled form of a network is kept, and the digest of that network."""
+    """Cache for the compiled blob of a network; `source` is the digest of that network."""
 
-    shelf: Shelf
+    model_cache: ModelCache
     source: str
 
     @property
-    def made_from(self) -> str:
-        """What the compiled form is good for."""
+    def recipe(self) -> str:
+        """Recipe of the blob: another network or OpenVINO version needs another blob."""
         return f"{self.source}, OpenVINO {ov.__version__}"
 
     def name(self, config: dict[str, object]) -> str:
-        """Return a name for this kind of CPU and these settings: nodes may share a cache."""
-        place = digest_of_bytes(f"{describe_cpu()} {config}".encode())
-        return f"openvino-compiled-{place.removeprefix('sha256:')[:8]}"
+        """Return the artefact's name for this CPU and these settings: nodes may share a cache."""
+        digest = digest_of_bytes(f"{describe_cpu()} {config}".encode())
+        return f"openvino-compiled-{digest.removeprefix('sha256:')[:8]}"
 
 
 class OpenVinoEngine:
-    """A compiled OpenVINO model with one stream: all threads work on one picture."""
+    """A network compiled by OpenVINO with one stream: all threads work on one picture."""
 
     name = "openvino"
     device = "cpu"
-    # A real batch would gain nothing in fp32 and up to a fifth with AMX, for a network compiled
-    # once more for every size: docs/performance.md.
+    # A batch in one call gains nothing in fp32 and up to a fifth with AMX, and needs a network
+    # compiled for every batch size: docs/performance.md.
     batches = False
 
     def __init__(
@@ -62,7 +62,7 @@ class OpenVinoEngine:
         precision: str = "fp32",
         compiled: Compiled | None = None,
     ) -> None:
-        """Compile `graph` for `threads` threads; `compiled` keeps what takes long to compile.
+        """Compile `graph` for `threads` threads; with `compiled`, load or store its compiled blob.
 
         Raises EngineError.
         """
@@ -80,7 +80,7 @@ class OpenVinoEngine:
         return self._stream.execute(images)
 
     def split(self, parts: int) -> list[Engine]:
-        """Compile once more, with `parts` streams, and return them; see Engine.split."""
+        """Compile again with `parts` streams; returns one engine for each; see Engine.split."""
         networks = self._compile(parts)
         return [_Stream(networks, self.precision) for _ in range(parts)]
 
@@ -89,8 +89,9 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": streams,
             "INFERENCE_PRECISION_HINT": self._hint(),
-            # OpenVINO would bind its threads to the first cores it sees, and so would every other
-            # process on the machine: two pods of one CPU each shared a core and left one idle.
+            # With pinning, OpenVINO binds its threads to the first cores that it sees, in every
+            # process alike: two pods of one CPU each shared a core and left another idle. See
+            # docs/decisions/013-the-kernel-places-threads.md.
             "ENABLE_CPU_PINNING": False,
         }
         return _Networks(self._model, config, self._compiled)
@@ -98,12 +99,12 @@ class OpenVinoEngine:
     def _hint(self) -> str:
         if self.precision != "int8":
             return _HINTS[self.precision]
-        # An int8 graph says itself what is in integers; the hint is for the rest of it.
+        # The int8 graph defines which layers are in integers; the hint applies to the others.
         return _HINTS["bf16" if "bf16" in offered_precisions() else "fp32"]
 
 
 class _Stream:
-    """One at a time of the requests that a compiled network can run at once."""
+    """One of the concurrent inference requests of a compiled network."""
 
     name = OpenVinoEngine.name
     device = OpenVinoEngine.device
@@ -129,12 +130,12 @@ class _Stream:
 
 
 class _Networks:
-    """A network compiled for some streams, for each kind of pixels that has come."""
+    """A network compiled for a number of streams, once for each dtype of pixels that occurs."""
 
     def __init__(
         self, model: ov.Model, config: dict[str, object], compiled: Compiled | None
     ) -> None:
-        """Compile for pixels in uint8; raises EngineError."""
+        """Compile for uint8 pixels; raises EngineError."""
         self._core = ov.Core()
         self._model = model
         self._config = config
@@ -145,8 +146,7 @@ class _Networks:
             raise EngineError(f"OpenVINO cannot compile the network: {error}") from error
 
     def get(self, pixels: str) -> ov.CompiledModel:
-        # Pixels that were never rounded are asked for seldom: they get a network of their own when
-        # the first ones come.
+        # float32 pixels (exact=True) are rare: their network is compiled on first use.
         with self._lock:
             if pixels not in self._networks:
                 model = self._model.clone()
@@ -161,19 +161,19 @@ class _Networks:
             network = self._core.compile_model(self._model, "CPU", self._config)
             if compiled is not None:
                 name = compiled.name(self._config)
-                compiled.shelf.keep(name, compiled.made_from, lambda: _blob_of(network))
+                compiled.model_cache.try_publish(name, compiled.recipe, lambda: _blob_of(network))
         return network
 
     def _recall(self, compiled: Compiled) -> ov.CompiledModel | None:
         name = compiled.name(self._config)
-        kept = compiled.shelf.recall(name, compiled.made_from)
+        kept = compiled.model_cache.try_load(name, compiled.recipe)
         if kept is None:
             return None
         try:
             blob = kept.files[_BLOB].read_bytes()
             return self._core.import_model(blob, "CPU", self._config)
         except (OSError, RuntimeError) as error:
-            _LOG.warning("compiled anew: %s: %s", name, error)
+            _LOG.warning("cannot load cached %s, compiling again: %s", name, error)
             return None
 
 
@@ -182,15 +182,15 @@ def _blob_of(network: ov.CompiledModel) -> dict[str, bytes]:
 
 
 def offered_precisions() -> tuple[str, ...]:
-    """Return the precisions that OpenVINO computes in on this CPU."""
+    """Return the precisions that OpenVINO offers on this CPU."""
     able = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    # OpenVINO lists what the CPU has, also where oneDNN was told to do as on an older one.
+    # OpenVINO lists what the CPU supports, even if ONEDNN_MAX_CPU_ISA excludes it.
     lacking = () if may_use_bf16() else ("bf16", "fp16")
     return tuple(name for name in PRECISIONS if name.upper() in able and name not in lacking)
 
 
 def read_onnx(graph: onnx.ModelProto) -> ov.Model:
-    """Return OpenVINO's form of a graph, for one picture at a time."""
+    """Return a graph in OpenVINO's format, with a batch size of 1."""
     model = ov.Core().read_model(graph.SerializeToString())
     height, width = (dim.dim_value for dim in graph.graph.input[0].type.tensor_type.shape.dim[1:3])
     model.reshape([1, height, width, 3])
@@ -199,5 +199,5 @@ def read_onnx(graph: onnx.ModelProto) -> ov.Model:
 
 def _run_one(request: ov.InferRequest, image: Image) -> list[Floats]:
     request.infer([np.ascontiguousarray(image)])
-    # The request's output buffers are overwritten by the next run.
+    # Copies, because the next run overwrites the request's output buffers.
     return [output.data.copy() for output in request.output_tensors]

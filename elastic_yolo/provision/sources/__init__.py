@@ -1,4 +1,4 @@
-"""Where files come from: one module for each kind of address."""
+"""Sources of model files: one module for each kind of address."""
 
 from __future__ import annotations
 
@@ -11,12 +11,27 @@ from elastic_yolo.provision.sources.http import open_http
 from elastic_yolo.provision.sources.huggingface import open_huggingface, pin_huggingface
 from elastic_yolo.provision.sources.mlflow import open_artifact, open_mlflow, pin_mlflow
 from elastic_yolo.provision.sources.oci import open_oci, pin_oci
-from elastic_yolo.provision.sources.opened import Open, Opened, Pin, Pinned, Start, shown
 from elastic_yolo.provision.sources.s3 import open_s3
+from elastic_yolo.provision.sources.stream import (
+    OpenSource,
+    Pin,
+    Pinned,
+    ResumePoint,
+    SourceStream,
+    redacted,
+)
 
-__all__ = ["Open", "Opened", "Pinned", "Start", "choose_pin", "choose_source", "shown"]
+__all__ = [
+    "OpenSource",
+    "Pinned",
+    "ResumePoint",
+    "SourceStream",
+    "choose_pin",
+    "choose_source",
+    "redacted",
+]
 
-_KINDS: dict[str, Open] = {
+_KINDS: dict[str, OpenSource] = {
     "": open_file,
     "file": open_file,
     "gdrive": open_gdrive,
@@ -28,19 +43,19 @@ _KINDS: dict[str, Open] = {
     "oci": open_oci,
     "s3": open_s3,
 }
-# Those whose addresses may mean something else tomorrow.
+# Sources whose addresses may refer to another version later.
 _MOVING: dict[str, Pin] = {"hf": pin_huggingface, "models": pin_mlflow, "oci": pin_oci}
 
 
-def choose_source(address: str) -> Open:
-    """Return what opens an address; raises ConfigError for a kind that nobody knows."""
+def choose_source(address: str) -> OpenSource:
+    """Return the function that opens an address; raises ConfigError for an unknown kind."""
     kind = urlsplit(address).scheme
     if kind not in _KINDS:
         known = ", ".join(name for name in _KINDS if name)
-        raise ConfigError(f"{shown(address)}: sources are {known}")
+        raise ConfigError(f"{redacted(address)}: unknown kind of source: expected one of {known}")
     return _KINDS[kind]
 
 
 def choose_pin(folder: str) -> Pin | None:
-    """Return what says which version a folder has now; None for what has only one."""
+    """Return the function that pins a folder's version; None if its source does not move."""
     return _MOVING.get(urlsplit(folder).scheme)

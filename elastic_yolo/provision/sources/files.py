@@ -1,4 +1,4 @@
-"""Files of this machine, or of a volume that is mounted here."""
+"""Source file:// and plain paths: files of this machine or of a mounted volume."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from elastic_yolo.provision.errors import SourceRefused, SourceUnavailable
-from elastic_yolo.provision.sources.opened import Opened, Start
+from elastic_yolo.provision.sources.stream import ResumePoint, SourceStream
 
-_PIECE_BYTES = 2**20
+_CHUNK_BYTES = 2**20
 
 
 @contextmanager
-def open_file(address: str, start: Start) -> Iterator[Opened]:
-    """See `opened.Open`; takes file:///path and plain paths."""
+def open_file(address: str, start: ResumePoint) -> Iterator[SourceStream]:
+    """See `stream.OpenSource`; takes file:///path and plain paths."""
     path = Path(unquote(urlsplit(address).path) if address.startswith("file:") else address)
     try:
         real = _within_folder(path)
-        # Before it is opened: a FIFO would be waited for, and a device may do anything.
+        # Before opening: opening a FIFO blocks, and opening a device may have any side effect.
         if not stat.S_ISREG(real.stat().st_mode):
             raise SourceRefused(f"{path}: not a regular file")
         file = real.open("rb")
@@ -31,15 +31,16 @@ def open_file(address: str, start: Start) -> Iterator[Opened]:
     with file:
         status = os.fstat(file.fileno())
         validator = f"{status.st_ino} {status.st_mtime_ns} {status.st_size}"
-        offset = start.offset if start.same_as == validator else 0
+        offset = start.offset if start.validator == validator else 0
         file.seek(offset)
-        yield Opened(_pieces(path, file), offset, status.st_size, validator)
+        yield SourceStream(_chunks(path, file), offset, status.st_size, validator)
 
 
 def _within_folder(path: Path) -> Path:
-    """Return the file that a path means; a link may lead to one in the same folder or below.
+    """Resolve a path; a link may only lead to a file in the same folder or below it.
 
-    So Kubernetes mounts a ConfigMap. Whoever may only write there cannot have other files read.
+    Kubernetes mounts a ConfigMap with such links. Other links would let a user who can write to
+    the folder publish any file of the machine.
     """
     real = path.resolve(strict=True)
     if not real.is_relative_to(path.parent.resolve()):
@@ -47,9 +48,9 @@ def _within_folder(path: Path) -> Path:
     return real
 
 
-def _pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
+def _chunks(path: Path, file: BinaryIO) -> Iterator[bytes]:
     try:
-        while piece := file.read(_PIECE_BYTES):
-            yield piece
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
     except OSError as error:
         raise SourceUnavailable(f"{path}: {error.strerror}") from error

@@ -1,6 +1,6 @@
-"""Files of Google Drive: gdrive:FILE_ID.
+"""Source gdrive:FILE_ID: files of Google Drive.
 
-A file has no path, only an id, so each file of a model has an address of its own.
+A file has an id instead of a path, so every file of a model needs its own address.
 https://developers.google.com/workspace/drive/api/reference/rest/v3/files
 """
 
@@ -16,19 +16,19 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
-from elastic_yolo.provision.sources.http import opening
-from elastic_yolo.provision.sources.opened import Opened, Start, shown
-from elastic_yolo.provision.sources.web import Answer, ask, check_endpoint
+from elastic_yolo.provision.sources.api import ApiResponse, call_api, check_endpoint
+from elastic_yolo.provision.sources.http import open_once
+from elastic_yolo.provision.sources.stream import ResumePoint, SourceStream, redacted
 
 _ADDRESS = re.compile(r"gdrive:([\w-]+)")
 _SCOPE = "https://www.googleapis.com/auth/drive.readonly"
 _FIELDS = "size,sha256Checksum,headRevisionId"
-# Drive says with 403 that it is asked too often.
+# Drive reports rate limiting with status 403 and one of these reasons.
 _TOO_OFTEN = ("rateLimitExceeded", "userRateLimitExceeded")
 
 
 class _Described(BaseModel):
-    """What Drive knows about a file; documents of its own have no size."""
+    """Drive's metadata of a file. Google Docs have no size and are refused."""
 
     size: Annotated[int, Field(ge=0)]
     revision: Annotated[str, Field(alias="headRevisionId")] = ""
@@ -36,15 +36,15 @@ class _Described(BaseModel):
 
 
 @contextmanager
-def open_gdrive(address: str, start: Start) -> Iterator[Opened]:
-    """See `opened.Open`; what Drive calls the content is asked for first, in a request of its own.
+def open_gdrive(address: str, start: ResumePoint) -> Iterator[SourceStream]:
+    """See `stream.OpenSource`; requests the file's metadata first.
 
-    Its media have no ETag that a condition could name.
+    Drive's downloads have no ETag for a conditional request, so its checksum is the validator.
     """
     found = _ADDRESS.fullmatch(address)
     if found is None:
         raise ConfigError(
-            f"{shown(address)}: expected gdrive:FILE_ID, in the `source` of each file"
+            f"{redacted(address)}: expected gdrive:FILE_ID, in the `source` of each file"
         )
     base = os.environ.get("GOOGLE_DRIVE_ENDPOINT") or "https://www.googleapis.com"
     url = f"{check_endpoint('GOOGLE_DRIVE_ENDPOINT', base)}/drive/v3/files/{found[1]}"
@@ -52,26 +52,28 @@ def open_gdrive(address: str, start: Start) -> Iterator[Opened]:
     described = _describe(url, headers)
     validator = described.sha256 or described.revision or None
     headers["Accept-Encoding"] = "identity"
-    offset = start.offset if validator and validator == start.same_as else 0
+    offset = start.offset if validator and validator == start.validator else 0
     if 0 < offset < described.size:
         headers["Range"] = f"bytes={offset}-"
-    with opening(headers, f"{url}?alt=media&supportsAllDrives=true", offset) as opened:
+    with open_once(headers, f"{url}?alt=media&supportsAllDrives=true", offset) as opened:
         yield replace(opened, size=described.size, validator=validator)
 
 
 def _describe(url: str, headers: dict[str, str]) -> _Described:
-    answer = ask(url, headers=headers, params={"fields": _FIELDS, "supportsAllDrives": "true"})
-    if answer.status == 403 and _asked_too_often(answer):
-        raise SourceUnavailable(f"{shown(url)}: asked too often")
-    return answer.read(_Described)
+    response = call_api(
+        url, headers=headers, params={"fields": _FIELDS, "supportsAllDrives": "true"}
+    )
+    if response.status == 403 and _is_rate_limited(response):
+        raise SourceUnavailable(f"{redacted(url)}: rate limit exceeded")
+    return response.parse(_Described)
 
 
-def _asked_too_often(answer: Answer) -> bool:
-    return any(f'"{reason}"'.encode() in answer.body for reason in _TOO_OFTEN)
+def _is_rate_limited(response: ApiResponse) -> bool:
+    return any(f'"{reason}"'.encode() in response.body for reason in _TOO_OFTEN)
 
 
 def _headers() -> dict[str, str]:
-    """Return who asks: an account, or whoever has a key, which is enough for shared files."""
+    """Return the credentials: a token of an account, or an API key, which allows shared files."""
     token = os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
     account = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     key = os.environ.get("GOOGLE_API_KEY")
@@ -84,7 +86,7 @@ def _headers() -> dict[str, str]:
 
 def _token_of(path: str) -> str:
     """Return a token for the service account in a file."""
-    # Here, since it takes a while: most runs need none of it.
+    # Imported here because it is slow and most runs do not need it.
     import urllib3  # noqa: PLC0415
     from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415
     from google.auth.transport.urllib3 import Request  # noqa: PLC0415

@@ -1,6 +1,6 @@
-"""Files of Hugging Face: hf://OWNER/REPO[@REVISION]/FILE.
+"""Source hf://OWNER/REPO[@REVISION]/FILE: files of Hugging Face.
 
-The address of a file, and the commit that it is answered from:
+File addresses and the header with the commit:
 https://huggingface.co/docs/huggingface_hub/package_reference/file_download
 """
 
@@ -13,9 +13,9 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from elastic_yolo.provision.errors import ConfigError, SourceRefused
+from elastic_yolo.provision.sources.api import ApiResponse, call_api, check_endpoint
 from elastic_yolo.provision.sources.http import open_with
-from elastic_yolo.provision.sources.opened import Opened, Pinned, Start, shown
-from elastic_yolo.provision.sources.web import Answer, ask, check_endpoint
+from elastic_yolo.provision.sources.stream import Pinned, ResumePoint, SourceStream, redacted
 
 _ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([^/@]+))?((?:/[^/]+)*)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -26,55 +26,55 @@ class _Place(NamedTuple):
     repository: str
     revision: str
     path: str
-    """With a slash in front, if there is any."""
+    """Empty, or with a leading slash."""
 
 
-def open_huggingface(address: str, start: Start) -> AbstractContextManager[Opened]:
-    """See `opened.Open`."""
+def open_huggingface(address: str, start: ResumePoint) -> AbstractContextManager[SourceStream]:
+    """See `stream.OpenSource`."""
     return open_with(_headers(), _url(_parse(address)), start)
 
 
 def pin_huggingface(folder: str, name: str) -> Pinned | None:
-    """See `opened.Pin`; the version is the commit."""
+    """See `stream.Pin`; the version is the commit."""
     place = _parse(folder)
     commit = place.revision
     if not _COMMIT.fullmatch(commit):
-        commit = _ask_commit(_url(place._replace(path=f"{place.path}/{name}")))
+        commit = _request_commit(_url(place._replace(path=f"{place.path}/{name}")))
     if not commit:
         return None
     return Pinned(f"hf://{place.repository}@{commit}{place.path}", commit)
 
 
-def _ask_commit(url: str) -> str:
-    """Return the commit that a file would come from; nothing if the server does not say it."""
+def _request_commit(url: str) -> str:
+    """Return the commit that a file would be read from; empty if the server does not report it."""
     for _ in range(_MOST_REDIRECTS):
-        answer = ask(url, headers=_headers(), method="HEAD", redirects=False)
-        commit: str = answer.headers.get("x-repo-commit", "")
+        response = call_api(url, headers=_headers(), method="HEAD", redirects=False)
+        commit: str = response.headers.get("x-repo-commit", "")
         if _COMMIT.fullmatch(commit):
             return commit
-        after = _same_host(url, answer)
+        after = _same_host(url, response)
         if after is None:
             return ""
         url = after
-    raise SourceRefused(f"{shown(url)}: too many redirects")
+    raise SourceRefused(f"{redacted(url)}: too many redirects")
 
 
-def _same_host(url: str, answer: Answer) -> str | None:
-    """Return where a repository that was renamed is now; None if the answer is no redirect.
+def _same_host(url: str, response: ApiResponse) -> str | None:
+    """Return the target of a redirect on the same host (a renamed repository), or None.
 
-    Other hosts have the files, and know of no commits.
+    Redirects to other hosts lead to the file's content, without its commit.
     """
-    if not answer.headers.get("location"):
-        answer.expect()
+    if not response.headers.get("location"):
+        response.require_success()
         return None
-    after = urljoin(url, answer.headers["location"])
+    after = urljoin(url, response.headers["location"])
     return after if urlsplit(after)[:2] == urlsplit(url)[:2] else None
 
 
 def _parse(address: str) -> _Place:
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise ConfigError(f"{shown(address)}: expected hf://OWNER/REPO[@REVISION]/FILE")
+        raise ConfigError(f"{redacted(address)}: expected hf://OWNER/REPO[@REVISION]/FILE")
     return _Place(found[1], unquote(found[2] or "main"), found[3])
 
 

@@ -1,6 +1,7 @@
-"""Models that an MLflow registry knows: models:/NAME/VERSION, and what may move.
+"""Source models:/NAME/VERSION: models of an MLflow registry.
 
-That is models:/NAME@ALIAS, models:/NAME/latest and models:/NAME#KEY=VALUE, the newest so tagged.
+Moving addresses are models:/NAME@ALIAS, models:/NAME/latest and models:/NAME#KEY=VALUE, the newest
+version with that tag.
 The registry says where the files of a version are; another source reads them from there, or the
 tracking server hands them on itself (mlflow-artifacts:). REST: https://mlflow.org/docs/latest/rest-api.html
 """
@@ -17,16 +18,22 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, Field
 
 from elastic_yolo.provision.errors import ConfigError, SourceRefused
+from elastic_yolo.provision.sources.api import M, call_api, check_endpoint
 from elastic_yolo.provision.sources.files import open_file
 from elastic_yolo.provision.sources.http import open_with
-from elastic_yolo.provision.sources.opened import Open, Opened, Pinned, Start, shown
 from elastic_yolo.provision.sources.s3 import open_s3
-from elastic_yolo.provision.sources.web import M, ask, check_endpoint
+from elastic_yolo.provision.sources.stream import (
+    OpenSource,
+    Pinned,
+    ResumePoint,
+    SourceStream,
+    redacted,
+)
 
 _FORMS = "expected models:/NAME/VERSION, NAME/latest, NAME@ALIAS or NAME#KEY=VALUE"
 _NUMBERED = re.compile(r"([^/@#'\"`]+)/(\d+|latest)")
 _ALIASED = re.compile(r"([^/@#]+)@([^/@#]+)")
-# Quotes would end the value within the question that it is part of.
+# Quotes would end the value inside the search filter.
 _TAGGED = re.compile(r"([^/@#'\"`]+)#([^/@#='\"`]+)=([^'\"`]+)")
 _LOGGED = re.compile(r"models:/(m-[0-9A-Za-z]+)")
 
@@ -63,13 +70,13 @@ class _OfRun(BaseModel):
 
 
 def pin_mlflow(folder: str, _name: str) -> Pinned:
-    """See `opened.Pin`; the version is the registry's number."""
+    """See `stream.Pin`; the version is the registry's number."""
     name, version = _find(folder)
     return Pinned(f"models:/{name}/{version}", version)
 
 
-def open_mlflow(address: str, start: Start) -> AbstractContextManager[Opened]:
-    """See `opened.Open`."""
+def open_mlflow(address: str, start: ResumePoint) -> AbstractContextManager[SourceStream]:
+    """See `stream.OpenSource`."""
     folder, _, file = address.rpartition("/")
     name, version = _find(folder)
     place = _get(_Place, "model-versions/get-download-uri", name=name, version=version).artifact_uri
@@ -79,32 +86,32 @@ def open_mlflow(address: str, start: Start) -> AbstractContextManager[Opened]:
         place = _get(_Logged, f"logged-models/{logged[1]}").model.info.artifact_uri
     kind = urlsplit(place).scheme
     if kind not in _PLACES:
-        raise SourceRefused(f"{shown(address)}: its files are at {kind}:, which cannot be read")
+        raise SourceRefused(f"{redacted(address)}: its files are at {kind}:, which cannot be read")
     return _PLACES[kind](f"{place.rstrip('/')}/{file}", start)
 
 
-def open_artifact(address: str, start: Start) -> AbstractContextManager[Opened]:
-    """See `opened.Open`; takes mlflow-artifacts:/PATH."""
+def open_artifact(address: str, start: ResumePoint) -> AbstractContextManager[SourceStream]:
+    """See `stream.OpenSource`; takes mlflow-artifacts:/PATH."""
     parts = urlsplit(address)
     base = _base()
-    # Our credentials are for the server that we were told of, not for any that it names.
+    # Credentials must only go to the configured server, not to any server that it names.
     if parts.netloc not in ("", urlsplit(base).netloc):
-        raise SourceRefused(f"{shown(address)}: the files are at another tracking server")
+        raise SourceRefused(f"{redacted(address)}: the files are at another tracking server")
     path = quote(parts.path.lstrip("/"))
     return open_with(_headers(), f"{base}/api/2.0/mlflow-artifacts/artifacts/{path}", start)
 
 
 def _find(folder: str) -> tuple[str, str]:
-    """Return the name and the number of the version that an address means now."""
+    """Return the model name and the version number that an address refers to now."""
     stated = folder.removeprefix("models:/")
     if found := _NUMBERED.fullmatch(stated):
         return (found[1], found[2]) if found[2] != "latest" else _newest(folder, found[1], "")
     if found := _ALIASED.fullmatch(stated):
-        answer = _get(_Aliased, "registered-models/alias", name=found[1], alias=found[2])
-        return found[1], answer.model_version.version
+        response = _get(_Aliased, "registered-models/alias", name=found[1], alias=found[2])
+        return found[1], response.model_version.version
     if found := _TAGGED.fullmatch(stated):
         return _newest(folder, found[1], f" AND tags.`{found[2]}` = '{found[3]}'")
-    raise ConfigError(f"{shown(folder)}: {_FORMS}")
+    raise ConfigError(f"{redacted(folder)}: {_FORMS}")
 
 
 def _newest(folder: str, name: str, condition: str) -> tuple[str, str]:
@@ -116,13 +123,13 @@ def _newest(folder: str, name: str, condition: str) -> tuple[str, str]:
         max_results="1",
     )
     if not found.model_versions:
-        raise SourceRefused(f"{shown(folder)}: no such version")
+        raise SourceRefused(f"{redacted(folder)}: no such version")
     return name, found.model_versions[0].version
 
 
 def _get(kind: type[M], path: str, **params: str) -> M:
-    answer = ask(f"{_base()}/api/2.0/mlflow/{path}", headers=_headers(), params=params)
-    return answer.read(kind)
+    response = call_api(f"{_base()}/api/2.0/mlflow/{path}", headers=_headers(), params=params)
+    return response.parse(kind)
 
 
 def _base() -> str:
@@ -139,7 +146,7 @@ def _headers() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-_PLACES: dict[str, Open] = {
+_PLACES: dict[str, OpenSource] = {
     "": open_file,
     "file": open_file,
     "s3": open_s3,

@@ -1,7 +1,7 @@
-"""Objects of S3 and of what speaks like it: s3://BUCKET/KEY.
+"""Source s3://BUCKET/KEY: objects of S3 and compatible servers.
 
-Endpoint, region and credentials are botocore's own business: its environment variables and files.
-Without credentials requests are not signed, which public buckets answer.
+botocore reads endpoint, region and credentials from its own environment variables and files.
+Without credentials requests are not signed, which is enough for public buckets.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
 from elastic_yolo.provision.sources.http import parse_range
-from elastic_yolo.provision.sources.opened import Opened, Start
+from elastic_yolo.provision.sources.stream import ResumePoint, SourceStream
 
-_PIECE_BYTES = 2**18
+_CHUNK_BYTES = 2**18
 _TOO_MUCH = frozenset(
     {
         "RequestTimeout",
@@ -28,26 +28,28 @@ _CHANGED = frozenset({"PreconditionFailed", "InvalidRange"})
 
 
 @contextmanager
-def open_s3(address: str, start: Start) -> Iterator[Opened]:
-    """See `opened.Open`; asks for the rest only of an object with the same ETag."""
+def open_s3(address: str, start: ResumePoint) -> Iterator[SourceStream]:
+    """See `stream.OpenSource`; resumes only if the object has the same ETag."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not bucket or not key:
         raise ConfigError(f"{address}: expected s3://BUCKET/KEY")
-    with _refusals(address):
-        answer = _get(_client(), {"Bucket": bucket, "Key": key}, start)
-        part = parse_range(answer.get("ContentRange", ""))
-        offset, size = part or (0, answer["ContentLength"])
+    with _translated_errors(address):
+        response = _get(_client(), {"Bucket": bucket, "Key": key}, start)
+        part = parse_range(response.get("ContentRange", ""))
+        offset, size = part or (0, response["ContentLength"])
         if offset not in (0, start.offset):
-            raise SourceUnavailable(f"{address}: another part came than was asked for")
-        body = answer["Body"]
+            raise SourceUnavailable(
+                f"{address}: requested bytes from {start.offset:,}, received from {offset:,}"
+            )
+        body = response["Body"]
         try:
-            yield Opened(_pieces(body, address), offset, size, answer.get("ETag"))
+            yield SourceStream(_chunks(body, address), offset, size, response.get("ETag"))
         finally:
             body.close()
 
 
 def _client() -> Any:
-    # Here, since it takes a while: most runs need none of it.
+    # Imported here because it is slow and most runs do not need it.
     import boto3  # noqa: PLC0415
     from botocore import UNSIGNED  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
@@ -56,20 +58,20 @@ def _client() -> Any:
     config = Config(
         connect_timeout=10,
         read_timeout=30,
-        # Trying again is done by who asked us, from where it was.
+        # Download retries, and resumes where it stopped.
         retries={"total_max_attempts": 1},
-        # A digest is checked anyway, and not every server has these.
+        # Download checks the digest, and not every server supports these checksums.
         response_checksum_validation="when_required",
         signature_version=None if session.get_credentials() else UNSIGNED,
     )
     return session.client("s3", config=config)
 
 
-def _get(client: Any, wanted: dict[str, str], start: Start) -> Any:
+def _get(client: Any, wanted: dict[str, str], start: ResumePoint) -> Any:
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
-    if start.offset and start.same_as:
-        rest = {"Range": f"bytes={start.offset}-", "IfMatch": start.same_as}
+    if start.offset and start.validator:
+        rest = {"Range": f"bytes={start.offset}-", "IfMatch": start.validator}
         try:
             return client.get_object(**wanted, **rest)
         except ClientError as error:
@@ -79,8 +81,11 @@ def _get(client: Any, wanted: dict[str, str], start: Start) -> Any:
 
 
 @contextmanager
-def _refusals(address: str) -> Iterator[None]:
-    """Raise botocore's errors as ours; of what they say only kinds and codes, never values."""
+def _translated_errors(address: str) -> Iterator[None]:
+    """Raise botocore's errors as SourceRefused or SourceUnavailable.
+
+    Messages contain only the class and the error code: botocore's texts may quote credentials.
+    """
     from botocore import exceptions  # noqa: PLC0415
 
     try:
@@ -90,7 +95,7 @@ def _refusals(address: str) -> Iterator[None]:
         code = error.response.get("Error", {}).get("Code", "")
         passing = status >= 500 or status == 429 or code in _TOO_MUCH
         kind = SourceUnavailable if passing else SourceRefused
-        raise kind(f"{address}: answered {status} {code}") from None
+        raise kind(f"{address}: status {status} {code}") from None
     except (
         exceptions.ConnectionError,
         exceptions.HTTPClientError,
@@ -102,6 +107,6 @@ def _refusals(address: str) -> Iterator[None]:
         raise SourceRefused(f"{address}: {type(error).__name__}") from None
 
 
-def _pieces(body: Any, address: str) -> Iterator[bytes]:
-    with _refusals(address):
-        yield from body.iter_chunks(_PIECE_BYTES)
+def _chunks(body: Any, address: str) -> Iterator[bytes]:
+    with _translated_errors(address):
+        yield from body.iter_chunks(_CHUNK_BYTES)

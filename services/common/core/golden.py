@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from elastic_yolo.picture.agreement import find_difference
+from elastic_yolo.picture.agreement import first_difference
 from services.common.request.errors import RemoteProblem, Unavailable, UnknownModel
 
 # Endpoints do not switch to another version at the same moment.
@@ -59,7 +59,7 @@ async def check_golden(
 
 def require_agreement(golden: Golden, found: list[Found]) -> None:
     """Raise Unavailable with the first difference from the expected detections."""
-    difference = find_difference(
+    difference = first_difference(
         golden.expected, found, px=golden.tolerance_px, score=golden.tolerance_score
     )
     if difference is not None:

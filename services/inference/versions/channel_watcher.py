@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elastic_yolo.store.errors import NotInStore, StoreError
-from elastic_yolo.store.reader import has_channels
+from elastic_yolo.store.reader import model_exists
 from services.common.observe.logs import get_logger
 from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.model_metrics import ModelMetrics
@@ -143,7 +143,7 @@ class ChannelWatcher:
 
     def _channel_is_removed(self) -> bool:
         """Return whether only the channel is missing, and not the whole store."""
-        return isinstance(self._source, Path) or has_channels(self._source)
+        return isinstance(self._source, Path) or model_exists(self._source)
 
     def _refuse(self, model: str, why: VersionRefused, identity: str) -> None:
         # Without its traceback, which would keep the refused engine in memory.

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.store.errors import BadReference
 from elastic_yolo.store.layout import Layout
-from elastic_yolo.store.reader import current, earlier, find_version
+from elastic_yolo.store.reader import current_version_id, earlier_version_ids, find_version
 from elastic_yolo.store.reference import SCHEME, Reference, parse_reference
 
 SHADOW = "shadow"
@@ -94,7 +94,7 @@ def current_version(source: ModelSource) -> str:
 
     A folder always has the id "": it is not polled.
     """
-    return "" if isinstance(source, Path) else current(source)
+    return "" if isinstance(source, Path) else current_version_id(source)
 
 
 def versions_to_try(source: ModelSource) -> list[str]:
@@ -102,7 +102,11 @@ def versions_to_try(source: ModelSource) -> list[str]:
 
     Raises StoreError.
     """
-    return [""] if isinstance(source, Path) else [current(source), *earlier(source)]
+    return (
+        [""]
+        if isinstance(source, Path)
+        else [current_version_id(source), *earlier_version_ids(source)]
+    )
 
 
 def read_version(source: ModelSource, identity: str) -> Model:

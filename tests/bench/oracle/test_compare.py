@@ -15,7 +15,7 @@ from bench.oracle.random_weights import write_random_weights
 from bench.oracle.table import between_markers
 from elastic_yolo.detector.darknet.cfg import read_cfg
 from elastic_yolo.detector.darknet.plan import plan_network
-from elastic_yolo.detector.engines.libdarknet import Found, find_libdarknet
+from elastic_yolo.detector.engines.libdarknet import DarknetBox, find_libdarknet
 
 BOX = (50.0, 40.0, 20.0, 10.0)
 
@@ -95,7 +95,7 @@ def test_opencv_says_what_it_does_not_know(tmp_path: Path) -> None:
     ids=["same", "near", "class", "score", "place", "missing", "at the threshold"],
 )
 def test_boxes_are_paired_within_a_pixel_and_five_thousandths(
-    theirs: list[Found], pairs: int, unpaired: int
+    theirs: list[DarknetBox], pairs: int, unpaired: int
 ) -> None:
     found, alone = pair([(3, 0.9, BOX)], theirs, threshold=0.5)
 

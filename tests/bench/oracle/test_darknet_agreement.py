@@ -1,7 +1,8 @@
-"""What Darknet computes, this project computes: raw outputs, letterbox, boxes.
+"""Compare raw head inputs, letterbox and boxes with Darknet's.
 
-The oracle is Debian's package darknet, its C library, its .cfg files and its pictures. Real
-weights cannot be shipped, so its networks get random ones; the embedded model has its own.
+The oracle is Debian's package darknet: its C library, .cfg files and pictures. Its networks get
+random weights, because trained ones cannot be distributed; the embedded model has its own. Networks
+that take seconds in Darknet are in `make test-all` only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import read_weights
 from elastic_yolo.detector.detector import Detector
-from elastic_yolo.detector.engines.libdarknet import Found, LibDarknet, find_libdarknet
+from elastic_yolo.detector.engines.libdarknet import DarknetBox, LibDarknet, find_libdarknet
 from elastic_yolo.detector.engines.openvino import OpenVinoEngine
 from elastic_yolo.detector.graph import build_graph
 from elastic_yolo.detector.heads import decode_heads
@@ -38,7 +39,7 @@ pytestmark = [
         reason='the Darknet oracle is missing: run "make oracle" (installs Debian\'s package '
         "darknet); agreement with Darknet is NOT tested",
     ),
-    # Ten seconds for the largest network on one core that is busy otherwise.
+    # The largest network takes ten seconds on a busy core.
     pytest.mark.timeout(60),
 ]
 
@@ -55,12 +56,12 @@ DEMO_PICTURES = sorted(
     if path.suffix in (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 )
 
-# Largest difference over largest magnitude, for each head. Both sides add float32 values, in
-# different orders: a tenth of this is what remains in practice.
+# Largest accepted difference for each head, relative to its largest value. Both sides add float32
+# values in different orders; in practice the difference is a tenth of this.
 RELATIVE = 1e-4
 PIXELS = 1.0
 SCORES = 0.005
-# Of a picture sent in whole numbers, as the services always do: docs/accuracy.md.
+# For uint8 input, which the services always send: docs/accuracy.md.
 ROUNDED_SCORES = 0.03
 
 
@@ -114,17 +115,19 @@ def demo_detector() -> Detector:
 
 
 @pytest.mark.parametrize("picture", DARKNET_PICTURES, ids=lambda path: path.stem)
-def test_yolov3_tiny_puts_out_what_darknet_puts_out(tiny: BothSides, picture: Path) -> None:
+def test_yolov3_tiny_head_inputs_agree_with_darknet(tiny: BothSides, picture: Path) -> None:
     image = picture_at_network_size(picture, tiny.oracle)
     assert_heads_agree(tiny.engine.execute(image[np.newaxis]), tiny.oracle.raw_head_inputs(image))
 
 
-def test_yolov3_spp_puts_out_what_darknet_puts_out(spp: BothSides) -> None:
+@pytest.mark.long
+def test_yolov3_spp_head_inputs_agree_with_darknet(spp: BothSides) -> None:
     image = picture_at_network_size(DARKNET / "data" / "dog.jpg", spp.oracle)
     assert_heads_agree(spp.engine.execute(image[np.newaxis]), spp.oracle.raw_head_inputs(image))
 
 
-def test_yolov3_puts_out_what_darknet_puts_out(full: BothSides) -> None:
+@pytest.mark.long
+def test_yolov3_head_inputs_agree_with_darknet(full: BothSides) -> None:
     image = picture_at_network_size(DARKNET / "data" / "kite.jpg", full.oracle)
     assert_heads_agree(full.engine.execute(image[np.newaxis]), full.oracle.raw_head_inputs(image))
 
@@ -132,14 +135,14 @@ def test_yolov3_puts_out_what_darknet_puts_out(full: BothSides) -> None:
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        ("yolov2", (352, 288)),
-        ("yolov2-voc", (288, 352)),
+        pytest.param("yolov2", (352, 288), marks=pytest.mark.long),
+        pytest.param("yolov2-voc", (288, 352), marks=pytest.mark.long),
         ("yolov2-tiny", (416, 352)),
         ("yolov2-tiny-voc", (352, 416)),
-        ("yolov3-voc", (256, 224)),
+        pytest.param("yolov3-voc", (256, 224), marks=pytest.mark.long),
     ],
 )
-def test_every_other_detector_of_the_package_puts_out_what_darknet_puts_out(
+def test_head_inputs_of_other_networks_agree_with_darknet(
     tmp_path: Path, name: str, size: tuple[int, int]
 ) -> None:
     """[region] and [reorg] are in the yolov2 family."""
@@ -150,7 +153,7 @@ def test_every_other_detector_of_the_package_puts_out_what_darknet_puts_out(
         )
 
 
-def test_yolov2_finds_the_boxes_that_darknet_finds(tmp_path: Path) -> None:
+def test_yolov2_boxes_agree_with_darknet(tmp_path: Path) -> None:
     """Classes of [region] compete, and its anchors count cells."""
     for both in both_sides_of("yolov2-tiny-voc", (416, 352), tmp_path):
         image = picture_at_network_size(DARKNET / "data" / "horses.jpg", both.oracle)
@@ -161,28 +164,26 @@ def test_yolov2_finds_the_boxes_that_darknet_finds(tmp_path: Path) -> None:
         assert 100 < len(theirs) < len(both.oracle.last_boxes(0.1, 1.0)) * 0.9
 
 
-def test_random_weights_make_outputs_worth_comparing(tiny: BothSides) -> None:
+def test_random_weights_give_outputs_of_useful_spread(tiny: BothSides) -> None:
     image = picture_at_network_size(DARKNET / "data" / "dog.jpg", tiny.oracle)
     for head in tiny.oracle.raw_head_inputs(image):
         assert np.abs(head).max() < 10
-        assert head.std(axis=(2, 3)).mean() > 0.2, "hardly differs from place to place"
+        assert head.std(axis=(2, 3)).mean() > 0.2, "hardly differs between cells"
 
 
-def test_decoding_and_suppression_find_the_boxes_that_darknet_finds(
-    wide_tiny: BothSides, tmp_path: Path
-) -> None:
-    # At network size the letterbox changes nothing, so the boxes must be the same to a hair.
+def test_decoding_and_nms_agree_with_darknet(wide_tiny: BothSides, tmp_path: Path) -> None:
+    # At network size the letterbox changes nothing, so the boxes must be nearly identical.
     image = picture_at_network_size(DARKNET / "data" / "horses.jpg", wide_tiny.oracle)
     png = save_png(image, tmp_path)
     theirs = wide_tiny.oracle.detect(png, 0.7, 0.2)
     ours = found_at_network_size(wide_tiny, image, 0.7, 0.2)
     assert disagreements(ours, theirs, 0.7, pixels=0.05, scores=1e-5) == []
-    # Enough of them, and enough suppressed, for the agreement to mean something.
+    # Enough boxes, and enough suppressed ones, to make the comparison meaningful.
     assert 100 < len(theirs) < len(wide_tiny.oracle.detect(png, 0.7, 1.0)) * 0.8
 
 
 @pytest.mark.parametrize("picture", DARKNET_PICTURES, ids=lambda path: path.stem)
-def test_letterbox_draws_what_darknet_draws(tiny: BothSides, picture: Path, tmp_path: Path) -> None:
+def test_letterbox_agrees_with_darknet(tiny: BothSides, picture: Path, tmp_path: Path) -> None:
     pixels = read_picture(picture)
     height, width = pixels.shape[:2]
     box = Letterbox.fit((width, height), (tiny.oracle.width, tiny.oracle.height))
@@ -190,8 +191,8 @@ def test_letterbox_draws_what_darknet_draws(tiny: BothSides, picture: Path, tmp_
     difference = np.abs(draw_letterbox(pixels, 1, box) - theirs)
     inside = np.zeros(difference.shape, bool)
     (x, y), (columns, rows) = box.corner, box.inner
-    # Not the last row: for about one height in twenty, Darknet's float32 row counter arrives just
-    # short of it, and that row stays black. Here it never does.
+    # Not the last row: for about one height in twenty, Darknet's float32 row counter ends just
+    # short of it, and that row stays black.
     inside[y : y + rows - 1, x : x + columns] = True
     grey = np.ones(difference.shape, bool)
     grey[y : y + rows, x : x + columns] = False
@@ -204,7 +205,7 @@ def test_letterbox_draws_what_darknet_draws(tiny: BothSides, picture: Path, tmp_
 
 
 @pytest.mark.parametrize("picture", DARKNET_PICTURES, ids=lambda path: path.stem)
-def test_embedded_model_puts_out_what_darknet_puts_out(
+def test_embedded_model_head_inputs_agree_with_darknet(
     demo_oracle: LibDarknet, demo_detector: Detector, picture: Path
 ) -> None:
     image = picture_at_network_size(picture, demo_oracle)
@@ -217,7 +218,7 @@ def test_embedded_model_comes_with_pictures() -> None:
 
 @pytest.mark.parametrize(("exact", "scores"), [(True, SCORES), (False, ROUNDED_SCORES)])
 @pytest.mark.parametrize("picture", DEMO_PICTURES, ids=lambda path: path.name)
-def test_embedded_model_finds_what_darknet_finds(
+def test_embedded_model_boxes_agree_with_darknet(
     demo_oracle: LibDarknet,
     demo_detector: Detector,
     picture: Path,
@@ -225,8 +226,8 @@ def test_embedded_model_finds_what_darknet_finds(
     exact: bool,
     scores: float,
 ) -> None:
-    """With `exact=True` to the last digit; otherwise within what rounded pixels allow."""
-    # A PNG, so that both sides see the same pixels, whatever their decoders do.
+    """Nearly identical with `exact`; otherwise within the effect of rounding pixels to uint8."""
+    # A PNG, so that different JPEG decoders do not matter.
     png = save_png(read_picture(picture), tmp_path)
     model = demo_detector.model
     theirs = demo_oracle.detect(png, model.threshold, model.iou)
@@ -239,14 +240,14 @@ def test_embedded_model_finds_what_darknet_finds(
 
 def both_sides_of(name: str, size: tuple[int, int] | None, folder: Path) -> Iterator[BothSides]:
     """Load a network of Debian's package with random weights; `size` is (width, height)."""
-    # Smaller than the 608x608 of the file, which takes Darknet four times as long, and not square,
-    # so that a mix-up of rows and columns cannot hide.
+    # Smaller than 608x608, which takes Darknet four times as long, and not square, so that swapping
+    # rows and columns fails the test.
     cfg, weights = write_cfg(name, folder, size), folder / f"{name}.weights"
     write_random_weights(cfg, weights, SEED)
     network = plan_network(read_cfg(cfg))
     engine = OpenVinoEngine(build_graph(network, read_weights(weights, network)), threads=1)
     with LibDarknet(cfg, weights) as oracle:
-        # Up to 250 MB that nobody needs once both sides have read them.
+        # Up to 250 MB, which both sides have read.
         weights.unlink()
         yield BothSides(oracle, network, engine)
 
@@ -279,7 +280,7 @@ def save_png(pixels: Pixels, folder: Path) -> Path:
 
 def found_at_network_size(
     sides: BothSides, image: Pixels, threshold: float, iou: float
-) -> list[Found]:
+) -> list[DarknetBox]:
     """Return this project's boxes of a picture at network size, as the oracle returns them."""
     outputs = sides.engine.execute(image[np.newaxis])
     rows = suppress(decode_heads(sides.network, [head[0] for head in outputs], threshold), iou)
@@ -304,15 +305,15 @@ def assert_heads_agree(ours: list[Floats], theirs: list[Floats]) -> None:
 
 
 def disagreements(
-    ours: list[Found],
-    theirs: list[Found],
+    ours: list[DarknetBox],
+    theirs: list[DarknetBox],
     threshold: float,
     pixels: float = PIXELS,
     scores: float = SCORES,
 ) -> list[str]:
     """Return a sentence for every detection of one side that the other side lacks.
 
-    One whose score lies within `scores` of the threshold may be missing.
+    A detection with a score within `scores` of the threshold may be missing.
     """
     complaints = []
     left = list(theirs)
@@ -329,6 +330,6 @@ def disagreements(
         ):
             left.remove(nearest)
         elif found[1] > threshold + scores:
-            complaints.append(f"only here: {found}, nearest in Darknet: {nearest}")
+            complaints.append(f"only in this project: {found}, nearest in Darknet: {nearest}")
     complaints += [f"only in Darknet: {o}" for o in left if o[1] > threshold + scores]
     return complaints

@@ -1,7 +1,8 @@
-"""Read a YAML file that a person has written, as one of our pydantic models.
+"""Parse untrusted YAML into a pydantic model.
 
-Of YAML only text, lists and maps are taken; the model's fields say what is a number. Everything
-else that YAML can be has been an attack: references that multiply, depth without end, tags, dates.
+Accepts only scalars, lists and maps; every scalar is text, and the model's fields convert it. Other
+features of YAML have been used in attacks and are refused: aliases that multiply, unbounded depth,
+tags, dates.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class _Loader(yaml.BaseLoader):
-    """Text, lists and maps, no deeper than `most_depth`, and each written out where it is."""
+    """Loads scalars, lists and maps up to `most_depth` levels, without aliases."""
 
     most_depth = 0
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose one node and those in it; refuses references and depth."""
+        """Compose a node and its children; raises MarkedYAMLError for an alias or excess depth."""
         if self.depth == self.most_depth or self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem_mark=self.get_mark())
         self.depth += 1
@@ -31,7 +32,7 @@ class _Loader(yaml.BaseLoader):
         return node
 
 
-def parse_stated(
+def parse_strict_yaml(
     kind: type[M],
     text: str,
     *,
@@ -40,10 +41,10 @@ def parse_stated(
     error: type[Exception],
     context: dict[str, Any] | None = None,
 ) -> M:
-    """Return what a YAML text states, an empty one being an empty map.
+    """Return a YAML text as a model of class `kind`; an empty text is an empty map.
 
-    Raises `error` with one line that begins with `path` and names the line or the field that is
-    wrong, and never what it holds.
+    Raises `error` with one line that begins with `path` and names the invalid line or field, but
+    never quotes its value. `context` is passed to the model's validators.
     """
     try:
         loader = _Loader(text)
@@ -51,12 +52,12 @@ def parse_stated(
         return kind.model_validate(loader.get_single_data() or {}, context=context)
     except ValidationError as reason:
         first = reason.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "all of it"
+        field = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise error(f"{path}: {field}: {first['msg']}") from reason
     except yaml.YAMLError as reason:
         where = getattr(reason, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""
         raise error(f"{path}{line}: not valid YAML") from reason
     except (ValueError, OverflowError) as reason:
-        # PyYAML leaves it to chr() and int() to refuse the numbers of an escape or a directive.
+        # PyYAML passes numbers of escapes and directives to chr() and int() unchecked.
         raise error(f"{path}: not valid YAML") from reason

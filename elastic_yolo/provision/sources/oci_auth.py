@@ -1,4 +1,4 @@
-"""Being let into a registry of containers: its tokens, and whose name they are asked for in.
+"""Authentication with container registries: basic authentication and bearer tokens.
 
 https://distribution.github.io/distribution/spec/auth/token/
 """
@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from elastic_yolo.provision.errors import ConfigError, SourceRefused
-from elastic_yolo.provision.sources.opened import shown
-from elastic_yolo.provision.sources.web import Answer, ask
+from elastic_yolo.provision.sources.api import ApiResponse, call_api
+from elastic_yolo.provision.sources.stream import redacted
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1"})
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
@@ -26,33 +26,36 @@ _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 class _Token(BaseModel):
     token: str = ""
     access_token: str = ""
-    """The same by its older name."""
+    """The token under its older name."""
 
 
 def base_address(registry: str) -> str:
-    """Return where a registry answers: with TLS, unless it is on this machine."""
+    """Return the base URL of a registry: https, or http for a registry on loopback."""
     host = registry.partition(":")[0]
     return f"{'http' if host in _LOOPBACK else 'https'}://{registry}"
 
 
-def sign_in(registry: str, repository: str, refusal: Answer) -> dict[str, str]:
-    """Return the headers that the registry asks for; raises SourceRefused or SourceUnavailable."""
+def sign_in(registry: str, repository: str, refusal: ApiResponse) -> dict[str, str]:
+    """Return authorization headers for the challenge in a 401 response.
+
+    Raises SourceRefused or SourceUnavailable.
+    """
     challenge = refusal.headers.get("www-authenticate", "")
     basic = _basic(registry)
     if challenge.lower().startswith("basic") and basic:
         return basic
     if not challenge.lower().startswith("bearer "):
-        refusal.expect()
+        refusal.require_success()
     stated = dict(_CHALLENGE.findall(challenge))
     realm = stated.get("realm", "")
     host = urlsplit(realm)
-    # Credentials are sent there.
+    # The realm receives the credentials.
     if host.scheme != "https" and host.hostname not in _LOOPBACK:
-        raise SourceRefused(f"{shown(realm) or registry}: tokens are asked for with TLS only")
+        raise SourceRefused(f"{redacted(realm) or registry}: the token server must use https")
     params = {"scope": stated.get("scope") or f"repository:{repository}:pull"}
     if "service" in stated:
         params["service"] = stated["service"]
-    token = ask(realm, headers=basic, params=params).read(_Token)
+    token = call_api(realm, headers=basic, params=params).parse(_Token)
     return {"Authorization": f"Bearer {token.token or token.access_token}"}
 
 
@@ -65,7 +68,7 @@ def _basic(registry: str) -> dict[str, str]:
 
 
 def _from_docker(registry: str) -> dict[str, str]:
-    """Return what Docker's config.json has for a registry; programs that it names are not run."""
+    """Return credentials from Docker's config.json; credential helpers are not run."""
     folder = os.environ.get("DOCKER_CONFIG")
     path = (Path(folder) if folder else Path.home() / ".docker") / "config.json"
     try:

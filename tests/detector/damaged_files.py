@@ -1,34 +1,161 @@
-"""What can have happened to a model folder before it is read: by accident, or on purpose.
+"""Damaged model folders: how to damage the folder of tests/support/tiny.py, and the error expected.
 
-`DAMAGES` holds what is done to the folder of tests/support/tiny.py, and what the error must say.
+`DAMAGES` maps a description to the damage, a function of the folder, and a pattern of the message.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 
-from tests.detector.damaging import (
-    MANIFEST,
-    NET,
-    TINY,
-    Damage,
-    both,
-    byteswapped,
-    cfg,
-    content,
-    directory,
-    doubling,
-    fifo,
-    large,
-    layers,
-    link,
-    manifest,
-    option,
-    sparse,
-    swapped,
-    truncated,
-    values,
+from tests.support.tiny import CFG, write_weights
+
+Damage = Callable[[Path], object]
+
+TINY = CFG.format(width=32, height=32)
+HEAD = "[yolo]\nmask=0\nanchors=16,8\nclasses=2\nnum=1\n"
+NET = TINY[: TINY.index("[convolutional]")]
+NORMALISED = TINY.replace("size=1", "size=1\nbatch_normalize=1")
+# 57 million parameters, 226 MB, as many as yolov3 has.
+LARGE = (
+    NET
+    + "[convolutional]\nfilters=1024\nstride=32\nactivation=leaky\n"
+    + "[convolutional]\nfilters=1024\nsize=3\npad=1\nactivation=leaky\n" * 6
+    + "[convolutional]\nfilters=7\nactivation=linear\n"
+    + HEAD
 )
+LARGE_FLOATS = 1024 * 3 + 1024 + 6 * (1024 * 1024 * 9 + 1024) + 1024 * 7 + 7
+MANIFEST = "name: mine\ngolden:\n  picture: a.png\n  expected: [[cat, 0.9, [1, 2, 3, 4]]]\n"
+
+
+def cfg(text: str) -> Damage:
+    """The .cfg says something else."""
+    return lambda folder: (folder / "tiny.cfg").write_text(text)
+
+
+def option(old: str, new: str) -> Damage:
+    """One option of the .cfg says something else."""
+    assert old in TINY
+    return cfg(TINY.replace(old, new))
+
+
+def layers(text: str) -> Damage:
+    """There are other layers before the head."""
+    return cfg(TINY.replace(HEAD, text + HEAD))
+
+
+def manifest(text: str) -> Damage:
+    """The folder has a model.yaml."""
+    return lambda folder: (folder / "model.yaml").write_text(text)
+
+
+def content(name: str, data: bytes) -> Damage:
+    """A file holds something else."""
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def sparse(name: str, size: int) -> Damage:
+    """A file is long and takes no room on the disk."""
+
+    def damage(folder: Path) -> None:
+        with (folder / name).open("wb") as file:
+            file.truncate(size)
+
+    return damage
+
+
+def fifo(name: str) -> Damage:
+    """A file is a pipe that nobody writes to."""
+
+    def damage(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+
+    return damage
+
+
+def link(name: str, target: str) -> Damage:
+    """A file is a link."""
+
+    def damage(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target)
+
+    return damage
+
+
+def directory(name: str) -> Damage:
+    """A file is a directory."""
+
+    def damage(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).mkdir()
+
+    return damage
+
+
+def both(*damages: Damage) -> Damage:
+    """More than one thing has happened."""
+
+    def damage(folder: Path) -> None:
+        for one in damages:
+            one(folder)
+
+    return damage
+
+
+def byteswapped(folder: Path) -> None:
+    """Written on a machine of the other byte order."""
+    path = folder / "tiny.weights"
+    path.write_bytes(np.frombuffer(path.read_bytes(), "<u4").byteswap().tobytes())
+
+
+def swapped(folder: Path) -> None:
+    """Each of two files has the name of the other."""
+    one, other = folder / "tiny.cfg", folder / "tiny.weights"
+    one.rename(folder / "x")
+    other.rename(one)
+    (folder / "x").rename(other)
+
+
+def truncated(folder: Path) -> None:
+    """A copy that was interrupted."""
+    path = folder / "tiny.weights"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def values(*changes: tuple[int, float]) -> Damage:
+    """Some floats of the .weights file, of a network with batch normalisation, are others."""
+
+    def damage(folder: Path) -> None:
+        cfg(NORMALISED)(folder)
+        floats = np.ones(7 * 4 + 7 * 3, np.float32)
+        for place, value in changes:
+            floats[place] = value
+        write_weights(folder / "tiny.weights", floats)
+
+    return damage
+
+
+def large(folder: Path) -> None:
+    """A file of 226 MB whose last float is NaN."""
+    cfg(LARGE)(folder)
+    with (folder / "tiny.weights").open("wb") as file:
+        file.write(np.array([0, 2, 0, 0, 0], "<i4").tobytes())
+        file.truncate(20 + 4 * LARGE_FLOATS)
+        file.seek(-4, os.SEEK_END)
+        file.write(np.array([np.nan], "<f4").tobytes())
+
+
+def doubling(count: int) -> str:
+    """YAML in which each line holds the one before ten times."""
+    lines = ["a0: &a0 x"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, count)]
+    return "\n".join(lines)
+
 
 DAMAGES: dict[str, tuple[Damage, str]] = {
     # Files that are no files, or are without end.
@@ -57,7 +184,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "weights are the cfg": (content("tiny.weights", TINY.encode()), r"text that begins with"),
     "weights are a web page": (content("tiny.weights", b"<!DOCTYPE html><html>..."), r"<!DOCTYPE"),
     "weights are empty": (content("tiny.weights", b""), r"0 bytes are too few"),
-    "truncated": (truncated, r"weights: 102 bytes after the header are no whole number of floats"),
+    "truncated": (truncated, r"weights: 102 bytes after the header, not a multiple of 4"),
     "of the other byte order": (byteswapped, r"the byte order is big-endian"),
     # Values that cannot be computed with.
     "NaN everywhere": (values(*((i, np.nan) for i in range(49))), r"layer 0 .*holds biases that"),
@@ -65,10 +192,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a negative variance": (values((21, -0.5)), r"layer 0 .*a negative rolling variance, -0\.5"),
     "a scale that overflows": (values((7, 1e34), (21, 0), (28, 10)), r"layer 0 .*overflows when"),
     "a mean that overflows": (values((14, 3e38), (7, 1e3)), r"layer 0 .*overflows when its batch"),
-    "226 MB and NaN at the end": (large, r"layer 7 .*holds filters that are no finite numbers"),
+    "226 MB and NaN at the end": (large, r"layer 7 .*holds filters that are not finite"),
     # Numbers that ask for memory or time.
     "filters": (option("filters=7", "filters=2000000000"), r"at most|filters in the layer before"),
-    "width": (option("width=32", "width=2000000000"), r"\[net\] would put out 3x32x2000000000"),
+    "width": (option("width=32", "width=2000000000"), r"\[net\] would output 3x32x2000000000"),
     "classes": (option("classes=2", "classes=2000000000"), r"2000000005 filters in the layer"),
     "anchors of a number": (
         option("mask=0\nanchors=16,8\nclasses=2\nnum=1", "anchors=16,8\nnum=2000000000"),
@@ -90,19 +217,22 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         cfg("[net]\n" + "\n".join(f"{i:x}=" for i in range(130_000))),
         r"tiny\.cfg:1: no layers after \[net\]",
     ),
-    "an upsampling without end": (layers("[upsample]\nstride=1000\n" * 50), r"would put out 7x"),
+    "an upsampling without end": (layers("[upsample]\nstride=1000\n" * 50), r"would output 7x"),
     "a route of one layer 1,000 times": (
         layers("[route]\nlayers=" + ",".join(["0"] * 1000) + "\n[maxpool]\n" * 900),
         r"7000 filters|filters in the layer before, found 7000",
     ),
-    "routes that double": (layers("[route]\nlayers=-1,-1\n" * 60), r"brings it to|would put out"),
+    "routes that double": (
+        layers("[route]\nlayers=-1,-1\n" * 60),
+        r"brings the total to|would output",
+    ),
     "50,000 sources": (
         layers(("[shortcut]\nfrom=" + ",".join(["-1"] * 900) + "\n") * 55),
-        r"layer 12 brings it to 10,8\d\d sources of layers: expected at most 10,000",
+        r"layer 12 brings the total to 10,8\d\d sources of layers: expected at most 10,000",
     ),
     "2 GB of parameters": (
         layers("[convolutional]\nfilters=100000\n[convolutional]\nfilters=7\n" * 400),
-        r"brings it to 50\d,\d\d\d,\d\d\d parameters: expected at most 500,000,000",
+        r"brings the total to 50\d,\d\d\d,\d\d\d parameters: expected at most 500,000,000",
     ),
     "outputs that are all kept": (
         cfg(
@@ -110,14 +240,14 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
             + "[convolutional]\nfilters=7\n" * 40
             + f"[shortcut]\nfrom={','.join(str(i) for i in range(40))}\n"
         ),
-        r"layer 36 brings it to 1,\d\d\d,\d\d\d,\d\d\d values needed at once: expected at most",
+        r"layer 36 brings the total to 1,\d\d\d,\d\d\d,\d\d\d values in memory: expected at most",
     ),
     "a window over everything": (
         cfg(
             TINY.replace("=32\nheight=32", "=4096\nheight=4096").replace("stride=32\n", "")
             + "[maxpool]\nsize=4096\nstride=1\n"
         ),
-        r"layer 2 brings it to [\d,]{15,} operations for a picture: expected at most",
+        r"layer 2 brings the total to [\d,]{15,} operations for a picture: expected at most",
     ),
     "no convolution": (
         cfg(NET + "[maxpool]\nsize=1\n[route]\nlayers=0,0\n[yolo]\nclasses=1\nanchors=1,1\n"),
@@ -160,7 +290,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "a list for a map": (
         manifest("- a\n- b\n"),
-        r"model\.yaml: all of it: Input should be a valid dict",
+        r"model\.yaml: the whole file: Input should be a valid dict",
     ),
     "a digest of another folder's file": (
         manifest(f"files: {{../../etc/passwd: 'sha256:{'0' * 64}'}}"),
@@ -170,7 +300,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         manifest(MANIFEST.replace("a.png", "/etc/passwd")),
         r"model\.yaml: golden\.picture: String should match",
     ),
-    "a picture that is not there": (manifest(MANIFEST), r"model\.yaml names a\.png, which is not"),
+    "a missing picture": (
+        manifest(MANIFEST),
+        r"model\.yaml names a\.png, which does not",
+    ),
     "a picture of 100 GB": (
         both(manifest(MANIFEST), sparse("a.png", 10**11)),
         r"a\.png: 100,000,000,000 bytes: expected at most",

@@ -1,4 +1,4 @@
-"""Read model folders in processes with bounds: `python -m tests.detector.bounded`.
+"""Read model folders in processes with bounds: `python -m tests.detector.bounded_run`.
 
 A folder's path comes in as a line; out goes a line of JSON with `cpu_s`, what reading took, and
 `refused`, the message of the ModelError, or `crashed`, anything else, or neither if all is well.

@@ -1,0 +1,81 @@
+"""Small requests to web APIs of sources, such as for versions and file locations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from elastic_yolo.provision.errors import ConfigError, SourceRefused
+from elastic_yolo.provision.sources.http import TIMEOUT, status_error, translated_errors
+from elastic_yolo.provision.sources.stream import redacted
+
+_MOST_BYTES = 4 * 2**20
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class ApiResponse:
+    """A complete response, with any status."""
+
+    address: str
+    status: int
+    reason: str
+    headers: httpx.Headers
+    body: bytes
+
+    def require_success(self) -> ApiResponse:
+        """Return the response if its status is 2xx; raises SourceUnavailable or SourceRefused."""
+        if not httpx.codes.is_success(self.status):
+            raise status_error(self.address, self.status, self.reason)
+        return self
+
+    def parse(self, kind: type[M]) -> M:
+        """Return the JSON body as a `kind`; raises as `require_success` does.
+
+        Raises SourceRefused for any other body.
+        """
+        try:
+            return kind.model_validate_json(self.require_success().body)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise SourceRefused(
+                f"{redacted(self.address)}: invalid response: {field} {first['msg']}"
+            ) from None
+
+
+def call_api(
+    address: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
+    method: str = "GET",
+    redirects: bool = True,
+) -> ApiResponse:
+    """Send a request and read the whole response; raises SourceUnavailable or SourceRefused."""
+    with (
+        translated_errors(address),
+        httpx.Client(timeout=TIMEOUT, follow_redirects=redirects) as client,
+        client.stream(method, address, headers=headers, params=params) as response,
+    ):
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                raise SourceRefused(
+                    f"{redacted(address)}: the response exceeds {_MOST_BYTES:,} bytes"
+                )
+        reason = response.reason_phrase
+        return ApiResponse(address, response.status_code, reason, response.headers, bytes(body))
+
+
+def check_endpoint(name: str, address: str) -> str:
+    """Return the base address in variable `name` without a trailing slash; raises ConfigError."""
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(f"{name}: expected an address that begins with https:// or http://")
+    return address.rstrip("/")
