@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
 import secrets
 import signal
 from dataclasses import dataclass
@@ -75,3 +77,50 @@ def test_a_picture_passes_a_limited_number_of_modules(calls: Calls) -> None:
     print(f"one picture passes {len(modules)} modules:", *modules, sep="\n  ")  # noqa: T201  # the list is the result
 
     assert len(modules) <= MOST_MODULES, list(modules)
+
+
+PAGE = ROOT / "docs" / "one-request.md"
+_STOP = re.compile(r"\]\(\.\./([\w/]+)\.py\)\s+`([\w.]+)`")
+
+
+def named_functions() -> list[tuple[str, str]]:
+    """Return module and function of each stop on the page."""
+    return [(path.replace("/", "."), name) for path, name in _STOP.findall(PAGE.read_text())]
+
+
+def test_the_page_has_about_fifteen_stops() -> None:
+    assert 12 <= len(named_functions()) <= 20
+
+
+@pytest.mark.parametrize(("module", "name"), named_functions())
+def test_every_function_named_on_the_page_exists(module: str, name: str) -> None:
+    found: object = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+
+    assert callable(found)
+
+
+def test_a_picture_calls_every_function_named_on_the_page(calls: Calls) -> None:
+    """A function that builds a route stands for the route within it."""
+    called = {(module, name.split(".<locals>")[0]) for module, name in calls}
+
+    assert set(named_functions()) <= called
+
+
+def test_every_other_name_on_the_page_is_defined_in_the_path() -> None:
+    """Functions and classes mentioned in the text, found by their names as grep finds them."""
+    text = PAGE.read_text()
+    words = set(re.findall(r"`([A-Z]\w+\.\w+|[a-z]+_[a-z_]+|[A-Z]\w+[a-z]\w*)`", text))
+    files = [
+        path for folder in ("services", "elastic_yolo") for path in (ROOT / folder).rglob("*.py")
+    ]
+    source = "\n".join(path.read_text() for path in files)
+    fields = {"decode_queue"}  # of Server-Timing
+
+    missing = [
+        word
+        for word in words - fields
+        if not re.search(rf"(def|class) {re.escape(word.rpartition('.')[2])}\b", source)
+    ]
+    assert not missing
