@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from services.common.core.golden import Golden
-from services.common.peer import Affinity, Peer
+from services.common.peer import Peer
 from services.common.request.context import RequestContext
 from services.common.request.errors import UnknownModel
 
@@ -38,41 +38,43 @@ class ModelDirectory:
         """
         if name is not None and not _NAME.fullmatch(name):
             raise UnknownModel(f"no model {name[:80]!r} here")
-        return self._known.get(name) or await self.ask_again(context, name, Affinity())
+        return self._known.get(name) or await self.ask_again(
+            context, name, self._inference.with_affinity()
+        )
 
     async def ask_again(
-        self, context: RequestContext, name: str | None, affinity: Affinity
+        self, context: RequestContext, name: str | None, inference: Peer
     ) -> ModelInfo:
         """Return what a process says now: an answer showed that the model has changed.
 
+        `inference` has an affinity, so that everything comes from the same endpoint.
         Raises what `get` raises.
         """
         self._known.pop(name, None)
-        asked = name or await self._default_name(context, affinity)
-        info = self._known[name] = await self._ask(context, asked, affinity)
+        asked = name or await self._default_name(context, inference)
+        info = self._known[name] = await self._ask(context, asked, inference)
         return info
 
     async def golden(self, context: RequestContext) -> Golden:
         """Return the picture whose answer is known, and which version of which model knows it."""
-        affinity = Affinity()
-        name = await self._default_name(context, affinity)
+        inference = self._inference.with_affinity()
+        name = await self._default_name(context, inference)
         path = f"/v2/models/{name}/golden"
-        response = await self._inference.send(context, "GET", path, affinity=affinity)
-        return self._inference.read_model(Golden, response)
+        return inference.read_model(Golden, await inference.send(context, "GET", path))
 
-    async def _default_name(self, context: RequestContext, affinity: Affinity) -> str:
-        response = await self._inference.send(context, "GET", "/v2", affinity=affinity)
+    async def _default_name(self, context: RequestContext, inference: Peer) -> str:
+        response = await inference.send(context, "GET", "/v2")
         try:
-            return str(self._inference.read_json(response)["models"][0])
+            return str(inference.read_json(response)["models"][0])
         except (KeyError, IndexError, TypeError) as error:
-            raise self._inference.nonsense() from error
+            raise inference.invalid_response() from error
 
-    async def _ask(self, context: RequestContext, name: str, affinity: Affinity) -> ModelInfo:
+    async def _ask(self, context: RequestContext, name: str, inference: Peer) -> ModelInfo:
         path = f"/v2/models/{name}"
-        response = await self._inference.send(context, "GET", path, affinity=affinity)
-        metadata = self._inference.read_json(response)
+        response = await inference.send(context, "GET", path)
+        metadata = inference.read_json(response)
         try:
             _, height, width, _ = metadata["inputs"][0]["shape"]
             return ModelInfo(str(metadata["name"]), (int(width), int(height)))
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise self._inference.nonsense() from error
+            raise inference.invalid_response() from error

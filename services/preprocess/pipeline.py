@@ -8,7 +8,7 @@ from elastic_yolo.detector.boxes import Detection, Image, name_detections
 from elastic_yolo.detector.decode import decode
 from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
-from services.common.peer import Affinity, Peer
+from services.common.peer import Peer
 from services.common.queue.work_queue import WorkQueue
 from services.common.request.context import RequestContext
 from services.common.request.errors import RemoteProblem
@@ -58,19 +58,19 @@ class Pipeline:
         check_pixels(header, self.max_pixels)
         info = await self.models.get(context, asked.model)
         try:
-            box, answer = await self._infer(context, data, header, info, asked)
+            box, answer = await self._infer(context, data, header, info, asked, self.inference)
         except RemoteProblem as problem:
             if not problem.is_rejection:
                 raise
             # The model has been replaced by one with another input since we asked, or not yet by
             # that process. One that has just said what it takes will take it.
-            affinity = Affinity()
-            info = await self.models.ask_again(context, asked.model, affinity)
-            box, answer = await self._infer(context, data, header, info, asked, affinity)
+            inference = self.inference.with_affinity()
+            info = await self.models.ask_again(context, asked.model, inference)
+            box, answer = await self._infer(context, data, header, info, asked, inference)
         try:
             detections = name_detections(box.to_picture(answer.found), answer.labels)
         except LookupError as error:
-            raise self.inference.nonsense() from error
+            raise self.inference.invalid_response() from error
         width, height = header.upright_size
         return Processed(
             detections=detections,
@@ -88,7 +88,7 @@ class Pipeline:
         header: PictureHeader,
         info: ModelInfo,
         asked: DetectionRequest,
-        affinity: Affinity | None = None,
+        inference: Peer,
     ) -> tuple[Letterbox, Inferred]:
         box = Letterbox.fit(header.upright_size, info.network_size)
 
@@ -102,4 +102,4 @@ class Pipeline:
         path = f"/v2/models/{info.name}"
         if asked.version is not None:
             path += f"/versions/{asked.version}"
-        return box, await infer(self.inference, context, path, image, asked.parameters, affinity)
+        return box, await infer(inference, context, path, image, asked.parameters)

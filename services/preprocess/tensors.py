@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from elastic_yolo.detector.boxes import COLUMNS, Floats, Image
-from services.common.peer import Affinity, Peer
+from services.common.peer import Peer
 from services.common.request.context import RequestContext
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -33,7 +33,6 @@ async def infer(
     path: str,
     image: Image,
     parameters: dict[str, float],
-    affinity: Affinity | None = None,
 ) -> Inferred:
     """Send one (height, width, 3) picture at network size to a model and return what was found."""
     head = orjson.dumps(_request(image, parameters))
@@ -43,7 +42,6 @@ async def infer(
         f"{path}/infer",
         content=[head, image.data.cast("B")],
         headers={"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(head))},
-        affinity=affinity,
     )
     try:
         length = int(response.headers[_HEADER_LENGTH.lower()])
@@ -59,7 +57,7 @@ async def infer(
             digest=facts["digest"],
         )
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise inference.nonsense() from error
+        raise inference.invalid_response() from error
 
 
 def _request(image: Image, parameters: dict[str, float]) -> dict[str, Any]:

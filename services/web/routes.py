@@ -74,7 +74,7 @@ class Web:
         )
         answer = self.preprocess.read_json(response)
         if not isinstance(answer, dict) or not {"detections", "model", "image"} <= answer.keys():
-            raise self.preprocess.nonsense()
+            raise self.preprocess.invalid_response()
         return answer
 
 

@@ -1,4 +1,4 @@
-"""How many retries a service may add to its traffic: so few that they cannot become a storm."""
+"""Bounds the retries that a service adds to its traffic, so that an outage causes no storm."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ _CAPACITY = 100.0
 
 
 class RetryBudget:
-    """Each request pays in a fifth of a retry; up to a hundred are saved for a bad moment."""
+    """A token bucket: each request adds a fifth of a retry, up to 100; each retry takes one."""
 
     def __init__(self) -> None:
-        """Begin with all that can be saved."""
-        self._saved = _CAPACITY
+        """Begin full."""
+        self._tokens = _CAPACITY
 
-    def pay_in(self) -> None:
+    def deposit(self) -> None:
         """Count a request."""
-        self._saved = min(_CAPACITY, self._saved + _PER_REQUEST)
+        self._tokens = min(_CAPACITY, self._tokens + _PER_REQUEST)
 
-    def take(self) -> bool:
-        """Return whether one more retry is affordable, and count it."""
-        if self._saved < 1:
+    def withdraw(self) -> bool:
+        """Take one retry from the budget; return False if less than one is left."""
+        if self._tokens < 1:
             return False
-        self._saved -= 1
+        self._tokens -= 1
         return True
