@@ -23,6 +23,12 @@ pytestmark = pytest.mark.anyio
 MIB = 2**20
 
 
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Run each test on both event loops: their transports differ, and services use uvloop."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
 async def test_interim_responses_are_skipped() -> None:
     """An intermediary may send 100 Continue or 103 Early Hints before the response."""
 

@@ -152,7 +152,9 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except httptools.HttpParserUpgrade:
+            self._fail("the response switches to another protocol")
+        except httptools.HttpParserError as error:
             self._fail(f"malformed HTTP response: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
