@@ -62,7 +62,7 @@ def drop_expired(queue: deque[Job]) -> None:
         queue.remove(job)
         if not job.result.done():
             job.result.set_exception(
-                DeadlineExceeded("the time for this request was up in the queue")
+                DeadlineExceeded("the deadline passed while the request was queued")
             )
 
 
