@@ -158,7 +158,7 @@ def doubling(count: int) -> str:
 
 
 DAMAGES: dict[str, tuple[Damage, str]] = {
-    # Files that are no files, or are without end.
+    # Special files, and files that are too large.
     "cfg of 250 MB": (sparse("tiny.cfg", 250_000_000), r"250,000,000 bytes: expected at most"),
     "cfg of 100 GB": (sparse("tiny.cfg", 10**11), r"tiny\.cfg: 100,000,000,000 bytes: expected"),
     "names of 100 GB": (sparse("tiny.names", 10**11), r"tiny\.names: 100,000,000,000 bytes"),
@@ -179,21 +179,21 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         link("tiny.weights", "/proc/self/maps"),
         r"0 bytes are|tex",
     ),
-    # Files in each other's place, and half a file.
+    # Swapped and truncated files.
     "cfg and weights swapped": (swapped, r"not a text file .*: is it the \.weights file\?"),
     "weights are the cfg": (content("tiny.weights", TINY.encode()), r"text that begins with"),
     "weights are a web page": (content("tiny.weights", b"<!DOCTYPE html><html>..."), r"<!DOCTYPE"),
     "weights are empty": (content("tiny.weights", b""), r"0 bytes are too few"),
     "truncated": (truncated, r"weights: 102 bytes after the header, not a multiple of 4"),
     "of the other byte order": (byteswapped, r"the byte order is big-endian"),
-    # Values that cannot be computed with.
+    # Invalid values.
     "NaN everywhere": (values(*((i, np.nan) for i in range(49))), r"layer 0 .*holds biases that"),
     "an infinite filter": (values((40, np.inf)), r"layer 0 \[conv.*\(line 7 .*holds filters that"),
     "a negative variance": (values((21, -0.5)), r"layer 0 .*a negative rolling variance, -0\.5"),
     "a scale that overflows": (values((7, 1e34), (21, 0), (28, 10)), r"layer 0 .*overflows when"),
     "a mean that overflows": (values((14, 3e38), (7, 1e3)), r"layer 0 .*overflows when its batch"),
     "226 MB and NaN at the end": (large, r"layer 7 .*holds filters that are not finite"),
-    # Numbers that ask for memory or time.
+    # Numbers that would need much memory or time.
     "filters": (option("filters=7", "filters=2000000000"), r"at most|filters in the layer before"),
     "width": (option("width=32", "width=2000000000"), r"\[net\] would output 3x32x2000000000"),
     "classes": (option("classes=2", "classes=2000000000"), r"2000000005 filters in the layer"),

@@ -1,4 +1,4 @@
-"""Engines: which is chosen, and that all of them answer the same."""
+"""The choice of an engine, and agreement between engines."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def demo() -> Model:
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    """Two pictures with smooth shapes and some noise."""
+    """Return two pictures with smooth shapes and some noise."""
     random = np.random.default_rng(3)
     coarse = random.integers(0, 256, (2, 13, 13, 3))
     large = np.kron(coarse, np.ones((1, 32, 32, 1)))
@@ -58,15 +58,15 @@ def test_every_engine_agrees_with_openvino(demo: Model, images: np.ndarray, engi
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_no_thread_is_bound_to_a_core(demo: Model, images: np.ndarray, engine: str) -> None:
-    """Every process would bind its first thread to the same core: docs/decisions/013."""
-    # Of other tests, which may have had something bind them.
+    """With pinning, all processes use the same first core: docs/decisions/013."""
+    # Threads of earlier tests, which may be pinned.
     others = threads_of_this_process()
     built, _ = build_engine(demo, EngineOptions(threads=1, engine=engine))
     with ThreadPoolExecutor() as threads:
         running = threads.submit(lambda: [built.execute(images) for _ in range(20)])
         seen = set()
         while not running.done():
-            # OpenVINO binds the thread that calls it, and lets it go afterwards.
+            # OpenVINO would pin the calling thread during a run only.
             seen |= affinities(others)
     running.result()
 
@@ -78,7 +78,7 @@ def threads_of_this_process() -> set[int]:
 
 
 def affinities(others: set[int]) -> set[frozenset[int]]:
-    """Return the cores that each thread of this process but those `others` may run on."""
+    """Return the sets of cores of all threads of this process except `others`."""
     found = set()
     for thread in threads_of_this_process() - others:
         with suppress(ProcessLookupError):  # it has just ended
@@ -90,7 +90,7 @@ def affinities(others: set[int]) -> set[frozenset[int]]:
 def test_shorter_floats_stay_close_to_fp32(
     demo: Model, images: np.ndarray, precision: str, share: float
 ) -> None:
-    """Eight bits of mantissa, or eleven; on a CPU without them it runs as fp32."""
+    """8 or 11 bits of mantissa; a CPU without that precision runs fp32."""
     exact, _ = build_engine(demo, EngineOptions(threads=2, precision="fp32"))
     short, _ = build_engine(demo, EngineOptions(threads=2, precision=precision))
 
@@ -136,7 +136,7 @@ def test_cuda_is_refused_if_it_is_not_available(engine: str) -> None:
 
 
 def test_a_precision_that_the_cpu_lacks_falls_back_to_fp32(demo: Model) -> None:
-    """A pod may land on any node: one whose CPU is older answers the same, only later."""
+    """Kubernetes may schedule a pod on a node with an older CPU."""
     for precision in ("bf16", "fp16"):
         engine, choice = build_engine(demo, EngineOptions(threads=1, precision=precision))
         if precision in offered_precisions("openvino", "cpu"):
@@ -147,7 +147,7 @@ def test_a_precision_that_the_cpu_lacks_falls_back_to_fp32(demo: Model) -> None:
 
 
 def test_half_precision_on_onnxruntime_stays_close_to_fp32(demo: Model, images: np.ndarray) -> None:
-    """The graph for CUDA; without a GPU the CPU runs it, in float16 or with casts around it."""
+    """The graph for CUDA. Without a GPU the CPU runs it, in float16 or with casts."""
     exact, _ = build_engine(demo, EngineOptions(threads=2, engine="onnxruntime"))
     half = OnnxRuntimeEngine(make_graph(demo, half=True), threads=2, precision="fp16")
 
@@ -165,7 +165,7 @@ def test_half_precision_refuses_weights_that_it_cannot_hold(tiny_model: Path) ->
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_float_pixels_are_not_rounded(demo: Model, engine: str) -> None:
-    """What EXACT sends: float32 between 0 and 255, here half way between two whole numbers."""
+    """float32 pixels, as with EXACT=true: here halfway between two whole numbers."""
     built, _ = build_engine(demo, EngineOptions(threads=2, engine=engine))
     low = np.full((1, 416, 416, 3), 100, np.uint8)
 
@@ -203,7 +203,7 @@ def test_unsupported_options_of_an_engine_are_refused(
 
 @needs_libdarknet
 def test_darknet_leaves_the_process_its_floating_point(demo: Model) -> None:
-    """The C library is built with -ffast-math, which would make subnormal numbers zero."""
+    """The C library is built with -ffast-math, which rounds subnormal numbers to zero."""
     build_engine(demo, EngineOptions(threads=1, engine="darknet"))
 
     assert np.float64(5e-324) * np.float64(1.0) > 0
