@@ -2,7 +2,7 @@
 
 A folder's path comes in as a line; out goes a line of JSON with `cpu_s`, what reading took, and
 `refused`, the message of the ModelError, or `crashed`, anything else, or neither if all is well.
-Each folder is read in a fork, so that imports are paid once and count for nobody.
+Each folder is read in a forked process, so that imports run once and do not count.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def test_each_darknet_normalises_in_its_own_way(
 ) -> None:
     """normalize_cpu of `src/blas.c`: a variance of 1e-6 shows the difference.
 
-    Whose network it is says an activation in it.
+    An activation that only the fork has selects the fork's formula.
     """
     cfg, weights = tmp_path / "x.cfg", tmp_path / "x.weights"
     cfg.write_text(

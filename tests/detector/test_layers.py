@@ -158,7 +158,7 @@ def test_anchors_of_a_region_count_cells() -> None:
         ("nms_kind=diounms\nbeta_nms=0.9", Nms.DIOU, 0.9),
     ],
 )
-def test_a_head_says_how_boxes_are_suppressed(options: str, nms: Nms, beta: float) -> None:
+def test_a_head_defines_its_kind_of_nms(options: str, nms: Nms, beta: float) -> None:
     head = plan(f"{HEAD}{options}\n").heads[0]
 
     assert (head.nms, head.nms_beta) == (nms, beta)

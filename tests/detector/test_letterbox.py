@@ -134,7 +134,7 @@ def test_sides_beyond_opencvs_limit_are_resampled(size: tuple[int, int]) -> None
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 8))
-def test_turning_upright_undoes_what_the_camera_did(w: int, h: int, orientation: int) -> None:
+def test_turn_upright_inverts_the_orientation(w: int, h: int, orientation: int) -> None:
     upright = np.random.default_rng(w + h).integers(0, 256, (h, w, 3), dtype=np.uint8)
 
     turned = turn_upright(store_turned(upright, orientation), orientation)

@@ -85,7 +85,7 @@ def test_an_unmeasured_precision_is_not_selected() -> None:
     assert choose_precision(report, 0.01, place())[0] == "fp32"
 
 
-def test_what_fails_the_golden_picture_is_not_chosen() -> None:
+def test_a_precision_that_fails_the_golden_picture_is_not_chosen() -> None:
     rows = tuple(replace(row, golden=row.precision != "int8") for row in REPORT.rows)
 
     report = replace(REPORT, rows=rows)

@@ -81,7 +81,7 @@ def drawn(random: np.random.Generator, pictures: int, objects: float) -> Profile
 
 @pytest.mark.parametrize("objects", [0.1, 0.3, 1, 5])
 @pytest.mark.parametrize("pictures", [200, 1000])
-def test_chance_alone_is_no_drift(objects: float, pictures: int) -> None:
+def test_random_variation_is_not_drift(objects: float, pictures: int) -> None:
     random = np.random.default_rng(7)
     for _ in range(50):
         distances = drawn(random, pictures, objects).distances(drawn(random, 1000, objects))

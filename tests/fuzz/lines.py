@@ -12,7 +12,7 @@ _NUMBERS = (
 
 def change_lines(data: bytes, seed: int) -> bytes:
     """Return the text with one to three lines or runs of lines deleted, moved or changed."""
-    chance = random.Random(seed)  # noqa: S311 - nobody guesses this
+    chance = random.Random(seed)  # noqa: S311 - not for security
     lines = data.split(b"\n")
     for _ in range(chance.randint(1, 3)):
         start = chance.randrange(len(lines))

@@ -1,7 +1,7 @@
 """Fuzz one target in this process: `python -m tests.fuzz.run TARGET [libFuzzer's options]`.
 
-Started by tests/fuzz/__main__.py. Memory is bounded twice: libFuzzer looks at what is in use from
-time to time, and the system refuses what a single allocation asks for.
+Started by tests/fuzz/__main__.py. Memory is limited twice: libFuzzer checks the memory in use from
+time to time, and the kernel refuses single large allocations.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def cfg(data: bytes) -> None:
 def weights(data: bytes) -> None:
     """Weights are refused, or finite, also after folding.
 
-    The first byte chooses the network, and whether the rest is brought to the length it asks for:
+    The first byte selects the network, and whether the rest is brought to the required length:
     few changes keep a length, and whatever does not ends early.
     """
     choice = data[0] if data else 0

@@ -11,7 +11,7 @@ _KINDS = ("AWS_", "HF_", "MLFLOW_", "OCI_", "DOCKER_", "GOOGLE_")
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_signed_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _without_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Remove the developer's own credentials from the environment."""
     for name in [name for name in os.environ if name.startswith(_KINDS)]:
         monkeypatch.delenv(name)

@@ -55,7 +55,7 @@ def test_a_service_starts_without_a_network_and_without_writing(store: Path) -> 
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
     ended = subprocess.run(
         [
-            *find_unshare("a network cannot be taken away here"),
+            *find_unshare("a network namespace cannot be created"),
             *("unshare", "--net", sys.executable, "-W", "error"),
             *("-m", "tests.provision.no_network", f"store:{store}/narrow@stable"),
         ],

@@ -192,7 +192,7 @@ def test_a_source_that_moves_during_a_run_does_not_mix_versions(
     assert files_of(folder) == old
 
 
-def test_a_dry_run_says_which_version_would_come(tmp_path: Path, moving: Moving) -> None:
+def test_a_dry_run_reports_the_version_to_publish(tmp_path: Path, moving: Moving) -> None:
     store = tmp_path / "store"
     version = moving.publish(files_of(write_source(tmp_path / "first")))
 

@@ -183,7 +183,7 @@ def test_the_quota_limits_the_store(
 ) -> None:
     """With any quota, the next version fits, or is refused in one line and the old one stays.
 
-    Also where the server does not say beforehand how long a file is.
+    Also if the server sends no Content-Length.
     """
     provision(store, wanted(source))
     wider = write_source(tmp_path / "wider", cells=2)

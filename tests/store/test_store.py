@@ -208,7 +208,7 @@ def test_a_killed_writer_releases_the_lock(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(StoreBusy), locked(Layout(tmp_path)):
-            pytest.fail("two at once")
+            pytest.fail("two writers hold the lock")
         holder.kill()
 
     with locked(Layout(tmp_path)):

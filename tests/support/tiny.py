@@ -1,6 +1,6 @@
 """A Darknet model so small that its detections can be computed by hand.
 
-The network is one 1x1 convolution that looks at one pixel in 32 and feeds a [yolo] head with one
+The network is one 1x1 convolution that reads one pixel in 32 and feeds a [yolo] head with one
 anchor of 16x8 pixels and two classes. Its filters are zero and its biases fixed, so for every
 cell: the box is centred in the cell, has the anchor's size, objectness sigmoid(OBJECTNESS), class
 `square` sigmoid(CLASS), class `circle` sigmoid(-CLASS).
