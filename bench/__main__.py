@@ -27,7 +27,7 @@ from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.lab.engines.report import contestants, headline, table
 from elastic_yolo.lab.engines.rounds import compete
 from elastic_yolo.lab.processes.stack import DEMO_MODEL
-from elastic_yolo.progress import ProgressLine, say, say_left_out
+from elastic_yolo.progress import ProgressLine, print_skipped, print_status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results["yolov3"] = _yolov3(parsed.rounds, parsed.seconds)
         results["start"] = _starts(parsed.rounds)
     else:
-        say('yolov3 and start-up are left out: Debian\'s darknet is missing: run "make oracle"')
+        print_status(
+            'yolov3 and start-up are left out: Debian\'s darknet is missing: run "make oracle"'
+        )
     parsed.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(f"\nall of it: {parsed.output}")
     return 0
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _embedded(rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Measure the embedded model, and what it finds of the objects in the client's pictures."""
     model = read_model(DEMO_MODEL)
-    samples = SampleFolder(labelled_pictures(model.labels, FOLDER), model.network, say_left_out)
+    samples = SampleFolder(labelled_pictures(model.labels, FOLDER), model.network, print_skipped)
     make_int8(model, samples, FOLDER, ProgressLine())
     options = EngineOptions(threads=THREADS, device="cpu", cache=FOLDER)
     report = measure_precisions(model, samples, options, ProgressLine())
@@ -86,7 +88,7 @@ def _compete(model: Model, rounds: int, seconds: float) -> list[dict[str, Any]]:
         cache=FOLDER,
         rounds=rounds,
         seconds=seconds,
-        progress=say,
+        progress=print_status,
     )
     print(f"\n{headline(model, THREADS)}\n{table(rows)}", flush=True)
     return [asdict(row) for row in rows]

@@ -13,7 +13,7 @@ from elastic_yolo.detector.conversion import make_int8
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.lab.processes.stack import ROOT
-from elastic_yolo.progress import ProgressLine, say_left_out
+from elastic_yolo.progress import ProgressLine, print_skipped
 
 PICTURES = ROOT / "client" / "images"
 FOLDER = ROOT / ".cache" / "bench"
@@ -44,7 +44,7 @@ def random_model(name: str, size: int, folder: Path) -> Path:
 
 def quantise(model: Model) -> None:
     """Make the int8 version of a model, which the client's pictures calibrate."""
-    samples = SampleFolder(PICTURES, model.network, say_left_out)
+    samples = SampleFolder(PICTURES, model.network, print_skipped)
     make_int8(model, samples, FOLDER, ProgressLine())
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 _EVERY_S = 10.0
 
 
-def say(text: str) -> None:
+def print_status(text: str) -> None:
     """Print a line on stderr and flush; stdout is for results only."""
     print(text, file=sys.stderr, flush=True)
 
 
-def say_left_out(path: Path, error: Exception) -> None:
+def print_skipped(path: Path, error: Exception) -> None:
     """Print that a picture was skipped, and why."""
-    say(f"skipped: {path.name}: {error}")
+    print_status(f"skipped: {path.name}: {error}")
 
 
 class ProgressLine:
@@ -38,5 +38,5 @@ class ProgressLine:
         now = time.monotonic()
         new = not self._shown.startswith(f"{what}:")
         if new or done == total or now - self._shown_at > _EVERY_S:
-            say(line)
+            print_status(line)
             self._shown, self._shown_at = line, now

@@ -30,7 +30,7 @@ from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.lab.processes.json_process import ProcessFailed
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, StackError
-from elastic_yolo.progress import say
+from elastic_yolo.progress import print_status
 
 _SIZE = 416
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print every table and write the JSON file."""
     options = _parse(arguments)
     if options.models != ["demo"] and not has_darknet():
-        say('Debian\'s darknet is missing: run "make oracle", or measure --models demo')
+        print_status('Debian\'s darknet is missing: run "make oracle", or measure --models demo')
         return 1
     print(f"{describe_cpu()}, {THREADS} cores, {options.precision}", flush=True)
     results: dict[str, Any] = {"cpu": describe_cpu(), "threads": THREADS}
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = json.dumps(_plain(results), indent=2, allow_nan=False)
             options.output.write_text(text + "\n", encoding="utf-8")
     except (ProcessFailed, StackError) as error:
-        say(str(error))
+        print_status(str(error))
         return 1
     print(f"\nall of it: {options.output}")
     return 0
@@ -117,7 +117,7 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         rounds=options.rounds,
         seconds=options.seconds,
     )
-    say(f"{name}:")
+    print_status(f"{name}:")
     with ready(course) as up:
         result = compare_pipeline(course, up)
         print(f"\n{name}, {options.precision}\n{report.latency_table([result])}")
@@ -140,7 +140,7 @@ def _compare_peers(course: Course, up: Ready, peers: list[Peer]) -> dict[str, An
             try:
                 results.append(compare_peer(course, up, peer, Path(logs)))
             except (NotInstalled, PeerFailed, ProcessFailed) as error:
-                say(f"left out: {error}")
+                print_status(f"left out: {error}")
                 left_out[peer.name] = {"left_out": str(error)}
     if results:
         print(f"\n{report.latency_table(results)}\n\n{report.cpu_table(results)}")
@@ -154,12 +154,12 @@ def _offer(up: Ready, capacity: float, options: argparse.Namespace) -> dict[str,
     found: dict[str, Any] = {}
     timeout_ms = options.timeout_ms
     if options.sweep_seconds:
-        say(f"offered rates, {options.sweep_seconds:.0f} s each")
+        print_status(f"offered rates, {options.sweep_seconds:.0f} s each")
         rates = sweep(up.track, up.services, capacity, options.sweep_seconds, timeout_ms)
         print(f"\n{report.offered_table(rates)}", flush=True)
         found["offered"] = [asdict(rate) for rate in rates]
     if options.overload_seconds:
-        say(f"overload, {options.overload_seconds:.0f} s")
+        print_status(f"overload, {options.overload_seconds:.0f} s")
         result = overload(up.track, up.services, capacity, options.overload_seconds, timeout_ms)
         lines = report.overload_lines(result, options.overload_seconds, timeout_ms)
         print(f"\n{lines}", flush=True)
@@ -168,7 +168,7 @@ def _offer(up: Ready, capacity: float, options: argparse.Namespace) -> dict[str,
 
 
 def _come_and_go(course: Course, up: Ready) -> dict[str, Any]:
-    say(f"processes that come and go, {COURSE_S:.0f} s")
+    print_status(f"processes that come and go, {COURSE_S:.0f} s")
     with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as logs:
         result = elastic(
             up.track, course.model, course.cache, course.precision, up.threshold, Path(logs)
@@ -178,7 +178,7 @@ def _come_and_go(course: Course, up: Ready) -> dict[str, Any]:
 
 
 def _change_model(course: Course, up: Ready, capacity: float) -> dict[str, Any]:
-    say(f"a model that is changed under load, {SWAP_COURSE_S:.0f} s")
+    print_status(f"a model that is changed under load, {SWAP_COURSE_S:.0f} s")
     result = change_model(
         up.track, course.model, course.cache, course.precision, up.threshold, SHARE * capacity
     )

@@ -15,7 +15,7 @@ from bench.pipeline.services import pipeline
 from bench.pipeline.turns import Contestant, Track
 from elastic_yolo.lab.load.expected import agree
 from elastic_yolo.lab.processes.json_process import JsonProcess
-from elastic_yolo.progress import say
+from elastic_yolo.progress import print_status
 
 _WARM_UP_S = 4.0
 
@@ -50,7 +50,7 @@ class Ready:
     def check(self, contestant: Contestant) -> None:
         """Compare a contestant's answer with the bare loop's, and say it if they differ."""
         if not agree(self.bare["found"], self.track.first_answer(contestant)):
-            say(f"{contestant.name}: finds something else than the bare loop")
+            print_status(f"{contestant.name}: finds something else than the bare loop")
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def ready(course: Course) -> Iterator[Ready]:
     with ExitStack() as stack:
         bare = stack.enter_context(JsonProcess("bench.pipeline.bare", json.dumps(task)))
         hello = bare.receive()
-        say(_describe(hello))
+        print_status(_describe(hello))
         loader = stack.enter_context(JsonProcess("bench.pipeline.loader"))
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="elastic-yolo-")))
         services = stack.enter_context(
@@ -83,7 +83,7 @@ def compare_pipeline(course: Course, up: Ready) -> Result:
     up.track.turn(up.services, BUSY, _WARM_UP_S)
     pairs = Pairs()
     for number in range(course.rounds):
-        say(f"pipeline: round {number + 1} of {course.rounds}")
+        print_status(f"pipeline: round {number + 1} of {course.rounds}")
         pair(up.track, up.services, up.services, course.seconds, pairs)
     return summarise(up.services, up.services, pairs, up.services.memory())
 

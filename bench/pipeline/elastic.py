@@ -20,7 +20,7 @@ from bench.pipeline.services import inference_settings
 from bench.pipeline.turns import Track
 from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes.stack import Service, Stack
-from elastic_yolo.progress import say
+from elastic_yolo.progress import print_status
 
 COURSE_S = 30.0
 """How long the load lasts; everything below happens within."""
@@ -77,7 +77,9 @@ def elastic(
         again = retried(up.preprocess)
         new[0].stop()
         if time.monotonic() > end:
-            say("the load ended before all of it had happened: this machine is too slow for it")
+            print_status(
+                "the load ended before all of it had happened: this machine is too slow for it"
+            )
         samples, _, _ = track.finish()
     settled = counts[len(counts) // 2]
     return Elastic(

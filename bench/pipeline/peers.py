@@ -16,7 +16,7 @@ from bench.pipeline.compare import BUSY, Pairs, Result, over, pair, summarise
 from bench.pipeline.course import Course, Ready
 from bench.pipeline.turns import Contestant
 from elastic_yolo.lab.processes.json_process import ProcessFailed
-from elastic_yolo.progress import say
+from elastic_yolo.progress import print_status
 
 _READY_S = 90.0
 _POLL_S = 0.5
@@ -53,7 +53,7 @@ def compare_peer(course: Course, up: Ready, peer: Peer, logs: Path) -> Result:
         busy.rest()
         ours, theirs = Pairs(), Pairs()
         for number in range(course.rounds):
-            say(f"{peer.name}: round {number + 1} of {course.rounds}")
+            print_status(f"{peer.name}: round {number + 1} of {course.rounds}")
             pair(up.track, alone, busy, course.seconds, theirs)
             ours.alone.append(up.track.turn(up.services, 1, course.seconds))
             ours.busy.append(up.track.turn(up.services, BUSY, course.seconds))
@@ -75,7 +75,7 @@ def _try(
         up.track.turn(contestant, BUSY, _TRIAL_S / 2)
         quick = up.track.turn(contestant, 1, _TRIAL_S)
         busy = up.track.turn(contestant, BUSY, _TRIAL_S)
-    say(f"{peer.name} {setting}: p50 {quick.p50_ms:.1f} ms, {busy.images_per_s:.1f}/s")
+    print_status(f"{peer.name} {setting}: p50 {quick.p50_ms:.1f} ms, {busy.images_per_s:.1f}/s")
     return Trial(setting, quick.p50_ms, busy.images_per_s)
 
 

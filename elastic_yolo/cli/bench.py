@@ -14,7 +14,7 @@ from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.precision import PRECISIONS
 from elastic_yolo.lab.engines.report import contestants, headline, table
 from elastic_yolo.lab.engines.rounds import compete
-from elastic_yolo.progress import say
+from elastic_yolo.progress import print_status
 
 
 def add_parser(commands: Any) -> None:
@@ -60,7 +60,7 @@ def run(parsed: argparse.Namespace) -> int:
         cache=parsed.cache,
         rounds=parsed.rounds,
         seconds=parsed.seconds,
-        progress=say,
+        progress=print_status,
     )
     measured = [row for row in rows if row.engine != "gemm"]
     encoded = json.dumps([asdict(row) for row in measured], indent=2)

@@ -17,7 +17,7 @@ from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.precision import ExecutionTarget, Report, choose_precision
 from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.durable import write_atomic
-from elastic_yolo.progress import ProgressLine, say, say_left_out
+from elastic_yolo.progress import ProgressLine, print_skipped, print_status
 
 _DESCRIPTION = """\
 With --cache and --calibration: quantise the model to 8-bit integers, measure what every precision
@@ -103,9 +103,11 @@ def describe(report: Report, model: Model) -> str:
 
 
 def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:
-    samples = SampleFolder(parsed.calibration, model.network, say_left_out)
+    samples = SampleFolder(parsed.calibration, model.network, print_skipped)
     if 0 < samples.unlabelled < len(samples):
-        say(f"{samples.unlabelled} of {len(samples)} pictures have no labels: none are used")
+        print_status(
+            f"{samples.unlabelled} of {len(samples)} pictures have no labels: none are used"
+        )
     progress = ProgressLine()
     make_int8(model, samples, parsed.cache, progress)
     options = EngineOptions(threads=parsed.threads, cache=parsed.cache)

@@ -16,7 +16,7 @@ from elastic_yolo.doctor.local import examine
 from elastic_yolo.doctor.report import as_data, describe, has_errors
 from elastic_yolo.doctor.rules import diagnose
 from elastic_yolo.doctor.sources import find_kubectl, read_sources
-from elastic_yolo.progress import ProgressLine, say
+from elastic_yolo.progress import ProgressLine, print_status
 
 _DESCRIPTION = """\
 Say in plain sentences why manifests will not deploy or scale: what is wrong, where, why it matters,
@@ -68,7 +68,7 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     except NothingToRead as error:
         parser.error(str(error))
     except DoctorError as error:
-        say(f"elastic-yolo: {error}")
+        print_status(f"elastic-yolo: {error}")
         return 1
 
 

@@ -25,7 +25,7 @@ from elastic_yolo.lab.screen import Screen, clock, line
 from elastic_yolo.lab.simulate import Totals, Work, simulate
 from elastic_yolo.lab.sizing import Sized, cores, fit, pick, with_max
 from elastic_yolo.lab.timeline import Sample, append_samples
-from elastic_yolo.progress import say
+from elastic_yolo.progress import print_status
 
 _PICTURES = ROOT / "client" / "images"
 # docs/sizing.md: yolov3-tiny, int8.
@@ -113,7 +113,7 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
             parsed.timeline.write_text("", encoding="utf-8")
         return _simulate(parsed, tiers) if parsed.simulate else _run_lab(parsed, tiers)
     except AutoscalerError as error:
-        say(f"elastic-yolo: {error}")
+        print_status(f"elastic-yolo: {error}")
         return 1
 
 

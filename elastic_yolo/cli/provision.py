@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from elastic_yolo.cli.options import add_threads_option, count
-from elastic_yolo.progress import ProgressLine, say, say_left_out
+from elastic_yolo.progress import ProgressLine, print_skipped, print_status
 from elastic_yolo.provision.config import read_wanted
 from elastic_yolo.provision.errors import ProvisionError
 from elastic_yolo.provision.progress import ProgressReporter
@@ -77,10 +77,10 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     try:
         return ACTIONS[parsed.action](parsed, Layout(parsed.store.resolve()))
     except StoreBusy as error:
-        say(f"elastic-yolo: {error}")
+        print_status(f"elastic-yolo: {error}")
         return LATER
     except (StoreError, ProvisionError) as error:
-        say(f"elastic-yolo: {error}")
+        print_status(f"elastic-yolo: {error}")
         return 1
 
 
@@ -88,7 +88,7 @@ def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
     models = read_wanted(parsed.config).used_by(parsed.services)
     job = Job(
         layout=layout,
-        reporter=ProgressReporter(ProgressLine(), say_left_out),
+        reporter=ProgressReporter(ProgressLine(), print_skipped),
         threads=parsed.threads,
         cache=None if parsed.cache is None else parsed.cache.resolve(),
         quota_bytes=(parsed.quota_mb or 0) * _MEGABYTE,

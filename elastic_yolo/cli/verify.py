@@ -21,7 +21,7 @@ from elastic_yolo.detector.errors import DetectorError, EngineError, ModelError
 from elastic_yolo.detector.golden import golden_difference
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.samples import SampleFolder
-from elastic_yolo.progress import ProgressLine, say_left_out
+from elastic_yolo.progress import ProgressLine, print_skipped
 
 # Two implementations in float32 differ by far less; an error of ours by far more.
 _RELATIVE = 1e-3
@@ -141,7 +141,7 @@ def _check_accuracy(detector: Detector, pictures: Path) -> Check:
 
 
 def _measure_accuracy(detector: Detector, pictures: Path) -> Check:
-    samples = SampleFolder(pictures, detector.model.network, say_left_out)
+    samples = SampleFolder(pictures, detector.model.network, print_skipped)
     if samples.truth is None:
         detail = f"{samples.unlabelled} of {len(samples)} pictures have no label file"
         return Check("accuracy", passed=None, detail=detail)

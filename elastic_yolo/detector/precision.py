@@ -27,7 +27,7 @@ _Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class PrecisionMeasurement:
     """One precision of one engine: its mAP@0.5, the loss against fp32, and ms for each picture.
 
-    `golden` tells whether the golden picture's detections were as expected; None without one.
+    `golden` is whether the golden picture's detections were as expected; None without one.
     """
 
     engine: str

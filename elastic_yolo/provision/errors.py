@@ -1,4 +1,4 @@
-"""Errors of provisioning one model; `retryable` tells whether a later attempt may succeed."""
+"""Errors of provisioning one model; with `retryable`, a later attempt may succeed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Read model folders in processes with bounds: `python -m tests.detector.bounded_run`.
+"""Read model folders in processes with resource limits: `python -m tests.detector.bounded_run`.
 
 A folder's path comes in as a line; out goes a line of JSON with `cpu_s`, what reading took, and
 `refused`, the message of the ModelError, or `crashed`, anything else, or neither if all is well.
-Each folder is read in a fork, so that imports are paid once and count for nobody.
+Each folder is read in a forked process, so that imports run once and do not count.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from elastic_yolo.detector.graph import build_graph
 from elastic_yolo.detector.model import read_model
 
 MOST_BYTES = 200_000_000
-# The issue asks for one second, which is asserted; this ends what would never end.
+# The tests assert 1 s; this limit ends a process that would not end by itself.
 MOST_CPU_S = 2
 
 
 def main() -> None:
-    """Answer line by line until there are no more."""
+    """Print one result for each line of stdin."""
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _read(folder: Path) -> None:
-    """Print the answer and end the process, without what an interpreter does when it ends."""
+    """Print the result and end the process without the interpreter's exit handlers."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + MOST_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -32,33 +32,33 @@ MANIFEST = "name: mine\ngolden:\n  picture: a.png\n  expected: [[cat, 0.9, [1, 2
 
 
 def cfg(text: str) -> Damage:
-    """The .cfg says something else."""
+    """Replace the .cfg."""
     return lambda folder: (folder / "tiny.cfg").write_text(text)
 
 
 def option(old: str, new: str) -> Damage:
-    """One option of the .cfg says something else."""
+    """Replace a part of the .cfg."""
     assert old in TINY
     return cfg(TINY.replace(old, new))
 
 
 def layers(text: str) -> Damage:
-    """There are other layers before the head."""
+    """Insert layers before the head."""
     return cfg(TINY.replace(HEAD, text + HEAD))
 
 
 def manifest(text: str) -> Damage:
-    """The folder has a model.yaml."""
+    """Write a model.yaml."""
     return lambda folder: (folder / "model.yaml").write_text(text)
 
 
 def content(name: str, data: bytes) -> Damage:
-    """A file holds something else."""
+    """Replace the content of a file."""
     return lambda folder: (folder / name).write_bytes(data)
 
 
 def sparse(name: str, size: int) -> Damage:
-    """A file is long and takes no room on the disk."""
+    """Replace a file by a sparse file of `size` bytes."""
 
     def damage(folder: Path) -> None:
         with (folder / name).open("wb") as file:
@@ -68,7 +68,7 @@ def sparse(name: str, size: int) -> Damage:
 
 
 def fifo(name: str) -> Damage:
-    """A file is a pipe that nobody writes to."""
+    """Replace a file by a FIFO without a writer."""
 
     def damage(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
@@ -78,7 +78,7 @@ def fifo(name: str) -> Damage:
 
 
 def link(name: str, target: str) -> Damage:
-    """A file is a link."""
+    """Replace a file by a symbolic link."""
 
     def damage(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
@@ -88,7 +88,7 @@ def link(name: str, target: str) -> Damage:
 
 
 def directory(name: str) -> Damage:
-    """A file is a directory."""
+    """Replace a file by a directory."""
 
     def damage(folder: Path) -> None:
         (folder / name).unlink()
@@ -98,7 +98,7 @@ def directory(name: str) -> Damage:
 
 
 def both(*damages: Damage) -> Damage:
-    """More than one thing has happened."""
+    """Apply several damages."""
 
     def damage(folder: Path) -> None:
         for one in damages:
@@ -108,13 +108,13 @@ def both(*damages: Damage) -> Damage:
 
 
 def byteswapped(folder: Path) -> None:
-    """Written on a machine of the other byte order."""
+    """Swap the byte order of the .weights file."""
     path = folder / "tiny.weights"
     path.write_bytes(np.frombuffer(path.read_bytes(), "<u4").byteswap().tobytes())
 
 
 def swapped(folder: Path) -> None:
-    """Each of two files has the name of the other."""
+    """Swap the .cfg and the .weights file."""
     one, other = folder / "tiny.cfg", folder / "tiny.weights"
     one.rename(folder / "x")
     other.rename(one)
@@ -122,13 +122,13 @@ def swapped(folder: Path) -> None:
 
 
 def truncated(folder: Path) -> None:
-    """A copy that was interrupted."""
+    """Cut off the last 10 bytes of the .weights file."""
     path = folder / "tiny.weights"
     path.write_bytes(path.read_bytes()[:-10])
 
 
 def values(*changes: tuple[int, float]) -> Damage:
-    """Some floats of the .weights file, of a network with batch normalisation, are others."""
+    """Change floats, given as (index, value), in the weights of a network with batch norm."""
 
     def damage(folder: Path) -> None:
         cfg(NORMALISED)(folder)
@@ -141,7 +141,7 @@ def values(*changes: tuple[int, float]) -> Damage:
 
 
 def large(folder: Path) -> None:
-    """A file of 226 MB whose last float is NaN."""
+    """Write a .weights file of 226 MB whose last float is NaN."""
     cfg(LARGE)(folder)
     with (folder / "tiny.weights").open("wb") as file:
         file.write(np.array([0, 2, 0, 0, 0], "<i4").tobytes())
@@ -151,14 +151,14 @@ def large(folder: Path) -> None:
 
 
 def doubling(count: int) -> str:
-    """YAML in which each line holds the one before ten times."""
+    """Return YAML in which each line contains the previous one ten times."""
     lines = ["a0: &a0 x"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, count)]
     return "\n".join(lines)
 
 
 DAMAGES: dict[str, tuple[Damage, str]] = {
-    # Files that are no files, or are without end.
+    # Special files, and files that are too large.
     "cfg of 250 MB": (sparse("tiny.cfg", 250_000_000), r"250,000,000 bytes: expected at most"),
     "cfg of 100 GB": (sparse("tiny.cfg", 10**11), r"tiny\.cfg: 100,000,000,000 bytes: expected"),
     "names of 100 GB": (sparse("tiny.names", 10**11), r"tiny\.names: 100,000,000,000 bytes"),
@@ -179,21 +179,21 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         link("tiny.weights", "/proc/self/maps"),
         r"0 bytes are|tex",
     ),
-    # Files in each other's place, and half a file.
+    # Swapped and truncated files.
     "cfg and weights swapped": (swapped, r"not a text file .*: is it the \.weights file\?"),
     "weights are the cfg": (content("tiny.weights", TINY.encode()), r"text that begins with"),
     "weights are a web page": (content("tiny.weights", b"<!DOCTYPE html><html>..."), r"<!DOCTYPE"),
     "weights are empty": (content("tiny.weights", b""), r"0 bytes are too few"),
     "truncated": (truncated, r"weights: 102 bytes after the header, not a multiple of 4"),
     "of the other byte order": (byteswapped, r"the byte order is big-endian"),
-    # Values that cannot be computed with.
+    # Invalid values.
     "NaN everywhere": (values(*((i, np.nan) for i in range(49))), r"layer 0 .*holds biases that"),
     "an infinite filter": (values((40, np.inf)), r"layer 0 \[conv.*\(line 7 .*holds filters that"),
     "a negative variance": (values((21, -0.5)), r"layer 0 .*a negative rolling variance, -0\.5"),
     "a scale that overflows": (values((7, 1e34), (21, 0), (28, 10)), r"layer 0 .*overflows when"),
     "a mean that overflows": (values((14, 3e38), (7, 1e3)), r"layer 0 .*overflows when its batch"),
     "226 MB and NaN at the end": (large, r"layer 7 .*holds filters that are not finite"),
-    # Numbers that ask for memory or time.
+    # Numbers that would need much memory or time.
     "filters": (option("filters=7", "filters=2000000000"), r"at most|filters in the layer before"),
     "width": (option("width=32", "width=2000000000"), r"\[net\] would output 3x32x2000000000"),
     "classes": (option("classes=2", "classes=2000000000"), r"2000000005 filters in the layer"),

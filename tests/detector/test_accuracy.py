@@ -1,4 +1,4 @@
-"""Mean average precision, computed by hand for a few boxes."""
+"""Mean average precision, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_all_found_and_nothing_else_is_one() -> None:
 
 
 def test_a_false_positive_counts_only_above_true_positives() -> None:
-    """Precision falls to 1/2 for the one object when something wrong has a higher score."""
+    """A false positive with a higher score lowers the precision at the one object to 1/2."""
     wanted = [truth((LEFT, 0))]
 
     late = mean_average_precision([found((LEFT, 0.9, 0), (RIGHT, 0.8, 0))], wanted)
@@ -58,14 +58,14 @@ def test_half_of_the_union_must_be_shared(width: int, expected: float) -> None:
 
 
 def test_the_best_score_comes_first_over_all_pictures() -> None:
-    """The wrong answer in the second picture is surer than the right one in the first."""
+    """The false positive in the second picture has a higher score than the true positive."""
     answers = [found((LEFT, 0.6, 0)), found((LEFT, 0.9, 0))]
 
     assert mean_average_precision(answers, [truth((LEFT, 0)), truth()]) == 0.5
 
 
 def test_detections_of_equal_score_form_one_point() -> None:
-    """One right and one wrong of the same score: precision 1/2 where the recall becomes 1."""
+    """A true and a false positive of equal score: precision is 1/2 where recall becomes 1."""
     right, wrong = found((LEFT, 0.9, 0)), found((MIDDLE, 0.9, 0))
     wanted = truth((LEFT, 0))
 

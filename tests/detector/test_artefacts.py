@@ -1,4 +1,4 @@
-"""What is kept of a model, and what happens to it when files change under it."""
+"""The artefact cache of a model, and how it handles changed and damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a .cfg file is read, and what is said about a bad one."""
+"""Parsing of .cfg files, and the errors for invalid ones."""
 
 from __future__ import annotations
 

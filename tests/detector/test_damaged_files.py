@@ -1,4 +1,4 @@
-"""Damaged model folders: an error of ours, soon and without much memory."""
+"""Damaged model folders fail with a ModelError, fast and in little memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding at a reduced size: when it happens, and what it may change."""
+"""Decoding at a reduced size: when it applies, and its effect on pixels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def smooth(width: int, height: int) -> np.ndarray:
 def test_a_jpeg_keeps_three_times_the_networks_size(
     size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    """A reduced size is rounded up, says libjpeg."""
+    """Libjpeg rounds reduced sizes up."""
     data = encode(smooth(*size), "JPEG")
     header = read_header(data)
     box = Letterbox.fit(size, (416, 416))

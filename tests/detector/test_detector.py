@@ -1,4 +1,4 @@
-"""From a picture to boxes, in one process."""
+"""The Detector: from a picture file to boxes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tiny(tiny_model: Path) -> Detector:
 
 
 def test_the_tiny_models_detection_is_the_one_computed_by_hand(tiny: Detector) -> None:
-    """The box lies in the middle and has the anchor's size, scaled as the 32x32 input was."""
+    """The box is centred and has the anchor's size, scaled like the 32x32 input."""
     (found,) = tiny.detect(encode(plain(320, 320)))
 
     assert found.label == "square"

@@ -1,4 +1,4 @@
-"""What only AlexeyAB's fork has, against its formulas written out: Debian's library lacks it.
+"""Layers of AlexeyAB's fork, compared with its formulas: Debian's library lacks them.
 
 Every network here is convolutions of 1x1, which numpy computes, and the layer in question behind
 them. Its output enters the head, and so comes out raw.
@@ -29,21 +29,21 @@ def conv(filters: int, activation: str = "linear") -> str:
 
 @dataclass
 class Ran:
-    """A picture (3, height, width) from 0 to 1, the weights, and what entered the head."""
+    """A picture (3, height, width) from 0 to 1, the weights, and the head's input."""
 
     picture: np.ndarray
     weights: Weights
     output: np.ndarray
 
     def conv(self, index: int, entering: np.ndarray) -> np.ndarray:
-        """Compute layer `index`, a convolution of 1x1, without its activation."""
+        """Compute layer `index`, a 1x1 convolution, without its activation."""
         part = self.weights.convolutions[index]
         product = np.einsum("oi,ihw->ohw", part.filters[:, :, 0, 0], entering)
         return product + part.biases[:, None, None]
 
 
 def run(folder: Path, layers: str, channels: int) -> Ran:
-    """Run layers that put out so many channels on a picture of noise."""
+    """Run layers on a picture of noise; the last one has `channels` outputs."""
     cfg, path = folder / "x.cfg", folder / "x.weights"
     head = f"[yolo]\nclasses={channels - 5}\nnum=1\nanchors=5,5\n"
     cfg.write_text(f"[net]\nwidth={WIDTH}\nheight={HEIGHT}\nchannels=3\n{layers}{head}")
@@ -78,14 +78,14 @@ def hard_mish(x: np.ndarray) -> np.ndarray:
 def test_an_activation_follows_its_formula(
     tmp_path: Path, name: str, formula: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    """As in `src/activations.h` and `src/activations.c`."""
+    """Formulas of `src/activations.h` and `src/activations.c`."""
     ran = run(tmp_path, conv(6, name), 6)
 
     assert np.allclose(ran.output, formula(ran.conv(0, ran.picture)), rtol=1e-4, atol=1e-5)
 
 
 def test_local_avgpool_ignores_the_padding(tmp_path: Path) -> None:
-    """forward_local_avgpool_layer: a window of 3 from one row and column before the picture."""
+    """forward_local_avgpool_layer: a 3x3 window that starts one pixel outside the picture."""
     ran = run(tmp_path, f"{conv(6)}[local_avgpool]\nsize=3\nstride=2\n", 6)
 
     whole = ran.conv(0, ran.picture)
@@ -122,7 +122,7 @@ def test_scale_channels_may_have_a_factor_for_every_pixel(tmp_path: Path) -> Non
 def test_shortcut_adds_the_channels_that_both_layers_have(
     tmp_path: Path,
 ) -> None:
-    """shortcut_multilayer_cpu goes through as many values as both have."""
+    """shortcut_multilayer_cpu adds as many channels as both layers have."""
     ran = run(tmp_path, f"{conv(9)}{conv(4)}{conv(6)}[shortcut]\nfrom=-3,-2\nactivation=swish\n", 6)
 
     nine = ran.conv(0, ran.picture)
@@ -133,7 +133,7 @@ def test_shortcut_adds_the_channels_that_both_layers_have(
 
 
 def test_reorg3d_moves_squares_into_channels(tmp_path: Path) -> None:
-    """reorg_cpu, called with the sizes of its output: left top pixels of all channels first."""
+    """reorg_cpu, called with its output's sizes: first the top left pixels of all channels."""
     ran = run(tmp_path, f"{conv(3)}[reorg3d]\nstride=2\n", 12)
 
     whole = ran.conv(0, ran.picture)
@@ -161,7 +161,7 @@ def test_each_darknet_normalises_in_its_own_way(
 ) -> None:
     """normalize_cpu of `src/blas.c`: a variance of 1e-6 shows the difference.
 
-    Whose network it is says an activation in it.
+    An activation that only the fork has selects the fork's formula.
     """
     cfg, weights = tmp_path / "x.cfg", tmp_path / "x.weights"
     cfg.write_text(

@@ -1,4 +1,4 @@
-"""Weighted boxes fusion: several answers about one picture become one."""
+"""Weighted boxes fusion of the detections of several models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def seen(label: str, score: float, *box: float) -> Detection:
 
 
 def test_two_boxes_of_one_object_become_their_mean_by_score() -> None:
-    """Scores 0.9 and 0.3: three parts of the first box and one of the second."""
+    """Scores 0.9 and 0.3 weigh the boxes 3 to 1."""
     (cat,) = fuse([[seen("cat", 0.9, 50, 50, 20, 20)], [seen("cat", 0.3, 52, 50, 20, 24)]])
 
     assert cat.label == "cat"

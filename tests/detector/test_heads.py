@@ -1,4 +1,4 @@
-"""Head decoding against Darknet's formulas written out one value at a time."""
+"""Head decoding, compared with a scalar implementation of Darknet's formulas."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_classes_of_a_region_without_softmax_do_not_compete() -> None:
 
 
 def test_classes_of_a_region_compete() -> None:
-    """Softmax: equal values share the objectness, whatever they are."""
+    """Softmax of equal values divides the objectness evenly."""
     text = CFG.replace("[yolo]", "[region]") + "softmax=1\n"
     network = plan_network(parse_cfg(text, Path("x.cfg")))
     output = np.full((14, 2, 3), 6, np.float32)

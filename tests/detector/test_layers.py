@@ -1,4 +1,4 @@
-"""Shapes of layers as Darknet computes them, and networks that do not fit together."""
+"""Layer shapes as in Darknet, and errors for inconsistent networks."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_training_options_are_ignored() -> None:
 
 
 def test_anchors_of_a_region_count_cells() -> None:
-    """Two cells of 32 pixels across; [yolo] counts pixels of the network."""
+    """Two cells of 32 pixels; anchors of [yolo] are in pixels of the network's input."""
     network = plan(
         "[convolutional]\nfilters=6\nsize=1\nstride=32\nactivation=linear\n"
         "[region]\nclasses=1\nnum=1\nanchors=0.5,2\nsoftmax=1\n"
@@ -158,7 +158,7 @@ def test_anchors_of_a_region_count_cells() -> None:
         ("nms_kind=diounms\nbeta_nms=0.9", Nms.DIOU, 0.9),
     ],
 )
-def test_a_head_says_how_boxes_are_suppressed(options: str, nms: Nms, beta: float) -> None:
+def test_a_head_defines_its_kind_of_nms(options: str, nms: Nms, beta: float) -> None:
     head = plan(f"{HEAD}{options}\n").heads[0]
 
     assert (head.nms, head.nms_beta) == (nms, beta)
@@ -200,7 +200,7 @@ def test_heads_that_pjreddies_darknet_lacks_need_the_fork(option: str) -> None:
 
 
 def test_dilation_spreads_window_and_padding() -> None:
-    """A 3x3 window with dilation 2 covers 5 pixels; pad=1 keeps the size all the same."""
+    """A 3x3 window with dilation 2 covers 5 pixels; pad=1 keeps the size."""
     layer = plan(
         f"[convolutional]\nfilters=4\nsize=3\npad=1\ndilation=2\nactivation=leaky\n{HEAD}"
     ).layers[0]

@@ -1,4 +1,4 @@
-"""The way into the network's input and the way back."""
+"""Letterboxing, and mapping boxes back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def resize_as_darknet(pixels: np.ndarray, width: int, height: int) -> np.ndarray
 
 @given(widths, heights, st.integers(0, 2**32 - 1))
 def test_a_box_comes_back_from_the_network_where_it_was(w: int, h: int, seed: int) -> None:
-    """For every picture from 1x1 to 8000 pixels on a side, also 8000x3."""
+    """For pictures from 1x1 to 8000 pixels on a side, also 8000x3."""
     box = Letterbox.fit((w, h), NETWORK)
     corners = np.random.default_rng(seed).uniform(0, 1, (20, 4)) * [w, h, w, h]
 
@@ -77,7 +77,7 @@ def find_rectangle(inner: np.ndarray) -> np.ndarray:
 def test_a_drawn_rectangle_comes_back_within_a_pixel(
     w: int, h: int, orientation: int, place: tuple[float, float, float, float]
 ) -> None:
-    """Through a real file with each Exif orientation; the tolerance is a pixel of the coarser grid.
+    """With a real file in each Exif orientation; the tolerance is a pixel of the coarser grid.
 
     One pixel of the network's grid is what sampling can lose where the picture shrinks.
     """
@@ -103,7 +103,7 @@ def test_a_drawn_rectangle_comes_back_within_a_pixel(
 def test_resampling_is_darknets_within_a_few_grey_levels(
     w: int, h: int, to_w: int, to_h: int
 ) -> None:
-    """Positions are exact to 1/64 of a source pixel: on noise, the worst case, that is 8 of 255."""
+    """Sample positions are exact to 1/64 of a source pixel: on noise, at most 8 of 255."""
     pixels = np.random.default_rng(w * h).integers(0, 256, (h, w, 3), dtype=np.uint8)
 
     ours = resize(pixels, (to_w, to_h))
@@ -134,7 +134,7 @@ def test_sides_beyond_opencvs_limit_are_resampled(size: tuple[int, int]) -> None
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 8))
-def test_turning_upright_undoes_what_the_camera_did(w: int, h: int, orientation: int) -> None:
+def test_turn_upright_inverts_the_orientation(w: int, h: int, orientation: int) -> None:
     upright = np.random.default_rng(w + h).integers(0, 256, (h, w, 3), dtype=np.uint8)
 
     turned = turn_upright(store_turned(upright, orientation), orientation)

@@ -1,4 +1,4 @@
-"""What a machine is called, so that what was measured on one is not believed on another."""
+"""The description of the CPU, which decides whether measurements apply to it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CPU part\t: 0xd0c
     ("cpuinfo", "name"),
     [
         (INTEL, "Intel(R) Xeon(R) (amx_int8, avx2, avx512f)"),
-        # Arm's kernels name no model.
+        # Linux on Arm has no model name in /proc/cpuinfo.
         (ARM, "aarch64 0x41 0xd0c (asimd, asimddp)"),
     ],
 )

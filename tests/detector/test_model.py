@@ -1,4 +1,4 @@
-"""A model folder as its owner copied it, and what can be wrong with one."""
+"""Reading model folders, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_version_may_be_a_bare_number(tiny_model: Path) -> None:
 
 
 def test_links_are_followed(tiny_model: Path, tmp_path: Path) -> None:
-    """Kubernetes mounts a volume as links into a folder of its own."""
+    """Kubernetes mounts a ConfigMap as links into another folder."""
     folder = tmp_path / "links"
     folder.mkdir()
     for path in tiny_model.iterdir():

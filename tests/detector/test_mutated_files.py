@@ -1,4 +1,4 @@
-"""Files that were changed at random are refused with an error of ours, or consistent."""
+"""Randomly changed files are refused with a ModelError, or consistent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.tiny import CFG, write_tiny_model, write_weights
 
 CFGS = (
     *(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("tests/fuzz/seeds/*.cfg"))),
-    # Of few lines, so that two of them are often changed together.
+    # Few lines, so that mutations often hit two related ones.
     CFG.format(width=32, height=32),
 )
 KINDS = tuple(sorted({line for text in CFGS for line in text.splitlines() if line[:1] == "["}))
@@ -94,7 +94,7 @@ def _swap(draw: st.DrawFn, lines: Lines, at: int) -> None:
 
 
 def _section(draw: st.DrawFn, lines: Lines, at: int) -> None:
-    """Repeat a section somewhere, or leave it out."""
+    """Copy a section to another place, or delete it."""
     headers = [i for i, line in enumerate(lines) if line[:1] == "["]
     if headers:
         start = headers[at % len(headers)]
@@ -156,7 +156,7 @@ _YAML_PARTS = st.sampled_from(
 
 @st.composite
 def manifests(draw: st.DrawFn) -> str:
-    """Return something that looks like YAML: parts of it in any order, or a changed model.yaml."""
+    """Return YAML-like text: tokens in any order, or a changed model.yaml."""
     if draw(st.booleans()):
         blanks = st.sampled_from(["", " ", "\n", "\n  ", ": ", "\n- ", ", "])
         parts = draw(st.lists(st.tuples(_YAML_PARTS | st.text(max_size=3), blanks), max_size=25))
@@ -173,7 +173,7 @@ def manifests(draw: st.DrawFn) -> str:
 
 
 def written(folder: Path, name: str, data: str | bytes) -> Path:
-    """Write a file and return its path; half a letter becomes a byte that is none."""
+    """Write a file and return its path; a lone surrogate becomes invalid UTF-8."""
     path = folder / name
     path.write_bytes(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
     return path
@@ -184,7 +184,7 @@ SMALL = plan_network(parse_cfg(CFGS[0]))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose files each example overwrites."""
+    """Return a folder whose files each example overwrites."""
     return write_tiny_model(tmp_path_factory.mktemp("mutated"))
 
 

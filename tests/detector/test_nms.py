@@ -1,4 +1,4 @@
-"""Suppression against Darknet's two nested loops."""
+"""NMS, compared with Darknet's two nested loops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from elastic_yolo.detector.darknet.layers import Head, Nms, Shape
 from elastic_yolo.detector.heads import Candidates
 from elastic_yolo.detector.nms import MOST_CANDIDATES, distances, overlaps, suppress
 
-# Rows and columns: twice as high as wide, so that a unit for both would show.
+# Twice as high as wide, so that using one unit for both directions fails a test.
 NETWORK = (64, 32)
 
 
@@ -36,7 +36,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def diou(a: np.ndarray, b: np.ndarray, beta: float) -> float:
-    """box_diounms of AlexeyAB's src/box.c, on boxes relative to the picture, as it gets them."""
+    """box_diounms of AlexeyAB's src/box.c, on boxes relative to the picture."""
     unit = np.array([NETWORK[1], NETWORK[0]] * 2)
     a, b = a / unit, b / unit
     around = (max(a[2], b[2]) - min(a[0], b[0])) ** 2 + (max(a[3], b[3]) - min(a[1], b[1])) ** 2
@@ -47,7 +47,7 @@ def diou(a: np.ndarray, b: np.ndarray, beta: float) -> float:
 def darknet_nms(
     boxes: np.ndarray, scores: np.ndarray, limit: float, beta: float | None
 ) -> set[tuple[int, int]]:
-    """do_nms_sort: for each class, sort by its score, and let each box clear those after it."""
+    """do_nms_sort: for each class, sort by score; each box removes overlapping later ones."""
     scores = scores.copy()
     for number in range(scores.shape[1]):
         order = np.argsort(-scores[:, number], kind="stable")
@@ -93,7 +93,7 @@ def test_a_box_may_count_for_several_classes() -> None:
 
 
 def test_only_the_best_candidates_are_compared() -> None:
-    """Boxes that do not touch: all would remain."""
+    """Boxes without overlap, which NMS alone would all keep."""
     count = MOST_CANDIDATES + 500
     corners = np.arange(count)[:, None] * 10.0
     boxes = np.hstack([corners, corners, corners + 5, corners + 5])
@@ -106,7 +106,7 @@ def test_only_the_best_candidates_are_compared() -> None:
 
 
 def test_nms_of_many_boxes_agrees_with_the_simple_loop() -> None:
-    """Far more than are compared at once; some classes crowded, some with a box or two."""
+    """Several blocks of candidates, with crowded classes and classes of one or two boxes."""
     random = np.random.default_rng(5)
     corners = random.integers(0, 200, (400, 2))
     boxes = np.hstack([corners, corners + random.integers(1, 60, (400, 2))]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""OpenCV 4 reads Darknet's files with code of its own: an oracle that is always installed."""
+"""Agreement with OpenCV 4's importer of Darknet files, an oracle that is always installed."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ num=4
 """
 
 
-# What YOLOv4 and its variants add.
+# Layers that YOLOv4 and its variants add.
 CFG_V4 = """[net]
 width=96
 height=64
@@ -189,7 +189,7 @@ new_coords=1
 
 
 def write_files(folder: Path, text: str) -> tuple[Path, Path]:
-    """Write a network and random weights for it."""
+    """Write a .cfg and random weights for it."""
     cfg, weights = folder / "net.cfg", folder / "net.weights"
     cfg.write_text(text)
     random = np.random.default_rng(7)
@@ -208,7 +208,7 @@ def write_files(folder: Path, text: str) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("text", [CFG, CFG_V4], ids=["v3", "v4"])
 def test_every_layer_agrees_with_opencv(tmp_path: Path, text: str) -> None:
-    """OpenCV's region output is (cells, 5 + classes) with x, y, objectness, scores decoded."""
+    """OpenCV's region output is (cells, 5 + classes), with decoded x, y, objectness, scores."""
     cfg, weights = write_files(tmp_path, text)
     network = plan_network(read_cfg(cfg))
     image = np.random.default_rng(1).integers(0, 256, (64, 96, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Which precision PRECISION=auto takes."""
+"""The precision that PRECISION=auto selects."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def test_without_local_measurements_the_usual_order_applies(
 
 
 def test_an_unmeasured_precision_is_not_selected() -> None:
-    """bf16 was not there where it was converted; here it is."""
+    """This machine offers bf16; the machine that converted the model did not."""
     rows = tuple(row for row in REPORT.rows if row.precision != "bf16")
     report = Report(16, 70, labelled=False, machine="another", rows=rows)
 
     assert choose_precision(report, 0.01, place())[0] == "fp32"
 
 
-def test_what_fails_the_golden_picture_is_not_chosen() -> None:
+def test_a_precision_that_fails_the_golden_picture_is_not_chosen() -> None:
     rows = tuple(replace(row, golden=row.precision != "int8") for row in REPORT.rows)
 
     report = replace(REPORT, rows=rows)
@@ -104,7 +104,7 @@ def test_what_fails_the_golden_picture_is_not_chosen() -> None:
 def test_int8_measurements_apply_to_other_engines_bf16_do_not(
     engine: str, device: str, offered: tuple[str, ...], expected: str
 ) -> None:
-    """Each makes those in a way of its own, and nobody measured that."""
+    """bf16 and fp16 differ between engines, so that measurements of one do not apply."""
     there = ExecutionTarget(engine, device, offered, "this one")
 
     assert choose_precision(REPORT, 0.02, there)[0] == expected

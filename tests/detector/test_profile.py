@@ -1,4 +1,4 @@
-"""Histograms of what a model is shown and finds, and the distance between two of them."""
+"""Profiles of pictures and detections, and the distance between two profiles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def rows(*boxes: tuple[float, ...]) -> Floats:
 
 
 def test_a_picture_counts_in_one_bin_of_each_feature() -> None:
-    """Two boxes in a picture of 100x50 pixels: 20x9 with score 0.95, and all of it with 0.5."""
+    """Two boxes in a picture of 100x50: 20x9 with score 0.95, and 100x50 with score 0.5."""
     profile = Profile(classes=3)
     image = np.full((1, 50, 100, 3), 60, np.uint8)
 
@@ -54,7 +54,7 @@ def test_a_batch_counts_like_its_pictures() -> None:
 
 
 def test_the_index_of_a_shift_follows_the_formula() -> None:
-    """Half of one bin moves to another: by hand (0.25 - 0.5) ln(0.25/0.5) + (0.75 - 0.5) ln 1.5."""
+    """Half of a bin moves to another: (0.25 - 0.5) ln(0.25/0.5) + (0.75 - 0.5) ln 1.5."""
     by_hand = -0.25 * math.log(0.5) + 0.25 * math.log(1.5)
 
     assert psi(np.array([500_000, 500_000]), np.array([250_000, 750_000])) == pytest.approx(
@@ -63,7 +63,7 @@ def test_the_index_of_a_shift_follows_the_formula() -> None:
 
 
 def drawn(random: np.random.Generator, pictures: int, objects: float) -> Profile:
-    """Return what a model with eighty classes, some frequent and most rare, finds by chance."""
+    """Return random detections of eighty classes, a few frequent and most rare."""
     profile = Profile(classes=80)
     share = 1 / np.arange(1, 81)
     many = random.poisson(objects, pictures)
@@ -81,7 +81,7 @@ def drawn(random: np.random.Generator, pictures: int, objects: float) -> Profile
 
 @pytest.mark.parametrize("objects", [0.1, 0.3, 1, 5])
 @pytest.mark.parametrize("pictures", [200, 1000])
-def test_chance_alone_is_no_drift(objects: float, pictures: int) -> None:
+def test_random_variation_is_not_drift(objects: float, pictures: int) -> None:
     random = np.random.default_rng(7)
     for _ in range(50):
         distances = drawn(random, pictures, objects).distances(drawn(random, 1000, objects))
@@ -89,7 +89,7 @@ def test_chance_alone_is_no_drift(objects: float, pictures: int) -> None:
 
 
 def test_a_feature_with_few_values_has_no_distance() -> None:
-    """Twenty objects in a thousand pictures: of pictures there are enough, of objects not."""
+    """Twenty objects in a thousand pictures: enough pictures, too few objects."""
     random = np.random.default_rng(7)
     here, there = drawn(random, 1000, 0.02), drawn(random, 1000, 0.02)
 

@@ -1,4 +1,4 @@
-"""Eight bits: how far the answers stay the same, and what is kept of it."""
+"""int8: agreement with fp32, and its cached artefacts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PICTURES = ROOT / "client" / "images"
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder with the embedded model in int8."""
+    """Return a cache folder with the int8 version of the embedded model."""
     folder = tmp_path_factory.mktemp("cache")
     arguments = ["--cache", str(folder), "--calibration", str(PICTURES)]
     assert main(["convert", str(DEMO_MODEL), *arguments]) == 0
@@ -61,7 +61,7 @@ def samples(exact: Detector) -> SampleFolder:
 def test_int8_boxes_agree_with_fp32(
     cache: Path, exact: Detector, samples: SampleFolder, engine: str
 ) -> None:
-    """One point of mAP is what may be lost, with the boxes of fp32 for the truth."""
+    """The loss is at most one point of mAP, with the boxes of fp32 as the truth."""
     options = EngineOptions(threads=2, engine=engine, precision="int8", cache=cache)
     small, choice = load_detector(DEMO_MODEL, options)
 
@@ -135,7 +135,7 @@ def test_all_convolutions_but_those_before_heads_are_int8(cache: Path, exact: De
     ],
 )
 def test_float_nodes_are_the_convolutions_that_feed_a_head(between: str, expected: str) -> None:
-    """Not those that stand before it in the file."""
+    """They are not simply the previous layers of the file."""
     convolution = "[convolutional]\nfilters=7\nactivation=linear\n"
     text = (
         f"[net]\nwidth=32\nheight=32\nchannels=3\n{3 * convolution}{between}"
@@ -154,7 +154,7 @@ def test_weights_have_seven_bits_so_that_no_cpu_overflows(cache: Path, exact: De
     weights = [numpy_helper.to_array(one) for one in constants if one.data_type == TensorProto.INT8]
     filters = [one for one in weights if one.ndim == 4]
 
-    # Every convolution but those before the two heads.
+    # All convolutions except those before the two heads.
     assert len(filters) == len(exact.model.network.convolutions) - 2
     assert all(np.abs(one.astype(int)).max() == 64 for one in filters)
 
@@ -167,7 +167,7 @@ def test_int8_without_a_converted_model_names_the_command(tmp_path: Path) -> Non
 
 
 def test_float_pixels_work_after_the_cache_was_deleted(cache: Path, tmp_path: Path) -> None:
-    """Their graph is made when the first ones come."""
+    """The engine builds the graph for float pixels on first use."""
     copy = shutil.copytree(cache, tmp_path / "cache")
     options = EngineOptions(threads=2, engine="onnxruntime", precision="int8", cache=copy)
     detector, _ = load_detector(DEMO_MODEL, options)
@@ -182,7 +182,7 @@ def test_float_pixels_work_after_the_cache_was_deleted(cache: Path, tmp_path: Pa
 
 
 def test_auto_ignores_missing_and_damaged_artefacts(cache: Path, tmp_path: Path) -> None:
-    """What cannot be used costs speed and is said; what was asked for by name is refused."""
+    """With `auto`, damaged artefacts cost speed only; PRECISION=int8 refuses them."""
     copy = shutil.copytree(cache, tmp_path / "cache")
     (report,) = copy.glob("*/accuracy.json")
     report.write_text("damaged")
@@ -197,7 +197,7 @@ def test_auto_selects_fp32_if_the_int8_version_is_deleted(cache: Path, tmp_path:
     copy = shutil.copytree(cache, tmp_path / "cache")
     (int8,) = copy.glob("*/onnx-int8.json")
     int8.unlink()
-    # Where nothing was measured in milliseconds, int8 comes first.
+    # Without measured milliseconds, int8 is first in the usual order.
     options = EngineOptions(threads=2, engine="onnxruntime", cache=copy)
 
     detector, choice = load_detector(DEMO_MODEL, options)
@@ -232,7 +232,7 @@ def test_an_int8_version_of_another_model_is_not_found(cache: Path, tmp_path: Pa
 
 
 def test_a_damaged_int8_version_is_refused(exact: Detector, cache: Path, tmp_path: Path) -> None:
-    """Nobody but its owner can make it anew: he has the pictures."""
+    """Only `convert` can make it again, because it needs the pictures."""
     content = ModelCache(cache, exact.model.digest).load(INT8, INT8_RECIPE)
     assert content is not None
     whole = content.files["model.onnx"].read_bytes()

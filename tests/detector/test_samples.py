@@ -29,7 +29,7 @@ def refuse(path: Path, error: DetectorError) -> None:
 
 
 def network_of(tmp_path: Path, size: int = 64) -> Network:
-    """A network of two classes."""
+    """Return a network of two classes."""
     model = write_tiny_model(tmp_path / "model", width=size, height=size)
     return read_model(model).network
 
@@ -41,7 +41,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Three pictures of 200x100, the first two with labels."""
+    """Return a folder with three pictures of 200x100, the first two with labels."""
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(encode(plain(200, 100)))
     (tmp_path / "0.txt").write_text("1 0.5 0.5 0.1 0.2\n")
@@ -50,7 +50,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_labels_become_corners_in_network_pixels(pictures: Path) -> None:
-    """200x100 lies in 64x64 at 32 rows from row 16: a box of 20x20 in the centre is 6.4x6.4."""
+    """200x100 is letterboxed to 64x32 at row 16: a centred box of 20x20 becomes 6.4x6.4."""
     sample = read_sample(pictures / "0.png", SIZE, 2)
 
     assert sample.image.shape == (64, 64, 3)
@@ -124,7 +124,7 @@ def test_a_folder_has_a_truth_only_if_all_pictures_are_labelled(
 
 
 def test_unusable_pictures_are_reported_and_skipped(pictures: Path, network: Network) -> None:
-    """A page that says "not found", a folder, a link to nowhere, and a pipe that nobody feeds."""
+    """An HTML error page, a folder, a dangling link, and a FIFO without a writer."""
     (pictures / "bad.jpg").write_text("<html></html>")
     (pictures / "folder.jpg").mkdir()
     (pictures / "link.jpg").symlink_to(pictures / "absent")

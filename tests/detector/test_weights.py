@@ -1,4 +1,4 @@
-"""How a .weights file is read, and what is said about one that does not fit."""
+"""Reading .weights files, and the errors for those that do not fit."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_values_that_are_not_finite_are_refused(path: Path, place: int, name: st
 
 
 def test_a_variance_of_zero_is_read(path: Path) -> None:
-    """A filter that never fired in training has it."""
+    """A filter that was never active in training has a variance of 0."""
     values = np.ones(FIRST + SECOND)
     values[6] = 0
     write_weights(path, values)

@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing of what reads files of others: `make fuzz`, docs/fuzzing.md."""
+"""Coverage-guided fuzzing of the readers of untrusted files: `make fuzz`, docs/fuzzing.md."""

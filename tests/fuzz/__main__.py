@@ -1,4 +1,4 @@
-"""Fuzz every target for a while, and say what was found: `python -m tests.fuzz --seconds 60`."""
+"""Fuzz every target and report findings: `python -m tests.fuzz --seconds 60`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 
 from tests.fuzz.targets import ROOT, TARGETS, Target
 
-# What is kept between runs: inputs that reached something new, and inputs that are findings.
+# Kept between runs: the corpus (inputs that increased coverage) and findings.
 WORK = ROOT / ".cache" / "fuzz"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One target's run."""
+    """The run of one target."""
 
     name: str
     seconds: float
@@ -30,12 +30,12 @@ class Outcome:
 
 
 def main() -> int:
-    """Run the targets one after the other; the exit status is 1 if there was a finding."""
+    """Run the targets one after the other; the exit code is 1 if there is a finding."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("targets", nargs="*", default=[], help=", ".join(TARGETS))
     parsed = parser.parse_args()
-    # In memory where there is such a place: a file is written for every input.
+    # In memory if possible, because every input is written to a file.
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory) as scratch:
         tempfile.tempdir = scratch
@@ -50,11 +50,11 @@ def main() -> int:
 
 
 def fuzz(name: str, seconds: int) -> Outcome:
-    """Fuzz one target in a process of its own."""
+    """Fuzz one target in a child process."""
     target, folder = TARGETS[name], WORK / name
     corpus = write_seeds(target, folder)
     words = folder / "words"
-    # libFuzzer takes no list that is empty.
+    # libFuzzer refuses an empty list.
     lines = [f'"{_escaped(word)}"\n' for word in target.words or ("\x00",)]
     words.write_text("".join(lines), encoding="ascii")
     start = time.monotonic()
@@ -83,7 +83,7 @@ def fuzz(name: str, seconds: int) -> Outcome:
 
 
 def write_seeds(target: Target, folder: Path) -> Path:
-    """Write a target's seeds to its corpus and return the folder of that."""
+    """Write a target's seeds to its corpus and return the corpus folder."""
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):
@@ -92,7 +92,7 @@ def write_seeds(target: Target, folder: Path) -> Path:
 
 
 def _finding(text: str, folder: Path) -> str:
-    """Return the exception, or what libFuzzer says, and where the input is."""
+    """Return the exception or libFuzzer's message, and the path of the input."""
     exception = r"^(?:[\w.]*(?:Error|Exception|Iteration)\b.*|.*ERROR: libFuzzer.*)$"
     said = re.findall(exception, text, re.MULTILINE)
     written = re.findall(r"Test unit written to (\S+)", text)

@@ -1,4 +1,4 @@
-"""Change whole lines of a text: what a byte here and there rarely does."""
+"""Mutate whole lines of a text, which mutating single bytes rarely does."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _NUMBERS = (
 
 
 def change_lines(data: bytes, seed: int) -> bytes:
-    """Return the text with one to three lines, or runs of lines, dropped, moved or changed."""
-    chance = random.Random(seed)  # noqa: S311 - nobody guesses this
+    """Return the text with one to three lines or runs of lines deleted, moved or changed."""
+    chance = random.Random(seed)  # noqa: S311 - not for security
     lines = data.split(b"\n")
     for _ in range(chance.randint(1, 3)):
         start = chance.randrange(len(lines))
@@ -33,7 +33,7 @@ def change_lines(data: bytes, seed: int) -> bytes:
 
 
 def _change_value(line: bytes, chance: random.Random) -> bytes:
-    """Put another number for the whole value behind = or :, or for one entry of a list."""
+    """Replace the value after = or :, or one entry of its list, by another number."""
     mark = b"=" if b"=" in line else b":"
     key, sign, value = line.partition(mark)
     parts = value.split(b",")

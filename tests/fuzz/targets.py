@@ -1,4 +1,4 @@
-"""What is fuzzed: functions of bytes that return quietly, whatever the bytes.
+"""The fuzz targets: functions that must return for any bytes.
 
 Anything that leaves a target, other than the errors which it is documented to raise, is a finding.
 """
@@ -29,14 +29,14 @@ from tests.support.tiny import CFG, write_tiny_model, write_weights
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = [path.read_text("utf-8") for path in sorted((ROOT / "tests/fuzz/seeds").glob("*.cfg"))]
 DEMO = [path.read_text("utf-8") for path in ROOT.glob("models/*/*.cfg")]
-# Of few lines, so that two of them are often changed together.
+# Few lines, so that mutations often hit two related ones.
 TINY = CFG.format(width=32, height=32)
 SMALL = [plan_network(parse_cfg(text)) for text in SEEDS[:3]]
 
 
 @cache
 def scratch() -> Path:
-    """Return a folder for what targets write: each of their inputs."""
+    """Return a folder for the files that targets write."""
     return Path(tempfile.mkdtemp())
 
 
@@ -46,7 +46,7 @@ def _tiny() -> Path:
 
 
 def cfg(data: bytes) -> None:
-    """A network is consistent, or refused."""
+    """A .cfg is refused, or its network is consistent."""
     try:
         network = plan_network(parse_cfg(data.decode("utf-8", "replace")))
     except ModelError as error:
@@ -56,9 +56,9 @@ def cfg(data: bytes) -> None:
 
 
 def weights(data: bytes) -> None:
-    """Weights are finite, also when folded, or refused.
+    """Weights are refused, or finite, also after folding.
 
-    The first byte chooses the network, and whether the rest is brought to the length it asks for:
+    The first byte selects the network, and whether the rest is brought to the required length:
     few changes keep a length, and whatever does not ends early.
     """
     choice = data[0] if data else 0
@@ -80,7 +80,7 @@ def weights(data: bytes) -> None:
 
 
 def manifest(data: bytes) -> None:
-    """What a model.yaml states is within its ranges, or refused."""
+    """A model.yaml is refused, or its values are within their ranges."""
     try:
         stated = parse_manifest(data.decode("utf-8", "replace"))
     except ModelError as error:
@@ -92,7 +92,7 @@ def manifest(data: bytes) -> None:
 
 
 def names(data: bytes) -> None:
-    """Labels are as many as the network has classes, and printable, or refused."""
+    """Labels are refused, or printable and one for each class."""
     (_tiny() / "tiny.names").write_bytes(data)
     try:
         model = read_model(_tiny())
@@ -104,7 +104,7 @@ def names(data: bytes) -> None:
 
 
 def header(data: bytes) -> None:
-    """A picture's header is read, or refused."""
+    """A picture's header is read or refused."""
     try:
         found = read_header(data)
     except PictureError:
@@ -115,7 +115,7 @@ def header(data: bytes) -> None:
 
 @dataclass(frozen=True)
 class Target:
-    """A function, what it starts from, and the longest input that is worth its time, in bytes.
+    """A function, its seeds, and the longest useful input in bytes.
 
     Where `lines` is set, whole lines are changed as often as bytes.
     """

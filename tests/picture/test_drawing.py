@@ -56,7 +56,7 @@ def test_a_box_is_drawn_where_it_is() -> None:
 
 
 def test_sixteen_bits_of_grey_are_drawn_as_eight() -> None:
-    """Every level of 65,536: dark stays dark, and white is white."""
+    """All 65,536 levels: dark stays dark, and white stays white."""
     data = save(Image.fromarray(DEEP_GREY))
 
     drawn = draw_nothing(data)
@@ -75,7 +75,7 @@ def test_sixteen_bits_of_colour_are_drawn_as_eight(channels: int) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP"])
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
 def test_every_colour_mode_is_drawn_as_the_detector_sees_it(mode: str, kind: str) -> None:
-    """Of a picture with transparency the colours, without it."""
+    """Transparency is dropped, and the colours stay."""
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     data = save(Image.fromarray(NOISE).convert(mode), kind, **options)
 
@@ -95,7 +95,7 @@ def test_transparency_of_a_png_hides_nothing(mode: str, transparency: object) ->
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_a_jpeg_in_other_colour_spaces_is_drawn_in_its_colours(mode: str) -> None:
-    """CMYK becomes RGB by another rounding."""
+    """Pillow and OpenCV round differently when they convert CMYK to RGB."""
     data = save(Image.fromarray(NOISE).convert("RGB").convert(mode), "JPEG", quality=95)
 
     difference = np.abs(draw_nothing(data).astype(int) - decode_8_bit(data))

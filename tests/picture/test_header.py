@@ -1,4 +1,4 @@
-"""What a header says, and that no header can do harm."""
+"""Reading picture headers, and bounds on malicious ones."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_fill_bytes_before_markers_are_skipped(first: int, second: int) -> None:
 
 
 def test_a_megabyte_of_fill_bytes_is_refused() -> None:
-    """They cost a loop each, once: 1.9 s of the event loop for 20 MB of them."""
+    """Each took one loop iteration: 20 MB of them blocked the event loop for 1.9 s."""
     with pytest.raises(PictureUndecodable, match="1,048,576 or more fill bytes"):
         read_header(JPEG[:2] + b"\xff" * MAX_FILL_BYTES + JPEG[2:])
 
@@ -241,7 +241,7 @@ def test_the_end_marker_of_a_thumbnail_does_not_count() -> None:
 
 
 def test_the_first_orientation_of_a_jpeg_counts() -> None:
-    """As it does for viewers; each block read costs as many steps as it has entries."""
+    """As in viewers. Reading a block takes one step for each of its entries."""
     assert read_header(JPEG[:2] + exif_segment(6) + exif_segment(3) + JPEG[2:]).orientation == 6
 
 

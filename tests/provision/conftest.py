@@ -1,4 +1,4 @@
-"""What every test of the provisioner starts from."""
+"""Fixtures of all tests of the provisioner."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _KINDS = ("AWS_", "HF_", "MLFLOW_", "OCI_", "DOCKER_", "GOOGLE_")
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_signed_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take away whatever whoever runs the tests has in the environment."""
+def _without_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Remove the developer's own credentials from the environment."""
     for name in [name for name in os.environ if name.startswith(_KINDS)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    # That would be asked for credentials, and is no part of loopback.
+    # botocore would request credentials from the metadata service, which is not on loopback.
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

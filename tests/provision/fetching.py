@@ -1,4 +1,4 @@
-"""A download as tests use it, and something to download."""
+"""A Download for tests, and content to download."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DIGEST = digest_of_bytes(CONTENT)
 
 
 class Fetcher:
-    """A download into a folder, that notes its pauses instead of waiting."""
+    """A Download into a folder that records its pauses instead of waiting."""
 
     def __init__(self, folder: Path, room: int = 10**9, **options: float) -> None:
-        """Fetch into a store at `folder` with so much room."""
+        """Fetch into a store at `folder` with space for `room` bytes."""
         self.pauses: list[float] = []
         self.seen: list[tuple[str, int, int]] = []
         self.layout = Layout(folder)

@@ -1,4 +1,4 @@
-"""The provisioner in this process, and what a reader of its store gets."""
+"""Run the provisioner in this process, and read the store."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.support.models import QUIET, write_config
 
 
 def nowhere(*_: object) -> None:
-    """Wait for nothing."""
+    """Replace time.sleep."""
 
 
 def provision(store: Path, *models: dict[str, Any], **options: Any) -> list[Report]:
-    """Run once, without waiting between attempts."""
+    """Provision models once, without pauses between attempts."""
     config = write_config(store.parent / "models.yaml", *models)
     store.mkdir(exist_ok=True)
     options = {"reporter": QUIET, "sleep": nowhere, **options}

@@ -1,4 +1,4 @@
-"""An MLflow server, and what registers models in it through its REST API."""
+"""An MLflow server, and a client that registers models through its REST API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.provision.registries import program, running
 
 @contextmanager
 def tracking_server(folder: Path) -> Iterator[int]:
-    """Run a server that hands on artifacts itself; yields its port."""
+    """Run a server that serves artifacts itself; yields its port."""
     port = free_port()
     command = [
         program("bin/mlflow"),
@@ -32,7 +32,7 @@ def tracking_server(folder: Path) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Registrar:
-    """Registers models at the server of that port."""
+    """Registers models in the server on `port`."""
 
     port: int
 
@@ -44,17 +44,17 @@ class Registrar:
         return found
 
     def run(self, experiment: str = "0") -> tuple[str, str]:
-        """Create a run; returns its id and where its files belong."""
+        """Create a run; returns its id and its artifact location."""
         info = self.call("runs/create", experiment_id=experiment, start_time=1)["run"]["info"]
         return info["run_id"], info["artifact_uri"]
 
     def experiment(self, name: str, location: str) -> str:
-        """Create an experiment whose runs have their files at `location`."""
+        """Create an experiment whose runs keep their files at `location`."""
         found = self.call("experiments/create", name=name, artifact_location=location)
         return str(found["experiment_id"])
 
     def upload(self, place: str, files: Mapping[str, bytes]) -> None:
-        """Put files where the server hands them on from: an mlflow-artifacts: address."""
+        """Upload files to an mlflow-artifacts: address."""
         path = place.removeprefix("mlflow-artifacts:/")
         base = f"http://{LOOPBACK}:{self.port}/api/2.0/mlflow-artifacts/artifacts"
         for name, content in files.items():
@@ -72,13 +72,13 @@ class Registrar:
         return str(found["model_version"]["version"])
 
     def of_run(self, name: str, files: Mapping[str, bytes]) -> str:
-        """Register files as those of a run, as MLflow 2 does."""
+        """Register the files of a run, as in MLflow 2."""
         run, place = self.run()
         self.upload(place, files)
         return self.version(name, place, run_id=run)
 
     def of_logged_model(self, name: str, files: Mapping[str, bytes]) -> str:
-        """Register files as those of a logged model, as MLflow 3 does."""
+        """Register the files of a logged model, as in MLflow 3."""
         info = self.call("logged-models", experiment_id="0", name="logged")["model"]["info"]
         self.upload(info["artifact_uri"], files)
         model = info["model_id"]
@@ -89,5 +89,5 @@ class Registrar:
         self.call("registered-models/alias", name=name, alias=alias, version=version)
 
     def tag(self, name: str, version: str, key: str, value: str) -> None:
-        """Give a version a tag."""
+        """Set a tag of a version."""
         self.call("model-versions/set-tag", name=name, version=version, key=key, value=value)

@@ -1,6 +1,6 @@
-"""Run a service where there is no network but loopback: for a process in a namespace of its own.
+"""Run a service without a network except loopback, in a network namespace of its own.
 
-`python -m tests.provision.no_network MODEL_PATH` prints which version has answered.
+`python -m tests.provision.no_network MODEL_PATH` prints the version that served a prediction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _IFF_UP = 1
 
 
 def main() -> None:
-    """Start inference, and have it check itself with a real prediction."""
+    """Start inference and request /health/status, which runs a real prediction."""
     _raise_loopback()
     if [name for _, name in socket.if_nameindex()] != ["lo"]:
         sys.exit("there is a network here")
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _raise_loopback() -> None:
-    """See netdevice(7); a new namespace has it down."""
+    """Bring loopback up, which is down in a new namespace; see netdevice(7)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 

@@ -1,4 +1,4 @@
-"""Debian's docker-registry, open or behind names or tokens, and what fills it."""
+"""Debian's docker-registry, open or with authentication, and a client that pushes to it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def registry(folder: Path, auth: Mapping[str, Any] | None = None) -> Iterator[in
 
 
 def names_and_passwords(folder: Path) -> dict[str, Any]:
-    """Return a configuration that lets USER in with PASSWORD."""
+    """Return a configuration with basic authentication for USER and PASSWORD."""
     (folder / "htpasswd").write_text(f"{USER}:{_HASHED}\n")
     return {"htpasswd": {"realm": "tests", "path": str(folder / "htpasswd")}}
 
@@ -101,10 +101,10 @@ def _push_blob(client: httpx.Client, repository: str, content: bytes) -> None:
 
 
 class Tokens:
-    """Gives out tokens that a registry trusts: to USER for everything, to others for nothing."""
+    """A token server that a registry trusts: full access for USER, none for others."""
 
     def __init__(self, folder: Path) -> None:
-        """Make a key, and a certificate that the registry is told of."""
+        """Create a key, and a certificate for the registry's configuration."""
         key = rsa.generate_private_key(65537, 2048)
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
         now = dt.datetime.now(dt.UTC)
@@ -127,7 +127,7 @@ class Tokens:
         self.url = ""
 
     def config(self) -> dict[str, Any]:
-        """Return what the registry has to know."""
+        """Return the registry's configuration."""
         return {
             "token": {
                 "realm": f"{self.url}/token",
@@ -138,7 +138,7 @@ class Tokens:
         }
 
     def answer(self, path: str, authorization: str) -> bytes:
-        """Return what a request for a token is answered with."""
+        """Return the response to a token request."""
         self.asked.append(path)
         known = f"Basic {b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}" == authorization
         repository = path.partition("repository%3A")[2].partition("%3A")[0].replace("%2F", "/")
@@ -160,7 +160,7 @@ class Tokens:
 
 @contextmanager
 def tokens(folder: Path) -> Iterator[Tokens]:
-    """Give out tokens until the block ends."""
+    """Serve tokens until the block ends."""
     giving = Tokens(folder)
 
     class Handler(BaseHTTPRequestHandler):
@@ -172,7 +172,7 @@ def tokens(folder: Path) -> Iterator[Tokens]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer((LOOPBACK, 0), Handler) as server:
         giving.url = f"http://{LOOPBACK}:{server.server_address[1]}"

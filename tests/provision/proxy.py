@@ -1,4 +1,4 @@
-"""A proxy on loopback that hands on what comes, notes what is asked, and cuts in the middle."""
+"""A proxy on loopback that records requests and can cut responses."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ _RANGE = re.compile(rb"^range: (.*?)\r?$", re.IGNORECASE | re.MULTILINE)
 
 @dataclass
 class Proxy:
-    """Stands before the port `target`."""
+    """A proxy in front of the port `target`."""
 
     target: int
     cuts: int = 0
-    """So many connections are cut..."""
+    """Number of connections to cut."""
     cut_after: int = 100_000
-    """...once so many bytes came."""
+    """Bytes after which a connection is cut."""
     sent: int = 0
-    """Bytes that came from there, with heads."""
+    """Bytes received from the target, including headers."""
     port: int = 0
     connections: list[bytearray] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Base URL of the proxy."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def heads(self) -> str:
-        """All that was asked."""
+        """All requests as text."""
         return b"".join(self.connections).decode("latin-1")
 
     @property
     def asked(self) -> list[str]:
-        """The paths that were asked for."""
+        """The requested paths."""
         return [
             found[2].decode() for one in self.connections for found in _REQUEST.finditer(bytes(one))
         ]
 
     @property
     def ranges(self) -> list[str]:
-        """The ranges that were asked for."""
+        """The requested ranges."""
         return [
             found[1].decode() for one in self.connections for found in _RANGE.finditer(bytes(one))
         ]
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Reset all records."""
         self.connections.clear()
         self.sent = 0
 
@@ -102,7 +102,7 @@ class _Server(ThreadingTCPServer):
 
 @contextmanager
 def before(target: int) -> Iterator[Proxy]:
-    """Stand before a port until the block ends."""
+    """Run a proxy in front of a port until the block ends."""
     proxy = Proxy(target)
     handler = type("Handler", (_Handler,), {"proxy": proxy})
     with _Server(("127.0.0.1", 0), handler) as server:

@@ -1,4 +1,4 @@
-"""Real servers that models come from, as processes of their own on loopback: `make registries`."""
+"""Real model registries as child processes on loopback, installed by `make registries`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POLL_S = 0.05
 
 
 def program(path: str) -> Path:
-    """Return a program of .venv-registries; without it the test is skipped."""
+    """Return a program of .venv-registries; skips the test if it is missing."""
     if not (ROOM / path).exists() or not (ROOM / "ready").exists():
         pytest.skip(f"needs {path} in .venv-registries, which `make registries` installs")
     return ROOM / path
@@ -31,7 +31,7 @@ def program(path: str) -> Path:
 def running(
     command: Sequence[str | Path], port: int, path: str, folder: Path, env: Mapping[str, str]
 ) -> Iterator[None]:
-    """Run a server that is ready once it answers at `path`; it and its children end with it."""
+    """Run a server until the block ends; it is ready when it responds at `path`."""
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

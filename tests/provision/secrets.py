@@ -1,4 +1,4 @@
-"""Whether a secret got anywhere that it does not belong."""
+"""Run the provisioner and check that secrets appear nowhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.cli.running import run
 
 
 def provision(store: Path, config: Path, *secrets: str) -> tuple[int, str]:
-    """Run the command; returns its status and all it said, in which there is no secret."""
+    """Run the command; returns its exit code and output, after checking for secrets."""
     status, out, err = run("provision", "--store", store, "--config", config, "--json")
     texts = [out.encode(), err.encode()]
     for path in store.rglob("*"):

@@ -1,6 +1,6 @@
-"""Provision into a store on a disk that is full at some point: for a process that may mount one.
+"""Provision into a store on a disk that becomes full, in a process that may mount one.
 
-`python -m tests.provision.small_disk FOLDER LIMIT` prints what happened with each amount of room.
+`python -m tests.provision.small_disk FOLDER LIMIT` prints the results for each amount of space.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tests.support.models import wanted, write_config, write_source
 from tests.support.servers import Site, serving
 
 PAGE = 4096
-# More than a second version needs, of either.
+# More pages, and more files, than a second version needs.
 _STEPS = 24
 
 
 @dataclass
 class Attempt:
-    """What one run with so much room did, and the next one with plenty."""
+    """Result of a run with limited space, and of the next run with enough space."""
 
     room: int
     status: int
@@ -43,13 +43,13 @@ class Attempt:
 
 
 def main() -> None:
-    """Try every amount of room: pages, or files and folders."""
+    """Try every amount of space, in pages or in inodes."""
     folder, limit = Path(sys.argv[1]), sys.argv[2]
     disk = folder / "disk"
     disk.mkdir()
     write_source(folder / "one")
     second = write_source(folder / "two", cells=2)
-    # Larger than the rest of it together: the download itself meets the end of the disk as well.
+    # Larger than all other files, so that the disk also becomes full during the download.
     (second / "tiny.cfg").write_text(
         "# " + "x" * 5 * PAGE + "\n" + (second / "tiny.cfg").read_text()
     )
@@ -87,7 +87,7 @@ def _mount(*arguments: str | Path) -> None:
 
 
 def _leave(disk: Path, limit: str, room: int) -> None:
-    """Leave so many pages, or so many files and folders."""
+    """Limit the disk to `room` free pages or inodes."""
     found = os.statvfs(disk)
     if limit == "pages":
         used = (found.f_blocks - found.f_bfree) * found.f_frsize
@@ -97,7 +97,7 @@ def _leave(disk: Path, limit: str, room: int) -> None:
 
 
 def _pull(store: Path, config: Path) -> tuple[int, str]:
-    """Run the command; return its status and everything it has said."""
+    """Run the command; return its exit code and output."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         status = elastic_yolo(["provision", "--store", str(store), "--config", str(config)])
@@ -105,7 +105,7 @@ def _pull(store: Path, config: Path) -> tuple[int, str]:
 
 
 def _seen(store: Path) -> str:
-    """Return the version that a reader gets, every byte of it read."""
+    """Return the version that a reader resolves, after checking every byte."""
     found = resolve(Reference(store, "tiny", "stable"))
     for name, file in found.record.files.items():
         verify_blob(Layout(store), file.digest)

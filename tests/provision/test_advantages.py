@@ -1,4 +1,4 @@
-"""What models on a shared volume are said to buy (docs/model-store.md): each claim, checked."""
+"""The advantages that docs/model-store.md claims, each with a test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGES = sorted(ROOT.glob("services/*/Dockerfile*"))
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store with two models, for a service each, one of them in two channels."""
+    """Return a store with two models for one service each, one of them in two channels."""
     narrow, wide = write_source(tmp_path / "narrow"), write_source(tmp_path / "wide", cells=2)
     config = write_config(
         tmp_path / "models.yaml",
@@ -46,7 +46,7 @@ def serve(place: str) -> Service:
 
 
 def answering(service: Service) -> tuple[str, str]:
-    """Return name and version of the model that answers."""
+    """Return name and version of the model that serves predictions."""
     model = httpx.get(f"{service.url}/health/status").raise_for_status().json()["model"]
     return model["name"], model["version"]
 
@@ -55,7 +55,7 @@ def test_a_service_starts_without_a_network_and_without_writing(store: Path) -> 
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
     ended = subprocess.run(
         [
-            *find_unshare("a network cannot be taken away here"),
+            *find_unshare("a network namespace cannot be created"),
             *("unshare", "--net", sys.executable, "-W", "error"),
             *("-m", "tests.provision.no_network", f"store:{store}/narrow@stable"),
         ],
@@ -72,7 +72,7 @@ def test_a_service_starts_without_a_network_and_without_writing(store: Path) -> 
 
 
 def test_one_volume_serves_two_services_at_the_same_time(store: Path) -> None:
-    """What both models have in common is there once."""
+    """Common files of both models are stored once."""
     with ExitStack() as running:
         services = [
             running.enter_context(serve(f"store:{store}/{name}@stable"))
@@ -107,7 +107,7 @@ def test_pull_for_a_service_takes_its_models_only(tmp_path: Path, store: Path) -
 
 @pytest.mark.parametrize("dockerfile", IMAGES, ids=lambda path: path.parent.name)
 def test_no_weights_go_into_an_image(dockerfile: Path) -> None:
-    """Of the sources only whole folders are copied, and there is nothing large in any of them."""
+    """Images copy whole folders of source code, without large files in them."""
     copied = [
         line.split()[1]
         for line in dockerfile.read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Files from web servers that behave, and from those that do not."""
+"""Downloads from correct and from faulty web servers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_file_takes_one_request_and_reports_progress(tmp_path: Path) -> None:
 
 
 def test_a_cut_connection_is_resumed(tmp_path: Path) -> None:
-    """Every byte is transferred once, however often the connection ends."""
+    """Every byte is transferred once, regardless of the number of interruptions."""
     fetcher = Fetcher(tmp_path)
     chance = random.Random(7)  # noqa: S311
     site = Site({"file": CONTENT}, cut_after=lambda: chance.randrange(1, 60_000))
@@ -165,7 +165,7 @@ class _Drip(BaseRequestHandler):
                 self.request.sendall(b"x")
                 time.sleep(0.01)
         except OSError:
-            """The other side has had enough."""
+            """Ignore the client's disconnection."""
 
 
 @contextmanager
@@ -231,7 +231,7 @@ def test_a_link_out_of_its_folder_is_refused(tmp_path: Path, target: str) -> Non
 
 
 def test_a_complete_partial_file_is_downloaded_again(tmp_path: Path) -> None:
-    """A run may end behind the last byte; servers have no range that begins there."""
+    """A run may be killed after the last byte, where no valid range begins."""
     site = Site({"file": CONTENT}, length_offset=1)
     with serving(site):
         with pytest.raises(SourceUnavailable):

@@ -1,4 +1,4 @@
-"""The disk is full at any point of a run: one clear line, nothing lost, the next run completes."""
+"""The disk becomes full during a run: one error line, no loss, and the next run completes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.unshare import find_unshare
 
 
 def attempts(folder: Path, limit: str) -> list[dict[str, Any]]:
-    """Provision a second version with less and more room, on a tmpfs of its own."""
+    """Provision a second version with various amounts of space, on a tmpfs."""
     ended = subprocess.run(
         [
             *find_unshare("a small disk cannot be mounted here"),
@@ -35,7 +35,7 @@ def attempts(folder: Path, limit: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("limit", ["pages", "files"])
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, limit: str) -> None:
-    """From no room at all to more than enough, a page or a file at a time."""
+    """From no space to more than enough, in steps of a page or an inode."""
     tried = attempts(tmp_path, limit)
 
     failed = [one for one in tried if one["status"]]

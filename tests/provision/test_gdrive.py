@@ -1,4 +1,4 @@
-"""Files of Google Drive: a small server of our own that answers as theirs does, no real one."""
+"""Files of Google Drive, from a small server that imitates its API."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_complete_partial_file_is_downloaded_again(tmp_path: Path, drive: Site
 
 
 def write_account(path: Path, token_uri: str) -> str:
-    """Write a service account's file as Google gives it out; returns the secret in it."""
+    """Write a service account's file in Google's format; returns the secret in it."""
     key = rsa.generate_private_key(65537, 2048).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

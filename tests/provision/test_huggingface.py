@@ -1,4 +1,4 @@
-"""Models of Hugging Face: a small server of our own that answers as theirs does, no real one."""
+"""Models of Hugging Face, from a small server that imitates its API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that an MLflow registry knows: a real server, with SQLite and its own artifacts."""
+"""Models of an MLflow registry: a real server with SQLite that serves artifacts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def registrar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registrar]:
 
 @pytest.fixture
 def proxy(registrar: Registrar, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Point the provisioner at a proxy before the server."""
+    """Configure the provisioner to use a proxy in front of the server."""
     with before(registrar.port) as proxy:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{proxy.url}/")
         yield proxy
@@ -207,7 +207,7 @@ def test_the_token_is_not_sent_to_another_tracking_server(
 def test_artifacts_of_a_logged_model_or_a_run_are_resolved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """What MLflow's server resolves itself, others that speak as it does may not."""
+    """MLflow's server resolves these locations itself; compatible servers may not."""
     info = {"info": {"artifact_uri": "mlflow-artifacts:/there"}}
     logged = json.dumps({"model": info}).encode()
     site = Site(

@@ -1,4 +1,4 @@
-"""Sources that point at another version tomorrow: a run takes what is new, once, and whole."""
+"""Moving sources: a run publishes the current version, once and complete."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ COMMITS = ("a" * 40, "b" * 40)
 
 @dataclass
 class Moving:
-    """A source whose address stays, and how to put other files there."""
+    """A source with a constant address, and a function that publishes other files there."""
 
     source: str
     publish: Callable[[dict[str, bytes]], str]
-    """Makes these files what it points at now; returns what that version is called."""
+    """Publishes files and points the address at them; returns the version."""
     asked: Callable[[], list[str]]
     forget: Callable[[], None]
 
@@ -101,7 +101,7 @@ def by_tag(containers: int, tmp_path: Path) -> Iterator[Moving]:
 
 @pytest.fixture
 def by_branch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moving]:
-    """Return Hugging Face as a small server of our own answers for it."""
+    """Return a small server that imitates Hugging Face."""
     commits = iter(COMMITS)
     with serving(Site({}, etag=None)) as site:
         monkeypatch.setenv("HF_ENDPOINT", site.url)
@@ -110,7 +110,7 @@ def by_branch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moving]:
             commit = next(commits)
             for name, content in files.items():
                 site.files[f"a/b/resolve/{commit}/{name}"] = content
-                # Only who asks for the commit itself gets the content.
+                # Only requests for the commit itself get the content.
                 site.files[f"a/b/resolve/main/{name}"] = b"of whichever commit"
             site.headers = {"X-Repo-Commit": commit}
             return commit
@@ -170,7 +170,7 @@ def test_an_unmoved_source_costs_one_request_and_no_write(tmp_path: Path, moving
 def test_a_source_that_moves_during_a_run_does_not_mix_versions(
     tmp_path: Path, moving: Moving
 ) -> None:
-    """The other version is published while the first file comes."""
+    """Another version is published during the download of the first file."""
     store = tmp_path / "store"
     old = files_of(write_source(tmp_path / "first"))
     new = files_of(write_source(tmp_path / "second", cells=2))
@@ -192,7 +192,7 @@ def test_a_source_that_moves_during_a_run_does_not_mix_versions(
     assert files_of(folder) == old
 
 
-def test_a_dry_run_says_which_version_would_come(tmp_path: Path, moving: Moving) -> None:
+def test_a_dry_run_reports_the_version_to_publish(tmp_path: Path, moving: Moving) -> None:
     store = tmp_path / "store"
     version = moving.publish(files_of(write_source(tmp_path / "first")))
 

@@ -1,4 +1,4 @@
-"""Models in a registry of containers: Debian's docker-registry, a real one."""
+"""Models in a container registry: a real one, Debian's docker-registry."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def open_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture
 def proxy(open_port: int) -> Iterator[Proxy]:
-    """Stand before a registry that anybody may read."""
+    """Return a proxy in front of a registry without authentication."""
     with before(open_port) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="module")
 def closed_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Return the port of a registry that wants a name and a password."""
+    """Return the port of a registry with basic authentication."""
     folder = tmp_path_factory.mktemp("closed")
     with registry(folder, names_and_passwords(folder)) as port:
         push(port, "tiny", {"file": CONTENT}, "1", BASIC)
@@ -99,7 +99,7 @@ def test_changed_content_is_downloaded_from_the_beginning(
 def test_a_complete_partial_file_is_downloaded_again(
     tmp_path: Path, open_port: int, proxy: Proxy
 ) -> None:
-    """A run may be killed behind the last byte; the server has no range that begins there."""
+    """A run may be killed after the last byte, where no valid range begins."""
     push(open_port, "whole", {"file": CONTENT}, "1")
     fetcher = Fetcher(tmp_path)
     fetcher.fetch(of(proxy, "whole:1/file"))
@@ -182,7 +182,7 @@ def test_credentials_of_docker_config_are_used(
 
 @pytest.fixture(scope="module")
 def giving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tokens, int]]:
-    """Return what gives out tokens, and the port of a registry that wants them."""
+    """Return a token server, and the port of a registry that requires its tokens."""
     folder = tmp_path_factory.mktemp("tokens")
     with tokens(folder) as giving, registry(folder, giving.config()) as port:
         path = "/token?scope=repository%3Aa%2Ftiny%3Apull"

@@ -1,4 +1,4 @@
-"""What is made of a model when it is published: a cache for every pod, a reference for drift."""
+"""Preparation of a published model: the artefact cache, and the reference profile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEMO_FILES = ("yolov3-tiny-emoji.cfg", "yolov3-tiny-emoji.names", "yolov3-tiny-e
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Three grey pictures."""
+    """Return a folder with three grey pictures."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number in range(3):
@@ -48,7 +48,7 @@ def stable(folder: Path, name: str = "tiny") -> Path:
 
 
 def written(folder: Path) -> dict[Path, int]:
-    """Return when each file was written, but those that are compiled for a number of streams."""
+    """Return the modification times of all files except compiled blobs."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path: path.stat().st_mtime_ns for path in files if "-compiled-" not in path.name}
 
@@ -104,8 +104,8 @@ def test_without_a_single_usable_picture_nothing_is_published(tmp_path: Path) ->
         stable(tmp_path)
 
 
-def test_a_service_starts_from_what_was_prepared(tmp_path: Path) -> None:
-    """It takes the precision that was measured, and makes nothing of its own."""
+def test_a_service_starts_from_prepared_artefacts(tmp_path: Path) -> None:
+    """It selects the measured precision and makes no artefacts itself."""
     model: dict[str, Any] = {
         "name": "demo",
         "source": str(DEMO_MODEL),
@@ -132,7 +132,7 @@ def test_a_service_starts_from_what_was_prepared(tmp_path: Path) -> None:
 
 
 def test_a_model_that_cannot_be_prepared_is_not_switched_to(tmp_path: Path) -> None:
-    """Or every pod would have to do what could not be done once. The next run goes on."""
+    """Otherwise every pod would repeat the failing step. The next run continues."""
     provision(tmp_path, wanted(write_source(tmp_path / "one")))
     model = wanted(write_source(tmp_path / "two", cells=2), version="2")
     (tmp_path / "cache").write_text("no folder")

@@ -1,4 +1,4 @@
-"""Models from their sources into a store: once, whole, and never a wrong one."""
+"""Provisioning runs: models are published once, complete, and only if valid."""
 
 from __future__ import annotations
 
@@ -181,9 +181,9 @@ def test_an_unavailable_source_is_retryable(store: Path) -> None:
 def test_the_quota_limits_the_store(
     tmp_path: Path, source: Path, store: Path, *, chunked: bool
 ) -> None:
-    """Whatever the quota: the next version fits, or is refused in a line and the old one stays.
+    """With any quota, the next version fits, or is refused in one line and the old one stays.
 
-    Also where the server does not say beforehand how long a file is.
+    Also if the server sends no Content-Length.
     """
     provision(store, wanted(source))
     wider = write_source(tmp_path / "wider", cells=2)

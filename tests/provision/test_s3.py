@@ -1,4 +1,4 @@
-"""Models in buckets: a moto server speaks as S3 does."""
+"""Models in S3 buckets, from a moto server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BUCKET = "models"
 
 @pytest.fixture(scope="module")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Run the server and return its port."""
+    """Run moto and return its port."""
     port = free_port()
     command = [program("bin/moto_server"), "-H", LOOPBACK, "-p", str(port)]
     with running(command, port, "/moto-api/data.json", tmp_path_factory.mktemp("moto"), {}):
@@ -34,7 +34,7 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture
 def signed(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Return an environment with botocore's own variables."""
+    """Set botocore's environment variables."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
@@ -43,7 +43,7 @@ def signed(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 def s3(moto: int, signed: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Return a proxy before the server, where botocore goes."""
+    """Return a proxy in front of the server, which botocore uses."""
     with before(moto) as proxy:
         signed.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
         yield proxy
@@ -51,7 +51,7 @@ def s3(moto: int, signed: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 @pytest.fixture
 def bucket(s3: Proxy) -> Iterator[Any]:
-    """Return a client with an empty bucket; what it asks is not counted."""
+    """Return a client with an empty bucket; its requests are not recorded."""
     client = boto3.client("s3")
     client.create_bucket(Bucket=BUCKET)
     s3.forget()
@@ -100,7 +100,7 @@ def test_changed_content_is_downloaded_from_the_beginning(
 def test_a_complete_partial_file_is_downloaded_again(
     tmp_path: Path, s3: Proxy, bucket: Any
 ) -> None:
-    """A run may be killed behind the last byte; the server has no range that begins there."""
+    """A run may be killed after the last byte, where no valid range begins."""
     put(bucket, "file", CONTENT, s3)
     fetcher = Fetcher(tmp_path)
     fetcher.fetch(f"s3://{BUCKET}/file")
@@ -188,7 +188,7 @@ def test_a_refused_file_is_not_requested_again(
     site = Site({}, statuses=[status], refusal=refusal(code))
     with serving(site):
         signed.setenv("AWS_ENDPOINT_URL_S3", site.url)
-        with pytest.raises(SourceRefused, match=f"answered {status} {code}") as caught:
+        with pytest.raises(SourceRefused, match=f"status {status} {code}") as caught:
             Fetcher(tmp_path).fetch("s3://models/file")
 
     assert len(site.asked) == 1

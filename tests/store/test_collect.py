@@ -1,4 +1,4 @@
-"""What is removed from a store, and what never is."""
+"""Garbage collection: the versions and files that it removes and keeps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_gc_keeps_the_newest_and_those_of_channels(tmp_path: Path) -> None:
     assert sorted(removed.versions) == [f"yolo/{versions[number]}" for number in (0, 1, 3)]
     assert removed.bytes == 3
     assert [one.id for one in list_versions(layout, "yolo")] == [versions[2], versions[4]]
-    # The names of all of them are one file, and still needed.
+    # All versions share the .names blob, which is still needed.
     assert len(list(layout.blobs.iterdir())) == 3
     folder = resolve(Reference(tmp_path, "yolo", "stable")).folder
     assert (folder / "yolo.cfg").read_bytes() == b"2"

@@ -1,4 +1,4 @@
-"""A store as its readers and its writer see it."""
+"""Reading and writing a store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CFG = {"yolo.cfg": b"[net]", "yolo.names": b"cat"}
 
 
 def files_below(root: Path) -> dict[str, tuple[int, int]]:
-    """Return what is in a folder, with inode and time of change."""
+    """Return the files of a folder with inode and modification time."""
     return {
         str(path.relative_to(root)): (path.stat().st_ino, path.stat().st_mtime_ns)
         for path in root.rglob("*")
@@ -208,7 +208,7 @@ def test_a_killed_writer_releases_the_lock(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(StoreBusy), locked(Layout(tmp_path)):
-            pytest.fail("two at once")
+            pytest.fail("two writers hold the lock")
         holder.kill()
 
     with locked(Layout(tmp_path)):

@@ -1,4 +1,4 @@
-"""What must hold of every network that was read, and of every error, whatever the files said."""
+"""Assertions that hold for every accepted network and for every error message."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.graph import build_graph
 from tests.support.tiny import write_weights
 
-# Above this, a graph takes longer to build and to look at than a test has.
+# Larger networks take too long to build and check in a test.
 SMALL_FLOATS = 100_000
 SMALL_LAYERS = 60
 
 
 def assert_consistent(network: Network, folder: Path) -> None:
-    """Hold a network against itself; a small one also against ONNX's own opinion of its shapes.
+    """Check that a network is consistent, and a small one also with ONNX's shape inference.
 
     Writes a .weights file to `folder`.
     """
@@ -38,7 +38,7 @@ def assert_consistent(network: Network, folder: Path) -> None:
 
 
 def assert_one_line(error: ModelError) -> None:
-    """An error is a line that a log or a terminal can show."""
+    """Check that an error is one printable line of bounded length."""
     assert str(error).isprintable()
     assert len(str(error)) <= 1000
 
@@ -52,7 +52,7 @@ def some_weights(network: Network, folder: Path) -> Weights:
 
 def _assert_shapes(network: Network, weights: Weights) -> None:
     graph = build_graph(network, weights)
-    # Raises where the shapes that follow from the nodes differ from those stated for the heads.
+    # Raises if inferred shapes differ from the declared shapes of the heads.
     onnx.checker.check_model(graph, full_check=True)
     inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True, data_prop=True)
     found = {value.name: value for value in [*inferred.graph.value_info, *inferred.graph.output]}

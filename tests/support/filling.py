@@ -1,4 +1,4 @@
-"""Put versions into a store as the provisioner does, without a network."""
+"""Publish versions in a store like the provisioner, without downloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that are really there, and the models.yaml that asks for them."""
+"""Small real models, and models.yaml files for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elastic_yolo.provision.progress import ProgressReporter
 from tests.support.tiny import write_tiny_model
 
 QUIET = ProgressReporter(lambda *_: None, lambda *_: None)
-"""Nobody wants to know how far it is."""
+"""A ProgressReporter that ignores everything."""
 FILES = ("tiny.cfg", "tiny.names", "tiny.weights")
 
 
@@ -22,7 +22,7 @@ def write_source(folder: Path, cells: int = 1) -> Path:
 
 
 def wanted(folder: Path | str, *, digests: Path | None = None, **stated: Any) -> dict[str, Any]:
-    """Return what models.yaml says of a model; `digests` is a folder with the right content."""
+    """Return an entry of models.yaml; `digests` is a folder with the expected content."""
     files: dict[str, Any] = {name: {} for name in FILES}
     if digests is not None:
         for name in FILES:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
-from services.common.request.context import RequestContext
-from services.common.request.context import Deadline
+from services.common.request.context import Deadline, RequestContext
 from tests.support.misbehaving import PATIENCE_S, Behaviour, Server
 
 

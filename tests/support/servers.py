@@ -1,4 +1,4 @@
-"""Web servers that give out files, well and badly: real ones, on loopback."""
+"""Correct and faulty web servers for files, on loopback."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _RANGE = re.compile(r"bytes=(\d+)-")
 
 @dataclass
 class Site:
-    """What a server has, what it was asked, and how it behaves."""
+    """The files of a server, its recorded requests, and its faults."""
 
     files: dict[str, bytes]
     ranges: bool = True
     etag: str | None = '"one"'
     cut_after: Callable[[], int] | None = None
-    """Ends the connection after so many bytes of the body, if fewer than all."""
+    """Number of body bytes after which the connection ends."""
     length_offset: int = 0
-    """Added to the length that is announced."""
+    """Added to the Content-Length."""
     chunked: bool = False
-    """Sent in chunks, so that nobody knows beforehand how long a file is."""
+    """Send chunked responses, without a Content-Length."""
     statuses: list[int] = field(default_factory=list)
-    """Answered first, one for each request, instead of the file."""
+    """Statuses of the first responses, one for each request."""
     refusal: bytes = b""
-    """Says why, with these."""
+    """Body of the responses with these statuses."""
     redirects: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Sent with everything."""
+    """Headers of all responses."""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
-    """Paths, each with the range that was asked for."""
+    """Requested paths, each with the requested range."""
     heads: list[Mapping[str, str]] = field(default_factory=list)
-    """The headers of these requests."""
+    """Headers of these requests."""
     sent: int = 0
     url: str = ""
 
@@ -51,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
         site.asked.append((self.path, self.headers.get("Range")))
         site.heads.append(dict(self.headers.items()))
         path, _, query = self.path.lstrip("/").partition("?")
-        # Interfaces answer differently to different questions at one address.
+        # APIs respond differently to different queries of one path.
         asked = f"{path}?{query.partition('=')[0]}"
         path = asked if asked in site.files else path
         if site.statuses:
@@ -111,12 +111,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that leave in the middle: some are here to do so."""
+        """Log nothing when a client disconnects, which some tests do."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 

@@ -1,6 +1,6 @@
-"""A Darknet model so small that its answer can be computed by hand.
+"""A Darknet model so small that its detections can be computed by hand.
 
-The network is one 1x1 convolution that looks at one pixel in 32 and feeds a [yolo] head with one
+The network is one 1x1 convolution that reads one pixel in 32 and feeds a [yolo] head with one
 anchor of 16x8 pixels and two classes. Its filters are zero and its biases fixed, so for every
 cell: the box is centred in the cell, has the anchor's size, objectness sigmoid(OBJECTNESS), class
 `square` sigmoid(CLASS), class `circle` sigmoid(-CLASS).
@@ -56,7 +56,7 @@ def write_tiny_model(
 
 
 def reference_of_squares(brightness: int) -> bytes:
-    """Return reference.json for grey pictures of that brightness, with a square in each."""
+    """Return a reference.json from grey pictures of one brightness, with a square in each."""
     reference = Profile(classes=2)
     square = np.array([[8, 12, 24, 20, 0.935, 0]], np.float32)
     reference.add(np.full((300, CELL, CELL, 3), brightness, np.uint8), [square] * 300)

@@ -1,4 +1,4 @@
-"""Programs in namespaces of their own, where they may mount what nobody else sees."""
+"""Run programs in their own namespaces, with private mounts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _COMMANDS = (["unshare", "--user", "--map-root-user", "--mount"], ["unshare", "-
 
 
 def find_unshare(otherwise: str) -> list[str]:
-    """Return the command in front of such a program; skips the test where none is permitted.
+    """Return the command prefix for such a program; skips the test if namespaces are forbidden.
 
     `otherwise` says what cannot be tested then.
     """

@@ -2,8 +2,8 @@
 
 Moving addresses are models:/NAME@ALIAS, models:/NAME/latest and models:/NAME#KEY=VALUE, the newest
 version with that tag.
-The registry says where the files of a version are; another source reads them from there, or the
-tracking server hands them on itself (mlflow-artifacts:). REST: https://mlflow.org/docs/latest/rest-api.html
+The registry returns the location of a version's files; another source reads them there, or the
+tracking server serves them (mlflow-artifacts:). REST: https://mlflow.org/docs/latest/rest-api.html
 """
 
 from __future__ import annotations
