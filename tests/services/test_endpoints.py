@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.common.peer.addresses import Address
 from services.common.peer.endpoints import Endpoint, Endpoints
-from services.common.peer.retry_budget import RetryBudget
+from services.common.peer.peer import RetryBudget
 from tests.support.clock import Clock
 
 

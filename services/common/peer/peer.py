@@ -24,7 +24,6 @@ from services.common.peer.discovery import Discovery
 from services.common.peer.endpoints import Endpoint
 from services.common.peer.exchange import Buffer, ConnectionFailed, Request, Response
 from services.common.peer.metrics import PeerMetrics
-from services.common.peer.retry_budget import RetryBudget
 from services.common.request.context import RequestContext
 from services.common.request.errors import DeadlineExceeded, RemoteProblem, Unavailable
 
@@ -38,6 +37,8 @@ _MAX_READINESS_PROBES = 3
 # How long one readiness probe runs alone. The kubelet waits a second for the whole check.
 _PROBE_HEAD_START_S = 0.2
 _READY_TIMEOUT_S = 1.0
+_RETRIES_PER_REQUEST = 0.2
+_MAX_SAVED_RETRIES = 100.0
 
 
 @dataclass
@@ -45,6 +46,28 @@ class _Affinity:
     """Remembers which endpoint the last request went to."""
 
     endpoint: Endpoint | None = None
+
+
+class RetryBudget:
+    """Bounds retries, so that an outage causes no storm: a token bucket.
+
+    Each request adds a fifth of a retry, up to 100; each retry takes one.
+    """
+
+    def __init__(self) -> None:
+        """Begin full."""
+        self._tokens = _MAX_SAVED_RETRIES
+
+    def deposit(self) -> None:
+        """Count a request."""
+        self._tokens = min(_MAX_SAVED_RETRIES, self._tokens + _RETRIES_PER_REQUEST)
+
+    def withdraw(self) -> bool:
+        """Take one retry from the budget; return False if less than one is left."""
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
 
 
 class Peer:
