@@ -174,6 +174,11 @@ def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list
 
 def build_picture_routes(endpoint: InferEndpoint) -> list[PictureRoute]:
     """Return the routes of inference requests."""
+
+    # Its name is part of the operation ids.
+    async def infer(request: Request) -> Response:
+        return await endpoint.handle_infer(request)
+
     return [
         picture_route(path, endpoint.handle_infer, summary="Detect objects in tensors", tag=_TAG)
         for path in (_INFER, _INFER_VERSION)

@@ -14,7 +14,7 @@ import orjson
 
 from elastic_yolo.detector.boxes import COLUMNS, Floats, Image
 from services.common.core.golden import Golden
-from services.common.peer import Affinity, Peer
+from services.common.peer import Peer
 from services.common.request.context import RequestContext
 from services.common.request.errors import UnknownModel
 
@@ -62,46 +62,46 @@ class ModelDirectory:
         """
         if name is not None and not _NAME.fullmatch(name):
             raise UnknownModel(f"no model {name[:80]!r} here")
-        return self._cached.get(name) or await self.refresh_model_info(context, name, Affinity())
+        return self._cached.get(name) or await self.refresh_model_info(
+            context, name, self._inference.with_affinity()
+        )
 
     async def refresh_model_info(
-        self, context: RequestContext, name: str | None, affinity: Affinity
+        self, context: RequestContext, name: str | None, inference: Peer
     ) -> ModelInfo:
-        """Request the facts about a model again, from one endpoint, and cache them.
+        """Request the facts about a model again and cache them.
 
-        Raises what `Peer.send` raises.
+        `inference` has an affinity, so that all facts come from one endpoint. Raises what
+        `Peer.send` raises.
         """
         self._cached.pop(name, None)
-        known_name = name or await self._default_name(context, affinity)
-        info = self._cached[name] = await self._request_info(context, known_name, affinity)
+        known_name = name or await self._default_name(context, inference)
+        info = self._cached[name] = await self._request_info(context, known_name, inference)
         return info
 
     async def request_golden(self, context: RequestContext) -> Golden:
         """Return the default model's golden picture with its expected detections."""
-        affinity = Affinity()
-        name = await self._default_name(context, affinity)
+        inference = self._inference.with_affinity()
+        name = await self._default_name(context, inference)
         path = f"/v2/models/{name}/golden"
-        response = await self._inference.send(context, "GET", path, affinity=affinity)
-        return self._inference.read_model(Golden, response)
+        return inference.read_model(Golden, await inference.send(context, "GET", path))
 
-    async def _default_name(self, context: RequestContext, affinity: Affinity) -> str:
-        response = await self._inference.send(context, "GET", "/v2", affinity=affinity)
+    async def _default_name(self, context: RequestContext, inference: Peer) -> str:
+        response = await inference.send(context, "GET", "/v2")
         try:
-            return str(self._inference.read_json(response)["models"][0])
+            return str(inference.read_json(response)["models"][0])
         except (KeyError, IndexError, TypeError) as error:
-            raise self._inference.nonsense() from error
+            raise inference.invalid_response() from error
 
-    async def _request_info(
-        self, context: RequestContext, name: str, affinity: Affinity
-    ) -> ModelInfo:
+    async def _request_info(self, context: RequestContext, name: str, inference: Peer) -> ModelInfo:
         path = f"/v2/models/{name}"
-        response = await self._inference.send(context, "GET", path, affinity=affinity)
-        metadata = self._inference.read_json(response)
+        response = await inference.send(context, "GET", path)
+        metadata = inference.read_json(response)
         try:
             _, height, width, _ = metadata["inputs"][0]["shape"]
             return ModelInfo(str(metadata["name"]), (int(width), int(height)))
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise self._inference.nonsense() from error
+            raise inference.invalid_response() from error
 
 
 async def request_prediction(
@@ -110,7 +110,6 @@ async def request_prediction(
     path: str,
     image: Image,
     parameters: dict[str, float],
-    affinity: Affinity | None = None,
 ) -> Prediction:
     """Send one image, (height, width, 3) at network size, to the model at `path`.
 
@@ -123,7 +122,6 @@ async def request_prediction(
         f"{path}/infer",
         content=[head, image.data.cast("B")],
         headers={"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(head))},
-        affinity=affinity,
     )
     try:
         length = int(response.headers[_HEADER_LENGTH.lower()])
@@ -139,7 +137,7 @@ async def request_prediction(
             digest=facts["digest"],
         )
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise inference.nonsense() from error
+        raise inference.invalid_response() from error
 
 
 def _request_head(image: Image, parameters: dict[str, float]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from elastic_yolo.detector.boxes import Detection, Image, name_detections
 from elastic_yolo.detector.decode import decode
 from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
-from services.common.peer import Affinity, Peer
+from services.common.peer import Peer
 from services.common.queue import WorkQueue
 from services.common.request.context import RequestContext
 from services.common.request.errors import RemoteProblem
@@ -68,19 +68,21 @@ class Pipeline:
         check_pixels(header, self.max_pixels)
         info = await self.models.model_info(context, wanted.model)
         try:
-            box, prediction = await self._predict(context, data, header, info, wanted)
+            box, prediction = await self._predict(
+                context, data, header, info, wanted, self.inference
+            )
         except RemoteProblem as problem:
             if not problem.is_rejection:
                 raise
             # The cached input size is out of date, or this endpoint serves another version still.
             # Request metadata and prediction from one endpoint, which agrees with itself.
-            affinity = Affinity()
-            info = await self.models.refresh_model_info(context, wanted.model, affinity)
-            box, prediction = await self._predict(context, data, header, info, wanted, affinity)
+            inference = self.inference.with_affinity()
+            info = await self.models.refresh_model_info(context, wanted.model, inference)
+            box, prediction = await self._predict(context, data, header, info, wanted, inference)
         try:
             detections = name_detections(box.to_picture(prediction.rows), prediction.labels)
         except LookupError as error:
-            raise self.inference.nonsense() from error
+            raise self.inference.invalid_response() from error
         width, height = header.upright_size
         return Processed(
             detections=detections,
@@ -98,7 +100,7 @@ class Pipeline:
         header: PictureHeader,
         info: ModelInfo,
         wanted: DetectionRequest,
-        affinity: Affinity | None = None,
+        inference: Peer,
     ) -> tuple[Letterbox, Prediction]:
         """Prepare the network's input in a worker thread and send it to the inference service."""
         box = Letterbox.fit(header.upright_size, info.network_size)
@@ -113,7 +115,5 @@ class Pipeline:
         path = f"/v2/models/{info.name}"
         if wanted.version is not None:
             path += f"/versions/{wanted.version}"
-        prediction = await request_prediction(
-            self.inference, context, path, image, wanted.parameters, affinity
-        )
+        prediction = await request_prediction(inference, context, path, image, wanted.parameters)
         return box, prediction

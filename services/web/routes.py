@@ -107,7 +107,7 @@ class Web:
         )
         processed = self.preprocess.read_json(response)
         if not isinstance(processed, dict) or not processed.keys() >= _RESPONSE_KEYS:
-            raise self.preprocess.nonsense()
+            raise self.preprocess.invalid_response()
         return processed
 
 

@@ -1,17 +1,13 @@
-"""From a URL to the processes behind it."""
+"""From a URL to the addresses of its endpoints."""
 
 from __future__ import annotations
-
-import asyncio
 
 import pytest
 
 from services.common.peer.addresses import Address, Origin
-from tests.support.own_names import NAME, Names, with_own_names
+from tests.support.hosts_file import NAME, HostsFile, with_own_hosts_file
 
-
-def resolve(url: str) -> list[Address]:
-    return asyncio.run(Origin.parse(url).resolve())
+pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize(
@@ -24,8 +20,8 @@ def resolve(url: str) -> list[Address]:
         ("http://[fd00::1]", Address("fd00::1", 80, "[fd00::1]")),
     ],
 )
-def test_an_ip_is_its_own_address(url: str, expected: Address) -> None:
-    assert resolve(url) == [expected]
+async def test_an_ip_address_resolves_to_itself(url: str, expected: Address) -> None:
+    assert await Origin.parse(url).resolve() == [expected]
 
 
 @pytest.mark.parametrize(
@@ -35,44 +31,46 @@ def test_an_ip_is_its_own_address(url: str, expected: Address) -> None:
         ("https://inference.invalid:4002", "inference.invalid:4002", 4002),
     ],
 )
-def test_with_tls_the_name_itself_is_the_address(url: str, host: str, port: int) -> None:
-    """The certificate is for the name; that it does not exist is found when connecting."""
-    assert resolve(url) == [Address("inference.invalid", port, host, "inference.invalid")]
+async def test_an_https_name_is_not_resolved(url: str, host: str, port: int) -> None:
+    """The certificate is valid for the name. That it does not exist shows at the connection."""
+    found = await Origin.parse(url).resolve()
+
+    assert found == [Address("inference.invalid", port, host, "inference.invalid")]
 
 
-def test_what_cannot_be_a_host_name_is_not_found() -> None:
-    with pytest.raises(OSError, match="cannot be a host name"):
-        resolve(f"http://{'a' * 70}:4002")
+async def test_an_invalid_host_name_is_an_error() -> None:
+    with pytest.raises(OSError, match="invalid host name"):
+        await Origin.parse(f"http://{'a' * 70}:4002").resolve()
 
 
-@with_own_names
-async def test_a_name_has_all_its_addresses_each_once(names: Names) -> None:
+@with_own_hosts_file
+async def test_a_name_resolves_to_each_of_its_addresses_once(hosts: HostsFile) -> None:
     """The Host header is that of the URL, whatever the address."""
-    names.put("127.0.0.3", "127.0.0.2", "127.0.0.3")
+    hosts.set("127.0.0.3", "127.0.0.2", "127.0.0.3")
     found = await Origin.parse(f"http://{NAME}:4002").resolve()
 
     host = f"{NAME}:4002"
     assert found == [Address("127.0.0.2", 4002, host), Address("127.0.0.3", 4002, host)]
 
 
-@with_own_names
-async def test_a_process_with_both_families_counts_once(names: Names) -> None:
-    names.put("127.0.0.2", "fd00::2")
+@with_own_hosts_file
+async def test_an_endpoint_with_ipv4_and_ipv6_counts_once(hosts: HostsFile) -> None:
+    hosts.set("127.0.0.2", "fd00::2")
     found = await Origin.parse(f"http://{NAME}:4002").resolve()
 
     assert [address.ip for address in found] == ["127.0.0.2"]
 
 
-@with_own_names
-async def test_ipv6_alone_is_taken(names: Names) -> None:
-    names.put("fd00::2", "fd00::3")
+@with_own_hosts_file
+async def test_a_name_with_ipv6_only_resolves_to_ipv6(hosts: HostsFile) -> None:
+    hosts.set("fd00::2", "fd00::3")
     found = await Origin.parse(f"http://{NAME}:4002").resolve()
 
     assert [address.ip for address in found] == ["fd00::2", "fd00::3"]
 
 
-@with_own_names
-async def test_a_name_without_addresses_is_an_error(names: Names) -> None:
-    names.put()
+@with_own_hosts_file
+async def test_a_name_without_addresses_is_an_error(hosts: HostsFile) -> None:
+    hosts.set()
     with pytest.raises(OSError, match="not known"):
         await Origin.parse(f"http://{NAME}:4002").resolve()

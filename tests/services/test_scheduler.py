@@ -16,8 +16,7 @@ from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
 from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import DeadlineExceeded, TooManyRequests
-from services.inference.batches import BatchTimes, Job, take_batch
-from services.inference.scheduler import Scheduler
+from services.inference.scheduler import BatchTimes, Job, Scheduler, take_batch
 
 pytestmark = pytest.mark.anyio
 

@@ -1,4 +1,4 @@
-"""A real server on a real socket that does what a test wants to a request."""
+"""A real HTTP server on a real socket, whose response to each request is a function of the test."""
 
 from __future__ import annotations
 
@@ -9,22 +9,35 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 Behaviour = Callable[["Call"], Awaitable[None]]
+
+# For events that happen as soon as the machine gets to them, however busy it is.
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
 class Call:
-    """A request that has arrived, and the way to answer it."""
+    """A request that a server has received, and the means to respond."""
 
     head: str
     body: bytes
+    reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     async def write(self, text: str) -> None:
-        """Send bytes of an answer."""
+        """Send bytes of a response."""
         self.writer.write(text.encode())
         await self.writer.drain()
+
+    async def wait_closed(self) -> None:
+        """Return when the client has closed the connection."""
+        try:
+            while await self.reader.read(2**16):
+                pass
+        except ConnectionError:
+            pass
 
     def reset(self) -> None:
         """End the connection as a crash does: with RST instead of FIN."""
@@ -35,13 +48,15 @@ class Call:
 
 @dataclass
 class Server:
-    """Answers probes as `ready` says and everything else as `behaviour` does."""
+    """Responds to probes as `ready` says, and to other requests with `behaviour`."""
 
     ip: str
     behaviour: Behaviour
     port: int = 0
     ready: bool = True
     tls: ssl.SSLContext | None = None
+    reads_body: bool = True
+    """If not, the behaviour gets the request as soon as its head is there."""
     before_probe: Callable[[], Awaitable[object]] | None = None
     probes: int = 0
     calls: list[Call] = field(default_factory=list)
@@ -75,14 +90,15 @@ class Server:
         self.connections.add(writer)
         try:
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                size = int(head.lower().partition("content-length:")[2].partition("\r\n")[0] or 0)
-                call = Call(head, await reader.readexactly(size), writer)
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                size = content_length(head) if self.reads_body else 0
+                call = Call(head, await reader.readexactly(size), reader, writer)
                 if head.startswith(("GET /readyz ", "GET /livez ")):
                     self.probes += 1
                     if self.before_probe:
                         await self.before_probe()
-                    await call.write(answer(200 if self.ready else 503, '{"title":"","detail":""}'))
+                    body = '{"title":"","detail":""}'
+                    await call.write(response(200 if self.ready else 503, body))
                 else:
                     self.calls.append(call)
                     await self.behaviour(call)
@@ -93,22 +109,83 @@ class Server:
             writer.transport.abort()
 
 
-def answer(status: int, body: str = "{}", *headers: str) -> str:
-    """Return an HTTP answer."""
+def content_length(head: str) -> int:
+    """Return the size of the body that follows a head."""
+    return int(head.lower().partition("content-length:")[2].partition("\r\n")[0] or 0)
+
+
+def response(status: int, body: str = "{}", *headers: str) -> str:
+    """Return an HTTP response."""
     lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", *headers, "", body]
     return "\r\n".join(lines)
 
 
-def problem(status: int) -> str:
-    """Return the body of a problem."""
-    return f'{{"title": "t{status}", "status": {status}, "detail": "d{status}"}}'
+async def echo(call: Call) -> None:
+    """Respond as a healthy endpoint: with the body as a JSON string."""
+    await call.write(response(200, f'"{call.body.decode()}"'))
 
 
-async def until(fact: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
-    """Return as soon as `fact` holds, letting servers and callers go on meanwhile."""
+def respond(code: int, *headers: str) -> Behaviour:
+    """Return a behaviour that responds with a status and its problem as the body."""
+    problem = f'{{"title": "t{code}", "status": {code}, "detail": "d{code}"}}'
+    return partial(_respond, text=response(code, problem, *headers))
+
+
+async def _respond(call: Call, text: str) -> None:
+    await call.write(text)
+
+
+async def reset_without_response(call: Call) -> None:
+    """End the connection with RST before any byte of the response."""
+    call.reset()
+
+
+async def reset_within_response(call: Call) -> None:
+    """End the connection with RST in the middle of the body."""
+    await call.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    call.reset()
+
+
+async def close_within_response(call: Call) -> None:
+    """Close the connection in the middle of the body."""
+    await call.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    call.writer.close()
+
+
+async def hang_without_response(call: Call) -> None:
+    """Keep the connection open without a byte of a response."""
+    await call.wait_closed()
+
+
+async def hang_within_response(call: Call) -> None:
+    """Keep the connection open with half a response."""
+    await call.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    await call.wait_closed()
+
+
+async def speak_smtp(call: Call) -> None:
+    """Send something other than HTTP."""
+    await call.write("220 smtp.example.org ESMTP\r\n")
+
+
+async def switch_protocols(call: Call) -> None:
+    """Respond with a protocol that the request did not offer."""
+    await call.write("HTTP/1.1 101 Now\r\nUpgrade: smtp\r\nConnection: Upgrade\r\n\r\nEHLO")
+
+
+async def send_endless_head(call: Call) -> None:
+    """Send 70 MB of headers."""
+    await call.write("HTTP/1.1 200 OK\r\n")
+    filler = "".join(f"X-Filler-{n}: {'a' * 1000}\r\n" for n in range(1000))
+    for _ in range(70):
+        await call.write(filler)
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Return as soon as `condition` holds, while servers and callers go on."""
     try:
-        async with asyncio.timeout(timeout_s):
-            while not fact():  # noqa: ASYNC110  # facts about sockets set no event
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():  # noqa: ASYNC110  # sockets set no event
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"never happened: {what}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 ACTIVATIONS = (
     "linear", "leaky", "relu", "relu6", "elu", "selu", "tanh", "logistic", "mish", "hard_mish",
@@ -206,7 +207,7 @@ class Head:
     nms: Nms = Nms.IOU
     nms_beta: float = 0.6
 
-    @property
+    @cached_property
     def values(self) -> int:
         """Number of channels of one box: coordinates, objectness and classes."""
         return (9 if self.gaussian else 5) + self.classes
@@ -235,7 +236,7 @@ class Network:
     input: Shape
     layers: tuple[Layer, ...]
 
-    @property
+    @cached_property
     def heads(self) -> tuple[Head, ...]:
         """The detection heads in network order."""
         return tuple(layer for layer in self.layers if isinstance(layer, Head))

@@ -1,5 +1,5 @@
-"""The next service: finding its processes, balancing requests over them, and HTTP to each."""
+"""HTTP to the next service: finds its endpoints, balances requests over them, retries once."""
 
-from services.common.peer.peer import Affinity, Peer
+from services.common.peer.peer import Peer
 
-__all__ = ["Affinity", "Peer"]
+__all__ = ["Peer"]

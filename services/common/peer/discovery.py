@@ -1,4 +1,4 @@
-"""Keeps the endpoints of a peer up to date: where they are, and whether they are well."""
+"""Keeps a peer's endpoints up to date: resolves its host names and probes unhealthy endpoints."""
 
 from __future__ import annotations
 
@@ -11,161 +11,169 @@ from http import HTTPStatus
 from services.common.observe.logs import get_logger
 from services.common.peer.addresses import Address, Origin
 from services.common.peer.endpoints import Endpoint, Endpoints
-from services.common.peer.exchange import ConnectionFailed, Connections, Response
+from services.common.peer.exchange import ConnectionFailed, ConnectionPool, Request, Response
 
 _Job = Callable[[], Awaitable[None]]
 
-_PERIOD_S = 1.0
-# One that is only starting gets its first request within so long of being ready.
-_WELCOME_PERIOD_S = 0.25
+_RESOLVE_PERIOD_S = 1.0
+_LIVENESS_PERIOD_S = 1.0
+# Short, because an endpoint that is still starting gets its first request after this probe.
+_READINESS_PERIOD_S = 0.25
 _PROBE_TIMEOUT_S = 1.0
 _CONNECT_TIMEOUT_S = 2.0
 
 
 class Discovery:
-    """Asks DNS once a second, and more often those who are not well whether they are better."""
+    """The background tasks of one peer, and the connection pool of each of its endpoints."""
 
     def __init__(self, name: str, origins: Sequence[Origin]) -> None:
-        """Ask nothing yet."""
+        """Nothing is resolved before `start`."""
         self.endpoints = Endpoints(time.monotonic)
         self._name = name
         self._origins = origins
-        self._connections: dict[Address, Connections] = {}
+        self._pools: dict[Address, ConnectionPool] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._looked = asyncio.Event()
-        self._found: dict[Origin, list[Address]] = {}
-        self._missing: set[Origin] = set()
-        self._suspects: set[Endpoint] = set()
+        self._is_resolved = asyncio.Event()
+        self._addresses: dict[Origin, list[Address]] = {}
+        self._unresolved: set[Origin] = set()
+        self._missed_probe: set[Endpoint] = set()
+        """Silent endpoints that did not respond to their last liveness probe."""
 
     def start(self) -> None:
-        """Look at once and then once a second, until `close`."""
+        """Start resolving and probing, until `close`."""
         if self._tasks:
             return
-        # A task for each name, so that one look at it ends before the next begins, and one that
-        # DNS is slow about holds up neither the others nor the probes.
+        # One task per name: lookups of one name never overlap, and a slow one delays neither the
+        # other names nor the probes.
         jobs: list[tuple[_Job, float]] = [
-            (partial(self._look, origin), _PERIOD_S) for origin in self._origins
+            (partial(self._resolve, origin), _RESOLVE_PERIOD_S) for origin in self._origins
         ]
-        jobs += [(self._welcome_all, _WELCOME_PERIOD_S), (self._suspect_all, _PERIOD_S)]
+        jobs += [
+            (self._probe_ejected, _READINESS_PERIOD_S),
+            (self._probe_silent, _LIVENESS_PERIOD_S),
+        ]
         self._tasks = [asyncio.create_task(self._repeat(job, period)) for job, period in jobs]
 
-    async def look_once(self, timeout_s: float) -> None:
-        """Return when an address is known or DNS has said that there is none.
+    async def wait_resolved(self, timeout_s: float) -> None:
+        """Return when the first address is known, or when no name resolves.
 
-        Raises TimeoutError if that takes longer than `timeout_s` seconds.
+        Raises TimeoutError after `timeout_s` seconds.
         """
-        if self._looked.is_set():
+        if self._is_resolved.is_set():
             return
         self.start()
         async with asyncio.timeout(timeout_s):
-            await self._looked.wait()
+            await self._is_resolved.wait()
 
     def close(self) -> None:
-        """Stop, and end all connections."""
+        """Stop, and abort all connections."""
         for task in self._tasks:
             task.cancel()
-        for connections in self._connections.values():
-            connections.close()
+        for pool in self._pools.values():
+            pool.close()
 
-    def connections(self, endpoint: Endpoint) -> Connections:
+    def pool(self, endpoint: Endpoint) -> ConnectionPool:
         """Return the connections to an endpoint."""
         address = endpoint.address
-        if address not in self._connections:
-            self._connections[address] = Connections(address, _CONNECT_TIMEOUT_S)
-        return self._connections[address]
+        if address not in self._pools:
+            self._pools[address] = ConnectionPool(address, _CONNECT_TIMEOUT_S)
+        return self._pools[address]
 
-    def forget_if_gone(self, endpoint: Endpoint) -> None:
-        """End the connections to an endpoint that is gone, once its last request is over."""
+    def release(self, endpoint: Endpoint) -> None:
+        """Close the connections to an endpoint that was removed, after its last request."""
         if endpoint.outstanding == 0 and endpoint.address not in self.endpoints.known:
-            self._hang_up(endpoint)
-            self._connections.pop(endpoint.address, None)
+            self._abort_requests(endpoint)
+            self._pools.pop(endpoint.address, None)
 
-    async def is_ready(self, endpoint: Endpoint) -> bool:
-        """Ask an endpoint whether it is ready; raises ConnectionFailed or TimeoutError."""
-        response = await self._get(endpoint, "/readyz")
+    async def probe_readiness(self, endpoint: Endpoint) -> bool:
+        """Return whether `/readyz` responds 200; raises ConnectionFailed or TimeoutError."""
+        response = await self._probe(endpoint, "/readyz")
         return response.status_code == HTTPStatus.OK
 
-    async def _get(self, endpoint: Endpoint, path: str) -> Response:
-        head = f"GET {path} HTTP/1.1\r\nhost: {endpoint.address.host}\r\n\r\n".encode()
+    async def _probe(self, endpoint: Endpoint, path: str) -> Response:
         try:
-            return await self.connections(endpoint).request(head, (), _PROBE_TIMEOUT_S)
+            return await self.pool(endpoint).send_request(Request("GET", path), _PROBE_TIMEOUT_S)
         finally:
-            self.forget_if_gone(endpoint)
+            self.release(endpoint)
 
-    def _hang_up(self, endpoint: Endpoint) -> None:
-        connections = self._connections.get(endpoint.address)
-        if connections is not None:
-            connections.close()
+    def _abort_requests(self, endpoint: Endpoint) -> None:
+        pool = self._pools.get(endpoint.address)
+        if pool is not None:
+            pool.close()
 
     async def _repeat(self, job: _Job, period_s: float) -> None:
         while True:
             try:
                 await job()
-            except Exception:  # noqa: BLE001  # whatever it is, the watch must go on
-                get_logger().exception("the watch over a peer stumbled", peer=self._name)
+            except Exception:  # noqa: BLE001  # no error may end the watcher
+                get_logger().exception("peer watcher failed", peer=self._name)
             await asyncio.sleep(period_s)
 
-    async def _look(self, origin: Origin) -> None:
+    async def _resolve(self, origin: Origin) -> None:
         try:
-            self._found[origin] = await origin.resolve()
+            self._addresses[origin] = await origin.resolve()
         except OSError as error:
-            # Those that were there are still the best guess: DNS may be away, not they.
-            if origin not in self._missing:
-                get_logger().warning("no address", peer=self._name, why=str(error))
-            self._missing.add(origin)
+            # The last addresses stay in use: DNS may have failed, not the endpoints.
+            if origin not in self._unresolved:
+                get_logger().warning("name not resolved", peer=self._name, why=str(error))
+            self._unresolved.add(origin)
         else:
-            self._missing.discard(origin)
-        self._update()
-        if self._found or len(self._missing) == len(self._origins):
-            self._looked.set()
+            self._unresolved.discard(origin)
+        self._update_endpoints()
+        if self._addresses or len(self._unresolved) == len(self._origins):
+            self._is_resolved.set()
 
-    def _update(self) -> None:
-        addresses = {address for found in self._found.values() for address in found}
+    def _update_endpoints(self) -> None:
+        addresses = {address for found in self._addresses.values() for address in found}
         if addresses != self.endpoints.known.keys():
-            get_logger().info("endpoints", peer=self._name, addresses=len(addresses))
+            get_logger().info("endpoints changed", peer=self._name, endpoints=len(addresses))
             for endpoint in self.endpoints.update(addresses):
-                self.forget_if_gone(endpoint)
+                self.release(endpoint)
 
-    async def _welcome_all(self) -> None:
-        await asyncio.gather(*(self._welcome(endpoint) for endpoint in self.endpoints.to_probe()))
+    async def _probe_ejected(self) -> None:
+        due = self.endpoints.due_for_probe()
+        await asyncio.gather(*(self._end_ejection_if_ready(endpoint) for endpoint in due))
 
-    async def _suspect_all(self) -> None:
-        silent = self.endpoints.silent()
-        # Twice means twice in a row.
-        self._suspects.intersection_update(silent)
-        await asyncio.gather(*(self._suspect(endpoint) for endpoint in silent))
-
-    async def _welcome(self, endpoint: Endpoint) -> None:
-        """Let an ejected endpoint come back if it is ready."""
+    async def _end_ejection_if_ready(self, endpoint: Endpoint) -> None:
         try:
-            ready = await self.is_ready(endpoint)
+            ready = await self.probe_readiness(endpoint)
         except (ConnectionFailed, TimeoutError):
             ready = False
         if ready:
-            self.endpoints.answered(endpoint)
+            self.endpoints.record_success(endpoint)
         else:
-            self.endpoints.failed(endpoint)
+            self.endpoints.record_failure(endpoint)
 
-    async def _suspect(self, endpoint: Endpoint) -> None:
-        """Give up an endpoint that answers nothing at all, twice: frozen, or its node is gone.
+    async def _probe_silent(self) -> None:
+        silent = self.endpoints.silent()
+        # Only two missed probes in a row eject an endpoint.
+        self._missed_probe.intersection_update(silent)
+        await asyncio.gather(*(self._eject_if_dead(endpoint) for endpoint in silent))
 
-        Whatever it answers, it is alive. It is not asked whether it is ready: that may take it
-        long because of somebody behind it, who would then have both of them given up.
+    async def _eject_if_dead(self, endpoint: Endpoint) -> None:
+        """Eject an endpoint after two missed liveness probes: frozen, or its node is down.
+
+        Any response shows that it is alive. The probe is not `/readyz`: that depends on the
+        services behind the endpoint, and one frozen process there would get this endpoint ejected.
         """
         if self.endpoints.choose((endpoint,)) is None:
-            # There is nobody who could do better.
+            # There is no other endpoint to fail over to.
             return
         try:
-            await self._get(endpoint, "/livez")
+            await self._probe(endpoint, "/livez")
         except (ConnectionFailed, TimeoutError):
-            if endpoint not in self._suspects:
-                self._suspects.add(endpoint)
+            if endpoint not in self._missed_probe:
+                self._missed_probe.add(endpoint)
                 return
-            get_logger().warning("given up", peer=self._name, requests=endpoint.outstanding)
-            self.endpoints.failed(endpoint)
-            # What waits for it fails now, and is tried elsewhere.
-            self._hang_up(endpoint)
+            get_logger().warning(
+                "endpoint ejected: no response to two liveness probes",
+                peer=self._name,
+                requests=endpoint.outstanding,
+            )
+            self.endpoints.record_failure(endpoint)
+            # Its requests fail now and are retried at another endpoint.
+            self._abort_requests(endpoint)
         else:
-            # Slow, but alive: whoever asked it may go on waiting.
-            endpoint.heard_at = time.monotonic()
-        self._suspects.discard(endpoint)
+            # Slow, but alive: its requests keep waiting.
+            self.endpoints.record_alive(endpoint)
+        self._missed_probe.discard(endpoint)

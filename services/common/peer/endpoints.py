@@ -1,8 +1,9 @@
-"""Which of several processes gets the next request. No input or output, no clock of its own.
+"""Chooses the endpoint for each request and tracks their health. Does no I/O and owns no clock.
 
-Two are drawn at random, and of those the one with fewer outstanding requests is taken: nearly as
-even as always taking the least busy of all, without all callers running to the same one
-(M. Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001).
+Of two endpoints drawn at random, the one with fewer outstanding requests gets the request. This
+balances almost as evenly as always taking the least loaded one, but callers that decide at the same
+time do not all take the same (M. Mitzenmacher, The Power of Two Choices in Randomized Load
+Balancing, 2001).
 """
 
 from __future__ import annotations
@@ -14,67 +15,71 @@ from typing import Literal
 
 from services.common.peer.addresses import Address
 
-# The first ejection; each further one is twice as long, up to the longest.
+# The first ejection. Each further one is twice as long, up to the maximum.
 EJECTION_S = 1.0
-LONGEST_EJECTION_S = 30.0
-# Who comes back after an ejection gets its full share only after so long.
-RETURN_S = 5.0
-# How long a process that says that it leaves is not preferred again.
-LEAVE_S = 5.0
-# Who has requests and answers nothing for so long is asked whether it is alive.
+MAX_EJECTION_S = 30.0
+# After an ejection, an endpoint's share of requests grows to the full one over this time.
+SLOW_START_S = 5.0
+# How long other endpoints are preferred to one that has announced that it drains.
+DRAIN_S = 5.0
+# An endpoint that has requests but sends no response for this long gets a liveness probe.
 SILENCE_S = 1.0
 
 State = Literal["serving", "ejected", "leaving"]
+"""Values of the metric's label `state`; "leaving" is an endpoint that drains."""
 
 
 @dataclass(eq=False)
 class Endpoint:
-    """A process behind this one, as seen from here; times are those of the clock, in seconds."""
+    """One process of the next service, as observed from here. Times are the clock's seconds."""
 
     address: Address
     outstanding: int = 0
-    has_answered: bool = False
+    has_responded: bool = False
+    """Whether it ever sent a response without a fault; if not, it is still starting."""
     ejections: int = 0
     ejected_until: float | None = None
-    returning_since: float | None = None
-    leaving_until: float = 0.0
-    heard_at: float = 0.0
-    """When it last answered, or last got something to do after having had nothing."""
+    """End of the ejection; not None until a probe succeeds after that."""
+    slow_start_at: float | None = None
+    draining_until: float = 0.0
+    last_active_at: float = 0.0
+    """When it last responded, or got a request while it had none."""
 
 
 @dataclass
 class Endpoints:
-    """All that are known, and the choice between them."""
+    """All known endpoints of a peer."""
 
     clock: Callable[[], float]
     random: random.Random = field(default_factory=random.Random)
     known: dict[Address, Endpoint] = field(default_factory=dict)
-    gone: set[Endpoint] = field(default_factory=set)
-    """Known no more, but with requests that have not ended."""
+    removed: set[Endpoint] = field(default_factory=set)
+    """No longer resolved, but with outstanding requests."""
 
     def update(self, addresses: Iterable[Address]) -> list[Endpoint]:
-        """Know exactly these addresses from now on; return the endpoints that are gone."""
+        """Make these addresses the known ones; return the endpoints that were removed."""
         wanted = set(addresses)
-        gone = [self.known.pop(address) for address in self.known.keys() - wanted]
-        self.gone.update(endpoint for endpoint in gone if endpoint.outstanding)
+        removed = [self.known.pop(address) for address in self.known.keys() - wanted]
+        self.removed.update(endpoint for endpoint in removed if endpoint.outstanding)
         for address in wanted - self.known.keys():
             self.known[address] = Endpoint(address)
-        return gone
+        return removed
 
     def choose(
-        self, without: Collection[Endpoint] = (), *, proven: bool = False
+        self, excluded: Collection[Endpoint] = (), *, prefer_proven: bool = False
     ) -> Endpoint | None:
-        """Return who gets the next request, or None if there is nobody but those in `without`.
+        """Return the endpoint for the next request, or None if all are `excluded`.
 
-        With `proven` those are preferred that have answered before: for a second chance, which
-        had better not go to another process that is only starting. If nobody is well, everybody
-        is asked: refusing on a suspicion would be worse.
+        `prefer_proven` prefers endpoints that have responded before: a retry should not go to
+        another endpoint that is still starting. If no endpoint is serving, draining ones are
+        chosen from, and then ejected ones: an ejection is a suspicion, which is no reason to
+        refuse a request.
         """
-        others = [endpoint for endpoint in self.known.values() if endpoint not in without]
+        others = [endpoint for endpoint in self.known.values() if endpoint not in excluded]
         serving = [endpoint for endpoint in others if self.state(endpoint) == "serving"]
-        leaving = [endpoint for endpoint in others if self.state(endpoint) == "leaving"]
-        known_good = [endpoint for endpoint in serving if endpoint.has_answered] if proven else []
-        candidates = known_good or serving or leaving or others
+        draining = [endpoint for endpoint in others if self.state(endpoint) == "leaving"]
+        proven = [one for one in serving if one.has_responded] if prefer_proven else []
+        candidates = proven or serving or draining or others
         if len(candidates) < 2:
             return candidates[0] if candidates else None
         one, other = self.random.sample(candidates, 2)
@@ -85,62 +90,66 @@ class Endpoints:
         return one if one.outstanding <= other.outstanding else other
 
     def state(self, endpoint: Endpoint) -> State:
-        """Return what may be expected of an endpoint."""
+        """Return the state of an endpoint."""
         if endpoint.ejected_until is not None:
             return "ejected"
-        return "leaving" if self.clock() < endpoint.leaving_until else "serving"
+        return "leaving" if self.clock() < endpoint.draining_until else "serving"
 
     def count(self, state: State) -> int:
         """Return how many endpoints are in a state."""
         return sum(self.state(endpoint) == state for endpoint in self.known.values())
 
-    def begin(self, endpoint: Endpoint) -> None:
-        """Note that a request goes there."""
+    def request_started(self, endpoint: Endpoint) -> None:
+        """Record that a request is sent to the endpoint."""
         if endpoint.outstanding == 0:
-            endpoint.heard_at = self.clock()
+            endpoint.last_active_at = self.clock()
         endpoint.outstanding += 1
 
-    def end(self, endpoint: Endpoint) -> None:
-        """Note that a request is over, however it ended."""
+    def request_ended(self, endpoint: Endpoint) -> None:
+        """Record that a request is over, with whatever result."""
         endpoint.outstanding -= 1
         if endpoint.outstanding == 0:
-            self.gone.discard(endpoint)
+            self.removed.discard(endpoint)
 
-    def answered(self, endpoint: Endpoint, *, leaving: bool = False) -> None:
-        """Note an answer that shows no fault of the endpoint; `leaving` if it said that it goes."""
+    def record_alive(self, endpoint: Endpoint) -> None:
+        """Record a response to a liveness probe, whatever its status."""
+        endpoint.last_active_at = self.clock()
+
+    def record_success(self, endpoint: Endpoint, *, draining: bool = False) -> None:
+        """Record a response without a fault; `draining` if it announced a shutdown."""
         now = self.clock()
-        endpoint.heard_at = now
-        # While it pauses, an answer may be that to a request from before it failed.
+        endpoint.last_active_at = now
+        # During an ejection, this may be the response to a request from before the failure.
         if endpoint.ejected_until is not None and now >= endpoint.ejected_until:
-            self._return(endpoint, now)
-        endpoint.has_answered = True
-        if leaving:
-            endpoint.leaving_until = now + LEAVE_S
-        if endpoint.returning_since is not None and now >= endpoint.returning_since + RETURN_S:
-            endpoint.returning_since = None
+            self._end_ejection(endpoint, now)
+        endpoint.has_responded = True
+        if draining:
+            endpoint.draining_until = now + DRAIN_S
+        if endpoint.slow_start_at is not None and now >= endpoint.slow_start_at + SLOW_START_S:
+            endpoint.slow_start_at = None
             endpoint.ejections = 0
 
-    def failed(self, endpoint: Endpoint) -> None:
-        """Note a connection that failed or an answer that shows a fault: it gets a pause.
+    def record_failure(self, endpoint: Endpoint) -> None:
+        """Record a failed connection or a response that shows a fault, and eject the endpoint.
 
-        One that never answered is only starting: it may come as soon as a probe finds it ready.
-        Where nobody else is well either, the fault is rather with something behind all of them:
-        the pause stays short, so that all are back soon after that is.
+        An endpoint that has never responded is still starting: it is probed immediately and often.
+        If all others are ejected too, the fault is probably in a service that they all depend on:
+        the ejection stays short, so that all return soon after that service does.
         """
         now = self.clock()
         if endpoint.ejected_until is not None and now < endpoint.ejected_until:
             return
-        pause = 0.0
-        if endpoint.has_answered and self._others_are_well(endpoint):
-            pause = min(EJECTION_S * 2**endpoint.ejections, LONGEST_EJECTION_S)
+        ejection_s = 0.0
+        if endpoint.has_responded and self._is_other_available(endpoint):
+            ejection_s = min(EJECTION_S * 2**endpoint.ejections, MAX_EJECTION_S)
             endpoint.ejections += 1
-        elif endpoint.has_answered:
-            pause = EJECTION_S
-        endpoint.ejected_until = now + pause
-        endpoint.returning_since = None
+        elif endpoint.has_responded:
+            ejection_s = EJECTION_S
+        endpoint.ejected_until = now + ejection_s
+        endpoint.slow_start_at = None
 
-    def to_probe(self) -> list[Endpoint]:
-        """Return whose pause is over."""
+    def due_for_probe(self) -> list[Endpoint]:
+        """Return the endpoints whose ejection time is over: they return if a probe succeeds."""
         now = self.clock()
         return [
             endpoint
@@ -149,29 +158,29 @@ class Endpoints:
         ]
 
     def silent(self) -> list[Endpoint]:
-        """Return who has had requests for a while and answers nothing: slow, or dead."""
+        """Return the endpoints that have requests but sent no response for `SILENCE_S`."""
         now = self.clock()
         return [
             endpoint
-            for endpoint in (*self.known.values(), *self.gone)
+            for endpoint in (*self.known.values(), *self.removed)
             if self.state(endpoint) != "ejected"
             and endpoint.outstanding > 0
-            and now - endpoint.heard_at > SILENCE_S
+            and now - endpoint.last_active_at > SILENCE_S
         ]
 
-    def _others_are_well(self, endpoint: Endpoint) -> bool:
+    def _is_other_available(self, endpoint: Endpoint) -> bool:
         return any(
             other is not endpoint and self.state(other) != "ejected"
             for other in self.known.values()
         )
 
-    def _return(self, endpoint: Endpoint, now: float) -> None:
+    def _end_ejection(self, endpoint: Endpoint, now: float) -> None:
         endpoint.ejected_until = None
-        if endpoint.has_answered:
-            endpoint.returning_since = now
+        if endpoint.has_responded:
+            endpoint.slow_start_at = now
 
     def _is_held_back(self, endpoint: Endpoint) -> bool:
-        if endpoint.returning_since is None:
+        if endpoint.slow_start_at is None:
             return False
-        share = (self.clock() - endpoint.returning_since) / RETURN_S
+        share = (self.clock() - endpoint.slow_start_at) / SLOW_START_S
         return self.random.random() > share

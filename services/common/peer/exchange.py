@@ -1,7 +1,7 @@
-"""HTTP/1.1 as our services speak it to each other: one request, one answer, one connection each.
+"""HTTP/1.1 client for one endpoint: a pool of connections, one request at a time on each.
 
-There is one hop for each tier and picture, so the cost of it counts: see
-docs/decisions/003-http-client.md.
+Each picture passes through here once per tier, so its cost counts:
+docs/decisions/003-http-client.md compares it with aiohttp and httpx.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import httptools
@@ -18,77 +18,149 @@ import httptools
 from services.common.peer.addresses import Address
 
 Buffer = bytes | memoryview
+"""Bytes of a body; a memoryview has one dimension of single bytes."""
 
-# Idle connections are kept for less time than servers keep them (75 s here), so that a request
-# does not meet a server that hangs up.
-_IDLE_S = 30.0
+# Servers keep idle connections longer (75 s here), so a request rarely meets one that is closing.
+_IDLE_TIMEOUT_S = 30.0
 _MAX_IDLE = 64
-# The largest answer is a golden picture; more than this, head included, is no answer of ours.
-_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+# The largest response is a golden picture. The limit includes the head.
+_MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+# Given to the transport at a time: it then buffers this much at most, plus its high-water mark.
+# A tensor of 416 x 416 pixels (519 KB) still goes in one system call.
+_MAX_WRITE_BYTES = 1024 * 1024
 _FIRST_FINAL_STATUS = 200
 
 
 class ConnectionFailed(Exception):
-    """No connection, or it ended before the whole answer was there."""
+    """The connection could not be opened, or ended before the response was complete."""
+
+
+class InvalidRequest(ValueError):
+    """The request line or a header has a character that would change how the request is parsed."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request; the buffers of `content` are written one after another, without joining them."""
+
+    method: str
+    target: str
+    """Path and query, percent-encoded."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: Sequence[Buffer] = ()
+
+    def encode_head(self, host: str) -> bytes:
+        """Return request line and headers, with `host` and `content-length`.
+
+        Raises InvalidRequest for CR, LF or NUL in any of them, for a space in method or target, and
+        for characters outside Latin-1: otherwise a value could add headers or a second request.
+        """
+        size = sum(len(buffer) for buffer in self.content)
+        lines = [
+            f"{self.method} {self.target} HTTP/1.1",
+            f"host: {host}",
+            f"content-length: {size}",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+        ]
+        head = "\r\n".join(lines)
+        breaks = len(lines) - 1
+        if (head.count("\r"), head.count("\n"), head.count("\0")) != (breaks, breaks, 0):
+            raise InvalidRequest(f"CR, LF or NUL in {_find_invalid(lines)!r}: percent-encode it")
+        if lines[0].count(" ") != 2:
+            raise InvalidRequest(f"space in the request line {lines[0]!r}: percent-encode it")
+        try:
+            return f"{head}\r\n\r\n".encode("latin-1")
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(f"not Latin-1: {error.object[error.start]!r}") from None
 
 
 @dataclass(frozen=True)
 class Response:
-    """An answer; names of headers are in lower case."""
+    """A complete response; header names are in lower case."""
 
     status_code: int
     headers: dict[str, str]
     content: bytes
 
 
-class _Exchange(asyncio.Protocol):
-    """One connection: sends a request, parses the answer, and can be used again if it was whole."""
+class _Connection(asyncio.Protocol):
+    """One connection. It can carry the next request after a complete response."""
 
     def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
         self.reusable = True
-        self.heard = False
-        self.given_up = False
-        self._answer: asyncio.Future[Response] | None = None
+        self.has_response_bytes = False
+        """Whether any byte of a response to the current request has arrived."""
+        self.was_aborted = False
+        """Whether this side ended it because the endpoint was ejected."""
+        self._transport: asyncio.Transport | None = None
+        self._response: asyncio.Future[Response] | None = None
+        self._writing_paused = False
+        self._writer: asyncio.Future[None] | None = None
+        """Set while a request waits until the transport accepts more."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not derive from asyncio's.
-        self.transport = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)
 
-    def send(self, parts: Sequence[Buffer]) -> asyncio.Future[Response]:
-        """Send a request, whose parts are written as they are, and return the future answer."""
-        self._answer = asyncio.get_running_loop().create_future()
+    async def exchange(self, parts: Sequence[Buffer]) -> Response:
+        """Write a request and return its response; raises ConnectionFailed."""
+        response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._response = response
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._size = 0
-        self.heard = False
+        self.has_response_bytes = False
         self._parser = httptools.HttpResponseParser(self)
-        if self.transport is None:
+        if self._transport is None:
             self._fail("the connection has ended")
-        else:
-            self.transport.writelines(parts)
-        return self._answer
+        try:
+            await self._write(parts, response)
+            return await response
+        finally:
+            # If this is cancelled, no one retrieves the exception that `connection_lost` would set.
+            response.cancel()
+
+    async def _write(self, parts: Sequence[Buffer], response: asyncio.Future[Response]) -> None:
+        """Write as fast as the endpoint reads; stop early if it responds before it has read all."""
+        for buffers in _split(parts):
+            if self._writing_paused:
+                self._writer = asyncio.get_running_loop().create_future()
+                response.add_done_callback(self._resume_writer)
+                await self._writer
+            if response.done() or self._transport is None:
+                self.reusable = False
+                return
+            self._transport.writelines(buffers)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        self._resume_writer()
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is None or self._answer.done():
-            # Nothing was asked: whatever this is, it is not to be taken for the next answer.
+        if self._response is None or self._response.done():
+            # No request is under way. These bytes must not become the next request's response.
             self.close()
             return
-        self.heard = True
+        self.has_response_bytes = True
         self._size += len(data)
-        if self._size > _MAX_ANSWER_BYTES:
-            self._fail("an answer without end")
+        if self._size > _MAX_RESPONSE_BYTES:
+            self._fail(f"response exceeds {_MAX_RESPONSE_BYTES >> 20} MiB")
             return
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(f"an answer that is no HTTP: {error}")
+        except httptools.HttpParserUpgrade:
+            self._fail("the response switches to another protocol")
+        except httptools.HttpParserError as error:
+            self._fail(f"malformed HTTP response: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
+        self._transport = None
         self.reusable = False
-        self._fail("the connection ended before the answer" if exc is None else str(exc))
+        self._fail("the connection ended before the response" if exc is None else str(exc))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -97,107 +169,128 @@ class _Exchange(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if self._answer is None or self._answer.done():
-            # A second answer in one piece with the first: nobody asked for it.
+        if self._response is None or self._response.done():
+            # A second response right behind the first, without a request.
             self.reusable = False
             return
         status = self._parser.get_status_code()
         if status < _FIRST_FINAL_STATUS:
-            # "Continue" and the like; the answer itself is still to come.
+            # An interim response such as 100 Continue; the final one follows.
             self._headers, self._body = {}, []
             return
-        self.reusable = self._parser.should_keep_alive()
+        has_sent_all = self._transport is not None and not self._transport.get_write_buffer_size()
+        self.reusable = self._parser.should_keep_alive() and has_sent_all
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._answer.set_result(Response(status, self._headers, body))
+        self._response.set_result(Response(status, self._headers, body))
 
     def close(self) -> None:
-        """End the connection at once."""
+        """Abort the connection; what is buffered is discarded."""
         self.reusable = False
-        if self.transport is not None:
-            self.transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
-    def _fail(self, why: str) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionFailed(why))
+    def _fail(self, reason: str) -> None:
+        if self._response is not None and not self._response.done():
+            self._response.set_exception(ConnectionFailed(reason))
         self.close()
 
+    def _resume_writer(self, _response: object = None) -> None:
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
 
-class Connections:
-    """The connections to one address: as many as there are requests at once."""
+
+class ConnectionPool:
+    """The connections to one address. It opens as many as there are concurrent requests."""
 
     def __init__(self, address: Address, connect_timeout_s: float) -> None:
-        """Open nothing yet."""
+        """Connections open with the first request."""
         self._address = address
         self._connect_timeout_s = connect_timeout_s
         self._tls = ssl.create_default_context() if address.tls_name else None
-        self._idle: list[_Exchange] = []
-        self._busy: set[_Exchange] = set()
+        self._idle: list[_Connection] = []
+        self._busy: set[_Connection] = set()
 
-    async def request(self, head: bytes, content: Sequence[Buffer], timeout_s: float) -> Response:
-        """Send a request and return the whole answer.
+    async def send_request(self, request: Request, timeout_s: float) -> Response:
+        """Send a request and return the complete response.
 
-        Raises ConnectionFailed, and TimeoutError if it takes longer than `timeout_s` seconds.
+        Raises ConnectionFailed, InvalidRequest, and TimeoutError after `timeout_s` seconds.
         """
-        parts = [head, *content]
+        parts = [request.encode_head(self._address.host), *request.content]
         async with asyncio.timeout(timeout_s):
-            exchange = self._take_idle()
-            if exchange is not None:
+            connection = self._take_idle()
+            if connection is not None:
                 try:
-                    return await self._ask(exchange, parts)
+                    return await self._exchange(connection, parts)
                 except ConnectionFailed:
-                    # A server may end a connection that nobody uses, just when somebody does. If
-                    # it has said nothing yet the request can be sent again, on a new one.
-                    if exchange.heard or exchange.given_up:
+                    # The server may close an idle connection at the moment it is used again. If it
+                    # has sent nothing, the request is safe to repeat on a new connection.
+                    if connection.has_response_bytes or connection.was_aborted:
                         raise
-            return await self._ask(await self._connect(), parts)
+            return await self._exchange(await self._connect(), parts)
 
     def close(self) -> None:
-        """End all connections; requests on them fail with ConnectionFailed."""
-        for exchange in (*self._idle, *self._busy):
-            exchange.given_up = True
-            exchange.close()
+        """Abort all connections; requests on them fail with ConnectionFailed."""
+        for connection in (*self._idle, *self._busy):
+            connection.was_aborted = True
+            connection.close()
         self._idle.clear()
 
-    async def _ask(self, exchange: _Exchange, parts: list[Buffer]) -> Response:
-        self._busy.add(exchange)
+    async def _exchange(self, connection: _Connection, parts: Sequence[Buffer]) -> Response:
+        self._busy.add(connection)
         try:
-            response = await exchange.send(parts)
+            response = await connection.exchange(parts)
         except BaseException:
-            # Also when nobody waits any more: the answer would be taken for that of the next.
-            exchange.close()
+            # Also if cancelled: a late response must not become that of the next request.
+            connection.close()
             raise
         finally:
-            self._busy.discard(exchange)
-        if exchange.reusable and len(self._idle) < _MAX_IDLE:
-            exchange.idle_since = time.monotonic()
-            self._idle.append(exchange)
+            self._busy.discard(connection)
+        if connection.reusable and len(self._idle) < _MAX_IDLE:
+            connection.idle_since = time.monotonic()
+            self._idle.append(connection)
         else:
-            exchange.close()
+            connection.close()
         return response
 
-    def _take_idle(self) -> _Exchange | None:
+    def _take_idle(self) -> _Connection | None:
         while self._idle:
-            exchange = self._idle.pop()
-            if exchange.reusable and time.monotonic() - exchange.idle_since < _IDLE_S:
-                return exchange
-            exchange.close()
+            connection = self._idle.pop()
+            if connection.reusable and time.monotonic() - connection.idle_since < _IDLE_TIMEOUT_S:
+                return connection
+            connection.close()
         return None
 
-    async def _connect(self) -> _Exchange:
+    async def _connect(self) -> _Connection:
         address = self._address
         try:
-            async with asyncio.timeout(self._connect_timeout_s) as patience:
-                _, exchange = await asyncio.get_running_loop().create_connection(
-                    _Exchange,
+            async with asyncio.timeout(self._connect_timeout_s) as limit:
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    _Connection,
                     address.ip,
                     address.port,
                     ssl=self._tls,
                     server_hostname=address.tls_name,
                 )
         except TimeoutError:
-            if patience.expired():
-                raise ConnectionFailed("no connection within the time for it") from None
+            if limit.expired():
+                raise ConnectionFailed(f"no connection in {self._connect_timeout_s:g} s") from None
             raise
         except OSError as error:
             raise ConnectionFailed(str(error)) from error
-        return exchange
+        return connection
+
+
+def _split(parts: Sequence[Buffer]) -> Iterator[Sequence[Buffer]]:
+    """Yield what to write at a time: everything, or slices of `_MAX_WRITE_BYTES`."""
+    if sum(len(part) for part in parts) <= _MAX_WRITE_BYTES:
+        yield parts
+        return
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), _MAX_WRITE_BYTES):
+            yield [view[start : start + _MAX_WRITE_BYTES]]
+
+
+def _find_invalid(lines: Sequence[str]) -> str:
+    """Return the first line that has CR, LF or NUL in it, cut to a length for messages."""
+    return next(line for line in lines if any(char in line for char in "\r\n\0"))[:200]

@@ -1,4 +1,4 @@
-"""What is counted of the tier behind."""
+"""Metrics of a peer: its endpoints by state, failures, ejections and retries."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _LABELS = ("service", "peer")
 
 
 class PeerMetrics:
-    """Counters of one peer."""
+    """The gauges and counters of one peer."""
 
     def __init__(self, metrics: Metrics, peer: str, endpoints: Endpoints) -> None:
-        """Add them to the service's registry; who is known now is looked up at each scrape."""
+        """Register them with the service's registry; endpoints are counted at each scrape."""
         labels, registry = (metrics.service, peer), metrics.registry
         known = Gauge(
             "elastic_yolo_peer_endpoints",
-            "Processes of the service behind, by what may be expected of them.",
+            "Endpoints of the next service by state: serving, ejected, or leaving (draining).",
             (*_LABELS, "state"),
             registry=registry,
         )
@@ -29,19 +29,19 @@ class PeerMetrics:
             known.labels(*labels, state).set_function(partial(endpoints.count, state))
         self.retries = Counter(
             "elastic_yolo_peer_retries_total",
-            "Requests that were sent once more, to another process where there was one.",
+            "Requests to the next service that were sent a second time.",
             _LABELS,
             registry=registry,
         ).labels(*labels)
         self.failures = Counter(
             "elastic_yolo_peer_failures_total",
-            "Connections that failed and answers that showed a fault of the service behind.",
+            "Failed connections to the next service, and responses 500, 502 and 503 from it.",
             _LABELS,
             registry=registry,
         ).labels(*labels)
         self.ejections = Counter(
             "elastic_yolo_peer_ejections_total",
-            "How often a process of the service behind was given a pause.",
+            "Ejections: an endpoint that failed gets no requests until a probe succeeds.",
             _LABELS,
             registry=registry,
         ).labels(*labels)

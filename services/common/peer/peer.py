@@ -1,7 +1,7 @@
-"""Ask another service, within the caller's time and with the caller's identity.
+"""Sends requests to the next service, with the caller's request id and within its deadline.
 
-The service may be many processes: each request goes to one of them, and once more to another if the
-first one cannot be reached or is not ready.
+The service may have many endpoints. Each request goes to one of them, and is retried once, at
+another one, if the first cannot be reached or is not ready.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -21,52 +22,87 @@ from services.common.observe.telemetry import Metrics
 from services.common.peer.addresses import Origin
 from services.common.peer.discovery import Discovery
 from services.common.peer.endpoints import Endpoint
-from services.common.peer.exchange import Buffer, ConnectionFailed, Response
+from services.common.peer.exchange import Buffer, ConnectionFailed, Request, Response
 from services.common.peer.metrics import PeerMetrics
-from services.common.peer.retry_budget import RetryBudget
 from services.common.request.context import RequestContext
 from services.common.request.errors import DeadlineExceeded, RemoteProblem, Unavailable
 
 M = TypeVar("M", bound=BaseModel)
 
-# Statuses whose meaning holds for the caller of the caller as well; the rest is our own failure.
-_PASSED_ON = frozenset({400, 404, 413, 415, 422, 429, 503, 504})
-# Answers that show a fault of the process and not of the request.
+# Errors that concern this service's caller too and keep their status. Others become Unavailable.
+_FORWARDED = frozenset({400, 404, 413, 415, 422, 429, 503, 504})
+# Statuses that show a fault of the endpoint rather than of the request.
 _FAULTS = frozenset({500, 502, 503})
-_MAX_PROBED = 3
-# How long one of them may take before the next is asked as well; who asks us waits a second.
+_MAX_READINESS_PROBES = 3
+# How long one readiness probe runs alone. The kubelet waits a second for the whole check.
 _PROBE_HEAD_START_S = 0.2
 _READY_TIMEOUT_S = 1.0
+_RETRIES_PER_REQUEST = 0.2
+_MAX_SAVED_RETRIES = 100.0
 
 
 @dataclass
-class Affinity:
-    """Requests that had better go to one process, whichever gets the first of them.
-
-    Processes may differ for a while in what they serve.
-    """
+class _Affinity:
+    """Remembers which endpoint the last request went to."""
 
     endpoint: Endpoint | None = None
 
 
+class RetryBudget:
+    """Bounds retries, so that an outage causes no storm: a token bucket.
+
+    Each request adds a fifth of a retry, up to 100; each retry takes one.
+    """
+
+    def __init__(self) -> None:
+        """Begin full."""
+        self._tokens = _MAX_SAVED_RETRIES
+
+    def deposit(self) -> None:
+        """Count a request."""
+        self._tokens = min(_MAX_SAVED_RETRIES, self._tokens + _RETRIES_PER_REQUEST)
+
+    def withdraw(self) -> bool:
+        """Take one retry from the budget; return False if less than one is left."""
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
 class Peer:
-    """A service behind this one. `name` is what errors call it, so that no address leaks."""
+    """The next service: balances requests over its endpoints, ejects those that fail, retries once.
+
+    `name` is what error messages call it; they contain no addresses.
+    """
 
     def __init__(self, name: str, urls: str, metrics: Metrics) -> None:
-        """Take one URL, or several with commas between them; nothing is sent yet."""
+        """Accept one URL, or several separated by commas; connections open with requests."""
         self.name = name
         self._discovery = Discovery(name, [Origin.parse(url) for url in urls.split(",")])
         self._endpoints = self._discovery.endpoints
         self._budget = RetryBudget()
         self._metrics = PeerMetrics(metrics, name, self._endpoints)
+        self._affinity: _Affinity | None = None
 
     def start(self) -> None:
-        """Find the endpoints, and keep up with them until `close`."""
+        """Start to resolve the URLs and to probe the endpoints, until `close`."""
         self._discovery.start()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Abort all connections."""
         self._discovery.close()
+
+    def with_affinity(self) -> Peer:
+        """Return a view of this peer that sends all its requests to one endpoint.
+
+        It is the endpoint that gets the first request; another one replaces it only if it is
+        ejected or removed. For requests that depend on one another: during a rollout, endpoints
+        may serve different models.
+        """
+        view = copy(self)
+        view._affinity = _Affinity()  # noqa: SLF001  # a copy of this object
+        return view
 
     async def send(
         self,
@@ -77,208 +113,194 @@ class Peer:
         content: Sequence[Buffer] = (),
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
-        affinity: Affinity | None = None,
     ) -> Response:
-        """Send a request and return the complete answer, which has status 200.
+        """Send a request and return the complete response, which has status 200.
 
-        `content` is sent piece by piece, as it lies in memory. With an `affinity` it goes where the
-        last one with the same went, unless that process is not well.
+        The buffers of `content` are written one after another, without joining them.
 
-        Raises DeadlineExceeded, Unavailable (no connection, or it broke), RemoteProblem (the peer's
-        own problem, where it concerns the caller).
+        Raises DeadlineExceeded, Unavailable (no connection, or it ended too early), RemoteProblem
+        (an error of the next service that concerns the caller).
         """
         try:
-            await self._discovery.look_once(context.deadline.remaining_s())
+            await self._discovery.wait_resolved(context.deadline.remaining_s())
         except TimeoutError:
             raise DeadlineExceeded(f"the {self.name} service was not found in time") from None
-        self._budget.pay_in()
+        self._budget.deposit()
         target = f"{path}?{urlencode(params)}" if params else path
-        affinity = affinity or Affinity()
-        first = self._follow(affinity) or self._choose(())
+        request = Request(method, target, headers or {}, content)
+        affinity = self._affinity or _Affinity()
+        first = self._affine_endpoint(affinity) or self._choose_endpoint()
         affinity.endpoint = first
         try:
-            response = await self._ask(first, context, method, target, content, headers or {}, 0)
+            response = await self._send_traced(first, context, request, resend_count=0)
         except ConnectionFailed as error:
-            second = self._second_chance(first, context, at_same=True)
+            second = self._choose_for_retry(first, context, may_be_same=True)
             if second is None:
                 raise self._unreachable() from error
         else:
             if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
-                return self._accept(response, context)
-            second = self._second_chance(first, context, at_same=False)
+                return self._check_status(response, context)
+            second = self._choose_for_retry(first, context, may_be_same=False)
             if second is None:
-                return self._accept(response, context)
+                return self._check_status(response, context)
         self._metrics.retries.inc()
         affinity.endpoint = second
         try:
-            response = await self._ask(second, context, method, target, content, headers or {}, 1)
+            response = await self._send_traced(second, context, request, resend_count=1)
         except ConnectionFailed as error:
             raise self._unreachable() from error
-        return self._accept(response, context)
+        return self._check_status(response, context)
 
     async def check_ready(self) -> None:
-        """Raise Unavailable unless somebody of the peer says that it is ready."""
+        """Raise Unavailable unless one of up to three endpoints is ready."""
         with suppress(TimeoutError):
-            await self._discovery.look_once(_READY_TIMEOUT_S)
-        found: list[bool | None] = []
-        asking: set[asyncio.Task[bool | None]] = set()
+            await self._discovery.wait_resolved(_READY_TIMEOUT_S)
+        results: list[bool | None] = []
+        probes: set[asyncio.Task[bool | None]] = set()
         try:
-            for endpoint in self._some():
-                asking.add(asyncio.create_task(self._is_ready(endpoint)))
-                done, asking = await asyncio.wait(
-                    asking, timeout=_PROBE_HEAD_START_S, return_when=asyncio.FIRST_COMPLETED
+            for endpoint in self._choose_for_probes():
+                probes.add(asyncio.create_task(self._probe_readiness(endpoint)))
+                done, probes = await asyncio.wait(
+                    probes, timeout=_PROBE_HEAD_START_S, return_when=asyncio.FIRST_COMPLETED
                 )
-                found += [task.result() for task in done]
-                if True in found:
+                results += [probe.result() for probe in done]
+                if True in results:
                     return
-            for answer in asyncio.as_completed(asking):
-                found.append(await answer)
-                if True in found:
+            for probe in asyncio.as_completed(probes):
+                results.append(await probe)
+                if True in results:
                     return
         finally:
-            for task in asking:
+            for task in probes:
                 task.cancel()
-        if False in found:
+        if False in results:
             raise Unavailable(f"the {self.name} service is not ready")
         raise self._unreachable()
 
     def read_json(self, response: Response) -> Any:
-        """Return the parsed body; raises Unavailable if it is no JSON."""
+        """Return the parsed body; raises Unavailable if it is not JSON."""
         try:
             return orjson.loads(response.content)
         except ValueError as error:
-            raise self.nonsense() from error
+            raise self.invalid_response() from error
 
     def read_model(self, kind: type[M], response: Response) -> M:
-        """Return the body as a pydantic model; raises Unavailable if it is none."""
+        """Return the body as a pydantic model; raises Unavailable if it does not match."""
         try:
             return kind.model_validate_json(response.content)
         except ValidationError as error:
-            raise self.nonsense() from error
+            raise self.invalid_response() from error
 
-    def nonsense(self) -> Unavailable:
-        """Build the error for an answer that breaks the agreement between the services."""
-        return Unavailable(f"the {self.name} service gave an answer that makes no sense")
+    def invalid_response(self) -> Unavailable:
+        """Build the error for a response that violates the protocol between the services."""
+        return Unavailable(f"the {self.name} service returned an invalid response")
 
     def _unreachable(self) -> Unavailable:
         return Unavailable(f"the {self.name} service cannot be reached")
 
-    def _some(self) -> list[Endpoint]:
-        some: list[Endpoint] = []
-        while len(some) < _MAX_PROBED and (endpoint := self._endpoints.choose(some)) is not None:
-            some.append(endpoint)
-        return some
+    def _choose_for_probes(self) -> list[Endpoint]:
+        chosen: list[Endpoint] = []
+        while len(chosen) < _MAX_READINESS_PROBES:
+            endpoint = self._endpoints.choose(chosen)
+            if endpoint is None:
+                break
+            chosen.append(endpoint)
+        return chosen
 
-    async def _is_ready(self, endpoint: Endpoint) -> bool | None:
-        """Return whether an endpoint says that it is ready, or None if it says nothing."""
+    async def _probe_readiness(self, endpoint: Endpoint) -> bool | None:
+        """Return whether an endpoint is ready, or None if it does not respond."""
         try:
-            ready = await self._discovery.is_ready(endpoint)
+            ready = await self._discovery.probe_readiness(endpoint)
         except (ConnectionFailed, TimeoutError):
             return None
         if ready:
-            self._endpoints.answered(endpoint)
+            self._endpoints.record_success(endpoint)
         return ready
 
-    def _choose(self, without: Sequence[Endpoint]) -> Endpoint:
-        endpoint = self._endpoints.choose(without)
+    def _choose_endpoint(self) -> Endpoint:
+        endpoint = self._endpoints.choose()
         if endpoint is None:
             raise self._unreachable()
         return endpoint
 
-    def _follow(self, affinity: Affinity) -> Endpoint | None:
+    def _affine_endpoint(self, affinity: _Affinity) -> Endpoint | None:
         endpoint = affinity.endpoint
         if endpoint is None or self._endpoints.known.get(endpoint.address) is not endpoint:
             return None
-        # One that leaves still serves, and knows what it has just said.
+        # A draining endpoint still serves, and what it has just reported holds for it.
         return None if self._endpoints.state(endpoint) == "ejected" else endpoint
 
-    def _second_chance(
-        self, first: Endpoint, context: RequestContext, *, at_same: bool
+    def _choose_for_retry(
+        self, first: Endpoint, context: RequestContext, *, may_be_same: bool
     ) -> Endpoint | None:
-        """Return whom to ask once more, or None if that is not possible or not affordable."""
-        second = self._endpoints.choose((first,), proven=True)
-        if second is None and at_same and first.address in self._endpoints.known:
-            # Behind a single address there may be many: a new connection may find another.
+        """Return the endpoint for a retry, or None if there is none, no time, or no budget."""
+        second = self._endpoints.choose((first,), prefer_proven=True)
+        if second is None and may_be_same and first.address in self._endpoints.known:
+            # One address may be a proxy of many endpoints: a new connection may reach another.
             second = first
-        if second is None or context.deadline.left_s <= 0 or not self._budget.take():
+        if second is None or context.deadline.left_s <= 0 or not self._budget.withdraw():
             return None
         return second
 
-    async def _ask(
-        self,
-        endpoint: Endpoint,
-        context: RequestContext,
-        method: str,
-        target: str,
-        content: Sequence[Buffer],
-        headers: Mapping[str, str],
-        resend_count: int,
+    async def _send_traced(
+        self, endpoint: Endpoint, context: RequestContext, request: Request, *, resend_count: int
     ) -> Response:
         if context.trace is None:
-            return await self._exchange(endpoint, context, method, target, content, headers)
+            return await self._send_to_endpoint(endpoint, context, request)
         address = endpoint.address
-        url, process = f"{address.scheme}://{address.host}{target}", (address.ip, address.port)
-        with context.trace.attempt(method, url, process, resend_count=resend_count) as attempt:
-            more = {**headers, **attempt.headers}
-            response = await self._exchange(endpoint, context, method, target, content, more)
+        url = f"{address.scheme}://{address.host}{request.target}"
+        process = (address.ip, address.port)
+        with context.trace.attempt(
+            request.method, url, process, resend_count=resend_count
+        ) as attempt:
+            traced = replace(request, headers={**request.headers, **attempt.headers})
+            response = await self._send_to_endpoint(endpoint, context, traced)
             attempt.status_code = response.status_code
             return response
 
-    async def _exchange(
-        self,
-        endpoint: Endpoint,
-        context: RequestContext,
-        method: str,
-        target: str,
-        content: Sequence[Buffer],
-        headers: Mapping[str, str],
+    async def _send_to_endpoint(
+        self, endpoint: Endpoint, context: RequestContext, request: Request
     ) -> Response:
-        left = context.deadline.remaining_s()
-        size = sum(len(part) for part in content)
-        lines = [
-            f"{method} {target} HTTP/1.1",
-            f"host: {endpoint.address.host}",
-            f"content-length: {size}",
-            *(f"{name}: {value}" for name, value in context.to_headers().items()),
-            *(f"{name}: {value}" for name, value in headers.items()),
-        ]
-        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-        self._endpoints.begin(endpoint)
+        """Send one attempt, and record what its result shows about the endpoint."""
+        timeout_s = context.deadline.remaining_s()
+        headers = {**context.to_headers(), **request.headers}
+        pool = self._discovery.pool(endpoint)
+        self._endpoints.request_started(endpoint)
         try:
-            response = await self._discovery.connections(endpoint).request(head, content, left)
+            response = await pool.send_request(replace(request, headers=headers), timeout_s)
         except TimeoutError:
             raise DeadlineExceeded(f"the {self.name} service did not answer in time") from None
         except ConnectionFailed:
-            self._fail(endpoint)
+            self._record_failure(endpoint)
             raise
         finally:
-            self._endpoints.end(endpoint)
-            self._discovery.forget_if_gone(endpoint)
+            self._endpoints.request_ended(endpoint)
+            self._discovery.release(endpoint)
         if response.status_code in _FAULTS:
-            self._fail(endpoint)
+            self._record_failure(endpoint)
         else:
-            leaving = response.headers.get("connection", "").lower() == "close"
-            self._endpoints.answered(endpoint, leaving=leaving)
+            draining = response.headers.get("connection", "").lower() == "close"
+            self._endpoints.record_success(endpoint, draining=draining)
         return response
 
-    def _fail(self, endpoint: Endpoint) -> None:
+    def _record_failure(self, endpoint: Endpoint) -> None:
         self._metrics.failures.inc()
         before = endpoint.ejected_until
-        self._endpoints.failed(endpoint)
+        self._endpoints.record_failure(endpoint)
         if endpoint.ejected_until != before:
             self._metrics.ejections.inc()
 
-    def _accept(self, response: Response, context: RequestContext) -> Response:
-        """Return a good answer; raise what a bad one means to the caller."""
+    def _check_status(self, response: Response, context: RequestContext) -> Response:
+        """Return a response with status 200; raise the error that any other status stands for."""
         context.timings.absorb(response.headers.get("server-timing"))
         if response.status_code == HTTPStatus.OK:
             return response
-        if response.status_code not in _PASSED_ON:
+        if response.status_code not in _FORWARDED:
             raise Unavailable(f"the {self.name} service failed")
         try:
             problem = orjson.loads(response.content)
             title, detail = str(problem["title"]), str(problem["detail"])
         except (ValueError, KeyError, TypeError):
-            raise self.nonsense() from None
+            raise self.invalid_response() from None
         retry_after = response.headers.get("retry-after")
         raise RemoteProblem(response.status_code, title, detail, retry_after)
