@@ -109,3 +109,11 @@ def test_an_issue_form_has_a_name_and_required_fields(path: Path) -> None:
     assert form["name"]
     assert form["description"]
     assert any(field.get("validations", {}).get("required") for field in form["body"])
+
+
+def test_every_lock_is_described_in_the_readme_of_locks() -> None:
+    text = (ROOT / "locks" / "README.md").read_text(encoding="utf-8")
+
+    assert {path.name for path in (ROOT / "locks").glob("*.txt")} <= set(
+        re.findall(r"`(\S+\.txt)`", text)
+    )
