@@ -15,9 +15,13 @@ Picture = NDArray[np.uint8]  # [h, w, 3] RGB
 Rng = np.random.Generator
 
 
+# Where Debian's package lomiri-wallpapers-16.04 installs its photographs.
+LOMIRI = Path("/usr/share/backgrounds")
+
+
 @dataclass(frozen=True)
 class Photo:
-    """Where a photograph lies, relative to its root, and the terms it is under."""
+    """A photograph: its file, relative to its root, and the licence it is under."""
 
     root: str  # "skimage", "sklearn" or "lomiri"
     file: str
@@ -48,14 +52,14 @@ HELD_OUT_PHOTOS: tuple[Photo, ...] = (
 )
 
 
-def load_photos(photos: tuple[Photo, ...], lomiri: Path, longest: int) -> tuple[Picture, ...]:
+def load_photos(photos: tuple[Photo, ...], longest: int) -> tuple[Picture, ...]:
     """Read photographs as RGB, shrunk to at most `longest` px on the longer side."""
-    return tuple(_shrink(_read(_path(photo, lomiri)), longest) for photo in photos)
+    return tuple(_shrink(_read(_path(photo)), longest) for photo in photos)
 
 
-def _path(photo: Photo, lomiri: Path) -> Path:
+def _path(photo: Photo) -> Path:
     if photo.root == "lomiri":
-        return lomiri / photo.file
+        return LOMIRI / photo.file
     folder = "data" if photo.root == "skimage" else "datasets/images"
     return Path(str(files(photo.root))) / folder / photo.file
 
@@ -63,7 +67,7 @@ def _path(photo: Photo, lomiri: Path) -> Path:
 def _read(path: Path) -> Picture:
     bgr = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     if bgr is None:
-        raise ValueError(f"{path}: not a picture that OpenCV reads")
+        raise ValueError(f"{path}: OpenCV cannot decode it")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
@@ -90,7 +94,7 @@ def photo_background(rng: Rng, photo: Picture, width: int, height: int) -> Pictu
 
 
 def procedural_background(rng: Rng, width: int, height: int) -> Picture:
-    """Draw one of several kinds of made-up background."""
+    """Draw a background of a random kind."""
     kinds: tuple[Callable[[Rng, int, int], Picture], ...] = (
         _gradient,
         _clouds,

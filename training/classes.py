@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+DEMO_CFG = Path("models/demo/yolov3-tiny-emoji.cfg")
 
 # COCO name -> icon names, the same in all five packages; a family without a drawing is skipped.
 CLASSES: dict[str, tuple[str, ...]] = {
@@ -39,7 +42,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
 }
 NAMES: tuple[str, ...] = tuple(CLASSES)
 
-# Drawings that are no object of any class: the network must not answer on them.
+# Drawings of no class: the network must not detect them.
 DISTRACTORS: tuple[str, ...] = (
     "evergreen-tree",
     "deciduous-tree",

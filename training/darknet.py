@@ -1,4 +1,4 @@
-"""Darknet itself (Debian's package `darknet`), called through ctypes, as an independent judge."""
+"""Darknet itself (Debian's package `darknet`), called through ctypes, as an oracle."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class Darknet:
         )
         if count.value:
             self._lib.do_nms_sort(found, count.value, found[0].classes, iou)
-        result = [answer for i in range(count.value) for answer in _answers(found[i])]
+        result = [one for i in range(count.value) for one in _detections(found[i])]
         self._lib.free_detections(found, count.value)
-        return sorted(result, key=lambda answer: -answer.score)
+        return sorted(result, key=lambda one: -one.score)
 
 
-def _answers(detection: _Detection) -> list[Found]:
-    """Return an answer for each class that a detection is left with after suppression."""
+def _detections(detection: _Detection) -> list[Found]:
+    """Return one detection for each class that is left after NMS."""
     box = detection.box
     corners = (box.x - box.w / 2, box.y - box.h / 2, box.x + box.w / 2, box.y + box.h / 2)
     return [

@@ -1,4 +1,4 @@
-"""Write scenes as a Darknet data set, pictures with labels: `python -m training.dataset --help`."""
+"""Write held-out scenes as a Darknet data set: pictures with label files."""
 
 from __future__ import annotations
 
@@ -15,42 +15,39 @@ from training.sprites import PICTURE_SIZES, load_sheet
 
 FAMILIES = {"seen": SEEN, "unseen": UNSEEN}
 HELD_OUT_SEED = 1_000_003
+SCENES = 1000
 
 
 def main() -> None:
-    """Draw the scenes of a seed and write each as 000000.png and 000000.txt."""
+    """Write each scene as a pair of files: 000000.png and 000000.txt."""
     arguments = _arguments()
     cv2.setNumThreads(0)
-    assets = held_out_assets(arguments.packages, arguments.lomiri, arguments.family)
+    assets = held_out_assets(arguments.packages, "seen")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for index in range(arguments.scenes):
-        scene = held_out_scene(assets, arguments.seed, index)
+    for index in range(SCENES):
+        scene = held_out_scene(assets, HELD_OUT_SEED, index)
         path = arguments.out / f"{index:06}.png"
         cv2.imwrite(str(path), cv2.cvtColor(scene.picture, cv2.COLOR_RGB2BGR))
         path.with_suffix(".txt").write_text(labels(scene), encoding="ascii")
         if (index + 1) % 100 == 0:
-            print(f"{index + 1}/{arguments.scenes} scenes", flush=True)
+            print(f"{index + 1}/{SCENES} scenes", flush=True)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="training.dataset", description=__doc__)
     parser.add_argument("--packages", type=Path, required=True, help="npm's node_modules folder")
-    parser.add_argument("--lomiri", type=Path, default=Path("/usr/share/backgrounds"))
-    parser.add_argument("--family", choices=tuple(FAMILIES), default="seen")
-    parser.add_argument("--scenes", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     return parser.parse_args()
 
 
-def held_out_assets(packages: Path, lomiri: Path, family: str) -> Assets:
+def held_out_assets(packages: Path, family: str) -> Assets:
     """Load a family's drawings and the photographs that training never sees."""
-    photos = load_photos(HELD_OUT_PHOTOS, lomiri, 2048)
+    photos = load_photos(HELD_OUT_PHOTOS, 2048)
     return Assets(load_sheet(packages, FAMILIES[family], PICTURE_SIZES), photos)
 
 
 def held_out_scene(assets: Assets, seed: int, index: int) -> Scene:
-    """Draw a scene whose shorter side has 240 to 960 px, aspect up to 2 either way."""
+    """Draw a scene whose shorter side has 240 to 960 px and whose aspect is 1:2 to 2:1."""
     rng = np.random.default_rng([seed, index])
     shorter = int(240 * 4 ** rng.random())
     longer = int(shorter * 2 ** rng.random())

@@ -1,4 +1,4 @@
-"""Answers of a network for one picture: Darknet's letterbox, decoding and NMS in plain PyTorch."""
+"""Detections of a network in one picture: Darknet's letterbox, decoding and NMS in PyTorch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.network import Network, decode
 
 @dataclass(frozen=True)
 class Found:
-    """One answer: class index, score, and box (left, top, right, bottom) in px of the picture."""
+    """A detection: class index, score, box (left, top, right, bottom) in px of the picture."""
 
     label: int
     score: float
@@ -25,18 +25,18 @@ def detect(
     network: Network, picture: NDArray[np.uint8], threshold: float, iou: float
 ) -> list[Found]:
     """Find objects in an RGB picture [h, w, 3]; NMS is per class, the best score comes first."""
-    return answers(network, letterbox(picture, network.side), picture.shape, threshold, iou)
+    return detect_in_input(network, letterbox(picture, network.side), picture.shape, threshold, iou)
 
 
 @torch.no_grad()
-def answers(
+def detect_in_input(
     network: Network,
     tensor: NDArray[np.float32],
     shape: tuple[int, ...],
     threshold: float,
     iou: float,
 ) -> list[Found]:
-    """Run a letterboxed input [3, side, side] of a picture of `shape` (height, width, ...)."""
+    """Detect in a letterboxed input [3, side, side]; `shape` is the picture's (height, width)."""
     maps = network(torch.from_numpy(tensor)[None])
     boxes, objectness, classes = decode(maps, network.heads, network.side)
     scores = (objectness[0].sigmoid()[:, None] * classes[0].sigmoid()).numpy()
@@ -48,7 +48,7 @@ def answers(
             left, top, right, bottom = (float(number) for number in corners[index[kept]])
             score = float(scores[index[kept], label])
             found.append(Found(label, score, (left, top, right, bottom)))
-    return sorted(found, key=lambda answer: -answer.score)
+    return sorted(found, key=lambda one: -one.score)
 
 
 def _to_picture(

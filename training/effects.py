@@ -27,7 +27,7 @@ def recolour(
 
 
 def camera(rng: np.random.Generator, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Light, blur, noise and compress a whole RGB picture, each only sometimes."""
+    """Relight, blur, add noise to and compress an RGB picture, each with a probability."""
     if rng.random() < 0.35:
         picture = _light(rng, picture)
     if rng.random() < 0.4:

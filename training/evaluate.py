@@ -1,24 +1,25 @@
-"""Measure mAP@0.5 on held-out scenes: `python -m training.evaluate --help`."""
+"""Measure mAP@0.5 of the .weights beside a .cfg on held-out scenes."""
 
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from elastic_yolo.detector.accuracy import LOWEST_SCORE, judge
-from training.classes import NAMES
+from training.classes import DEMO_CFG, NAMES
 from training.dataset import FAMILIES, HELD_OUT_SEED, held_out_assets, held_out_scene
-from training.detect import detect
+from training.detect import Found, detect
 from training.export import read_weights
 from training.network import Network, build
-from training.scenes import Assets
+from training.scenes import Assets, Thing
+
+SCENES = {"seen": 1000, "unseen": 500}
 
 
 @dataclass(frozen=True)
@@ -32,44 +33,32 @@ class ClassResult:
 
 
 def main() -> None:
-    """Draw held-out scenes, run the exported weights on them and print a table per class."""
+    """Print a table with one row per class."""
     arguments = _arguments()
     cv2.setNumThreads(0)
-    torch.set_num_threads(arguments.threads)
     network = build(arguments.cfg).eval()
-    read_weights(network, arguments.weights)
-    assets = held_out_assets(arguments.packages, arguments.lomiri, arguments.family)
-    results = measure(network, assets, arguments.seed, arguments.scenes)
-    print(table(results))
-    if arguments.json is not None:
-        rows = [vars(result) for result in results]
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    read_weights(network, arguments.cfg.with_suffix(".weights"))
+    assets = held_out_assets(arguments.packages, arguments.family)
+    print(table(measure(network, assets, SCENES[arguments.family])))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="training.evaluate", description=__doc__)
     parser.add_argument("--packages", type=Path, required=True, help="npm's node_modules folder")
-    parser.add_argument("--lomiri", type=Path, default=Path("/usr/share/backgrounds"))
-    parser.add_argument("--cfg", type=Path, default=Path("models/demo/yolov3-tiny-emoji.cfg"))
+    parser.add_argument("--cfg", type=Path, default=DEMO_CFG, help="the network (%(default)s)")
     parser.add_argument(
-        "--weights", type=Path, default=Path("models/demo/yolov3-tiny-emoji.weights")
+        "--family", choices=tuple(FAMILIES), default="seen", help="drawings to use (%(default)s)"
     )
-    parser.add_argument("--family", choices=tuple(FAMILIES), default="seen")
-    parser.add_argument("--scenes", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="also write the table here")
     return parser.parse_args()
 
 
-def measure(network: Network, assets: Assets, seed: int, scenes: int) -> list[ClassResult]:
-    """Answer `scenes` scenes and judge the answers class by class."""
+def measure(network: Network, assets: Assets, scenes: int) -> list[ClassResult]:
+    """Detect in the first `scenes` held-out scenes and score each class."""
     found, truth = [], []
     for index in range(scenes):
-        scene = held_out_scene(assets, seed, index)
-        answers = detect(network, scene.picture, LOWEST_SCORE, 0.45)
-        found.append(_rows([(*a.box, a.score, a.label) for a in answers], 6))
-        truth.append(_rows([(*thing.box, thing.label) for thing in scene.things], 5))
+        scene = held_out_scene(assets, HELD_OUT_SEED, index)
+        found.append(_found_rows(detect(network, scene.picture, LOWEST_SCORE, 0.45)))
+        truth.append(_truth_rows(scene.things))
         if (index + 1) % 100 == 0:
             print(f"{index + 1}/{scenes} scenes", flush=True)
     results = []
@@ -80,12 +69,25 @@ def measure(network: Network, assets: Assets, seed: int, scenes: int) -> list[Cl
     return results
 
 
-def _rows(rows: list[tuple[float, ...]], columns: int) -> NDArray[np.float32]:
-    return np.array(rows, np.float32).reshape(-1, columns)
+def count_right(found: Sequence[Found], things: Sequence[Thing]) -> int:
+    """Count the objects of one picture that a detection matches in label and overlap."""
+    rows, truth = _found_rows(found), _truth_rows(things)
+    judged = (judge([rows], [truth], label) for label in range(len(NAMES)))
+    return sum(int(one.right.sum()) for one in judged)
+
+
+def _found_rows(found: Sequence[Found]) -> NDArray[np.float32]:
+    """Return (k, 6): x1 y1 x2 y2 score class, best score first."""
+    return np.array([(*one.box, one.score, one.label) for one in found], np.float32).reshape(-1, 6)
+
+
+def _truth_rows(things: Sequence[Thing]) -> NDArray[np.float32]:
+    """Return (m, 5): x1 y1 x2 y2 class."""
+    return np.array([(*thing.box, thing.label) for thing in things], np.float32).reshape(-1, 5)
 
 
 def table(results: list[ClassResult]) -> str:
-    """Write the results as a Markdown table with the mean below."""
+    """Return the results as a Markdown table, the mean in the last row."""
     rows = [f"| {r.name} | {r.objects} | {r.precision:.3f} | {r.recall:.3f} |" for r in results]
     precision = np.mean([result.precision for result in results])
     recall = np.mean([result.recall for result in results])

@@ -1,4 +1,4 @@
-"""Writes a network's weights in Darknet's format, and reads them back."""
+"""Write a network's weights in Darknet's format, and read them back."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def write_weights(network: Network, path: Path, seen: int) -> None:
     path.write_bytes(header + b"".join(part.astype("<f4").tobytes() for part in parts))
 
 
-def read_weights(network: Network, path: Path) -> None:
-    """Load weights that `write_weights` (or Darknet) wrote."""
-    numbers = np.frombuffer(path.read_bytes(), "<f4", offset=20).copy()
+def read_weights(network: Network, path: Path) -> int:
+    """Load weights from `write_weights` or Darknet; return the number of pictures trained on."""
+    content = path.read_bytes()
+    numbers = np.frombuffer(content, "<f4", offset=20).copy()
     position = 0
     for layer in _convolutions(network):
         for tensor in _tensors(layer):
@@ -35,7 +36,8 @@ def read_weights(network: Network, path: Path) -> None:
             deviation = layer.norm.running_var.sqrt() + DARKNET_EPSILON
             layer.norm.running_var.copy_(deviation.square() - EPSILON)
     if position != len(numbers):
-        raise ValueError(f"{path}: {len(numbers)} numbers, the cfg takes {position}")
+        raise ValueError(f"{path}: {len(numbers)} numbers, the .cfg needs {position}")
+    return int.from_bytes(content[12:20], "little")
 
 
 def _convolutions(network: Network) -> list[Convolution]:

@@ -1,4 +1,4 @@
-"""Darknet's letterbox: shrink or enlarge a picture into the network's square, grey around it."""
+"""Darknet's letterbox: scale a picture into the network's square and fill the rest with grey."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GREY = 0.5
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies inside the network's input, in px of that input."""
+    """Position and size of a picture inside the network's input, in px of that input."""
 
     left: int
     top: int

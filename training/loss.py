@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from training.network import Head, decode
 
-NEAR = 1.8  # an anchor answers for an object if no side differs by more than this factor
-IGNORE = 0.6  # a box that overlaps an object this well is not taught to be background
+NEAR = 1.8  # an anchor is assigned to an object if no side differs by more than this factor
+IGNORE = 0.6  # a box whose IoU with an object exceeds this is not trained as background
 BOX_WEIGHT, OBJECT_WEIGHT, CLASS_WEIGHT = 2.0, 1.0, 1.0
 
 
@@ -45,7 +45,7 @@ def loss(maps: list[Tensor], objects: Tensor, heads: list[Head], side: int) -> T
 def _positives(
     maps: list[Tensor], objects: Tensor, heads: list[Head], side: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pair objects with the anchors that answer for them.
+    """Pair objects with the anchors assigned to them.
 
     Returns picture [p], index among the decoded boxes [p], and the object [p, 5] of each pair.
     """
@@ -72,7 +72,7 @@ def _positives(
 
 
 def _background(boxes: Tensor, objects: Tensor) -> Tensor:
-    """Tell which decoded boxes [b, n] overlap no object well."""
+    """Return [b, n] bool: decoded boxes whose IoU with every object is below IGNORE."""
     low, high = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
     centre, size = objects[..., 1:3], objects[..., 3:5].clamp(min=0)
     other_low, other_high = centre - size / 2, centre + size / 2

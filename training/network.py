@@ -26,7 +26,7 @@ class Convolution(nn.Module):
     """Darknet's [convolutional]: convolution, then batch norm or bias, then leaky or linear."""
 
     def __init__(self, section: Section, channels: int) -> None:
-        """Make the layer for an input of so many channels."""
+        """Create the layer for an input with `channels` channels."""
         super().__init__()
         self.filters, size = section.integer("filters", 1), section.integer("size", 1)
         normalize = bool(section.integer("batch_normalize", 0))
@@ -65,7 +65,7 @@ class Network(nn.Module):
     """All layers of a cfg. The forward pass returns the raw map of every head, in cfg order."""
 
     def __init__(self, cfg: Cfg) -> None:
-        """Make every layer, with random weights."""
+        """Create every layer with random weights."""
         super().__init__()
         self.side = cfg.net.integer("width", 416)
         self.kinds = [section.kind for section in cfg.layers]

@@ -1,4 +1,4 @@
-"""Draw the sample pictures of the client with their truth: `python -m training.pictures --help`."""
+"""Draw the sample pictures of client/images and their ground truth."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from training.classes import NAMES, SEEN
 from training.scenes import Assets, Scene, draw_scene
 from training.sprites import PICTURE_SIZES, Sheet, load_sheet
 
+OUT = Path("client/images")
+SEED = 3_000_000
 FEWEST, MOST = 2, 7  # objects in a picture
 SMALLEST = 0.10  # longer side of an object / shorter side of the picture
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One file: its upright size in px, its photograph (None: made up), and how it is stored."""
+    """One file: its upright size in px, its photograph (None: procedural), its encoder."""
 
     file: str
     width: int
@@ -37,28 +39,25 @@ def main() -> None:
     arguments = _arguments()
     cv2.setNumThreads(0)
     sheet = load_sheet(arguments.packages, SEEN, PICTURE_SIZES)
-    photos = load_photos(HELD_OUT_PHOTOS, arguments.lomiri, 6000)
+    photos = load_photos(HELD_OUT_PHOTOS, 6000)
     truth = {}
     for number, recipe in enumerate(RECIPES):
-        scene = _draw(sheet, photos, recipe, arguments.seed + number)
-        recipe.save(scene.picture, arguments.out / recipe.file)
+        scene = _draw(sheet, photos, recipe, SEED + number)
+        recipe.save(scene.picture, OUT / recipe.file)
         truth[recipe.file] = _truth(scene)
         print(f"{recipe.file} {recipe.width}x{recipe.height}: {len(scene.things)} objects")
     text = json.dumps(truth, indent=1)
-    (arguments.out / "truth.json").write_text(text + "\n", encoding="utf-8")
+    (OUT / "truth.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="training.pictures", description=__doc__)
     parser.add_argument("--packages", type=Path, required=True, help="npm's node_modules folder")
-    parser.add_argument("--lomiri", type=Path, default=Path("/usr/share/backgrounds"))
-    parser.add_argument("--out", type=Path, default=Path("client/images"))
-    parser.add_argument("--seed", type=int, default=3_000_000)
     return parser.parse_args()
 
 
 def _draw(sheet: Sheet, photos: tuple[Picture, ...], recipe: Recipe, seed: int) -> Scene:
-    """Draw until the scene has a fair number of objects that can be seen."""
+    """Draw scenes until one has FEWEST to MOST visible objects."""
     chosen = () if recipe.photo is None else (photos[recipe.photo],)
     assets = Assets(sheet, chosen, photo_share=1.0, smallest=SMALLEST)
     for attempt in range(100):

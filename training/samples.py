@@ -1,4 +1,4 @@
-"""Training samples: scenes letterboxed into the network's square, as an endless numbered row."""
+"""Training samples: numbered scenes, letterboxed into the network's square."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SceneRow(Dataset[Sample]):
 
 
 def draw_sample(rng: np.random.Generator, assets: Assets, side: int) -> Sample:
-    """Draw a scene of random aspect and put it on grey, at times shrunk from a larger one."""
+    """Draw a scene of random aspect and letterbox it; some are shrunk from a larger one."""
     aspect = np.exp(rng.uniform(-np.log(WIDEST), np.log(WIDEST)))
     at = place(round(1000 * aspect), 1000, side)
     if rng.random() < 0.85:

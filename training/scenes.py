@@ -1,4 +1,4 @@
-"""Draws scenes: emoji on a background, with their boxes. One seed gives one scene."""
+"""Draw scenes: emoji on a background, with their boxes. One seed gives one scene."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from training.effects import camera, recolour
 from training.sprites import Sheet, Sprite
 
 SMALLEST, LARGEST = 0.06, 0.60  # longer side of an object / shorter side of the picture
-LEAST_VISIBLE = 0.40  # an object of which less can be seen is not ground truth
+LEAST_VISIBLE = 0.40  # an object with a smaller visible part is not ground truth
 SOLID = 96  # alpha from which a pixel counts as drawn
 
 
 @dataclass(frozen=True)
 class Assets:
-    """What scenes are drawn from."""
+    """Sprites and photographs that scenes are composed of."""
 
     sheet: Sheet
     photos: tuple[Picture, ...]
@@ -109,7 +109,7 @@ def _place(
     boxes: list[NDArray[np.float64]],
     smallest: float,
 ) -> _Patch | None:
-    """Find a place that hides little of the objects drawn before; None after ten tries.
+    """Find a position that covers little of the objects drawn before; None after ten attempts.
 
     `picture` is (width, height) in px; `boxes` are the corners of what was drawn before.
     """

@@ -1,4 +1,4 @@
-"""Rasterises emoji drawings (SVG) into RGBA sprites of several sizes."""
+"""Rasterise emoji drawings (SVG) into RGBA sprites of several sizes."""
 
 from __future__ import annotations
 

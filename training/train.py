@@ -1,10 +1,14 @@
-"""Train the demo network: `python -m training.train --help`."""
+"""Train the demo network on scenes that are drawn meanwhile.
+
+Averaged weights and a checkpoint are written every five minutes and at the end.
+"""
 
 from __future__ import annotations
 
 import argparse
 import copy
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from training.backgrounds import TRAINING_PHOTOS, load_photos
-from training.classes import SEEN
+from training.classes import DEMO_CFG, SEEN
 from training.export import write_weights
 from training.loss import loss
 from training.network import Network, build
@@ -24,28 +28,31 @@ from training.samples import SceneRow, collate
 from training.scenes import Assets
 from training.sprites import TRAINING_SIZES, load_sheet
 
+SAVE_EVERY_S = 300.0
+# Half of the cores draw scenes. Which process draws a scene does not change it.
+DRAWING_PROCESSES = max(1, len(os.sched_getaffinity(0)) // 2)
+
 
 @dataclass(frozen=True)
 class Stage:
-    """A number of steps at one side of the square input, in px."""
+    """Training steps with a square input of `side` px."""
 
     side: int
     steps: int
 
 
 def main() -> None:
-    """Train stage after stage, exporting averaged weights on the way."""
+    """Train all stages and write the averaged weights."""
     arguments = _arguments()
     cv2.setNumThreads(0)  # a thread pool would not survive the fork of the drawing processes
     torch.manual_seed(arguments.seed)
-    torch.set_num_threads(arguments.threads)
     network = build(arguments.cfg)
-    _start_unsure(network)
+    _initialise_heads(network)
     if arguments.resume is not None:
         network.load_state_dict(torch.load(arguments.resume, weights_only=True))
     network.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(network).eval()
-    photos = load_photos(TRAINING_PHOTOS, arguments.lomiri, 1024)
+    photos = load_photos(TRAINING_PHOTOS, 1024)
     assets = Assets(load_sheet(arguments.packages, SEEN, TRAINING_SIZES), photos)
     _train(network, averaged, assets, arguments)
     _save(averaged, arguments, sum(stage.steps for stage in arguments.stages) * arguments.batch)
@@ -68,7 +75,7 @@ def _train(
             count = 20 if step % 20 == 0 else step % 20
             _report(step, total, side, running / count, time.monotonic() - started)
             running.zero_()
-        if time.monotonic() - saved > 60 * arguments.save_minutes:
+        if time.monotonic() - saved > SAVE_EVERY_S:
             saved = time.monotonic()
             _save(averaged, arguments, step * arguments.batch)
 
@@ -76,18 +83,23 @@ def _train(
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="training.train", description=__doc__)
     parser.add_argument("--packages", type=Path, required=True, help="npm's node_modules folder")
-    parser.add_argument("--lomiri", type=Path, default=Path("/usr/share/backgrounds"))
-    parser.add_argument("--cfg", type=Path, default=Path("models/demo/yolov3-tiny-emoji.cfg"))
-    parser.add_argument("--out", type=Path, default=Path("models/demo/yolov3-tiny-emoji.weights"))
-    parser.add_argument("--checkpoint", type=Path, required=True, help="PyTorch state, written")
-    parser.add_argument("--resume", type=Path, help="a checkpoint to start from")
-    parser.add_argument("--stages", type=_stages, default=_stages("256:2300,416:1700"))
-    parser.add_argument("--batch", type=int, default=32, help="pictures a step")
-    parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
-    parser.add_argument("--seed", type=int, default=20, help="of the scenes and first weights")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
-    parser.add_argument("--save-minutes", type=float, default=5.0)
+    parser.add_argument("--cfg", type=Path, default=DEMO_CFG, help="network to train (%(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help=".weights file to write")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="PyTorch state to write")
+    parser.add_argument("--resume", type=Path, help="checkpoint to start from")
+    parser.add_argument(
+        "--stages",
+        type=_stages,
+        default="256:2300,416:1700",
+        help="sides of the input and steps at each (%(default)s)",
+    )
+    parser.add_argument("--batch", type=int, default=32, help="pictures per step (%(default)s)")
+    parser.add_argument(
+        "--rate", type=float, default=3e-3, help="highest learning rate (%(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=20, help="of scenes and initial weights (%(default)s)"
+    )
     return parser.parse_args()
 
 
@@ -97,8 +109,8 @@ def _stages(text: str) -> tuple[Stage, ...]:
     return tuple(Stage(int(side), int(steps)) for side, steps in pairs)
 
 
-def _start_unsure(network: Network) -> None:
-    """Set the heads' biases so that objects and classes are rare at first."""
+def _initialise_heads(network: Network) -> None:
+    """Initialise the heads' biases so that they predict few objects."""
     for kind, previous in zip(network.kinds[1:], list(network.layers)[:-1], strict=True):
         if kind == "yolo":
             bias = previous.conv.bias.detach().view(3, -1)
@@ -129,9 +141,9 @@ def _batches(assets: Assets, arguments: argparse.Namespace) -> Iterator[tuple[in
         loader = DataLoader(
             row,
             arguments.batch,
-            num_workers=arguments.workers,
+            num_workers=DRAWING_PROCESSES,
             collate_fn=collate,
-            prefetch_factor=4 if arguments.workers else None,
+            prefetch_factor=4,
         )
         for pictures, objects in loader:
             yield stage.side, pictures, objects
@@ -171,7 +183,7 @@ def _report(step: int, total: int, side: int, losses: Tensor, seconds: float) ->
     left = seconds / step * (total - step) / 60
     print(
         f"step {step}/{total} side {side} box {box:.3f} object {thing:.3f} class {kind:.3f} "
-        f"{seconds / 60:.1f} min, about {left:.0f} left at this pace",
+        f"{seconds / 60:.1f} min, {left:.0f} min left",
         flush=True,
     )
 
