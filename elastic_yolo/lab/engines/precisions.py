@@ -12,7 +12,7 @@ _GOLDEN = {True: "as expected", False: "FAILED", None: "-"}
 
 def precision_table(report: Report, model: Model) -> str:
     """Return a report as a table, and below it the precision that PRECISION=auto selects here."""
-    against = "their labels" if report.labelled else "what fp32 finds"
+    against = "their labels" if report.labelled else "the detections of fp32"
     what = f"{report.pictures} pictures against {against}, {report.objects} objects"
     lines = [
         f"mAP@0.5 on {what}; {report.machine}",
