@@ -33,8 +33,8 @@ up: .venv/ready ## start the services until Ctrl-C; INFERENCE=3 for three of it,
 test: .venv/ready ## run the fast tests: no container engine, no cluster
 	@$(BIN)/python -m pytest
 
-test-all: .venv/ready ## run the fast and the long tests; still no container engine, no cluster
-	@$(BIN)/python -m pytest -m "not e2e"
+test-all: test ## run the fast tests, then the long ones; still no container engine, no cluster
+	@$(BIN)/python -m pytest -m "long and not e2e"
 
 images: ## build the container images; BUILD_FLAGS go to docker build
 	@./build_docker.sh web preprocess inference tools load -- $(BUILD_FLAGS)
