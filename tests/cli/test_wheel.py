@@ -98,8 +98,9 @@ def test_the_wheel_holds_one_package_and_its_manifests(wheel: Path) -> None:
     }
     manifests = {path.name for path in (ROOT / "k8s" / "base").glob("*.yaml")}
     assert "web.yaml" in manifests
-    held = {name for name in names if name.startswith("elastic_yolo/")}
-    assert held == expected | {f"elastic_yolo/lab/manifests/{name}" for name in manifests}
+    expected |= {"elastic_yolo/py.typed"}
+    expected |= {f"elastic_yolo/lab/manifests/{name}" for name in manifests}
+    assert {name for name in names if name.startswith("elastic_yolo/")} == expected
 
 
 def test_the_installed_package_is_the_wheels(installed: Installed) -> None:
