@@ -37,7 +37,7 @@ def last(samples: list[Sample]) -> dict[str, int]:
     return {sample.tier: sample.desired for sample in samples[-3:]}
 
 
-def test_under_a_constant_load_there_are_as_many_pods_as_the_arithmetic_of_the_docs_says() -> None:
+def test_a_constant_load_needs_as_many_pods_as_the_docs_calculate() -> None:
     """docs/sizing.md: rate x milliseconds / 1000 / CPUs of a pod / 0.7, a tenth more or less."""
     samples, totals = run(Arrivals("constant", 0, 1000, 1800), most=100)
 
