@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from elastic_yolo.detector.engines.onnxruntime import why_no_cuda
-from tests.cli.running import run
+from tests.support.command import run
 
 
 def test_bench_measures_side_by_side(tiny_model: Path, tmp_path: Path) -> None:

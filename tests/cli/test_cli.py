@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
-from tests.cli.running import run
+from tests.support.command import run
 
 
 @pytest.mark.parametrize(

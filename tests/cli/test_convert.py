@@ -10,7 +10,7 @@ import onnxruntime as ort
 import openvino as ov
 import pytest
 
-from tests.cli.running import run
+from tests.support.command import run
 from tests.support.tiny import CLASS, OBJECTNESS
 
 

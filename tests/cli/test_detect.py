@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import run
+from tests.support.command import run
 from tests.support.pictures import encode, plain
 from tests.support.tiny import ANCHOR, SCORE
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
-from tests.cli.running import run
+from tests.support.command import run
 from tests.support.doctor_cases import as_printed, base, cluster_objects, edited
 
 # One warning, and the same with an error.

@@ -13,7 +13,7 @@ from elastic_yolo.cli.provision import LATER
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.lock import locked
-from tests.cli.running import run
+from tests.support.command import run
 from tests.support.models import wanted, write_config, write_source
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cli.running import run
+from tests.support.command import run
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model, write_weights
 

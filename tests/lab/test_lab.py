@@ -19,7 +19,7 @@ import pytest
 from elastic_yolo.cli.__main__ import main
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.lab.timeline import Sample, read_timeline
-from tests.cli.running import run
+from tests.support.command import run
 
 LAB = [sys.executable, "-m", "elastic_yolo.cli", "hpa-lab"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from pathlib import Path
 
-from tests.cli.running import run
+from tests.support.command import run
 
 
 def provision(store: Path, config: Path, *secrets: str) -> tuple[int, str]:
