@@ -159,7 +159,7 @@ def test_every_service_has_the_common_routes(demo_stack: Stack, name: str) -> No
 @pytest.mark.parametrize("name", ["web", "preprocess", "inference"])
 def test_health_status_runs_a_real_prediction(demo_stack: Stack, name: str) -> None:
     """On the golden picture, whose detections are in model.yaml."""
-    status = httpx.get(f"{getattr(demo_stack, name).url}/health/status", timeout=20).json()
+    status = httpx.get(f"{getattr(demo_stack, name).url}/health/status", timeout=60).json()
 
     assert status["status"] == "ok"
     assert len(status["found"]) >= 2

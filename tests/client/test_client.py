@@ -114,7 +114,7 @@ def test_failures_after_the_server_stops_are_counted(tmp_path: Path) -> None:
         stack.web.stop()
         wait_until(lambda: "no response" in client.stderr.readline(), "a failure is reported")
         client.send_signal(2)
-        out, err = client.communicate(timeout=20)
+        out, err = client.communicate(timeout=120)
 
     assert client.returncode == 1
     assert re.search(r"\d+ requests \(200: \d+(, \w+: \d+)+\), \d+ failed", out)

@@ -137,7 +137,7 @@ def test_a_picture_deleted_during_the_run_is_counted(picture: Path) -> None:
             "client: square.png: cannot be read (No such file or directory)\n"
         )
         client.send_signal(2)
-        _, err = client.communicate(timeout=20)
+        _, err = client.communicate(timeout=120)
 
     assert client.returncode == 1
     assert "Traceback" not in err

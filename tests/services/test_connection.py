@@ -39,7 +39,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def connect(service: Service) -> socket.socket:
-    return socket.create_connection((LOOPBACK, service.port), timeout=20)
+    return socket.create_connection((LOOPBACK, service.port), timeout=60)
 
 
 def read_response(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:

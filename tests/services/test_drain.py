@@ -29,7 +29,7 @@ def test_a_draining_service_finishes_and_accepts_requests(tmp_path: Path, name: 
             if following is not None:
                 os.kill(following.process.pid, signal.SIGSTOP)
             waiting = threads.submit(
-                httpx.post, f"{stack.web.url}/inference", files={"image": JPEG}, timeout=20
+                httpx.post, f"{stack.web.url}/inference", files={"image": JPEG}, timeout=60
             )
             if following is not None:
                 wait_until(lambda: in_flight(draining.url) == 1, "a request is in flight")

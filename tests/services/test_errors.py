@@ -37,7 +37,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.web.url, timeout=20) as client:
+    with httpx.Client(base_url=stack.web.url, timeout=60) as client:
         yield client
 
 
@@ -206,7 +206,7 @@ def test_a_stalled_body_is_refused_at_its_deadline(stack: Stack) -> None:
         b"POST /inference HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
         b"X-Timeout-Ms: 200\r\nContent-Length: 5000\r\n\r\nhalf"
     )
-    with socket.create_connection(("127.0.0.1", stack.web.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", stack.web.port), timeout=60) as connection:
         connection.sendall(head)
         answer = connection.recv(4096)
 
@@ -218,7 +218,7 @@ def test_web_is_unavailable_while_inference_is_down(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "model")
     with (
         Stack(model=model, logs=tmp_path) as stack,
-        httpx.Client(base_url=stack.web.url, timeout=20) as web,
+        httpx.Client(base_url=stack.web.url, timeout=60) as web,
     ):
         assert post(web, JPEG).status_code == 200
         stack.inference.stop()

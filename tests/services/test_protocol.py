@@ -30,7 +30,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     env = {"MODEL_PATH": str(model), "MAX_BATCH": "4"}
     with Service("inference", free_port(), env, folder / "inference.log") as service:
         service.wait_ready()
-        with httpx.Client(base_url=service.url, timeout=20) as client:
+        with httpx.Client(base_url=service.url, timeout=60) as client:
             yield client
 
 

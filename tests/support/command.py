@@ -16,7 +16,7 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     return ended.returncode, ended.stdout, ended.stderr
