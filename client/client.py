@@ -162,7 +162,7 @@ class Sender:
         if response is None:
             return
         self.summary.outcomes[str(response.status_code)] += 1
-        print(f"{picture.name}\nResponse: {response.content!r}", flush=True)
+        print(f"{picture.name}\nResponse: {_as_line(response.content)}", flush=True)
         if response.status_code != httpx.codes.OK:
             self.summary.failures += 1
             return
@@ -257,6 +257,16 @@ def find_fault(answer: Any) -> str | None:
                     continue
         return f"an entry is not [label, score, [cx, cy, w, h]]: {entry!r}"
     return None
+
+
+def _as_line(content: bytes) -> str:
+    """Return a body as one line of text; what cannot be printed is escaped."""
+    text = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in content.decode(errors="backslashreplace")
+    )
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
 def _is_length(number: Any) -> bool:

@@ -22,9 +22,13 @@ def table(kind: type[ServiceSettings]) -> str:
     """Return the Markdown table of a settings class."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for variable, field in variables(kind).items():
-        default = "required" if field.is_required() else f"`{field.default}`"
+        default = "required" if field.is_required() else _shown(field.default)
         rows.append(f"| `{variable}` | {default} | {field.description} |")
     return "\n".join(rows)
+
+
+def _shown(default: object) -> str:
+    return "none" if default is None or default == {} else f"`{default}`"
 
 
 def main() -> None:

@@ -22,31 +22,47 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         description="Measure engines, precisions and batch sizes of a model on this machine. "
-        "Each runs in its own process, they take turns, and the report has medians of rounds, "
-        "compared with Darknet, with OpenCV's Darknet importer, and with a plain matrix product on "
-        "this machine.",
+        "Each combination runs in its own process, and the processes take turns. The report has "
+        "the medians of all rounds, compared with Darknet, with OpenCV's Darknet importer, and "
+        "with a plain matrix product on this machine. With the default options, models/demo takes "
+        "about two minutes.",
     )
     parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
     parser.add_argument(
         "--engines", type=_list_of(*ENGINES, "opencv"), default=[*ENGINES, "opencv"],
-        help="comma-separated (all)",
+        help="engines to measure, separated by commas (default: all)",
     )  # fmt: skip
     parser.add_argument(
         "--precisions",
         type=_list_of(*PRECISIONS),
         default=["fp32", "bf16", "int8"],
-        help="of fp32, bf16, fp16, int8 (all but fp16; int8 needs --cache)",
+        help="precisions to measure, separated by commas, of fp32, bf16, fp16 and int8 "
+        "(default: all but fp16); int8 needs --cache",
     )
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="cache of elastic-yolo convert")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="folder that `elastic-yolo convert` wrote to"
+    )
     parser.add_argument(
         "--device",
         choices=("cpu", "cuda"),
         default="cpu",
-        help="cuda: in addition to the CPU (cpu)",
+        help="device to measure; cuda measures the GPU in addition to the CPU (default: cpu)",
     )
-    parser.add_argument("--batch", type=_numbers, default=[1], help="batch sizes (1)")
-    parser.add_argument("--rounds", type=count, default=7, help="(%(default)s)")
-    parser.add_argument("--seconds", type=positive, default=2.0, help="of a round (%(default)g)")
+    parser.add_argument(
+        "--batch",
+        type=_numbers,
+        default=[1],
+        help="batch sizes to measure, separated by commas (default: 1)",
+    )
+    parser.add_argument(
+        "--rounds", type=count, default=7, help="number of rounds (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=positive,
+        default=2.0,
+        help="duration of each process's turn in a round (default: %(default)g)",
+    )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--output", type=new_file, metavar="FILE", help="write the rows as JSON")
     add_threads_option(parser)

@@ -39,7 +39,12 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="the CACHE_DIR of services")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="folder for the results, the CACHE_DIR of the services",
+    )
     parser.add_argument(
         "--calibration", type=folder, metavar="DIR", help="pictures similar to those in production"
     )

@@ -20,13 +20,19 @@ from elastic_yolo.picture.errors import PictureError
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("detect", description="Detect objects in picture files.")
-    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE")
+    parser.add_argument(
+        "pictures", nargs="+", type=Path, metavar="PICTURE", help="JPEG, PNG, WebP or BMP file"
+    )
     parser.add_argument("--model", type=folder, required=True, metavar="DIR", help="model folder")
     parser.add_argument(
-        "--threshold", type=fraction, help="minimum score, 0 to 1 (default: the model's)"
+        "--threshold",
+        type=fraction,
+        help="keep detections whose score exceeds this, 0 to 1 (default: the model's)",
     )
     parser.add_argument(
-        "--iou", type=fraction, help="maximum overlap in NMS, 0 to 1 (default: the model's)"
+        "--iou",
+        type=fraction,
+        help="overlap above which NMS removes a box, 0 to 1 (default: the model's)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
     parser.add_argument(

@@ -40,17 +40,22 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="manifests")
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="file or folder with manifests, or -"
+    )
     parser.add_argument("--cluster", action="store_true", help="check a live cluster")
     parser.add_argument(
-        "--namespace", metavar="N", help="with --cluster (default: kubectl's current namespace)"
+        "--namespace",
+        metavar="N",
+        help="namespace to check with --cluster (default: kubectl's current one)",
     )
     parser.add_argument("--local", action="store_true", help="check this machine")
     parser.add_argument(
         "--kubectl",
         type=shlex.split,
         metavar="COMMAND",
-        help="such as 'microk8s kubectl' or 'kubectl --context other' (default: the first found)",
+        help="kubectl command, such as 'microk8s kubectl' or 'kubectl --context other' "
+        "(default: the first found)",
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.set_defaults(run=lambda parsed: run(parser, parsed))

@@ -14,19 +14,26 @@ from elastic_yolo.detector.precision import PRECISIONS
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Add --engine, --precision, --cache, --device and --threads."""
     parser.add_argument(
-        "--engine", choices=("auto", *ENGINES), default="auto", help="(default: auto)"
+        "--engine",
+        choices=("auto", *ENGINES),
+        default="auto",
+        help="engine that runs the network (default: auto)",
     )
     parser.add_argument(
         "--precision",
         choices=("auto", *PRECISIONS),
         default="auto",
-        help="(default: auto: the fastest that `convert` measured in the budget, or fp32)",
+        help="number format (default: auto, the fastest that `elastic-yolo convert` measured "
+        "within the model's accuracy budget, or fp32 without measurements)",
     )
     parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="cache of compiled and converted models"
+        "--cache", type=Path, metavar="DIR", help="folder for compiled and converted models"
     )
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="device that runs the network (default: auto)",
     )
     add_threads_option(parser)
 
@@ -34,7 +41,10 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """Add --threads."""
     parser.add_argument(
-        "--threads", type=count, default=len(os.sched_getaffinity(0)), help="(default: %(default)s)"
+        "--threads",
+        type=count,
+        default=len(os.sched_getaffinity(0)),
+        help="threads of the engine (default: one per CPU, here %(default)s)",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from elastic_yolo.cli.options import add_threads_option, count
 from elastic_yolo.progress import ProgressLine, print_skipped, print_status
-from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.config import read_models_config
 from elastic_yolo.provision.errors import ProvisionError
 from elastic_yolo.provision.progress import ProgressReporter
 from elastic_yolo.provision.run import Job, Report
@@ -37,11 +37,15 @@ def add_parser(commands: Any) -> None:
         epilog=f"Exit status: 0 done, 1 failed, 2 wrong usage, {LATER} failed, retry later.",
     )
     parser.add_argument(
-        "action", nargs="?", choices=ACTIONS, default="pull", help="(default: pull)"
+        "action", nargs="?", choices=ACTIONS, default="pull", help="what to do (default: pull)"
     )
-    parser.add_argument("name", nargs="?", help="name of the model, for rollback")
-    parser.add_argument("--store", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="models.yaml, for pull")
+    parser.add_argument("name", nargs="?", help="model to roll back; required by rollback")
+    parser.add_argument(
+        "--store", type=Path, required=True, metavar="DIR", help="folder of the model store"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="path of models.yaml; required by pull"
+    )
     parser.add_argument(
         "--for",
         dest="services",
@@ -51,25 +55,30 @@ def add_parser(commands: Any) -> None:
         help="only models of this service; may be repeated",
     )
     parser.add_argument(
-        "--channel", default="stable", help="channel, for rollback (default: %(default)s)"
+        "--channel", default="stable", help="channel to roll back (default: %(default)s)"
     )
     parser.add_argument(
         "--keep",
         type=count,
         metavar="N",
-        help=f"newest versions of each model to keep, for gc (default: {_KEEP}); pull runs gc "
-        "afterwards if set",
+        help=f"number of newest versions of each model that gc keeps (default: {_KEEP}); if set, "
+        "pull runs gc afterwards",
     )
     parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="CACHE_DIR of the services, filled in advance"
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="CACHE_DIR of the services, which pull fills in advance",
     )
-    parser.add_argument("--quota-mb", type=count, metavar="N", help="maximum size of the store")
+    parser.add_argument(
+        "--quota-mb", type=count, metavar="N", help="maximum size of the store in megabytes"
+    )
     parser.add_argument(
         "--wait",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="wait for another writer (default: 0)",
+        help="how long to wait until another writer has finished (default: 0)",
     )
     parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -94,7 +103,7 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
 
 
 def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
-    models = read_wanted(parsed.config).used_by(parsed.services)
+    models = read_models_config(parsed.config).used_by(parsed.services)
     job = Job(
         layout=layout,
         reporter=ProgressReporter(ProgressLine(), print_skipped),

@@ -94,9 +94,9 @@ def _describe(model: Model) -> str:
     network = model.network
     return (
         f"{model.name} version {model.version}: {len(network.layers)} layers, "
-        f"{network.float_count:,} numbers in .cfg and .weights, {network.flop / 1e9:.2f} GFLOP, "
-        f"{network.input.width}x{network.input.height}, {len(model.labels)} labels for as many "
-        "classes"
+        f"{network.float_count:,} weights, as the .cfg requires; {network.flop / 1e9:.2f} GFLOP, "
+        f"{network.input.width}x{network.input.height}, {network.classes} classes, "
+        f"{len(model.labels)} labels"
     )
 
 

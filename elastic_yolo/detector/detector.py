@@ -33,8 +33,8 @@ class Detector:
     def postprocess(self, outputs: list[Floats], threshold: float, iou: float) -> list[Floats]:
         """Decode the engine's outputs and apply NMS: one (k, 6) float32 array for each picture.
 
-        Rows are x1 y1 x2 y2 score class in network pixels, best score first. `threshold` is the
-        lowest score, `iou` the overlap above which NMS removes a box.
+        Rows are x1 y1 x2 y2 score class in network pixels, best score first. Only
+        scores above `threshold` are kept; NMS removes a box whose overlap exceeds `iou`.
         """
         pictures = len(outputs[0])
         network = self.model.network

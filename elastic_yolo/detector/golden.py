@@ -5,7 +5,7 @@ from __future__ import annotations
 from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import read_small
-from elastic_yolo.detector.manifest import GoldenStatement
+from elastic_yolo.detector.manifest import GoldenSpec
 from elastic_yolo.detector.model import Model
 from elastic_yolo.picture.agreement import first_difference
 from elastic_yolo.picture.errors import PictureError
@@ -14,7 +14,7 @@ from elastic_yolo.picture.errors import PictureError
 _MOST_BYTES = 2**24
 
 
-def read_golden(model: Model, golden: GoldenStatement) -> bytes:
+def read_golden(model: Model, golden: GoldenSpec) -> bytes:
     """Return the content of a model's golden picture; raises ModelError."""
     return read_small(model.folder / golden.picture, _MOST_BYTES)
 

@@ -63,34 +63,34 @@ def decode_heads(network: Network, outputs: list[Floats], threshold: float) -> C
 
 
 def _decode_head(head: Head, output: Floats, network: Network, threshold: float) -> Candidates:
-    rows, columns = head.output.height, head.output.width
-    values = output.reshape(len(head.anchors), head.values, rows, columns)
-    at = _GAUSSIAN if head.gaussian else _PLAIN
+    height, width = head.output.height, head.output.width
+    values = output.reshape(len(head.anchors), head.values, height, width)
+    columns = _GAUSSIAN if head.gaussian else _PLAIN
     # Compares raw values with the threshold's logit, so that exponentials are computed only for the
     # few boxes above it, out of thousands.
-    least = np.float32(threshold) if head.new_coords else _logit(threshold)
-    anchor, row, column = np.nonzero(values[:, at.objectness] > least)
+    minimum = np.float32(threshold) if head.new_coords else _logit(threshold)
+    anchor, row, column = np.nonzero(values[:, columns.objectness] > minimum)
     chosen = values[anchor, :, row, column]
-    cell = np.array([network.input.width / columns, network.input.height / rows], np.float32)
-    points = (_offsets(head, chosen[:, at.point]) + np.stack((column, row), axis=1)) * cell
-    half = _sizes(head, chosen[:, at.size]) * np.array(head.anchors, np.float32)[anchor] / 2
+    cell = np.array([network.input.width / width, network.input.height / height], np.float32)
+    points = (_offsets(head, chosen[:, columns.point]) + np.stack((column, row), axis=1)) * cell
+    half = _sizes(head, chosen[:, columns.size]) * np.array(head.anchors, np.float32)[anchor] / 2
     with np.errstate(invalid="ignore"):  # an infinite size has no corners; dropped below
         centres = points + np.float32(2 * head.centre_offset) * half
         boxes = np.concatenate((centres - half, centres + half), axis=1).astype(np.float32)
-    objectness, scores = _scores(head, chosen, at)
+    objectness, scores = _scores(head, chosen, columns)
     scores[~(scores > threshold)] = 0
     finite = np.isfinite(boxes).all(axis=1)
     return Candidates(boxes[finite], objectness[finite], scores[finite])
 
 
-def _scores(head: Head, values: Floats, at: _Columns) -> tuple[Floats, Floats]:
+def _scores(head: Head, values: Floats, columns: _Columns) -> tuple[Floats, Floats]:
     """Return objectness (k,) and the scores of all classes (k, classes)."""
-    objectness = values[:, at.objectness]
+    objectness = values[:, columns.objectness]
     if not head.new_coords:
         objectness = sigmoid(objectness)
-    scores: Floats = objectness[:, None] * _classes(head, values[:, at.objectness + 1 :])
-    if at.uncertainty:
-        scores *= 1 - sigmoid(values[:, at.uncertainty]).mean(axis=1, keepdims=True)
+    scores: Floats = objectness[:, None] * _classes(head, values[:, columns.objectness + 1 :])
+    if columns.uncertainty:
+        scores *= 1 - sigmoid(values[:, columns.uncertainty]).mean(axis=1, keepdims=True)
     return objectness, scores
 
 
@@ -105,9 +105,7 @@ def _sizes(head: Head, values: Floats) -> Floats:
     if head.new_coords:
         squares: Floats = np.square(2 * values)
         return squares
-    with np.errstate(
-        over="ignore"
-    ):  # a size centre_offset float32 is infinite; the caller drops it
+    with np.errstate(over="ignore"):  # a size beyond float32 is infinite; the caller drops it
         exponentials: Floats = np.exp(values)
     return exponentials
 

@@ -36,7 +36,7 @@ class Tolerance(_StrictModel):
     score: Fraction = 0.05
 
 
-class GoldenStatement(_StrictModel):
+class GoldenSpec(_StrictModel):
     """The golden picture: a file of the folder and the detections that the model must return."""
 
     picture: FileName
@@ -57,7 +57,7 @@ class Manifest(_StrictModel):
     accuracy_budget: Fraction = 0.01
     """The mAP that PRECISION=auto may lose to run faster than fp32."""
     files: dict[FileName, Digest] = Field(default={}, max_length=_MOST_FILES)
-    golden: GoldenStatement | None = None
+    golden: GoldenSpec | None = None
 
 
 def read_manifest(folder: Path) -> Manifest:

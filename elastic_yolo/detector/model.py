@@ -13,7 +13,7 @@ from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import Weights, check_weights, read_weights
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import digest_of_regular, read_small, read_text, unreadable
-from elastic_yolo.detector.manifest import GoldenStatement, Manifest, read_manifest
+from elastic_yolo.detector.manifest import GoldenSpec, Manifest, read_manifest
 from elastic_yolo.digest import digest_of_bytes
 
 # YOLO9000's 9,418 labels take 100 kB.
@@ -42,7 +42,7 @@ class Model:
     threshold: float
     iou: float
     accuracy_budget: float
-    golden: GoldenStatement | None
+    golden: GoldenSpec | None
 
     def read_weights(self) -> Weights:
         """Read the weights; raises WeightsError for values that are not finite numbers.

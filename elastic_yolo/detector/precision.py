@@ -13,6 +13,7 @@ from elastic_yolo.detector.errors import ArtefactDamaged
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 REPORT = "accuracy"
+_UNMEASURED = "fp32, because no other precision has been measured: run `elastic-yolo convert`"
 # Usual order, fastest first, for machines without measurements. fp16 is not in the list for CPUs:
 # it may be slower there than fp32 (Sapphire Rapids: 18.7 against 10.4 ms).
 _USUALLY = {"cpu": ("int8", "bf16", "fp32"), "cuda": ("fp16", "fp32")}
@@ -101,7 +102,7 @@ def choose_precision(
     or that fails the golden picture, is never chosen.
     """
     if report is None:
-        return "fp32", "fp32; run `elastic-yolo convert` to allow faster ones"
+        return "fp32", _UNMEASURED
     good = [
         row
         for row in report.rows

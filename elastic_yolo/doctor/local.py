@@ -21,7 +21,8 @@ from elastic_yolo.doctor.sources import find_kubectl
 from elastic_yolo.machine import read_cpu, read_cpu_quota
 from elastic_yolo.tiers import PORTS
 
-State = Literal["ok", "warning", "problem"]
+State = Literal["ok", "-", "warning", "problem"]
+""""-" is an optional program or device that this machine lacks."""
 _PYTHON = (3, 11)
 _IMPORT_TIMEOUT_S = 120
 _COMMAND_TIMEOUT_S = 20
@@ -123,10 +124,12 @@ def _engines() -> Iterator[Line]:
             yield Line("problem", name, f"installed, but cannot be imported: {problem}")
         else:
             without = "engine=auto uses another" if needed else "CUDA needs it"
-            yield Line("warning" if needed else "ok", name, f"not installed: {without}")
+            yield Line("warning" if needed else "-", name, f"not installed: {without}")
     library = find_libdarknet()
-    absent = "not installed: only used for comparisons (make oracle)"
-    yield Line("ok", "darknet", absent if library is None else str(library))
+    if library is None:
+        yield Line("-", "darknet", "not installed: only used for comparisons (make oracle)")
+    else:
+        yield Line("ok", "darknet", str(library))
 
 
 def import_version(module: str) -> tuple[str, str]:
@@ -168,13 +171,13 @@ def _choice() -> Choice | EngineError | ImportError:
 def _chosen(choice: Choice | EngineError | ImportError) -> Line:
     if not isinstance(choice, Choice):
         return Line("problem", "engine=auto", f"{choice}: no engine works on this machine")
-    return Line("ok", "engine=auto", f"{choice.engine} on {choice.device}: {choice.why}")
+    return Line("ok", "engine=auto", choice.why)
 
 
 def _gpu(choice: Choice | EngineError | ImportError) -> Line:
     cards = sorted(Path("/dev").glob("nvidia[0-9]*"))
     if not cards:
-        return Line("ok", "CUDA", "no NVIDIA GPU found: everything runs on the CPU")
+        return Line("-", "CUDA", "no NVIDIA GPU found: everything runs on the CPU")
     count = f"{len(cards)} NVIDIA GPU{'s' * (len(cards) > 1)}"
     if isinstance(choice, Choice) and choice.device == "cuda":
         return Line("ok", "CUDA", f"{count}, used by onnxruntime")
@@ -236,13 +239,14 @@ def _kubectl() -> Line:
             "kubectl",
             "not found: needed to deploy and to examine overlays (make k8s-tools)",
         )
-    return Line("ok", "kubectl", " ".join(command))
+    program, *arguments = command
+    return Line("ok", "kubectl", " ".join([shutil.which(program) or program, *arguments]))
 
 
 def _local_cluster(name: str) -> Line:
     path = shutil.which(name)
     if path is None:
-        return Line("ok", name, f"not installed: see docs/deploy-{name}.md")
+        return Line("-", name, f"not installed: see docs/deploy-{name}.md")
     return Line("ok", name, path)
 
 

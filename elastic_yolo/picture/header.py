@@ -74,7 +74,7 @@ def read_header(data: bytes) -> PictureHeader:
     """
     media_type = sniff(data)
     if media_type is None:
-        raise NotAPicture(f"not an accepted picture format: send {', '.join(ACCEPTED)}")
+        raise NotAPicture("not an accepted picture format: expected JPEG, PNG, WebP or BMP")
     try:
         header = _READERS[media_type](data)
     except (struct.error, IndexError) as error:

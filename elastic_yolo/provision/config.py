@@ -43,7 +43,7 @@ class _StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class WantedFile(_StrictModel):
+class FileConfig(_StrictModel):
     """One file of a model."""
 
     source: str | None = None
@@ -56,7 +56,7 @@ class WantedFile(_StrictModel):
         return None if self.sha256 is None else f"sha256:{self.sha256}"
 
 
-class WantedModel(_StrictModel):
+class ModelConfig(_StrictModel):
     """One model."""
 
     name: Name
@@ -73,7 +73,7 @@ class WantedModel(_StrictModel):
 
     Detections on them become the drift reference; with a cache they also calibrate int8.
     """
-    files: dict[PlainName, WantedFile] = Field(min_length=3, max_length=16)
+    files: dict[PlainName, FileConfig] = Field(min_length=3, max_length=16)
     _folder: Path = PrivateAttr(default=Path())
 
     @model_validator(mode="after")
@@ -96,10 +96,10 @@ class WantedModel(_StrictModel):
         return address if _HAS_KIND.match(address) else str(self._folder / address)
 
 
-class Wanted(_StrictModel):
+class ModelsConfig(_StrictModel):
     """The whole file."""
 
-    models: tuple[WantedModel, ...] = Field(min_length=1)
+    models: tuple[ModelConfig, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -109,7 +109,7 @@ class Wanted(_StrictModel):
                 raise ValueError(f"{name}@{channel} cannot point at two versions")
         return self
 
-    def used_by(self, services: list[str]) -> list[WantedModel]:
+    def used_by(self, services: list[str]) -> list[ModelConfig]:
         """Return the models that one of `services` needs; all models if `services` is empty.
 
         A model without `used_by` is for all services.
@@ -121,14 +121,14 @@ class Wanted(_StrictModel):
         ]
 
 
-def read_wanted(path: Path) -> Wanted:
+def read_models_config(path: Path) -> ModelsConfig:
     """Read a models.yaml; raises ConfigError with the invalid field or line."""
     try:
         text = read_text(path, _MOST_BYTES)
     except ModelError as error:
         raise ConfigError(str(error)) from error
     return parse_strict_yaml(
-        Wanted,
+        ModelsConfig,
         text,
         path=path,
         most_depth=_MOST_DEPTH,

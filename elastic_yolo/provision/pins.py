@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from elastic_yolo.provision.config import WantedModel
+from elastic_yolo.provision.config import ModelConfig
 from elastic_yolo.provision.sources import Pinned, choose_pin, redacted
 
 # The version of a model whose source has no versions.
@@ -28,7 +28,7 @@ class FileSource(NamedTuple):
 class PinnedSources:
     """The sources of one model, each pinned on first use: files of two versions never mix."""
 
-    model: WantedModel
+    model: ModelConfig
     retry: Retry
     _pinned: dict[str, Pinned | None] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from elastic_yolo.detector.profile import FILE as REFERENCE
 from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.durable import write_durable
 from elastic_yolo.provision.check import check_model
-from elastic_yolo.provision.config import WantedModel
+from elastic_yolo.provision.config import ModelConfig
 from elastic_yolo.provision.download import Download, Traffic, free_bytes
 from elastic_yolo.provision.errors import ProvisionError, WrongContent
 from elastic_yolo.provision.pins import PinnedSources
@@ -67,12 +67,12 @@ class Job:
     dry_run: bool = False
     sleep: Callable[[float], None] = time.sleep
 
-    def provision(self, models: Sequence[WantedModel]) -> Iterator[Report]:
+    def provision(self, models: Sequence[ModelConfig]) -> Iterator[Report]:
         """Yield a report for each model; a failed model does not stop the others."""
         for model in models:
             yield self._provision_model(model)
 
-    def _provision_model(self, model: WantedModel) -> Report:
+    def _provision_model(self, model: ModelConfig) -> Report:
         traffic = Traffic()
         download = Download(
             self.layout, self.reporter.progress, self._require_space, traffic, self.sleep
@@ -97,7 +97,7 @@ class Job:
             return report("failed", None, error=str(error), retryable=retryable)
         return report("published", record, files=new, prepared=prepared)
 
-    def _published_version(self, model: WantedModel, version: str) -> VersionRecord | None:
+    def _published_version(self, model: ModelConfig, version: str) -> VersionRecord | None:
         """Return the version if the store has it; raises WrongContent if its content differs.
 
         The digests recorded when the version was published remain binding, also for files without
@@ -148,14 +148,14 @@ class Job:
         write_durable(part, content)
         return writer.add_blob(part, digest)
 
-    def _prepare(self, model: WantedModel, record: VersionRecord) -> tuple[str, ...]:
+    def _prepare(self, model: ModelConfig, record: VersionRecord) -> tuple[str, ...]:
         if self.cache is None:
             return ()
         folder = self.layout.version(model.name, record.id)
         preparation = Preparation(self.cache, self.threads, self.reporter)
         return tuple(preparation.prepare(folder, model.pictures_folder))
 
-    def _switch_channels(self, model: WantedModel, record: VersionRecord) -> bool:
+    def _switch_channels(self, model: ModelConfig, record: VersionRecord) -> bool:
         writer, switched = Writer(self.layout), False
         for channel in model.channels:
             switched |= writer.switch_channel(model.name, channel, record.id)

@@ -15,6 +15,8 @@ from services.common.request.errors import DeadlineExceeded, TooManyRequests
 
 T = TypeVar("T")
 
+EXPIRED_IN_QUEUE = "the deadline passed while the request was queued"
+
 # Time constant of the measured rate, in seconds of work: long enough to be steady at a few jobs a
 # second, short enough to follow a pod that starts or ends.
 _WINDOW_S = 2.0
@@ -52,7 +54,7 @@ class ServiceRate:
             self._done += jobs
             self._best = max(self._best, self._rate())
 
-    def forget_best(self) -> None:
+    def drop_best_rate(self) -> None:
         """Use the present rate only: a job was late or refused although it was predicted to fit."""
         self._advance()
         self._best = self._rate()
@@ -152,7 +154,7 @@ class WorkQueue:
                 async with asyncio.timeout(context.deadline.remaining_s()):
                     await self._turns.acquire()
             except TimeoutError:
-                raise DeadlineExceeded("the deadline passed while the request was queued") from None
+                raise DeadlineExceeded(EXPIRED_IN_QUEUE) from None
 
     def _end_turn(self, running: asyncio.Future[T]) -> None:
         self._rate.end(done=True)

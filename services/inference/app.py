@@ -20,7 +20,7 @@ from services.common.core.probes import Readiness
 from services.common.observe.telemetry import Metrics
 from services.common.request.body import Bodies
 from services.common.request.context import Context
-from services.inference.golden import as_found
+from services.inference.golden import to_golden_form
 from services.inference.protocol import InferRequest
 from services.inference.routes import InferEndpoint, build_picture_routes, build_router
 from services.inference.settings import InferenceSettings
@@ -89,7 +89,9 @@ def create_app(
             image, box = await asyncio.to_thread(version.detector.prepare, picture)
             request = InferRequest(None, image[np.newaxis], None, None, binary_outputs=False)
             rows = await version.predict(context, request)
-        found = as_found(name_detections(box.to_picture(rows[0]), version.detector.model.labels))
+        found = to_golden_form(
+            name_detections(box.to_picture(rows[0]), version.detector.model.labels)
+        )
         require_agreement(version.golden, found)
         return {"model": version.facts(), "found": found}
 

@@ -22,15 +22,15 @@ def prepare_golden(detector: Detector) -> tuple[Golden, str | None]:
     service begins to return something else. Raises ModelError if the picture that model.yaml names
     cannot be read or decoded.
     """
-    statement = detector.model.golden
-    if statement is None:
+    spec = detector.model.golden
+    if spec is None:
         data, tolerance = _synthetic_picture(detector.network_size), Tolerance()
-        difference, expected = None, as_found(detector.detect(data))
+        difference, expected = None, to_golden_form(detector.detect(data))
     else:
         difference = golden_difference(detector)
-        data = read_golden(detector.model, statement)
-        tolerance = statement.tolerance
-        expected = [(label, score, list(box)) for label, score, box in statement.expected]
+        data = read_golden(detector.model, spec)
+        tolerance = spec.tolerance
+        expected = [(label, score, list(box)) for label, score, box in spec.expected]
     golden = Golden(
         model=detector.model.name,
         version=detector.model.version,
@@ -42,7 +42,7 @@ def prepare_golden(detector: Detector) -> tuple[Golden, str | None]:
     return golden, difference
 
 
-def as_found(detections: list[Detection]) -> list[Found]:
+def to_golden_form(detections: list[Detection]) -> list[Found]:
     """Return detections as (label, score, box), the form that services exchange."""
     return [(detection.label, detection.score, list(detection.box)) for detection in detections]
 

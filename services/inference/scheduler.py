@@ -20,7 +20,7 @@ import numpy as np
 from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
 from services.common.observe.telemetry import QueueLoad
-from services.common.queue import ServiceRate, finish_in_time
+from services.common.queue import EXPIRED_IN_QUEUE, ServiceRate, finish_in_time
 from services.common.request.context import RequestContext
 from services.common.request.errors import DeadlineExceeded
 
@@ -40,6 +40,7 @@ class Job:
     postprocess: Postprocess
     result: asyncio.Future[list[Floats]]
     queued: float = field(default_factory=time.perf_counter)
+    started: bool = False
 
 
 class BatchTimes:
@@ -145,11 +146,18 @@ class Scheduler:
         self._dispatch()
         try:
             return await finish_in_time(job.result, context)
+        except DeadlineExceeded:
+            if job.started:
+                raise
+            raise DeadlineExceeded(EXPIRED_IN_QUEUE) from None
         finally:
-            if job in self._queue:
-                # The deadline has passed, or the caller has hung up.
-                self._queue.remove(job)
-                job.result.cancel()
+            self._withdraw(job)
+
+    def _withdraw(self, job: Job) -> None:
+        """Remove a job that is still queued: its deadline has passed, or its caller has hung up."""
+        if job in self._queue:
+            self._queue.remove(job)
+            job.result.cancel()
 
     def _count(self, result: asyncio.Future[list[Floats]]) -> None:
         done = not result.cancelled() and result.exception() is None
@@ -175,6 +183,7 @@ class Scheduler:
     def _start(self, engine: Engine, jobs: list[Job]) -> None:
         now = time.perf_counter()
         for job in jobs:
+            job.started = True
             job.context.timings.record("queue", job.queued, now)
         run = asyncio.get_running_loop().run_in_executor(self._threads, run_batch, engine, jobs)
         run.add_done_callback(lambda _: self._end(engine, jobs, run))
@@ -203,13 +212,15 @@ class Scheduler:
 
 
 def drop_expired(queue: deque[Job]) -> None:
-    """Remove the requests whose deadline has passed, and fail them with DeadlineExceeded."""
+    """Remove the requests whose deadline has passed, and fail them with DeadlineExceeded.
+
+    Usually `Scheduler.enqueue` has removed them already. If the event loop is late, an engine may
+    become free before their timeouts fire.
+    """
     for job in [job for job in queue if job.context.deadline.left_s <= 0]:
         queue.remove(job)
         if not job.result.done():
-            job.result.set_exception(
-                DeadlineExceeded("the deadline passed while the request was queued")
-            )
+            job.result.set_exception(DeadlineExceeded(EXPIRED_IN_QUEUE))
 
 
 def take_batch(queue: deque[Job], max_pictures: int, times: BatchTimes) -> list[Job]:

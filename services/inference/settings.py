@@ -57,7 +57,7 @@ class InferenceSettings(ServiceSettings):
     @model_validator(mode="before")
     @classmethod
     def _collect_further_models(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Collect the MODEL_<NAME>_PATH variables, whose names are open."""
+        """Collect the MODEL_<NAME>_PATH variables, whose names are not fixed."""
         found = {name: path for name, path in os.environ.items() if _FURTHER.fullmatch(name)}
         return {
             **given,

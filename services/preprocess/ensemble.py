@@ -34,7 +34,7 @@ async def process_ensemble(
     try:
         results = await asyncio.gather(*tasks)
     finally:
-        # If one fails, the others have no use.
+        # If one fails, the others' results are useless.
         for task in tasks:
             task.cancel()
     best = [result.detections[:_MAX_DETECTIONS] for result in results]

@@ -113,7 +113,7 @@ async def request_prediction(
 ) -> Prediction:
     """Send one image, (height, width, 3) at network size, to the model at `path`.
 
-    The pixels are sent from where they lie in memory. Raises what `Peer.send` raises.
+    The pixels are sent without copying. Raises what `Peer.send` raises.
     """
     head = orjson.dumps(_request_head(image, parameters))
     response = await inference.send(

@@ -75,7 +75,7 @@ class Pipeline:
             if not problem.is_rejection:
                 raise
             # The cached input size is out of date, or this endpoint serves another version still.
-            # Request metadata and prediction from one endpoint, which agrees with itself.
+            # Request metadata and prediction from the same endpoint, so that they match.
             inference = self.inference.with_affinity()
             info = await self.models.refresh_model_info(context, wanted.model, inference)
             box, prediction = await self._predict(context, data, header, info, wanted, inference)

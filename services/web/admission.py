@@ -48,7 +48,7 @@ class Admission:
         except (DeadlineExceeded, RemoteProblem) as error:
             if isinstance(error, DeadlineExceeded) or error.status in _LATE:
                 # It was predicted to be in time: the next services are slower than measured.
-                self._rate.forget_best()
+                self._rate.drop_best_rate()
             raise
         finally:
             self._rate.end(done=done)

@@ -49,7 +49,7 @@ def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI
     metrics.watch_queue("admission", lambda: web.admission.load)
     gates = [Middleware(AdmissionGate, admission=web.admission, path=PATH)]
     if settings.access_token is not None:
-        # Added last, so it comes first: a request without the token learns nothing of the load.
+        # Added last, so it comes first: a request without the token must not learn about the load.
         gate = Middleware(TokenGate, token=settings.access_token, prefix=PATH, what="this service")
         gates.append(gate)
 

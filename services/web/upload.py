@@ -36,8 +36,13 @@ def find_picture(body: bytes, content_type: str | None) -> bytes:
     elif media_type.startswith(b"image/"):
         picture = body
     else:
-        shown = media_type.decode("latin-1")[:80] or "no Content-Type"
-        raise UnsupportedMedia(f"{shown!r} is not taken: {_EXPECTED}")
+        shown = media_type.decode("latin-1")[:80]
+        what = (
+            f"Content-Type {shown!r} is not accepted"
+            if shown
+            else "the request has no Content-Type"
+        )
+        raise UnsupportedMedia(f"{what}: {_EXPECTED}")
     if not picture:
         raise MalformedRequest(f"the picture is empty: {_EXPECTED}")
     return picture

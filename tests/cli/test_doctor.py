@@ -161,5 +161,5 @@ def test_local_prints_a_line_for_each_check() -> None:
 
     assert err == ""
     assert {"Python", "CPU", "cores", "memory", "openvino", "port"} <= set(names)
-    assert {line.split()[0] for line in out.splitlines()} <= {"ok", "warning", "problem"}
+    assert {line.split()[0] for line in out.splitlines()} <= {"ok", "-", "warning", "problem"}
     assert len(json.loads(encoded)) == len(names)

@@ -36,7 +36,7 @@ def test_one_picture_prints_its_response_and_a_summary(stack: Stack, picture: Pa
     status, out, err = run("--url", stack.web.url, "--image", str(picture))
 
     assert (status, err) == (0, "")
-    found = re.search(r"^Response: b'(.*)'$", out, re.MULTILINE)
+    found = re.search(r"^Response: (.*)$", out, re.MULTILINE)
     assert found
     answer = json.loads(found[1])
     assert answer["data"] == [["square", pytest.approx(0.9354, abs=1e-3), [160, 160, 160, 80]]]

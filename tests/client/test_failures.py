@@ -43,6 +43,24 @@ def test_a_malformed_response_is_one_line(picture: Path, body: bytes, said: str)
     assert "1 requests (200: 1), 1 failed" in out
 
 
+@pytest.mark.parametrize(
+    ("body", "printed"),
+    [
+        ('["Käse"]'.encode(), '["Käse"]'),
+        (b"one\r\ntwo\x1b[2J", r"one\r\ntwo\x1b[2J"),
+        (b"\xff\xfe", r"\xff\xfe"),
+    ],
+    ids=["utf-8", "control characters", "no text"],
+)
+def test_a_response_is_printed_as_one_line_of_text(
+    picture: Path, body: bytes, printed: str
+) -> None:
+    with serve(Response(body=body)) as server:
+        _, out, _ = run("--url", server.url, "--image", str(picture))
+
+    assert f"\nResponse: {printed}\n" in out
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400, -1e300])
 def test_coordinates_out_of_range_are_a_fault(number: float) -> None:
     """Python parses NaN, Infinity and numbers of any length as JSON."""

@@ -122,9 +122,9 @@ def test_without_a_gpu_auto_selects_openvino_with_a_reason() -> None:
         Choice(
             "openvino",
             "cpu",
-            "no CUDA, because the installed onnxruntime is for CPUs only; openvino is installed",
+            "openvino on the CPU (no CUDA, because the installed onnxruntime is for CPUs only)",
         ),
-        Choice("onnxruntime", "cuda", "CUDA is available"),
+        Choice("onnxruntime", "cuda", "onnxruntime on CUDA"),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.config import read_models_config
 from tests.k8s import checks
 from tests.k8s.checks import CHECKS, Check
 from tests.support.rendered import (
@@ -168,7 +168,7 @@ def test_every_pod_may_run_where_restricted_is_enforced(tmp_path: Path) -> None:
 
 
 def test_the_job_provisions_the_model_that_inference_serves(manifests: list[Manifest]) -> None:
-    wanted = read_wanted(K8S / "base" / "models-to-provision.yaml").used_by(["inference"])
+    wanted = read_models_config(K8S / "base" / "models-to-provision.yaml").used_by(["inference"])
     places = [f"store:/models/{one.name}@{channel}" for one in wanted for channel in one.channels]
 
     assert config(manifests, "inference")["MODEL_PATH"] in places

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.config import read_models_config
 from elastic_yolo.provision.run import Job, Report
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import resolve
@@ -23,7 +23,7 @@ def provision(store: Path, *models: dict[str, Any], **options: Any) -> list[Repo
     store.mkdir(exist_ok=True)
     options = {"reporter": QUIET, "sleep": nowhere, **options}
     job = Job(Layout(store), threads=1, **options)
-    return list(job.provision(read_wanted(config).models))
+    return list(job.provision(read_models_config(config).models))
 
 
 def stable(store: Path) -> str:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT, Service, free_port
-from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.config import read_models_config
 from elastic_yolo.provision.run import Job
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import resolve
@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Path:
     )
     layout = Layout(tmp_path / "store")
     layout.root.mkdir()
-    models = read_wanted(config).models
+    models = read_models_config(config).models
     assert {report.outcome for report in Job(layout, QUIET, threads=1).provision(models)} == {
         "published"
     }
@@ -99,7 +99,7 @@ def test_one_environment_variable_selects_another_model(store: Path) -> None:
 
 
 def test_pull_for_a_service_takes_its_models_only(tmp_path: Path, store: Path) -> None:
-    models = read_wanted(tmp_path / "models.yaml").used_by(["batch"])
+    models = read_models_config(tmp_path / "models.yaml").used_by(["batch"])
 
     assert [(model.name, model.version) for model in models] == [("wide", None)]
     assert store.is_dir()

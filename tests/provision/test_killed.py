@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from elastic_yolo.detector.model import read_model
-from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.config import read_models_config
 from elastic_yolo.provision.run import Job
 from elastic_yolo.store.errors import NotInStore
 from elastic_yolo.store.layout import Layout
@@ -55,7 +55,7 @@ def pull(
     layout = Layout(store)
     with locked(layout):
         job = Job(layout, QUIET, threads=1, cache=cache)
-        reports = list(job.provision(read_wanted(config).models))
+        reports = list(job.provision(read_models_config(config).models))
     os._exit(0 if reports[0].error is None else 1)
 
 

@@ -12,7 +12,7 @@ import pytest
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.profile import FILE, read_reference
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, Service, free_port
-from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.config import read_models_config
 from elastic_yolo.provision.run import Job, Report
 from elastic_yolo.store.errors import NotInStore
 from elastic_yolo.store.layout import Layout
@@ -39,7 +39,9 @@ def provision(folder: Path, model: dict[str, Any], cache: Path | None = None) ->
     layout = Layout(folder / "store")
     layout.root.mkdir(exist_ok=True)
     config = write_config(folder / "models.yaml", model)
-    (report,) = Job(layout, QUIET, threads=2, cache=cache).provision(read_wanted(config).models)
+    (report,) = Job(layout, QUIET, threads=2, cache=cache).provision(
+        read_models_config(config).models
+    )
     return report
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
-from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.config import read_models_config
 from elastic_yolo.provision.errors import ConfigError
 from elastic_yolo.provision.sources import choose_source
 from elastic_yolo.store.collect import used_bytes
@@ -220,7 +220,7 @@ def test_used_by_selects_the_models_of_a_service(tmp_path: Path) -> None:
         wanted("/b", name="b", used_by=["batch", "stream"]),
         wanted("/c", name="c"),
     )
-    found = read_wanted(config)
+    found = read_models_config(config)
 
     assert [model.name for model in found.used_by([])] == ["a", "b", "c"]
     assert [model.name for model in found.used_by(["inference"])] == ["a", "c"]
@@ -247,7 +247,7 @@ def test_an_invalid_models_yaml_is_refused(
     config = write_config(tmp_path / "models.yaml", wanted("/a") | stated)
 
     with pytest.raises(ConfigError, match=why) as caught:
-        read_wanted(config)
+        read_models_config(config)
     assert "secret" not in str(caught.value)
 
 
@@ -255,7 +255,7 @@ def test_an_invalid_models_yaml_is_refused(
     "path", sorted((ROOT / "docs").glob("models.*.yaml")), ids=lambda p: p.name
 )
 def test_the_examples_in_the_docs_are_valid(path: Path) -> None:
-    files = [file for model in read_wanted(path).models for file in model.files.values()]
+    files = [file for model in read_models_config(path).models for file in model.files.values()]
 
     assert all(choose_source(file.source or "") for file in files)
     assert sum(file.digest is not None for file in files) >= len(files) - 1
@@ -265,7 +265,7 @@ def test_a_channel_points_at_one_version(tmp_path: Path) -> None:
     config = write_config(tmp_path / "models.yaml", wanted("/a"), wanted("/b", version="2"))
 
     with pytest.raises(ConfigError, match="two versions"):
-        read_wanted(config)
+        read_models_config(config)
 
 
 @pytest.mark.parametrize(
@@ -285,4 +285,4 @@ def test_a_file_that_is_not_models_yaml_is_refused(tmp_path: Path, text: str) ->
     (tmp_path / "models.yaml").write_text(text)
 
     with pytest.raises(ConfigError, match=r"models\.yaml"):
-        read_wanted(tmp_path / "models.yaml")
+        read_models_config(tmp_path / "models.yaml")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from elastic_yolo.lab.processes.stack import Service, Stack, StackError, free_port
-from elastic_yolo.provision.config import read_wanted
+from elastic_yolo.provision.config import read_models_config
 from elastic_yolo.provision.run import Job
 from elastic_yolo.store.errors import BadReference
 from elastic_yolo.store.layout import Layout
@@ -70,7 +70,7 @@ def store(tmp_path: Path) -> Path:
     config = write_config(tmp_path / "models.yaml", model)
     layout = Layout(tmp_path / "store")
     layout.root.mkdir()
-    (report,) = Job(layout, QUIET, threads=1).provision(read_wanted(config).models)
+    (report,) = Job(layout, QUIET, threads=1).provision(read_models_config(config).models)
     assert report.outcome == "published"
     return layout.root
 

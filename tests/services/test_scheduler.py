@@ -16,7 +16,7 @@ from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
 from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import DeadlineExceeded, TooManyRequests
-from services.inference.scheduler import BatchTimes, Job, Scheduler, take_batch
+from services.inference.scheduler import BatchTimes, Job, Scheduler, drop_expired, take_batch
 
 pytestmark = pytest.mark.anyio
 
@@ -130,13 +130,31 @@ async def test_a_request_whose_deadline_passes_in_the_queue_never_runs() -> None
     async with scheduling(engine) as scheduler:
         first = start(scheduler, picture(1))
         await until(lambda: engine.runs == [[1]])
-        with pytest.raises(DeadlineExceeded):
-            await start(scheduler, picture(2), budget_ms=30)
+        with pytest.raises(DeadlineExceeded, match="while the request was queued"):
+            await start(scheduler, picture(2), budget_ms=500)
+        assert scheduler.queued == 0
         engine.gate.set()
         await first
 
     assert engine.runs == [[1]]
     assert [stream.runs for stream in engine.streams] == [[], []]
+
+
+async def test_an_expired_request_is_dropped_before_the_next_run() -> None:
+    """As when the event loop is late: the engine is free before the timeout fires."""
+    loop = asyncio.get_running_loop()
+    expired, waiting = (
+        Job(context(budget_ms), picture(1), per_picture, loop.create_future())
+        for budget_ms in (0, 20_000)
+    )
+    queue = deque([expired, waiting])
+
+    drop_expired(queue)
+
+    assert list(queue) == [waiting]
+    assert not waiting.result.done()
+    with pytest.raises(DeadlineExceeded, match="while the request was queued"):
+        await expired.result
 
 
 async def test_a_request_whose_caller_hangs_up_in_the_queue_never_runs() -> None:

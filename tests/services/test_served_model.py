@@ -200,7 +200,7 @@ async def test_a_switch_is_counted_if_a_version_leaves_during_the_load(
     """Version 1 leaves while version 3 is loaded and not yet in service."""
     follower.store.publish("2", "rhombus", channel=None, width=64)
     follower.store.publish("3", "oval", channel=None, width=64)
-    model = follower.served("tiny@stable", leaving_s=3600)
+    model = follower.served("tiny@stable", outgoing_s=3600)
     model.start()
     first = split_of(model).main
     follower.store.point("2")
@@ -210,9 +210,9 @@ async def test_a_switch_is_counted_if_a_version_leaves_during_the_load(
     follower.store.point("3")
     refreshing = asyncio.create_task(model.refresh())
     await asyncio.to_thread(loaded.wait, 20)
-    assert split_of(model).leaving is first
-    model._leaving_s = 0  # noqa: SLF001  # the timer of a leaving version ends now
-    await model._leave(first)  # noqa: SLF001
+    assert split_of(model).outgoing is first
+    model._outgoing_s = 0  # noqa: SLF001  # the timer of an outgoing version ends now
+    await model._end_outgoing(first)  # noqa: SLF001
     info = {**STABLE, **ENGINE, "version": "2", "digest": second.digest}
     during = follower.metric("elastic_yolo_model_info", **info)
     gate.set()

@@ -63,7 +63,7 @@ def test_a_late_job_makes_the_prediction_use_the_present_rate() -> None:
     complete_jobs(rate, clock, jobs=240, seconds_each=0.05, in_flight=5)
     rate.begin(10)
     optimistic = rate.wait_s()
-    rate.forget_best()
+    rate.drop_best_rate()
 
     assert optimistic < 0.4
     assert rate.wait_s() == pytest.approx(0.55, rel=0.1)

@@ -134,10 +134,12 @@ def documented(service: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("service", KINDS)
 def test_the_readme_lists_every_variable_with_its_default(service: str) -> None:
-    expected = {
-        variable: "required" if field.is_required() else f"`{field.default}`"
-        for variable, field in variables(KINDS[service]).items()
-    }
+    """An unset value and an empty collection are "none"."""
+    expected = {}
+    for variable, field in variables(KINDS[service]).items():
+        empty = field.default is None or field.default == {}
+        default = "none" if empty else f"`{field.default}`"
+        expected[variable] = "required" if field.is_required() else default
 
     assert documented(service) == expected
 

@@ -138,7 +138,7 @@ def test_loading_a_model_again_reads_its_changed_folder(tmp_path: Path, own_stac
     after = detect(own_stack, model="wide").json()
 
     assert (before["model"]["version"], len(before["data"])) == ("7", 2)
-    # Preprocess still sends 64x32 pixels, which the leaving version accepts.
+    # Preprocess still sends 64x32 pixels, which the outgoing version accepts.
     assert after["model"]["version"] == "7"
     described = httpx.get(f"{own_stack.inference.url}/v2/models/wide").json()
     assert described["versions"] == ["8", "7"]

@@ -82,10 +82,10 @@ def test_a_channel_without_a_version_leaves_its_share_to_the_main_one(
     assert {split.pick_version(uid, SMALL).version for uid in IDS} == {"a"}
 
 
-def test_a_leaving_version_responds_to_requests_of_the_old_size(
+def test_an_outgoing_version_responds_to_requests_of_the_old_size(
     loaded: dict[str, LoadedVersion],
 ) -> None:
-    split = TrafficSplit(((loaded["wide"], 1),), leaving=loaded["a"])
+    split = TrafficSplit(((loaded["wide"], 1),), outgoing=loaded["a"])
 
     assert split.pick_version(IDS[0], WIDE).version == "wide"
     assert split.pick_version(IDS[0], SMALL).version == "a"

@@ -44,10 +44,10 @@ class Follower:
         source = Reference(self.store.root, "tiny", channel)
         return ChannelWatcher(source, self.loader, self.model_metrics)
 
-    def served(self, channels: str, leaving_s: float = 0.0) -> ServedModel:
+    def served(self, channels: str, outgoing_s: float = 0.0) -> ServedModel:
         """Return a model that is not loaded yet."""
         path = parse_channels(f"store:{self.store.root}/{channels}")
-        return ServedModel(path, self.loader, self.model_metrics, leaving_s)
+        return ServedModel(path, self.loader, self.model_metrics, outgoing_s)
 
     def channel_file(self, channel: str = "stable") -> Path:
         """Return the file that says where a channel points."""

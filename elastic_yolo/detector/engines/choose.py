@@ -76,10 +76,10 @@ def choose(options: EngineOptions) -> Choice:
         return _requested(replace(options, engine="onnxruntime"))
     no_cuda = "DEVICE=cpu" if options.device == "cpu" else _why_no_cuda()
     if no_cuda is None:
-        return Choice("onnxruntime", "cuda", "CUDA is available")
+        return Choice("onnxruntime", "cuda", "onnxruntime on CUDA")
     for name in ("openvino", "onnxruntime"):
         if find_spec(name) is not None:
-            return Choice(name, "cpu", f"{no_cuda}; {name} is installed")
+            return Choice(name, "cpu", f"{name} on the CPU ({no_cuda})")
     raise EngineError("no engine is installed: install openvino or onnxruntime")
 
 

@@ -82,7 +82,9 @@ class Service:
         while time.monotonic() < until:
             status = self.process.poll()
             if status is not None:
-                raise StackError(f"{self.name} ended with {status} at start{self._last_line()}")
+                raise StackError(
+                    f"{self.name} exited with status {status} during start-up{self._last_line()}"
+                )
             if self._is_ready():
                 return
             time.sleep(_POLL_S)

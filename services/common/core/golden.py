@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from elastic_yolo.picture.agreement import first_difference
 from services.common.request.errors import RemoteProblem, Unavailable, UnknownModel
 
-# Endpoints do not switch to another version at the same moment.
+# Retries while endpoints switch versions at different moments.
 _ATTEMPTS = 5
 
 Found = tuple[str, float, list[float]]

@@ -56,7 +56,7 @@ class RequestMiddleware:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; no exception passes on to the server."""
+        """Serve one request; no exception passes on to the server, except CancelledError."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -76,14 +76,14 @@ class RequestMiddleware:
             context.deadline = Deadline.from_header(headers.get(TIMEOUT_HEADER), self._longest_ms)
             await self._app(scope, caller.receive_message, response.send_message)
         except asyncio.CancelledError:
-            if response.begun and not caller.gone:
+            if response.begun and not caller.disconnected:
                 raise
             _uncancel()
-            if not caller.gone:
+            if not caller.disconnected:
                 # The server cancels what is left when its drain time is over.
                 error = Unavailable("the service is shutting down and cannot finish this request")
                 await _send_problem(error, scope, receive, context, response)
-        except Exception as error:  # noqa: BLE001  # the one door: everything becomes a response
+        except Exception as error:  # noqa: BLE001  # last resort: every exception becomes a response
             await _send_problem(error, scope, receive, context, response)
         finally:
             caller.stop_watching()
@@ -168,7 +168,7 @@ class _CallerWatch:
     """Passes on what the caller sends, and cancels the request if the caller hangs up."""
 
     def __init__(self, receive: Receive, response: _ResponseWatch) -> None:
-        self.gone = False
+        self.disconnected = False
         self._receive = receive
         self._response = response
         self._task = asyncio.current_task()
@@ -177,16 +177,16 @@ class _CallerWatch:
     async def receive_message(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body"):
-            self._watch = asyncio.create_task(self._cancel_when_gone())
+            self._watch = asyncio.create_task(self._cancel_on_disconnect())
         return message
 
     def stop_watching(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
 
-    async def _cancel_when_gone(self) -> None:
+    async def _cancel_on_disconnect(self) -> None:
         # After the whole body, the next message is the end of the connection or of the response.
         await self._receive()
         if not self._response.complete and self._task is not None:
-            self.gone = True
+            self.disconnected = True
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""Map every exception to an RFC 9457 problem document; only this module knows their HTTP statuses.
+"""Map every exception to an RFC 9457 problem document; only this module chooses the statuses.
 
 Two callers: RequestMiddleware for whatever a request raises, and Connection for what is wrong
 before there is a request.

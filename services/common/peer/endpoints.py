@@ -82,12 +82,12 @@ class Endpoints:
         candidates = proven or serving or draining or others
         if len(candidates) < 2:
             return candidates[0] if candidates else None
-        one, other = self.random.sample(candidates, 2)
-        if self._is_held_back(one):
-            return other
-        if self._is_held_back(other):
-            return one
-        return one if one.outstanding <= other.outstanding else other
+        first, second = self.random.sample(candidates, 2)
+        if self._is_skipped_by_slow_start(first):
+            return second
+        if self._is_skipped_by_slow_start(second):
+            return first
+        return first if first.outstanding <= second.outstanding else second
 
     def state(self, endpoint: Endpoint) -> State:
         """Return the state of an endpoint."""
@@ -179,7 +179,7 @@ class Endpoints:
         if endpoint.has_responded:
             endpoint.slow_start_at = now
 
-    def _is_held_back(self, endpoint: Endpoint) -> bool:
+    def _is_skipped_by_slow_start(self, endpoint: Endpoint) -> bool:
         if endpoint.slow_start_at is None:
             return False
         share = (self.clock() - endpoint.slow_start_at) / SLOW_START_S

@@ -55,7 +55,7 @@ class RetryBudget:
     """
 
     def __init__(self) -> None:
-        """Begin full."""
+        """Start with a full budget."""
         self._tokens = _MAX_SAVED_RETRIES
 
     def deposit(self) -> None:
@@ -227,7 +227,7 @@ class Peer:
         endpoint = affinity.endpoint
         if endpoint is None or self._endpoints.known.get(endpoint.address) is not endpoint:
             return None
-        # A draining endpoint still serves, and what it has just reported holds for it.
+        # A draining endpoint still serves, and the metadata it just sent still applies.
         return None if self._endpoints.state(endpoint) == "ejected" else endpoint
 
     def _choose_for_retry(

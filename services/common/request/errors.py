@@ -1,4 +1,4 @@
-"""The errors of a request. `problems.py` alone knows the HTTP status of each.
+"""The errors of a request. Only `problems.py` chooses the HTTP status of each.
 
 ServiceError
 ├── MalformedRequest      the request is not what the route accepts

@@ -46,7 +46,7 @@ class _RefusedVersion:
         """Return whether this poll must not load `identity`."""
         if identity != self.identity:
             return False
-        if self.why.may_pass and self._skipped >= self._polls_to_skip:
+        if self.why.retryable and self._skipped >= self._polls_to_skip:
             return False
         self._skipped += 1
         return True
@@ -97,7 +97,7 @@ class ChannelWatcher:
                 return version
         if refusals[0].reason != "golden":
             raise refusals[0]
-        # No better version exists. It serves, and /health/status and the metrics report it.
+        # No version passes, so this one serves anyway; /health/status and the metrics report it.
         version = self._loader.load(self._source, candidates[0], golden_must_agree=False)
         self._take(candidates[0], version)
         return version
@@ -147,7 +147,7 @@ class ChannelWatcher:
 
     def _refuse(self, model: str, why: VersionRefused, identity: str) -> None:
         # Without its traceback, which would keep the refused engine in memory.
-        why = VersionRefused(why.reason, str(why), may_pass=why.may_pass)
+        why = VersionRefused(why.reason, str(why), retryable=why.retryable)
         if self._refused is not None and self._refused.identity == identity:
             self._refused.refuse_again(why)
         else:

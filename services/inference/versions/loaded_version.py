@@ -108,7 +108,7 @@ class LoadedVersion:
     async def retire(self) -> None:
         """Wait until no request uses the version, then close it."""
         await self._unused.wait()
-        # A run whose caller has hung up may still be going on.
+        # A run whose caller has hung up may still be running.
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:

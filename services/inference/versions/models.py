@@ -19,8 +19,8 @@ from services.inference.versions.version_loader import VersionLoader, VersionRef
 
 _NO_QUEUE = QueueLoad(0, 0, 0.0)
 # After this many polls every process has loaded what this process has.
-_LEAVING_POLLS = 4
-# Poll interval assumed for `_LEAVING_POLLS` where polling is disabled and `load` is called by hand.
+_OUTGOING_POLLS = 4
+# Poll interval assumed for `_OUTGOING_POLLS` if polling is disabled and `load` is called by hand.
 _NO_POLL_S = 5.0
 
 
@@ -47,12 +47,12 @@ class Models:
         """Load the models that the variables name; raises ModelUnservable for the first bad one."""
         models: dict[str, ServedModel] = {}
         for variable, path in paths.items():
-            model = ServedModel(path, loader, metrics, _LEAVING_POLLS * (poll_s or _NO_POLL_S))
+            model = ServedModel(path, loader, metrics, _OUTGOING_POLLS * (poll_s or _NO_POLL_S))
             try:
                 model.start(wait_s)
             except VersionRefused as error:
-                blamed = "ENGINE" if error.reason == "engine" else variable
-                raise ModelUnservable(f"{blamed}: {error}") from None
+                variable_at_fault = "ENGINE" if error.reason == "engine" else variable
+                raise ModelUnservable(f"{variable_at_fault}: {error}") from None
             if model.name in models:
                 raise ModelUnservable(
                     f"{variable}: the model name {model.name!r} is already in use"

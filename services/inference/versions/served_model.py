@@ -18,19 +18,19 @@ from services.inference.versions.model_source import ModelPath, WeightedChannels
 from services.inference.versions.traffic_split import TrafficSplit
 from services.inference.versions.version_loader import VersionLoader, VersionRefused
 
-# The metrics' channel label of a leaving version; brackets cannot occur in a channel's name.
-_LEAVING = "(leaving)"
+# The metrics' channel label of an outgoing version; brackets cannot occur in a channel's name.
+_OUTGOING_CHANNEL = "(leaving)"
 
 
 class ServedModel:
     """One model. Its watchers load versions in threads; switches happen on the event loop."""
 
     def __init__(
-        self, path: ModelPath, loader: VersionLoader, metrics: ModelMetrics, leaving_s: float
+        self, path: ModelPath, loader: VersionLoader, metrics: ModelMetrics, outgoing_s: float
     ) -> None:
         """Load nothing yet.
 
-        `leaving_s` is how long the previous version stays when the next one has another input size:
+        `outgoing_s` is how long the previous version stays if the next one has another input size:
         until every process has the next one, so that a repeated request gets the same response from
         all of them.
         """
@@ -41,9 +41,9 @@ class ServedModel:
         ]
         self._shadow = None if shadow is None else ChannelWatcher(shadow, loader, metrics)
         self._wanted = False
-        self._misfits: dict[str, VersionRefused] = {}
+        self._size_refusals: dict[str, VersionRefused] = {}
         self._metrics = metrics
-        self._leaving_s = leaving_s
+        self._outgoing_s = outgoing_s
         self._held: list[LoadedVersion] = []
         self._serving: dict[str, LoadedVersion] = {}
         self._reported: dict[str, LoadedVersion] = {}
@@ -57,7 +57,7 @@ class ServedModel:
     def refusals(self) -> dict[str, VersionRefused]:
         """The reason for each channel whose current version is not served."""
         loads = {one.channel: one.refusal for one in self._watchers if one.refusal is not None}
-        return self._misfits | loads
+        return self._size_refusals | loads
 
     def start(self, wait_s: float = 0.0) -> None:
         """Load the current versions of all channels, before there is an event loop.
@@ -138,10 +138,10 @@ class ServedModel:
             self._release_all()
             return
         if main is not None:
-            leaving = None if before is None else before.leaving
+            outgoing = None if before is None else before.outgoing
             if before is not None and before.main.size != main.size:
-                leaving = before.main
-                self._start_task(self._leave(leaving))
+                outgoing = before.main
+                self._start_task(self._end_outgoing(outgoing))
             fitting = {watcher: self._check_size(watcher, main) for watcher in self._watchers}
             self._serving = {
                 watcher.channel: version
@@ -151,7 +151,7 @@ class ServedModel:
             self.split = TrafficSplit(
                 weights=tuple((fitting[watcher], weight) for watcher, weight in self._weighted),
                 shadow=None if self._shadow is None else fitting[self._shadow],
-                leaving=leaving,
+                outgoing=outgoing,
             )
         self._report()
         self._retire_unused()
@@ -164,13 +164,13 @@ class ServedModel:
         for watcher in self._watchers:
             watcher.clear()
             self._metrics.forget_poll(self.name, watcher.channel)
-        self._misfits = {}
+        self._size_refusals = {}
         self._report()
         self._retire_unused()
 
     def _check_size(self, watcher: ChannelWatcher, main: LoadedVersion) -> LoadedVersion | None:
         """Return a watcher's version if its input size is the main version's, or report why not."""
-        version, before = watcher.version, self._misfits.pop(watcher.channel, None)
+        version, before = watcher.version, self._size_refusals.pop(watcher.channel, None)
         if version is None or version.size == main.size:
             return version
         own, other = (f"{width}x{height}" for width, height in (version.size, main.size))
@@ -178,7 +178,7 @@ class ServedModel:
             "size",
             f"input size {own}, but the main version's is {other}: they cannot share requests",
         )
-        self._misfits[watcher.channel] = why
+        self._size_refusals[watcher.channel] = why
         if str(before) != str(why):
             self._metrics.report_refusal(self.name, watcher.channel, why, None)
         return None
@@ -196,9 +196,10 @@ class ServedModel:
                 facts = version.facts() | {"channel": channel, "before": before.version}
                 get_logger().info("version switched", **facts)
         self._reported = self._serving
-        leaving = None if self.split is None else self.split.leaving
+        outgoing = None if self.split is None else self.split.outgoing
         self._metrics.show_loaded(
-            self.name, self._serving if leaving is None else {**self._serving, _LEAVING: leaving}
+            self.name,
+            self._serving if outgoing is None else {**self._serving, _OUTGOING_CHANNEL: outgoing},
         )
         refused = self.refusals
         for one in self._watchers:
@@ -217,11 +218,11 @@ class ServedModel:
                 self._start_task(version.retire())
         self._held = kept
 
-    async def _leave(self, version: LoadedVersion) -> None:
-        """End the service of a leaving version after `leaving_s`."""
-        await asyncio.sleep(self._leaving_s)
-        if self.split is not None and self.split.leaving is version:
-            self.split = replace(self.split, leaving=None)
+    async def _end_outgoing(self, version: LoadedVersion) -> None:
+        """End the service of an outgoing version after `outgoing_s`."""
+        await asyncio.sleep(self._outgoing_s)
+        if self.split is not None and self.split.outgoing is version:
+            self.split = replace(self.split, outgoing=None)
             self._report()
             self._retire_unused()
 

@@ -68,9 +68,11 @@ class ShadowRunner:
             return
         self._metrics.count_shadow(shadow, "compared", len(detections))
         labels = version.detector.model.labels, shadow.detector.model.labels
-        for one, other in zip(_best(detections), _best(shadowed), strict=True):
-            both = count_same(one, other, labels)
-            self._metrics.count_agreement(shadow, both, len(one) - both, len(other) - both)
+        for served_rows, shadow_rows in zip(_best(detections), _best(shadowed), strict=True):
+            both = count_same(served_rows, shadow_rows, labels)
+            self._metrics.count_agreement(
+                shadow, both, len(served_rows) - both, len(shadow_rows) - both
+            )
 
 
 def _best(detections: list[Floats]) -> list[Floats]:
@@ -78,20 +80,23 @@ def _best(detections: list[Floats]) -> list[Floats]:
     return [rows[:_MAX_OBJECTS] for rows in detections]
 
 
-def count_same(one: Floats, other: Floats, labels: tuple[tuple[str, ...], tuple[str, ...]]) -> int:
+def count_same(
+    served: Floats, shadowed: Floats, labels: tuple[tuple[str, ...], tuple[str, ...]]
+) -> int:
     """Return the number of objects in a picture that both versions found.
 
-    `one` and `other` are (k, 6), best score first: x1 y1 x2 y2 score class. A row is matched with
-    the unmatched row of the same label that overlaps it most, with an IoU of at least 0.5.
+    `served` and `shadowed` are (k, 6), best score first: x1 y1 x2 y2 score class. `labels` are the
+    labels of the two versions. A row is matched with the unmatched row of the same label that
+    overlaps it most, with an IoU of at least 0.5.
     """
-    names = np.array([labels[1][number] for number in other[:, CLASS].astype(int)])
-    free = np.ones(len(other), bool)
+    names = np.array([labels[1][number] for number in shadowed[:, CLASS].astype(int)])
+    free = np.ones(len(shadowed), bool)
     same = 0
-    for row in one:
-        fitting = free & (names == labels[0][int(row[CLASS])]) if len(other) else free
+    for row in served:
+        fitting = free & (names == labels[0][int(row[CLASS])]) if len(shadowed) else free
         if not fitting.any():
             continue
-        overlap = np.where(fitting, overlaps(row[:4], other[:, :4]), 0)
+        overlap = np.where(fitting, overlaps(row[:4], shadowed[:, :4]), 0)
         best = int(overlap.argmax())
         if overlap[best] >= _MIN_IOU:
             free[best] = False

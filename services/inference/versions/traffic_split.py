@@ -14,14 +14,14 @@ class TrafficSplit:
     """The versions in service. Immutable: a switch replaces it between two requests.
 
     `weights` are the versions with their weights, the main one first. None stands for a channel
-    that cannot be served; the main version gets its share. `shadow` never responds. `leaving` is
+    that cannot be served; the main version gets its share. `shadow` never responds. `outgoing` is
     the previous main version if its input size was different: it still responds to callers that
     send the old size.
     """
 
     weights: tuple[tuple[LoadedVersion | None, int], ...]
     shadow: LoadedVersion | None = None
-    leaving: LoadedVersion | None = None
+    outgoing: LoadedVersion | None = None
 
     @property
     def main(self) -> LoadedVersion:
@@ -33,7 +33,7 @@ class TrafficSplit:
     @property
     def versions(self) -> list[LoadedVersion]:
         """All versions that may respond, each once, the main one first."""
-        candidates = [version for version, _ in self.weights] + [self.leaving]
+        candidates = [version for version, _ in self.weights] + [self.outgoing]
         return list(dict.fromkeys(version for version in candidates if version is not None))
 
     @property

@@ -31,14 +31,14 @@ Reason = Literal["store", "model", "engine", "golden", "size", "unexpected"]
 class VersionRefused(Exception):
     """A version must not serve. The message is one line, for the log and the repository routes."""
 
-    def __init__(self, reason: Reason, message: str, *, may_pass: bool = False) -> None:
+    def __init__(self, reason: Reason, message: str, *, retryable: bool = False) -> None:
         """Take the metric's label and the message.
 
-        `may_pass` is true if the files could not be read: a later attempt may succeed.
+        `retryable` is true if the files could not be read: a later attempt may succeed.
         """
         super().__init__(message)
         self.reason = reason
-        self.may_pass = may_pass
+        self.retryable = retryable
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ def _errors_as_refusals(identity: str) -> Iterator[None]:
     except VersionRefused:
         raise
     except (DetectorError, StoreError) as error:
-        may_pass = isinstance(error, StoreError) or isinstance(error.__cause__, OSError)
-        raise VersionRefused(_reason(error), str(error), may_pass=may_pass) from error
+        retryable = isinstance(error, StoreError) or isinstance(error.__cause__, OSError)
+        raise VersionRefused(_reason(error), str(error), retryable=retryable) from error
     except Exception as error:
         get_logger().exception("unexpected error", id=identity)
-        may_pass = isinstance(error, OSError | MemoryError)
+        retryable = isinstance(error, OSError | MemoryError)
         what = f"{type(error).__name__}: {error}"
-        raise VersionRefused("unexpected", what, may_pass=may_pass) from error
+        raise VersionRefused("unexpected", what, retryable=retryable) from error
 
 
 def _reason(error: Exception) -> Reason:
