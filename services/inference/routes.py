@@ -180,6 +180,6 @@ def build_picture_routes(endpoint: InferEndpoint) -> list[PictureRoute]:
         return await endpoint.handle_infer(request)
 
     return [
-        picture_route(path, endpoint.handle_infer, summary="Detect objects in tensors", tag=_TAG)
+        picture_route(path, infer, summary="Detect objects in tensors", tag=_TAG)
         for path in (_INFER, _INFER_VERSION)
     ]

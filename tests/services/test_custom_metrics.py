@@ -490,3 +490,13 @@ def test_a_harmful_hook_disturbs_neither_requests_nor_shutdown(tmp_path: Path, h
     assert status == 0
     assert not (model / "__pycache__").exists()
     wait_until(lambda: not pids_with(str(model)), "the hook's process has ended", 60)
+
+
+def test_a_hook_that_is_slow_to_load_is_tried_again(tmp_path: Path) -> None:
+    """A version loader retries what an OSError caused."""
+    (tmp_path / "metrics.py").write_text("import time\ntime.sleep(600)\n")
+
+    with pytest.raises(ModelError, match=r"no reply within 0\.2 s") as raised:
+        start_hook(tmp_path, load_timeout_s=0.2)
+
+    assert isinstance(raised.value.__cause__, OSError)

@@ -9,14 +9,17 @@ from typing import NoReturn
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from elastic_yolo.picture.errors import NotAPicture
 from services.common.core.app import build_app
+from services.common.core.middleware import RequestMiddleware
 from services.common.core.picture_route import picture_route
 from services.common.core.probes import Readiness
+from services.common.core.problems import STATUS, problem_reason
 from services.common.observe.logs import get_logger
 from services.common.observe.telemetry import Metrics
 from services.common.request.errors import (
@@ -147,3 +150,62 @@ async def test_a_refusal_is_counted_with_its_route_and_reason() -> None:
     assert metrics.registry.get_sample_value("elastic_yolo_problems_total", labels) == 1
     labels = {"service": "test", "route": "/plain", "method": "POST", "status": "429"}
     assert metrics.registry.get_sample_value("elastic_yolo_requests_total", labels) == 1
+
+
+def test_the_reasons_in_the_metrics_do_not_follow_renamed_classes() -> None:
+    """Alerts and dashboards select them."""
+    one_argument = [kind for kind in STATUS if kind not in (TooManyRequests, RemoteProblem)]
+
+    assert {problem_reason(kind("why")) for kind in one_argument} == {
+        "malformed_request",
+        "unknown_model",
+        "not_allowed",
+        "model_unusable",
+        "unsupported_media",
+        "body_too_large",
+        "parameter_out_of_range",
+        "unavailable",
+        "deadline_exceeded",
+        "picture_too_large",
+        "not_a_picture",
+        "picture_undecodable",
+    }
+    assert problem_reason(TooManyRequests("full", 1, "queue_full")) == "queue_full"
+    assert problem_reason(RemoteProblem(503, "", "", None)) == "tier_behind"
+    assert problem_reason(HTTPException(404)) == "no_such_request"
+    assert problem_reason(ZeroDivisionError()) == "unexpected"
+
+
+async def test_an_error_after_the_response_has_begun_is_logged() -> None:
+    async def begin_and_fail(_scope: Scope, _receive: Receive, send: Send) -> NoReturn:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ParameterOutOfRange("too late")
+
+    app = RequestMiddleware(begin_and_fail, Metrics("web"), Readiness(), longest_ms=1000)
+    with capture_logs() as lines:
+        await send_get(app)
+
+    (line,) = [line for line in lines if line["log_level"] == "error"]
+    assert line["event"] == "unexpected error"
+
+
+async def send_get(app: ASGIApp) -> None:
+    """Send a GET request to an ASGI app and ignore what it sends back."""
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "query_string": b"",
+        "headers": [],
+        "http_version": "1.1",
+        "scheme": "http",
+    }
+    received = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Message:
+        return next(received)
+
+    async def send(_message: Message) -> None:
+        pass
+
+    await app(scope, receive, send)

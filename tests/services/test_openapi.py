@@ -59,3 +59,19 @@ def test_the_schema_of_inference_lists_bodies_and_parameters(stack: Stack) -> No
 
     assert set(described["requestBody"]["content"]) == {"multipart/form-data", "image/*"}
     assert {p["name"] for p in described["parameters"]} == {"model", "threshold", "iou"}
+
+
+def test_operation_ids_do_not_follow_renamed_functions(stack: Stack) -> None:
+    """Generated clients name their methods after them."""
+
+    def picture_operations(url: str) -> set[str]:
+        paths = httpx.get(f"{url}/openapi.json").json()["paths"]
+        posts = (operations["post"] for operations in paths.values() if "post" in operations)
+        return {post["operationId"] for post in posts if "repository" not in post["operationId"]}
+
+    assert picture_operations(stack.web.url) == {"inference_inference_post"}
+    assert picture_operations(stack.preprocess.url) == {"process_process_post"}
+    assert picture_operations(stack.inference.url) == {
+        "infer_v2_models__name__infer_post",
+        "infer_v2_models__name__versions__version__infer_post",
+    }

@@ -121,8 +121,8 @@ async def _send_problem(
     context: RequestContext,
     response: _ResponseWatch,
 ) -> None:
-    """Log an unexpected error, and send the problem document unless a response has begun."""
-    if not is_expected(error):
+    """Send the problem document, unless a response has begun: then the error is only logged."""
+    if response.begun or not is_expected(error):
         get_logger().error("unexpected error", exc_info=error, uid=context.uid, path=scope["path"])
     if not response.begun:
         context.problem = problem_reason(error)

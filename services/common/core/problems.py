@@ -98,6 +98,9 @@ def problem_reason(error: Exception) -> str:
             return "tier_behind"
         case HTTPException() | RequestValidationError():
             return "no_such_request"
+        case errors.Unauthorized():
+            # The label's value is older than the name of the class.
+            return "not_allowed"
         case _ if type(error) in STATUS:
             return _CAPITAL.sub(r"_\1", type(error).__name__).lower().removeprefix("_")
         case _:

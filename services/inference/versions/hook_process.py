@@ -23,7 +23,7 @@ from elastic_yolo.detector.errors import ModelError
 from services.inference.versions.hook_program import FILE
 
 _PROGRAM = Path(__file__).with_name("hook_program.py")
-_LOAD_TIMEOUT_S = 10.0
+_LOAD_TIMEOUT_S = 30.0
 _CALL_TIMEOUT_S = 5.0
 # A process that ended is started again, but not sooner than this after its previous start.
 _RESTART_INTERVAL_S = 10.0
@@ -46,11 +46,13 @@ class HookProcess:
         self,
         folder: Path,
         *,
+        load_timeout_s: float = _LOAD_TIMEOUT_S,
         call_timeout_s: float = _CALL_TIMEOUT_S,
         restart_interval_s: float = _RESTART_INTERVAL_S,
     ) -> None:
         """Start the process and load `folder`/metrics.py; raises HookFailed."""
         self._folder = folder
+        self._load_timeout_s = load_timeout_s
         self._call_timeout_s = call_timeout_s
         self._restart_interval_s = restart_interval_s
         self._lock = Lock()
@@ -100,7 +102,7 @@ class HookProcess:
                     start_new_session=True,
                 )
         try:
-            self._exchange(b"", _LOAD_TIMEOUT_S)
+            self._exchange(b"", self._load_timeout_s)
         except HookFailed:
             self._kill()
             raise
@@ -109,9 +111,10 @@ class HookProcess:
         """Send a line and return the reply; kills the process unless there is a valid one."""
         try:
             reply = self._receive_reply(line, time.monotonic() + timeout_s)
-        except TimeoutError:
+        except TimeoutError as error:
             self._kill()
-            raise HookFailed(f"no reply within {timeout_s:g} s; the process was killed") from None
+            text = f"no reply within {timeout_s:g} s; the process was killed"
+            raise HookFailed(text) from error
         except (OSError, ValueError, RecursionError) as error:
             status = self._kill()
             raise HookFailed(f"{error}; the process ended with status {status}") from None
@@ -124,7 +127,9 @@ class HookProcess:
         if connection is None:
             raise ConnectionError("the process has ended")
         connection.settimeout(max(0.001, until - time.monotonic()))
-        connection.sendall(line)
+        # Nothing is sent while it loads: one that fails may have replied and ended already.
+        if line:
+            connection.sendall(line)
         while not reply.endswith(b"\n"):
             connection.settimeout(max(0.001, until - time.monotonic()))
             received = connection.recv(_MAX_REPLY_BYTES)
@@ -154,7 +159,7 @@ class HookProcess:
         return process.wait()
 
 
-def start_hook(folder: Path) -> HookProcess | None:
+def start_hook(folder: Path, load_timeout_s: float = _LOAD_TIMEOUT_S) -> HookProcess | None:
     """Start the hook of a model folder, or return None if the folder has no metrics.py.
 
     Raises ModelError if the file cannot be loaded.
@@ -163,9 +168,10 @@ def start_hook(folder: Path) -> HookProcess | None:
     if not path.exists():
         return None
     try:
-        return HookProcess(folder)
+        return HookProcess(folder, load_timeout_s=load_timeout_s)
     except HookFailed as error:
-        raise ModelError(f"{path}: {error}") from error
+        # A process that was only too slow is tried again: its cause is a TimeoutError.
+        raise ModelError(f"{path}: {error}") from error.__cause__ or error
 
 
 def _protect_own_memory() -> None:

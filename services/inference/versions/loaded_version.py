@@ -22,7 +22,7 @@ from services.inference.versions.hook_process import HookProcess
 class LoadedVersion:
     """A version with its queue, drift counts and hook. A request keeps the version it began with.
 
-    All methods are called on the event loop.
+    All methods but `close` are called on the event loop.
     """
 
     def __init__(

@@ -71,12 +71,12 @@ class VersionLoader:
             engine, choice = build_engine(model, self.options)
             self.on_phase("engine")
             golden, difference = prepare_golden(detector := Detector(model, engine))
-            self.on_phase("golden")
             if difference is not None:
                 if golden_must_agree:
                     raise VersionRefused("golden", f"golden picture: {difference}")
                 get_logger().warning("golden picture mismatch", difference=difference)
             hook = start_hook(model.folder) if self.custom_metrics else None
+            self.on_phase("golden")
         scheduler = Scheduler(
             engine,
             max_streams=min(self.options.threads, _MAX_STREAMS),
