@@ -178,8 +178,8 @@ class LabTier:
         """Terminate deleted pods without losing a request.
 
         In a cluster, DNS announces that a pod is gone. Here its callers learn it only when a
-        request to it fails, which is retried once. So pods end one after the other, each when all callers have noticed
-        the end of the one before.
+        request to it fails, which is retried once. So pods end one after the other, each when all
+        callers have noticed the end of the one before.
         """
         while self._retiring:
             pod = self._retiring.popleft()
