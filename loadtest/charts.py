@@ -39,7 +39,7 @@ _STYLE = {
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ChartData:
     """The data of the charts."""
 
     intervals: Sequence[Interval]
@@ -58,30 +58,30 @@ class Chart:
     panel_height_in: float = 2.4
 
 
-def charts(drawn: Drawn) -> list[Chart]:
+def charts(data: ChartData) -> list[Chart]:
     """Return the charts for which there is data."""
     made = [
-        Chart("rate", "Offered and served", [lambda axes: _draw_rate(axes, drawn)]),
-        Chart("latency", "Latency", [lambda axes: _draw_latency(axes, drawn)]),
-        Chart("statuses", "Status codes", [lambda axes: _draw_statuses(axes, drawn)]),
+        Chart("rate", "Offered and served", [lambda axes: _draw_rate(axes, data)]),
+        Chart("latency", "Latency", [lambda axes: _draw_latency(axes, data)]),
+        Chart("statuses", "Status codes", [lambda axes: _draw_statuses(axes, data)]),
     ]
-    if not drawn.samples:
+    if not data.samples:
         return made
-    panels = [_replicas_panel(drawn, tier) for tier in tiers_of(drawn.samples)]
+    panels = [_replicas_panel(data, tier) for tier in tiers_of(data.samples)]
     made.append(Chart("replicas", "Replicas", panels, panel_height_in=1.4))
-    if any(sample.cpu_percent is not None for sample in drawn.samples):
-        made.append(Chart("cpu", "CPU", [lambda axes: _draw_cpu_percent(axes, drawn)]))
-    elif any(sample.cpu_s is not None for sample in drawn.samples):
-        made.append(Chart("cpu", "CPU", [lambda axes: _draw_cpu_cores(axes, drawn)]))
+    if any(sample.cpu_percent is not None for sample in data.samples):
+        made.append(Chart("cpu", "CPU", [lambda axes: _draw_cpu_percent(axes, data)]))
+    elif any(sample.cpu_s is not None for sample in data.samples):
+        made.append(Chart("cpu", "CPU", [lambda axes: _draw_cpu_cores(axes, data)]))
     return made
 
 
-def to_svg(chart: Chart, drawn: Drawn) -> str:
+def to_svg(chart: Chart, data: ChartData) -> str:
     """Return a chart as an SVG element with the colours of the page."""
     encoded = io.StringIO()
     # The names of clip paths depend on the salt: two charts in one page need different ones.
     with mpl.rc_context({**_STYLE, "svg.hashsalt": chart.name}):
-        figure = _figure([chart], drawn)
+        figure = _figure([chart], data)
         figure.savefig(encoded, format="svg", transparent=True, metadata={"Date": None})
     text = encoded.getvalue()
     text = text[text.index("<svg") :]
@@ -91,13 +91,13 @@ def to_svg(chart: Chart, drawn: Drawn) -> str:
     return text.replace("<svg", label, 1)
 
 
-def write_png(shown: Sequence[Chart], drawn: Drawn, path: Path) -> None:
+def write_png(shown: Sequence[Chart], data: ChartData, path: Path) -> None:
     """Write one or several charts, one below the other."""
     with mpl.rc_context(_STYLE):
-        _figure(shown, drawn).savefig(path, dpi=_DPI, facecolor=PAPER)
+        _figure(shown, data).savefig(path, dpi=_DPI, facecolor=PAPER)
 
 
-def _figure(shown: Sequence[Chart], drawn: Drawn) -> Figure:
+def _figure(shown: Sequence[Chart], data: ChartData) -> Figure:
     heights = [chart.panel_height_in for chart in shown for _ in chart.panels]
     figure = Figure(figsize=(_WIDTH_IN, sum(heights) + 0.2), layout="constrained")
     grid = figure.subplots(
@@ -107,7 +107,7 @@ def _figure(shown: Sequence[Chart], drawn: Drawn) -> Figure:
     for panel, axes in zip(panels, grid[:, 0], strict=True):
         panel(axes)
         axes.set_ylim(bottom=0)
-        axes.set_xlim(0, drawn.duration_s)
+        axes.set_xlim(0, data.duration_s)
     grid[-1, 0].set_xlabel("seconds since the start")
     return figure
 
@@ -120,13 +120,13 @@ def _legend(axes: Any, columns: int) -> None:
     )  # fmt: skip
 
 
-def _draw_rate(axes: Any, drawn: Drawn) -> None:
-    edges = [0.0, *(one.start_s + one.seconds for one in drawn.intervals)]
+def _draw_rate(axes: Any, data: ChartData) -> None:
+    edges = [0.0, *(one.start_s + one.seconds for one in data.intervals)]
     counts: dict[str, list[float]] = {
-        "offered": [one.per_s(one.offered) for one in drawn.intervals],
-        "served": [one.per_s(one.served) for one in drawn.intervals],
-        "rejected": [one.per_s(one.rejected) for one in drawn.intervals],
-        "failed": [one.per_s(one.failed) for one in drawn.intervals],
+        "offered": [one.per_s(one.offered) for one in data.intervals],
+        "served": [one.per_s(one.served) for one in data.intervals],
+        "rejected": [one.per_s(one.rejected) for one in data.intervals],
+        "failed": [one.per_s(one.failed) for one in data.intervals],
     }
     for name, values in counts.items():
         if name in {"rejected", "failed"} and not any(values):
@@ -140,8 +140,8 @@ def _draw_rate(axes: Any, drawn: Drawn) -> None:
     _legend(axes, 4)
 
 
-def _draw_latency(axes: Any, drawn: Drawn) -> None:
-    served = [one for one in drawn.intervals if one.latency_ms]
+def _draw_latency(axes: Any, data: ChartData) -> None:
+    served = [one for one in data.intervals if one.latency_ms]
     for name in ("p50", "p95", "p99"):
         axes.plot(
             [one.middle_s for one in served], [one.latency_ms[name] for one in served],
@@ -151,13 +151,13 @@ def _draw_latency(axes: Any, drawn: Drawn) -> None:
     _legend(axes, 3)
 
 
-def _draw_statuses(axes: Any, drawn: Drawn) -> None:
-    found = sorted({status for one in drawn.intervals for status in one.statuses})
-    edges = [0.0, *(one.start_s + one.seconds for one in drawn.intervals)]
-    below = [0.0] * len(drawn.intervals)
+def _draw_statuses(axes: Any, data: ChartData) -> None:
+    found = sorted({status for one in data.intervals for status in one.statuses})
+    edges = [0.0, *(one.start_s + one.seconds for one in data.intervals)]
+    below = [0.0] * len(data.intervals)
     shades = _shades(found)
     for status in found:
-        counts = [one.per_s(one.statuses.get(status, 0)) for one in drawn.intervals]
+        counts = [one.per_s(one.statuses.get(status, 0)) for one in data.intervals]
         top = [low + count for low, count in zip(below, counts, strict=True)]
         colour, hatch = shades[status]
         axes.stairs(
@@ -190,15 +190,15 @@ def colour_of(tier: str) -> str:
     return COLOURS.get(tier, COLOURS["other"])
 
 
-def _replicas_panel(drawn: Drawn, tier: str) -> Callable[[Any], None]:
+def _replicas_panel(data: ChartData, tier: str) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
-        own = of_tier(drawn.samples, tier)
-        seconds = [sample.at - drawn.start_at for sample in own]
+        own = of_tier(data.samples, tier)
+        seconds = [sample.at - data.start_at for sample in own]
         kinds = (("desired", "--", 1.3), ("ready", "-", 2.2))
         for kind, style, width in kinds:
             # The last sample counts until the end of the run.
             axes.step(
-                [*seconds, drawn.duration_s], [getattr(one, kind) for one in [*own, own[-1]]],
+                [*seconds, data.duration_s], [getattr(one, kind) for one in [*own, own[-1]]],
                 where="post", label=kind, linestyle=style, linewidth=width,
                 color=INK if kind == "desired" else colour_of(tier),
             )  # fmt: skip
@@ -210,24 +210,24 @@ def _replicas_panel(drawn: Drawn, tier: str) -> Callable[[Any], None]:
     return draw
 
 
-def _draw_cpu_percent(axes: Any, drawn: Drawn) -> None:
-    _draw_cpu(axes, drawn, "cpu_percent", "CPU in % of the request")
-    targets = {sample.target_percent for sample in drawn.samples if sample.target_percent}
+def _draw_cpu_percent(axes: Any, data: ChartData) -> None:
+    _draw_cpu(axes, data, "cpu_percent", "CPU in % of the CPU request")
+    targets = {sample.target_percent for sample in data.samples if sample.target_percent}
     for target in sorted(targets):
         axes.axhline(target, color=INK, linestyle=":", linewidth=1.2, label=f"target {target} %")
     _legend(axes, 4)
 
 
-def _draw_cpu_cores(axes: Any, drawn: Drawn) -> None:
-    _draw_cpu(axes, drawn, "cpu_s", "CPU cores in use")
+def _draw_cpu_cores(axes: Any, data: ChartData) -> None:
+    _draw_cpu(axes, data, "cpu_s", "CPU cores in use")
     _legend(axes, 3)
 
 
-def _draw_cpu(axes: Any, drawn: Drawn, field: str, title: str) -> None:
-    for tier in tiers_of(drawn.samples):
-        known = [one for one in of_tier(drawn.samples, tier) if getattr(one, field) is not None]
+def _draw_cpu(axes: Any, data: ChartData, field: str, title: str) -> None:
+    for tier in tiers_of(data.samples):
+        known = [one for one in of_tier(data.samples, tier) if getattr(one, field) is not None]
         axes.plot(
-            [one.at - drawn.start_at for one in known], [getattr(one, field) for one in known],
+            [one.at - data.start_at for one in known], [getattr(one, field) for one in known],
             label=tier, color=colour_of(tier),
         )  # fmt: skip
     axes.set_title(title)

@@ -29,10 +29,10 @@ def drive(plan: Plan, tick: Callable[[], None]) -> bool:
     Ctrl-C and SIGTERM end it early. Raises LoadTestError if locust fails or does not end.
     """
     until = time.monotonic() + plan.duration_s + _GRACE_S
-    # SIGTERM for us ends the load as well.
+    # A SIGTERM to this process also ends the load.
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan.log.unlink(missing_ok=True)
-    # Ctrl-C is for us: locust gets SIGTERM, and what it has measured is kept.
+    # Ctrl-C is handled here: locust gets SIGTERM, and what it has measured is kept.
     process = start_child(
         _command(plan), folder=ROOT, env=_environment(os.environ), log=plan.log, own_session=True
     )

@@ -89,7 +89,7 @@
     });
     const cpu = tiers.map((tier, index) => line(tier, index, "CPU", false, (s) => s.cpu_percent))
       .filter((one) => one.points.length);
-    if (cpu.length) section.append(panel("CPU in per cent of the request", cpu, span), legend(cpu));
+    if (cpu.length) section.append(panel("CPU in per cent of the CPU request", cpu, span), legend(cpu));
   };
 
   const open = () => new URLSearchParams(location.search).get("tab") === "replicas";

@@ -1,7 +1,7 @@
 """The tab `Replicas` on locust's page: what the timeline file says, while it is being written.
 
-Locust's page takes tables of others through `template_args` and `/stats/requests`. A chart it does
-not take, so that a script of ours draws one below its page while the tab is open.
+Locust's page accepts extra tables, through `template_args` and `/stats/requests`, but no charts, so
+our script draws one below its page while the tab is open.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from loadtest import pictures, shapes
-from loadtest.charts import COLOURS, Drawn, charts, name_status, to_svg, write_png
+from loadtest.charts import COLOURS, ChartData, charts, name_status, to_svg, write_png
 from loadtest.figures import PERCENTILES, latencies
 from loadtest.result import Result
 from loadtest.slo import show
@@ -52,18 +52,18 @@ class _Section:
 
 def write_report(result: Result) -> None:
     """Write the HTML and the PNGs."""
-    drawn = Drawn(result.intervals, result.samples, result.start_at, result.summary.duration_s)
-    made = charts(drawn)
+    data = ChartData(result.intervals, result.samples, result.start_at, result.summary.duration_s)
+    made = charts(data)
     for chart in made:
-        write_png([chart], drawn, result.plan.image(chart.name))
-    write_png(made, drawn, result.plan.image("overview"))
+        write_png([chart], data, result.plan.image(chart.name))
+    write_png(made, data, result.plan.image("overview"))
     tables = _tables(result)
     sections = [
         _Section(
             chart.name,
             chart.title,
             _EXPLAINED.get(chart.name, ""),
-            to_svg(chart, drawn),
+            to_svg(chart, data),
             *tables[chart.name],
         )
         for chart in made

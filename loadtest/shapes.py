@@ -53,7 +53,7 @@ SUMMARIES = {
     "step": f"{_STEPS} levels of the same length, up to the peak",
     "ramp": "linear growth to the peak, which lasts for the last quarter",
     "spike": "a tenth of the peak, and the peak for a fifth of the time in the middle",
-    "wave": f"{_DAYS} days with quiet nights, a tenth of the peak",
+    "wave": f"{_DAYS} days; at night a tenth of the peak",
     "overload": "a quarter of the peak, the peak for three fifths of the time, a quarter again",
 }
 

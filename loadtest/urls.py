@@ -1,4 +1,4 @@
-"""URLs on the command line: parsing, printing, and where they lead."""
+"""URLs on the command line: parsing, printing, and what they resolve to."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def describe_host(url: str) -> str:
     elif address.is_private:
         kind = "a private network"
     else:
-        kind = "a PUBLIC address: make sure that you may load it"
+        kind = "a PUBLIC address: make sure that you are allowed to load-test it"
     return f"{address}, {kind}"

@@ -22,13 +22,13 @@ from elastic_yolo.detector.darknet.cfg import read_cfg
 from elastic_yolo.detector.darknet.layers import Convolutional, Head, Layer, Network, Shortcut
 from elastic_yolo.detector.darknet.plan import plan_network
 
-# What is written down of networks with random weights was seen with these.
+# The documented results of networks with random weights hold for this seed.
 SEED = 20180914
 # A branch that is added to its shortcut is kept small, or 23 of them would add up.
 _BRANCH_SPREAD = 0.5
-# On another picture a layer puts out a little more or less than on the noise. Around 0, mish and
-# swish answer to more with more than that; around 1, every activation does with less, so that
-# differences fade instead of growing from layer to layer.
+# On another picture a layer's outputs are slightly larger or smaller than on the noise. Around 0,
+# mish and swish amplify changes; around 1, every activation dampens them, so that differences fade
+# instead of growing from layer to layer.
 _BIASES = (0.0, 2.0)
 _HEAD_BIASES = (-0.2, 0.2)
 

@@ -108,7 +108,7 @@ def _constants(name: str, layer: Convolutional, drawn: Drawn) -> list[onnx.Tenso
 
 
 def _run(model: onnx.ModelProto, picture: Pixels) -> list[Floats]:
-    import openvino as ov  # noqa: PLC0415  # never before detector, which keeps it silent
+    import openvino as ov  # noqa: PLC0415  # after detector, which disables its telemetry
 
     core = ov.Core()
     network = core.read_model(model.SerializeToString())

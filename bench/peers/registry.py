@@ -53,7 +53,7 @@ class Peer:
             tried.append(replace(single, streams=cores))
         if self.processes:
             tried.append(Setting(workers=cores, threads=1, streams=1))
-            # More threads than cores, but a lone request can use all cores.
+            # More threads than cores, but a single request can use all cores.
             tried.append(replace(single, workers=cores))
         return tried if cores > 1 else [single]
 

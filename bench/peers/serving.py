@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.peers.registry import Peer, Setting
 from bench.peers.work import Settings
-from bench.pipeline.turns import Contestant
+from bench.pipeline.turns import Candidate
 from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes.child import last_log_line, start_child, stop_child
 from elastic_yolo.lab.processes.process_tree import family, thaw
@@ -30,7 +30,7 @@ class PeerFailed(Exception):
 @contextmanager
 def serving(
     peer: Peer, python: Path, setting: Setting, settings: Settings, logs: Path
-) -> Iterator[Contestant]:
+) -> Iterator[Candidate]:
     """Start a peer's tiers, the last one first, and stop them at the end of the block.
 
     They may not be ready yet. `settings` are those that all tiers share.
@@ -49,19 +49,17 @@ def serving(
             behind = f"http://{LOOPBACK}:{port}"
         target = Target(f"{behind}/inference")
         ordered = {tier: tiers[tier] for tier in peer.tiers}
-        yield Contestant(peer.name, str(setting), target, ordered, frozen_when_idle=True)
+        yield Candidate(peer.name, str(setting), target, ordered, frozen_when_idle=True)
 
 
-def check_alive(contestant: Contestant, logs: Path) -> None:
+def check_alive(candidate: Candidate, logs: Path) -> None:
     """Raise PeerFailed, with the last line of a log, if a tier's first process has ended."""
-    for tier, pid in contestant.tiers.items():
+    for tier, pid in candidate.tiers.items():
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
             continue
-        files = sorted(
-            logs.glob(f"{contestant.name}-{tier}-*.log"), key=lambda p: p.stat().st_mtime
-        )
-        raise PeerFailed(f"{contestant.name}: {tier} ended: {last_log_line(files[-1])}")
+        files = sorted(logs.glob(f"{candidate.name}-{tier}-*.log"), key=lambda p: p.stat().st_mtime)
+        raise PeerFailed(f"{candidate.name}: {tier} ended: {last_log_line(files[-1])}")
 
 
 def _start(

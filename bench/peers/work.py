@@ -1,7 +1,7 @@
 """The work of every peer on a picture, so that peers differ only in how they serve.
 
-The peers' servers import it in their own environments, which need for it, and for `detector`,
-numpy, OpenCV, OpenVINO, pydantic and PyYAML.
+The peers' servers import it in their own environments, which must contain numpy, OpenCV, OpenVINO,
+pydantic and PyYAML for this module and `detector`.
 """
 
 from __future__ import annotations

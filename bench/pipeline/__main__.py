@@ -17,14 +17,19 @@ from bench.peers.environment import NotInstalled
 from bench.peers.registry import Peer, choose_peers
 from bench.peers.serving import PeerFailed
 from bench.pipeline import report
+from bench.pipeline.benchmark import (
+    BenchmarkConfig,
+    RunningProcesses,
+    compare_pipeline,
+    start_processes,
+)
 from bench.pipeline.compare import Result
-from bench.pipeline.course import Course, Ready, compare_pipeline, ready
-from bench.pipeline.elastic import COURSE_S, elastic
 from bench.pipeline.offered import sweep
 from bench.pipeline.overload import overload
 from bench.pipeline.peers import compare_peer
 from bench.pipeline.picture import make_picture
-from bench.pipeline.swaps import COURSE_S as SWAP_COURSE_S
+from bench.pipeline.scaling import LOAD_S, measure_scaling
+from bench.pipeline.swaps import LOAD_S as SWAP_LOAD_S
 from bench.pipeline.swaps import SHARE, change_model
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import read_model
@@ -87,12 +92,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--no-elastic",
         action="store_true",
-        help=f"omit processes that come and go, {COURSE_S:.0f} s",
+        help=f"omit processes started and stopped under load, {LOAD_S:.0f} s",
     )
     parser.add_argument(
         "--no-swaps",
         action="store_true",
-        help=f"omit a model that is changed under load, {SWAP_COURSE_S:.0f} s",
+        help=f"omit a model that is changed under load, {SWAP_LOAD_S:.0f} s",
     )
     parser.add_argument(
         "--timeout-ms", type=int, default=1000, help="a caller's budget (%(default)s)"
@@ -108,7 +113,7 @@ def _words(text: str) -> list[str]:
 
 
 def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    course = Course(
+    config = BenchmarkConfig(
         model=_model(name, options.precision),
         cache=FOLDER,
         precision=options.precision,
@@ -118,27 +123,29 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         seconds=options.seconds,
     )
     print_status(f"{name}:")
-    with ready(course) as up:
-        result = compare_pipeline(course, up)
+    with start_processes(config) as up:
+        result = compare_pipeline(config, up)
         print(f"\n{name}, {options.precision}\n{report.latency_table([result])}")
         print(f"\n{report.cpu_table([result])}")
         print(f"\n{report.memory_table([result])}", flush=True)
         loads = _offer(up, result.images_per_s.median, options)
         if not options.no_elastic:
-            loads["elastic"] = _come_and_go(course, up)
+            loads["elastic"] = _measure_scaling(config, up)
         if not options.no_swaps:
-            loads["swaps"] = _change_model(course, up, result.images_per_s.median)
-        peers = _compare_peers(course, up, options.peers)
+            loads["swaps"] = _change_model(config, up, result.images_per_s.median)
+        peers = _compare_peers(config, up, options.peers)
         return {"bare": up.bare, "pipeline": asdict(result), **loads, "peers": peers}
 
 
-def _compare_peers(course: Course, up: Ready, peers: list[Peer]) -> dict[str, Any]:
+def _compare_peers(
+    config: BenchmarkConfig, up: RunningProcesses, peers: list[Peer]
+) -> dict[str, Any]:
     results: list[Result] = []
     left_out: dict[str, Any] = {}
     for peer in peers:
         with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as logs:
             try:
-                results.append(compare_peer(course, up, peer, Path(logs)))
+                results.append(compare_peer(config, up, peer, Path(logs)))
             except (NotInstalled, PeerFailed, ProcessFailed) as error:
                 print_status(f"omitted: {error}")
                 left_out[peer.name] = {"left_out": str(error)}
@@ -150,37 +157,37 @@ def _compare_peers(course: Course, up: Ready, peers: list[Peer]) -> dict[str, An
     return {**{result.name: asdict(result) for result in results}, **left_out}
 
 
-def _offer(up: Ready, capacity: float, options: argparse.Namespace) -> dict[str, Any]:
+def _offer(up: RunningProcesses, capacity: float, options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     timeout_ms = options.timeout_ms
     if options.sweep_seconds:
         print_status(f"offered rates, {options.sweep_seconds:.0f} s each")
-        rates = sweep(up.track, up.services, capacity, options.sweep_seconds, timeout_ms)
+        rates = sweep(up.runner, up.services, capacity, options.sweep_seconds, timeout_ms)
         print(f"\n{report.offered_table(rates)}", flush=True)
         found["offered"] = [asdict(rate) for rate in rates]
     if options.overload_seconds:
         print_status(f"overload, {options.overload_seconds:.0f} s")
-        result = overload(up.track, up.services, capacity, options.overload_seconds, timeout_ms)
+        result = overload(up.runner, up.services, capacity, options.overload_seconds, timeout_ms)
         lines = report.overload_lines(result, options.overload_seconds, timeout_ms)
         print(f"\n{lines}", flush=True)
         found["overload"] = asdict(result)
     return found
 
 
-def _come_and_go(course: Course, up: Ready) -> dict[str, Any]:
-    print_status(f"processes that come and go, {COURSE_S:.0f} s")
+def _measure_scaling(config: BenchmarkConfig, up: RunningProcesses) -> dict[str, Any]:
+    print_status(f"processes started and stopped under load, {LOAD_S:.0f} s")
     with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as logs:
-        result = elastic(
-            up.track, course.model, course.cache, course.precision, up.threshold, Path(logs)
+        result = measure_scaling(
+            up.runner, config.model, config.cache, config.precision, up.threshold, Path(logs)
         )
-    print(f"\n{report.elastic_lines(result)}", flush=True)
+    print(f"\n{report.scaling_lines(result)}", flush=True)
     return asdict(result)
 
 
-def _change_model(course: Course, up: Ready, capacity: float) -> dict[str, Any]:
-    print_status(f"a model that is changed under load, {SWAP_COURSE_S:.0f} s")
+def _change_model(config: BenchmarkConfig, up: RunningProcesses, capacity: float) -> dict[str, Any]:
+    print_status(f"a model that is changed under load, {SWAP_LOAD_S:.0f} s")
     result = change_model(
-        up.track, course.model, course.cache, course.precision, up.threshold, SHARE * capacity
+        up.runner, config.model, config.cache, config.precision, up.threshold, SHARE * capacity
     )
     print(f"\n{report.swap_lines(result)}", flush=True)
     return asdict(result)

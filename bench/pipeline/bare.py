@@ -33,14 +33,14 @@ _FEWEST_FOUND = 8
 
 
 @dataclass(frozen=True)
-class Way:
+class Concurrency:
     """A concurrent setting: threads, and the engine's streams that they share."""
 
     threads: int
     streams: int
 
 
-class Done(NamedTuple):
+class Completed(NamedTuple):
     """The result of a loop."""
 
     times_ms: list[float]
@@ -61,18 +61,18 @@ def main() -> None:
     threshold = choose_threshold(detector.detect(data), detector.model.threshold)
     found = [[d.label, d.score, list(d.box)] for d in detector.detect(data, threshold)]
     loops = _Loops(detector, data, threshold, cores)
-    way, tried = loops.fastest()
+    concurrency, tried = loops.fastest()
     _write(
         {
             "threshold": threshold,
             "found": found,
-            "way": asdict(way),
+            "way": asdict(concurrency),
             "tried": [{**asdict(one), "images_per_s": rate} for one, rate in tried.items()],
         }
     )
     for line in sys.stdin:
         turn = json.loads(line)
-        _write(loops.run(None if turn["alone"] else way, turn["seconds"])._asdict())
+        _write(loops.run(None if turn["alone"] else concurrency, turn["seconds"])._asdict())
 
 
 def choose_threshold(found: Sequence[Detection], default: float) -> float:
@@ -96,42 +96,42 @@ class _Loops:
         self._cores = cores
         self._streams: dict[int, SharedDetector] = {}
 
-    def fastest(self) -> tuple[Way, dict[Way, float]]:
+    def fastest(self) -> tuple[Concurrency, dict[Concurrency, float]]:
         """Try every sensible setting; return the fastest, and the pictures per second of each."""
-        ways = [
-            Way(threads, streams)
+        concurrencies = [
+            Concurrency(threads, streams)
             for streams in range(1, self._cores + 1)
             # One more thread than streams decodes while all streams run.
             for threads in (streams, streams + 1)
         ]
         tried = {}
-        for way in ways:
-            self.run(way, _TRIAL_S / 4)
-            done = self.run(way, _TRIAL_S)
-            tried[way] = len(done.times_ms) / done.seconds
-        best = max(tried, key=lambda way: tried[way])
+        for concurrency in concurrencies:
+            self.run(concurrency, _TRIAL_S / 4)
+            completed = self.run(concurrency, _TRIAL_S)
+            tried[concurrency] = len(completed.times_ms) / completed.seconds
+        best = max(tried, key=lambda concurrency: tried[concurrency])
         # The networks of the other settings would only use memory.
         self._streams = {streams: self._streams[streams] for streams in [best.streams]}
         return best, tried
 
-    def run(self, way: Way | None, seconds: float) -> Done:
-        """Work for `seconds`: on one picture after the other if `way` is None."""
+    def run(self, concurrency: Concurrency | None, seconds: float) -> Completed:
+        """Work for `seconds`: on one picture after the other if `concurrency` is None."""
         times: list[float] = []
         cpu, started = time.process_time(), time.perf_counter()
         until = started + seconds
-        if way is None:
+        if concurrency is None:
             self._work(self._alone.detect, until, times)
         else:
-            shared = self._shared(way.streams)
+            shared = self._shared(concurrency.streams)
             threads = [
                 threading.Thread(target=self._work, args=(shared.detect, until, times))
-                for _ in range(way.threads)
+                for _ in range(concurrency.threads)
             ]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-        return Done(times, time.perf_counter() - started, time.process_time() - cpu)
+        return Completed(times, time.perf_counter() - started, time.process_time() - cpu)
 
     def _work(
         self, detect: Callable[[bytes, float], object], until: float, times: list[float]

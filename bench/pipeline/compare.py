@@ -1,4 +1,4 @@
-"""Pairs of turns, and the results of a contestant."""
+"""Pairs of turns, and the results of a candidate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.pipeline.figures import Spread, paired_ratios, spread
-from bench.pipeline.turns import Contestant, Track, Turn
+from bench.pipeline.turns import Candidate, Turn, TurnRunner
 from client.percentile import percentile
 from elastic_yolo.lab.processes.process_tree import Memory
 
@@ -16,7 +16,7 @@ BUSY = 8
 
 @dataclass
 class Pairs:
-    """The turns of a contestant, alone and under load, each followed by one of the bare loop."""
+    """The turns of a candidate, alone and under load, each followed by one of the bare loop."""
 
     alone: list[Turn] = field(default_factory=list)
     bare_alone: list[Turn] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Result:
-    """The results of one contestant; CPU is in milliseconds per request."""
+    """The results of one candidate; CPU is in milliseconds per request."""
 
     name: str
     setting: str
@@ -64,16 +64,18 @@ class Result:
     """A peer's p50 and rate divided by the pipeline's in the same rounds."""
 
 
-def pair(track: Track, alone: Contestant, busy: Contestant, seconds: float, pairs: Pairs) -> None:
+def pair(
+    runner: TurnRunner, alone: Candidate, busy: Candidate, seconds: float, pairs: Pairs
+) -> None:
     """Add one round: alone and under load, each followed by the bare loop."""
-    pairs.alone.append(track.turn(alone, 1, seconds))
-    pairs.bare_alone.append(track.bare_turn(alone=True, seconds=seconds))
-    pairs.busy.append(track.turn(busy, BUSY, seconds))
-    pairs.bare_busy.append(track.bare_turn(alone=False, seconds=seconds))
+    pairs.alone.append(runner.turn(alone, 1, seconds))
+    pairs.bare_alone.append(runner.bare_turn(alone=True, seconds=seconds))
+    pairs.busy.append(runner.turn(busy, BUSY, seconds))
+    pairs.bare_busy.append(runner.bare_turn(alone=False, seconds=seconds))
 
 
 def summarise(
-    alone: Contestant, busy: Contestant, pairs: Pairs, memory_mb: dict[str, Memory]
+    alone: Candidate, busy: Candidate, pairs: Pairs, memory_mb: dict[str, Memory]
 ) -> Result:
     """Return the results of the pairs."""
     cpu_alone, cpu_busy = _cpu_by_tier(pairs.alone), _cpu_by_tier(pairs.busy)
@@ -105,7 +107,7 @@ def summarise(
     )
 
 
-def over(peer: Pairs, pipeline: Pairs) -> dict[str, Spread]:
+def relative_to(peer: Pairs, pipeline: Pairs) -> dict[str, Spread]:
     """Return a peer's p50 and rate divided by the pipeline's in the same rounds."""
     return {
         "p50": spread(paired_ratios(_p50s(peer.alone), _p50s(pipeline.alone))),

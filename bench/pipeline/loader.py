@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from elastic_yolo.lab.load.client import Client, Pace, Sample, first_response
+from elastic_yolo.lab.load.client import Client, Sample, Schedule, first_response
 from elastic_yolo.lab.load.expected import Expected, WrongResponse
 from elastic_yolo.lab.load.wire import Target, UnsupportedResponse
 
@@ -61,7 +61,7 @@ async def _serve(
 async def _run(client: Client, load: dict[str, Any]) -> list[Sample]:
     if "concurrency" in load:
         return await client.closed_loop(load["concurrency"], load["seconds"])
-    return await client.open_loop(Pace(**load))
+    return await client.open_loop(Schedule(**load))
 
 
 if __name__ == "__main__":

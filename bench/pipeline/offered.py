@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.pipeline.turns import Contestant, Track
+from bench.pipeline.turns import Candidate, TurnRunner
 from client.percentile import percentile
 from elastic_yolo.lab.load.client import Sample
 
@@ -41,20 +41,25 @@ class Offered:
 
 
 def offer(
-    track: Track, contestant: Contestant, rate: float, share: float, seconds: float, timeout_ms: int
+    runner: TurnRunner,
+    candidate: Candidate,
+    rate: float,
+    share: float,
+    seconds: float,
+    timeout_ms: int,
 ) -> Offered:
     """Offer `rate` requests per second at random times; raises ProcessFailed."""
-    target = replace(contestant.target, timeout_ms=timeout_ms)
-    load = track.load(contestant, target, {"rate": rate, "seconds": seconds})
+    target = replace(candidate.target, timeout_ms=timeout_ms)
+    load = runner.load(candidate, target, {"rate": rate, "seconds": seconds})
     return count(load.samples, share, seconds, timeout_ms)
 
 
 def sweep(
-    track: Track, contestant: Contestant, capacity: float, seconds: float, timeout_ms: int
+    runner: TurnRunner, candidate: Candidate, capacity: float, seconds: float, timeout_ms: int
 ) -> list[Offered]:
     """Offer one share of the capacity after the other; raises ProcessFailed."""
     return [
-        offer(track, contestant, share * capacity, share, seconds, timeout_ms) for share in SHARES
+        offer(runner, candidate, share * capacity, share, seconds, timeout_ms) for share in SHARES
     ]
 
 

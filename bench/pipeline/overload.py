@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from bench.pipeline.compare import BUSY
 from bench.pipeline.figures import TIE
 from bench.pipeline.offered import Offered, count
-from bench.pipeline.turns import Contestant, Track
+from bench.pipeline.turns import Candidate, TurnRunner
 from client.percentile import percentile
 from elastic_yolo.lab.load.client import Sample
 from elastic_yolo.lab.processes.process_tree import Memory
@@ -41,21 +41,21 @@ class Overload:
 
 
 def overload(
-    track: Track, contestant: Contestant, capacity: float, seconds: float, timeout_ms: int
+    runner: TurnRunner, candidate: Candidate, capacity: float, seconds: float, timeout_ms: int
 ) -> Overload:
     """Offer five times the capacity for `seconds`; raises ProcessFailed."""
-    target = replace(contestant.target, timeout_ms=timeout_ms)
+    target = replace(candidate.target, timeout_ms=timeout_ms)
     probe = {"rate": _PROBE_SHARE * capacity, "seconds": _PROBE_S, "poisson": False}
-    before = track.turn(contestant, BUSY, _PEAK_S).images_per_s
-    normal_ms = median_ms(track.load(contestant, target, probe).samples)
-    memory_mb = {"start": contestant.memory()}
-    track.start(target, {"rate": TIMES * capacity, "seconds": seconds})
+    before = runner.turn(candidate, BUSY, _PEAK_S).images_per_s
+    normal_ms = median_ms(runner.load(candidate, target, probe).samples)
+    memory_mb = {"start": candidate.memory()}
+    runner.start(target, {"rate": TIMES * capacity, "seconds": seconds})
     time.sleep(seconds / 2)
-    memory_mb["middle"] = contestant.memory()
-    samples, _, _ = track.finish()
-    recovering = track.load(contestant, target, probe).samples
-    memory_mb["end"] = contestant.memory()
-    after = track.turn(contestant, BUSY, _PEAK_S).images_per_s
+    memory_mb["middle"] = candidate.memory()
+    samples, _, _ = runner.finish()
+    recovering = runner.load(candidate, target, probe).samples
+    memory_mb["end"] = candidate.memory()
+    after = runner.turn(candidate, BUSY, _PEAK_S).images_per_s
     offered = count(samples, TIMES, seconds, timeout_ms)
     return Overload(
         offered=offered,

@@ -12,9 +12,9 @@ from bench.peers.environment import environment
 from bench.peers.registry import Peer, Setting
 from bench.peers.serving import PeerFailed, check_alive, serving
 from bench.peers.work import Settings
-from bench.pipeline.compare import BUSY, Pairs, Result, over, pair, summarise
-from bench.pipeline.course import Course, Ready
-from bench.pipeline.turns import Contestant
+from bench.pipeline.benchmark import BenchmarkConfig, RunningProcesses
+from bench.pipeline.compare import BUSY, Pairs, Result, pair, relative_to, summarise
+from bench.pipeline.turns import Candidate
 from elastic_yolo.lab.processes.json_process import ProcessFailed
 from elastic_yolo.progress import print_status
 
@@ -33,32 +33,32 @@ class Trial:
     images_per_s: float
 
 
-def compare_peer(course: Course, up: Ready, peer: Peer, logs: Path) -> Result:
+def compare_peer(config: BenchmarkConfig, up: RunningProcesses, peer: Peer, logs: Path) -> Result:
     """Compare a peer with bare loop and pipeline.
 
     Raises NotInstalled, PeerFailed or ProcessFailed.
     """
-    python = environment(peer, course.cache / "peers")
+    python = environment(peer, config.cache / "peers")
     trials = [
-        _try(course, up, peer, setting, python, logs) for setting in peer.settings(course.threads)
+        _try(config, up, peer, setting, python, logs) for setting in peer.settings(config.threads)
     ]
     quickest = _best(trials, lambda trial: trial.p50_ms)
-    most = _best(trials, lambda trial: 1 / trial.images_per_s)
+    fastest = _best(trials, lambda trial: 1 / trial.images_per_s)
     with ExitStack() as stack:
-        alone = stack.enter_context(_ready(course, up, peer, quickest, python, logs))
+        alone = stack.enter_context(_ready(config, up, peer, quickest, python, logs))
         busy = alone
-        if most != quickest:
-            alone.rest()
-            busy = stack.enter_context(_ready(course, up, peer, most, python, logs))
-        busy.rest()
+        if fastest != quickest:
+            alone.pause()
+            busy = stack.enter_context(_ready(config, up, peer, fastest, python, logs))
+        busy.pause()
         ours, theirs = Pairs(), Pairs()
-        for number in range(course.rounds):
-            print_status(f"{peer.name}: round {number + 1} of {course.rounds}")
-            pair(up.track, alone, busy, course.seconds, theirs)
-            ours.alone.append(up.track.turn(up.services, 1, course.seconds))
-            ours.busy.append(up.track.turn(up.services, BUSY, course.seconds))
+        for number in range(config.rounds):
+            print_status(f"{peer.name}: round {number + 1} of {config.rounds}")
+            pair(up.runner, alone, busy, config.seconds, theirs)
+            ours.alone.append(up.runner.turn(up.services, 1, config.seconds))
+            ours.busy.append(up.runner.turn(up.services, BUSY, config.seconds))
         result = summarise(alone, busy, theirs, busy.memory())
-    return replace(result, over_pipeline=over(theirs, ours))
+    return replace(result, over_pipeline=relative_to(theirs, ours))
 
 
 def _best(trials: list[Trial], badness: Callable[[Trial], float]) -> Setting:
@@ -68,38 +68,48 @@ def _best(trials: list[Trial], badness: Callable[[Trial], float]) -> Setting:
 
 
 def _try(
-    course: Course, up: Ready, peer: Peer, setting: Setting, python: Path, logs: Path
+    config: BenchmarkConfig,
+    up: RunningProcesses,
+    peer: Peer,
+    setting: Setting,
+    python: Path,
+    logs: Path,
 ) -> Trial:
-    with _ready(course, up, peer, setting, python, logs) as contestant:
+    with _ready(config, up, peer, setting, python, logs) as candidate:
         # The first requests may still load code.
-        up.track.turn(contestant, BUSY, _TRIAL_S / 2)
-        quick = up.track.turn(contestant, 1, _TRIAL_S)
-        busy = up.track.turn(contestant, BUSY, _TRIAL_S)
+        up.runner.turn(candidate, BUSY, _TRIAL_S / 2)
+        quick = up.runner.turn(candidate, 1, _TRIAL_S)
+        busy = up.runner.turn(candidate, BUSY, _TRIAL_S)
     print_status(f"{peer.name} {setting}: p50 {quick.p50_ms:.1f} ms, {busy.images_per_s:.1f}/s")
     return Trial(setting, quick.p50_ms, busy.images_per_s)
 
 
 @contextmanager
 def _ready(
-    course: Course, up: Ready, peer: Peer, setting: Setting, python: Path, logs: Path
-) -> Iterator[Contestant]:
+    config: BenchmarkConfig,
+    up: RunningProcesses,
+    peer: Peer,
+    setting: Setting,
+    python: Path,
+    logs: Path,
+) -> Iterator[Candidate]:
     common = Settings(
-        model=str(course.model.resolve()),
-        cache=str(course.cache.resolve()),
-        precision=course.precision,
+        model=str(config.model.resolve()),
+        cache=str(config.cache.resolve()),
+        precision=config.precision,
         threshold=up.threshold,
         port=0,
         **vars(setting),
     )
-    with serving(peer, python, setting, common, logs) as contestant:
+    with serving(peer, python, setting, common, logs) as candidate:
         until = time.monotonic() + _READY_S
         while True:
             try:
-                up.check(contestant)
+                up.check(candidate)
                 break
             except ProcessFailed as error:
-                check_alive(contestant, logs)
+                check_alive(candidate, logs)
                 if time.monotonic() > until:
                     raise PeerFailed(f"{peer.name} was not ready in time: {error}") from error
                 time.sleep(_POLL_S)
-        yield contestant
+        yield candidate

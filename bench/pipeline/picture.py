@@ -1,4 +1,4 @@
-"""The picture of all contestants."""
+"""The picture of all candidates."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.pipeline.compare import BUSY, Result
-from bench.pipeline.elastic import FAIR, Elastic
 from bench.pipeline.figures import TIE, Spread, judge
 from bench.pipeline.offered import Offered
 from bench.pipeline.overload import Overload
+from bench.pipeline.scaling import FAIR, ScalingResult
 from bench.pipeline.swaps import Swaps
 
 
@@ -33,7 +33,7 @@ def range_of(value: Spread, digits: int = 2) -> str:
 def latency_table(results: Sequence[Result]) -> str:
     """Return latencies and rates, with the bare loop's."""
     head = (
-        "contestant",
+        "candidate",
         "c=1 p50 ms",
         "p95",
         "p99",
@@ -41,7 +41,7 @@ def latency_table(results: Sequence[Result]) -> str:
         f"c={BUSY} p50 ms",
         "p95",
         "p99",
-        "images/s",
+        "pictures/s",
         "x best bare",
         "errors",
     )
@@ -74,7 +74,7 @@ def latency_table(results: Sequence[Result]) -> str:
 
 def cpu_table(results: Sequence[Result]) -> str:
     """Return the CPU cost of a request by tier, in milliseconds."""
-    head = ("contestant", "load", "all tiers", "bare loop", "added", "client", "by tier")
+    head = ("candidate", "load", "all tiers", "bare loop", "added", "client", "by tier")
     rows = []
     for result in results:
         for load, cpu, bare, added in (
@@ -94,7 +94,7 @@ def memory_table(results: Sequence[Result]) -> str:
         for result in results
         for tier, sizes in result.memory_mb.items()
     ]
-    return table(("contestant", "tier", "RSS MB", "PSS MB"), rows)
+    return table(("candidate", "tier", "RSS MB", "PSS MB"), rows)
 
 
 def offered_table(rates: Sequence[Offered]) -> str:
@@ -141,7 +141,7 @@ def overload_lines(result: Overload, seconds: float, timeout_ms: int) -> str:
     )
 
 
-def elastic_lines(result: Elastic) -> str:
+def scaling_lines(result: ScalingResult) -> str:
     """Return the results of starting and stopping processes, one per line."""
     fair = ", ".join("never" if s is None else f"{s:.1f} s" for s in result.fair_after_s)
     shares = ", ".join(f"{share:.0%}" for share in result.shares)
@@ -195,7 +195,7 @@ def peer_table(results: Sequence[Result]) -> str:
         "p50 at c=1",
         "peer is",
         "setting",
-        f"images/s at c={BUSY}",
+        f"pictures/s at c={BUSY}",
         "peer is",
         "setting",
     )

@@ -1,4 +1,4 @@
-"""The three services as a contestant."""
+"""The three services as a candidate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.pipeline.turns import Contestant
+from bench.pipeline.turns import Candidate
 from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes.stack import Stack
 
@@ -24,10 +24,10 @@ def inference_settings(cache: Path, precision: str) -> dict[str, str]:
 @contextmanager
 def pipeline(
     model: Path, cache: Path, precision: str, threshold: float, logs: Path
-) -> Iterator[Contestant]:
+) -> Iterator[Candidate]:
     """Start web, preprocess and inference with their defaults; stop them after the block."""
     env = {"inference": inference_settings(cache, precision)}
     with Stack(model=model.resolve(), logs=logs, env=env) as stack:
         tiers = {service.name: service.process.pid for service in reversed(stack.services)}
         target = Target(f"{stack.web.url}/inference?threshold={threshold}")
-        yield Contestant("pipeline", "three services, their defaults", target, tiers)
+        yield Candidate("pipeline", "three services, their defaults", target, tiers)

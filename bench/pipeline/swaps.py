@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.models import quantise
 from bench.pipeline.services import inference_settings
-from bench.pipeline.turns import Track
+from bench.pipeline.turns import TurnRunner
 from client.percentile import percentile
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.digest import digest_of_file
@@ -29,7 +29,7 @@ from elastic_yolo.lab.processes.stack import Service, Stack
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.writer import Writer
 
-COURSE_S = 60.0
+LOAD_S = 60.0
 """The duration of the load; if a version takes long to load, there are fewer switches."""
 SWAPS = 20
 SHARE = 0.5
@@ -64,7 +64,7 @@ class Swaps:
 
 
 def change_model(
-    track: Track, model: Path, cache: Path, precision: str, threshold: float, per_s: float
+    runner: TurnRunner, model: Path, cache: Path, precision: str, threshold: float, per_s: float
 ) -> Swaps:
     """Switch back and forth under a load of `per_s`; raises StackError or ProcessFailed."""
     with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as folder:
@@ -73,7 +73,7 @@ def change_model(
         with _serving(writer.layout.root, cache, precision, Path(folder)) as up:
             target = Target(f"{up.web.url}/inference?threshold={threshold}")
             started = time.monotonic()
-            track.start(target, {"rate": per_s, "seconds": COURSE_S})
+            runner.start(target, {"rate": per_s, "seconds": LOAD_S})
             time.sleep(_CALM_S)
             calm_s = time.monotonic() - started
             rss, waits = [_rss_mb(up.inference)], []
@@ -81,9 +81,9 @@ def change_model(
                 waits.append(_switch(writer, up.inference, ids[number % 2]))
                 time.sleep(_BETWEEN_S)
                 rss.append(_rss_mb(up.inference))
-                if time.monotonic() - started > COURSE_S - waits[-1] - _BETWEEN_S:
+                if time.monotonic() - started > LOAD_S - waits[-1] - _BETWEEN_S:
                     break
-            samples, _, _ = track.finish()
+            samples, _, _ = runner.finish()
     return summarise(samples, per_s, calm_s, waits, rss)
 
 

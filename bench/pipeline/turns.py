@@ -1,4 +1,4 @@
-"""Turns: a contestant under load for a few seconds, then the bare loop for as long."""
+"""Turns: a candidate under load for a few seconds, then the bare loop for as long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from elastic_yolo.lab.processes.json_process import JsonProcess
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Candidate:
     """A server that detects objects over HTTP."""
 
     name: str
@@ -29,13 +29,13 @@ class Contestant:
         """Return the memory of its tiers."""
         return {tier: proc.memory(root) for tier, root in self.tiers.items()}
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """Stop its processes during other turns, if it needs that."""
         if self.frozen_when_idle:
             for root in self.tiers.values():
                 proc.freeze(root)
 
-    def wake(self) -> None:
+    def resume(self) -> None:
         """Continue its processes."""
         if self.frozen_when_idle:
             for root in self.tiers.values():
@@ -76,7 +76,7 @@ class Load:
     cpu_s: dict[str, float]
 
 
-class Track:
+class TurnRunner:
     """Runs turns: it has the load client, the bare loop, and the picture."""
 
     def __init__(self, loader: JsonProcess, bare: JsonProcess, picture: Path) -> None:
@@ -85,9 +85,9 @@ class Track:
         self._bare = bare
         self._picture = str(picture)
 
-    def first_detections(self, contestant: Contestant) -> list[Any]:
-        """Return a contestant's detections; raises ProcessFailed."""
-        found: list[Any] = self._loader.request(self._task(contestant.target))["data"]
+    def first_detections(self, candidate: Candidate) -> list[Any]:
+        """Return a candidate's detections; raises ProcessFailed."""
+        found: list[Any] = self._loader.request(self._task(candidate.target))["data"]
         return found
 
     def start(self, target: Target, load: dict[str, Any]) -> None:
@@ -100,20 +100,20 @@ class Track:
         samples = [Sample(*sample) for sample in answer["samples"]]
         return samples, answer["seconds"], answer["cpu_s"]
 
-    def load(self, contestant: Contestant, target: Target, load: dict[str, Any]) -> Load:
-        """Put a load on a contestant; raises ProcessFailed."""
-        before = {tier: proc.cpu_s(root) for tier, root in contestant.tiers.items()}
+    def load(self, candidate: Candidate, target: Target, load: dict[str, Any]) -> Load:
+        """Put a load on a candidate; raises ProcessFailed."""
+        before = {tier: proc.cpu_s(root) for tier, root in candidate.tiers.items()}
         self.start(target, load)
         samples, seconds, client_cpu_s = self.finish()
-        used = {tier: proc.cpu_s(root) - before[tier] for tier, root in contestant.tiers.items()}
+        used = {tier: proc.cpu_s(root) - before[tier] for tier, root in candidate.tiers.items()}
         return Load(samples, seconds, client_cpu_s, used)
 
-    def turn(self, contestant: Contestant, concurrency: int, seconds: float) -> Turn:
-        """Put a closed loop of requests on a contestant; raises ProcessFailed."""
-        contestant.wake()
+    def turn(self, candidate: Candidate, concurrency: int, seconds: float) -> Turn:
+        """Put a closed loop of requests on a candidate; raises ProcessFailed."""
+        candidate.resume()
         load = {"concurrency": concurrency, "seconds": seconds}
-        done = self.load(contestant, contestant.target, load)
-        contestant.rest()
+        done = self.load(candidate, candidate.target, load)
+        candidate.pause()
         right = [sample.latency_ms for sample in done.samples if sample.correct]
         requests = max(1, len(done.samples))
         return Turn(

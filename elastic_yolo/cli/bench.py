@@ -12,7 +12,7 @@ from elastic_yolo.cli.options import add_threads_option, count, folder, new_file
 from elastic_yolo.detector.engines.choose import ENGINES
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.precision import PRECISIONS
-from elastic_yolo.lab.engines.report import contestants, headline, table
+from elastic_yolo.lab.engines.report import engine_configs, headline, table
 from elastic_yolo.lab.engines.rounds import compete
 from elastic_yolo.progress import print_status
 
@@ -73,7 +73,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Measure and print; the exit status is 1 if nothing was measured."""
     model = read_model(parsed.model)
     rows = compete(
-        contestants(parsed.engines, parsed.precisions, parsed.batch, parsed.device),
+        engine_configs(parsed.engines, parsed.precisions, parsed.batch, parsed.device),
         model.folder,
         threads=parsed.threads,
         cache=parsed.cache,

@@ -18,11 +18,19 @@ from elastic_yolo.lab.autoscaler.manifest import MANIFESTS, Tier, read_tiers
 from elastic_yolo.lab.errors import AutoscalerError, LabFailed
 from elastic_yolo.lab.lab import CONTROLLER, LOW, Lab, LabReport, Plan, Tick
 from elastic_yolo.lab.load.arrivals import Arrivals, Shape
-from elastic_yolo.lab.load.picture_load import MAX_RATE
+from elastic_yolo.lab.load.picture_load import MAX_IN_FLIGHT, MAX_RATE
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, has_repository
 from elastic_yolo.lab.screen import LINE_HEAD, Screen, clock, line
 from elastic_yolo.lab.simulate import Totals, Work, simulate
-from elastic_yolo.lab.sizing import REQUESTED, Sized, cores, fit, pick, with_max, with_target
+from elastic_yolo.lab.sizing import (
+    REQUESTED,
+    ScaledTiers,
+    cores,
+    require_tiers,
+    scale_to_cores,
+    with_max,
+    with_target,
+)
 from elastic_yolo.lab.timeline import Sample, append_samples
 from elastic_yolo.progress import print_status
 
@@ -48,30 +56,42 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--hpa", type=Path, default=MANIFESTS, metavar="PATH",
-        help="manifests, a file or a folder (those of k8s/base)",
+        help="file or folder with the manifests (default: those of k8s/base)",
     )  # fmt: skip
-    parser.add_argument("--simulate", action="store_true", help="calculate, start no processes")
+    parser.add_argument(
+        "--simulate", action="store_true", help="calculate with modelled pods; start no processes"
+    )
     parser.add_argument(
         "--target", type=_percent, metavar="PERCENT",
-        help="CPU target of every tier, in per cent of the CPU request (the manifests')",
+        help="CPU target of every tier, in per cent of the CPU request (default: the manifests')",
     )  # fmt: skip
     parser.add_argument(
         "--max-replicas", type=count, metavar="N",
-        help="of every tier (the manifests'; in the lab at most 4 or half the number of cores)",
+        help="maxReplicas of every tier (default: the manifests'; in the lab, at most 4 or half "
+        "the number of cores, whichever is larger)",
     )  # fmt: skip
     parser.add_argument(
         "--load", choices=get_args(Shape), default="step",
-        help="shape of the load; none: a client of your own sends it (%(default)s)",
+        help="shape of the load; none: a client of your own sends it (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--rate", type=positive, metavar="R",
-        help="pictures per second at the peak, an eighth of it otherwise (lab: the rate that needs "
-        f"nearly all pods of inference, as measured; simulation: {_SIMULATED_RATE:.0f})",
+        help="pictures per second at the peak, an eighth of it otherwise (default: in the lab, the "
+        "measured rate for which inference needs nearly all its pods; in the simulation, "
+        f"{_SIMULATED_RATE:.0f})",
     )  # fmt: skip
     parser.add_argument(
-        "--duration", type=positive, metavar="S", help="seconds (lab: 180, simulation: 1800)"
+        "--duration",
+        type=positive,
+        metavar="S",
+        help="seconds of load (default: 180 in the lab, 1800 in the simulation)",
     )
-    parser.add_argument("--timeline", type=new_file, metavar="FILE", help="write JSON lines there")
+    parser.add_argument(
+        "--timeline",
+        type=new_file,
+        metavar="FILE",
+        help="write the observations and decisions of every sync to this file, as JSON lines",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     _add_lab_options(parser)
     _add_simulation_options(parser)
@@ -82,22 +102,34 @@ def _add_lab_options(parser: argparse.ArgumentParser) -> None:
     lab = parser.add_argument_group("the lab")
     lab.add_argument(
         "--speed", type=positive, default=10.0, metavar="X",
-        help="how many times faster than real time the autoscalers' clock runs (10)",
+        help="how many times faster than real time the autoscalers' clock runs (default: 10)",
     )  # fmt: skip
-    lab.add_argument("--model", type=folder, default=DEMO_MODEL, help="folder (models/demo)")
-    lab.add_argument("--port", type=_port, default=0, help="of the web service (a free one)")
-    lab.add_argument("--logs", type=folder, metavar="DIR", help="keep the services' logs there")
+    lab.add_argument(
+        "--model",
+        type=folder,
+        default=DEMO_MODEL,
+        help="folder of the model (default: models/demo)",
+    )
+    lab.add_argument(
+        "--port", type=_port, default=0, help="port of the web service (default: a free one)"
+    )
+    lab.add_argument(
+        "--logs",
+        type=folder,
+        metavar="DIR",
+        help="folder in which to keep the services' logs (default: delete them)",
+    )
 
 
 def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
     simulation = parser.add_argument_group("the simulation")
     simulation.add_argument(
         "--cost-ms", type=_costs, default=_COSTS_MS, metavar="WEB,PREPROCESS,INFERENCE",
-        help="CPU milliseconds of a picture (1.0,4.1,10.5: docs/sizing.md)",
+        help="CPU milliseconds of a picture in each tier (default: 1.0,4.1,10.5, docs/sizing.md)",
     )  # fmt: skip
     simulation.add_argument(
         "--startup-s", type=positive, default=_STARTUP_S, metavar="S",
-        help="time from the start of a pod until it is ready (5)",
+        help="time from the start of a pod until it is ready (default: 5)",
     )  # fmt: skip
 
 
@@ -110,7 +142,7 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     try:
         if not (parsed.simulate or has_repository()):
             raise LabFailed(_NO_REPOSITORY)
-        tiers = pick(read_tiers(parsed.hpa))
+        tiers = require_tiers(read_tiers(parsed.hpa))
         if parsed.target:
             tiers = {name: with_target(tier, parsed.target) for name, tier in tiers.items()}
         if parsed.timeline:
@@ -166,11 +198,11 @@ def _describe_totals(totals: Totals, duration_s: float) -> str:
 
 
 def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
-    sized = fit(tiers, cores(), parsed.max_replicas)
+    scaled_tiers = scale_to_cores(tiers, cores(), parsed.max_replicas)
     screen = Screen(sys.stderr if parsed.json else sys.stdout)
     with tempfile.TemporaryDirectory(prefix="hpa-lab-") as temporary:
         plan = Plan(
-            sized,
+            scaled_tiers,
             parsed.model,
             [path.read_bytes() for path in sorted(_PICTURES.glob("*.jpg"))],
             parsed.load,
@@ -181,12 +213,12 @@ def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
             parsed.port,
         )
         lab = Lab(plan, screen.say)
-        for text in _describe_plan(plan, sized):
+        for text in _describe_plan(plan, scaled_tiers):
             screen.say(text)
         report = asyncio.run(_watch(lab, screen, parsed.timeline))
     screen.finish()
     if parsed.json:
-        print(json.dumps({**asdict(report), "scale": sized.scale, "speed": plan.speed}, indent=2))
+        print(json.dumps(_summarise(report, plan), indent=2))
     else:
         print(_describe_report(report, own_load=plan.shape != "none"))
     return 1 if report.failed else 0
@@ -214,17 +246,27 @@ def _headline(tick: Tick, plan: Plan) -> str:
     )
 
 
-def _describe_plan(plan: Plan, sized: Sized) -> list[str]:
+def _describe_plan(plan: Plan, scaled_tiers: ScaledTiers) -> list[str]:
     pods = ", ".join(
         f"{name} {tier.hpa.max_replicas} x {tier.request_milli}m"
-        for name, tier in sized.tiers.items()
+        for name, tier in scaled_tiers.tiers.items()
     )
     period_s = CONTROLLER.sync_period_s / plan.speed
     return [
-        f"CPU requests: {sized.scale:g} of the manifests', so that those of all pods add up to at",
-        f"most {REQUESTED:.0%} of {cores()} cores: {pods}".replace("%", " %"),
+        f"CPU requests scaled to {100 * scaled_tiers.scale:.3g} % of the manifests', so that",
+        f"those of all pods add up to at most {100 * REQUESTED:.0f} % of {cores()} cores:",
+        f"  {pods}",
         f"the autoscalers' clock runs {plan.speed:g} times as fast: a sync every {period_s:g} s",
     ]
+
+
+def _summarise(report: LabReport, plan: Plan) -> dict[str, Any]:
+    """Return the summary for `--json`, whose field names are public."""
+    summary = {
+        "held_back" if name == "never_sent" else name: value
+        for name, value in asdict(report).items()
+    }
+    return {**summary, "scale": plan.scaled_tiers.scale, "speed": plan.speed}
 
 
 def _describe_report(report: LabReport, *, own_load: bool) -> str:
@@ -237,11 +279,14 @@ def _describe_report(report: LabReport, *, own_load: bool) -> str:
     if not own_load:
         lines.append(f"{clock(report.duration_s)}, no load of the lab's own")
         return "\n".join(lines)
-    never = f", {report.held_back} never sent: the client's limit was reached"
     lines.append(
         f"{report.pictures} pictures in {clock(report.duration_s)}, {report.failed} failed"
-        + (never if report.held_back else "")
     )
+    if report.never_sent:
+        lines.append(
+            f"{report.never_sent} never sent: the client's limit of {MAX_IN_FLIGHT} pictures in "
+            "flight was reached"
+        )
     if report.first_failure:
         lines.append(f"the first failure: {report.first_failure}")
     return "\n".join(lines)

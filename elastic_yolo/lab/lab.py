@@ -16,7 +16,6 @@ from typing import Literal
 from elastic_yolo.lab.autoscaler.hpa import Autoscaler
 from elastic_yolo.lab.autoscaler.manifest import Tier
 from elastic_yolo.lab.autoscaler.spec import Controller
-from elastic_yolo.lab.entry import Entry
 from elastic_yolo.lab.errors import LabFailed
 from elastic_yolo.lab.lab_tier import LabTier
 from elastic_yolo.lab.load.arrivals import Arrivals, Shape
@@ -24,11 +23,12 @@ from elastic_yolo.lab.load.picture_load import Load
 from elastic_yolo.lab.processes.cpu_limits import CpuLimits
 from elastic_yolo.lab.processes.pod import Probe
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
-from elastic_yolo.lab.sizing import Sized, cores, peak_rate
+from elastic_yolo.lab.sizing import ScaledTiers, cores, peak_rate
 from elastic_yolo.lab.timeline import Sample
+from elastic_yolo.lab.web_service import WebService
 from elastic_yolo.tiers import TIERS
 
-_TIDY_S = 0.2
+_POLL_S = 0.2
 _START_TIMEOUT_S = 120.0
 _DRAIN_DELAY_S = 1
 # Addresses beyond maxReplicas: a new pod gets the one that has been unused for longest.
@@ -47,7 +47,7 @@ LOW = 1 / 8
 class Plan:
     """The parameters of a run."""
 
-    sized: Sized
+    scaled_tiers: ScaledTiers
     model: Path
     pictures: Sequence[bytes]
     shape: Shape
@@ -57,7 +57,7 @@ class Plan:
     rate: float | None = None
     """Pictures per second at the peak; None selects a rate that needs nearly all pods."""
     port: int = 0
-    """The entry's port; 0 selects a free one."""
+    """The port of the web service; 0 selects a free one."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class LabReport:
     duration_s: float
     pictures: int
     failed: int
-    held_back: int
+    never_sent: int
     """Pictures that were never sent: the client's limit was reached."""
     first_failure: str | None
     cpu_limits: Literal["cgroup", "threads"]
@@ -119,11 +119,11 @@ class Lab:
         `show` is called after every sync.
         """
         self.began = time.monotonic()
-        async with self._pods(), self._entry() as entry:
-            load = Load(f"{entry.url}/inference", self.plan.pictures)
+        async with self._pods(), self._web_service() as web:
+            load = Load(f"{web.url}/inference", self.plan.pictures)
             await self._wait_ready(stop)
             arrivals = await self._prepare(load, stop)
-            self.say(f"target: {entry.url} (web page; pictures go to /inference)")
+            self.say(f"target: {web.url} (web page; pictures go to /inference)")
             # The clock starts here, with pods that count as having run for a long time.
             self.began = time.monotonic()
             for tier in self.tiers.values():
@@ -145,7 +145,7 @@ class Lab:
         """Run a sync of all autoscalers once every sync period of the lab's clock."""
         for number in itertools.count(1):
             period_s = CONTROLLER.sync_period_s / self.plan.speed
-            await self._tidy_until(self.began + number * period_s, stop)
+            await self._replace_ended_pods_until(self.began + number * period_s, stop)
             elapsed_s = time.monotonic() - self.began
             if stop.is_set() or elapsed_s >= self.plan.duration_s:
                 return
@@ -155,15 +155,15 @@ class Lab:
             draining = {name: len(one.pods) - len(one.living) for name, one in self.tiers.items()}
             show(Tick(elapsed_s, arrivals.rate(elapsed_s), load, samples, draining))
 
-    async def _tidy_until(self, moment: float, stop: asyncio.Event) -> None:
+    async def _replace_ended_pods_until(self, moment: float, stop: asyncio.Event) -> None:
         while True:
             for tier in self.tiers.values():
-                tier.tidy()
+                tier.replace_ended_pods()
             rest_s = moment - time.monotonic()
             if rest_s <= 0 or stop.is_set():
                 return
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), min(_TIDY_S, rest_s))
+                await asyncio.wait_for(stop.wait(), min(_POLL_S, rest_s))
 
     @asynccontextmanager
     async def _pods(self) -> AsyncIterator[None]:
@@ -172,10 +172,10 @@ class Lab:
         self.say(_WITH_CGROUPS if self.limits else _WITHOUT_CGROUPS)
         try:
             for name in reversed(TIERS):
-                tier = self.tiers[name] = self._tier(self.plan.sized.tiers[name])
+                tier = self.tiers[name] = self._tier(self.plan.scaled_tiers.tiers[name])
                 if tier.downstream is not None:
                     tier.downstream.upstream = tier
-                tier.start(max(1, self.plan.sized.tiers[name].hpa.min_replicas))
+                tier.start(max(1, self.plan.scaled_tiers.tiers[name].hpa.min_replicas))
             yield
         finally:
             for name in TIERS:
@@ -185,16 +185,16 @@ class Lab:
                 self.limits.close()
 
     @asynccontextmanager
-    async def _entry(self) -> AsyncIterator[Entry]:
-        entry = Entry(self.tiers["web"].ready_ports)
+    async def _web_service(self) -> AsyncIterator[WebService]:
+        web = WebService(self.tiers["web"].ready_ports)
         try:
-            await entry.start(self.plan.port)
+            await web.start(self.plan.port)
         except OSError as error:
             raise LabFailed(f"cannot listen on port {self.plan.port}: {error}") from None
         try:
-            yield entry
+            yield web
         finally:
-            await entry.close()
+            await web.close()
 
     def _tier(self, tier: Tier) -> LabTier:
         name = tier.name
@@ -237,14 +237,14 @@ class Lab:
         until = time.monotonic() + _START_TIMEOUT_S
         while not all(tier.ready_ports() for tier in self.tiers.values()):
             for tier in self.tiers.values():
-                tier.tidy()
+                tier.replace_ended_pods()
                 if time.monotonic() > until and not tier.ready_ports():
                     pod = tier.pods[0]
                     late = f"was not ready after {_START_TIMEOUT_S:.0f} s"
                     raise LabFailed(f"{pod.name} {late}: {pod.last_line()}")
             if stop.is_set():
                 raise LabFailed("stopped before all services were ready")
-            await asyncio.sleep(_TIDY_S)
+            await asyncio.sleep(_POLL_S)
 
     async def _prepare(self, load: Load, stop: asyncio.Event) -> Arrivals:
         """Measure the CPU cost of a picture here and return a load that suits it."""
@@ -252,7 +252,7 @@ class Lab:
         if self.plan.shape != "none":
             costs = await self._measure_costs(load, stop)
             if high is None:
-                high = max(1.0, round(peak_rate(self.plan.sized, costs, cores()), 1))
+                high = max(1.0, round(peak_rate(self.plan.scaled_tiers, costs, cores()), 1))
         high = high or 0.0
         return Arrivals(self.plan.shape, round(high * LOW, 2), high, self.plan.duration_s)
 

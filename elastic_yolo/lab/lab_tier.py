@@ -119,7 +119,7 @@ class LabTier:
             if used is not None:
                 self.readings.setdefault(pod.name, deque(maxlen=2)).append((time.monotonic(), used))
 
-    def tidy(self) -> None:
+    def replace_ended_pods(self) -> None:
         """Remove pods that have ended, and replace those that ended on their own.
 
         Raises LabFailed if that happens repeatedly, or before any pod was ready.
@@ -155,9 +155,9 @@ class LabTier:
         # There is no event for the end of a process.
         while not all(pod.has_ended() for pod in self.pods):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)
-        self.tidy()
+        self.replace_ended_pods()
 
-    async def is_aware(self, pod: PodProcess) -> bool:
+    async def has_noticed_removed_pods(self, pod: PodProcess) -> bool:
         """Return whether a pod has noticed the end of all ended pods of the next service."""
         if self.downstream is None:
             return True
@@ -169,7 +169,7 @@ class LabTier:
         """Run predictions until a pod knows the next service's pods, then watch its readiness."""
         await wait_alive(pod, self.probe)
         while self.downstream is not None:
-            if await predict(pod) and await self.is_aware(pod):
+            if await predict(pod) and await self.has_noticed_removed_pods(pod):
                 break
             await asyncio.sleep(STARTING_PERIOD_S)
         await keep_watch(pod, self.probe, self.clock)
@@ -177,9 +177,9 @@ class LabTier:
     async def _retire_all(self) -> None:
         """Terminate deleted pods without losing a request.
 
-        In a cluster, DNS announces that a pod leaves. Here its callers notice on a failed request,
-        which is retried once. So pods end one after the other, each when all callers have noticed
-        the end of the one before.
+        In a cluster, DNS announces that a pod is gone. Here its callers learn it only when a
+        request to it fails, which is retried once. So pods end one after the other, each when all
+        callers have noticed the end of the one before.
         """
         while self._retiring:
             pod = self._retiring.popleft()
@@ -190,7 +190,9 @@ class LabTier:
                 await asyncio.sleep(_POLL_S)
             for caller in self.upstream.living:
                 tries = 0
-                while tries < _MAX_PREDICTIONS and not await self.upstream.is_aware(caller):
+                while tries < _MAX_PREDICTIONS and not await self.upstream.has_noticed_removed_pods(
+                    caller
+                ):
                     tries += 1
                     await predict(caller)
 
@@ -208,7 +210,7 @@ class LabTier:
         try:
             limits.place(pod.process.pid, pod.name, cpus)
         except OSError as error:
-            # `tidy` handles a pod that has already ended.
+            # `replace_ended_pods` handles a pod that has already ended.
             if pod.process.poll() is None:
                 raise LabFailed(f"{pod.name}: its CPU limit cannot be set: {error}") from None
 

@@ -1,8 +1,12 @@
-"""The lab on a terminal: a table that is redrawn, or in a log one line per change. 80 columns."""
+"""The lab's output: a table that a terminal redraws, or lines in a log.
+
+A log gets one line whenever a tier's pods or decision change.
+"""
 
 from __future__ import annotations
 
 import shutil
+import textwrap
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +15,8 @@ from typing import TextIO
 from elastic_yolo.lab.timeline import Sample
 
 _CHANGES = 8
+# A table for a narrower terminal is not wrapped further, but cut.
+_NARROWEST = 60
 _HEAD = ("tier", "ready", "decision")
 LINE_HEAD = " time  tier        ready  decision"
 """The head of the columns of `line`."""
@@ -31,11 +37,15 @@ class Screen:
         print(text, file=self.out, flush=True)
 
     def show(self, headline: str, at_s: float, samples: Sequence[Sample]) -> None:
-        """Show the tiers: on a terminal a headline, the table and the last changes."""
+        """Show the tiers: on a terminal a headline, the table and the last changes.
+
+        In the table a long decision continues on the next line; a change is cut to one line.
+        """
         if self.out.isatty():
+            width = shutil.get_terminal_size().columns - 1
             changed = (sample for sample in samples if sample.desired != sample.replicas)
             self._changes.extend(line(at_s, sample) for sample in changed)
-            self._draw([headline, *table(samples), *self._changes])
+            self._draw([headline, *table(samples, width), *self._changes], width)
             return
         for sample in samples:
             state = (sample.replicas, sample.ready, sample.desired)
@@ -49,11 +59,10 @@ class Screen:
         """Keep the table on the screen."""
         self._drawn = 0
 
-    def _draw(self, lines: list[str]) -> None:
+    def _draw(self, lines: list[str], width: int) -> None:
         self._wipe()
-        width = shutil.get_terminal_size().columns
         for text in lines:
-            print(shorten(text, width - 1), file=self.out)
+            print(shorten(text, width), file=self.out)
         self.out.flush()
         self._drawn = len(lines)
 
@@ -64,11 +73,20 @@ class Screen:
             self._drawn = 0
 
 
-def table(samples: Sequence[Sample]) -> list[str]:
-    """Return the lines of a table with one row per tier."""
+def table(samples: Sequence[Sample], width: int) -> list[str]:
+    """Return the lines of a table of `width` columns with one row per tier."""
     rows = [(sample.tier, _pods(sample), sample.why) for sample in samples]
     tier, ready = (max(len(row[column]) for row in (_HEAD, *rows)) for column in (0, 1))
-    return [f"{name:<{tier}}  {pods:>{ready}}  {why}" for name, pods, why in (_HEAD, *rows)]
+    indent = " " * (tier + ready + 4)
+    return [
+        text
+        for name, pods, why in (_HEAD, *rows)
+        for text in textwrap.wrap(
+            f"{name:<{tier}}  {pods:>{ready}}  {why}",
+            max(width, _NARROWEST),
+            subsequent_indent=indent,
+        )
+    ]
 
 
 def line(at_s: float, sample: Sample) -> str:

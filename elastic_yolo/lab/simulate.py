@@ -128,7 +128,7 @@ class _Model:
         usages = {
             pod.name: Usage(self._used_milli(pod, since, now), now, METRICS_PERIOD_S)
             for pod in self.pods
-            # A pod that started after the previous sync has no difference yet.
+            # A pod that started after the previous sync has only one reading.
             if pod.started_at <= since
         }
         decision = self.autoscaler.decide(now, len(self.pods), seen, {"cpu": usages})

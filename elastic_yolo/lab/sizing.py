@@ -21,7 +21,7 @@ _BUSY = 0.5
 
 
 @dataclass(frozen=True)
-class Sized:
+class ScaledTiers:
     """The tiers with scaled CPU requests."""
 
     tiers: Mapping[str, Tier]
@@ -36,7 +36,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def pick(tiers: Mapping[str, Tier]) -> dict[str, Tier]:
+def require_tiers(tiers: Mapping[str, Tier]) -> dict[str, Tier]:
     """Return web, preprocess and inference; raises ManifestError if one is missing."""
     for name in TIERS:
         if name not in tiers:
@@ -44,10 +44,10 @@ def pick(tiers: Mapping[str, Tier]) -> dict[str, Tier]:
     return {name: tiers[name] for name in TIERS}
 
 
-def with_max(tier: Tier, most: int) -> Tier:
+def with_max(tier: Tier, limit: int) -> Tier:
     """Return the tier with another maxReplicas."""
-    least = min(tier.hpa.min_replicas, most)
-    return replace(tier, hpa=replace(tier.hpa, max_replicas=most, min_replicas=least))
+    least = min(tier.hpa.min_replicas, limit)
+    return replace(tier, hpa=replace(tier.hpa, max_replicas=limit, min_replicas=least))
 
 
 def with_target(tier: Tier, percent: int) -> Tier:
@@ -55,28 +55,30 @@ def with_target(tier: Tier, percent: int) -> Tier:
     return replace(tier, hpa=replace(tier.hpa, metrics=(Metric(utilization=percent),)))
 
 
-def fit(tiers: Mapping[str, Tier], available: int, most: int | None = None) -> Sized:
+def scale_to_cores(
+    tiers: Mapping[str, Tier], available: int, limit: int | None = None
+) -> ScaledTiers:
     """Return the tiers with CPU requests scaled so that all pods fit `available` cores.
 
-    `most` replaces maxReplicas; by default it is the manifest's, but at most 4 or half the number
+    `limit` replaces maxReplicas; by default it is the manifest's, but at most 4 or half the number
     of cores.
     """
     few = max(_FEW_REPLICAS, available // 2)
     bounded = {
-        name: with_max(tier, most or min(tier.hpa.max_replicas, few))
-        for name, tier in pick(tiers).items()
+        name: with_max(tier, limit or min(tier.hpa.max_replicas, few))
+        for name, tier in require_tiers(tiers).items()
     }
     wanted = sum(tier.hpa.max_replicas * tier.request_milli for tier in bounded.values())
     scale = min(1.0, round(REQUESTED * available * 1000 / wanted, 3))
-    return Sized({name: scaled(tier, scale) for name, tier in bounded.items()}, scale)
+    return ScaledTiers({name: scaled(tier, scale) for name, tier in bounded.items()}, scale)
 
 
-def peak_rate(sized: Sized, costs: Mapping[str, float], available: int) -> float:
+def peak_rate(scaled_tiers: ScaledTiers, costs: Mapping[str, float], available: int) -> float:
     """Return the pictures per second for which inference needs nearly all of its pods.
 
     `costs` are the measured CPU seconds per picture by tier.
     """
-    tier, cost = sized.tiers["inference"], max(1e-4, costs["inference"])
+    tier, cost = scaled_tiers.tiers["inference"], max(1e-4, costs["inference"])
     # Half a pod less, so that a cost measured slightly too low does not exceed maxReplicas.
     pods = max(1.5, tier.hpa.max_replicas - 0.5)
     wanted = pods * tier.request_milli / 1000 * (target_percent(tier) or 100) / 100 / cost

@@ -1,4 +1,4 @@
-"""Spreads, paired ratios, and the difference from which on a contestant is better."""
+"""Spreads, paired ratios, and the difference from which on a candidate is better."""
 
 from __future__ import annotations
 

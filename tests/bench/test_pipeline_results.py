@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from bench.pipeline.__main__ import main
-from bench.pipeline.compare import Pairs, over, summarise
+from bench.pipeline.compare import Pairs, relative_to, summarise
 from bench.pipeline.figures import Spread
 from bench.pipeline.offered import count
 from bench.pipeline.overload import recovered_s
 from bench.pipeline.report import cpu_table, latency_table, memory_table, peer_table, table
-from bench.pipeline.turns import Contestant, Turn
+from bench.pipeline.turns import Candidate, Turn
 from elastic_yolo.lab.load.client import LOST, Sample
 from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes.process_tree import Memory
 from elastic_yolo.tiers import TIERS
 
-SERVICE = Contestant("service", "1p", Target("http://127.0.0.1:1/"), {"web": 1, "engine": 2})
+SERVICE = Candidate("service", "1p", Target("http://127.0.0.1:1/"), {"web": 1, "engine": 2})
 
 
 def sample(status: int, latency_ms: float, *, due: float = 0.0, again: int | None = None) -> Sample:
@@ -90,7 +90,7 @@ def test_a_result_compares_within_rounds() -> None:
 
 
 def test_a_peer_is_compared_with_the_pipeline_in_the_same_rounds() -> None:
-    found = over(pairs_of(2), pairs_of(1))
+    found = relative_to(pairs_of(2), pairs_of(1))
 
     assert found["p50"] == Spread(2, 2, 2)
     assert found["rate"] == Spread(0.5, 0.5, 0.5)
@@ -106,7 +106,7 @@ def test_tables_show_medians_with_their_range() -> None:
     result = summarise(SERVICE, SERVICE, pairs_of(1), {"web": Memory(20, 10)})
 
     latency = latency_table([result]).splitlines()
-    assert [line.split()[0] for line in latency] == ["contestant", "bare", "service"]
+    assert [line.split()[0] for line in latency] == ["candidate", "bare", "service"]
     assert "15.00 (10.00-20.00)" in latency[2]
     assert latency[2].endswith("1/17")
     assert "web 1.50, engine 13.50" in cpu_table([result])
@@ -117,7 +117,7 @@ def test_tables_show_medians_with_their_range() -> None:
 def test_the_table_of_peers_has_verdicts(factor: float, verdict: str) -> None:
 
     result = summarise(SERVICE, SERVICE, pairs_of(factor), {})
-    result = replace(result, over_pipeline=over(pairs_of(factor), pairs_of(1)))
+    result = replace(result, over_pipeline=relative_to(pairs_of(factor), pairs_of(1)))
 
     assert peer_table([result]).splitlines()[1].split().count(verdict) == 2
 

@@ -1,4 +1,4 @@
-"""Contestants in their own processes, taking turns."""
+"""Configurations in their own processes, taking turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from elastic_yolo.lab.engines.contestants import Contestant
+from elastic_yolo.lab.engines.configs import EngineConfig
 from elastic_yolo.lab.engines.rounds import compete
 
 
@@ -21,7 +21,7 @@ def test_model_and_cache_are_relative_to_the_current_folder(
     told: list[str] = []
 
     rows = compete(
-        [Contestant("openvino")],
+        [EngineConfig("openvino")],
         Path(tiny_model.name),
         threads=1,
         cache=Path("cache"),
@@ -35,9 +35,9 @@ def test_model_and_cache_are_relative_to_the_current_folder(
     assert list((tiny_model.parent / "cache").glob("*/openvino-fp32.json"))
 
 
-def process_of(contestant: Contestant) -> int:
-    """Return the process id of a contestant."""
-    name = f'"engine": "{contestant.engine}"'
+def process_of(config: EngineConfig) -> int:
+    """Return the process id of a configuration."""
+    name = f'"engine": "{config.engine}"'
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             ours = f"PPid:\t{os.getpid()}\n" in (folder / "status").read_text()
@@ -45,7 +45,7 @@ def process_of(contestant: Contestant) -> int:
                 return int(folder.name)
         except OSError:
             continue
-    raise AssertionError(contestant)
+    raise AssertionError(config)
 
 
 def kill_while_it_waits(process: int) -> None:
@@ -68,7 +68,7 @@ def kill_while_it_works(process: int) -> None:
 def test_a_killed_contestant_is_omitted_and_others_measured(
     tiny_model: Path, kill: Callable[[int], None], seconds: float
 ) -> None:
-    victim, other = Contestant("onnxruntime"), Contestant("openvino")
+    victim, other = EngineConfig("onnxruntime"), EngineConfig("openvino")
     told: list[str] = []
 
     def progress(text: str) -> None:

@@ -26,9 +26,9 @@ QPS = Metric("qps", "External")
 
 
 def spec(
-    least: int = 1, most: int = 20, behavior: Behavior | None = BASE, *metrics: Metric
+    least: int = 1, limit: int = 20, behavior: Behavior | None = BASE, *metrics: Metric
 ) -> HpaSpec:
-    return HpaSpec("inference", most, metrics or (SEVENTY,), least, behavior)
+    return HpaSpec("inference", limit, metrics or (SEVENTY,), least, behavior)
 
 
 def sync(autoscaler: Autoscaler, now: float, current: int, percent: int) -> Decision:
@@ -64,7 +64,7 @@ def test_a_second_sync_within_the_period_adds_nothing() -> None:
 
 
 def test_max_replicas_limits_growth() -> None:
-    decision = sync(Autoscaler(spec(most=5)), 0, 4, 400)
+    decision = sync(Autoscaler(spec(limit=5)), 0, 4, 400)
 
     assert decision.desired == 5
     assert decision.why == "4 -> 5: 400 % > 70 %, wants 23, maxReplicas is 5"
@@ -108,7 +108,9 @@ def test_pods_that_start_are_counted_as_idle() -> None:
 
     decision = Autoscaler(spec()).decide(600.0, 3, starting, {"cpu": levels})
 
-    assert decision.why == "3 -> 6: 200 % > 70 %, 1 unready as idle"
+    assert decision.why == (
+        "3 -> 6: 200 % > 70 %, but 133 % if the pod that just started counts as idle"
+    )
     assert decision.desired == 6
 
 

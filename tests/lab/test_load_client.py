@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from elastic_yolo.lab.load.client import LOST, Client, Pace, first_response
+from elastic_yolo.lab.load.client import LOST, Client, Schedule, first_response
 from elastic_yolo.lab.load.expected import Expected, WrongResponse
 from elastic_yolo.lab.load.wire import Target
 
@@ -117,7 +117,7 @@ async def test_an_open_loop_measures_from_when_a_request_was_due() -> None:
 
     async with server.listen() as target:
         client = Client(target, PICTURE, Expected(GOOD))
-        samples = await client.open_loop(Pace(rate=100, seconds=0.1, poisson=False))
+        samples = await client.open_loop(Schedule(rate=100, seconds=0.1, poisson=False))
         client.close()
 
     due = sorted(sample.scheduled_s for sample in samples)
@@ -131,7 +131,7 @@ async def test_retry_after_of_a_rejection_is_read() -> None:
 
     async with server.listen() as target:
         client = Client(target, PICTURE)
-        samples = await client.open_loop(Pace(rate=100, seconds=0.03, poisson=False))
+        samples = await client.open_loop(Schedule(rate=100, seconds=0.03, poisson=False))
         client.close()
 
     assert [sample.retry_after_s for sample in samples] == [2, 2, 2]
@@ -144,10 +144,10 @@ async def test_a_first_response_must_have_status_200() -> None:
 
 
 def test_random_arrivals_keep_the_rate_and_repeat() -> None:
-    pace = Pace(rate=1000, seconds=10)
+    schedule = Schedule(rate=1000, seconds=10)
 
-    times = pace.times()
+    times = schedule.times()
 
-    assert times == pace.times() == sorted(times)
+    assert times == schedule.times() == sorted(times)
     assert len(times) == pytest.approx(10_000, rel=0.05)
     assert times[-1] < 10

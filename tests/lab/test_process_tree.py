@@ -121,14 +121,14 @@ def peer_at(folder: Path, model: str) -> tuple[Peer, Settings]:
 def test_a_peers_tiers_are_connected_and_leave_no_process(tmp_path: Path) -> None:
     peer, settings = peer_at(tmp_path, "model")
 
-    with serving(peer, Path(sys.executable), SETTING, settings, tmp_path) as contestant:
+    with serving(peer, Path(sys.executable), SETTING, settings, tmp_path) as candidate:
         files = [tmp_path / "front", tmp_path / "back"]
         wait_until(lambda: all(f.is_file() and f.read_text() for f in files), "both have started")
         (front, child, behind), back = (file.read_text().split(" ") for file in files)
-        assert contestant.tiers == {"front": int(front), "back": int(back[0])}
+        assert candidate.tiers == {"front": int(front), "back": int(back[0])}
         assert behind.startswith("http://127.0.0.1:")
         assert back[2] == ""
-        contestant.rest()
+        candidate.pause()
 
     assert not any((Path("/proc") / pid / "exe").exists() for pid in (front, child, back[1]))
 
@@ -136,12 +136,12 @@ def test_a_peers_tiers_are_connected_and_leave_no_process(tmp_path: Path) -> Non
 def test_the_last_line_of_an_ended_peer_is_quoted(tmp_path: Path) -> None:
     peer, settings = peer_at(tmp_path, "broken")
 
-    with serving(peer, Path(sys.executable), SETTING, settings, tmp_path) as contestant:
-        for pid in contestant.tiers.values():
+    with serving(peer, Path(sys.executable), SETTING, settings, tmp_path) as candidate:
+        for pid in candidate.tiers.values():
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
         with pytest.raises(PeerFailed, match="small: front ended: no such model"):
-            check_alive(contestant, tmp_path)
+            check_alive(candidate, tmp_path)
 
 
 def found(*scores: float) -> list[Detection]:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from elastic_yolo.lab.entry import Entry
 from elastic_yolo.lab.load.arrivals import Arrivals
 from elastic_yolo.lab.load.client import LOST
 from elastic_yolo.lab.load.picture_load import MAX_IN_FLIGHT, Load
 from elastic_yolo.lab.processes.cpu_clock import cpu_s, parse_ps_time
 from elastic_yolo.lab.processes.cpu_limits import CpuLimits
 from elastic_yolo.lab.processes.stack import free_port
+from elastic_yolo.lab.web_service import WebService
 
 BUSY = """
 import time
@@ -109,21 +109,21 @@ class Server:
 
 
 @pytest.mark.anyio
-async def test_the_entry_spreads_connections_over_running_pods() -> None:
+async def test_the_web_service_spreads_connections_over_running_pods() -> None:
     picture = bytes(300_000)
     servers = [Server(), Server(), Server()]
     async with servers[0].running() as one, servers[1].running() as two:
         async with servers[2].running() as three:
             ports = [one, two, three, free_port()]
-            entry = Entry(lambda: ports)
-            await entry.start()
-            load = Load(f"{entry.url}/inference", [picture])
+            service = WebService(lambda: ports)
+            await service.start()
+            load = Load(f"{service.url}/inference", [picture])
             for _ in range(12):
                 await load.send(picture)
         # The third has stopped, and is still in the list.
         for _ in range(12):
             await load.send(picture)
-        await entry.close()
+        await service.close()
 
     requests = [server.requests for server in servers]
     assert load.statuses == {200: 24}
@@ -132,12 +132,12 @@ async def test_the_entry_spreads_connections_over_running_pods() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_entry_without_pods_returns_no_response() -> None:
-    entry = Entry(list)
-    await entry.start()
-    load = Load(f"{entry.url}/inference", [b"x"])
+async def test_a_web_service_without_pods_returns_no_response() -> None:
+    service = WebService(list)
+    await service.start()
+    load = Load(f"{service.url}/inference", [b"x"])
     await load.send(b"x")
-    await entry.close()
+    await service.close()
 
     assert load.statuses == {LOST: 1}
     assert load.first_failure is not None
@@ -145,16 +145,18 @@ async def test_an_entry_without_pods_returns_no_response() -> None:
 
 
 @pytest.mark.anyio
-async def test_closing_the_entry_ends_open_connections(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_closing_the_web_service_ends_open_connections(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     server = Server()
     server.gate.clear()
     async with server.running() as port:
-        entry = Entry(lambda: [port])
-        await entry.start()
-        load = Load(f"{entry.url}/inference", [b"picture"])
+        service = WebService(lambda: [port])
+        await service.start()
+        load = Load(f"{service.url}/inference", [b"picture"])
         sending = asyncio.create_task(load.send(b"picture"))
         await server.arrived.wait()
-        await entry.close()
+        await service.close()
         await sending
         server.gate.set()
 

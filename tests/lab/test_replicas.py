@@ -142,6 +142,31 @@ def test_without_metrics_there_is_no_proposal(
         propose(Metric(utilization=100), pods(1, **others), levels, 1, TENTH, CONTROLLER, NOW)
 
 
+WITHIN = "within the tolerance of 10 %"
+STARTED = "the pod that just started"
+WITHOUT_CHANGE = "that would scale the other way, so no change"
+
+
+@pytest.mark.parametrize(
+    ("case", "note"),
+    [
+        (Case("", 2, (1480,), 70, 2, 148),
+         f"but 74 % if the pod without metrics counts as idle: {WITHIN}"),
+        (Case("", 4, (400, 200), 40, 4, 30),
+         f"but 65 % if the 2 pods without metrics count as fully used: {WITHOUT_CHANGE}"),
+        (Case("", 4, (1500, 1500, 0), 70, 3, 150, {"new": [2]}),
+         f"but 75 % if the pod without metrics and {STARTED} count as idle: {WITHIN}"),
+        (Case("", 3, (1500, 1500, 0), 70, 4, 150, {"new": [2]}),
+         f"but 100 % if {STARTED} counts as idle"),
+        (Case("", 2, (750, 750), 70, 2, 75), WITHIN),
+    ],
+)  # fmt: skip
+def test_a_note_has_the_value_recalculated_with_all_pods(case: Case, note: str) -> None:
+    proposal = ask(case, Metric(utilization=case.target))
+
+    assert proposal.notes == (note,)
+
+
 def test_a_pod_without_a_request_has_no_utilization() -> None:
     with pytest.raises(MetricUnavailable, match="pod a has no cpu request"):
         propose(

@@ -9,7 +9,10 @@ import pytest
 from elastic_yolo.lab.screen import Screen, clock, shorten, table
 from elastic_yolo.lab.timeline import Sample
 
-LONG = "12 -> 20: 100 % > 70 %, wants 24, scaleUp allows 20, 1 unready as idle"
+LONG = (
+    "12 -> 20: 148 % > 70 %, but 137 % if the pod without metrics counts as idle, wants 24, "
+    "scaleUp allows 20"
+)
 
 
 class Terminal(io.StringIO):
@@ -72,7 +75,9 @@ def test_on_a_terminal_the_last_changes_stay_below_the_table(terminal: Terminal)
 
 
 def test_a_table_has_the_decision_after_tier_and_pods() -> None:
-    assert table([one(), one("inference", ready=2, why="stays at 2: 61 % < 70 %")]) == [
+    samples = [one(), one("inference", ready=2, why="stays at 2: 61 % < 70 %")]
+
+    assert table(samples, 79) == [
         "tier       ready  decision",
         "web          1/2  2 -> 3: why",
         "inference    2/2  stays at 2: 61 % < 70 %",
@@ -85,6 +90,14 @@ def test_every_line_on_a_terminal_fits_80_columns(terminal: Terminal) -> None:
     lines = terminal.getvalue().splitlines()
     assert all(len(text) < 80 for text in lines)
     assert LONG[:52] in lines[2]
+
+
+def test_a_long_decision_continues_under_its_column() -> None:
+    lines = table([one("inference", why=LONG)], 79)
+
+    assert lines[1].startswith("inference    1/2  12 -> 20: 148 %")
+    assert all(text.startswith(" " * 18) for text in lines[2:])
+    assert " ".join([lines[1][18:], *(text.strip() for text in lines[2:])]) == LONG
 
 
 def test_a_line_that_is_cut_ends_with_an_ellipsis() -> None:

@@ -14,19 +14,19 @@ from elastic_yolo.lab.autoscaler.spec import Controller, HpaSpec, Metric
 from elastic_yolo.lab.load.arrivals import Arrivals, Shape
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.lab.simulate import Totals, Work, simulate
-from elastic_yolo.lab.sizing import pick, with_max
+from elastic_yolo.lab.sizing import require_tiers, with_max
 from elastic_yolo.lab.timeline import Sample
 
-BASE = pick(read_tiers(ROOT / "k8s" / "base"))
+BASE = require_tiers(read_tiers(ROOT / "k8s" / "base"))
 WORK = {"web": 0.001, "preprocess": 0.0041, "inference": 0.0105}
 
 
 def run(
-    arrivals: Arrivals, most: int | None = None, startup_s: float = 5.0
+    arrivals: Arrivals, limit: int | None = None, startup_s: float = 5.0
 ) -> tuple[list[Sample], Totals]:
     samples: list[Sample] = []
     tiers = [
-        (with_max(tier, most) if most else tier, Work(WORK[name], startup_s))
+        (with_max(tier, limit) if limit else tier, Work(WORK[name], startup_s))
         for name, tier in BASE.items()
     ]
     totals = simulate(tiers, arrivals, Controller(), samples.append)
@@ -39,7 +39,7 @@ def last(samples: list[Sample]) -> dict[str, int]:
 
 def test_a_constant_load_needs_as_many_pods_as_the_docs_calculate() -> None:
     """docs/sizing.md: rate x milliseconds / 1000 / CPUs of a pod / 0.7, a tenth more or less."""
-    samples, totals = run(Arrivals("constant", 0, 1000, 1800), most=100)
+    samples, totals = run(Arrivals("constant", 0, 1000, 1800), limit=100)
 
     expected = {name: 1000 * WORK[name] / (BASE[name].request_milli / 1000) / 0.7 for name in BASE}
     assert expected == pytest.approx({"web": 7.1, "preprocess": 11.7, "inference": 15}, abs=0.1)
@@ -71,7 +71,7 @@ def test_without_overload_all_pictures_are_served() -> None:
 
 
 def test_thousands_of_pods_can_be_simulated() -> None:
-    _, totals = run(Arrivals("constant", 0, 100_000, 900), most=5000)
+    _, totals = run(Arrivals("constant", 0, 100_000, 900), limit=5000)
 
     assert max(one.peak_replicas for one in totals.tiers) > 1000
 

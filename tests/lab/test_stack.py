@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from bench.pipeline.elastic import answered
+from bench.pipeline.scaling import answered
 from elastic_yolo.lab.processes.stack import Stack
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model

@@ -32,7 +32,10 @@ def test_users_and_passwords_are_not_shown() -> None:
         ("http://127.0.0.1:5000", "127.0.0.1, this machine"),
         ("http://[::1]:5000", "::1, this machine"),
         ("http://192.168.49.2:30500", "192.168.49.2, a private network"),
-        ("http://8.8.8.8", "8.8.8.8, a PUBLIC address: make sure that you may load it"),
+        (
+            "http://8.8.8.8",
+            "8.8.8.8, a PUBLIC address: make sure that you are allowed to load-test it",
+        ),
     ],
 )
 def test_the_host_of_a_load_is_described(url: str, whose: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.pipeline.elastic import answered
+from bench.pipeline.scaling import answered
 from elastic_yolo.lab.processes.stack import Service, Stack
 from tests.support.load import Load
 from tests.support.pictures import encode, plain

@@ -40,7 +40,7 @@ class Detector:
         """Return the detections of a picture."""
         data = await request.body()
         found = await asyncio.to_thread(self.detector.detect, data, SETTINGS.threshold)
-        # Of anything else Ray makes an answer in chunks.
+        # Ray sends any other type with chunked encoding.
         return JSONResponse({"data": found})
 
 

@@ -40,14 +40,14 @@ class Decision:
     current: int
     desired: int
     why: str
-    """One line for people: the change first, such as `2 -> 3: 96 % > 70 %`."""
+    """Human-readable, one line: the change first, such as `2 -> 3: 96 % > 70 %`."""
     value: int | None
     """The deciding metric's: per cent of the pods' requests, or thousandths per pod."""
     conditions: tuple[Condition, ...]
 
     def reason(self, condition: str) -> str | None:
         """Return the reason of a condition; None if it is not set."""
-        return next((one.reason for one in self.conditions if one.type == condition), None)
+        return next((each.reason for each in self.conditions if each.type == condition), None)
 
 
 @dataclass
@@ -159,4 +159,4 @@ def _sentence(best: Proposal, current: int, stable: Limited, limited: Limited) -
     limits = [step.words for step in (stable, limited) if step.words]
     if best.replicas != after:
         limits.insert(0, f"wants {best.replicas}")
-    return ", ".join([f"{change}: {best.comparison}", *limits, *best.notes])
+    return ", ".join([f"{change}: {best.comparison}", *best.notes, *limits])

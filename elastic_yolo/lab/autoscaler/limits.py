@@ -88,7 +88,7 @@ def stabilize(
     lowest = min([desired, *(one.replicas for one in kept if one.at > now - up_s)])
     highest = max([desired, *(one.replicas for one in kept if one.at > now - down_s)])
     if spec.behavior is None:
-        # Without `behavior` the edge of the window belongs to it.
+        # Without `behavior` the window includes its oldest moment.
         highest = max([highest, *(one.replicas for one in kept if one.at == now - down_s)])
         stable = highest
     else:
@@ -107,9 +107,9 @@ def limit(spec: HpaSpec, history: History, current: int, desired: int, now: floa
     if spec.behavior is None:
         return _limit_without_behavior(spec, current, desired)
     if desired > current:
-        most = max(current, _most(spec.behavior.up, history, current, now))
-        if desired > (allowed := min(most, spec.max_replicas)):
-            if spec.max_replicas <= most:
+        bound = max(current, _most(spec.behavior.up, history, current, now))
+        if desired > (allowed := min(bound, spec.max_replicas)):
+            if spec.max_replicas <= bound:
                 return _too_many(spec)
             return Limited(allowed, "ScaleUpLimit", _by_policy(spec.behavior.up, allowed, "Up"))
     elif desired < current:
@@ -124,12 +124,12 @@ def limit(spec: HpaSpec, history: History, current: int, desired: int, now: floa
 
 def _limit_without_behavior(spec: HpaSpec, current: int, desired: int) -> Limited:
     """Limit growth to twice the replicas, or to 4: the controller's own rule."""
-    most = max(2 * current, 4)
+    bound = max(2 * current, 4)
     if desired < spec.min_replicas:
         return _too_few(spec)
-    if desired <= (allowed := min(most, spec.max_replicas)):
+    if desired <= (allowed := min(bound, spec.max_replicas)):
         return Limited(desired, WITHIN)
-    if spec.max_replicas <= most:
+    if spec.max_replicas <= bound:
         return _too_many(spec)
     return Limited(allowed, "ScaleUpLimit", f"at most {allowed} in one step")
 

@@ -31,7 +31,7 @@ class Tolerances:
         down, up = (controller.tolerance if one is None else one for one in own)
         return cls(down, up)
 
-    def hold(self, ratio: float) -> bool:
+    def contains(self, ratio: float) -> bool:
         """Return whether a ratio is within the tolerance."""
         return 1.0 - self.down <= ratio <= 1.0 + self.up
 
@@ -46,7 +46,7 @@ class Proposal:
     comparison: str
     """Value and target, such as `96 % > 70 %`."""
     notes: tuple[str, ...] = ()
-    """How other pods were counted, and the tolerance where it applied."""
+    """The value if other pods count as well, and the tolerance where it applied."""
 
 
 def propose(
@@ -123,6 +123,9 @@ class _Scale:
         target = self.metric.average_milli or 0
         return f"{self.metric.name} {value}m {_sign(value, target)} {target}m per pod"
 
+    def describe_value(self, value: int) -> str:
+        return f"{value} %" if self.metric.utilization is not None else f"{value}m"
+
 
 @dataclass(frozen=True)
 class _Calculation:
@@ -137,40 +140,50 @@ class _Calculation:
         comparison = self.scale.describe(value)
         idle_starters = bool(self.groups.unready) and ratio > 1.0
         if not idle_starters and not self.groups.missing:
-            if self.tolerances.hold(ratio):
+            if self.tolerances.contains(ratio):
                 return Proposal(self.current, value, comparison, (self._near(),))
             return Proposal(math.ceil(ratio * len(self.groups.ready)), value, comparison)
-        counted, notes = self._fill(ratio)
-        again, _ = self.scale.measure(counted)
-        if self.tolerances.hold(again):
-            return Proposal(self.current, value, comparison, (self._near(), *notes))
+        counted, assumption = self._fill(ratio)
+        again, recalculated = self.scale.measure(counted)
+        but = f"but {self.scale.describe_value(recalculated)} if {assumption}: "
+        if self.tolerances.contains(again):
+            near = self._near()
+            return Proposal(self.current, value, comparison, (but + near if assumption else near,))
         wanted = math.ceil(again * len(counted))
         reversed_ = (ratio < 1.0 < again) or (again < 1.0 < ratio)
         reversed_ |= again < 1.0 and wanted > self.current
         reversed_ |= again > 1.0 and wanted < self.current
         if reversed_:
-            return Proposal(self.current, value, comparison, (*notes, "direction reverses"))
-        return Proposal(wanted, value, comparison, notes)
+            note = but + "that would scale the other way, so no change"
+            return Proposal(self.current, value, comparison, (note,))
+        return Proposal(wanted, value, comparison, (but.removesuffix(": "),))
 
-    def _fill(self, ratio: float) -> tuple[dict[str, int], tuple[str, ...]]:
-        """Return the values including those of other pods, and notes on how those counted."""
-        counted, notes = dict(self.known), []
+    def _fill(self, ratio: float) -> tuple[dict[str, int], str]:
+        """Return the values including those of other pods, and how those count, in words."""
         missing, unready = self.groups.missing, self.groups.unready
         if missing and ratio < 1.0:
-            counted |= {name: self.scale.full(name) for name in missing}
-            notes.append(f"{len(missing)} without metrics as fully used")
-        elif missing and ratio > 1.0:
-            counted |= dict.fromkeys(missing, 0)
-            notes.append(f"{len(missing)} without metrics as idle")
-        if unready and ratio > 1.0:
-            counted |= dict.fromkeys(unready, 0)
-            notes.append(f"{len(unready)} unready as idle")
-        return counted, tuple(notes)
+            full = {name: self.scale.full(name) for name in missing}
+            return self.known | full, _assume("fully used", missing, ())
+        if ratio > 1.0:
+            idle = dict.fromkeys((*missing, *unready), 0)
+            return self.known | idle, _assume("idle", missing, unready)
+        return dict(self.known), ""
 
     def _near(self) -> str:
         down, up = (f"{tolerance:.0%}" for tolerance in (self.tolerances.down, self.tolerances.up))
         within = up if down == up else f"-{down} to +{up}"
         return f"within the tolerance of {within.replace('%', ' %')}"
+
+
+def _assume(state: str, missing: Sequence[str], unready: Sequence[str]) -> str:
+    """Return a clause such as `the pod without metrics counts as idle`."""
+    groups = [
+        f"the {'pod' if len(names) == 1 else f'{len(names)} pods'} {which}"
+        for names, which in ((missing, "without metrics"), (unready, "that just started"))
+        if names
+    ]
+    verb = "counts" if len(missing) + len(unready) == 1 else "count"
+    return f"{' and '.join(groups)} {verb} as {state}"
 
 
 def _sign(value: int, target: int) -> str:

@@ -1,10 +1,10 @@
-"""The default contestants, and the table of results."""
+"""The default configurations, and the table of results."""
 
 from __future__ import annotations
 
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import Model
-from elastic_yolo.lab.engines.contestants import Contestant
+from elastic_yolo.lab.engines.configs import EngineConfig
 from elastic_yolo.lab.engines.rounds import Row
 
 _PRECISIONS = {
@@ -22,10 +22,10 @@ def headline(model: Model, threads: int) -> str:
     return f"{model.name}, {size.width}x{size.height}, {threads} threads, {describe_cpu()}"
 
 
-def contestants(
+def engine_configs(
     engines: list[str], precisions: list[str], batches: list[int], device: str = "cpu"
-) -> list[Contestant]:
-    """Return the contestants: the matrix product first, then every supported combination.
+) -> list[EngineConfig]:
+    """Return the configurations: the matrix product first, then every supported combination.
 
     With `device` cuda those on the GPU are added.
     """
@@ -33,9 +33,9 @@ def contestants(
     if device == "cuda":
         places += [("cuda", "onnxruntime")]
     return [
-        Contestant("gemm"),
+        EngineConfig("gemm"),
         *(
-            Contestant(engine, precision, batch, place)
+            EngineConfig(engine, precision, batch, place)
             for place, engine in places
             for precision in precisions
             if precision in _PRECISIONS[engine, place]
@@ -49,7 +49,7 @@ def table(rows: list[Row]) -> str:
     """Return a table with the fastest row last, and ratios to Darknet, OpenCV and GEMM."""
     peers = {row.engine: row for row in reversed(rows) if row.device == "cpu"}
     peak = next((row.gflop_per_s for row in rows if row.engine == "gemm"), None)
-    head = ("engine", "precision", "batch", "median ms", "lowest", "highest", "images/s")
+    head = ("engine", "precision", "batch", "median ms", "lowest", "highest", "pictures/s")
     title = _line(*head, "x Darknet", "x OpenCV", "GFLOP/s", "of GEMM")
     body = (
         _line(

@@ -1,4 +1,4 @@
-"""Contestants take turns, so that changes of the machine's speed affect all of them."""
+"""Configurations take turns, so that changes of the machine's speed affect all of them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from elastic_yolo.lab.engines.contestants import Contestant
+from elastic_yolo.lab.engines.configs import EngineConfig
 from elastic_yolo.lab.processes.json_process import JsonProcess, ProcessFailed
 
 
 @dataclass(frozen=True)
 class Row:
-    """The results of one contestant; times are of one step, medians of rounds."""
+    """The results of one configuration; times are of one step, medians of rounds."""
 
     engine: str
     device: str
@@ -30,8 +30,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Hello:
-    """A contestant's first message: its start-up time in seconds, and the FLOP of a step."""
+class FirstMessage:
+    """A configuration's first message: its start-up time in seconds, and the FLOP of a step."""
 
     ready_s: float
     flop: int
@@ -39,11 +39,11 @@ class Hello:
 
 @dataclass
 class _Runner:
-    """A ready contestant, and its median in every round so far."""
+    """A ready configuration, and its median in every round so far."""
 
-    contestant: Contestant
+    config: EngineConfig
     process: JsonProcess
-    hello: Hello
+    first_message: FirstMessage
     medians: list[float] = field(default_factory=list)
 
     def run(self, seconds: float) -> None:
@@ -53,7 +53,7 @@ class _Runner:
 
 
 def compete(
-    contestants: Sequence[Contestant],
+    configs: Sequence[EngineConfig],
     model: Path,
     *,
     threads: int,
@@ -62,27 +62,27 @@ def compete(
     seconds: float,
     progress: Callable[[str], None],
 ) -> list[Row]:
-    """Measure all contestants in rounds of `seconds` each; those that fail are omitted."""
+    """Measure all configurations in rounds of `seconds` each; those that fail are omitted."""
     with ExitStack() as stack:
         runners: list[_Runner] = []
-        for contestant in contestants:
-            process = stack.enter_context(_start(contestant, model, threads, cache))
+        for config in configs:
+            process = stack.enter_context(_start(config, model, threads, cache))
             with _left_out(progress):
-                hello = Hello(**process.receive("ended at start"))
-                runners.append(_Runner(contestant, process, hello))
-                progress(f"ready: {contestant.label}")
+                first_message = FirstMessage(**process.receive("ended at start"))
+                runners.append(_Runner(config, process, first_message))
+                progress(f"ready: {config.label}")
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
             for runner in runners:
                 with _left_out(progress):
                     runner.run(seconds)
             runners = [runner for runner in runners if len(runner.medians) > number]
-    return [_row(runner.contestant, runner.medians, runner.hello) for runner in runners]
+    return [_row(runner.config, runner.medians, runner.first_message) for runner in runners]
 
 
-def _start(contestant: Contestant, model: Path, threads: int, cache: Path | None) -> JsonProcess:
+def _start(config: EngineConfig, model: Path, threads: int, cache: Path | None) -> JsonProcess:
     task = {
-        "contestant": asdict(contestant),
+        "config": asdict(config),
         # Relative paths: the process runs in another folder.
         "model": str(model.resolve()),
         "threads": threads,
@@ -91,7 +91,7 @@ def _start(contestant: Contestant, model: Path, threads: int, cache: Path | None
     return JsonProcess(
         "elastic_yolo.lab.engines.worker",
         json.dumps(task),
-        name=contestant.label,
+        name=config.label,
         # Read by numpy's matrix product.
         environment={"OPENBLAS_NUM_THREADS": str(threads)},
     )
@@ -99,24 +99,24 @@ def _start(contestant: Contestant, model: Path, threads: int, cache: Path | None
 
 @contextmanager
 def _left_out(progress: Callable[[str], None]) -> Iterator[None]:
-    """Report a contestant that fails, and continue without it."""
+    """Report a configuration that fails, and continue without it."""
     try:
         yield
     except ProcessFailed as error:
         progress(f"left out: {error}")
 
 
-def _row(contestant: Contestant, times: list[float], hello: Hello) -> Row:
+def _row(config: EngineConfig, times: list[float], first_message: FirstMessage) -> Row:
     median = statistics.median(times)
     return Row(
-        engine=contestant.engine,
-        device=contestant.device,
-        precision=contestant.precision,
-        batch=contestant.batch,
+        engine=config.engine,
+        device=config.device,
+        precision=config.precision,
+        batch=config.batch,
         median_ms=round(median, 3),
         lowest_ms=round(min(times), 3),
         highest_ms=round(max(times), 3),
-        images_per_s=round(1000 * contestant.batch / median, 2),
-        gflop_per_s=round(hello.flop / median / 1e6, 1),
-        ready_s=round(hello.ready_s, 2),
+        images_per_s=round(1000 * config.batch / median, 2),
+        gflop_per_s=round(first_message.flop / median / 1e6, 1),
+        ready_s=round(first_message.ready_s, 2),
     )

@@ -1,4 +1,4 @@
-"""The process of one contestant: it loads the contestant, then measures on request.
+"""The process of one configuration: it loads the configuration, then measures on request.
 
 Two inference runtimes in one process would compete with busy-waiting threads, so each has its own.
 The process writes JSON lines: first `{"ready_s": ..., "flop": ...}`, then a list of milliseconds
@@ -13,18 +13,18 @@ import time
 from pathlib import Path
 
 from elastic_yolo.detector.errors import DetectorError
-from elastic_yolo.lab.engines.contestants import Contestant, Step, prepare
+from elastic_yolo.lab.engines.configs import EngineConfig, Step, prepare
 
 _WARM_UPS = 2
 
 
 def main() -> None:
-    """Measure one contestant until standard input ends."""
+    """Measure one configuration until standard input ends."""
     task = json.loads(sys.argv[1])
     started = time.perf_counter()
-    contestant, cache = Contestant(**task["contestant"]), _path(task["cache"])
+    config, cache = EngineConfig(**task["config"]), _path(task["cache"])
     try:
-        work = prepare(contestant, Path(task["model"]), task["threads"], cache)
+        work = prepare(config, Path(task["model"]), task["threads"], cache)
     except DetectorError as error:
         raise SystemExit(str(error)) from None
     for _ in range(_WARM_UPS):

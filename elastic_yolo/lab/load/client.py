@@ -83,7 +83,7 @@ class _Connection(asyncio.Protocol):
 
 
 @dataclass(frozen=True)
-class Pace:
+class Schedule:
     """When the requests of an open loop are due."""
 
     rate: float
@@ -147,7 +147,7 @@ class Client:
                 callers.create_task(caller())
         return samples
 
-    async def open_loop(self, pace: Pace) -> list[Sample]:
+    async def open_loop(self, schedule: Schedule) -> list[Sample]:
         """Send requests when they are due, whether or not earlier ones have a response."""
         samples: list[Sample] = []
         room = asyncio.Semaphore(MAX_CONNECTIONS)
@@ -158,7 +158,7 @@ class Client:
 
         start = time.perf_counter()
         async with asyncio.TaskGroup() as requests:
-            for due in pace.times():
+            for due in schedule.times():
                 wait_s = start + due - time.perf_counter()
                 if wait_s > 0:
                     await asyncio.sleep(wait_s)

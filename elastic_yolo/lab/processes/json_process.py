@@ -73,7 +73,7 @@ class JsonProcess:
         line = self._process.stdout.readline()
         if not line.endswith("\n"):
             _, errors = self._process.communicate()
-            # The last line of a process that was killed by a signal is about something else.
+            # The last line of a process that was killed by a signal does not explain the kill.
             why = last_line(errors, ended) if self._process.returncode > 0 else ended
             raise ProcessFailed(f"{self._name}: {why}")
         result = json.loads(line)

@@ -14,7 +14,7 @@ from elastic_yolo.lab.processes.stack import LOOPBACK
 _CHUNK = 1 << 16
 
 
-class Entry:
+class WebService:
     """Accepts connections on a port of loopback and forwards each one."""
 
     def __init__(self, ports: Callable[[], Sequence[int]]) -> None:

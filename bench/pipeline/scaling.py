@@ -16,12 +16,12 @@ from pathlib import Path
 
 from bench.pipeline.compare import BUSY
 from bench.pipeline.services import inference_settings
-from bench.pipeline.turns import Track
+from bench.pipeline.turns import TurnRunner
 from elastic_yolo.lab.load.wire import Target
 from elastic_yolo.lab.processes.stack import Service, Stack
 from elastic_yolo.progress import print_status
 
-COURSE_S = 30.0
+LOAD_S = 30.0
 """The duration of the load, which includes all steps."""
 FAIR = 0.8
 """A process takes part if it serves this part of an equal share."""
@@ -34,7 +34,7 @@ _RETRIED = re.compile(r"elastic_yolo_peer_retries_total\{.*\} (\S+)")
 
 
 @dataclass(frozen=True)
-class Elastic:
+class ScalingResult:
     """The results. Seconds count from when a new process was ready."""
 
     fair_after_s: list[float | None]
@@ -59,14 +59,14 @@ class Count:
     answered: list[float]
 
 
-def elastic(
-    track: Track, model: Path, cache: Path, precision: str, threshold: float, logs: Path
-) -> Elastic:
+def measure_scaling(
+    runner: TurnRunner, model: Path, cache: Path, precision: str, threshold: float, logs: Path
+) -> ScalingResult:
     """Start and stop inference processes under load; raises StackError or ProcessFailed."""
     with _one_of_three(model, cache, precision, logs) as up, ExitStack() as more:
         target = Target(f"{up.web.url}/inference?threshold={threshold}")
-        end = time.monotonic() + COURSE_S
-        track.start(target, {"concurrency": BUSY, "seconds": COURSE_S})
+        end = time.monotonic() + LOAD_S
+        runner.start(target, {"concurrency": BUSY, "seconds": LOAD_S})
         alone = list(_watch([up.inference], _WATCH_S / 2))
         new = [more.enter_context(service) for service in up.copies]
         ready_s = _wait_ready(new)
@@ -77,9 +77,9 @@ def elastic(
         new[0].stop()
         if time.monotonic() > end:
             print_status("the load ended before all steps were done: this machine is too slow")
-        samples, _, _ = track.finish()
+        samples, _, _ = runner.finish()
     settled = counts[len(counts) // 2]
-    return Elastic(
+    return ScalingResult(
         fair_after_s=[fair_after_s(counts, number + 1, at) for number, at in enumerate(ready_s)],
         shares=_shares(settled, counts[-1]),
         one_per_s=_per_s(alone[0], alone[-1]),

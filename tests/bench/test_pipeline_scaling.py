@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.pipeline.elastic import Count, answered, fair_after_s, retried
+from bench.pipeline.scaling import Count, answered, fair_after_s, retried
 from elastic_yolo.lab.processes.stack import Stack
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model

@@ -1,4 +1,4 @@
-"""Contestants: an engine, OpenCV's Darknet importer, or a plain matrix product."""
+"""Configurations: an engine, OpenCV's Darknet importer, or a plain matrix product."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Contestant:
+class EngineConfig:
     """One row of the table. `engine` is an engine's name, `opencv`, or `gemm`."""
 
     engine: str
@@ -44,25 +44,25 @@ class Contestant:
         return f"{self.engine} {self.device} {self.precision} x{self.batch}"
 
 
-def prepare(contestant: Contestant, model_path: Path, threads: int, cache: Path | None) -> Work:
-    """Load the contestant and return its work; raises EngineError."""
-    if contestant.engine == "gemm":
+def prepare(config: EngineConfig, model_path: Path, threads: int, cache: Path | None) -> Work:
+    """Load the configuration and return its work; raises EngineError."""
+    if config.engine == "gemm":
         return _gemm(threads)
     model = read_model(model_path)
-    flop = contestant.batch * model.network.flop
-    if contestant.engine == "opencv":
-        return Work(_opencv(model, contestant.batch, threads), flop)
+    flop = config.batch * model.network.flop
+    if config.engine == "opencv":
+        return Work(_opencv(model, config.batch, threads), flop)
     options = EngineOptions(
         threads=threads,
-        engine=contestant.engine,
-        precision=contestant.precision,
-        device=contestant.device,
+        engine=config.engine,
+        precision=config.precision,
+        device=config.device,
         cache=cache,
     )
     engine, choice = build_engine(model, options)
-    if engine.precision != contestant.precision:
+    if engine.precision != config.precision:
         raise EngineError(choice.why)
-    images = _images(model, contestant.batch)
+    images = _images(model, config.batch)
     return Work(lambda: engine.execute(images), flop)
 
 
