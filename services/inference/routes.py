@@ -174,12 +174,8 @@ def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list
 
 def build_picture_routes(endpoint: InferEndpoint) -> list[PictureRoute]:
     """Return the routes of inference requests."""
-
-    # Its name is part of the operation ids.
-    async def infer(request: Request) -> Response:
-        return await endpoint.handle_infer(request)
-
+    summary = "Detect objects in tensors"
     return [
-        picture_route(path, infer, summary="Detect objects in tensors", tag=_TAG)
+        picture_route(path, endpoint.handle_infer, summary=summary, tag=_TAG, name="infer")
         for path in (_INFER, _INFER_VERSION)
     ]

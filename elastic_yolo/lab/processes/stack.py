@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -116,7 +115,7 @@ class Service:
     def _is_ready(self) -> bool:
         try:
             self.get("/readyz", timeout_s=2)
-        except (urllib.error.URLError, OSError):
+        except OSError:
             return False
         return True
 

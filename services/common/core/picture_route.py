@@ -63,10 +63,14 @@ class PictureRoute(Route):
     """A POST route with its OpenAPI operation."""
 
     def __init__(
-        self, path: str, endpoint: Callable[[Request], Awaitable[Response]], operation: Any
+        self,
+        path: str,
+        endpoint: Callable[[Request], Awaitable[Response]],
+        name: str | None,
+        operation: Any,
     ) -> None:
         """Serve POST requests to `path`, whose parameters are in braces."""
-        super().__init__(path, endpoint, methods=["POST"])
+        super().__init__(path, endpoint, methods=["POST"], name=name)
         self.operation: dict[str, Any] = operation
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -83,12 +87,17 @@ def picture_route(
     *,
     summary: str,
     tag: str,
+    name: str | None = None,
     parameters: Sequence[dict[str, Any]] = (),
     request_body: dict[str, Any] | None = None,
 ) -> PictureRoute:
-    """Return a route for `build_app`; `parameters` are those that are not part of the path."""
-    route = PictureRoute(path, endpoint, {"tags": [tag], "summary": summary})
-    in_path = [_describe_path_parameter(name) for name in route.param_convertors]
+    """Return a route for `build_app`; `parameters` are those that are not part of the path.
+
+    `name` begins the operation id, after which generated clients name their methods; by default it
+    is the function's.
+    """
+    route = PictureRoute(path, endpoint, name, {"tags": [tag], "summary": summary})
+    in_path = [_describe_path_parameter(parameter) for parameter in route.param_convertors]
     route.operation["operationId"] = re.sub(r"\W", "_", f"{route.name}{path}") + "_post"
     route.operation["parameters"] = [*in_path, *parameters]
     if request_body is not None:
@@ -108,11 +117,12 @@ def add_picture_routes(app: FastAPI, routes: Sequence[PictureRoute]) -> None:
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = generate()
-            described = {route.path: {"post": route.operation} for route in routes}
-            schema["paths"] = described | schema["paths"]
-        return generate()
+        if app.openapi_schema is not None:
+            return app.openapi_schema
+        schema = generate()
+        described = {route.path: {"post": route.operation} for route in routes}
+        schema["paths"] = described | schema["paths"]
+        return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 

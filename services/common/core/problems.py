@@ -6,7 +6,6 @@ before there is a request.
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
 
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +16,6 @@ from services.common.request import errors
 from services.common.request.body import JsonResponse
 
 MEDIA_TYPE = "application/problem+json"
-_CAPITAL = re.compile(r"([A-Z])")
 
 STATUS: dict[type[Exception], HTTPStatus] = {
     errors.MalformedRequest: HTTPStatus.BAD_REQUEST,
@@ -33,6 +31,25 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+# Label values of `elastic_yolo_problems_total`, which users' alerts select: a renamed class keeps
+# its value. TooManyRequests carries its own.
+_REASON: dict[type[Exception], str] = {
+    errors.MalformedRequest: "malformed_request",
+    errors.UnknownModel: "unknown_model",
+    errors.Unauthorized: "not_allowed",
+    errors.ModelUnusable: "model_unusable",
+    errors.BodyTooLarge: "body_too_large",
+    PictureTooLarge: "picture_too_large",
+    errors.UnsupportedMedia: "unsupported_media",
+    NotAPicture: "not_a_picture",
+    errors.ParameterOutOfRange: "parameter_out_of_range",
+    PictureUndecodable: "picture_undecodable",
+    errors.Unavailable: "unavailable",
+    errors.DeadlineExceeded: "deadline_exceeded",
+    # The next service has counted its own reason.
+    errors.RemoteProblem: "tier_behind",
 }
 
 # All that a caller learns of an unexpected error; the log has the traceback under the same uid.
@@ -93,18 +110,10 @@ def problem_reason(error: Exception) -> str:
     match error:
         case errors.TooManyRequests():
             return error.reason
-        case errors.RemoteProblem():
-            # The next service has counted its own reason.
-            return "tier_behind"
         case HTTPException() | RequestValidationError():
             return "no_such_request"
-        case errors.Unauthorized():
-            # The label's value is older than the name of the class.
-            return "not_allowed"
-        case _ if type(error) in STATUS:
-            return _CAPITAL.sub(r"_\1", type(error).__name__).lower().removeprefix("_")
         case _:
-            return "unexpected"
+            return _REASON.get(type(error), "unexpected")
 
 
 def _known(error: Exception) -> tuple[HTTPStatus, str, str]:
