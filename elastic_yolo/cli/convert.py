@@ -89,7 +89,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:
-    samples = SampleFolder(parsed.calibration, model.network, print_skipped)
+    samples = SampleFolder(parsed.calibration, model, print_skipped)
     if 0 < samples.unlabelled < len(samples):
         print_status(
             f"{samples.unlabelled} of {len(samples)} pictures have no labels: labels are ignored"

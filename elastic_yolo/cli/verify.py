@@ -141,7 +141,7 @@ def _check_accuracy(detector: Detector, pictures: Path) -> Check:
 
 
 def _measure_accuracy(detector: Detector, pictures: Path) -> Check:
-    samples = SampleFolder(pictures, detector.model.network, print_skipped)
+    samples = SampleFolder(pictures, detector.model, print_skipped)
     if samples.truth is None:
         detail = f"{samples.unlabelled} of {len(samples)} pictures have no label file"
         return Check("accuracy", passed=None, detail=detail)

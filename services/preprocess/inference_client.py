@@ -13,6 +13,8 @@ import numpy as np
 import orjson
 
 from elastic_yolo.detector.boxes import COLUMNS, Floats, Image
+from elastic_yolo.detector.placement import InputFormat
+from elastic_yolo.names import RESIZES
 from services.common.core.golden import Golden
 from services.common.peer import Peer
 from services.common.request.context import RequestContext
@@ -28,8 +30,7 @@ class ModelInfo:
     """The facts about a model that its input depends on."""
 
     name: str
-    network_size: tuple[int, int]
-    """(width, height) in pixels."""
+    input_format: InputFormat
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,12 @@ class ModelDirectory:
         metadata = inference.read_json(response)
         try:
             _, height, width, _ = metadata["inputs"][0]["shape"]
-            return ModelInfo(str(metadata["name"]), (int(width), int(height)))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+            # An older inference service states no rule: it has letterboxed models only.
+            stated = metadata.get("parameters", {}).get("resize", "letterbox")
+            resize = RESIZES[RESIZES.index(stated)]
+            wanted = InputFormat((int(width), int(height)), resize)
+            return ModelInfo(str(metadata["name"]), wanted)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise inference.invalid_response() from error
 
 
@@ -109,7 +114,7 @@ async def request_prediction(
     context: RequestContext,
     path: str,
     image: Image,
-    parameters: dict[str, float],
+    parameters: dict[str, Any],
 ) -> Prediction:
     """Send one image, (height, width, 3) at network size, to the model at `path`.
 
@@ -140,7 +145,7 @@ async def request_prediction(
         raise inference.invalid_response() from error
 
 
-def _request_head(image: Image, parameters: dict[str, float]) -> dict[str, Any]:
+def _request_head(image: Image, parameters: dict[str, Any]) -> dict[str, Any]:
     return {
         "inputs": [
             {
