@@ -97,16 +97,22 @@ class ModelDirectory:
     async def _request_info(self, context: RequestContext, name: str, inference: Peer) -> ModelInfo:
         path = f"/v2/models/{name}"
         response = await inference.send(context, "GET", path)
-        metadata = inference.read_json(response)
         try:
-            _, height, width, _ = metadata["inputs"][0]["shape"]
-            # An older inference service states no rule: it has letterboxed models only.
-            stated = metadata.get("parameters", {}).get("resize", "letterbox")
-            resize = RESIZES[RESIZES.index(stated)]
-            wanted = InputFormat((int(width), int(height)), resize)
-            return ModelInfo(str(metadata["name"]), wanted)
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+            return parse_model_info(inference.read_json(response))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise inference.invalid_response() from error
+
+
+def parse_model_info(metadata: Any) -> ModelInfo:
+    """Return the facts in a model's metadata, the JSON of `GET /v2/models/{name}`.
+
+    Raises AttributeError, LookupError, TypeError or ValueError for other JSON.
+    """
+    _, height, width, _ = metadata["inputs"][0]["shape"]
+    # An older inference service states no rule: it has letterboxed models only.
+    stated = metadata.get("parameters", {}).get("resize", "letterbox")
+    resize = RESIZES[RESIZES.index(stated)]
+    return ModelInfo(str(metadata["name"]), InputFormat((int(width), int(height)), resize))
 
 
 async def request_prediction(

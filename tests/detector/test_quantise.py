@@ -57,6 +57,18 @@ def samples(exact: Detector) -> SampleFolder:
     return SampleFolder(PICTURES, exact.model, lambda _path, _error: None)
 
 
+def test_int8_of_letterboxed_pictures_is_not_used_for_stretched_ones(cache: Path) -> None:
+    """Neither its calibration nor its measured accuracy holds for the other rule."""
+    options = EngineOptions(threads=2, cache=cache)
+
+    _, choice = load_detector(DEMO_MODEL, options, resize="stretch")
+
+    assert choice.precision == "fp32"
+    assert "no other precision has been measured" in choice.why
+    with pytest.raises(EngineError, match="no int8 version of this model"):
+        load_detector(DEMO_MODEL, replace(options, precision="int8"), resize="stretch")
+
+
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_int8_boxes_agree_with_fp32(
     cache: Path, exact: Detector, samples: SampleFolder, engine: str

@@ -42,6 +42,8 @@ class LoadedVersion:
         self.load_s = load_s
         self.hook = hook
         self.detector = detector
+        self.input_format: InputFormat = detector.model.input_format
+        """Size of the network's input, and the rule that pictures are fitted into it by."""
         self.golden = golden
         self.scheduler = scheduler
         self.drift = drift
@@ -63,11 +65,6 @@ class LoadedVersion:
     def digest(self) -> str:
         """The digest of the version's files."""
         return self.detector.model.digest
-
-    @property
-    def input_format(self) -> InputFormat:
-        """Size of the network's input, and the rule that pictures are fitted into it by."""
-        return self.detector.model.input_format
 
     def accepts(self, request: InferRequest) -> bool:
         """Return whether the pictures of a request are prepared as the network requires."""
