@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _embedded(rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Measure the embedded model: speed, and accuracy on the client's pictures."""
     model = read_model(DEMO_MODEL)
-    samples = SampleFolder(labelled_pictures(model.labels, FOLDER), model.network, print_skipped)
+    samples = SampleFolder(labelled_pictures(model.labels, FOLDER), model, print_skipped)
     make_int8(model, samples, FOLDER, ProgressLine())
     options = EngineOptions(threads=THREADS, device="cpu", cache=FOLDER)
     report = measure_precisions(model, samples, options, ProgressLine())

@@ -44,7 +44,7 @@ def random_model(name: str, size: int, folder: Path) -> Path:
 
 def quantise(model: Model) -> None:
     """Make the int8 version of a model, calibrated with the client's pictures."""
-    samples = SampleFolder(PICTURES, model.network, print_skipped)
+    samples = SampleFolder(PICTURES, model, print_skipped)
     make_int8(model, samples, FOLDER, ProgressLine())
 
 

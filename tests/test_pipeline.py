@@ -18,8 +18,8 @@ from elastic_yolo.detector.boxes import Detection, name_detections
 from elastic_yolo.detector.decode import decode
 from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.choose import EngineOptions
-from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
 from elastic_yolo.detector.loading import load_detector
+from elastic_yolo.detector.placement import Placement, draw_input
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, Stack
 from elastic_yolo.picture.header import ACCEPTED, read_header
 
@@ -184,10 +184,10 @@ def test_reduced_decoding_stays_within_its_tolerance(detector: Detector, path: P
     """docs/accuracy.md: score within 0.1, overlap at least 0.9, for what scores 0.6 or more."""
     data = path.read_bytes()
     header = HEADERS[path]
-    box = Letterbox.fit(header.upright_size, detector.network_size)
-    image = draw_letterbox(decode(data, header), header.orientation, box)
+    place = Placement.fit(header.upright_size, detector.model.input_format)
+    image = draw_input(decode(data, header), header.orientation, place)
     rows = detector.postprocess(detector.execute(image[np.newaxis]), 0.5, 0.45)[0]
-    whole = name_detections(box.to_picture(rows), detector.model.labels)
+    whole = name_detections(place.to_picture(rows), detector.model.labels)
 
     reduced = detector.detect(data, threshold=0.3)
 

@@ -72,7 +72,8 @@ def manifest(folder: Path, expected: list[Found]) -> str:
     """Return the text of model.yaml."""
     lines = [f"name: {NAME}", 'version: "1"']
     lines += [f"threshold: {THRESHOLD}  # default score threshold"]
-    lines += [f"iou: {IOU}  # default overlap of non-maximum suppression", "files:"]
+    lines.append(f"iou: {IOU}  # default overlap of non-maximum suppression")
+    lines += ["resize: letterbox  # how training/ prepares its scenes", "files:"]
     for suffix in ("cfg", "weights", "names"):
         digest = hashlib.sha256((folder / f"{NAME}.{suffix}").read_bytes()).hexdigest()
         lines.append(f"  {NAME}.{suffix}: sha256:{digest}")

@@ -35,9 +35,9 @@ class SharedDetector:
 
     def detect(self, data: bytes, threshold: float) -> list[Any]:
         """Return [[label, score, [x, y, w, h]], ...] for a picture file."""
-        image, box = self._detector.prepare(data)
+        image, place = self._detector.prepare(data)
         rows = self.find(image[None], threshold)
-        found = name_detections(box.to_picture(rows), self._detector.model.labels)
+        found = name_detections(place.to_picture(rows), self._detector.model.labels)
         return [[d.label, d.score, list(d.box)] for d in found]
 
     def find(self, images: Image, threshold: float) -> Floats:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from elastic_yolo.cli.options import add_threads_option, folder, new_file
+from elastic_yolo.cli.options import add_resize_option, add_threads_option, folder, new_file
 from elastic_yolo.detector.conversion import make_int8, measure_precisions
 from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.engines.choose import EngineOptions
@@ -57,6 +57,7 @@ def add_parser(commands: Any) -> None:
         help="precision of --output (default: fp32); int8 needs --cache with a converted model",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_resize_option(parser)
     add_threads_option(parser)
     parser.set_defaults(run=run, refuse=parser.error)
 
@@ -71,7 +72,7 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.refuse("--precision needs --output; --calibration measures all precisions")
     if parsed.precision == "int8" and not parsed.cache:
         parsed.refuse("--precision int8 needs --cache with a converted model")
-    model = read_model(parsed.model)
+    model = read_model(parsed.model, parsed.resize)
     report_data: dict[str, Any] = {}
     if parsed.calibration:
         report = _prepare_cache(parsed, model)
@@ -89,7 +90,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:
-    samples = SampleFolder(parsed.calibration, model.network, print_skipped)
+    samples = SampleFolder(parsed.calibration, model, print_skipped)
     if 0 < samples.unlabelled < len(samples):
         print_status(
             f"{samples.unlabelled} of {len(samples)} pictures have no labels: labels are ignored"

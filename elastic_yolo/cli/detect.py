@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from elastic_yolo.cli.options import add_engine_options, engine_options, folder, fraction
+from elastic_yolo.cli.options import (
+    add_engine_options,
+    add_resize_option,
+    engine_options,
+    folder,
+    fraction,
+)
 from elastic_yolo.detector.boxes import Detection
 from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.picture.drawing import draw_boxes
@@ -39,8 +45,11 @@ def add_parser(commands: Any) -> None:
         "--save", type=Path, metavar="DIR", help="write pictures with boxes to this folder"
     )
     parser.add_argument(
-        "--exact", action="store_true", help="decode large JPEGs at full size, as Darknet does"
+        "--exact",
+        action="store_true",
+        help="decode large JPEGs at full size, as Darknet and OpenCV do; do not round a letterbox",
     )
+    add_resize_option(parser)
     add_engine_options(parser)
     parser.set_defaults(run=run, refuse=parser.error)
 
@@ -50,7 +59,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.save:
         for reason in _overwritten(parsed.pictures, parsed.save):
             parsed.refuse(reason)
-    detector, _ = load_detector(parsed.model, engine_options(parsed))
+    detector, _ = load_detector(parsed.model, engine_options(parsed), resize=parsed.resize)
     status = 0
     for path in parsed.pictures:
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from elastic_yolo.detector.engines.choose import ENGINES, EngineOptions
 from elastic_yolo.detector.precision import PRECISIONS
+from elastic_yolo.names import RESIZES
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +46,17 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=len(os.sched_getaffinity(0)),
         help="threads of the engine (default: one per CPU, here %(default)s)",
+    )
+
+
+def add_resize_option(parser: argparse.ArgumentParser) -> None:
+    """Add --resize."""
+    parser.add_argument(
+        "--resize",
+        choices=RESIZES,
+        help="how a picture is fitted into the network's input: letterbox as pjreddie's Darknet, "
+        "stretch as AlexeyAB's fork and OpenCV (default: what model.yaml or the .cfg states, or "
+        "else letterbox)",
     )
 
 
@@ -90,6 +102,14 @@ def folder(text: str) -> Path:
     path = Path(text)
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"no such folder: {text}")
+    return path
+
+
+def existing_file(text: str) -> Path:
+    """Parse the path of a file that exists."""
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"no such file: {text}")
     return path
 
 

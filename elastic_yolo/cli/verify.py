@@ -5,24 +5,41 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from elastic_yolo.cli.options import add_engine_options, engine_options, folder
+from elastic_yolo.cli.options import (
+    add_engine_options,
+    add_resize_option,
+    engine_options,
+    existing_file,
+    folder,
+)
+from elastic_yolo.cli.resize_rules import detect_by_both_rules, side_by_side, to_json
 from elastic_yolo.detector.accuracy import mean_average_precision
 from elastic_yolo.detector.conversion import detect_all
 from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
 from elastic_yolo.detector.engines.libdarknet import find_libdarknet
-from elastic_yolo.detector.errors import DetectorError, EngineError, ModelError
+from elastic_yolo.detector.errors import DetectorError, EngineError, ModelError, SampleError
+from elastic_yolo.detector.files import read_small
 from elastic_yolo.detector.golden import golden_difference
 from elastic_yolo.detector.model import Model, read_model
-from elastic_yolo.detector.samples import SampleFolder
+from elastic_yolo.detector.samples import SampleFolder, list_pictures
+from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.progress import ProgressLine, print_skipped
 
+# In a checkout; an installed wheel has no photographs.
+_PHOTO = Path(__file__).parents[2] / "client" / "photos" / "dog.jpg"
+_MOST_PICTURE_BYTES = 2**26
+_CHOOSE = (
+    "Choose by how the model was trained: write resize: letterbox (pjreddie's Darknet) or "
+    "resize: stretch (AlexeyAB's fork, OpenCV's DetectionModel) to model.yaml"
+)
 # Two correct float32 implementations differ by far less, a wrong one by far more.
 _RELATIVE = 1e-3
 
@@ -34,6 +51,15 @@ class Check:
     name: str
     passed: bool | None
     detail: str
+    found: dict[str, Any] | None = None
+    """What each resize rule finds in a picture, if a rule must be chosen."""
+    lines: tuple[str, ...] = ()
+    """Further lines for a terminal."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the check as a JSON object."""
+        described = {"name": self.name, "passed": self.passed, "detail": self.detail}
+        return described if self.found is None else described | {"found": self.found}
 
 
 def add_parser(commands: Any) -> None:
@@ -42,13 +68,22 @@ def add_parser(commands: Any) -> None:
         "verify",
         description="Check a model folder: .cfg against .weights, labels, digests, the golden "
         "picture, and the outputs of Darknet's C code if it is installed; with --pictures also the "
-        "mAP on pictures with Darknet's label files.",
+        "mAP on pictures with Darknet's label files. If no file states whether pictures are "
+        "letterboxed or stretched, shows what the model detects either way.",
     )
     parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
     parser.add_argument(
         "--pictures", type=folder, metavar="DIR", help="pictures with .txt label files; prints mAP"
     )
+    parser.add_argument(
+        "--picture",
+        type=existing_file,
+        metavar="FILE",
+        help="picture to detect in by both resize rules (default: the golden picture, or the "
+        "first one of --pictures)",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_resize_option(parser)
     add_engine_options(parser)
     parser.set_defaults(run=run)
 
@@ -56,20 +91,23 @@ def add_parser(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Print every check; the exit status is 1 if one failed."""
     checks = []
-    for check in verify(parsed.model, engine_options(parsed), parsed.pictures):
+    for check in verify(parsed):
         checks.append(check)
         if not parsed.json:
             word = {True: "ok", False: "FAILED", None: "not checked"}[check.passed]
             print(f"{check.name:<10} {word:<12} {check.detail}", flush=True)
+            for line in check.lines:
+                print(f"{'':<23} {line}", flush=True)
     if parsed.json:
-        print(json.dumps([asdict(check) for check in checks], indent=2))
+        print(json.dumps([check.to_json() for check in checks], indent=2))
     return 1 if any(check.passed is False for check in checks) else 0
 
 
-def verify(path: Path, options: EngineOptions, pictures: Path | None = None) -> Iterator[Check]:
+def verify(parsed: argparse.Namespace) -> Iterator[Check]:
     """Yield the checks of a folder; stops after a failure that prevents all further ones."""
+    options = engine_options(parsed)
     try:
-        model = read_model(path)
+        model = read_model(parsed.model, parsed.resize)
         # An engine with a cached graph would not read the weights.
         model.read_weights()
     except ModelError as error:
@@ -86,8 +124,10 @@ def verify(path: Path, options: EngineOptions, pictures: Path | None = None) -> 
     detector = Detector(model, engine)
     yield _check_golden(detector)
     yield _check_oracle(model, options)
-    if pictures is not None:
-        yield _check_accuracy(detector, pictures)
+    picture = _choose_picture(model, parsed.picture, parsed.pictures)
+    yield _check_resize(detector, picture, given=parsed.resize is not None)
+    if parsed.pictures is not None:
+        yield _check_accuracy(detector, parsed.pictures)
 
 
 def _describe(model: Model) -> str:
@@ -133,6 +173,41 @@ def _check_oracle(model: Model, options: EngineOptions) -> Check:
     return Check("darknet", passed=worst <= _RELATIVE, detail=detail)
 
 
+def _choose_picture(model: Model, picture: Path | None, pictures: Path | None) -> Path | None:
+    """Return the picture that shows the difference of the resize rules, or None without one."""
+    if picture is not None:
+        return picture
+    if model.golden is not None:
+        return model.folder / model.golden.picture
+    if pictures is not None:
+        with suppress(SampleError):
+            return list_pictures(pictures)[0]
+    return _PHOTO if _PHOTO.is_file() else None
+
+
+def _check_resize(detector: Detector, picture: Path | None, *, given: bool) -> Check:
+    """Ask for a choice if no file states one: a wrong rule costs accuracy, and nothing else shows.
+
+    Never fails: the files cannot tell which pictures the model was trained on.
+    """
+    model = detector.model
+    if model.resize_stated:
+        detail = f"{model.resize}, as {'--resize' if given else 'model.yaml or the .cfg'} states"
+        return Check("resize", passed=True, detail=detail)
+    detail = f"neither model.yaml nor the .cfg states it: {model.resize} is used. {_CHOOSE}"
+    if picture is None:
+        detail += "; to see what the model detects by both rules, pass --picture FILE"
+        return Check("resize", passed=None, detail=detail)
+    try:
+        data = read_small(picture, _MOST_PICTURE_BYTES)
+        both = detect_by_both_rules(detector, picture.name, data)
+    except (ModelError, PictureError) as error:
+        return Check("resize", passed=None, detail=f"{detail}; {picture}: {error}")
+    return Check(
+        "resize", passed=None, detail=detail, found=to_json(both), lines=(*side_by_side(both),)
+    )
+
+
 def _check_accuracy(detector: Detector, pictures: Path) -> Check:
     try:
         return _measure_accuracy(detector, pictures)
@@ -141,7 +216,7 @@ def _check_accuracy(detector: Detector, pictures: Path) -> Check:
 
 
 def _measure_accuracy(detector: Detector, pictures: Path) -> Check:
-    samples = SampleFolder(pictures, detector.model.network, print_skipped)
+    samples = SampleFolder(pictures, detector.model, print_skipped)
     if samples.truth is None:
         detail = f"{samples.unlabelled} of {len(samples)} pictures have no label file"
         return Check("accuracy", passed=None, detail=detail)

@@ -31,7 +31,7 @@ _DEFINED_IN = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: preprocess imports only the letterbox, and its image has no engine.
+    # Imported on first use: preprocess imports no engine, and its image has none.
     if name not in _DEFINED_IN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_DEFINED_IN[name]}"), name)

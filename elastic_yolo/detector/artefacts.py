@@ -1,6 +1,7 @@
 """Artefacts derived from a model folder, cached on disk under the model's digest.
 
-A cache folder has one folder for each model digest. In it, `NAME.json` lists the files of the
+A cache folder has one folder for each model digest, and a further one if the model is also used
+with stretched pictures. In it, `NAME.json` lists the files of the
 artefact NAME with their digests, the recipe that made them, and facts measured on the way. A writer
 renames the files into place first and NAME.json last, so that a reader sees a complete artefact or
 none, and a new artefact replaces an old one atomically. All of it can be deleted and made again.
@@ -46,9 +47,9 @@ class Artefact:
 class ModelCache:
     """The cached artefacts of one model."""
 
-    def __init__(self, cache: Path, digest: str) -> None:
-        """Use the folder for the model with `digest` (sha256:...) in `cache`; creates nothing."""
-        self.folder = cache / digest.removeprefix("sha256:")
+    def __init__(self, cache: Path, key: str) -> None:
+        """Use the folder for the model with this `Model.cache_key` in `cache`; creates nothing."""
+        self.folder = cache / key.removeprefix("sha256:")
 
     def load(self, name: str, recipe: str | None = None) -> Artefact | None:
         """Return an artefact, or None if it is missing or was made by another recipe.

@@ -45,7 +45,7 @@ class PrecisionRun:
 
 def make_int8(model: Model, samples: SampleFolder, cache: Path, progress: Progress) -> Artefact:
     """Quantise a model into the cache that engines read; raises OSError or EngineError."""
-    model_cache = ModelCache(cache, model.digest)
+    model_cache = ModelCache(cache, model.cache_key)
     # Fails now, not after minutes of calibration, if the cache is not writable.
     model_cache.create_folder()
     graph = load.make_graph(model)
@@ -99,7 +99,7 @@ def measure_precisions(
         rows.append(row)
     labelled = samples.truth is not None
     report = Report(len(samples), objects, labelled, describe_cpu(), tuple(rows))
-    write_report(ModelCache(options.cache, model.digest), report, load.INT8_RECIPE)
+    write_report(ModelCache(options.cache, model.cache_key), report, load.INT8_RECIPE)
     return report
 
 

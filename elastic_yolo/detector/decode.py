@@ -9,7 +9,7 @@ from elastic_yolo.detector.boxes import Pixels
 from elastic_yolo.picture.errors import PictureUndecodable
 from elastic_yolo.picture.header import PictureHeader
 
-# A reduced JPEG stays at least this many times larger than its letterboxed size. The effect on
+# A reduced JPEG stays at least this many times larger than in the network's input. The effect on
 # scores and boxes is measured in tests/detector/test_decode.py and documented in docs/accuracy.md.
 REDUCED_MARGIN = 3
 

@@ -7,9 +7,9 @@ import numpy as np
 from elastic_yolo.detector.boxes import Detection, Floats, Image, name_detections
 from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.heads import decode_heads
-from elastic_yolo.detector.letterbox import Letterbox
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.nms import suppress
+from elastic_yolo.detector.placement import Placement
 from elastic_yolo.detector.prepare import prepare_picture
 
 
@@ -24,7 +24,7 @@ class Detector:
     @property
     def network_size(self) -> tuple[int, int]:
         """(width, height) of the network's input in pixels."""
-        return network_size(self.model)
+        return self.model.input_format.size
 
     def execute(self, images: Image) -> list[Floats]:
         """Run the engine on (n, height, width, 3) pixels, without decoding; see Engine.execute."""
@@ -43,12 +43,12 @@ class Detector:
         )
         return [suppress(found, iou, network.heads[-1]) for found in candidates]
 
-    def prepare(self, data: bytes, *, exact: bool = False) -> tuple[Image, Letterbox]:
-        """Return a picture file as network input, (height, width, 3), and its letterbox.
+    def prepare(self, data: bytes, *, exact: bool = False) -> tuple[Image, Placement]:
+        """Return a picture file as network input, (height, width, 3), and its place there.
 
         `exact` as in `detect`. Raises PictureError.
         """
-        return prepare_picture(data, self.network_size, exact=exact)
+        return prepare_picture(data, self.model.input_format, exact=exact)
 
     def detect(
         self,
@@ -60,20 +60,15 @@ class Detector:
     ) -> list[Detection]:
         """Detect objects in a picture file's bytes.
 
-        `threshold` and `iou` default to the model's. `exact` decodes every pixel of a large JPEG
-        and resamples without rounding, as Darknet does. Boxes are in pixels of the upright
-        picture, best score first. Raises PictureError.
+        `threshold` and `iou` default to the model's. `exact` decodes every pixel of a large JPEG,
+        and resamples as precisely as the original: Darknet for a letterbox, OpenCV for a stretched
+        picture. Boxes are in pixels of the upright picture, best score first. Raises PictureError.
         """
-        image, box = self.prepare(data, exact=exact)
+        image, place = self.prepare(data, exact=exact)
         outputs = self.execute(image[np.newaxis])
         found = self.postprocess(
             outputs,
             self.model.threshold if threshold is None else threshold,
             self.model.iou if iou is None else iou,
         )
-        return name_detections(box.to_picture(found[0]), self.model.labels)
-
-
-def network_size(model: Model) -> tuple[int, int]:
-    """Return (width, height) of a model's input in pixels."""
-    return model.network.input.width, model.network.input.height
+        return name_detections(place.to_picture(found[0]), self.model.labels)

@@ -1,4 +1,4 @@
-"""The optional model.yaml of a model folder: name, version, thresholds, digests, golden picture."""
+"""The optional model.yaml of a model folder: name, thresholds, resize, digests, golden picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import read_text
 from elastic_yolo.detector.strict_yaml import parse_strict_yaml
-from elastic_yolo.names import Digest, FileName, Name
+from elastic_yolo.names import Digest, FileName, Name, Resize
 
 # A golden picture with a hundred objects takes 6 kB.
 _MOST_BYTES = 2**15
@@ -54,6 +54,8 @@ class Manifest(_StrictModel):
     version: Name = "1"
     threshold: Fraction = 0.5
     iou: Fraction = 0.45
+    resize: Resize | None = None
+    """How pictures are fitted into the network's input; None leaves it to the .cfg."""
     accuracy_budget: Fraction = 0.01
     """The mAP that PRECISION=auto may lose to run faster than fp32."""
     files: dict[FileName, Digest] = Field(default={}, max_length=_MOST_FILES)

@@ -7,19 +7,23 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from elastic_yolo.detector.darknet.cfg import read_cfg
+from elastic_yolo.detector.darknet.cfg import Section, read_cfg
 from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import Weights, check_weights, read_weights
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import digest_of_regular, read_small, read_text, unreadable
 from elastic_yolo.detector.manifest import GoldenSpec, Manifest, read_manifest
+from elastic_yolo.detector.placement import InputFormat
 from elastic_yolo.digest import digest_of_bytes
+from elastic_yolo.names import Resize
 
 # YOLO9000's 9,418 labels take 100 kB.
 _MOST_NAMES_BYTES = 2**20
 # The golden picture and every further file that model.yaml lists with a digest.
 _MOST_OTHER_BYTES = 2**24
+# As pjreddie's Darknet.
+_DEFAULT_RESIZE: Resize = "letterbox"
 # Labels appear in responses, on pictures and in logs: an escape sequence in one is an attack.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -29,6 +33,7 @@ class Model:
     """A model folder, read and checked; `read_weights` reads the weights on demand.
 
     `digest` identifies cfg, weights and names together; `labels[i]` is the name of class i.
+    `resize_stated` is whether the caller, model.yaml or the .cfg states `resize`.
     """
 
     folder: Path
@@ -41,8 +46,23 @@ class Model:
     labels: tuple[str, ...]
     threshold: float
     iou: float
+    resize: Resize
+    resize_stated: bool
     accuracy_budget: float
     golden: GoldenSpec | None
+
+    @property
+    def input_format(self) -> InputFormat:
+        """Size of the network's input, and how a picture is fitted into it."""
+        return InputFormat((self.network.input.width, self.network.input.height), self.resize)
+
+    @property
+    def cache_key(self) -> str:
+        """The digest, and the resize rule unless it is the default one.
+
+        Calibration for int8 and the accuracy report depend on how pictures are prepared.
+        """
+        return self.digest if self.resize == _DEFAULT_RESIZE else f"{self.digest}-{self.resize}"
 
     def read_weights(self) -> Weights:
         """Read the weights; raises WeightsError for values that are not finite numbers.
@@ -52,11 +72,16 @@ class Model:
         return read_weights(self.weights_file, self.network)
 
 
-def read_model(folder: Path) -> Model:
-    """Read and check a model folder; raises ModelError with the file and its line or layer."""
+def read_model(folder: Path, resize: Resize | None = None) -> Model:
+    """Read and check a model folder; `resize` replaces what its files state.
+
+    Raises ModelError with the file and its line or layer.
+    """
     cfg_path, weights_path, names_path = _find(folder)
     manifest = read_manifest(folder)
-    network = plan_network(read_cfg(cfg_path))
+    cfg = read_cfg(cfg_path)
+    network = plan_network(cfg)
+    resize = resize or manifest.resize or _read_letter_box(cfg.net)
     labels = _read_labels(names_path, network)
     # Before hashing: the size alone may show that it is the wrong file.
     check_weights(weights_path, network)
@@ -73,9 +98,22 @@ def read_model(folder: Path) -> Model:
         labels=labels,
         threshold=manifest.threshold,
         iou=manifest.iou,
+        resize=resize or _DEFAULT_RESIZE,
+        resize_stated=resize is not None,
         accuracy_budget=manifest.accuracy_budget,
         golden=manifest.golden,
     )
+
+
+def _read_letter_box(net: Section) -> Resize | None:
+    """Return what [net] states by `letter_box`, or None.
+
+    AlexeyAB's fork trains on letterboxed pictures with 1 and on stretched ones with 0
+    (`src/parser.c`, parse_net_options).
+    """
+    if "letter_box" not in net.options:
+        return None
+    return "letterbox" if net.integer("letter_box", 0) else "stretch"
 
 
 def _find(folder: Path) -> list[Path]:

@@ -32,7 +32,8 @@ EDGES: dict[str, tuple[float, ...]] = {
 """Upper edge of each bin except the last.
 
 `score` and `size` are of a box, where size is the square root of its share of the network's input
-area; `boxes` (their number) and `brightness` (mean pixel value, letterboxed) are of a picture.
+area; `boxes` (their number) and `brightness` (mean pixel value in the network's input) are of a
+picture.
 """
 
 _MOST_BYTES = 2**20

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from elastic_yolo.detector.boxes import Floats, Image
-from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.errors import DetectorError, ModelError, PictureUnusable, SampleError
 from elastic_yolo.detector.files import read_small, read_text
+from elastic_yolo.detector.model import Model
+from elastic_yolo.detector.placement import InputFormat
 from elastic_yolo.detector.prepare import prepare_picture
 from elastic_yolo.picture.errors import PictureError
 
@@ -40,21 +41,21 @@ def list_pictures(folder: Path) -> list[Path]:
     return found
 
 
-def read_sample(path: Path, network_size: tuple[int, int], classes: int) -> Sample:
+def read_sample(path: Path, wanted: InputFormat, classes: int) -> Sample:
     """Read a picture and its labels; raises PictureUnusable, or SampleError for invalid labels."""
     try:
-        image, box = prepare_picture(read_small(path, _MOST_BYTES), network_size)
+        image, place = prepare_picture(read_small(path, _MOST_BYTES), wanted)
     except (PictureError, ModelError) as error:
         raise PictureUnusable(str(error)) from error
     labels = find_labels(path)
     if labels is None:
         return Sample(image, None)
-    width, height = box.picture
+    width, height = place.picture
     truth = read_labels(labels, classes)
     centres, halves = truth[:, :2], truth[:, 2:4] / 2
     corners = np.concatenate([centres - halves, centres + halves, truth[:, 4:]], axis=1)
     corners[:, :4] *= np.array([width, height, width, height], np.float32)
-    return Sample(image, box.to_network(corners.astype(np.float32)))
+    return Sample(image, place.to_network(corners.astype(np.float32)))
 
 
 def find_labels(picture: Path) -> Path | None:
@@ -107,13 +108,15 @@ class SampleFolder:
     """The usable pictures of a folder; every iteration reads them from disk again."""
 
     def __init__(
-        self, folder: Path, network: Network, on_skip: Callable[[Path, DetectorError], object]
+        self, folder: Path, model: Model, on_skip: Callable[[Path, DetectorError], object]
     ) -> None:
-        """Read every picture once; calls `on_skip` with each unusable picture and its error.
+        """Read every picture once as `model` requires it.
 
+        Calls `on_skip` with each unusable picture and its error.
         Raises SampleError if no picture is usable or a label file is invalid.
         """
-        self._network = network
+        self._format = model.input_format
+        self._classes = model.network.classes
         self._paths: list[Path] = []
         truth: list[Floats | None] = []
         for path in list_pictures(folder):
@@ -148,5 +151,4 @@ class SampleFolder:
             yield self._read(self._paths[index]).image
 
     def _read(self, path: Path) -> Sample:
-        size = self._network.input
-        return read_sample(path, (size.width, size.height), self._network.classes)
+        return read_sample(path, self._format, self._classes)

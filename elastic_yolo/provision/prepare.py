@@ -61,14 +61,14 @@ class Preparation:
         measured = read_report(model_cache, load.INT8_RECIPE) is not None
         if quantised and measured:
             return []
-        samples = SampleFolder(pictures, model.network, self.reporter.skipped)
+        samples = SampleFolder(pictures, model, self.reporter.skipped)
         if not quantised:
             make_int8(model, samples, self.cache, self.reporter.progress)
         measure_precisions(model, samples, self._options("auto"), self.reporter.progress)
         return ["accuracy"] if quantised else ["int8", "accuracy"]
 
     def _model_cache(self, model: Model) -> ModelCache:
-        return ModelCache(self.cache, model.digest)
+        return ModelCache(self.cache, model.cache_key)
 
     def _options(self, precision: str) -> EngineOptions:
         return EngineOptions(threads=self.threads, precision=precision, cache=self.cache)

@@ -21,7 +21,7 @@ def record_reference(
     """Return the content of reference.json for the model in `folder`; raises WrongContent."""
     with as_wrong_content(folder):
         detector, _ = load_detector(folder, options)
-        samples = SampleFolder(pictures, detector.model.network, reporter.skipped)
+        samples = SampleFolder(pictures, detector.model, reporter.skipped)
         return _profile(detector, samples, reporter).to_json()
 
 

@@ -86,11 +86,11 @@ def create_app(
         version = models.current_split(models.default.name).main
         picture = base64.b64decode(version.golden.picture)
         with version.in_use():
-            image, box = await asyncio.to_thread(version.detector.prepare, picture)
+            image, place = await asyncio.to_thread(version.detector.prepare, picture)
             request = InferRequest(None, image[np.newaxis], None, None, binary_outputs=False)
             rows = await version.predict(context, request)
         found = to_golden_form(
-            name_detections(box.to_picture(rows[0]), version.detector.model.labels)
+            name_detections(place.to_picture(rows[0]), version.detector.model.labels)
         )
         require_agreement(version.golden, found)
         return {"model": version.facts(), "found": found}

@@ -18,6 +18,7 @@ import orjson
 from numpy.typing import NDArray
 
 from elastic_yolo.detector.boxes import CLASS, Floats, Image
+from elastic_yolo.names import RESIZES, Resize
 from services.common.request.errors import MalformedRequest, ParameterOutOfRange
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -37,11 +38,18 @@ class InferRequest:
     threshold: float | None
     iou: float | None
     binary_outputs: bool
+    resize: Resize | None = None
+    """The rule that the caller has prepared the pictures by; None if it does not say."""
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of its pictures, in pixels."""
         return self.images.shape[2], self.images.shape[1]
+
+    def describe_format(self) -> str:
+        """Return size and rule of its pictures for messages, as InputFormat does."""
+        width, height = self.size
+        return f"{width}x{height} {self.resize or 'pixels'}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,8 @@ def decode_request(
     """Decode a request with 1 to `max_batch` pictures of one of the `sizes` (width, height).
 
     Raises MalformedRequest if it violates the protocol or the model's metadata, and
-    ParameterOutOfRange for a threshold or iou outside 0 to 1, or for too many pictures.
+    ParameterOutOfRange for a threshold or iou outside 0 to 1, an unknown resize rule, or too many
+    pictures.
     """
     head, raw = _split(body, header_length)
     try:
@@ -83,6 +92,7 @@ def decode_request(
         threshold=_fraction(parameters, "threshold"),
         iou=_fraction(parameters, "iou"),
         binary_outputs=_wants_binary(request, parameters),
+        resize=_resize(parameters),
     )
 
 
@@ -211,6 +221,15 @@ def _fraction(parameters: dict[str, Any], key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ParameterOutOfRange(f"{key}: expected a number from 0 to 1")
     return float(value)
+
+
+def _resize(parameters: dict[str, Any]) -> Resize | None:
+    value = parameters.get("resize")
+    if value is None:
+        return None
+    if value not in RESIZES:
+        raise ParameterOutOfRange(f"resize: expected {' or '.join(RESIZES)}")
+    return RESIZES[RESIZES.index(value)]
 
 
 def _describe(name: str, tensor: NDArray[Any], *, binary: bool) -> dict[str, Any]:

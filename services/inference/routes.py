@@ -61,10 +61,10 @@ class InferEndpoint:
             decoded = await self._decode(body, header_length, sizes)
             context, split = context_of(request.scope), self.models.current_split(name)
             if wanted is None:
-                version = split.pick_version(context.uid, decoded.size)
+                version = split.pick_version(context.uid, decoded)
             else:
                 version = require_version(split, wanted)
-                version.require_size(decoded.size)
+                version.require_format(decoded)
             with version.in_use():
                 started = time.perf_counter()
                 detections = await version.predict(context, decoded)

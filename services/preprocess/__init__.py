@@ -1,1 +1,1 @@
-"""The preprocess service: decodes and letterboxes pictures, and maps the boxes back."""
+"""The preprocess service: decodes and resizes pictures, and maps the boxes back."""

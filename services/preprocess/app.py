@@ -69,7 +69,7 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
         return {"model": checked["model"], "found": checked["detections"]}
 
     return build_app(
-        summary="Decodes and letterboxes pictures, sends them to inference, maps the boxes back.",
+        summary="Decodes and resizes pictures, sends them to inference, maps the boxes back.",
         settings=settings,
         readiness=readiness,
         metrics=metrics,

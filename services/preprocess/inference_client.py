@@ -13,6 +13,8 @@ import numpy as np
 import orjson
 
 from elastic_yolo.detector.boxes import COLUMNS, Floats, Image
+from elastic_yolo.detector.placement import InputFormat
+from elastic_yolo.names import RESIZES
 from services.common.core.golden import Golden
 from services.common.peer import Peer
 from services.common.request.context import RequestContext
@@ -28,8 +30,7 @@ class ModelInfo:
     """The facts about a model that its input depends on."""
 
     name: str
-    network_size: tuple[int, int]
-    """(width, height) in pixels."""
+    input_format: InputFormat
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,22 @@ class ModelDirectory:
     async def _request_info(self, context: RequestContext, name: str, inference: Peer) -> ModelInfo:
         path = f"/v2/models/{name}"
         response = await inference.send(context, "GET", path)
-        metadata = inference.read_json(response)
         try:
-            _, height, width, _ = metadata["inputs"][0]["shape"]
-            return ModelInfo(str(metadata["name"]), (int(width), int(height)))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+            return parse_model_info(inference.read_json(response))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise inference.invalid_response() from error
+
+
+def parse_model_info(metadata: Any) -> ModelInfo:
+    """Return the facts in a model's metadata, the JSON of `GET /v2/models/{name}`.
+
+    Raises AttributeError, LookupError, TypeError or ValueError for other JSON.
+    """
+    _, height, width, _ = metadata["inputs"][0]["shape"]
+    # An older inference service states no rule: it has letterboxed models only.
+    stated = metadata.get("parameters", {}).get("resize", "letterbox")
+    resize = RESIZES[RESIZES.index(stated)]
+    return ModelInfo(str(metadata["name"]), InputFormat((int(width), int(height)), resize))
 
 
 async def request_prediction(
@@ -109,7 +120,7 @@ async def request_prediction(
     context: RequestContext,
     path: str,
     image: Image,
-    parameters: dict[str, float],
+    parameters: dict[str, Any],
 ) -> Prediction:
     """Send one image, (height, width, 3) at network size, to the model at `path`.
 
@@ -140,7 +151,7 @@ async def request_prediction(
         raise inference.invalid_response() from error
 
 
-def _request_head(image: Image, parameters: dict[str, float]) -> dict[str, Any]:
+def _request_head(image: Image, parameters: dict[str, Any]) -> dict[str, Any]:
     return {
         "inputs": [
             {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from elastic_yolo.detector.boxes import Detection, Image, name_detections
 from elastic_yolo.detector.decode import decode
-from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
+from elastic_yolo.detector.placement import Placement, draw_input
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
 from services.common.peer import Peer
 from services.common.queue import WorkQueue
@@ -68,19 +68,19 @@ class Pipeline:
         check_pixels(header, self.max_pixels)
         info = await self.models.model_info(context, wanted.model)
         try:
-            box, prediction = await self._predict(
+            place, prediction = await self._predict(
                 context, data, header, info, wanted, self.inference
             )
         except RemoteProblem as problem:
             if not problem.is_rejection:
                 raise
-            # The cached input size is out of date, or this endpoint serves another version still.
+            # The cached input format is out of date, or this endpoint serves another version still.
             # Request metadata and prediction from the same endpoint, so that they match.
             inference = self.inference.with_affinity()
             info = await self.models.refresh_model_info(context, wanted.model, inference)
-            box, prediction = await self._predict(context, data, header, info, wanted, inference)
+            place, prediction = await self._predict(context, data, header, info, wanted, inference)
         try:
-            detections = name_detections(box.to_picture(prediction.rows), prediction.labels)
+            detections = name_detections(place.to_picture(prediction.rows), prediction.labels)
         except LookupError as error:
             raise self.inference.invalid_response() from error
         width, height = header.upright_size
@@ -101,19 +101,22 @@ class Pipeline:
         info: ModelInfo,
         wanted: DetectionRequest,
         inference: Peer,
-    ) -> tuple[Letterbox, Prediction]:
+    ) -> tuple[Placement, Prediction]:
         """Prepare the network's input in a worker thread and send it to the inference service."""
-        box = Letterbox.fit(header.upright_size, info.network_size)
+        place = Placement.fit(header.upright_size, info.input_format)
 
         def prepare_input() -> Image:
             with context.timings.measure("decode"):
-                pixels = decode(data, header, box.inner)
+                pixels = decode(data, header, place.inner)
+            # Dashboards and traces use this name, also for a stretched picture.
             with context.timings.measure("letterbox"):
-                return draw_letterbox(pixels, header.orientation, box)
+                return draw_input(pixels, header.orientation, place)
 
         image = await self.decoding.run_job(context, prepare_input)
         path = f"/v2/models/{info.name}"
         if wanted.version is not None:
             path += f"/versions/{wanted.version}"
-        prediction = await request_prediction(inference, context, path, image, wanted.parameters)
-        return box, prediction
+        # With the rule, so that no version of another rule responds.
+        parameters = {**wanted.parameters, "resize": place.resize}
+        prediction = await request_prediction(inference, context, path, image, parameters)
+        return place, prediction

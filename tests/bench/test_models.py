@@ -19,7 +19,7 @@ def test_the_clients_pictures_get_labels_from_their_truth(tmp_path: Path) -> Non
 
     folder = labelled_pictures(model.labels, tmp_path)
 
-    found = SampleFolder(folder, model.network, lambda _path, _error: None).truth
+    found = SampleFolder(folder, model, lambda _path, _error: None).truth
     assert found is not None
     counts = [len(boxes) for boxes in found]
     assert counts == [len(truth[name]["objects"]) for name in sorted(truth)]

@@ -15,3 +15,11 @@ def picture(tmp_path: Path) -> Path:
     path = tmp_path / "plain.png"
     path.write_bytes(encode(plain(320, 320)))
     return path
+
+
+@pytest.fixture
+def wide_picture(tmp_path: Path) -> Path:
+    """A picture of one colour, twice as wide as high."""
+    path = tmp_path / "wide.png"
+    path.write_bytes(encode(plain(640, 320)))
+    return path

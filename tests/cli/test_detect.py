@@ -31,6 +31,21 @@ def test_detect_prints_one_json_object_per_picture(tiny_model: Path, picture: Pa
     assert [answer["data"] for answer in answers] == [[expected], [expected]]
 
 
+def test_detect_stretches_or_letterboxes_as_it_is_told(
+    tiny_model: Path, wide_picture: Path
+) -> None:
+    """By the option, or else by model.yaml; 640x320 in 32x32."""
+    (tiny_model / "model.yaml").write_text("resize: stretch\n")
+    options = ([], ["--resize", "letterbox"], ["--resize", "stretch", "--exact"])
+
+    outputs = [
+        run("detect", "--model", tiny_model, *one, "--json", wide_picture) for one in options
+    ]
+
+    boxes = [json.loads(out)["data"][0][2] for _, out, _ in outputs]
+    assert boxes == [[320, 160, 320, 80], [320, 160, 320, 160], [320, 160, 320, 80]]
+
+
 def test_detect_writes_the_picture_with_boxes(
     tiny_model: Path, picture: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.command import run
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model, write_weights
@@ -112,3 +114,86 @@ def test_verify_names_skipped_pictures(tiny_model: Path, picture: Path) -> None:
     assert status == 0
     assert "skipped: page.jpg: not an accepted picture format" in err
     assert "mAP@0.5 is 1.0000 on 1 pictures, in fp32" in out
+
+
+def test_verify_shows_both_resize_rules_if_none_is_stated(
+    tiny_model: Path, wide_picture: Path
+) -> None:
+    """640x320 in 32x32: the box of 16x8 is twenty times larger, or twenty and ten times."""
+    status, out, _ = run("verify", tiny_model, "--picture", wide_picture)
+
+    assert status == 0
+    assert "resize     not checked  neither model.yaml nor the .cfg states it: letterbox is" in out
+    assert "write resize: letterbox (pjreddie's Darknet) or resize: stretch (AlexeyAB's" in out
+    lines = out.partition("neither model.yaml")[2].splitlines()[1:]
+    assert [" ".join(line.split()) for line in lines] == [
+        "wide.png (label, score, centre x and y, width x height in pixels)",
+        "letterbox stretch",
+        "square 0.94 320 160 320x160 square 0.94 320 160 320x80",
+    ]
+
+
+def test_verify_shows_at_most_ten_detections_of_each_rule(
+    tmp_path: Path, wide_picture: Path
+) -> None:
+    model = write_tiny_model(tmp_path / "model", width=384, height=32)
+
+    _, out, _ = run("verify", model, "--picture", wide_picture)
+
+    lines = out.partition("neither model.yaml")[2].splitlines()[1:]
+    assert len(lines) == 2 + 10 + 1
+    assert lines[-1].split() == ["and", "2", "more", "and", "2", "more"]
+
+
+def test_verify_reports_what_both_rules_find_as_json(tiny_model: Path, wide_picture: Path) -> None:
+    _, out, _ = run("verify", tiny_model, "--picture", wide_picture, "--json")
+
+    (check,) = (one for one in json.loads(out) if one["name"] == "resize")
+    assert check["passed"] is None
+    assert check["found"]["picture"] == "wide.png"
+    found = {rule: check["found"][rule] for rule in ("letterbox", "stretch")}
+    assert [one[0] for rule in found for one in found[rule]] == ["square", "square"]
+    assert [one[2] for rule in found for one in found[rule]] == [
+        [320, 160, 320, 160],
+        [320, 160, 320, 80],
+    ]
+
+
+def test_verify_compares_the_rules_on_a_picture_it_is_given_anyway(
+    tmp_path: Path, picture: Path, wide_picture: Path
+) -> None:
+    """The golden picture, or else the first of --pictures; a damaged one is only mentioned."""
+    golden = "golden: {picture: golden.png, expected: [[square, 0.935, [16, 16, 16, 8]]]}\n"
+    with_golden = write_tiny_model(tmp_path / "golden", manifest=golden)
+    (with_golden / "golden.png").write_bytes(encode(plain(32, 32)))
+    without = write_tiny_model(tmp_path / "without")
+    wide_picture.with_name("a.png").write_text("<html></html>")
+
+    outputs = [
+        run("verify", with_golden, "--pictures", picture.parent)[1],
+        run("verify", without, "--pictures", picture.parent, "--picture", picture)[1],
+        run("verify", without, "--pictures", picture.parent)[1],
+    ]
+
+    assert "golden.png (label," in outputs[0]
+    assert "plain.png (label," in outputs[1]
+    assert "a.png: " in next(line for line in outputs[2].splitlines() if "resize" in line[:6])
+
+
+@pytest.mark.parametrize(
+    ("manifest", "options", "expected"),
+    [
+        ("resize: stretch\n", (), "stretch, as model.yaml or the .cfg states"),
+        ("resize: stretch\n", ("--resize", "letterbox"), "letterbox, as --resize states"),
+    ],
+)
+def test_verify_asks_for_no_choice_if_the_rule_is_stated(
+    tmp_path: Path, manifest: str, options: tuple[str, ...], expected: str
+) -> None:
+    model = write_tiny_model(tmp_path / "model", manifest=manifest)
+
+    status, out, _ = run("verify", model, *options)
+
+    assert status == 0
+    assert f"resize     ok           {expected}\n" in out
+    assert "not checked  neither" not in out

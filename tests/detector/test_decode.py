@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from elastic_yolo.detector.decode import decode
-from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
+from elastic_yolo.detector.placement import InputFormat, Placement, draw_input
+from elastic_yolo.names import RESIZES, Resize
 from elastic_yolo.picture.errors import PictureUndecodable
 from elastic_yolo.picture.header import PictureHeader, read_header
 from tests.support.pictures import encode, store_turned
@@ -33,22 +34,25 @@ def test_a_jpeg_keeps_three_times_the_networks_size(
     """Libjpeg rounds reduced sizes up."""
     data = encode(smooth(*size), "JPEG")
     header = read_header(data)
-    box = Letterbox.fit(size, (416, 416))
+    place = Placement.fit(size, InputFormat((416, 416), "letterbox"))
 
-    height, width, _ = decode(data, header, box.inner).shape
+    height, width, _ = decode(data, header, place.inner).shape
 
     assert (width, height) == expected
 
 
+@pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_reduced_decoding_changes_pixels_by_a_few_grey_levels(orientation: int) -> None:
+def test_reduced_decoding_changes_pixels_by_a_few_grey_levels(
+    orientation: int, resize: Resize
+) -> None:
     upright = smooth(3400, 2550)
     data = encode(store_turned(upright, orientation), "JPEG", orientation, quality=95)
     header = read_header(data)
-    box = Letterbox.fit(header.upright_size, (416, 416))
+    place = Placement.fit(header.upright_size, InputFormat((416, 416), resize))
 
-    reduced = draw_letterbox(decode(data, header, box.inner), orientation, box)
-    exact = draw_letterbox(decode(data, header), orientation, box)
+    reduced = draw_input(decode(data, header, place.inner), orientation, place)
+    exact = draw_input(decode(data, header), orientation, place)
 
     difference = np.abs(reduced.astype(int) - exact)
     assert difference.mean() < 1.5

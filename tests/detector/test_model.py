@@ -9,6 +9,8 @@ import pytest
 
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.model import read_model
+from elastic_yolo.detector.placement import InputFormat
+from elastic_yolo.names import RESIZES, Resize
 from tests.support.tiny import write_tiny_model
 
 
@@ -37,6 +39,49 @@ def test_model_yaml_states_name_version_and_thresholds(tmp_path: Path) -> None:
     assert (model.name, model.version, model.threshold, model.iou) == ("mine", "7", 0.25, 0.6)
 
 
+@pytest.mark.parametrize(
+    ("manifest", "net", "given", "expected"),
+    [
+        ("", "", None, ("letterbox", False)),
+        ("", "letter_box=1", None, ("letterbox", True)),
+        ("", "letter_box=0", None, ("stretch", True)),
+        ("resize: stretch\n", "", None, ("stretch", True)),
+        ("resize: stretch\n", "letter_box=1", None, ("stretch", True)),
+        ("resize: letterbox\n", "letter_box=0", None, ("letterbox", True)),
+        ("resize: stretch\n", "letter_box=0", "letterbox", ("letterbox", True)),
+        ("", "", "stretch", ("stretch", True)),
+    ],
+)
+def test_the_caller_then_model_yaml_then_the_cfg_state_resize(
+    tmp_path: Path, manifest: str, net: str, given: Resize | None, expected: tuple[Resize, bool]
+) -> None:
+    """Without any of them it is a letterbox, as in pjreddie's Darknet."""
+    folder = write_tiny_model(tmp_path, manifest=manifest)
+    cfg = folder / "tiny.cfg"
+    cfg.write_text(cfg.read_text().replace("[net]\n", f"[net]\n{net}\n"))
+
+    model = read_model(folder, given)
+
+    assert (model.resize, model.resize_stated) == expected
+    assert model.input_format == InputFormat((32, 32), expected[0])
+
+
+def test_artefacts_of_the_two_resize_rules_are_kept_apart(tiny_model: Path) -> None:
+    """What is cached for a letterbox keeps the key that it had before there was a choice."""
+    letterbox, stretch = (read_model(tiny_model, resize) for resize in RESIZES)
+
+    assert letterbox.digest == stretch.digest == letterbox.cache_key
+    assert stretch.cache_key == f"{stretch.digest}-stretch"
+
+
+def test_a_letter_box_that_is_no_number_is_refused(tiny_model: Path) -> None:
+    cfg = tiny_model / "tiny.cfg"
+    cfg.write_text(cfg.read_text().replace("[net]\n", "[net]\nletter_box=yes\n"))
+
+    with pytest.raises(ModelError, match=r"tiny\.cfg:3: \[net\] letter_box=yes: expected a whole"):
+        read_model(tiny_model)
+
+
 def test_a_correct_digest_is_accepted(tiny_model: Path) -> None:
     digest = hashlib.sha256((tiny_model / "tiny.weights").read_bytes()).hexdigest()
     (tiny_model / "model.yaml").write_text(f"files: {{tiny.weights: 'sha256:{digest}'}}\n")
@@ -48,6 +93,7 @@ def test_a_correct_digest_is_accepted(tiny_model: Path) -> None:
     ("manifest", "message"),
     [
         ("colour: red\n", r"model\.yaml: colour: Extra inputs"),
+        ("resize: crop\n", r"model\.yaml: resize: Input should be 'letterbox' or 'stretch'"),
         ("threshold: 2\n", r"model\.yaml: threshold: Input should be less than or equal to 1"),
         ("name: [\n", r"model\.yaml:\d+: not valid YAML"),
         (f"files: {{tiny.weights: 'sha256:{'0' * 64}'}}\n", r"tiny\.weights: expected sha256:0000"),

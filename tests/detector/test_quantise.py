@@ -54,7 +54,19 @@ def exact() -> Detector:
 
 @pytest.fixture(scope="module")
 def samples(exact: Detector) -> SampleFolder:
-    return SampleFolder(PICTURES, exact.model.network, lambda _path, _error: None)
+    return SampleFolder(PICTURES, exact.model, lambda _path, _error: None)
+
+
+def test_int8_of_letterboxed_pictures_is_not_used_for_stretched_ones(cache: Path) -> None:
+    """Neither its calibration nor its measured accuracy holds for the other rule."""
+    options = EngineOptions(threads=2, cache=cache)
+
+    _, choice = load_detector(DEMO_MODEL, options, resize="stretch")
+
+    assert choice.precision == "fp32"
+    assert "no other precision has been measured" in choice.why
+    with pytest.raises(EngineError, match="no int8 version of this model"):
+        load_detector(DEMO_MODEL, replace(options, precision="int8"), resize="stretch")
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
@@ -74,7 +86,7 @@ def test_int8_boxes_agree_with_fp32(
 
 
 def test_conversion_measures_every_offered_precision(cache: Path, exact: Detector) -> None:
-    report = read_report(ModelCache(cache, exact.model.digest), INT8_RECIPE)
+    report = read_report(ModelCache(cache, exact.model.cache_key), INT8_RECIPE)
 
     assert report is not None
     assert (report.pictures, report.labelled) == (16, False)
@@ -88,7 +100,7 @@ def test_conversion_measures_every_offered_precision(cache: Path, exact: Detecto
 
 
 def test_auto_selects_the_fastest_measured_precision(cache: Path, exact: Detector) -> None:
-    report = read_report(ModelCache(cache, exact.model.digest), INT8_RECIPE)
+    report = read_report(ModelCache(cache, exact.model.cache_key), INT8_RECIPE)
     detector, choice = load_detector(DEMO_MODEL, EngineOptions(threads=2, cache=cache))
 
     assert report is not None
@@ -101,17 +113,17 @@ def test_a_start_from_the_cache_gives_the_same_detections(cache: Path, exact: De
     options = EngineOptions(threads=2, precision="int8", cache=cache)
     picture = (PICTURES / "scene-08.jpg").read_bytes()
     first = load_detector(DEMO_MODEL, options)[0].detect(picture)
-    kept = {path.name for path in ModelCache(cache, exact.model.digest).folder.iterdir()}
+    kept = {path.name for path in ModelCache(cache, exact.model.cache_key).folder.iterdir()}
 
     second = load_detector(DEMO_MODEL, options)[0].detect(picture)
 
     assert second == first
-    assert {path.name for path in ModelCache(cache, exact.model.digest).folder.iterdir()} == kept
+    assert {path.name for path in ModelCache(cache, exact.model.cache_key).folder.iterdir()} == kept
     assert any(name.startswith("openvino-compiled-") for name in kept)
 
 
 def test_all_convolutions_but_those_before_heads_are_int8(cache: Path, exact: Detector) -> None:
-    artefact = ModelCache(cache, exact.model.digest).load(INT8, INT8_RECIPE)
+    artefact = ModelCache(cache, exact.model.cache_key).load(INT8, INT8_RECIPE)
     assert artefact is not None
     graph = onnx.load(artefact.files["model.onnx"]).graph
     producers = {output: node.op_type for node in graph.node for output in node.output}
@@ -148,7 +160,7 @@ def test_float_nodes_are_the_convolutions_that_feed_a_head(between: str, expecte
 
 
 def test_weights_have_seven_bits_so_that_no_cpu_overflows(cache: Path, exact: Detector) -> None:
-    artefact = ModelCache(cache, exact.model.digest).load(INT8, INT8_RECIPE)
+    artefact = ModelCache(cache, exact.model.cache_key).load(INT8, INT8_RECIPE)
     assert artefact is not None
     constants = onnx.load(artefact.files["model.onnx"]).graph.initializer
     weights = [numpy_helper.to_array(one) for one in constants if one.data_type == TensorProto.INT8]
@@ -209,7 +221,7 @@ def test_auto_selects_fp32_if_the_int8_version_is_deleted(cache: Path, tmp_path:
 def test_pictures_without_objects_cannot_be_measured(tmp_path: Path) -> None:
     (tmp_path / "grey.png").write_bytes(encode(plain(416, 416, (128, 128, 128))))
     model = read_model(DEMO_MODEL)
-    samples = SampleFolder(tmp_path, model.network, lambda _path, _error: None)
+    samples = SampleFolder(tmp_path, model, lambda _path, _error: None)
     options = EngineOptions(threads=2, cache=tmp_path / "cache")
     make_int8(model, samples, tmp_path / "cache", lambda *_: None)
 
@@ -218,7 +230,7 @@ def test_pictures_without_objects_cannot_be_measured(tmp_path: Path) -> None:
 
 
 def test_every_precision_passes_the_golden_picture(cache: Path, exact: Detector) -> None:
-    report = read_report(ModelCache(cache, exact.model.digest), INT8_RECIPE)
+    report = read_report(ModelCache(cache, exact.model.cache_key), INT8_RECIPE)
 
     assert report is not None
     assert all(row.golden for row in report.rows)
@@ -233,10 +245,10 @@ def test_an_int8_version_of_another_model_is_not_found(cache: Path, tmp_path: Pa
 
 def test_a_damaged_int8_version_is_refused(exact: Detector, cache: Path, tmp_path: Path) -> None:
     """Only `convert` can make it again, because it needs the pictures."""
-    content = ModelCache(cache, exact.model.digest).load(INT8, INT8_RECIPE)
+    content = ModelCache(cache, exact.model.cache_key).load(INT8, INT8_RECIPE)
     assert content is not None
     whole = content.files["model.onnx"].read_bytes()
-    copy = ModelCache(tmp_path, exact.model.digest).publish(
+    copy = ModelCache(tmp_path, exact.model.cache_key).publish(
         INT8, INT8_RECIPE, {"model.onnx": whole}
     )
     copy.files["model.onnx"].write_bytes(whole[: len(whole) // 2])

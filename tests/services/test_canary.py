@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from elastic_yolo.lab.processes.stack import Stack
+from elastic_yolo.names import Resize
 from tests.support.load import Load
 from tests.support.versions import (
     JPEG,
@@ -75,13 +76,16 @@ def test_a_canary_is_added_and_promoted_without_a_failed_request(
     assert (alone, together) == (["1"], ["1", "2"])
 
 
-def test_versions_of_different_input_sizes_cannot_share_requests(
-    tmp_path: Path, store: Versions
+@pytest.mark.parametrize(
+    ("width", "resize", "reason"), [(64, "letterbox", "size"), (32, "stretch", "resize")]
+)
+def test_versions_of_different_input_formats_cannot_share_requests(
+    tmp_path: Path, store: Versions, width: int, resize: Resize, reason: str
 ) -> None:
-    store.publish("2", "rhombus", channel="next", width=64)
+    store.publish("2", "rhombus", channel="next", width=width, resize=resize)
     with serving(tmp_path, store, SHARED) as stack:
         responses = [post_picture(stack, uuid.uuid4().hex) for _ in range(20)]
-        refusals = metric(stack, "elastic_yolo_model_refusals_total", channel="next", reason="size")
+        refusals = metric(stack, "elastic_yolo_model_refusals_total", channel="next", reason=reason)
         store.point("2", "stable")
         wait_until(lambda: versions(stack)[0] == "2", "it is the main one", 60)
         refused = metric(stack, "elastic_yolo_model_refused", channel="next")
@@ -92,6 +96,8 @@ def test_versions_of_different_input_sizes_cannot_share_requests(
     assert (refusals, refused) == (1, 0)
     assert promoted.json()["model"]["version"] == "2"
     assert store.is_right(promoted)
+    log = (tmp_path / "inference.log").read_text()
+    assert f"takes pictures of {width}x32 {resize}, but the main version of 32x32 letterbox" in log
 
 
 def test_the_agreement_of_a_shadow_is_exported(tmp_path: Path, store: Versions) -> None:

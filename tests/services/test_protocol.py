@@ -71,6 +71,7 @@ def test_model_metadata_describes_inputs_and_outputs(api: httpx.Client, path: st
     assert [output["name"] for output in model["outputs"]] == ["detections", "counts"]
     assert model["parameters"]["labels"] == ["square", "circle"]
     assert model["parameters"]["digest"].startswith("sha256:")
+    assert model["parameters"]["resize"] == "letterbox"
 
 
 def test_a_json_request_gets_a_json_response(api: httpx.Client) -> None:
@@ -131,6 +132,19 @@ def test_a_single_output_can_be_requested_in_binary(api: httpx.Client) -> None:
     assert HEADER_LENGTH in api.post(INFER, content=body, headers=headers).headers
 
 
+@pytest.mark.parametrize("path", [INFER, "/v2/models/tiny/versions/1/infer"])
+def test_the_resize_rule_of_a_request_is_checked_if_it_is_stated(
+    api: httpx.Client, path: str
+) -> None:
+    """A foreign client states none, and is served by the size of its pictures."""
+    rules = (None, "letterbox", "stretch")
+
+    answers = [api.post(path, json=as_json(parameters={"resize": rule})) for rule in rules]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 400]
+    assert "64x32 stretch" in answers[2].json()["detail"]
+
+
 @pytest.mark.parametrize(("parameter", "value", "found"), [("threshold", 0.99, 0), ("iou", 1, 4)])
 def test_threshold_and_iou_of_a_request_apply(
     api: httpx.Client, parameter: str, value: float, found: int
@@ -156,6 +170,13 @@ def test_threshold_and_iou_of_a_request_apply(
         ({"tensor": {"data": None}}, 400, " numbers from 0 to 255"),
         ({"parameters": {"threshold": 1.5}}, 422, "threshold: expected a number from 0 to 1"),
         ({"parameters": {"iou": "high"}}, 422, "iou: expected a number from 0 to 1"),
+        ({"parameters": {"resize": "crop"}}, 422, "resize: expected letterbox or stretch"),
+        ({"parameters": {"resize": ["stretch"]}}, 422, "resize: expected letterbox or stretch"),
+        (
+            {"parameters": {"resize": "stretch"}},
+            400,
+            "of 64x32 stretch are not accepted; send 64x3",
+        ),
         ({"parameters": []}, 400, "parameters: expected an object"),
         ({"outputs": [{"name": "boxes"}]}, 400, "expected 'detections' or 'counts'"),
         ({"id": 7}, 400, "id: expected a string"),

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from elastic_yolo.lab.processes.stack import Service, free_port
+from elastic_yolo.names import Resize
 from elastic_yolo.store.layout import Layout
 from tests.support.following import make_readable, make_unreadable
 from tests.support.load import Load
@@ -33,28 +34,38 @@ def store(tmp_path: Path) -> Versions:
     return filled
 
 
-@pytest.mark.parametrize("width", [32, 64])
+@pytest.mark.parametrize(
+    ("width", "resize"), [(32, "letterbox"), (64, "letterbox"), (32, "stretch")]
+)
 def test_three_switches_under_load_fail_no_request(
-    tmp_path: Path, store: Versions, width: int
+    tmp_path: Path, store: Versions, width: int, resize: Resize
 ) -> None:
-    """Between two versions with other labels, of one input size or of two."""
-    switch_under_load(tmp_path, store, width, processes=1, switches=3)
+    """From a letterbox of 32x32 to a version with other labels, of one input format or of two."""
+    store.publish("2", "rhombus", channel=None, width=width, resize=resize)
+    switch_under_load(tmp_path, store, processes=1, switches=3)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("width", "processes"), [(32, 1), (64, 1), (64, 2)])
+@pytest.mark.parametrize(
+    ("width", "resize", "processes"),
+    [
+        (32, "letterbox", 1),
+        (64, "letterbox", 1),
+        (64, "letterbox", 2),
+        (32, "stretch", 1),
+        (32, "stretch", 2),
+    ],
+)
 def test_twenty_switches_under_load_fail_no_request(
-    tmp_path: Path, store: Versions, width: int, processes: int
+    tmp_path: Path, store: Versions, width: int, resize: Resize, processes: int
 ) -> None:
     """Several processes do not switch at the same moment."""
-    switch_under_load(tmp_path, store, width, processes, switches=20)
+    store.publish("2", "rhombus", channel=None, width=width, resize=resize)
+    switch_under_load(tmp_path, store, processes, switches=20)
 
 
-def switch_under_load(
-    folder: Path, store: Versions, width: int, processes: int, switches: int
-) -> None:
-    """Switch back and forth between versions 1 and 2, whose input is `width` pixels wide."""
-    store.publish("2", "rhombus", channel=None, width=width)
+def switch_under_load(folder: Path, store: Versions, processes: int, switches: int) -> None:
+    """Switch back and forth between versions 1 and 2."""
     with serving(folder, store, copies=processes) as stack:
         load, meanwhile = Load(f"{stack.web.url}/inference", JPEG, store.is_right), 0
         with load.running():
@@ -178,11 +189,12 @@ def test_a_version_with_unreadable_files_is_loaded_later(tmp_path: Path, store: 
     assert before == ["1"]
 
 
-def test_processes_of_different_input_sizes_fail_no_request(
-    tmp_path: Path, store: Versions
+@pytest.mark.parametrize(("width", "resize"), [(64, "letterbox"), (32, "stretch")])
+def test_processes_of_different_input_formats_fail_no_request(
+    tmp_path: Path, store: Versions, width: int, resize: Resize
 ) -> None:
     """One of two does not follow the channel: its volume hangs, or it refuses the version."""
-    store.publish("2", "rhombus", channel=None, width=64)
+    store.publish("2", "rhombus", channel=None, width=width, resize=resize)
     env = {"MODEL_PATH": f"store:{store.root}/tiny@stable", "MODEL_POLL_S": "0"}
     with (
         Service("inference", free_port(), env, tmp_path / "stays.log") as stays,

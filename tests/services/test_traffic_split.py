@@ -7,29 +7,43 @@ import uuid
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from elastic_yolo.detector.engines.choose import EngineOptions
+from elastic_yolo.names import Resize
 from services.common.request.errors import MalformedRequest
+from services.inference.protocol import InferRequest
 from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.traffic_split import TrafficSplit
 from services.inference.versions.version_loader import VersionLoader
 from tests.support.tiny import write_tiny_model
 
-SMALL, WIDE = (32, 32), (64, 32)
+
+def request_of(width: int, height: int, resize: Resize | None = None) -> InferRequest:
+    """Return a request with a black picture; `resize` is the rule that the caller states."""
+    images = np.zeros((1, height, width, 3), np.uint8)
+    return InferRequest(None, images, None, None, binary_outputs=True, resize=resize)
+
+
+SMALL, WIDE = request_of(32, 32), request_of(64, 32)
 IDS = [uuid.UUID(int=number).hex for number in range(4000)]
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedVersion]:
     folder = tmp_path_factory.mktemp("split")
-    return {name: load(folder / name, 64 if name == "wide" else 32) for name in ("a", "b", "wide")}
+    versions = {
+        name: load(folder / name, 64 if name == "wide" else 32) for name in ("a", "b", "wide")
+    }
+    return versions | {"stretched": load(folder / "stretched", 32, "stretch")}
 
 
-def load(folder: Path, width: int) -> LoadedVersion:
-    model = write_tiny_model(folder, width=width, manifest=f"version: {folder.name}\n")
+def load(folder: Path, width: int, resize: Resize = "letterbox") -> LoadedVersion:
+    manifest = f"version: {folder.name}\nresize: {resize}\n"
+    model = write_tiny_model(folder, width=width, manifest=manifest)
     loader = VersionLoader(EngineOptions(threads=1), max_queue=1, max_batch=1)
     return loader.load(model, "", golden_must_agree=True)
 
@@ -89,9 +103,34 @@ def test_an_outgoing_version_responds_to_requests_of_the_old_size(
 
     assert split.pick_version(IDS[0], WIDE).version == "wide"
     assert split.pick_version(IDS[0], SMALL).version == "a"
-    assert split.sizes == [WIDE, SMALL]
-    with pytest.raises(MalformedRequest, match="416x416 pixels are not accepted; send 64x32, 32x3"):
-        split.pick_version(IDS[0], (416, 416))
+    assert split.sizes == [WIDE.size, SMALL.size]
+    with pytest.raises(
+        MalformedRequest, match="4x4 pixels are not accepted; send 64x32 letterbox, 32x32 letterbox"
+    ):
+        split.pick_version(IDS[0], request_of(4, 4))
+
+
+def test_an_outgoing_version_responds_to_requests_of_the_old_resize_rule(
+    loaded: dict[str, LoadedVersion],
+) -> None:
+    """A caller that states no rule gets the main version, whatever its rule is."""
+    split = TrafficSplit(((loaded["stretched"], 1),), outgoing=loaded["a"])
+
+    assert split.pick_version(IDS[0], request_of(32, 32, "stretch")).version == "stretched"
+    assert split.pick_version(IDS[0], request_of(32, 32, "letterbox")).version == "a"
+    assert split.pick_version(IDS[0], SMALL).version == "stretched"
+    assert split.sizes == [(32, 32)]
+
+
+def test_pictures_of_another_resize_rule_are_refused(loaded: dict[str, LoadedVersion]) -> None:
+    split = TrafficSplit(((loaded["a"], 1),))
+
+    with pytest.raises(
+        MalformedRequest, match="of 32x32 stretch are not accepted; send 32x32 letterbox"
+    ):
+        split.pick_version(IDS[0], request_of(32, 32, "stretch"))
+    with pytest.raises(MalformedRequest, match="version a takes pictures of 32x32 letterbox, not "):
+        loaded["a"].require_format(request_of(32, 32, "stretch"))
 
 
 def test_a_shadow_never_responds_and_cannot_be_requested(

@@ -12,6 +12,7 @@ from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.choose import EngineOptions
 from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.lab.processes.stack import Service, Stack
+from elastic_yolo.names import Resize
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.writer import Writer
 from tests.support.pictures import encode, plain
@@ -34,10 +35,20 @@ class Versions:
         self._ids: dict[str, str] = {}
 
     def publish(
-        self, version: str, label: str, *, channel: str | None = "stable", width: int = 32
+        self,
+        version: str,
+        label: str,
+        *,
+        channel: str | None = "stable",
+        width: int = 32,
+        resize: Resize = "letterbox",
     ) -> None:
-        """Publish a version that labels every object `label`; its input is `width` pixels wide."""
-        folder = write_tiny_model(self._sources / version, width=width)
+        """Publish a version that labels every object `label`.
+
+        Its input is `width` pixels wide, and takes pictures that are fitted by `resize`.
+        """
+        manifest = f"resize: {resize}\n"
+        folder = write_tiny_model(self._sources / version, width=width, manifest=manifest)
         (folder / "tiny.names").write_text(f"{label}\ncircle\n")
         detector = load_detector(folder, EngineOptions(threads=1))[0]
         self.expected[detector.model.digest] = boxes(detector)

@@ -20,7 +20,6 @@ from flask import Flask, jsonify, request
 
 from bench.peers.work import Settings, read_settings
 from elastic_yolo.detector.boxes import name_detections
-from elastic_yolo.detector.detector import network_size
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.prepare import prepare_picture
 
@@ -66,16 +65,15 @@ def preprocess(settings: Settings) -> Flask:
     """Prepare a picture for the network, and map its detections back to the picture."""
     app, behind = Flask("preprocess"), Behind(settings.behind)
     model = read_model(Path(settings.model))
-    size = network_size(model)
 
     @app.post("/inference")
     def inference() -> Any:
         question = request.get_json()
-        image, box = prepare_picture(base64.b64decode(question["image"]), size)
+        image, place = prepare_picture(base64.b64decode(question["image"]), model.input_format)
         tensor = base64.b64encode(image.tobytes()).decode("ascii")
         answer = behind.ask({"tensor": tensor, "shape": image.shape})
         rows = np.array(answer["rows"], np.float32).reshape(-1, 6)
-        found = name_detections(box.to_picture(rows), model.labels)
+        found = name_detections(place.to_picture(rows), model.labels)
         data = [[d.label, d.score, list(d.box)] for d in found]
         return jsonify({"data": data, "uid": question["uid"], "success": "true"})
 

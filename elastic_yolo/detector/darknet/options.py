@@ -10,7 +10,7 @@ from elastic_yolo.detector.errors import CfgError
 
 # Options that affect inference.
 _KNOWN = {
-    "net": "width height channels",
+    "net": "width height channels letter_box",
     "convolutional": "filters size stride stride_x stride_y pad padding dilation groups "
     "batch_normalize activation flipped",
     "maxpool": "size stride stride_x stride_y padding",
@@ -35,7 +35,7 @@ _TRAINING = frozenset(
     batch subdivisions momentum decay angle saturation exposure hue learning_rate
     learning_rate_min learning_rate_scale burn_in max_batches policy steps scales step scale power
     gamma adam B1 B2 eps max_crop min_crop aspect inputs flip blur gaussian_noise mixup cutmix
-    mosaic mosaic_bound ema_alpha letter_box sgdr_cycle sgdr_mult seq_scales label_smooth_eps
+    mosaic mosaic_bound ema_alpha sgdr_cycle sgdr_mult seq_scales label_smooth_eps
     resize_step attention adversarial_lr max_chart_loss max_chart loss_scale dynamic_minibatch
     optimized_memory use_cuda_graph try_fix_nan weights_reject_freq equidistant_point
     badlabels_rejection_percentage num_sigmas_reject_badlabels contrastive contrastive_jit_flip

@@ -68,7 +68,7 @@ def load_openvino(model: Model, precision: str, threads: int, cache: Path | None
 
 def model_cache_of(model: Model, cache: Path | None) -> ModelCache | None:
     """Return the cached artefacts of a model, or None without a cache folder."""
-    return None if cache is None else ModelCache(cache, model.digest)
+    return None if cache is None else ModelCache(cache, model.cache_key)
 
 
 def make_graph(model: Model, *, half: bool = False) -> onnx.ModelProto:

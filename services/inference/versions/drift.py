@@ -37,7 +37,7 @@ _HISTOGRAMS = {
     ),
     "brightness": (
         "elastic_yolo_picture_brightness",
-        "Mean pixel value of a letterboxed picture, 0 to 255.",
+        "Mean pixel value of a picture in the network's input, 0 to 255.",
     ),
 }
 

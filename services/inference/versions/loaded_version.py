@@ -9,6 +9,7 @@ from typing import Any
 
 from elastic_yolo.detector.boxes import Floats
 from elastic_yolo.detector.detector import Detector
+from elastic_yolo.detector.placement import InputFormat
 from services.common.core.golden import Golden
 from services.common.request.context import RequestContext
 from services.common.request.errors import MalformedRequest
@@ -41,6 +42,8 @@ class LoadedVersion:
         self.load_s = load_s
         self.hook = hook
         self.detector = detector
+        self.input_format: InputFormat = detector.model.input_format
+        """Size of the network's input, and the rule that pictures are fitted into it by."""
         self.golden = golden
         self.scheduler = scheduler
         self.drift = drift
@@ -63,16 +66,17 @@ class LoadedVersion:
         """The digest of the version's files."""
         return self.detector.model.digest
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) of the network's input in pixels."""
-        return self.detector.network_size
+    def accepts(self, request: InferRequest) -> bool:
+        """Return whether the pictures of a request are prepared as the network requires."""
+        return self.input_format.accepts(request.size, request.resize)
 
-    def require_size(self, size: tuple[int, int]) -> None:
-        """Raise MalformedRequest unless `size` is the size of the network's input."""
-        if size != self.size:
-            width, height = self.size
-            raise MalformedRequest(f"version {self.version} takes {width}x{height} pixels")
+    def require_format(self, request: InferRequest) -> None:
+        """Raise MalformedRequest unless the version accepts the pictures of a request."""
+        if not self.accepts(request):
+            raise MalformedRequest(
+                f"version {self.version} takes pictures of {self.input_format}, "
+                f"not {request.describe_format()}"
+            )
 
     def facts(self) -> dict[str, str]:
         """Return name, version and digest, for responses and log lines."""
@@ -120,7 +124,7 @@ class LoadedVersion:
     def metadata(self) -> dict[str, Any]:
         """Return the protocol's model metadata; facts beyond the protocol are in `parameters`."""
         model, engine = self.detector.model, self.detector.engine
-        width, height = self.size
+        width, height = self.input_format.size
         return {
             "name": model.name,
             "versions": [model.version],
@@ -137,6 +141,7 @@ class LoadedVersion:
                 "labels": list(model.labels),
                 "threshold": model.threshold,
                 "iou": model.iou,
+                "resize": model.resize,
                 "engine": engine.name,
                 "precision": engine.precision,
                 "device": engine.device,

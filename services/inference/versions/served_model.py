@@ -30,9 +30,9 @@ class ServedModel:
     ) -> None:
         """Load nothing yet.
 
-        `outgoing_s` is how long the previous version stays if the next one has another input size:
-        until every process has the next one, so that a repeated request gets the same response from
-        all of them.
+        `outgoing_s` is how long the previous version stays if the next one has another input
+        format: until every process has the next one, so that a repeated request gets the same
+        response from all of them.
         """
         weights = path.weights if isinstance(path, WeightedChannels) else ((path, 1),)
         shadow = path.shadow if isinstance(path, WeightedChannels) else None
@@ -41,7 +41,7 @@ class ServedModel:
         ]
         self._shadow = None if shadow is None else ChannelWatcher(shadow, loader, metrics)
         self._wanted = False
-        self._size_refusals: dict[str, VersionRefused] = {}
+        self._format_refusals: dict[str, VersionRefused] = {}
         self._metrics = metrics
         self._outgoing_s = outgoing_s
         self._held: list[LoadedVersion] = []
@@ -57,7 +57,7 @@ class ServedModel:
     def refusals(self) -> dict[str, VersionRefused]:
         """The reason for each channel whose current version is not served."""
         loads = {one.channel: one.refusal for one in self._watchers if one.refusal is not None}
-        return self._size_refusals | loads
+        return self._format_refusals | loads
 
     def start(self, wait_s: float = 0.0) -> None:
         """Load the current versions of all channels, before there is an event loop.
@@ -139,10 +139,10 @@ class ServedModel:
             return
         if main is not None:
             outgoing = None if before is None else before.outgoing
-            if before is not None and before.main.size != main.size:
+            if before is not None and before.main.input_format != main.input_format:
                 outgoing = before.main
                 self._start_task(self._end_outgoing(outgoing))
-            fitting = {watcher: self._check_size(watcher, main) for watcher in self._watchers}
+            fitting = {watcher: self._check_format(watcher, main) for watcher in self._watchers}
             self._serving = {
                 watcher.channel: version
                 for watcher, version in fitting.items()
@@ -164,21 +164,21 @@ class ServedModel:
         for watcher in self._watchers:
             watcher.clear()
             self._metrics.forget_poll(self.name, watcher.channel)
-        self._size_refusals = {}
+        self._format_refusals = {}
         self._report()
         self._retire_unused()
 
-    def _check_size(self, watcher: ChannelWatcher, main: LoadedVersion) -> LoadedVersion | None:
-        """Return a watcher's version if its input size is the main version's, or report why not."""
-        version, before = watcher.version, self._size_refusals.pop(watcher.channel, None)
-        if version is None or version.size == main.size:
+    def _check_format(self, watcher: ChannelWatcher, main: LoadedVersion) -> LoadedVersion | None:
+        """Return a watcher's version if its input format is the main one's, or report why not."""
+        version, before = watcher.version, self._format_refusals.pop(watcher.channel, None)
+        if version is None or version.input_format == main.input_format:
             return version
-        own, other = (f"{width}x{height}" for width, height in (version.size, main.size))
+        own, other = version.input_format, main.input_format
         why = VersionRefused(
-            "size",
-            f"input size {own}, but the main version's is {other}: they cannot share requests",
+            "resize" if own.size == other.size else "size",
+            f"takes pictures of {own}, but the main version of {other}: they cannot share requests",
         )
-        self._size_refusals[watcher.channel] = why
+        self._format_refusals[watcher.channel] = why
         if str(before) != str(why):
             self._metrics.report_refusal(self.name, watcher.channel, why, None)
         return None

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from services.common.request.errors import MalformedRequest
+from services.inference.protocol import InferRequest
 from services.inference.versions.loaded_version import LoadedVersion
 
 
@@ -15,8 +16,8 @@ class TrafficSplit:
 
     `weights` are the versions with their weights, the main one first. None stands for a channel
     that cannot be served; the main version gets its share. `shadow` never responds. `outgoing` is
-    the previous main version if its input size was different: it still responds to callers that
-    send the old size.
+    the previous main version if its input format was different: it still responds to callers that
+    send the old format.
     """
 
     weights: tuple[tuple[LoadedVersion | None, int], ...]
@@ -45,30 +46,31 @@ class TrafficSplit:
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """The accepted input sizes, (width, height), the main version's first."""
-        return list(dict.fromkeys(version.size for version in self.versions))
+        return list(dict.fromkeys(version.input_format.size for version in self.versions))
 
     def find_version(self, name: str) -> LoadedVersion | None:
         """Return the version with that name, if it may respond."""
         return next((one for one in self.versions if one.version == name), None)
 
-    def pick_version(self, uid: str, size: tuple[int, int]) -> LoadedVersion:
-        """Return the version for a request with pictures of `size`, (width, height).
+    def pick_version(self, uid: str, request: InferRequest) -> LoadedVersion:
+        """Return the version for a request.
 
         The choice depends only on the request id and the weights, so every process makes the same.
-        Raises MalformedRequest for a size that no version accepts.
+        Raises MalformedRequest for pictures of a size or rule that no version accepts.
         """
         point = _hash_point(uid, sum(weight for _, weight in self.weights))
         for version, weight in self.weights:
             point -= weight
-            if point < 0 and version is not None and version.size == size:
+            if point < 0 and version is not None and version.accepts(request):
                 return version
             if point < 0:
                 break
-        fitting = next((version for version in self.versions if version.size == size), None)
+        fitting = next((version for version in self.versions if version.accepts(request)), None)
         if fitting is None:
-            accepted = ", ".join(f"{width}x{height}" for width, height in self.sizes)
+            formats = dict.fromkeys(str(version.input_format) for version in self.versions)
             raise MalformedRequest(
-                f"pictures of {size[0]}x{size[1]} pixels are not accepted; send {accepted}"
+                f"pictures of {request.describe_format()} are not accepted; "
+                f"send {', '.join(formats)}"
             )
         return fitting
 

@@ -25,7 +25,7 @@ from services.inference.versions.model_source import ModelSource, read_version
 # One stream per thread; more streams make each request slower and add little throughput.
 _MAX_STREAMS = 4
 
-Reason = Literal["store", "model", "engine", "golden", "size", "unexpected"]
+Reason = Literal["store", "model", "engine", "golden", "size", "resize", "unexpected"]
 
 
 class VersionRefused(Exception):

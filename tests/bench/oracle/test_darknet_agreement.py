@@ -29,9 +29,9 @@ from elastic_yolo.detector.engines.libdarknet import DarknetBox, LibDarknet, fin
 from elastic_yolo.detector.engines.openvino import OpenVinoEngine
 from elastic_yolo.detector.graph import build_graph
 from elastic_yolo.detector.heads import decode_heads
-from elastic_yolo.detector.letterbox import Letterbox, draw_letterbox
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.nms import suppress
+from elastic_yolo.detector.placement import InputFormat, Placement, draw_input
 
 pytestmark = [
     pytest.mark.skipif(
@@ -186,11 +186,12 @@ def test_decoding_and_nms_agree_with_darknet(wide_tiny: BothSides, tmp_path: Pat
 def test_letterbox_agrees_with_darknet(tiny: BothSides, picture: Path, tmp_path: Path) -> None:
     pixels = read_picture(picture)
     height, width = pixels.shape[:2]
-    box = Letterbox.fit((width, height), (tiny.oracle.width, tiny.oracle.height))
+    wanted = InputFormat((tiny.oracle.width, tiny.oracle.height), "letterbox")
+    place = Placement.fit((width, height), wanted)
     theirs = tiny.oracle.letterbox(save_png(pixels, tmp_path)) * 255
-    difference = np.abs(draw_letterbox(pixels, 1, box) - theirs)
+    difference = np.abs(draw_input(pixels, 1, place) - theirs)
     inside = np.zeros(difference.shape, bool)
-    (x, y), (columns, rows) = box.corner, box.inner
+    (x, y), (columns, rows) = place.corner, place.inner
     # Not the last row: for about one height in twenty, Darknet's float32 row counter ends just
     # short of it, and that row stays black.
     inside[y : y + rows - 1, x : x + columns] = True

@@ -1,9 +1,14 @@
-"""Letterbox: fit a picture into the network's input, and map boxes back to the picture.
+"""Fit a picture into the network's input, letterboxed or stretched, and map boxes back.
 
-As in Darknet (`src/image.c`, letterbox_image, resize_image; `src/yolo_layer.c`,
-correct_yolo_boxes; 2018): sizes truncate to whole pixels, resampling is bilinear between the
-centres of the corner pixels and without smoothing, the margin is grey, and mapping back subtracts
-half of the margin even if the margin is odd. See docs/decisions/002-letterbox.md.
+`letterbox` is pjreddie's Darknet (`src/image.c`, letterbox_image, resize_image;
+`src/yolo_layer.c`, correct_yolo_boxes; 2018): sizes truncate to whole pixels, resampling is
+bilinear between the centres of the corner pixels and without smoothing, the margin is grey, and
+mapping back subtracts half of the margin even if the margin is odd. See
+docs/decisions/002-letterbox.md.
+
+`stretch` is OpenCV's DetectionModel and the Python module of AlexeyAB's fork (`darknet.py`): the
+picture fills the input whatever its aspect ratio, resampled by cv2.resize. See
+docs/decisions/019-resize.md.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elastic_yolo.detector.boxes import Floats, Image, Pixels
+from elastic_yolo.names import Resize
 
 # Darknet fills the margin with 0.5, which is 127.5 of 255; uint8 needs a whole number.
 FILL = 128
@@ -24,7 +30,24 @@ _WARP_LIMIT = 32767
 
 
 @dataclass(frozen=True)
-class Letterbox:
+class InputFormat:
+    """What a network requires of its pictures: size, (width, height) in pixels, and resize rule."""
+
+    size: tuple[int, int]
+    resize: Resize
+
+    def __str__(self) -> str:
+        """Return the form for messages: 416x416 letterbox."""
+        width, height = self.size
+        return f"{width}x{height} {self.resize}"
+
+    def accepts(self, size: tuple[int, int], resize: Resize | None) -> bool:
+        """Return whether the network takes a prepared picture; None is an unknown rule."""
+        return size == self.size and resize in (None, self.resize)
+
+
+@dataclass(frozen=True)
+class Placement:
     """Position of an upright picture in the network's input.
 
     All sizes are (width, height) in pixels; `inner` is the size of the resized picture.
@@ -33,17 +56,24 @@ class Letterbox:
     picture: tuple[int, int]
     network: tuple[int, int]
     inner: tuple[int, int]
+    resize: Resize
 
     @classmethod
-    def fit(cls, picture: tuple[int, int], network: tuple[int, int]) -> Letterbox:
-        """Choose the largest inner size that keeps the picture's aspect ratio, at least 1x1."""
-        (width, height), (net_width, net_height) = picture, network
+    def fit(cls, picture: tuple[int, int], wanted: InputFormat) -> Placement:
+        """Choose the inner size: all of the input for `stretch`.
+
+        For `letterbox` the largest one that keeps the picture's aspect ratio, at least 1x1.
+        """
+        (width, height), (net_width, net_height) = picture, wanted.size
+        if wanted.resize == "stretch":
+            return cls(picture, wanted.size, wanted.size, wanted.resize)
         # net_width / width < net_height / height, without a division that rounds
         if net_width * height < net_height * width:
             inner = net_width, height * net_width // width
         else:
             inner = width * net_height // height, net_height
-        return cls(picture, network, (max(1, inner[0]), max(1, inner[1])))
+        inner = max(1, inner[0]), max(1, inner[1])
+        return cls(picture, wanted.size, inner, wanted.resize)
 
     @property
     def corner(self) -> tuple[int, int]:
@@ -71,21 +101,23 @@ class Letterbox:
         return np.array([x, y, x, y], np.float32)
 
 
-def draw_letterbox(
-    stored: Pixels, orientation: int, box: Letterbox, *, exact: bool = False
-) -> Image:
+def draw_input(stored: Pixels, orientation: int, place: Placement, *, exact: bool = False) -> Image:
     """Return the (height, width, 3) network input for a stored picture.
 
     `stored` is (h, w, 3) uint8, possibly decoded at a reduced size; `orientation` is its Exif
     orientation, applied after resizing because there are far fewer pixels to move then. The result
-    is uint8, or with `exact` float32 with the values that Darknet computes.
+    is uint8, or with `exact` a letterbox is float32 with the values that Darknet computes. A
+    stretched picture is uint8 in any case, because OpenCV rounds before the network.
     """
-    width, height = box.inner
+    width, height = place.inner
     size = (height, width) if orientation >= 5 else (width, height)
-    shape = (box.network[1], box.network[0], 3)
+    if place.resize == "stretch":
+        stretched = np.asarray(cv2.resize(stored, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        return np.ascontiguousarray(turn_upright(stretched, orientation), np.uint8)
+    shape = (place.network[1], place.network[0], 3)
     inner: Image = resize_exactly(stored, size) if exact else resize(stored, size)
     canvas: Image = np.full(shape, EXACT_FILL if exact else FILL, inner.dtype)
-    x, y = box.corner
+    x, y = place.corner
     canvas[y : y + height, x : x + width] = turn_upright(inner, orientation)
     return canvas
 
