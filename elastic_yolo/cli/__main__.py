@@ -18,6 +18,7 @@ FAILED = 1
 COMMANDS = {
     "detect": "find objects in pictures",
     "verify": "check a model folder",
+    "compare": "show where this detector and another one differ on pictures",
     "convert": "quantise and measure for the services, or write ONNX or OpenVINO files",
     "provision": "fill and maintain a model store from models.yaml",
     "doctor": "explain why manifests will not deploy or scale; check this machine",
