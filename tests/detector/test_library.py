@@ -18,15 +18,24 @@ import pytest
 from elastic_yolo.detector import Detector
 from elastic_yolo.detector.manifest import read_manifest
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
+from tests.support.examples import codes_of
 
-_TYPED_DETECT = (
-    "def detect(path: str, thresh: float = 0.5, nms: float = 0.5) -> list[dict[str, str | float]]:"
-)
-
-
-def codes_of(page: str) -> list[str]:
-    """Return the Python examples of a page in docs/."""
-    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+# cv2.imread returns None for an unreadable file.
+_FRAME = "frame: 'cv2.typing.MatLike | None'"
+_TYPED = {
+    "def detect(path, thresh=0.5, nms=0.5):": (
+        "def detect(path: str, thresh: float = 0.5, nms: float = 0.5) "
+        "-> list[dict[str, str | float]]:"
+    ),
+    "def detect(frame, confThreshold=0.5, nmsThreshold=0.45):": (
+        f"def detect({_FRAME}, confThreshold: float = 0.5, nmsThreshold: float = 0.45) "
+        "-> tuple[list[int], list[float], list[tuple[int, int, int, int]]]:"
+    ),
+    "def detect_image(frame, thresh=0.5, nms=0.45):": (
+        f"def detect_image({_FRAME}, thresh: float = 0.5, nms: float = 0.45) "
+        "-> list[tuple[str, str, tuple[float, float, float, float]]]:"
+    ),
+}
 
 
 def code_of(page: str) -> str:
@@ -135,12 +144,13 @@ def test_the_library_is_typed_for_its_users(tmp_path: Path, installed: Path) -> 
         "EngineOptions(threads='2')\n"
         "detector.detect(bgr=[[1, 2, 3]])\n"
     )
-    examples = [*codes_of("library.md"), *codes_of("from-darknetpy.md")]
+    pages = ("library.md", "from-darknetpy.md", "from-opencv.md")
+    examples = [code for page in pages for code in codes_of(page)]
     checked = [user.name]
     for number, example in enumerate(examples):
         name = f"example_{number}.py"
-        # The page about darknetpy shows a function without annotations.
-        text = example.replace("def detect(path, thresh=0.5, nms=0.5):", _TYPED_DETECT)
+        # Functions that replace those of other libraries are shown without annotations.
+        text = re.sub(r"(?m)^def .*:$", lambda found: _TYPED[found[0]], example)
         (tmp_path / name).write_text(f"{text}\n")
         checked.append(name)
 
