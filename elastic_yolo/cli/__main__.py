@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from elastic_yolo.detector.errors import DetectorError
+from elastic_yolo.extras import MissingPackage, naming_extra
 from elastic_yolo.picture.errors import PictureError
 
 # 0 done, 1 the work failed, 2 wrong usage (argparse's own).
@@ -17,12 +18,15 @@ FAILED = 1
 COMMANDS = {
     "detect": "find objects in pictures",
     "verify": "check a model folder",
+    "compare": "show where this detector and another one differ on pictures",
     "convert": "quantise and measure for the services, or write ONNX or OpenVINO files",
     "provision": "fill and maintain a model store from models.yaml",
     "doctor": "explain why manifests will not deploy or scale; check this machine",
     "bench": "measure engines, precisions and batch sizes",
     "hpa-lab": "run or simulate the autoscalers without a cluster",
 }
+# The extra with the packages of a command, if it is not `detect`.
+_EXTRAS = {"provision": "provision"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(end="", flush=True)
     except BrokenPipeError:
         _forget_output()
-    except (DetectorError, PictureError, OSError) as error:
+    except (DetectorError, PictureError, MissingPackage, OSError) as error:
         print(f"elastic-yolo: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("elastic-yolo: stopped", file=sys.stderr)
@@ -47,23 +51,22 @@ def _run(arguments: Sequence[str]) -> int:
         prog="elastic-yolo", description="Object detection with Darknet's weights."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    command = next((name for name in arguments[:1] if name in COMMANDS), "elastic-yolo")
     for name, summary in COMMANDS.items():
-        if name in arguments[:1]:
-            # Importing a command loads engines, which takes a part of a second.
-            _import(name).add_parser(commands)
-        else:
+        if name != command:
             commands.add_parser(name, help=summary)
+            continue
+        # Importing a command loads engines, which takes a part of a second.
+        with naming_extra(name, _EXTRAS.get(name, "detect")):
+            _import(name).add_parser(commands)
     parsed = parser.parse_args(arguments)
-    status: int = parsed.run(parsed)
+    with naming_extra(command, _EXTRAS.get(command, "detect")):
+        status: int = parsed.run(parsed)
     return status
 
 
 def _import(command: str) -> Any:
-    try:
-        return import_module(f"elastic_yolo.cli.{command.replace('-', '_')}")
-    except ModuleNotFoundError as error:
-        # An image has only the packages that its role needs.
-        raise OSError(f"{command} needs {error.name}, which is not installed here") from None
+    return import_module(f"elastic_yolo.cli.{command.replace('-', '_')}")
 
 
 def _forget_output() -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from elastic_yolo.cli.options import (
     folder,
     fraction,
 )
+from elastic_yolo.cli.saving import overwritten, target_of
 from elastic_yolo.detector.boxes import Detection
 from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.picture.drawing import draw_boxes
@@ -57,7 +56,7 @@ def add_parser(commands: Any) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Detect in every picture; one that fails is reported, and the exit status is 1."""
     if parsed.save:
-        for reason in _overwritten(parsed.pictures, parsed.save):
+        for reason in overwritten(parsed.pictures, parsed.save):
             parsed.refuse(reason)
     detector, _ = load_detector(parsed.model, engine_options(parsed), resize=parsed.resize)
     status = 0
@@ -66,7 +65,7 @@ def run(parsed: argparse.Namespace) -> int:
             data = path.read_bytes()
             found = detector.detect(data, parsed.threshold, parsed.iou, exact=parsed.exact)
             if parsed.save:
-                _save(_target(parsed.save, path), data, found)
+                _save(target_of(parsed.save, path), data, found)
         except (OSError, PictureError) as error:
             print(f"elastic-yolo: {path}: {error}", file=sys.stderr)
             status = 1
@@ -86,23 +85,6 @@ def _report(path: Path, found: list[Detection], *, as_json: bool) -> None:
     for item in found:
         x, y, width, height = item.box
         print(f"  {item.label:<16} {item.score:.3f}  {x:9.2f} {y:9.2f} {width:9.2f} {height:9.2f}")
-
-
-def _overwritten(pictures: list[Path], folder: Path) -> Iterator[str]:
-    """Yield an error for each result that would overwrite a picture or another result."""
-    sources = {os.path.realpath(path): path for path in pictures}
-    saved: dict[Path, Path] = {}
-    for path in pictures:
-        target = _target(folder, path)
-        if replaced := sources.get(os.path.realpath(target)):
-            yield f"--save: the result for {path} would overwrite the picture {replaced}"
-        first = saved.setdefault(target, path)
-        if os.path.realpath(first) != os.path.realpath(path):
-            yield f"--save: {first} and {path} would both be written to {target}"
-
-
-def _target(folder: Path, picture: Path) -> Path:
-    return folder / f"{picture.stem}.jpg"
 
 
 def _save(target: Path, data: bytes, found: list[Detection]) -> None:

@@ -49,14 +49,16 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_resize_option(parser: argparse.ArgumentParser) -> None:
-    """Add --resize."""
+def add_resize_option(
+    parser: argparse.ArgumentParser,
+    default: str = "what model.yaml or the .cfg states, or else letterbox",
+) -> None:
+    """Add --resize; `default` is for the help."""
     parser.add_argument(
         "--resize",
         choices=RESIZES,
         help="how a picture is fitted into the network's input: letterbox as pjreddie's Darknet, "
-        "stretch as AlexeyAB's fork and OpenCV (default: what model.yaml or the .cfg states, or "
-        "else letterbox)",
+        f"stretch as AlexeyAB's fork and OpenCV (default: {default})",
     )
 
 

@@ -10,6 +10,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from elastic_yolo.extras import naming_extra
+
 if TYPE_CHECKING:
     from elastic_yolo.detector.detector import Detector
     from elastic_yolo.detector.engines.choose import EngineOptions
@@ -34,4 +36,5 @@ def __getattr__(name: str) -> Any:
     # Imported on first use: preprocess imports no engine, and its image has none.
     if name not in _DEFINED_IN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_DEFINED_IN[name]}"), name)
+    with naming_extra(__name__, "detect"):
+        return getattr(import_module(f"{__name__}.{_DEFINED_IN[name]}"), name)

@@ -1,16 +1,25 @@
-"""The Detector: from a picture file to labelled boxes in one process, as the three services do."""
+"""The Detector: from a picture to labelled boxes in one process, as the three services do."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import NDArray
 
 from elastic_yolo.detector.boxes import Detection, Floats, Image, name_detections
 from elastic_yolo.detector.engines.base import Engine
+from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
 from elastic_yolo.detector.heads import decode_heads
-from elastic_yolo.detector.model import Model
+from elastic_yolo.detector.inputs import Frame, PictureFile, take_input
+from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.nms import suppress
 from elastic_yolo.detector.placement import Placement
-from elastic_yolo.detector.prepare import prepare_picture
+from elastic_yolo.detector.prepare import prepare_frame, prepare_picture
+from elastic_yolo.extras import naming_extra
+from elastic_yolo.names import Resize
 
 
 class Detector:
@@ -20,6 +29,26 @@ class Detector:
         """Combine a model with an engine that was built for it."""
         self.model = model
         self.engine = engine
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        options: EngineOptions | None = None,
+        *,
+        resize: Resize | None = None,
+    ) -> Self:
+        """Read a model folder and load its network into an engine.
+
+        Without `options`: the engine and precision that fit best, one thread for each CPU. `resize`
+        replaces what the folder's files state, or the default: letterbox. Raises ModelError for an
+        invalid model folder, EngineError if no engine fits `options` or the engine cannot load the
+        network, and MissingPackage if a package of the extra is missing.
+        """
+        with naming_extra("elastic_yolo.detector", "detect"):
+            model = read_model(Path(folder), resize)
+            engine, _ = build_engine(model, options or EngineOptions(available_cpus()))
+        return cls(model, engine)
 
     @property
     def network_size(self) -> tuple[int, int]:
@@ -43,28 +72,45 @@ class Detector:
         )
         return [suppress(found, iou, network.heads[-1]) for found in candidates]
 
-    def prepare(self, data: bytes, *, exact: bool = False) -> tuple[Image, Placement]:
-        """Return a picture file as network input, (height, width, 3), and its place there.
+    def prepare(
+        self,
+        picture: PictureFile | None = None,
+        *,
+        bgr: NDArray[Any] | None = None,
+        rgb: NDArray[Any] | None = None,
+        exact: bool = False,
+    ) -> tuple[Image, Placement]:
+        """Return a picture as network input, (height, width, 3), and its place there.
 
-        `exact` as in `detect`. Raises PictureError.
+        Arguments and errors as in `detect`.
         """
-        return prepare_picture(data, self.model.input_format, exact=exact)
+        source = take_input(picture, bgr, rgb)
+        if isinstance(source, Frame):
+            return prepare_frame(source, self.model.input_format, exact=exact)
+        return prepare_picture(source, self.model.input_format, exact=exact)
 
     def detect(
         self,
-        data: bytes,
+        picture: PictureFile | None = None,
         threshold: float | None = None,
         iou: float | None = None,
         *,
+        bgr: NDArray[Any] | None = None,
+        rgb: NDArray[Any] | None = None,
         exact: bool = False,
     ) -> list[Detection]:
-        """Detect objects in a picture file's bytes.
+        """Detect objects in a picture.
 
-        `threshold` and `iou` default to the model's. `exact` decodes every pixel of a large JPEG,
-        and resamples as precisely as the original: Darknet for a letterbox, OpenCV for a stretched
-        picture. Boxes are in pixels of the upright picture, best score first. Raises PictureError.
+        That is a file, by path or as its bytes, or an array of pixels, (height, width, 3) uint8:
+        `bgr` has the order of OpenCV, `rgb` that of Pillow. `threshold` and `iou` default to the
+        model's. `exact` decodes every pixel of a large JPEG, and resamples as precisely as the
+        original: Darknet for a letterbox, OpenCV for a stretched picture. Boxes are in pixels of
+        the picture, of a file in those of the upright picture, best score first.
+
+        Raises PictureError or OSError for a file, and TypeError or ValueError for anything else
+        that is no picture.
         """
-        image, place = self.prepare(data, exact=exact)
+        image, place = self.prepare(picture, bgr=bgr, rgb=rgb, exact=exact)
         outputs = self.execute(image[np.newaxis])
         found = self.postprocess(
             outputs,
@@ -72,3 +118,8 @@ class Detector:
             self.model.iou if iou is None else iou,
         )
         return name_detections(place.to_picture(found[0]), self.model.labels)
+
+
+def available_cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -7,6 +7,7 @@ from pathlib import Path
 from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.choose import Choice, EngineOptions, build_engine
 from elastic_yolo.detector.model import read_model
+from elastic_yolo.extras import naming_extra
 from elastic_yolo.names import Resize
 
 
@@ -17,8 +18,9 @@ def load_detector(
 
     `resize` replaces what the folder's files state, or the default: letterbox.
     Raises ModelError for an invalid model folder, and EngineError if no engine fits `options` or
-    the engine cannot load the network.
+    the engine cannot load the network; MissingPackage if a package of the extra is missing.
     """
-    model = read_model(folder, resize)
-    engine, choice = build_engine(model, options)
+    with naming_extra("elastic_yolo.detector", "detect"):
+        model = read_model(folder, resize)
+        engine, choice = build_engine(model, options)
     return Detector(model, engine), choice

@@ -1,4 +1,4 @@
-"""Read a model folder: one .cfg, one .weights, one .names, optionally a model.yaml."""
+"""Read a model folder: .cfg, .weights and .names or .data, optionally a model.yaml."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import Weights, check_weights, read_weights
 from elastic_yolo.detector.errors import ModelError
-from elastic_yolo.detector.files import digest_of_regular, read_small, read_text, unreadable
+from elastic_yolo.detector.files import digest_of_regular, read_small, read_text
 from elastic_yolo.detector.manifest import GoldenSpec, Manifest, read_manifest
+from elastic_yolo.detector.model_files import find_model_files
 from elastic_yolo.detector.placement import InputFormat
 from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.names import Resize
@@ -77,10 +78,13 @@ def read_model(folder: Path, resize: Resize | None = None) -> Model:
 
     Raises ModelError with the file and its line or layer.
     """
-    cfg_path, weights_path, names_path = _find(folder)
+    files = find_model_files(folder)
+    cfg_path, weights_path, names_path = files.cfg, files.weights, files.names
     manifest = read_manifest(folder)
     cfg = read_cfg(cfg_path)
     network = plan_network(cfg)
+    if files.data is not None:
+        files.data.check_classes(network.classes, cfg_path.name)
     resize = resize or manifest.resize or _read_letter_box(cfg.net)
     labels = _read_labels(names_path, network)
     # Before hashing: the size alone may show that it is the wrong file.
@@ -114,29 +118,6 @@ def _read_letter_box(net: Section) -> Resize | None:
     if "letter_box" not in net.options:
         return None
     return "letterbox" if net.integer("letter_box", 0) else "stretch"
-
-
-def _find(folder: Path) -> list[Path]:
-    """Return the .cfg, the .weights and the .names of a folder."""
-    try:
-        if not folder.is_dir():
-            raise ModelError(
-                f"{folder}: no such folder: expected one with .cfg, .weights and .names"
-            )
-        names = sorted(path.name for path in folder.iterdir())
-    except OSError as error:
-        raise unreadable(folder, error) from error
-    return [_only(folder, names, suffix) for suffix in (".cfg", ".weights", ".names")]
-
-
-def _only(folder: Path, names: list[str], suffix: str) -> Path:
-    # macOS's Finder leaves a ._name.cfg beside a name.cfg.
-    found = [name for name in names if name.endswith(suffix) and not name.startswith(".")]
-    if len(found) != 1:
-        shown = ", ".join(found[:5]) or "none"
-        more = f" and {len(found) - 5:,} more" if len(found) > 5 else ""
-        raise ModelError(f"{folder}: expected exactly one {suffix} file, found {shown}{more}")
-    return folder / found[0]
 
 
 def _check_others(folder: Path, manifest: Manifest, found: dict[str, str]) -> None:

@@ -1,9 +1,12 @@
-"""Turn a picture file into a network's input array."""
+"""Turn a picture file or a frame into a network's input array."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from elastic_yolo.detector.boxes import Image
 from elastic_yolo.detector.decode import decode
+from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.detector.placement import InputFormat, Placement, draw_input
 from elastic_yolo.picture.header import read_header
 
@@ -20,3 +23,16 @@ def prepare_picture(
     place = Placement.fit(header.upright_size, wanted)
     pixels = decode(data, header, None if exact else place.inner)
     return draw_input(pixels, header.orientation, place, exact=exact), place
+
+
+def prepare_frame(
+    frame: Frame, wanted: InputFormat, *, exact: bool = False
+) -> tuple[Image, Placement]:
+    """Return pixels as network input, and their place there, like `prepare_picture`."""
+    height, width, _ = frame.pixels.shape
+    place = Placement.fit((width, height), wanted)
+    image = draw_input(frame.pixels, 1, place, exact=exact)
+    if frame.is_bgr:
+        # Reversed after resizing, because there are far fewer pixels then.
+        image = np.flip(image, axis=2)
+    return np.require(image, requirements="C"), place

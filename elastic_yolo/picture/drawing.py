@@ -33,10 +33,7 @@ def draw_boxes(data: bytes, found: list[LabelledBox], media_type: str) -> bytes:
 
     Raises PictureUndecodable.
     """
-    try:
-        picture = _open_upright(data)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise PictureUndecodable("the picture cannot be decoded for drawing") from error
+    picture = open_upright(data)
     line = max(2, round(min(picture.size) / 200))
     font = ImageFont.load_default(size=max(11, line * 5))
     draw = ImageDraw.Draw(picture)
@@ -54,10 +51,16 @@ def draw_boxes(data: bytes, found: list[LabelledBox], media_type: str) -> bytes:
     return encoded.getvalue()
 
 
-def _open_upright(data: bytes) -> Image.Image:
-    """Open a picture and apply the orientation of `read_header`, which the boxes are based on."""
+def open_upright(data: bytes) -> Image.Image:
+    """Open a picture and apply the orientation of `read_header`, which the boxes are based on.
+
+    Raises PictureUndecodable.
+    """
     turn = _TURNS.get(read_header(data).orientation)
-    picture = _to_rgb(Image.open(io.BytesIO(data)))
+    try:
+        picture = _to_rgb(Image.open(io.BytesIO(data)))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureUndecodable("the picture cannot be decoded for drawing") from error
     return picture if turn is None else picture.transpose(turn)
 
 

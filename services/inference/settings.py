@@ -30,7 +30,7 @@ class InferenceSettings(ServiceSettings):
     model_path: ModelPath
     """Folder with .cfg, .weights, .names, optionally model.yaml; or `store:FOLDER/NAME@CHANNEL`."""
     further_models: dict[str, ModelPath] = Field({}, alias=FURTHER_MODELS)
-    """A further model, selected by its name in `?model=`; set one variable per model."""
+    """A further model, selected with `?model=` and its own name or NAME; one variable per model."""
     model_poll_s: float = Field(5.0, ge=0, le=3600)
     """Seconds between two polls of a store's channels; 0 disables polling."""
     model_wait_s: float = Field(0.0, ge=0, le=3600)

@@ -27,6 +27,8 @@ async def process_ensemble(
     Raises what `Pipeline.process_picture` raises, and ParameterOutOfRange for a wrong list.
     """
     names = _split_names(wanted.model or "")
+    # A model has two names if a variable MODEL_<NAME>_PATH sets it.
+    _require_different([(await pipeline.models.model_info(context, one)).name for one in names])
     tasks = [
         asyncio.create_task(pipeline.process_picture(context, data, replace(wanted, model=name)))
         for name in names
@@ -52,8 +54,12 @@ async def process_ensemble(
 def _split_names(name: str) -> list[str]:
     # An unescaped + in a query is a blank.
     names = re.split("[+ ]", name.removeprefix(ENSEMBLE_PREFIX))
+    _require_different(names)
+    return names
+
+
+def _require_different(names: list[str]) -> None:
     if not all(names) or not 2 <= len(set(names)) == len(names) <= _MAX_MODELS:
         raise ParameterOutOfRange(
             f"model: expected 2 to {_MAX_MODELS} different models, like {ENSEMBLE_PREFIX}a+b"
         )
-    return names

@@ -139,10 +139,10 @@ def test_the_wheel_and_its_extra_are_enough(
     environment = tmp_path / "venv"
     venv.create(environment)
     python = environment / "bin" / "python"
-    lock = ROOT / "locks" / "cli.txt"
+    lock = ROOT / "locks" / "detect.txt"
     _pip("--python", python, "install", "--require-hashes", "--only-binary", ":all:", "-r", lock)
     # --no-index: pip fails if the lock does not satisfy the extra.
-    _pip("--python", python, "install", "--no-index", f"{wheel}[cli]")
+    _pip("--python", python, "install", "--no-index", f"{wheel}[detect]")
     installed = Installed(environment, _unrelated_folder(tmp_path))
 
     _try_commands(installed, tiny_model, picture, module=False)
@@ -158,7 +158,9 @@ def test_the_wheel_and_its_extra_are_enough(
     refused = installed.run("provision", "--store", tmp_path, "list")
     assert refused.returncode == 1
     assert re.fullmatch(
-        r"elastic-yolo: provision needs \w+, which is not installed here\n", refused.stderr
+        r"elastic-yolo: provision needs \w+, which is not installed here: "
+        r"install 'elastic-yolo\[provision\]'\n",
+        refused.stderr,
     )
 
 

@@ -11,17 +11,36 @@ import sys
 import zipfile
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from elastic_yolo.detector import Detector
 from elastic_yolo.detector.manifest import read_manifest
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
+from tests.support.examples import codes_of
+
+# cv2.imread returns None for an unreadable file.
+_FRAME = "frame: 'cv2.typing.MatLike | None'"
+_TYPED = {
+    "def detect(path, thresh=0.5, nms=0.5):": (
+        "def detect(path: str, thresh: float = 0.5, nms: float = 0.5) "
+        "-> list[dict[str, str | float]]:"
+    ),
+    "def detect(frame, confThreshold=0.5, nmsThreshold=0.45):": (
+        f"def detect({_FRAME}, confThreshold: float = 0.5, nmsThreshold: float = 0.45) "
+        "-> tuple[list[int], list[float], list[tuple[int, int, int, int]]]:"
+    ),
+    "def detect_image(frame, thresh=0.5, nms=0.45):": (
+        f"def detect_image({_FRAME}, thresh: float = 0.5, nms: float = 0.45) "
+        "-> list[tuple[str, str, tuple[float, float, float, float]]]:"
+    ),
+}
 
 
 def code_of(page: str) -> str:
     """Return the first Python example of a page in docs/."""
-    found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
-    assert found
-    return found[1]
+    return codes_of(page)[0]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -40,6 +59,41 @@ def test_the_example_in_library_md_prints_detections() -> None:
 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert re.match(r"[a-z ]+ 0\.\d+ \([\d.]+, [\d.]+, [\d.]+, [\d.]+\)\n", ended.stdout)
+
+
+def test_the_example_of_a_video_detects_in_each_frame(tmp_path: Path) -> None:
+    """A frame of the scene, a grey one, and the scene again."""
+    scene = cv2.resize(cv2.imread(str(ROOT / "client/images/scene-01.jpg")), (640, 480))
+    path = tmp_path / "video.avi"
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (640, 480))
+    for frame in (scene, np.full_like(scene, 128), scene):
+        video.write(frame)
+    video.release()
+
+    ended = python(codes_of("library.md")[1].replace("street.avi", str(path)))
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    detector, read = Detector.load(DEMO_MODEL), cv2.VideoCapture(str(path))
+    expected = [
+        [(one.label, round(one.score, 2)) for one in detector.detect(bgr=read.read()[1])]
+        for _ in range(3)
+    ]
+    assert ended.stdout.splitlines() == [f"{i} {found}" for i, found in enumerate(expected)]
+    assert [len(found) > 3 for found in expected] == [True, False, True]
+
+
+def test_the_example_of_a_batch_returns_the_rows_of_each_picture() -> None:
+    lines, _ = codes_of("library.md")[2].rsplit("\n    print", 1)
+    ended = python(f"{lines}\n    print(len(rows), place.picture)")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    detector = Detector.load(DEMO_MODEL)
+    pictures = [ROOT / f"client/images/scene-0{number}.jpg" for number in (1, 2)]
+    sizes = [cv2.imread(str(path)).shape[1::-1] for path in pictures]
+    assert ended.stdout.splitlines() == [
+        f"{len(detector.detect(bgr=cv2.imread(str(path)), threshold=0.5, iou=0.45))} {size}"
+        for path, size in zip(pictures, sizes, strict=True)
+    ]
 
 
 def test_the_darknetpy_replacement_returns_the_same_dicts() -> None:
@@ -79,7 +133,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_library_is_typed_for_its_users(tmp_path: Path, installed: Path) -> None:
-    """Type checkers infer the types of the three public names, which load lazily."""
+    """The types of the public names are inferred, and the examples pass the strict mode."""
     user = tmp_path / "user.py"
     user.write_text(
         "from pathlib import Path\n"
@@ -88,10 +142,20 @@ def test_the_library_is_typed_for_its_users(tmp_path: Path, installed: Path) -> 
         "reveal_type(detector.detect(b'')[0].box)\n"
         "reveal_type(Detector)\n"
         "EngineOptions(threads='2')\n"
+        "detector.detect(bgr=[[1, 2, 3]])\n"
     )
+    pages = ("library.md", "from-darknetpy.md", "from-opencv.md")
+    examples = [code for page in pages for code in codes_of(page)]
+    checked = [user.name]
+    for number, example in enumerate(examples):
+        name = f"example_{number}.py"
+        # Functions that replace those of other libraries are shown without annotations.
+        text = re.sub(r"(?m)^def .*:$", lambda found: _TYPED[found[0]], example)
+        (tmp_path / name).write_text(f"{text}\n")
+        checked.append(name)
 
     ended = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", user.name],
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", *checked],
         cwd=tmp_path,
         env={**os.environ, "MYPYPATH": str(installed)},
         capture_output=True,
@@ -106,7 +170,8 @@ def test_the_library_is_typed_for_its_users(tmp_path: Path, installed: Path) -> 
     assert "detector.Detector" in of_class
     assert "Any" not in revealed + of_class
     assert '"EngineOptions" has incompatible type "str"; expected "int"' in errors[0]
-    assert len(errors) == 2, ended.stdout
+    assert '"bgr" to "detect" of "Detector" has incompatible type "list[list[int]]"' in errors[1]
+    assert len(errors) == 3, ended.stdout
 
 
 def test_the_library_works_from_the_wheel_alone(tmp_path: Path, installed: Path) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from elastic_yolo.comparison.detection_file import parse_detections
 from elastic_yolo.detector.darknet.cfg import parse_cfg
+from elastic_yolo.detector.darknet.data_file import parse_data_file
 from elastic_yolo.detector.darknet.options import _KNOWN, _ONLY
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import read_weights
@@ -103,6 +105,33 @@ def names(data: bytes) -> None:
     assert not any("\n" in label or "\x1b" in label for label in model.labels)
 
 
+def data_file(data: bytes) -> None:
+    """A .data file is refused, or has a number of classes and the base name of a file."""
+    try:
+        stated = parse_data_file(data.decode("utf-8", "replace"))
+    except ModelError as error:
+        assert_one_line(error)
+        return
+    assert stated.classes is None or 1 <= stated.classes < 10**6
+    assert stated.names is None or Path(stated.names).name == stated.names
+    assert stated.names is None or "\\" not in stated.names
+
+
+def detections(data: bytes) -> None:
+    """A file with detections is refused, or its labels are printable and its numbers in range."""
+    try:
+        found = parse_detections(data.decode("utf-8", "replace"))
+    except ModelError as error:
+        assert_one_line(error)
+        return
+    for name, stated in found.items():
+        assert "/" not in name
+        for one in stated.in_pixels((100, 100)):
+            assert one.label.isprintable()
+            assert 0 <= one.score <= 1
+            assert np.isfinite(one.box).all()
+
+
 def header(data: bytes) -> None:
     """A picture's header is read or refused."""
     try:
@@ -159,6 +188,23 @@ def _names_seeds() -> Iterator[bytes]:
     yield b"\xef\xbb\xbfcaf\xc3\xa9\r\n\r\nx y\r\n"
 
 
+def _data_file_seeds() -> Iterator[bytes]:
+    yield b"classes= 80\ntrain = /a/b.txt\nnames = data/coco.names\nbackup = backup/\neval=coco\n"
+    yield b"# comment\r\n; comment\r\nnames=C:\\x64\\data\\obj.names\r\n"
+
+
+def _detections_seeds() -> Iterator[bytes]:
+    yield b'{"picture": "a/b.jpg", "data": [["dog", 0.5, [1, 2, 3, 4]]]}\n'
+    yield (
+        b'[{"frame_id":1, "filename":"a.jpg", "objects": [{"class_id":1, "name":"dog", "confidence"'
+        b':0.9, "relative_coordinates":{"center_x":0.2,"center_y":0.2,"width":0.1,"height":0.1}}]}]'
+    )
+    yield (
+        b'{"images": [{"id": 1, "file_name": "a"}], "categories": [{"id": 2, "name": "b"}], '
+        b'"annotations": [{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.1}]}'
+    )
+
+
 def _header_seeds() -> Iterator[bytes]:
     for kind in ("JPEG", "PNG", "WEBP", "BMP"):
         yield encode(plain(9, 7), kind)
@@ -181,6 +227,19 @@ TARGETS = {
         lines=True,
     ),
     "names": Target(names, _names_seeds, ("\u2028", "\x85", "\x1b[2J", "\xa0"), 512),
+    "data": Target(
+        data_file,
+        _data_file_seeds,
+        ("classes=", "names=", "../", "..\\", "/", "=", "#", "\x85", "\u2028", "\x1b[2J"),
+        512,
+        lines=True,
+    ),
+    "detections": Target(
+        detections,
+        _detections_seeds,
+        ("NaN", "1e999", "-1", "[[[[", "\\u0000", "\\ud800", "\x1b", "null", "true", '"picture"'),
+        1024,
+    ),
     "header": Target(
         header,
         _header_seeds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +22,13 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 @contextmanager
 def running(folder: Path) -> Iterator[Stack]:
-    """Serve a default model with an input of 32x32 pixels, and one called wide with 64x32."""
+    """Serve a default model with an input of 32x32 pixels, and one called wide with 64x32.
+
+    Its variable gives it a second name.
+    """
     first = write_tiny_model(folder / "first")
     wide = write_tiny_model(folder / "wide", width=64, manifest="name: wide\nversion: '7'\n")
-    env = {"inference": {"MODEL_WIDE_PATH": str(wide), "REPOSITORY_TOKEN": TOKEN}}
+    env = {"inference": {"MODEL_TWO_CELLS_PATH": str(wide), "REPOSITORY_TOKEN": TOKEN}}
     with Stack(model=first, logs=folder, env=env) as stack:
         yield stack
 
@@ -81,7 +85,45 @@ def test_two_models_of_one_name_end_the_start_with_one_line(tmp_path: Path) -> N
         service.wait_ready()
 
     last = log.read_text().splitlines()[-1]
-    assert last == "MODEL_B_PATH: the model name 'tiny' is already in use"
+    assert last == "MODEL_B_PATH: the model name 'tiny' is already in use, by MODEL_PATH"
+
+
+def test_a_variables_name_that_is_another_models_ends_the_start(tmp_path: Path) -> None:
+    """`?model=Tiny-1` could mean either model."""
+    first = write_tiny_model(tmp_path / "first", manifest="name: Tiny-1\n")
+    second = write_tiny_model(tmp_path / "second")
+    env = {"MODEL_PATH": str(first), "MODEL_TINY_1_PATH": str(second)}
+    log = tmp_path / "log"
+    with Service("inference", free_port(), env, log) as service, pytest.raises(StackError):
+        service.wait_ready()
+
+    assert log.read_text().splitlines()[-1] == (
+        "MODEL_TINY_1_PATH and MODEL_PATH: both models would answer to 'Tiny-1': "
+        "rename MODEL_TINY_1_PATH, or set another name in the model.yaml of MODEL_PATH"
+    )
+
+
+@pytest.mark.parametrize("name", ["two_cells", "two-cells", "TWO_CELLS"])
+def test_a_model_answers_to_the_name_in_its_variable(stack: Stack, name: str) -> None:
+    """Responses have the model's own name, and so has the metadata."""
+    body = detect(stack, model=name).json()
+    metadata = httpx.get(f"{stack.inference.url}/v2/models/{name}").json()
+
+    assert (body["model"]["name"], len(body["data"])) == ("wide", 2)
+    assert (metadata["name"], metadata["versions"]) == ("wide", ["7"])
+
+
+def test_metrics_and_the_list_have_own_names_only(stack: Stack) -> None:
+    detect(stack, model="two-cells").raise_for_status()
+    metrics = httpx.get(f"{stack.inference.url}/metrics").text
+
+    assert httpx.get(f"{stack.inference.url}/v2").json()["models"] == ["tiny", "wide"]
+    assert 'elastic_yolo_model_pictures_total{model="wide",version="7"}' in metrics
+    assert not re.search("two.cells", metrics, re.IGNORECASE)
+
+
+def test_the_variable_of_the_default_model_gives_no_name(stack: Stack) -> None:
+    assert detect(stack, model="path").status_code == 404
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer let me in"}])
@@ -172,11 +214,13 @@ def test_there_is_no_repository_unless_a_token_is_set(tiny_model: Path) -> None:
 
 def test_an_ensemble_returns_the_detections_of_all_its_models(stack: Stack) -> None:
     """The tiny model finds one square in the middle, the wide one two, elsewhere."""
-    responses = [detect(stack, model=name) for name in ("ensemble:tiny+wide", "ensemble:tiny wide")]
+    names = ("ensemble:tiny+wide", "ensemble:tiny wide", "ensemble:tiny+two-cells")
+    responses = [detect(stack, model=name) for name in names]
     alone = [detect(stack, model=name).json() for name in ("tiny", "wide")]
 
     body = responses[0].json()
-    assert responses[1].json()["data"] == body["data"]
+    assert responses[1].json()["data"] == responses[2].json()["data"] == body["data"]
+    assert responses[2].json()["model"] == body["model"]
     assert (body["model"]["name"], body["model"]["version"]) == ("ensemble:tiny+wide", "1+7")
     assert body["image"] == {"width": 64, "height": 48}
     boxes = sorted(box for response in alone for _, _, box in response["data"])
@@ -203,6 +247,7 @@ def test_an_ensemble_takes_300_objects_of_each_model_at_most(tmp_path: Path) -> 
     [
         ("ensemble:tiny", 422, "expected 2 to 4 different models"),
         ("ensemble:tiny+tiny", 422, "expected 2 to 4 different models"),
+        ("ensemble:wide+two-cells", 422, "expected 2 to 4 different models"),
         ("ensemble:tiny+narrow", 404, "no model 'narrow' here"),
         ("ensemble:tiny+", 422, "expected 2 to 4 different models"),
     ],

@@ -80,7 +80,7 @@ def choose(options: EngineOptions) -> Choice:
     for name in ("openvino", "onnxruntime"):
         if find_spec(name) is not None:
             return Choice(name, "cpu", f"{name} on the CPU ({no_cuda})")
-    raise EngineError("no engine is installed: install openvino or onnxruntime")
+    raise EngineError("no engine is installed: install 'elastic-yolo[detect]'")
 
 
 def offered_precisions(engine: str, device: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from services.inference.versions.served_model import ServedModel
 from services.inference.versions.traffic_split import TrafficSplit
 from services.inference.versions.version_loader import VersionLoader, VersionRefused
 
+DEFAULT_MODEL = "MODEL_PATH"
 _NO_QUEUE = QueueLoad(0, 0, 0.0)
 # After this many polls every process has loaded what this process has.
 _OUTGOING_POLLS = 4
@@ -29,11 +30,17 @@ class ModelUnservable(Exception):
 
 
 class Models:
-    """All models; the first one, of MODEL_PATH, is the default."""
+    """All models; the first one, of MODEL_PATH, is the default.
 
-    def __init__(self, models: Mapping[str, ServedModel]) -> None:
-        """Take the models by name."""
+    A model answers to its own name, and to the NAME of the variable MODEL_<NAME>_PATH.
+    """
+
+    def __init__(
+        self, models: Mapping[str, ServedModel], aliases: Mapping[str, str] | None = None
+    ) -> None:
+        """Take the models by name; `aliases` maps further names, as `_fold` returns them."""
         self._models = models
+        self._aliases = aliases or {}
 
     @classmethod
     def start(
@@ -46,6 +53,7 @@ class Models:
     ) -> Models:
         """Load the models that the variables name; raises ModelUnservable for the first bad one."""
         models: dict[str, ServedModel] = {}
+        variables: dict[str, str] = {}
         for variable, path in paths.items():
             model = ServedModel(path, loader, metrics, _OUTGOING_POLLS * (poll_s or _NO_POLL_S))
             try:
@@ -55,14 +63,16 @@ class Models:
                 raise ModelUnservable(f"{variable_at_fault}: {error}") from None
             if model.name in models:
                 raise ModelUnservable(
-                    f"{variable}: the model name {model.name!r} is already in use"
+                    f"{variable}: the model name {model.name!r} is already in use, "
+                    f"by {variables[model.name]}"
                 )
             models[model.name] = model
-        return cls(models)
+            variables[model.name] = variable
+        return cls(models, _aliases(variables))
 
     @property
     def names(self) -> list[str]:
-        """The names of all models, loaded or not."""
+        """The own names of all models, loaded or not."""
         return list(self._models)
 
     @property
@@ -76,11 +86,12 @@ class Models:
         return self.all[0]
 
     def find_model(self, name: str) -> ServedModel:
-        """Return a model by its name; raises UnknownModel."""
-        if name not in self._models:
+        """Return a model by its own name or by its variable's; raises UnknownModel."""
+        own = name if name in self._models else self._aliases.get(_fold(name))
+        if own is None:
             available = ", ".join(repr(one) for one in self._models)
             raise UnknownModel(f"no model {name[:80]!r} here; available: {available}")
-        return self._models[name]
+        return self._models[own]
 
     def current_split(self, name: str) -> TrafficSplit:
         """Return the versions that respond for a model now.
@@ -133,6 +144,32 @@ class Models:
         """Wait for the engines' last runs and close all versions."""
         for model in self.all:
             await model.close()
+
+
+def _aliases(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the own name of each model by the NAME in its variable MODEL_<NAME>_PATH.
+
+    `variables` has the variable of each own name. Raises ModelUnservable if a NAME is the own name
+    of another model: a request could mean either.
+    """
+    aliases: dict[str, str] = {}
+    for own, variable in variables.items():
+        alias = _fold(variable.removeprefix("MODEL_").removesuffix("_PATH"))
+        if variable == DEFAULT_MODEL:
+            continue
+        for other, of_other in variables.items():
+            if other != own and _fold(other) == alias:
+                raise ModelUnservable(
+                    f"{variable} and {of_other}: both models would answer to {other!r}: rename "
+                    f"{variable}, or set another name in the model.yaml of {of_other}"
+                )
+        aliases[alias] = own
+    return aliases
+
+
+def _fold(name: str) -> str:
+    """Return a name in the form that is compared: variables have no small letters and no `-`."""
+    return name.lower().replace("-", "_")
 
 
 async def _poll(model: ServedModel, every_s: float) -> None:

@@ -1,0 +1,71 @@
+"""Find Darknet's files in a model folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from elastic_yolo.detector.darknet.data_file import DataFile, read_data_file
+from elastic_yolo.detector.errors import ModelError
+from elastic_yolo.detector.files import unreadable
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a model; `data` is the .data file, which a folder need not have."""
+
+    cfg: Path
+    weights: Path
+    names: Path
+    data: DataFile | None
+
+
+def find_model_files(folder: Path) -> ModelFiles:
+    """Return the files of a model folder; raises ModelError for a missing or ambiguous one.
+
+    The labels are in the file that the .data file names, by its base name in the same folder, or
+    else in the only .names file.
+    """
+    try:
+        if not folder.is_dir():
+            raise ModelError(
+                f"{folder}: no such folder: expected one with .cfg, .weights and .names"
+            )
+        listing = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    cfg, weights = (_only(folder, listing, suffix) for suffix in (".cfg", ".weights"))
+    found = _with_suffix(listing, ".data")
+    # Several are for training on several sets of pictures, and none of them is the model's.
+    data = read_data_file(folder / found[0]) if len(found) == 1 else None
+    return ModelFiles(cfg, weights, _find_names(folder, listing, data), data)
+
+
+def _find_names(folder: Path, listing: list[str], data: DataFile | None) -> Path:
+    if data is not None and data.names in listing:
+        return folder / data.names
+    found = _with_suffix(listing, ".names")
+    if found or data is None:
+        return _only(folder, listing, ".names", ", or a .data file that names it")
+    if data.names is None:
+        raise ModelError(f"{data.path}: no names =, and the folder has no .names file")
+    raise ModelError(
+        f"{data.path}: names = {data.names}: expected this file, or one .names file, in the folder "
+        "of the model"
+    )
+
+
+def _only(folder: Path, listing: list[str], suffix: str, alternative: str = "") -> Path:
+    found = _with_suffix(listing, suffix)
+    if len(found) != 1:
+        shown = ", ".join(found[:5]) or "none"
+        more = f" and {len(found) - 5:,} more" if len(found) > 5 else ""
+        raise ModelError(
+            f"{folder}: expected exactly one {suffix} file{alternative}, found {shown}{more}"
+        )
+    return folder / found[0]
+
+
+def _with_suffix(listing: list[str], suffix: str) -> list[str]:
+    # macOS's Finder leaves a ._name.cfg beside a name.cfg.
+    return [name for name in listing if name.endswith(suffix) and not name.startswith(".")]
