@@ -77,8 +77,8 @@ def test_int8_boxes_agree_with_fp32(
     options = EngineOptions(threads=2, engine=engine, precision="int8", cache=cache)
     small, choice = load_detector(DEMO_MODEL, options)
 
-    truth = pseudo_labels(detect_all(exact, samples).found, exact.model.threshold)
-    found = detect_all(small, samples).found
+    truth = pseudo_labels(detect_all(exact, samples), exact.model.threshold)
+    found = detect_all(small, samples)
 
     assert (small.engine.name, small.engine.precision, choice.precision) == (engine, "int8", "int8")
     assert sum(map(len, truth)) > 60

@@ -50,4 +50,7 @@ async def run_in_daemon_thread(work: Callable[[], None], what: str) -> None:
         await asyncio.shield(done)
     except asyncio.CancelledError:
         await asyncio.wait({done}, timeout=_CANCEL_WAIT_S)
+        if done.done():
+            # Retrieved, so that asyncio does not log an error of work that was given up.
+            done.exception()
         raise
