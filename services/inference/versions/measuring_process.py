@@ -19,6 +19,9 @@ from threading import Lock
 
 from elastic_yolo.detector.artefacts import ModelCache
 from elastic_yolo.detector.boxes import Image
+from elastic_yolo.detector.engines import load
+from elastic_yolo.detector.errors import ArtefactDamaged
+from elastic_yolo.detector.precision import read_report
 from services.inference.versions import measuring_program
 from services.inference.versions.measuring_program import Task
 
@@ -46,20 +49,24 @@ class MeasuringProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
 
-    def run(self, task: Task, images: Sequence[Image]) -> None:
-        """Measure; the cache holds the report afterwards.
+    def run(self, task: Task, images: Sequence[Image]) -> bool:
+        """Measure, unless another process has just done so; returns whether this one did.
+
+        The cache holds the report afterwards.
 
         `images` are the pictures of requests, (height, width, 3) uint8 each. Raises
         AlreadyMeasuring or MeasurementFailed.
         """
         try:
-            # The quantiser's own files; a process that is killed does not delete them.
+            # The folder is for the quantiser, which deletes nothing when it is killed.
             with (
                 lock_model(ModelCache(task.cache, task.digest)) as lock,
                 TemporaryDirectory(prefix="elastic-yolo-") as folder,
             ):
-                process = self._start(lock, folder)
-                self._exchange(process, task, images)
+                if is_measured(task):
+                    return False
+                self._exchange(self._start(lock, folder), task, images)
+                return True
         except OSError as error:
             raise MeasurementFailed(str(error)) from error
 
@@ -91,15 +98,17 @@ class MeasuringProcess:
         self, process: subprocess.Popen[bytes], task: Task, images: Sequence[Image]
     ) -> None:
         content = b"".join([task.model_dump_json().encode(), b"\n", *(one.data for one in images)])
-        try:
-            reply, _ = process.communicate(content, timeout=self._timeout_s)
-        except subprocess.TimeoutExpired:
-            raise MeasurementFailed(f"not done after {self._timeout_s:.0f} s") from None
-        finally:
-            process.kill()
-            process.wait()
-            with self._lock:
-                self._process = None
+        # Leaving the block closes the pipes and waits for the process.
+        with process:
+            try:
+                reply, _ = process.communicate(content, timeout=self._timeout_s)
+            except subprocess.TimeoutExpired:
+                text = f"not done after {self._timeout_s:.0f} s"
+                raise MeasurementFailed(text) from None
+            finally:
+                process.kill()
+        with self._lock:
+            self._process = None
         try:
             error = json.loads(reply)["error"]
         except ValueError:
@@ -122,6 +131,17 @@ def lock_model(model_cache: ModelCache) -> Iterator[int]:
         except BlockingIOError:
             raise AlreadyMeasuring(str(model_cache.folder)) from None
         yield file.fileno()
+
+
+def is_measured(task: Task) -> bool:
+    """Return whether the cache's report has all that the task is to measure."""
+    try:
+        report = read_report(ModelCache(task.cache, task.digest), load.INT8_RECIPE)
+    except ArtefactDamaged:
+        return False
+    rows = () if report is None else report.rows
+    here = {row.precision for row in rows if (row.engine, row.device) == (task.engine, task.device)}
+    return here >= set(task.precisions)
 
 
 def _give_way(pid: int) -> None:

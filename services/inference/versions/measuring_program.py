@@ -24,9 +24,9 @@ from elastic_yolo.detector.boxes import Image
 from elastic_yolo.detector.conversion import make_int8, measure_precisions
 from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.engines.choose import EngineOptions
-from elastic_yolo.detector.errors import DetectorError, SampleError
+from elastic_yolo.detector.errors import ArtefactDamaged, DetectorError, SampleError
 from elastic_yolo.detector.model import Model, read_model
-from elastic_yolo.detector.precision import read_report, write_report
+from elastic_yolo.detector.precision import Report, read_report, write_report
 from elastic_yolo.detector.samples import SampleFolder, SampleList, Samples
 
 # A folder may have any number of pictures; these are enough to calibrate with and to judge by.
@@ -97,7 +97,7 @@ def measure(task: Task) -> None:
     if len(samples) < task.required:
         raise SampleError(f"{len(samples)} usable pictures, {task.required} are needed")
     model_cache = ModelCache(task.cache, model.digest)
-    earlier = read_report(model_cache, load.INT8_RECIPE)
+    earlier = _read_report(model_cache)
     try:
         if "int8" in task.precisions and model_cache.load(load.INT8, load.INT8_RECIPE) is None:
             make_int8(model, samples, task.cache, lambda *_: None)
@@ -110,6 +110,13 @@ def measure(task: Task) -> None:
         if earlier is not None:
             write_report(model_cache, earlier, load.INT8_RECIPE)
         raise
+
+
+def _read_report(model_cache: ModelCache) -> Report | None:
+    try:
+        return read_report(model_cache, load.INT8_RECIPE)
+    except ArtefactDamaged:
+        return None
 
 
 def read_samples(task: Task, model: Model) -> Samples:

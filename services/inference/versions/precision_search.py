@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from elastic_yolo.detector.artefacts import ModelCache
 from elastic_yolo.detector.boxes import Image
 from elastic_yolo.detector.engines import load
-from elastic_yolo.detector.engines.choose import EngineOptions, offered_precisions
-from elastic_yolo.detector.errors import ArtefactDamaged, SampleError
+from elastic_yolo.detector.engines.choose import offered_precisions
+from elastic_yolo.detector.errors import ArtefactDamaged
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.precision import (
     ExecutionTarget,
@@ -28,11 +28,15 @@ from elastic_yolo.detector.precision import (
     choose_precision,
     read_report,
 )
-from elastic_yolo.detector.samples import list_pictures
-from services.common.observe.cpu_quota import cpu_quota
 from services.common.observe.logs import get_logger
 from services.inference.versions.daemon_thread import run_in_daemon_thread
 from services.inference.versions.loaded_version import LoadedVersion
+from services.inference.versions.measuring_plan import (
+    Step,
+    count_pictures,
+    measuring_threads,
+    next_step,
+)
 from services.inference.versions.measuring_process import (
     AlreadyMeasuring,
     MeasurementFailed,
@@ -45,19 +49,7 @@ if TYPE_CHECKING:
     from services.inference.versions.models import Models
     from services.inference.versions.served_model import ServedModel
 
-# bf16 and fp16 round every value alike; int8 depends on the pictures, and its loss varies with
-# them.
-FLOAT_PICTURES = 4
-INT8_PICTURES = 32
 _POLL_S = 1.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """Precisions that are measured together, and the number of pictures that this needs."""
-
-    precisions: tuple[str, ...]
-    required: int
 
 
 @dataclass
@@ -153,12 +145,14 @@ class PrecisionSearch:
             required=step.required,
             received=len(images),
         )
-        facts = version.facts() | {"precisions": step.precisions}
+        facts: dict[str, object] = {**version.facts(), "precisions": step.precisions}
         state = self._states[version.digest]
         state.tried = True
+        measured: list[bool] = []
         try:
             await run_in_daemon_thread(
-                lambda: self._process.run(task, images), f"measuring {version.name}"
+                lambda: measured.append(self._process.run(task, images)),
+                f"measuring {version.name}",
             )
         except AlreadyMeasuring:
             # Its report is read at a later poll.
@@ -174,10 +168,14 @@ class PrecisionSearch:
                 serving=version.precision,
             )
         else:
-            report = await self._read_report(version)
-            rows = [] if report is None else report.rows
-            measured = {row.precision: {"ms": row.ms, "loss": row.loss} for row in rows}
-            get_logger().info("precision measured", **facts, measured=measured)
+            if measured[0]:
+                await self._log_measured(version, facts)
+
+    async def _log_measured(self, version: LoadedVersion, facts: dict[str, object]) -> None:
+        report = await self._read_report(version)
+        rows = [] if report is None else report.rows
+        measured = {row.precision: {"ms": row.ms, "loss": row.loss} for row in rows}
+        get_logger().info("precision measured", **facts, measured=measured)
 
     async def _switch(
         self, model: ServedModel, version: LoadedVersion, report: Report, precision: str
@@ -239,60 +237,6 @@ class PrecisionSearch:
         state.done = True
         if version.pictures is not None:
             version.pictures.close()
-
-
-def next_step(
-    report: Report | None,
-    target: ExecutionTarget,
-    wanted: Sequence[str],
-    failed: set[Step],
-) -> Step | None:
-    """Return what to measure next, or None if nothing is left.
-
-    `wanted` are the precisions to measure. A report that lacks one of them is from a machine, or
-    from a step, without it; a step measures all over again what it compares with.
-    """
-    rows = () if report is None else report.rows
-    missing = set(wanted) - {row.precision for row in rows if target.matches(row)}
-    floats = tuple(name for name in wanted if name != "int8")
-    steps = []
-    if missing - {"fp32", "int8"}:
-        steps.append(Step(floats, FLOAT_PICTURES))
-    if "int8" in missing:
-        steps.append(Step(tuple(wanted), INT8_PICTURES))
-    return next((step for step in steps if step not in failed), None)
-
-
-def is_writable(cache: Path) -> bool:
-    """Return whether this process can write to a cache folder, which may not exist yet."""
-    existing = next((path for path in (cache, *cache.absolute().parents) if path.exists()), cache)
-    return os.access(existing, os.W_OK | os.X_OK)
-
-
-def may_measure(options: EngineOptions) -> bool:
-    """Return whether precisions are measured: with PRECISION=auto and a writable cache.
-
-    Pods that share a read-only cache leave the measurement to the job that fills it.
-    """
-    return options.precision == "auto" and options.cache is not None and is_writable(options.cache)
-
-
-def measuring_threads(threads: int) -> int:
-    """Return the threads of the measuring process, where the service's engine has `threads`.
-
-    A CPU quota counts all processes of the container, whatever their priority: half of it stays for
-    requests.
-    """
-    limited = cpu_quota() < len(os.sched_getaffinity(0))
-    return max(1, threads // 2) if limited else threads
-
-
-def count_pictures(folder: Path) -> int:
-    """Return the number of picture files in a folder."""
-    try:
-        return len(list_pictures(folder))
-    except (SampleError, OSError):
-        return 0
 
 
 def _log_switch(
