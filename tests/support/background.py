@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import cv2
@@ -45,9 +47,13 @@ def write_pictures(folder: Path, images: Sequence[Image]) -> Path:
 
 @contextmanager
 def measuring(
-    folder: Path, cache: Path, calibration: Path | None = None, **env: str
+    folder: Path, cache: Path, calibration: Path | None = None, *, hurry: bool = True, **env: str
 ) -> Iterator[Service]:
-    """Run an inference service with the demo model, by default; its log is FOLDER/log."""
+    """Run an inference service with the demo model, by default; its log is FOLDER/log.
+
+    With `hurry` its measuring process gets a normal priority, so that a busy machine does not delay
+    the test; that needs root.
+    """
     folder.mkdir(exist_ok=True)
     settings = {
         "MODEL_PATH": str(DEMO_MODEL),
@@ -60,7 +66,29 @@ def measuring(
     }
     with Service("inference", free_port(), settings, folder / "log") as service:
         service.wait_ready()
-        yield service
+        ended = Event()
+        hurrying = Thread(target=_raise_priority, args=(service, ended))
+        if hurry:
+            hurrying.start()
+        try:
+            yield service
+        finally:
+            ended.set()
+            if hurry:
+                hurrying.join()
+
+
+def _raise_priority(service: Service, ended: Event) -> None:
+    while not ended.wait(0.05):
+        for thread in threads_of(measuring_pids(service)):
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, thread, 0)
+
+
+def threads_of(pids: Sequence[int]) -> list[int]:
+    """Return the ids of all threads of processes."""
+    folders = (Path(f"/proc/{pid}/task") for pid in pids)
+    return [int(task.name) for folder in folders if folder.exists() for task in folder.iterdir()]
 
 
 def events(folder: Path, name: str) -> list[dict[str, Any]]:

@@ -153,6 +153,7 @@ class PrecisionSearch:
             await run_in_daemon_thread(
                 lambda: measured.append(self._process.run(task, images)),
                 f"measuring {version.name}",
+                slow_s=None,
             )
         except AlreadyMeasuring:
             # Its report is read at a later poll.
@@ -183,19 +184,15 @@ class PrecisionSearch:
         state = self._states[version.digest]
         state.tried = True
         try:
-            switched = await model.switch_engine(version)
+            switched = await model.switch_precision(version, precision)
         except VersionRefused as error:
             state.refused.add(precision)
-            why = str(error)
+            get_logger().warning(
+                "precision refused", **version.facts(), precision=precision, why=str(error)
+            )
         else:
-            if switched is None or switched.precision == precision:
-                if switched is not None:
-                    _log_switch(version, switched, report, state.target)
-                return
-            # The engine cannot load it, and fp32 came instead.
-            state.refused.add(precision)
-            why = f"the engine runs {switched.precision} instead"
-        get_logger().warning("precision refused", **version.facts(), precision=precision, why=why)
+            if switched is not None:
+                _log_switch(version, switched, report, state.target)
 
     async def _read_report(self, version: LoadedVersion) -> Report | None:
         found: list[Report | None] = []

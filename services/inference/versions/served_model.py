@@ -99,8 +99,10 @@ class ServedModel:
                 watcher.retry()
             await self._poll_channels()
 
-    async def switch_engine(self, version: LoadedVersion) -> LoadedVersion | None:
-        """Load a current version in the precision that its report allows now, and switch to it.
+    async def switch_precision(
+        self, version: LoadedVersion, precision: str
+    ) -> LoadedVersion | None:
+        """Load a current version in another precision, and switch to it between two requests.
 
         Returns the version with its new engine, or None if it has left meanwhile. Raises
         VersionRefused.
@@ -108,7 +110,8 @@ class ServedModel:
         async with self._poll_lock:
             rebuilt: list[LoadedVersion] = []
             await run_in_daemon_thread(
-                lambda: rebuilt.append(self._loader.rebuild(version)), f"loading {self.name} again"
+                lambda: rebuilt.append(self._loader.rebuild(version, precision)),
+                f"loading {self.name} in {precision}",
             )
             await _partition(new := rebuilt[0])
             watchers = [one for one in self._watchers if one.version is version]

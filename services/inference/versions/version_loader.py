@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -103,15 +103,18 @@ class VersionLoader:
             pictures=PictureSample(model.threshold) if self.keep_pictures else None,
         )
 
-    def rebuild(self, version: LoadedVersion) -> LoadedVersion:
-        """Load a version's network once more, in the precision that its report allows now.
+    def rebuild(self, version: LoadedVersion, precision: str) -> LoadedVersion:
+        """Load a version's network once more, in another precision.
 
         The new object continues the drift counts and the sample of pictures. Raises VersionRefused.
         """
         started = time.perf_counter()
-        model = version.detector.model
+        model, before = version.detector.model, version.detector.engine
+        options = replace(
+            self.options, engine=before.name, device=before.device, precision=precision
+        )
         with _errors_as_refusals(version.version):
-            engine, _ = build_engine(model, self.options)
+            engine, _ = build_engine(model, options)
             golden, difference = prepare_golden(detector := Detector(model, engine))
             if difference is not None and version.golden_agrees:
                 raise VersionRefused("golden", f"golden picture: {difference}")
