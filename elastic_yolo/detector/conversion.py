@@ -24,7 +24,6 @@ from elastic_yolo.detector.golden import golden_difference
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.precision import REPORT, PrecisionMeasurement, Report, write_report
-from elastic_yolo.detector.quantise import quantise
 from elastic_yolo.detector.samples import Samples
 from elastic_yolo.detector.speed import measure_ms
 
@@ -36,6 +35,9 @@ Progress = Callable[[str, int, int], object]
 
 def make_int8(model: Model, samples: Samples, cache: Path, progress: Progress) -> Artefact:
     """Quantise a model into the cache that engines read; raises OSError or EngineError."""
+    # Measuring needs no quantiser, which is not installed everywhere.
+    from elastic_yolo.detector.quantise import quantise  # noqa: PLC0415
+
     model_cache = ModelCache(cache, model.cache_key)
     # Fails now, not after minutes of calibration, if the cache is not writable.
     model_cache.create_folder()

@@ -35,7 +35,7 @@ from services.inference.versions.measuring_process import (
     MeasuringProcess,
     lock_model,
 )
-from services.inference.versions.measuring_program import Task
+from services.inference.versions.measuring_task import Task
 from tests.support.background import (
     DEMO,
     agrees,

@@ -32,9 +32,10 @@ PATIENCE_S = 240
 
 
 def demo_images() -> list[Image]:
-    """Return 32 pictures as the demo model's input: its scenes, and their mirror images."""
+    """Return 64 pictures as the demo model's input: its scenes, mirrored and upside down too."""
     samples = SampleFolder(ROOT / "client" / "images", read_model(DEMO_MODEL).network, print)
-    return [turned for image in samples for turned in (image, image[:, ::-1])]
+    mirrored = (turned for image in samples for turned in (image, image[:, ::-1]))
+    return [turned for image in mirrored for turned in (image, image[::-1])]
 
 
 def write_pictures(folder: Path, images: Sequence[Image]) -> Path:

@@ -22,9 +22,10 @@ from elastic_yolo.detector.boxes import Image
 from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.errors import ArtefactDamaged
 from elastic_yolo.detector.precision import read_report
-from services.inference.versions import measuring_program
-from services.inference.versions.measuring_program import Task
+from services.inference.versions.measuring_task import Task
 
+# Not imported: the quantiser, which it needs, is not installed everywhere.
+_PROGRAM = "services.inference.versions.measuring_program"
 _FOLDER = Path(__file__).parents[3]
 _LOCK = "measuring.lock"
 # A quantiser that hangs must not hold the lock for ever. yolov3 takes two minutes on an idle core.
@@ -82,7 +83,7 @@ class MeasuringProcess:
             if self._closed:
                 raise MeasurementFailed("the service drains")
             self._process = subprocess.Popen(  # noqa: S603  # our own program
-                [sys.executable, "-m", measuring_program.__name__],
+                [sys.executable, "-m", _PROGRAM],
                 cwd=_FOLDER,
                 env={**os.environ, "TMPDIR": folder},
                 stdin=subprocess.PIPE,

@@ -14,10 +14,8 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from elastic_yolo.detector.artefacts import ModelCache
 from elastic_yolo.detector.boxes import Image
@@ -28,33 +26,11 @@ from elastic_yolo.detector.errors import ArtefactDamaged, DetectorError, SampleE
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.precision import Report, read_report, write_report
 from elastic_yolo.detector.samples import SampleFolder, SampleList, Samples
+from services.inference.versions.measuring_task import Task
 
 # A folder may have any number of pictures; these are enough to calibrate with and to judge by.
 MAX_FOLDER_PICTURES = 100
 _PR_SET_PDEATHSIG = 1
-
-
-class Task(BaseModel):
-    """What to measure; sent as one line of JSON, followed by the bytes of the pictures."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    parent: int
-    """Process id of the service."""
-    model: Path
-    digest: str
-    cache: Path
-    engine: str
-    device: str
-    threads: Annotated[int, Field(ge=1)]
-    precisions: tuple[str, ...]
-    """To measure, fp32 among them; int8 is made first if the cache has none."""
-    folder: Path | None
-    """CALIBRATION_DIR."""
-    required: int
-    """Number of pictures that the measurement needs."""
-    received: int
-    """Number of pictures of requests that follow this line."""
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ from services.inference.versions.measuring_process import (
     MeasurementFailed,
     MeasuringProcess,
 )
-from services.inference.versions.measuring_program import Task
+from services.inference.versions.measuring_task import Task
 from services.inference.versions.version_loader import VersionRefused
 
 if TYPE_CHECKING:
