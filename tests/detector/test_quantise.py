@@ -229,6 +229,17 @@ def test_pictures_without_objects_cannot_be_measured(tmp_path: Path) -> None:
         measure_precisions(model, samples, options, lambda *_: None)
 
 
+def test_only_the_named_precisions_are_measured(tmp_path: Path, samples: SampleFolder) -> None:
+    """Without an int8 version, and without the package that makes one."""
+    options = EngineOptions(threads=2, engine="onnxruntime", cache=tmp_path)
+    model = read_model(DEMO_MODEL)
+
+    report = measure_precisions(model, samples, options, lambda *_: None, ["fp32"])
+
+    assert [(row.precision, row.loss) for row in report.rows] == [("fp32", 0.0)]
+    assert read_report(ModelCache(tmp_path, model.digest), INT8_RECIPE) == report
+
+
 def test_every_precision_passes_the_golden_picture(cache: Path, exact: Detector) -> None:
     report = read_report(ModelCache(cache, exact.model.cache_key), INT8_RECIPE)
 
