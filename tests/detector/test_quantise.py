@@ -237,7 +237,7 @@ def test_only_the_named_precisions_are_measured(tmp_path: Path, samples: SampleF
     report = measure_precisions(model, samples, options, lambda *_: None, ["fp32"])
 
     assert [(row.precision, row.loss) for row in report.rows] == [("fp32", 0.0)]
-    assert read_report(ModelCache(tmp_path, model.digest), INT8_RECIPE) == report
+    assert read_report(ModelCache(tmp_path, model.cache_key), INT8_RECIPE) == report
 
 
 def test_every_precision_passes_the_golden_picture(cache: Path, exact: Detector) -> None:

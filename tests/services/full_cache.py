@@ -33,7 +33,7 @@ def main() -> None:
     size = (found.f_blocks - found.f_bfree) * found.f_frsize + _ROOM
     subprocess.run(["mount", "-o", f"remount,size={size}", cache], check=True)  # noqa: S607
     _measure(cache, ("fp32", "int8"))
-    report = read_report(ModelCache(cache, read_model(DEMO_MODEL).digest), load.INT8_RECIPE)
+    report = read_report(ModelCache(cache, read_model(DEMO_MODEL).cache_key), load.INT8_RECIPE)
     print(*(row.precision for row in (report.rows if report else ())))
 
 
@@ -42,7 +42,7 @@ def _measure(cache: Path, precisions: tuple[str, ...]) -> None:
     task = Task(
         parent=os.getpid(),
         model=DEMO_MODEL,
-        digest=read_model(DEMO_MODEL).digest,
+        cache_key=read_model(DEMO_MODEL).cache_key,
         cache=cache,
         engine="openvino",
         device="cpu",

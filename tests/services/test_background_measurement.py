@@ -73,7 +73,7 @@ def calibration(tmp_path: Path, images: list[Image]) -> Path:
 def best_measured(cache: Path) -> str:
     """Return the precision that the report of the demo model allows on this machine."""
     model = read_model(DEMO_MODEL)
-    report = read_report(ModelCache(cache, model.digest), load.INT8_RECIPE)
+    report = read_report(ModelCache(cache, model.cache_key), load.INT8_RECIPE)
     assert report is not None
     target = ExecutionTarget(
         "openvino", "cpu", offered_precisions("openvino", "cpu"), describe_cpu()
@@ -86,7 +86,7 @@ def task(cache: Path, precisions: Sequence[str], **changes: object) -> Task:
     facts = {
         "parent": os.getpid(),
         "model": DEMO_MODEL,
-        "digest": read_model(DEMO_MODEL).digest,
+        "cache_key": read_model(DEMO_MODEL).cache_key,
         "cache": cache,
         "engine": "openvino",
         "device": "cpu",
@@ -228,7 +228,7 @@ def test_a_precision_that_the_engine_cannot_load_is_refused_once(tmp_path: Path)
         for name in offered
     )
     report = Report(40, 60, labelled=False, machine=describe_cpu(), rows=measured)
-    write_report(ModelCache(cache, read_model(DEMO_MODEL).digest), report, load.INT8_RECIPE)
+    write_report(ModelCache(cache, read_model(DEMO_MODEL).cache_key), report, load.INT8_RECIPE)
     with measuring(tmp_path / "service", cache) as service:
         wait_for_event(tmp_path / "service", "precision settled")
         serving, status = precision(service), httpx.get(f"{service.url}/readyz").status_code
@@ -308,7 +308,7 @@ def test_a_new_version_starts_in_fp32_and_is_measured_too(
 
 
 def test_only_one_process_measures_a_model(tmp_path: Path) -> None:
-    model_cache = ModelCache(tmp_path, read_model(DEMO_MODEL).digest)
+    model_cache = ModelCache(tmp_path, read_model(DEMO_MODEL).cache_key)
     with lock_model(model_cache), pytest.raises(AlreadyMeasuring):
         MeasuringProcess().run(task(tmp_path, ["fp32"]), [])
     with lock_model(model_cache):
@@ -319,7 +319,7 @@ def test_a_report_of_another_process_is_not_measured_again(tmp_path: Path) -> No
     """It was written between the reading of the report and the locking."""
     row = PrecisionMeasurement("openvino", "cpu", "fp32", 1.0, 0.0, 5.0)
     report = Report(40, 60, labelled=False, machine="this", rows=(row,))
-    write_report(ModelCache(tmp_path, read_model(DEMO_MODEL).digest), report, load.INT8_RECIPE)
+    write_report(ModelCache(tmp_path, read_model(DEMO_MODEL).cache_key), report, load.INT8_RECIPE)
 
     assert not MeasuringProcess().run(task(tmp_path, ["fp32"]), [])
 
@@ -327,7 +327,7 @@ def test_a_report_of_another_process_is_not_measured_again(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"digest": "sha256:" + "0" * 64}, "has changed since the service loaded it"),
+        ({"cache_key": "sha256:" + "0" * 64}, "has changed since the service loaded it"),
         ({"required": 5}, "0 usable pictures, 5 are needed"),
         ({"parent": 1}, "the measuring process ended with status 1"),
     ],
@@ -342,7 +342,7 @@ def test_a_measurement_that_is_impossible_says_why(
 def test_a_measurement_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     with pytest.raises(MeasurementFailed, match="not done after 0 s"):
         MeasuringProcess(timeout_s=0.0).run(task(tmp_path, ["fp32"]), [])
-    with lock_model(ModelCache(tmp_path, read_model(DEMO_MODEL).digest)):
+    with lock_model(ModelCache(tmp_path, read_model(DEMO_MODEL).cache_key)):
         pass
 
 

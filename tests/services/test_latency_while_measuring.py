@@ -36,7 +36,7 @@ def measurements(images: list[Image]) -> Iterator[None]:
                 task = Task(
                     parent=os.getpid(),
                     model=DEMO_MODEL,
-                    digest=read_model(DEMO_MODEL).digest,
+                    cache_key=read_model(DEMO_MODEL).cache_key,
                     cache=Path(cache),
                     engine="openvino",
                     device="cpu",

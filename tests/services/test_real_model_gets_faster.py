@@ -25,7 +25,6 @@ TIMED = 25
 
 def photographs(model: Model) -> list[Image]:
     """Return Darknet's six photographs, five views of each and their mirror images, as input."""
-    size = model.network.input.width, model.network.input.height
     views = []
     for path in sorted((ROOT / "client" / "photos").glob("*.jpg")):
         photo = cv2.imread(str(path))
@@ -35,7 +34,7 @@ def photographs(model: Model) -> list[Image]:
         for view in (photo, left, right, photo[: 9 * height], photo[height:]):
             views += [view, view[:, ::-1]]
     files = (cv2.imencode(".png", view)[1].tobytes() for view in views)
-    return [prepare_picture(data, size)[0] for data in files]
+    return [prepare_picture(data, model.input_format)[0] for data in files]
 
 
 def engine_ms(response: httpx.Response) -> float:

@@ -33,7 +33,7 @@ PATIENCE_S = 240
 
 def demo_images() -> list[Image]:
     """Return 64 pictures as the demo model's input: its scenes, mirrored and upside down too."""
-    samples = SampleFolder(ROOT / "client" / "images", read_model(DEMO_MODEL).network, print)
+    samples = SampleFolder(ROOT / "client" / "images", read_model(DEMO_MODEL), print)
     mirrored = (turned for image in samples for turned in (image, image[:, ::-1]))
     return [turned for image in mirrored for turned in (image, image[::-1])]
 

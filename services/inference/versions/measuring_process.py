@@ -61,7 +61,7 @@ class MeasuringProcess:
         try:
             # The folder is for the quantiser, which deletes nothing when it is killed.
             with (
-                lock_model(ModelCache(task.cache, task.digest)) as lock,
+                lock_model(ModelCache(task.cache, task.cache_key)) as lock,
                 TemporaryDirectory(prefix="elastic-yolo-") as folder,
             ):
                 if is_measured(task):
@@ -139,7 +139,7 @@ def lock_model(model_cache: ModelCache) -> Iterator[int]:
 def is_measured(task: Task) -> bool:
     """Return whether the cache's report has all that the task is to measure."""
     try:
-        report = read_report(ModelCache(task.cache, task.digest), load.INT8_RECIPE)
+        report = read_report(ModelCache(task.cache, task.cache_key), load.INT8_RECIPE)
     except ArtefactDamaged:
         return False
     rows = () if report is None else report.rows

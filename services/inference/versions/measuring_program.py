@@ -67,12 +67,12 @@ def measure(task: Task) -> None:
     Raises DetectorError, OSError, and what the quantiser raises.
     """
     model = read_model(task.model)
-    if model.digest != task.digest:
+    if model.cache_key != task.cache_key:
         raise SampleError(f"{task.model} has changed since the service loaded it")
     samples = read_samples(task, model)
     if len(samples) < task.required:
         raise SampleError(f"{len(samples)} usable pictures, {task.required} are needed")
-    model_cache = ModelCache(task.cache, model.digest)
+    model_cache = ModelCache(task.cache, model.cache_key)
     earlier = _read_report(model_cache)
     try:
         if "int8" in task.precisions and model_cache.load(load.INT8, load.INT8_RECIPE) is None:
@@ -102,9 +102,7 @@ def read_samples(task: Task, model: Model) -> Samples:
     received = [_read_image(shape) for _ in range(task.received)]
     if task.folder is None:
         return SampleList(received)
-    folder = SampleFolder(
-        task.folder, model.network, lambda _path, _error: None, MAX_FOLDER_PICTURES
-    )
+    folder = SampleFolder(task.folder, model, lambda _path, _error: None, MAX_FOLDER_PICTURES)
     return folder if len(folder) >= task.required else SampleList([*folder, *received])
 
 

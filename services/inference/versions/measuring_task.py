@@ -16,7 +16,8 @@ class Task(BaseModel):
     parent: int
     """Process id of the service."""
     model: Path
-    digest: str
+    cache_key: str
+    """The model's, when the service loaded it."""
     cache: Path
     engine: str
     device: str

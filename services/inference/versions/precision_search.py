@@ -85,8 +85,8 @@ class PrecisionSearch:
             current = [(model, one) for model in self._models.all for one in model.current_versions]
             for model, version in current:
                 await self._advance_safely(model, version)
-            digests = {version.digest for _, version in current}
-            self._states = {key: one for key, one in self._states.items() if key in digests}
+            keys = {key_of(version) for _, version in current}
+            self._states = {key: one for key, one in self._states.items() if key in keys}
             await asyncio.sleep(_POLL_S)
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class PrecisionSearch:
         task = Task(
             parent=os.getpid(),
             model=model.folder.absolute(),
-            digest=model.digest,
+            cache_key=model.cache_key,
             cache=self._cache,
             engine=engine.name,
             device=engine.device,
@@ -146,7 +146,7 @@ class PrecisionSearch:
             received=len(images),
         )
         facts: dict[str, object] = {**version.facts(), "precisions": step.precisions}
-        state = self._states[version.digest]
+        state = self._states[key_of(version)]
         state.tried = True
         measured: list[bool] = []
         try:
@@ -181,7 +181,7 @@ class PrecisionSearch:
     async def _switch(
         self, model: ServedModel, version: LoadedVersion, report: Report, precision: str
     ) -> None:
-        state = self._states[version.digest]
+        state = self._states[key_of(version)]
         state.tried = True
         try:
             switched = await model.switch_precision(version, precision)
@@ -196,7 +196,7 @@ class PrecisionSearch:
 
     async def _read_report(self, version: LoadedVersion) -> Report | None:
         found: list[Report | None] = []
-        model_cache = ModelCache(self._cache, version.digest)
+        model_cache = ModelCache(self._cache, key_of(version))
 
         def read() -> None:
             try:
@@ -209,7 +209,7 @@ class PrecisionSearch:
         return found[0]
 
     def _state(self, version: LoadedVersion) -> _State:
-        if version.digest not in self._states:
+        if key_of(version) not in self._states:
             engine = version.detector.engine
             offered = offered_precisions(engine.name, engine.device)
             target = ExecutionTarget(engine.name, engine.device, offered, describe_cpu())
@@ -218,11 +218,11 @@ class PrecisionSearch:
                 get_logger().info(
                     "int8 is not measured: onnxruntime is not installed", **version.facts()
                 )
-            self._states[version.digest] = _State(offered, target)
-        return self._states[version.digest]
+            self._states[key_of(version)] = _State(offered, target)
+        return self._states[key_of(version)]
 
     def _can_make_int8(self, version: LoadedVersion) -> bool:
-        made = ModelCache(self._cache, version.digest).folder / f"{load.INT8}.json"
+        made = ModelCache(self._cache, key_of(version)).folder / f"{load.INT8}.json"
         return find_spec("onnxruntime") is not None or made.exists()
 
     def _pictures_for(self, version: LoadedVersion) -> int:
@@ -234,6 +234,11 @@ class PrecisionSearch:
         state.done = True
         if version.pictures is not None:
             version.pictures.close()
+
+
+def key_of(version: LoadedVersion) -> str:
+    """Return what identifies a version's files, and how pictures are prepared for it."""
+    return version.detector.model.cache_key
 
 
 def _log_switch(
