@@ -223,7 +223,7 @@ def _measure_accuracy(detector: Detector, pictures: Path) -> Check:
     if not any(map(len, samples.truth)):
         detail = f"no objects in any of the {len(samples)} pictures"
         return Check("accuracy", passed=None, detail=detail)
-    found = detect_all(detector, samples, ProgressLine()).found
+    found = detect_all(detector, samples, ProgressLine())
     score = mean_average_precision(found, samples.truth)
     detail = f"mAP@0.5 is {score:.4f} on {len(samples)} pictures, in {detector.engine.precision}"
     return Check("accuracy", passed=True, detail=detail)

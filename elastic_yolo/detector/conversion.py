@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +24,8 @@ from elastic_yolo.detector.golden import golden_difference
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.precision import REPORT, PrecisionMeasurement, Report, write_report
-from elastic_yolo.detector.quantise import quantise
-from elastic_yolo.detector.samples import SampleFolder
+from elastic_yolo.detector.samples import Samples
+from elastic_yolo.detector.speed import measure_ms
 
 CALIBRATION_PICTURES = 100
 
@@ -35,16 +33,11 @@ Progress = Callable[[str, int, int], object]
 """Receives the name of the current step, the number of items done, and their total."""
 
 
-@dataclass(frozen=True)
-class PrecisionRun:
-    """Detections of one precision, (k, 6) float32 for each picture, and its median time in ms."""
-
-    found: list[Floats]
-    ms: float
-
-
-def make_int8(model: Model, samples: SampleFolder, cache: Path, progress: Progress) -> Artefact:
+def make_int8(model: Model, samples: Samples, cache: Path, progress: Progress) -> Artefact:
     """Quantise a model into the cache that engines read; raises OSError or EngineError."""
+    # Measuring needs no quantiser, which is not installed everywhere.
+    from elastic_yolo.detector.quantise import quantise  # noqa: PLC0415
+
     model_cache = ModelCache(cache, model.cache_key)
     # Fails now, not after minutes of calibration, if the cache is not writable.
     model_cache.create_folder()
@@ -68,31 +61,40 @@ def make_int8(model: Model, samples: SampleFolder, cache: Path, progress: Progre
 
 
 def measure_precisions(
-    model: Model, samples: SampleFolder, options: EngineOptions, progress: Progress
+    model: Model,
+    samples: Samples,
+    options: EngineOptions,
+    progress: Progress,
+    only: Collection[str] | None = None,
 ) -> Report:
     """Run all pictures in every precision of the chosen engine; returns and caches the report.
 
+    `only` restricts the precisions; it must contain fp32, which the others are compared with.
     Raises SampleError if the pictures contain no object, EngineError if an engine fails, and
     OSError if the cache is not writable.
     """
     if options.cache is None:
         raise EngineError("measuring precisions needs a cache folder for the report")
     choice = choose(options)
-    runs, golden = {}, {}
+    detectors, found, golden = {}, {}, {}
     for precision in offered_precisions(choice.engine, choice.device):
+        if only is not None and precision not in only:
+            continue
         wanted = replace(options, engine=choice.engine, device=choice.device, precision=precision)
         detector = Detector(model, build_engine(model, wanted)[0])
-        runs[precision] = detect_all(detector, samples, progress)
+        detectors[precision] = detector
+        found[precision] = detect_all(detector, samples, progress)
         golden[precision] = None if model.golden is None else golden_difference(detector) is None
-    truth = samples.truth or pseudo_labels(runs["fp32"].found, model.threshold)
+    truth = samples.truth or pseudo_labels(found["fp32"], model.threshold)
     objects = sum(map(len, truth))
     if not objects:
         raise SampleError("the pictures contain no objects: accuracy cannot be measured")
-    best = mean_average_precision(runs["fp32"].found, truth)
+    best = mean_average_precision(found["fp32"], truth)
     rows = []
-    for precision, result in runs.items():
-        score = mean_average_precision(result.found, truth)
-        numbers = round(score, 5), round(best - score, 5), round(result.ms, 3)
+    ms = measure_ms({name: detector.engine for name, detector in detectors.items()}, samples)
+    for precision, detections in found.items():
+        score = mean_average_precision(detections, truth)
+        numbers = round(score, 5), round(best - score, 5), round(ms[precision], 3)
         row = PrecisionMeasurement(
             choice.engine, choice.device, precision, *numbers, golden[precision]
         )
@@ -104,20 +106,20 @@ def measure_precisions(
 
 
 def detect_all(
-    detector: Detector, samples: SampleFolder, progress: Progress = lambda *_: None
-) -> PrecisionRun:
-    """Run a detector on every picture; returns all detections from a score of LOWEST_SCORE on."""
+    detector: Detector, samples: Samples, progress: Progress = lambda *_: None
+) -> list[Floats]:
+    """Run a detector on every picture; returns all detections from a score of LOWEST_SCORE on.
+
+    One (k, 6) float32 array for each picture.
+    """
     found: list[Floats] = []
-    ms = []
     what = f"measuring {detector.engine.precision}"
     for done, image in enumerate(samples):
         progress(what, done, len(samples))
-        started = time.perf_counter()
         outputs = detector.execute(image[np.newaxis])
-        ms.append((time.perf_counter() - started) * 1000)
         found += detector.postprocess(outputs, LOWEST_SCORE, detector.model.iou)
     progress(what, len(samples), len(samples))
-    return PrecisionRun(found, statistics.median(ms))
+    return found
 
 
 def pseudo_labels(found: list[Floats], threshold: float) -> list[Floats]:

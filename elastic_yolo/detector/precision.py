@@ -26,7 +26,7 @@ _Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 @dataclass(frozen=True)
 class PrecisionMeasurement:
-    """One precision of one engine: its mAP@0.5, the loss against fp32, and ms for each picture.
+    """One precision of one engine: its mAP@0.5, the loss against fp32, and ms for a picture.
 
     `golden` is whether the golden picture's detections were as expected; None without one.
     """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from elastic_yolo.picture.errors import PictureError
 # The largest upload that preprocess accepts, and a label file of a thousand objects.
 _MOST_BYTES = 64 * 2**20
 _MOST_LABEL_BYTES = 2**17
+_Item = TypeVar("_Item")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
@@ -104,22 +106,73 @@ def _parse_label(line: str, classes: int, where: str) -> list[float]:
     return [*values, float(label)]
 
 
+class Samples(Protocol):
+    """Sample pictures as network input, with their labels or without."""
+
+    @property
+    def truth(self) -> list[Floats] | None:
+        """Labelled objects of every picture, as in Sample; None unless all pictures have labels."""
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+
+    def __iter__(self) -> Iterator[Image]:
+        """Yield the pictures, (height, width, 3) uint8 each."""
+
+    def sample_evenly(self, most: int) -> Iterator[Image]:
+        """Yield at most `most` of the pictures, evenly spread."""
+
+
+class SampleList:
+    """Pictures in memory, without labels."""
+
+    truth = None
+
+    def __init__(self, images: Sequence[Image]) -> None:
+        """Take the pictures as network input, (height, width, 3) uint8 each."""
+        self._images = images
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[Image]:
+        """Yield the pictures."""
+        return iter(self._images)
+
+    def sample_evenly(self, most: int) -> Iterator[Image]:
+        """Yield at most `most` of the pictures, evenly spread over the list."""
+        return iter(spread_evenly(self._images, most))
+
+
+def spread_evenly(items: Sequence[_Item], most: int) -> list[_Item]:
+    """Return at most `most` of the items, evenly spread, the first and the last included."""
+    chosen = np.linspace(0, len(items) - 1, min(most, len(items)))
+    return [items[index] for index in chosen.round().astype(int)]
+
+
 class SampleFolder:
     """The usable pictures of a folder; every iteration reads them from disk again."""
 
     def __init__(
-        self, folder: Path, model: Model, on_skip: Callable[[Path, DetectorError], object]
+        self,
+        folder: Path,
+        model: Model,
+        on_skip: Callable[[Path, DetectorError], object],
+        most: int | None = None,
     ) -> None:
         """Read every picture once as `model` requires it.
 
-        Calls `on_skip` with each unusable picture and its error.
-        Raises SampleError if no picture is usable or a label file is invalid.
+        Calls `on_skip` with each unusable picture and its error. `most` limits the pictures to that
+        many, evenly spread over the folder. Raises SampleError if no picture is usable or a label
+        file is invalid.
         """
         self._format = model.input_format
         self._classes = model.network.classes
         self._paths: list[Path] = []
         truth: list[Floats | None] = []
-        for path in list_pictures(folder):
+        found = list_pictures(folder)
+        for path in found if most is None else spread_evenly(found, most):
             try:
                 sample = self._read(path)
             except PictureUnusable as error:
@@ -146,9 +199,8 @@ class SampleFolder:
 
     def sample_evenly(self, most: int) -> Iterator[Image]:
         """Yield at most `most` of the pictures, evenly spread over the folder."""
-        chosen = np.linspace(0, len(self) - 1, min(most, len(self)))
-        for index in chosen.round().astype(int):
-            yield self._read(self._paths[index]).image
+        for path in spread_evenly(self._paths, most):
+            yield self._read(path).image
 
     def _read(self, path: Path) -> Sample:
         return read_sample(path, self._format, self._classes)

@@ -229,6 +229,8 @@ class Lab:
             env |= {
                 "MODEL_PATH": str(self.plan.model.resolve()),
                 "CACHE_DIR": str(self.plan.logs.resolve() / "cache"),
+                # Measuring precisions in the background would change what the autoscaler sees.
+                "PRECISION": "fp32",
             }
         return env
 

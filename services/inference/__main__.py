@@ -14,8 +14,10 @@ from services.common.observe.startup import Startup
 from services.common.observe.telemetry import Metrics
 from services.inference.app import create_app
 from services.inference.settings import InferenceSettings
+from services.inference.versions.measuring_plan import may_measure
 from services.inference.versions.model_metrics import ModelMetrics
 from services.inference.versions.models import Models, ModelUnservable
+from services.inference.versions.precision_search import PrecisionSearch
 from services.inference.versions.version_loader import VersionLoader
 
 
@@ -41,6 +43,7 @@ def main() -> None:
         max_queue=settings.max_queue,
         max_batch=settings.max_batch,
         custom_metrics=settings.custom_metrics,
+        keep_pictures=may_measure(options),
         on_phase=startup.done,
         on_run=model_metrics.count_run,
     )
@@ -56,7 +59,12 @@ def main() -> None:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
     metrics.note_start(startup.phases_ms)
-    app = create_app(settings, models, metrics, model_metrics, tracing)
+    search = (
+        PrecisionSearch(models, settings.cache_dir, threads, settings.calibration_dir)
+        if settings.cache_dir is not None and may_measure(options)
+        else None
+    )
+    app = create_app(settings, models, metrics, model_metrics, tracing, search)
     main_version = models.current_split(models.default.name).main
     get_logger().info(
         "loaded",

@@ -28,6 +28,7 @@ from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.drift import DriftCollector
 from services.inference.versions.model_metrics import ModelMetrics
 from services.inference.versions.models import Models
+from services.inference.versions.precision_search import PrecisionSearch
 from services.inference.versions.repository_routes import PREFIX, build_repository_router
 from services.inference.versions.shadow import ShadowRunner
 
@@ -41,8 +42,9 @@ def create_app(
     metrics: Metrics,
     model_metrics: ModelMetrics,
     tracing: Tracing | None = None,
+    search: PrecisionSearch | None = None,
 ) -> FastAPI:
-    """Return the app for models that are loaded."""
+    """Return the app for models that are loaded; `search` runs in the background."""
     readiness = Readiness()
     endpoint = InferEndpoint(
         models=models,
@@ -69,10 +71,13 @@ def create_app(
         tasks = [
             asyncio.create_task(models.partition()),
             asyncio.create_task(models.poll_stores(settings.model_poll_s)),
+            *([] if search is None else [asyncio.create_task(search.run())]),
         ]
         try:
             yield
         finally:
+            if search is not None:
+                search.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -101,6 +101,8 @@ class InferEndpoint:
         """Count the prediction, and queue what compares it; takes a fraction of a millisecond."""
         self.metrics.count_prediction(version.name, version.version, len(detections), seconds)
         version.drift.record_prediction(request, detections)
+        if version.pictures is not None:
+            version.pictures.offer(request.images, detections)
         if split.shadow is not None:
             self.shadows.compare_later(split.shadow, version, request, detections)
         if version.hook is not None:

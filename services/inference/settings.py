@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import DirectoryPath, Field, SecretStr, model_validator
 
 from elastic_yolo.tiers import PORTS
 from services.common.core.settings import ServiceSettings
@@ -42,13 +42,15 @@ class InferenceSettings(ServiceSettings):
     engine: Literal["auto", "openvino", "onnxruntime", "darknet"] = "auto"
     """Engine that runs the network; auto is onnxruntime for CUDA and openvino for the CPU."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
-    """Number format; auto is the fastest within the accuracy budget of `elastic-yolo convert`."""
+    """Number format; auto is the fastest measured one within the model's accuracy budget."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that runs the network; auto is CUDA if onnxruntime finds it, otherwise the CPU."""
     threads: int = Field(0, ge=0, le=1024)
     """Threads of the engine; 0 means one per CPU of the container's quota."""
     cache_dir: Path | None = None
     """Folder for converted and compiled models and measurements; safe to delete."""
+    calibration_dir: DirectoryPath | None = None
+    """Folder with typical pictures to measure precisions with; if unset, pictures of requests."""
     max_queue: int = Field(128, ge=1, le=100_000)
     """Requests that may be queued for the engine; further ones get status 429."""
     max_batch: int = Field(16, ge=1, le=1024)

@@ -77,8 +77,8 @@ def test_int8_boxes_agree_with_fp32(
     options = EngineOptions(threads=2, engine=engine, precision="int8", cache=cache)
     small, choice = load_detector(DEMO_MODEL, options)
 
-    truth = pseudo_labels(detect_all(exact, samples).found, exact.model.threshold)
-    found = detect_all(small, samples).found
+    truth = pseudo_labels(detect_all(exact, samples), exact.model.threshold)
+    found = detect_all(small, samples)
 
     assert (small.engine.name, small.engine.precision, choice.precision) == (engine, "int8", "int8")
     assert sum(map(len, truth)) > 60
@@ -227,6 +227,17 @@ def test_pictures_without_objects_cannot_be_measured(tmp_path: Path) -> None:
 
     with pytest.raises(SampleError, match="the pictures contain no objects"):
         measure_precisions(model, samples, options, lambda *_: None)
+
+
+def test_only_the_named_precisions_are_measured(tmp_path: Path, samples: SampleFolder) -> None:
+    """Without an int8 version, and without the package that makes one."""
+    options = EngineOptions(threads=2, engine="onnxruntime", cache=tmp_path)
+    model = read_model(DEMO_MODEL)
+
+    report = measure_precisions(model, samples, options, lambda *_: None, ["fp32"])
+
+    assert [(row.precision, row.loss) for row in report.rows] == [("fp32", 0.0)]
+    assert read_report(ModelCache(tmp_path, model.cache_key), INT8_RECIPE) == report
 
 
 def test_every_precision_passes_the_golden_picture(cache: Path, exact: Detector) -> None:

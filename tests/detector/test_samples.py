@@ -14,6 +14,7 @@ from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.placement import FILL, InputFormat
 from elastic_yolo.detector.samples import (
     SampleFolder,
+    SampleList,
     find_labels,
     list_pictures,
     read_labels,
@@ -158,6 +159,26 @@ def test_some_pictures_are_spread_over_the_folder(tmp_path: Path, model: Model) 
 
     assert [int(image[0, 0, 0]) for image in folder.sample_evenly(3)] == [0, 40, 80]
     assert len(list(folder.sample_evenly(100))) == 9
+
+
+def test_a_limited_folder_reads_pictures_that_are_spread_over_it(
+    tmp_path: Path, model: Model
+) -> None:
+    for level in range(9):
+        (tmp_path / f"{level}.png").write_bytes(encode(np.full((64, 64, 3), 10 * level, np.uint8)))
+
+    folder = SampleFolder(tmp_path, model, refuse, most=5)
+
+    assert [int(image[0, 0, 0]) for image in folder] == [0, 20, 40, 60, 80]
+
+
+def test_a_list_of_pictures_has_no_truth_and_is_spread_like_a_folder() -> None:
+    images = [np.full((2, 2, 3), level, np.uint8) for level in range(9)]
+    samples = SampleList(images)
+
+    assert (len(samples), samples.truth) == (9, None)
+    assert [int(image[0, 0, 0]) for image in samples] == list(range(9))
+    assert [int(image[0, 0, 0]) for image in samples.sample_evenly(3)] == [0, 4, 8]
 
 
 def test_a_folder_without_usable_pictures_is_refused(tmp_path: Path, model: Model) -> None:

@@ -15,11 +15,14 @@ _SLOW_S = 60.0
 _CANCEL_WAIT_S = 5.0
 
 
-async def run_in_daemon_thread(work: Callable[[], None], what: str) -> None:
+async def run_in_daemon_thread(
+    work: Callable[[], None], what: str, slow_s: float | None = _SLOW_S
+) -> None:
     """Run `work` in a thread of its own, without a time limit; raises what it raises.
 
     A caller that is cancelled waits five more seconds, then leaves the thread running: a daemon
-    thread does not keep the process alive. `what` names the work in the log.
+    thread does not keep the process alive. `what` names the work in the log if it takes longer than
+    `slow_s`.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -44,10 +47,13 @@ async def run_in_daemon_thread(work: Callable[[], None], what: str) -> None:
 
     threading.Thread(target=call, name="daemon-work", daemon=True).start()
     try:
-        await asyncio.wait({done}, timeout=_SLOW_S)
+        await asyncio.wait({done}, timeout=slow_s)
         if not done.done():
-            get_logger().warning("still running", what=what, seconds=_SLOW_S)
+            get_logger().warning("still running", what=what, seconds=slow_s)
         await asyncio.shield(done)
     except asyncio.CancelledError:
         await asyncio.wait({done}, timeout=_CANCEL_WAIT_S)
+        if done.done():
+            # Retrieved, so that asyncio does not log an error of work that was given up.
+            done.exception()
         raise

@@ -18,6 +18,7 @@ from services.inference.protocol import InferRequest
 from services.inference.scheduler import Scheduler
 from services.inference.versions.drift import DriftWatch
 from services.inference.versions.hook_process import HookProcess
+from services.inference.versions.picture_sample import PictureSample
 
 
 class LoadedVersion:
@@ -36,8 +37,10 @@ class LoadedVersion:
         golden_agrees: bool,
         load_s: float,
         hook: HookProcess | None = None,
+        pictures: PictureSample | None = None,
     ) -> None:
         """Take the parts; no request uses them yet. `load_s` is the time that loading took."""
+        self.pictures = pictures
         self.golden_agrees = golden_agrees
         self.load_s = load_s
         self.hook = hook
@@ -65,6 +68,11 @@ class LoadedVersion:
     def digest(self) -> str:
         """The digest of the version's files."""
         return self.detector.model.digest
+
+    @property
+    def precision(self) -> str:
+        """The number format of its engine, as in PRECISION."""
+        return self.detector.engine.precision
 
     def accepts(self, request: InferRequest) -> bool:
         """Return whether the pictures of a request are prepared as the network requires."""

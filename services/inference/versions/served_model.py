@@ -40,6 +40,7 @@ class ServedModel:
             (ChannelWatcher(source, loader, metrics), weight) for source, weight in weights
         ]
         self._shadow = None if shadow is None else ChannelWatcher(shadow, loader, metrics)
+        self._loader = loader
         self._wanted = False
         self._format_refusals: dict[str, VersionRefused] = {}
         self._metrics = metrics
@@ -58,6 +59,12 @@ class ServedModel:
         """The reason for each channel whose current version is not served."""
         loads = {one.channel: one.refusal for one in self._watchers if one.refusal is not None}
         return self._format_refusals | loads
+
+    @property
+    def current_versions(self) -> list[LoadedVersion]:
+        """The versions that the channels point at, each once."""
+        versions = [one.version for one in self._watchers if one.version is not None]
+        return list(dict.fromkeys(versions))
 
     def start(self, wait_s: float = 0.0) -> None:
         """Load the current versions of all channels, before there is an event loop.
@@ -91,6 +98,34 @@ class ServedModel:
             for watcher in self._watchers:
                 watcher.retry()
             await self._poll_channels()
+
+    async def switch_precision(
+        self, version: LoadedVersion, precision: str
+    ) -> LoadedVersion | None:
+        """Load a current version in another precision, and switch to it between two requests.
+
+        Returns the version with its new engine, or None if it has left meanwhile. Raises
+        VersionRefused.
+        """
+        async with self._poll_lock:
+            rebuilt: list[LoadedVersion] = []
+            await run_in_daemon_thread(
+                lambda: rebuilt.append(self._loader.rebuild(version, precision)),
+                f"loading {self.name} in {precision}",
+            )
+            await _partition(new := rebuilt[0])
+            watchers = [one for one in self._watchers if one.version is version]
+            for watcher in watchers:
+                watcher.version = new
+            if not watchers:
+                await asyncio.to_thread(new.close)
+                return None
+            # The same version to everything that reports switches of versions.
+            self._reported = {
+                channel: new if one is version else one for channel, one in self._reported.items()
+            }
+            self._switch()
+            return new
 
     async def unload(self) -> None:
         """Accept no more requests, and free the memory when the last one has ended.

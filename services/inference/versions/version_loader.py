@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from elastic_yolo.detector.detector import Detector
+from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
 from elastic_yolo.detector.errors import DetectorError, EngineError
+from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.profile import read_reference
 from elastic_yolo.store.errors import StoreError
 from services.common.observe.logs import get_logger
@@ -21,6 +23,7 @@ from services.inference.versions.drift import DriftWatch
 from services.inference.versions.hook_process import start_hook
 from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.model_source import ModelSource, read_version
+from services.inference.versions.picture_sample import PictureSample
 
 # One stream per thread; more streams make each request slower and add little throughput.
 _MAX_STREAMS = 4
@@ -50,6 +53,8 @@ class VersionLoader:
     max_batch: int
     custom_metrics: bool = False
     """Whether a model's metrics.py is run."""
+    keep_pictures: bool = False
+    """Whether versions keep a sample of the pictures that they receive."""
     on_phase: Callable[[str], None] = lambda _: None
     """Called with the name of each phase of loading when it ends."""
     on_run: Callable[[str, str, int, float], None] = lambda *_: None
@@ -77,13 +82,6 @@ class VersionLoader:
                 get_logger().warning("golden picture mismatch", difference=difference)
             hook = start_hook(model.folder) if self.custom_metrics else None
             self.on_phase("golden")
-        scheduler = Scheduler(
-            engine,
-            max_streams=min(self.options.threads, _MAX_STREAMS),
-            max_queued=self.max_queue,
-            max_batch=self.max_batch,
-            on_run=partial(self.on_run, model.name, model.version),
-        )
         get_logger().info(
             "model loaded",
             model=model.name,
@@ -97,11 +95,48 @@ class VersionLoader:
         return LoadedVersion(
             detector,
             golden,
-            scheduler,
+            self._schedule(model, engine),
             DriftWatch(model.labels, model.threshold, model.iou, reference),
             golden_agrees=difference is None,
             load_s=time.perf_counter() - started,
             hook=hook,
+            pictures=PictureSample(model.threshold) if self.keep_pictures else None,
+        )
+
+    def rebuild(self, version: LoadedVersion, precision: str) -> LoadedVersion:
+        """Load a version's network once more, in another precision.
+
+        The new object continues the drift counts and the sample of pictures. Raises VersionRefused.
+        """
+        started = time.perf_counter()
+        model, before = version.detector.model, version.detector.engine
+        options = replace(
+            self.options, engine=before.name, device=before.device, precision=precision
+        )
+        with _errors_as_refusals(version.version):
+            engine, _ = build_engine(model, options)
+            golden, difference = prepare_golden(detector := Detector(model, engine))
+            if difference is not None and version.golden_agrees:
+                raise VersionRefused("golden", f"golden picture: {difference}")
+            hook = None if version.hook is None else start_hook(model.folder)
+        return LoadedVersion(
+            detector,
+            golden,
+            self._schedule(model, engine),
+            version.drift,
+            golden_agrees=difference is None,
+            load_s=time.perf_counter() - started,
+            hook=hook,
+            pictures=version.pictures,
+        )
+
+    def _schedule(self, model: Model, engine: Engine) -> Scheduler:
+        return Scheduler(
+            engine,
+            max_streams=min(self.options.threads, _MAX_STREAMS),
+            max_queued=self.max_queue,
+            max_batch=self.max_batch,
+            on_run=partial(self.on_run, model.name, model.version),
         )
 
 

@@ -1,0 +1,115 @@
+"""The process that measures precisions: `python -m services.inference.versions.measuring_program`.
+
+Reads a task and pictures from standard input, fills the cache, and prints one line of JSON with
+the error, or null. It ends when its parent ends. `measuring_process.py`
+starts it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from elastic_yolo.detector.artefacts import ModelCache
+from elastic_yolo.detector.boxes import Image
+from elastic_yolo.detector.conversion import make_int8, measure_precisions
+from elastic_yolo.detector.engines import load
+from elastic_yolo.detector.engines.choose import EngineOptions
+from elastic_yolo.detector.errors import ArtefactDamaged, DetectorError, SampleError
+from elastic_yolo.detector.model import Model, read_model
+from elastic_yolo.detector.precision import Report, read_report, write_report
+from elastic_yolo.detector.samples import SampleFolder, SampleList, Samples
+from services.inference.versions.measuring_task import Task
+
+# A folder may have any number of pictures; these are enough to calibrate with and to judge by.
+MAX_FOLDER_PICTURES = 100
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Measure, and print the result."""
+    task = Task.model_validate_json(sys.stdin.buffer.readline())
+    end_before_parent(task.parent)
+    error = None
+    try:
+        measure(task)
+    except MemoryError:
+        error = "not enough memory"
+    except (DetectorError, OSError) as raised:
+        error = str(raised)
+    except Exception as raised:  # noqa: BLE001  # onnxruntime's and OpenVINO's have no common base
+        error = f"{type(raised).__name__}: {raised}"
+    print(json.dumps({"error": error}), flush=True)  # noqa: T201  # the reply
+
+
+def end_before_parent(parent: int) -> None:
+    """Be the first process that the kernel ends when memory is short; never outlive the parent."""
+    # The kernel ends this process, not the service, if their memory limit is exceeded.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    # The parent decides when this process ends; the terminal's Ctrl-C reaches both.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        raise SystemExit(1)
+
+
+def measure(task: Task) -> None:
+    """Make and measure what the task names.
+
+    Raises DetectorError, OSError, and what the quantiser raises.
+    """
+    model = read_model(task.model)
+    if model.cache_key != task.cache_key:
+        raise SampleError(f"{task.model} has changed since the service loaded it")
+    samples = read_samples(task, model)
+    if len(samples) < task.required:
+        raise SampleError(f"{len(samples)} usable pictures, {task.required} are needed")
+    model_cache = ModelCache(task.cache, model.cache_key)
+    earlier = _read_report(model_cache)
+    try:
+        if "int8" in task.precisions and model_cache.load(load.INT8, load.INT8_RECIPE) is None:
+            make_int8(model, samples, task.cache, lambda *_: None)
+        options = EngineOptions(
+            threads=task.threads, engine=task.engine, device=task.device, cache=task.cache
+        )
+        measure_precisions(model, samples, options, lambda *_: None, task.precisions)
+    except BaseException:
+        # make_int8 deletes the report on the previous int8 version.
+        if earlier is not None:
+            write_report(model_cache, earlier, load.INT8_RECIPE)
+        raise
+
+
+def _read_report(model_cache: ModelCache) -> Report | None:
+    try:
+        return read_report(model_cache, load.INT8_RECIPE)
+    except ArtefactDamaged:
+        return None
+
+
+def read_samples(task: Task, model: Model) -> Samples:
+    """Return the folder's pictures; with too few of them, together with those of requests."""
+    size = model.network.input
+    shape = (size.height, size.width, 3)
+    received = [_read_image(shape) for _ in range(task.received)]
+    if task.folder is None:
+        return SampleList(received)
+    folder = SampleFolder(task.folder, model, lambda _path, _error: None, MAX_FOLDER_PICTURES)
+    return folder if len(folder) >= task.required else SampleList([*folder, *received])
+
+
+def _read_image(shape: tuple[int, int, int]) -> Image:
+    content = sys.stdin.buffer.read(shape[0] * shape[1] * shape[2])
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+if __name__ == "__main__":
+    main()
