@@ -11,6 +11,8 @@ from elastic_yolo.detector.engines.choose import ENGINES, EngineOptions
 from elastic_yolo.detector.precision import PRECISIONS
 from elastic_yolo.names import RESIZES
 
+MODEL_HELP = "model folder, or a name from `elastic-yolo models list`, pulled once"
+
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Add --engine, --precision, --cache, --device and --threads."""
@@ -123,3 +125,31 @@ def new_file(text: str) -> Path:
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"is a folder: {text}")
     return path
+
+
+def model_name(text: str) -> str:
+    """Check a model argument of a command line: an existing folder, or else a name of the zoo."""
+    # Imported here because a folder does not need the table.
+    from elastic_yolo.provision.zoo import is_zoo_name, nearest_names  # noqa: PLC0415
+
+    if Path(text).is_dir() or is_zoo_name(text):
+        return text
+    near = nearest_names(text)
+    hint = f"; the nearest are {', '.join(near)}" if near else ""
+    raise argparse.ArgumentTypeError(
+        f"{text}: no such folder, and no such model in the zoo{hint}; "
+        "`elastic-yolo models list` prints all"
+    )
+
+
+def model_folder(text: str) -> Path:
+    """Return the folder of a model argument: an existing folder, or a model of the zoo.
+
+    A model of the zoo is pulled into the user's cache if it is not there. Raises
+    argparse.ArgumentTypeError for neither, ProvisionError or OSError if it cannot be pulled.
+    """
+    from elastic_yolo.progress import ProgressLine  # noqa: PLC0415
+    from elastic_yolo.provision.zoo import pull  # noqa: PLC0415
+
+    text = model_name(text)
+    return Path(text) if Path(text).is_dir() else pull(text, ProgressLine())
