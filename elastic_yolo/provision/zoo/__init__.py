@@ -1,6 +1,6 @@
 """The zoo: Darknet's published networks as a table, pulled by name into the user's cache."""
 
-from elastic_yolo.provision.zoo.cache import cached_folder, pull
+from elastic_yolo.provision.zoo.cache import cached_folder, models_folder, pull
 from elastic_yolo.provision.zoo.table import (
     UnknownZooModel,
     ZooFile,
@@ -18,6 +18,7 @@ __all__ = [
     "cached_folder",
     "find_zoo_model",
     "is_zoo_name",
+    "models_folder",
     "nearest_names",
     "pull",
     "zoo_names",

@@ -1,8 +1,9 @@
 """Pull a model of the zoo into the user's cache: a folder under its final name is complete.
 
-~/.cache/elastic-yolo/models/NAME/           the model folder
-~/.cache/elastic-yolo/models/.NAME.lock      locked by the process that pulls NAME
-~/.cache/elastic-yolo/models/.incoming/      partial downloads
+~/.cache/elastic-yolo/models/NAME/                 the model folder
+~/.cache/elastic-yolo/models/.NAME.lock            locked by the process that pulls NAME
+~/.cache/elastic-yolo/models/.NAME.first           digest of the first pull, if none is stated
+~/.cache/elastic-yolo/models/.download/incoming/   partial downloads
 """
 
 from __future__ import annotations
@@ -13,19 +14,26 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from elastic_yolo.detector.errors import ModelError
-from elastic_yolo.detector.manifest import Manifest, read_manifest
-from elastic_yolo.digest import digest_of_bytes
+from elastic_yolo.detector.manifest import read_manifest
+from elastic_yolo.detector.model import read_model
 from elastic_yolo.durable import UNFINISHED, make_folder, publish_folder, write_durable
 from elastic_yolo.progress import print_status
-from elastic_yolo.provision.errors import SourceUnavailable
+from elastic_yolo.provision.errors import ProvisionError, WrongContent
 from elastic_yolo.provision.progress import Progress
+from elastic_yolo.provision.zoo.first_digest import (
+    check_hashes,
+    read_first_digest,
+    write_first_digest,
+)
+from elastic_yolo.provision.zoo.folder import MANIFEST, folder_content
 from elastic_yolo.provision.zoo.table import ZooModel, find_zoo_model
+
+# A user waits in front of it, and every model has several sources.
+_ATTEMPTS = 2
 
 Say = Callable[[str], None]
 """Receives one line of text."""
@@ -33,31 +41,32 @@ Say = Callable[[str], None]
 
 def models_folder() -> Path:
     """Return the folder of all pulled models: in XDG_CACHE_HOME, by default ~/.cache."""
-    stated = os.environ.get("XDG_CACHE_HOME", "")
-    # The specification of the variable: a relative path is to be ignored.
-    base = Path(stated) if os.path.isabs(stated) else Path.home() / ".cache"  # noqa: PTH117
+    stated = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # https://specifications.freedesktop.org/basedir/latest/: a relative path is to be ignored.
+    base = stated if stated.is_absolute() else Path.home() / ".cache"
     return base / "elastic-yolo" / "models"
 
 
 def cached_folder(model: ZooModel) -> Path | None:
-    """Return the folder of a model if it has been pulled and is complete, else None."""
+    """Return the folder of a model if it is in the cache and complete, else None.
+
+    Does not read the weights: `read_model` compares all files with the digests in model.yaml.
+    """
     folder = models_folder() / model.name
     try:
-        manifest = read_manifest(folder)
-        complete = (
-            manifest.version == model.version
-            and (folder / model.weights.name).stat().st_size == model.weights.size
-            and all((folder / name).is_file() for name in model.shipped)
-        )
+        current = read_manifest(folder).version == model.version
+        size = (folder / model.weights.name).stat().st_size
+        complete = all((folder / name).is_file() for name in (*model.shipped, MANIFEST))
     except (ModelError, OSError):
         return None
-    return folder if complete else None
+    return folder if current and complete and size == model.weights.size else None
 
 
 def pull(name: str, progress: Progress, say: Say = print_status) -> Path:
-    """Return the folder of a model in the cache, after downloading what is missing.
+    """Return the folder of a model in the cache, after downloading it if it is not there.
 
-    A complete folder needs no network. Raises UnknownZooModel, ProvisionError, or OSError.
+    A complete folder needs no network. `progress` receives the bytes of the download, `say` a line
+    for each source. Raises UnknownZooModel, ProvisionError, StoreFull, or OSError.
     """
     model = find_zoo_model(name)
     if (folder := cached_folder(model)) is not None:
@@ -73,36 +82,62 @@ def _pull(model: ZooModel, root: Path, progress: Progress, say: Say) -> Path:
     part, digest = _download(model, root, progress, say)
     folder = Path(tempfile.mkdtemp(dir=root, prefix=UNFINISHED))
     try:
-        digests = {model.weights.name: digest}
-        for name, path in model.shipped.items():
-            content = path.read_bytes()
-            write_durable(folder / name, content)
-            digests[name] = digest_of_bytes(content)
-        write_durable(folder / "model.yaml", _manifest(model, digests).encode())
         part.rename(folder / model.weights.name)
+        for name, content in folder_content(model, digest).items():
+            write_durable(folder / name, content)
+        _check(model, folder)
         _replace(folder, root / model.name)
-    except BaseException:
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
-        raise
     return root / model.name
 
 
 def _download(model: ZooModel, root: Path, progress: Progress, say: Say) -> tuple[Path, str]:
+    """Return the downloaded weights and their digest."""
     # Imported here because a model in the cache needs no HTTP client.
-    from elastic_yolo.provision.download import Download  # noqa: PLC0415
-    from elastic_yolo.provision.errors import ProvisionError  # noqa: PLC0415
+    from elastic_yolo.provision.download import Download, space_check  # noqa: PLC0415
+    from elastic_yolo.provision.fallback import fetch_first  # noqa: PLC0415
     from elastic_yolo.provision.sources import redacted  # noqa: PLC0415
     from elastic_yolo.store.layout import Layout  # noqa: PLC0415
 
+    weights = model.weights
     layout = Layout(root / ".download")
-    download = Download(layout, progress, lambda _: None, attempts=2)
-    for source in model.weights.sources:
-        try:
-            say(f"{model.name}: {redacted(source)}")
-            return download.fetch(source, model.weights.name, model.weights.digest)
-        except ProvisionError as error:
-            say(str(error))
-    raise SourceUnavailable(f"{model.name}: none of its sources can be reached")
+    download = Download(layout, progress, space_check(layout), attempts=_ATTEMPTS)
+    first = root / f".{model.name}.first"
+    recorded = None if weights.digest else read_first_digest(first, model.version)
+
+    def fetch(address: str, fallback: bool) -> tuple[Path, str]:  # noqa: FBT001  # see fallback.Fetch
+        expected = weights.digest or recorded
+        fetched = partial(download.fetch, address, weights.name, expected, size=weights.size)
+        part, digest = fetched(fallback=fallback)
+        check_hashes(part, weights)
+        return part, digest
+
+    say(f"{model.name}: {weights.size / 1e6:.1f} MB from {redacted(weights.sources[0])}")
+    try:
+        part, digest = fetch_first(weights.name, weights.sources, fetch, say)
+    except ProvisionError as error:
+        raise type(error)(f"{model.name}: {error}{_advice(error, recorded, first)}") from error
+    if weights.digest is None:
+        if recorded is None:
+            say(f"{model.name}: no project states its digest: recorded {digest}")
+        write_first_digest(first, model.version, digest)
+    return part, digest
+
+
+def _advice(error: ProvisionError, recorded: str | None, first: Path) -> str:
+    if isinstance(error, WrongContent) and recorded is not None:
+        return f"; {first} has the digest of the first pull: delete it if the new content is right"
+    return "; is there a network?" if error.retryable else ""
+
+
+def _check(model: ZooModel, folder: Path) -> None:
+    """Check that the folder is a model; raises WrongContent."""
+    try:
+        read_model(folder)
+    except ModelError as error:
+        reason = str(error).replace(f"{folder}/", "")
+        raise WrongContent(f"{model.name}: {reason}") from error
 
 
 def _replace(folder: Path, target: Path) -> None:
@@ -110,19 +145,9 @@ def _replace(folder: Path, target: Path) -> None:
     if not target.exists():
         publish_folder(folder, target)
         return
-    old = Path(tempfile.mkdtemp(dir=target.parent, prefix=UNFINISHED))
-    target.rename(old / target.name)
-    publish_folder(folder, target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _manifest(model: ZooModel, digests: dict[str, str]) -> str:
-    content: dict[str, Any] = {"name": model.name, "version": model.version, "files": digests}
-    if model.resize is not None and "resize" in Manifest.model_fields:
-        content["resize"] = model.resize
-    if model.golden is not None:
-        content["golden"] = model.golden.model_dump(mode="json")
-    return yaml.safe_dump(content, sort_keys=False)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=UNFINISHED) as old:
+        target.rename(Path(old) / target.name)
+        publish_folder(folder, target)
 
 
 @contextmanager
@@ -133,7 +158,7 @@ def _locked(path: Path, name: str, say: Say) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"{name}: another process pulls it: waiting for that")
+            say(f"{name}: another process is pulling it: waiting until it has finished")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
