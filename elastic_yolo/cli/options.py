@@ -10,6 +10,7 @@ from pathlib import Path
 from elastic_yolo.detector.engines.choose import ENGINES, EngineOptions
 from elastic_yolo.detector.precision import PRECISIONS
 from elastic_yolo.names import RESIZES
+from elastic_yolo.progress import TransferLine
 
 MODEL_HELP = "model folder, or a name from `elastic-yolo models list`, pulled once"
 
@@ -148,8 +149,9 @@ def model_folder(text: str) -> Path:
     A model of the zoo is pulled into the user's cache if it is not there. Raises
     argparse.ArgumentTypeError for neither, ProvisionError or OSError if it cannot be pulled.
     """
-    from elastic_yolo.progress import ProgressLine  # noqa: PLC0415
     from elastic_yolo.provision.zoo import pull  # noqa: PLC0415
 
-    text = model_name(text)
-    return Path(text) if Path(text).is_dir() else pull(text, ProgressLine())
+    if Path(model_name(text)).is_dir():
+        return Path(text)
+    line = TransferLine()
+    return pull(text, line, line.say)

@@ -68,12 +68,16 @@ def pull(name: str, progress: Progress, say: Say = print_status) -> Path:
     A complete folder needs no network. `progress` receives the bytes of the download, `say` a line
     for each source. Raises UnknownZooModel, ProvisionError, StoreFull, or OSError.
     """
-    model = find_zoo_model(name)
+    return pull_model(find_zoo_model(name), progress, say)
+
+
+def pull_model(model: ZooModel, progress: Progress, say: Say) -> Path:
+    """Pull a model as `pull` does."""
     if (folder := cached_folder(model)) is not None:
         return folder
     root = models_folder()
     make_folder(root)
-    with _locked(root / f".{name}.lock", name, say):
+    with _locked(root / f".{model.name}.lock", model.name, say):
         # Another process may have pulled it while this one waited.
         return cached_folder(model) or _pull(model, root, progress, say)
 
