@@ -25,8 +25,8 @@ from elastic_yolo.provision.zoo.folder import models_yaml_entry
 from elastic_yolo.provision.zoo.table import UnknownZooModel
 
 _MOST_BYTES = 2**20
-# Nesting: models, one model, files, one file, its digest.
-_MOST_DEPTH = 6
+# Nesting: models, one model, files, one file, its sources, an address.
+_MOST_DEPTH = 7
 # user:password@ in an address would appear in records and logs.
 _HAS_KIND = re.compile(r"^[a-z][a-z0-9+.-]*:")
 _CREDENTIALS = re.compile(r"^[a-z0-9+.-]+://[^/]*@")

@@ -130,7 +130,7 @@ def test_an_interrupted_pull_is_resumed_by_the_next(cache: Path) -> None:
     assert site.sent == SIZE
 
 
-def test_without_network_the_error_is_one_line(cache: Path) -> None:
+def test_without_network_the_error_is_one_line() -> None:
     model = entry("http://127.0.0.1:1/a", "http://127.0.0.1:1/b", content=CONTENT)
     with pytest.raises(ProvisionError) as raised:
         Pulling().pull(model)
@@ -150,7 +150,7 @@ def test_two_pulls_at_once_download_once(site: Site) -> None:
     assert len(site.requests) == 1
 
 
-def test_a_second_process_says_that_it_waits(cache: Path, tmp_path: Path) -> None:
+def test_a_second_process_says_that_it_waits(cache: Path) -> None:
     """The lock is the kernel's: the death of its holder releases it."""
     cache.mkdir(parents=True)
     lock = cache / f".{ENTRY}.lock"
@@ -192,7 +192,7 @@ def test_an_incomplete_or_older_folder_is_replaced(site: Site, cache: Path) -> N
     assert names == {ENTRY, f".{ENTRY}.lock", ".download"}
 
 
-def test_an_unstated_digest_is_recorded_at_the_first_pull(site: Site, cache: Path) -> None:
+def test_an_unstated_digest_is_recorded_at_the_first_pull(site: Site) -> None:
     pulling = Pulling()
     folder = pulling.pull(entry(f"{site.url}/w"))
 
