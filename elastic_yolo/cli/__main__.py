@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from elastic_yolo.cli.errors import CommandFailed
 from elastic_yolo.detector.errors import DetectorError
 from elastic_yolo.extras import MissingPackage, naming_extra
 from elastic_yolo.picture.errors import PictureError
-from elastic_yolo.provision.errors import ProvisionError
-from elastic_yolo.store.errors import StoreError
 
 # 0 done, 1 the work failed, 2 wrong usage (argparse's own).
 FAILED = 1
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(end="", flush=True)
     except BrokenPipeError:
         _forget_output()
-    except (DetectorError, PictureError, MissingPackage, ProvisionError, StoreError, OSError) as error:
+    except (CommandFailed, DetectorError, PictureError, MissingPackage, OSError) as error:
         print(f"elastic-yolo: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("elastic-yolo: stopped", file=sys.stderr)

@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from elastic_yolo.progress import TransferLine, print_status
+from elastic_yolo.cli.errors import failing_on_provision_errors
+from elastic_yolo.cli.options import pull_from_zoo
+from elastic_yolo.progress import print_status
 from elastic_yolo.provision.zoo import (
     ZooModel,
     cached_folder,
     find_zoo_model,
     models_folder,
-    pull,
     zoo_names,
 )
 
@@ -91,11 +92,10 @@ def _text(model: ZooModel) -> str | None:
 
 
 def _pull(parsed: argparse.Namespace) -> int:
-    models = [find_zoo_model(name) for name in parsed.names]
+    models = [_find(name) for name in parsed.names]
     folders: dict[str, Path] = {}
     for model in models:
-        line = TransferLine()
-        folders[model.name] = pull(model.name, line, line.say)
+        folders[model.name] = pull_from_zoo(model.name)
         if not parsed.json:
             print(folders[model.name], flush=True)
     if parsed.json:
@@ -104,7 +104,7 @@ def _pull(parsed: argparse.Namespace) -> int:
 
 
 def _path(parsed: argparse.Namespace) -> int:
-    model = find_zoo_model(parsed.name)
+    model = _find(parsed.name)
     folder = cached_folder(model)
     if parsed.json:
         print(json.dumps({"name": model.name, "folder": _text(model)}))
@@ -115,3 +115,8 @@ def _path(parsed: argparse.Namespace) -> int:
             f"elastic-yolo: {model.name} is not in the cache: elastic-yolo models pull {model.name}"
         )
     return 0 if folder else 1
+
+
+def _find(name: str) -> ZooModel:
+    with failing_on_provision_errors():
+        return find_zoo_model(name)

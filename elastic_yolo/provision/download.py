@@ -11,7 +11,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -113,11 +114,14 @@ class Download:
                 self.sleep(pause_s(attempt))
         raise AssertionError("unreachable: the loop returns or raises")
 
+    def _progress_of_archive(self, name: str, received: int) -> None:
+        self.progress(f"the package with {name}", received, 0)
+
     def _continue(
         self, part: _Part, address: str, name: str, size: int | None, *, fallback: bool
     ) -> str:
         """Fetch the missing part; returns the digest of the whole file."""
-        start = part.start()
+        start = replace(part.start(), on_archive=partial(self._progress_of_archive, name))
         least = _LEAST_BYTES_BESIDE_FALLBACK if fallback else _LEAST_BYTES
         self.traffic.requests += 1
         with choose_source(address)(address, start) as opened:

@@ -95,7 +95,10 @@ def test_a_file_of_a_wheel_is_extracted(index: Site, tmp_path: Path) -> None:
     publish(index, SDIST, tar((NAME, b"other"), ("only/there", CONTENT)))
     publish(index, WHEEL, wheel((NAME, CONTENT)))
 
-    assert Fetcher(tmp_path).fetch(ADDRESS) == CONTENT
+    fetcher = Fetcher(tmp_path)
+    assert fetcher.fetch(ADDRESS) == CONTENT
+    arrived = [done for name, done, _ in fetcher.seen if name == "the package with file"]
+    assert arrived[-1] == len(index.files[f"files/{WHEEL}"])
     assert Fetcher(tmp_path).fetch("pypi:some-nets==1.2/only/there") == CONTENT
 
 

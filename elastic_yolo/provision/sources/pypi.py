@@ -38,12 +38,12 @@ class _Place(NamedTuple):
 
 
 @contextmanager
-def open_pypi(address: str, _start: ResumePoint) -> Iterator[SourceStream]:
+def open_pypi(address: str, start: ResumePoint) -> Iterator[SourceStream]:
     """See `stream.OpenSource`; an archive is compressed, so a file in it begins at 0 again."""
     place = _parse(address)
     with ExitStack() as stack:
         with _naming(address):
-            member = _open_first(stack, place)
+            member = _open_first(stack, place, start.on_archive)
         yield SourceStream(_named(address, member.chunks), 0, member.size, None)
 
 
@@ -54,7 +54,7 @@ def _parse(address: str) -> _Place:
     return _Place(*found.groups())
 
 
-def _open_first(stack: ExitStack, place: _Place) -> Member:
+def _open_first(stack: ExitStack, place: _Place, progress: Callable[[int], None]) -> Member:
     """Open the file in the first archive of the first index that has it; raises ProvisionError."""
     errors: list[ProvisionError] = []
     for index in open_indexes():
@@ -65,7 +65,7 @@ def _open_first(stack: ExitStack, place: _Place) -> Member:
             continue
         for file in choose_files(files, place.project, place.version):
             try:
-                return stack.enter_context(_open_member(index, file, place.path))
+                return stack.enter_context(_open_member(index, file, place.path, progress))
             except ProvisionError as error:
                 errors.append(error)
     retryable = [error for error in errors if error.retryable]
@@ -75,7 +75,9 @@ def _open_first(stack: ExitStack, place: _Place) -> Member:
 
 
 @contextmanager
-def _open_member(index: PackageIndex, file: IndexFile, path: str) -> Iterator[Member]:
+def _open_member(
+    index: PackageIndex, file: IndexFile, path: str, progress: Callable[[int], None]
+) -> Iterator[Member]:
     with index.archive(file.url) as chunks:
         archive = _Archive(file, chunks)
         if file.name.endswith((".tar.gz", ".tgz")):
@@ -85,7 +87,7 @@ def _open_member(index: PackageIndex, file: IndexFile, path: str) -> Iterator[Me
         else:
             # The table of contents is at the end of a zip.
             with tempfile.TemporaryFile() as copy:
-                _copy(archive, copy)
+                _copy(archive, copy, progress)
                 archive.check()
                 with open_zip(copy, f"{file.folder}{path}") as member:
                     yield member
@@ -133,9 +135,10 @@ class _Archive(io.RawIOBase):
             )
 
 
-def _copy(archive: _Archive, target: IO[bytes]) -> None:
+def _copy(archive: _Archive, target: IO[bytes], progress: Callable[[int], None]) -> None:
     while chunk := archive.read(2**20):
         target.write(chunk)
+        progress(target.tell())
 
 
 def _then(chunks: Iterator[bytes], check: Callable[[], None]) -> Iterator[bytes]:
