@@ -6,7 +6,6 @@ from typing import Any
 
 import yaml
 
-from elastic_yolo.detector.manifest import Manifest
 from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.names import Digest
 from elastic_yolo.provision.zoo.table import ZooModel, find_zoo_model
@@ -45,7 +44,7 @@ def models_yaml_entry(name: str) -> dict[str, Any]:
 
 def _manifest(model: ZooModel, digests: dict[str, str]) -> str:
     content: dict[str, Any] = {"name": model.name, "version": model.version}
-    if model.resize is not None and "resize" in Manifest.model_fields:
+    if model.resize is not None:
         content["resize"] = model.resize
     content["files"] = digests
     if model.golden is not None:

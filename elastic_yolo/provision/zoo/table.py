@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from elastic_yolo.detector.files import read_text
 from elastic_yolo.detector.manifest import GoldenSpec
 from elastic_yolo.detector.strict_yaml import parse_strict_yaml
-from elastic_yolo.names import Digest, FileName, Name
+from elastic_yolo.names import Digest, FileName, Name, Resize
 from elastic_yolo.provision.errors import ConfigError
 
 ENTRIES = Path(__file__).parent / "entries"
@@ -93,7 +93,7 @@ class ZooModel(_StrictModel):
     """Year of publication and revision of the entry: another content has another version."""
     licence: str
     licence_source: str
-    resize: Literal["letterbox", "stretch"] | None = None
+    resize: Resize | None = None
     """How pictures are fitted in the program that the authors trained and measured with."""
     input: tuple[int, int]
     """Width and height in the .cfg."""

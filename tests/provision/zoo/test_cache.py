@@ -44,7 +44,7 @@ def test_a_pulled_folder_is_a_checked_model(site: Site, cache: Path) -> None:
     model, zoo = read_model(folder), find_zoo_model(ENTRY)
     assert folder == cache / ENTRY
     assert (model.name, model.version) == (ENTRY, zoo.version)
-    assert model.network.classes == zoo.classes
+    assert (model.network.classes, model.resize) == (zoo.classes, "stretch")
     assert (folder / zoo.weights.name).read_bytes() == CONTENT
     damaged = bytearray(CONTENT)
     damaged[1000] ^= 1
