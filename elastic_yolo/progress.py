@@ -21,7 +21,7 @@ def print_skipped(path: Path, error: Exception) -> None:
 
 
 class ProgressLine:
-    """Prints `what: done/total` on stderr. An instance is a progress callback."""
+    """Prints `what: done/total` on stderr; a total of 0 is unknown. An instance is a callback."""
 
     def __init__(self) -> None:
         """Start with nothing printed."""
@@ -31,7 +31,7 @@ class ProgressLine:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Print the progress of a step; a log gets its start, its end and a line every 10 s."""
-        line = f"{what}: {done}/{total}"
+        line = f"{what}: {done}/{total}" if total else f"{what}: {done}"
         if self._terminal:
             end = "\n" if done == total else ""
             print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)

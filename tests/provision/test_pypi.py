@@ -233,6 +233,14 @@ def test_an_index_that_is_a_folder_is_read(tmp_path: Path, monkeypatch: pytest.M
         Fetcher(tmp_path / "store").fetch("pypi:absent==1/x")
 
 
+def test_a_page_from_the_network_cannot_name_a_local_file(index: Site, tmp_path: Path) -> None:
+    local = tmp_path / SDIST
+    local.write_bytes(SDIST_CONTENT)
+    index.files["simple/some-nets/"] = f'<a href="{local.as_uri()}">x</a>'.encode()
+    with pytest.raises(SourceRefused, match="an archive at an address of another kind"):
+        Fetcher(tmp_path / "store").fetch(ADDRESS)
+
+
 def test_credentials_go_to_the_index_alone(
     index: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

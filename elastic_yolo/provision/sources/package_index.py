@@ -51,9 +51,12 @@ class PackageIndex:
     @contextmanager
     def archive(self, url: str) -> Iterator[Iterator[bytes]]:
         """Provide the bytes of an archive; raises SourceUnavailable or SourceRefused."""
-        if not url.startswith(_HERE):
+        if url.startswith(("https://", "http://")):
             yield self._download(url)
             return
+        # A page from the network must not name files of this machine.
+        if not (url.startswith(_HERE) and self.url.startswith(_HERE)):
+            raise SourceRefused(f"{LABEL}: an archive at an address of another kind")
         try:
             with open_file(url, ResumePoint()) as opened:
                 yield opened.chunks
