@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -289,3 +290,35 @@ def test_no_error_has_the_address_of_the_index(
     assert text.startswith(f"{ADDRESS}: the package index")
     assert not [word for word in ("secret", "127.0.0.1", "http", "\n") if word in text]
     assert isinstance(raised.value, SourceUnavailable) == (fault in ("unreachable", "503"))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that no authority has signed, and its key, in one file."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed: this test connects to NOTHING")
+    path = tmp_path_factory.mktemp("tls") / "cert.pem"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", path.with_suffix(".key"), "-out", path],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_bytes(path.read_bytes() + path.with_suffix(".key").read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("setting", ["PIP_CERT", "PIP_TRUSTED_HOST"])
+def test_an_index_with_a_certificate_of_its_own_needs_pips_setting(
+    certificate: Path, setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(Site({}), certificate) as index:
+        publish(index, SDIST, SDIST_CONTENT)
+        monkeypatch.setenv("PIP_INDEX_URL", f"{index.url}/simple")
+        with pytest.raises(SourceUnavailable) as raised:
+            Fetcher(tmp_path).fetch(ADDRESS)
+        assert "127.0.0.1" not in str(raised.value)
+        monkeypatch.setenv(setting, str(certificate) if setting == "PIP_CERT" else "127.0.0.1")
+
+        assert Fetcher(tmp_path).fetch(ADDRESS) == CONTENT
