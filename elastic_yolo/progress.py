@@ -8,6 +8,8 @@ from pathlib import Path
 
 _EVERY_S = 10.0
 _REFRESH_S = 0.1
+# Smaller amounts are printed in kB.
+_LEAST_MB_BYTES = 100_000
 
 
 def print_status(text: str) -> None:
@@ -88,9 +90,22 @@ def transfer_state(done: int, total: int, moved: int, seconds: float) -> str:
 
     `total` is 0 if it is unknown.
     """
-    amount = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
+    scale, unit = _unit(max(done, total))
+    amount = f"{done / scale:.1f} {unit}"
+    if total:
+        amount = f"{done / scale:.1f} of {total / scale:.1f} {unit}"
     if not moved or not seconds:
         return amount
     rate = moved / seconds
     left = f", {max(0, total - done) / rate:.0f} s left" if done < total else ""
-    return f"{amount}, {rate / 1e6:.1f} MB/s{left}"
+    return f"{amount}, {rate / scale:.1f} {unit}/s{left}"
+
+
+def transfer_size(size: int) -> str:
+    """Return a number of bytes as text: `35.4 MB`, or `12.2 kB` for a small file."""
+    scale, unit = _unit(size)
+    return f"{size / scale:.1f} {unit}"
+
+
+def _unit(size: int) -> tuple[float, str]:
+    return (1e6, "MB") if size >= _LEAST_MB_BYTES else (1e3, "kB")

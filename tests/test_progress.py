@@ -15,6 +15,9 @@ from elastic_yolo.progress import TransferLine, transfer_state
         (30_000_000, 30_000_000, 30_000_000, 2.0, "30.0 of 30.0 MB, 15.0 MB/s"),
         (10_000_000, 0, 10_000_000, 5.0, "10.0 MB, 2.0 MB/s"),
         (10_000_000, 30_000_000, 0, 0.0, "10.0 of 30.0 MB"),
+        (2_000, 30_000_000, 2_000, 1.0, "0.0 of 30.0 MB, 0.0 MB/s, 14999 s left"),
+        (6_100, 12_200, 6_100, 1.0, "6.1 of 12.2 kB, 6.1 kB/s, 1 s left"),
+        (12_200, 12_200, 12_200, 0.0, "12.2 of 12.2 kB"),
     ],
 )
 def test_a_transfer_has_amount_rate_and_time_left(

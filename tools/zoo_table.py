@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from elastic_yolo.lab.processes.stack import ROOT
-from elastic_yolo.provision.zoo import ZooModel, find_zoo_model, zoo_names
+from elastic_yolo.provision.zoo import ZooFile, ZooModel, find_zoo_model, zoo_names
 
 PAGE = ROOT / "docs" / "zoo.md"
 _HEADER = (
@@ -66,6 +66,8 @@ def _sources(models: list[ZooModel]) -> Iterator[str]:
     for model in models:
         licence = f"{model.licence}, {model.licence_source}"
         yield f"* `{model.name}`: {licence}."
+        if isinstance(model.cfg, ZooFile):
+            yield f"  `.cfg`: {', '.join(model.cfg.sources)}."
         if model.accuracy is not None:
             yield f"  Accuracy: {model.accuracy.source}."
         if model.weights.stated_by:

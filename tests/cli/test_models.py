@@ -90,14 +90,23 @@ def test_an_unknown_name_is_one_line_with_the_nearest(capsys: pytest.CaptureFixt
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "error"),
+    [
+        ("yolov2", "yolov2.weights, 203.9 MB", "yolov2.weights: none of its "),
+        ("yolov4-tiny", "yolov4-tiny.cfg, 3.2 kB", "https://"),
+    ],
+)
 def test_without_network_a_pull_ends_with_one_clear_line(
-    capsys: pytest.CaptureFixture[str],
+    name: str, first: str, error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["models", "pull", OFFLINE]) == 1
+    """The .cfg of yolov2 is in the package, that of yolov4-tiny has a single source."""
+    assert main(["models", "pull", name]) == 1
 
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"elastic-yolo: {OFFLINE}: {OFFLINE}.weights: none of its ")
-    assert line.endswith("is there a network?")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"{name}: {first} from ")
+    assert lines[-1].startswith(f"elastic-yolo: {name}: {error}")
+    assert lines[-1].endswith("is there a network?")
 
 
 def test_a_folder_takes_precedence_over_a_name_of_the_zoo(

@@ -23,5 +23,7 @@ def open_zoo(address: str, _start: ResumePoint) -> Iterator[SourceStream]:
     model = find_zoo_model(found[1])
     content = folder_content(model, model.weights.digest).get(found[2])
     if content is None:
-        raise SourceRefused(f"{address}: the zoo has no such file; weights have their own sources")
+        raise SourceRefused(
+            f"{address}: this package has no such file; downloaded files have their own sources"
+        )
     yield SourceStream(iter([content]), 0, len(content), None)

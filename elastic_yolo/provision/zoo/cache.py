@@ -3,7 +3,7 @@
 ~/.cache/elastic-yolo/models/NAME/                 the model folder
 ~/.cache/elastic-yolo/models/.NAME.lock            locked by the process that pulls NAME
 ~/.cache/elastic-yolo/models/.NAME.first           digest of the first pull, if none is stated
-~/.cache/elastic-yolo/models/.download/incoming/   partial downloads
+~/.cache/elastic-yolo/models/.download/            see `fetch`
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from elastic_yolo.detector.errors import ModelError
@@ -22,18 +21,10 @@ from elastic_yolo.detector.manifest import read_manifest
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.durable import UNFINISHED, make_folder, publish_folder, write_durable
 from elastic_yolo.progress import print_status
-from elastic_yolo.provision.errors import ProvisionError, WrongContent
+from elastic_yolo.provision.errors import WrongContent
 from elastic_yolo.provision.progress import Progress
-from elastic_yolo.provision.zoo.first_digest import (
-    check_hashes,
-    read_first_digest,
-    write_first_digest,
-)
 from elastic_yolo.provision.zoo.folder import MANIFEST, folder_content
 from elastic_yolo.provision.zoo.table import ZooModel, find_zoo_model
-
-# A user waits in front of it, and every model has several sources.
-_ATTEMPTS = 2
 
 Say = Callable[[str], None]
 """Receives one line of text."""
@@ -55,11 +46,11 @@ def cached_folder(model: ZooModel) -> Path | None:
     folder = models_folder() / model.name
     try:
         current = read_manifest(folder).version == model.version
-        size = (folder / model.weights.name).stat().st_size
         complete = all((folder / name).is_file() for name in (*model.shipped, MANIFEST))
+        whole = all((folder / file.name).stat().st_size == file.size for file in model.downloaded)
     except (ModelError, OSError):
         return None
-    return folder if current and complete and size == model.weights.size else None
+    return folder if current and complete and whole else None
 
 
 def pull(name: str, progress: Progress, say: Say = print_status) -> Path:
@@ -83,56 +74,21 @@ def pull_model(model: ZooModel, progress: Progress, say: Say) -> Path:
 
 
 def _pull(model: ZooModel, root: Path, progress: Progress, say: Say) -> Path:
-    part, digest = _download(model, root, progress, say)
+    # Imported here because a model in the cache needs no HTTP client.
+    from elastic_yolo.provision.zoo.fetch import fetch_files  # noqa: PLC0415
+
+    fetched = fetch_files(model, root, progress, say)
     folder = Path(tempfile.mkdtemp(dir=root, prefix=UNFINISHED))
     try:
-        part.rename(folder / model.weights.name)
-        for name, content in folder_content(model, digest).items():
+        for name, file in fetched.items():
+            file.path.rename(folder / name)
+        for name, content in folder_content(model, fetched[model.weights.name].digest).items():
             write_durable(folder / name, content)
         _check(model, folder)
         _replace(folder, root / model.name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return root / model.name
-
-
-def _download(model: ZooModel, root: Path, progress: Progress, say: Say) -> tuple[Path, str]:
-    """Return the downloaded weights and their digest."""
-    # Imported here because a model in the cache needs no HTTP client.
-    from elastic_yolo.provision.download import Download, space_check  # noqa: PLC0415
-    from elastic_yolo.provision.fallback import fetch_first  # noqa: PLC0415
-    from elastic_yolo.provision.sources import redacted  # noqa: PLC0415
-    from elastic_yolo.store.layout import Layout  # noqa: PLC0415
-
-    weights = model.weights
-    layout = Layout(root / ".download")
-    download = Download(layout, progress, space_check(layout), attempts=_ATTEMPTS)
-    first = root / f".{model.name}.first"
-    recorded = None if weights.digest else read_first_digest(first, model.version)
-
-    def fetch(address: str, fallback: bool) -> tuple[Path, str]:  # noqa: FBT001  # see fallback.Fetch
-        expected = weights.digest or recorded
-        fetched = partial(download.fetch, address, weights.name, expected, size=weights.size)
-        part, digest = fetched(fallback=fallback)
-        check_hashes(part, weights)
-        return part, digest
-
-    say(f"{model.name}: {weights.size / 1e6:.1f} MB from {redacted(weights.sources[0])}")
-    try:
-        part, digest = fetch_first(weights.name, weights.sources, fetch, say)
-    except ProvisionError as error:
-        raise type(error)(f"{model.name}: {error}{_advice(error, recorded, first)}") from error
-    if weights.digest is None:
-        if recorded is None:
-            say(f"{model.name}: no project states its digest: recorded {digest}")
-        write_first_digest(first, model.version, digest)
-    return part, digest
-
-
-def _advice(error: ProvisionError, recorded: str | None, first: Path) -> str:
-    if isinstance(error, WrongContent) and recorded is not None:
-        return f"; {first} has the digest of the first pull: delete it if the new content is right"
-    return "; is there a network?" if error.retryable else ""
 
 
 def _check(model: ZooModel, folder: Path) -> None:

@@ -1,13 +1,13 @@
-"""The table of the zoo: one YAML file in `entries/` for each model, beside its .cfg and .names."""
+"""The table of the zoo: one YAML file in `entries/` for each model, beside the shipped files."""
 
 from __future__ import annotations
 
 import difflib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from elastic_yolo.detector.files import read_text
 from elastic_yolo.detector.manifest import GoldenSpec
@@ -33,7 +33,7 @@ class _StrictModel(BaseModel):
 
 
 class ShippedFile(_StrictModel):
-    """A file that this package contains: its .cfg or .names."""
+    """A file that this package contains: a .names, or a .cfg of Debian's package darknet."""
 
     name: FileName
     size: int = Field(gt=0)
@@ -53,7 +53,7 @@ class ShippedFile(_StrictModel):
 
 
 class ZooFile(_StrictModel):
-    """The weights of a model, which are downloaded."""
+    """A file that is downloaded: weights, or a .cfg that is not shipped."""
 
     name: FileName
     size: int = Field(gt=0)
@@ -101,18 +101,31 @@ class ZooModel(_StrictModel):
     gflop: float = Field(gt=0)
     """Of the convolutions of one picture at the size in the .cfg."""
     accuracy: Accuracy | None = None
-    cfg: ShippedFile
+    cfg: ShippedFile | ZooFile
     names: ShippedFile
     weights: ZooFile
     golden: GoldenSpec | None = None
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.cfg.sha256 is None:
+            raise ValueError("cfg: expected sha256: the content of a .cfg is known")
+        return self
+
     @property
     def shipped(self) -> dict[FileName, Path]:
         """The files that this package contains, by their names in a model folder."""
-        files = {file.name: file.path for file in (self.cfg, self.names)}
+        files = {self.names.name: self.names.path}
+        if isinstance(self.cfg, ShippedFile):
+            files[self.cfg.name] = self.cfg.path
         if self.golden is not None:
             files[self.golden.picture] = ENTRIES / self.golden.picture
         return files
+
+    @property
+    def downloaded(self) -> tuple[ZooFile, ...]:
+        """The files that are downloaded, in this order: the small one first."""
+        return (self.cfg, self.weights) if isinstance(self.cfg, ZooFile) else (self.weights,)
 
 
 @cache

@@ -11,8 +11,9 @@ import yaml
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.provision.config import ModelConfig, read_models_config
-from elastic_yolo.provision.errors import ConfigError
-from elastic_yolo.provision.zoo import find_zoo_model
+from elastic_yolo.provision.errors import ConfigError, SourceRefused
+from elastic_yolo.provision.sources import ResumePoint, choose_source
+from elastic_yolo.provision.zoo import ZooFile, find_zoo_model
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import resolve
 from elastic_yolo.store.reference import Reference
@@ -35,6 +36,29 @@ def test_an_entry_gives_name_version_files_and_sources(tmp_path: Path) -> None:
     assert model.files["yolov3-tiny.weights"].digest == zoo.weights.digest
     assert model.addresses("yolov3-tiny.cfg") == ("zoo:yolov3-tiny/yolov3-tiny.cfg",)
     assert {"coco.names", "model.yaml", "person-416.jpg"} < model.files.keys()
+
+
+def test_a_cfg_that_is_not_shipped_has_the_tables_sources(tmp_path: Path) -> None:
+    """It precedes the weights: files are fetched in this order."""
+    model, zoo = read(tmp_path, zoo="yolov4"), find_zoo_model("yolov4")
+
+    assert isinstance(zoo.cfg, ZooFile)
+    assert model.addresses("yolov4.cfg") == zoo.cfg.sources
+    assert model.files["yolov4.cfg"].digest == zoo.cfg.digest
+    assert model.addresses("coco.names") == ("zoo:yolov4/coco.names",)
+    assert list(model.files) == ["yolov4.cfg", "coco.names", "model.yaml", "yolov4.weights"]
+
+
+def test_the_manifest_has_the_digests_of_downloaded_files() -> None:
+    zoo = find_zoo_model("yolov4")
+    with choose_source("zoo:yolov4/model.yaml")("zoo:yolov4/model.yaml", ResumePoint()) as opened:
+        manifest = yaml.safe_load(b"".join(opened.chunks))
+
+    assert manifest["files"] == {
+        file.name: file.digest for file in (zoo.cfg, zoo.names, zoo.weights)
+    }
+    with pytest.raises(SourceRefused, match="downloaded files have their own sources"):
+        choose_source("zoo:yolov4/yolov4.cfg")("zoo:yolov4/yolov4.cfg", ResumePoint()).__enter__()
 
 
 def test_name_version_and_channels_can_differ(tmp_path: Path) -> None:
