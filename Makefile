@@ -108,9 +108,10 @@ format: .venv/ready ## format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: .venv/ready ## regenerate the generated parts of documents: READMEs' tables, Kubernetes' copy of the rules
+docs: .venv/ready ## regenerate the generated parts of documents: READMEs' tables, the zoo, Kubernetes' copy of the rules
 	@$(BIN)/python -m tools.settings_table
 	@$(BIN)/python -m tools.kubernetes_rules
+	@$(BIN)/python -m tools.zoo_table
 
 oracle: ## install Debian's darknet, which some tests compare with
 	@tools/apt-install /usr/lib/darknet/libdarknet.so darknet

@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 
 _EVERY_S = 10.0
+_REFRESH_S = 0.1
+# Smaller amounts are printed in kB.
+_LEAST_MB_BYTES = 100_000
 
 
 def print_status(text: str) -> None:
@@ -20,7 +23,7 @@ def print_skipped(path: Path, error: Exception) -> None:
 
 
 class ProgressLine:
-    """Prints `what: done/total` on stderr. An instance is a progress callback."""
+    """Prints `what: done/total` on stderr; a total of 0 is unknown. An instance is a callback."""
 
     def __init__(self) -> None:
         """Start with nothing printed."""
@@ -30,7 +33,7 @@ class ProgressLine:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Print the progress of a step; a log gets its start, its end and a line every 10 s."""
-        line = f"{what}: {done}/{total}"
+        line = f"{what}: {done}/{total}" if total else f"{what}: {done}"
         if self._terminal:
             end = "\n" if done == total else ""
             print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
@@ -40,3 +43,69 @@ class ProgressLine:
         if new or done == total or now - self._shown_at > _EVERY_S:
             print_status(line)
             self._shown, self._shown_at = line, now
+
+
+class TransferLine:
+    """Prints the progress of a download in bytes on stderr: amount, rate, and time left.
+
+    An instance is a progress callback; it prints as often as `ProgressLine` does.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing printed."""
+        self._terminal = sys.stderr.isatty()
+        self._open = False
+        self._what = ""
+        self._began = (0.0, 0)
+        self._shown_at = 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Print the progress of a download, of which `done` bytes of `total` are there."""
+        now = time.monotonic()
+        if what != self._what:
+            # A resumed download begins with bytes that were not transferred now.
+            self._what, self._began = what, (now, done)
+            self._shown_at = now
+        finished = 0 < total <= done
+        if not finished and now - self._shown_at < (_REFRESH_S if self._terminal else _EVERY_S):
+            return
+        self._shown_at = now
+        line = f"{what}: {transfer_state(done, total, done - self._began[1], now - self._began[0])}"
+        if self._terminal:
+            print(f"\r\033[K{line}", end="\n" if finished else "", file=sys.stderr, flush=True)
+            self._open = not finished
+        else:
+            print_status(line)
+
+    def say(self, text: str) -> None:
+        """Print a line of text below the progress."""
+        if self._open:
+            print(file=sys.stderr)
+        self._open, self._what = False, ""
+        print_status(text)
+
+
+def transfer_state(done: int, total: int, moved: int, seconds: float) -> str:
+    """Describe a transfer that moved `moved` bytes in `seconds`: `12.3 of 35.4 MB, 3.1 MB/s, ...`.
+
+    `total` is 0 if it is unknown.
+    """
+    scale, unit = _unit(max(done, total))
+    amount = f"{done / scale:.1f} {unit}"
+    if total:
+        amount = f"{done / scale:.1f} of {total / scale:.1f} {unit}"
+    if not moved or not seconds:
+        return amount
+    rate = moved / seconds
+    left = f", {max(0, total - done) / rate:.0f} s left" if done < total else ""
+    return f"{amount}, {rate / scale:.1f} {unit}/s{left}"
+
+
+def transfer_size(size: int) -> str:
+    """Return a number of bytes as text: `35.4 MB`, or `12.2 kB` for a small file."""
+    scale, unit = _unit(size)
+    return f"{size / scale:.1f} {unit}"
+
+
+def _unit(size: int) -> tuple[float, str]:
+    return (1e6, "MB") if size >= _LEAST_MB_BYTES else (1e3, "kB")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from elastic_yolo.cli.errors import CommandFailed
 from elastic_yolo.detector.errors import DetectorError
 from elastic_yolo.extras import MissingPackage, naming_extra
 from elastic_yolo.picture.errors import PictureError
@@ -17,6 +18,7 @@ from elastic_yolo.picture.errors import PictureError
 FAILED = 1
 COMMANDS = {
     "detect": "find objects in pictures",
+    "models": "list and pull the models of the zoo",
     "verify": "check a model folder",
     "compare": "show where this detector and another one differ on pictures",
     "convert": "quantise and measure for the services, or write ONNX or OpenVINO files",
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(end="", flush=True)
     except BrokenPipeError:
         _forget_output()
-    except (DetectorError, PictureError, MissingPackage, OSError) as error:
+    except (CommandFailed, DetectorError, PictureError, MissingPackage, OSError) as error:
         print(f"elastic-yolo: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("elastic-yolo: stopped", file=sys.stderr)

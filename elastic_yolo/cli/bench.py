@@ -8,7 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from elastic_yolo.cli.options import add_threads_option, count, folder, new_file, positive
+from elastic_yolo.cli.options import (
+    MODEL_HELP,
+    add_threads_option,
+    count,
+    model_folder,
+    model_name,
+    new_file,
+    positive,
+)
 from elastic_yolo.detector.engines.choose import ENGINES
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.precision import PRECISIONS
@@ -27,7 +35,7 @@ def add_parser(commands: Any) -> None:
         "with a plain matrix product on this machine. With the default options, models/demo takes "
         "about two minutes.",
     )
-    parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
+    parser.add_argument("model", type=model_name, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--engines", type=_list_of(*ENGINES, "opencv"), default=[*ENGINES, "opencv"],
         help="engines to measure, separated by commas (default: all)",
@@ -71,7 +79,7 @@ def add_parser(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Measure and print; the exit status is 1 if nothing was measured."""
-    model = read_model(parsed.model)
+    model = read_model(model_folder(parsed.model))
     rows = compete(
         engine_configs(parsed.engines, parsed.precisions, parsed.batch, parsed.device),
         model.folder,

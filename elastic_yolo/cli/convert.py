@@ -8,7 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from elastic_yolo.cli.options import add_resize_option, add_threads_option, folder, new_file
+from elastic_yolo.cli.options import (
+    MODEL_HELP,
+    add_resize_option,
+    add_threads_option,
+    folder,
+    model_folder,
+    model_name,
+    new_file,
+)
 from elastic_yolo.detector.conversion import make_int8, measure_precisions
 from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.engines.choose import EngineOptions
@@ -38,7 +46,7 @@ def add_parser(commands: Any) -> None:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
+    parser.add_argument("model", type=model_name, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--cache",
         type=Path,
@@ -72,7 +80,7 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.refuse("--precision needs --output; --calibration measures all precisions")
     if parsed.precision == "int8" and not parsed.cache:
         parsed.refuse("--precision int8 needs --cache with a converted model")
-    model = read_model(parsed.model, parsed.resize)
+    model = read_model(model_folder(parsed.model), parsed.resize)
     report_data: dict[str, Any] = {}
     if parsed.calibration:
         report = _prepare_cache(parsed, model)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from elastic_yolo.cli.options import (
+    MODEL_HELP,
     add_engine_options,
     add_resize_option,
     engine_options,
-    folder,
     fraction,
+    model_folder,
+    model_name,
 )
 from elastic_yolo.cli.saving import overwritten, target_of
 from elastic_yolo.detector.boxes import Detection
@@ -28,7 +30,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "pictures", nargs="+", type=Path, metavar="PICTURE", help="JPEG, PNG, WebP or BMP file"
     )
-    parser.add_argument("--model", type=folder, required=True, metavar="DIR", help="model folder")
+    parser.add_argument("--model", type=model_name, required=True, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--threshold",
         type=fraction,
@@ -58,7 +60,9 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.save:
         for reason in overwritten(parsed.pictures, parsed.save):
             parsed.refuse(reason)
-    detector, _ = load_detector(parsed.model, engine_options(parsed), resize=parsed.resize)
+    detector, _ = load_detector(
+        model_folder(parsed.model), engine_options(parsed), resize=parsed.resize
+    )
     status = 0
     for path in parsed.pictures:
         try:

@@ -7,9 +7,13 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from elastic_yolo.cli.errors import failing_on_provision_errors
 from elastic_yolo.detector.engines.choose import ENGINES, EngineOptions
 from elastic_yolo.detector.precision import PRECISIONS
 from elastic_yolo.names import RESIZES
+from elastic_yolo.progress import TransferLine
+
+MODEL_HELP = "model folder, or a name from `elastic-yolo models list`, pulled once"
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -123,3 +127,43 @@ def new_file(text: str) -> Path:
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"is a folder: {text}")
     return path
+
+
+def model_name(text: str) -> str:
+    """Check a model argument of a command line: an existing folder, or else a name of the zoo."""
+    if Path(text).is_dir():
+        return text
+    # Imported here because a folder does not need the table.
+    from elastic_yolo.provision.zoo import is_zoo_name, nearest_names  # noqa: PLC0415
+
+    if is_zoo_name(text):
+        return text
+    near = nearest_names(text)
+    hint = f"; the nearest are {', '.join(near)}" if near else ""
+    raise argparse.ArgumentTypeError(
+        f"{text}: no such folder, and no such model in the zoo{hint}; "
+        "`elastic-yolo models list` prints all"
+    )
+
+
+def model_folder(text: str) -> Path:
+    """Return the folder of a model argument: an existing folder, or a model of the zoo.
+
+    A model of the zoo is pulled into the user's cache if it is not there. Raises
+    argparse.ArgumentTypeError for neither, CommandFailed or OSError if it cannot be pulled.
+    """
+    if Path(model_name(text)).is_dir():
+        return Path(text)
+    return pull_from_zoo(text)
+
+
+def pull_from_zoo(name: str) -> Path:
+    """Return the folder of a model of the zoo, pulled if it is not in the cache.
+
+    Progress is printed on stderr. Raises CommandFailed or OSError.
+    """
+    from elastic_yolo.provision.zoo import pull  # noqa: PLC0415
+
+    line = TransferLine()
+    with failing_on_provision_errors():
+        return pull(name, line, line.say)

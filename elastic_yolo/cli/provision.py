@@ -106,7 +106,7 @@ def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
     models = read_models_config(parsed.config).used_by(parsed.services)
     job = Job(
         layout=layout,
-        reporter=ProgressReporter(ProgressLine(), print_skipped),
+        reporter=ProgressReporter(ProgressLine(), print_skipped, print_status),
         threads=parsed.threads,
         cache=None if parsed.cache is None else parsed.cache.resolve(),
         quota_bytes=(parsed.quota_mb or 0) * _MEGABYTE,

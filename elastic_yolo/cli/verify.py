@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from elastic_yolo.cli.options import (
+    MODEL_HELP,
     add_engine_options,
     add_resize_option,
     engine_options,
     existing_file,
     folder,
+    model_folder,
+    model_name,
 )
 from elastic_yolo.cli.resize_rules import detect_by_both_rules, side_by_side, to_json
 from elastic_yolo.detector.accuracy import mean_average_precision
@@ -71,7 +74,7 @@ def add_parser(commands: Any) -> None:
         "mAP on pictures with Darknet's label files. If no file states whether pictures are "
         "letterboxed or stretched, shows what the model detects either way.",
     )
-    parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
+    parser.add_argument("model", type=model_name, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--pictures", type=folder, metavar="DIR", help="pictures with .txt label files; prints mAP"
     )
@@ -107,7 +110,7 @@ def verify(parsed: argparse.Namespace) -> Iterator[Check]:
     """Yield the checks of a folder; stops after a failure that prevents all further ones."""
     options = engine_options(parsed)
     try:
-        model = read_model(parsed.model, parsed.resize)
+        model = read_model(model_folder(parsed.model), parsed.resize)
         # An engine with a cached graph would not read the weights.
         model.read_weights()
     except ModelError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -21,10 +21,12 @@ from elastic_yolo.detector.files import read_text
 from elastic_yolo.detector.strict_yaml import parse_strict_yaml
 from elastic_yolo.names import Digest, FileName, Name
 from elastic_yolo.provision.errors import ConfigError
+from elastic_yolo.provision.zoo.folder import models_yaml_entry
+from elastic_yolo.provision.zoo.table import UnknownZooModel
 
 _MOST_BYTES = 2**20
-# Nesting: models, one model, files, one file, its digest.
-_MOST_DEPTH = 6
+# Nesting: models, one model, files, one file, its sources, an address.
+_MOST_DEPTH = 7
 # user:password@ in an address would appear in records and logs.
 _HAS_KIND = re.compile(r"^[a-z][a-z0-9+.-]*:")
 _CREDENTIALS = re.compile(r"^[a-z0-9+.-]+://[^/]*@")
@@ -48,7 +50,20 @@ class FileConfig(_StrictModel):
 
     source: str | None = None
     """Address of the file; the default is the model's source followed by the file's name."""
+    sources: tuple[str, ...] = Field(default=(), max_length=16)
+    """Several addresses of the file, tried in this order, instead of `source`."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.source is not None and self.sources:
+            raise ValueError("expected source or sources, not both")
+        return self
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The file's own addresses; empty if it is at the model's source."""
+        return self.sources if self.source is None else (self.source,)
 
     @property
     def digest(self) -> Digest | None:
@@ -68,6 +83,8 @@ class ModelConfig(_StrictModel):
     """Services that need the model, for `--for`; empty for all services."""
     source: str = ""
     """Address of the folder with the files."""
+    zoo: str = ""
+    """Name of a model of the zoo, which gives source, version and files."""
     pictures: str = ""
     """Folder with typical pictures, relative to models.yaml.
 
@@ -76,11 +93,23 @@ class ModelConfig(_StrictModel):
     files: dict[PlainName, FileConfig] = Field(min_length=3, max_length=16)
     _folder: Path = PrivateAttr(default=Path())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_zoo(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("zoo"), str):
+            return data
+        if "source" in data or "files" in data:
+            raise ValueError("zoo gives source and files: remove these, or zoo")
+        try:
+            return {**models_yaml_entry(data["zoo"]), **data}
+        except UnknownZooModel as error:
+            raise ValueError(str(error)) from None
+
     @model_validator(mode="after")
     def _check(self, info: ValidationInfo) -> Self:
         self._folder = (info.context or {}).get("folder", Path())
         for name in self.files:
-            if _CREDENTIALS.match(self.address(name)):
+            if any(map(_CREDENTIALS.match, self.addresses(name))):
                 raise ValueError("credentials belong in the environment, not in an address")
         return self
 
@@ -89,11 +118,13 @@ class ModelConfig(_StrictModel):
         """The folder with the pictures, or None."""
         return self._folder / self.pictures if self.pictures else None
 
-    def address(self, name: str) -> str:
-        """Return the address of a file; a relative path starts at the folder of models.yaml."""
-        source = self.files[name].source
-        address = source if source is not None else f"{self.source.rstrip('/')}/{name}"
-        return address if _HAS_KIND.match(address) else str(self._folder / address)
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """Return the addresses of a file; a relative path starts at the folder of models.yaml."""
+        stated = self.files[name].addresses or (f"{self.source.rstrip('/')}/{name}",)
+        return tuple(
+            address if _HAS_KIND.match(address) else str(self._folder / address)
+            for address in stated
+        )
 
 
 class ModelsConfig(_StrictModel):

@@ -11,7 +11,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,16 +30,22 @@ _LONGEST_PAUSE_S = 30.0
 # A transfer of fewer than _LEAST_BYTES bytes in PATIENCE_S seconds counts as failed.
 _LEAST_BYTES = 10_000
 PATIENCE_S = 30.0
+# The same for a source with a fallback: waiting for it would take longer than the fallback does.
+_LEAST_BYTES_BESIDE_FALLBACK = 300_000
+# A source with a fallback is left after an attempt that brought less than this.
+_LEAST_PROGRESS_BYTES = 1_000_000
 
 T = TypeVar("T")
 
 
 @dataclass
 class Traffic:
-    """Number of requests to the sources, and bytes received."""
+    """Number of requests to the sources, bytes received, and sources that did not deliver."""
 
     requests: int = 0
     bytes: int = 0
+    passed_over: list[str] = field(default_factory=list)
+    """A line for each source after which another one was tried."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,21 @@ class Download:
     attempts: int = ATTEMPTS
     patience_s: float = PATIENCE_S
 
-    def fetch(self, address: str, name: str, digest: str | None) -> tuple[Path, str]:
+    def fetch(
+        self,
+        address: str,
+        name: str,
+        digest: str | None,
+        *,
+        size: int | None = None,
+        fallback: bool = False,
+    ) -> tuple[Path, str]:
         """Return a file in the store's incoming folder, synced to disk, and its digest.
 
         After a retryable error it continues where it stopped, up to `attempts` times without
-        progress. Raises ProvisionError or StoreFull; a partial file remains for the next run.
+        progress. With `fallback` (another source is to be tried next) it continues only after an
+        attempt with much progress. Raises ProvisionError or StoreFull; a partial file remains for
+        the next run.
         """
         make_folder(self.layout.incoming)
         part = _Part(self.layout.incoming / digest_of_bytes(address.encode())[7:39])
@@ -65,47 +82,63 @@ class Download:
         while True:
             before = part.size
             try:
-                found = self._continue(part, address, name)
-                if digest is None or found == digest:
-                    part.complete()
-                    return part.path, found
+                found = self._continue(part, address, name, size, fallback=fallback)
+                _check_digest(address, digest, found)
+            except WrongContent:
                 part.remove()
-                raise WrongContent(f"{redacted(address)}: expected {digest}, found {found}")
+                raise
             except ProvisionError as error:
+                gained = part.size - before
                 # An attempt that made progress resets the count.
-                attempt = attempt + 1 if part.size <= before else 1
-                if not error.retryable or attempt >= self.attempts:
+                attempt = attempt + 1 if gained <= 0 else 1
+                given_up = fallback and gained < _LEAST_PROGRESS_BYTES
+                if not error.retryable or given_up or attempt >= self.attempts:
                     raise
                 self.sleep(pause_s(attempt))
+            else:
+                part.complete()
+                return part.path, found
 
-    def retry(self, operation: Callable[[], T]) -> T:
-        """Call `operation` up to `attempts` times, as `fetch` does; raises ProvisionError."""
+    def retry(self, operation: Callable[[], T], *, fallback: bool = False) -> T:
+        """Call `operation` up to `attempts` times, as `fetch` does; raises ProvisionError.
+
+        With `fallback` it is called once.
+        """
         for attempt in itertools.count(1):
             self.traffic.requests += 1
             try:
                 return operation()
             except ProvisionError as error:
-                if not error.retryable or attempt >= self.attempts:
+                if not error.retryable or fallback or attempt >= self.attempts:
                     raise
                 self.sleep(pause_s(attempt))
         raise AssertionError("unreachable: the loop returns or raises")
 
-    def _continue(self, part: _Part, address: str, name: str) -> str:
+    def _progress_of_archive(self, name: str, received: int) -> None:
+        self.progress(f"the package with {name}", received, 0)
+
+    def _continue(
+        self, part: _Part, address: str, name: str, size: int | None, *, fallback: bool
+    ) -> str:
         """Fetch the missing part; returns the digest of the whole file."""
-        start = part.start()
+        start = replace(part.start(), on_archive=partial(self._progress_of_archive, name))
+        least = _LEAST_BYTES_BESIDE_FALLBACK if fallback else _LEAST_BYTES
         self.traffic.requests += 1
         with choose_source(address)(address, start) as opened:
+            _check_size(address, size, opened.size)
             if opened.size is not None:
                 self.require_space(opened.size - opened.offset)
             received = opened.offset
             with part.writing(opened) as (write, digest):
-                for chunk in _in_time(opened, address, self.patience_s):
+                for chunk in _in_time(opened, address, self.patience_s, least):
+                    received += len(chunk)
+                    if size is not None and received > size:
+                        raise WrongContent(f"{redacted(address)}: more than {size:,} bytes")
                     if opened.size is None:
                         self.require_space(len(chunk))
                     write(chunk)
-                    received += len(chunk)
                     self.traffic.bytes += len(chunk)
-                    self.progress(name, received, opened.size or 0)
+                    self.progress(name, received, opened.size or size or 0)
             if opened.size is not None and part.size != opened.size:
                 raise SourceUnavailable(
                     f"{redacted(address)}: received {part.size:,} of {opened.size:,} bytes"
@@ -168,13 +201,24 @@ class _Part:
                 raise _full(self.path, error) from error
 
 
-def _in_time(opened: SourceStream, address: str, patience_s: float) -> Iterator[bytes]:
-    """Yield the chunks; raises SourceUnavailable if fewer than _LEAST_BYTES come in patience_s."""
+def _check_digest(address: str, expected: str | None, found: str) -> None:
+    if expected is not None and found != expected:
+        raise WrongContent(f"{redacted(address)}: expected {expected}, found {found}")
+
+
+def _check_size(address: str, expected: int | None, found: int | None) -> None:
+    """Raise WrongContent before a transfer of the wrong file, such as a page of the web site."""
+    if expected is not None and found is not None and found != expected:
+        raise WrongContent(f"{redacted(address)}: expected {expected:,} bytes, found {found:,}")
+
+
+def _in_time(opened: SourceStream, address: str, patience_s: float, least: int) -> Iterator[bytes]:
+    """Yield the chunks; raises SourceUnavailable if fewer than `least` bytes come in patience_s."""
     received, since = 0, time.monotonic()
     for chunk in opened.chunks:
         received += len(chunk)
         now = time.monotonic()
-        if received >= _LEAST_BYTES:
+        if received >= least:
             received, since = 0, now
         elif now - since > patience_s:
             raise SourceUnavailable(
@@ -186,6 +230,16 @@ def _in_time(opened: SourceStream, address: str, patience_s: float) -> Iterator[
 def free_bytes(layout: Layout) -> int:
     """Return the free space of the store's file system in bytes."""
     return shutil.disk_usage(layout.root).free
+
+
+def space_check(layout: Layout) -> Callable[[int], None]:
+    """Return a `require_space` for the store's file system."""
+
+    def require(size: int) -> None:
+        if size > free_bytes(layout):
+            raise StoreFull(f"{layout.root}: no space for {size:,} more bytes")
+
+    return require
 
 
 def pause_s(attempt: int) -> float:

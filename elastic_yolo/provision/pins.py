@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from elastic_yolo.provision.config import ModelConfig
 from elastic_yolo.provision.sources import Pinned, choose_pin, redacted
@@ -13,8 +13,14 @@ from elastic_yolo.provision.sources import Pinned, choose_pin, redacted
 # The version of a model whose source has no versions.
 _ONLY_VERSION = "1"
 
-Retry = Callable[[Callable[[], Pinned | None]], Pinned | None]
-"""Calls a function, repeatedly if it raises a retryable ProvisionError."""
+
+class Retry(Protocol):
+    """Calls a function, repeatedly if it raises a retryable ProvisionError."""
+
+    def __call__(
+        self, operation: Callable[[], Pinned | None], *, fallback: bool = False
+    ) -> Pinned | None:
+        """Return what `operation` returns; with `fallback` it is called once."""
 
 
 class FileSource(NamedTuple):
@@ -42,29 +48,31 @@ class PinnedSources:
     def source(self) -> str:
         """Return the model's source address for the store's records, without credentials."""
         pinned = self._pin_model_source()
-        first = self.model.address(next(iter(self.model.files)))
+        first = self.model.addresses(next(iter(self.model.files)))[0]
         return redacted(self.model.source or first) if pinned is None else redacted(pinned.folder)
 
-    def file_source(self, name: str) -> FileSource:
-        """Return the pinned address and digest of a file; raises ProvisionError."""
+    def file_source(self, name: str, address: str, *, fallback: bool = False) -> FileSource:
+        """Return the pinned address and digest of a file at one of its addresses.
+
+        Raises ProvisionError; with `fallback`, another source, after a single attempt.
+        """
         wanted = self.model.files[name].digest
-        address = self.model.address(name)
-        pinned = self._pin(address)
+        pinned = self._pin(address, fallback=fallback)
         if pinned is None:
             return FileSource(address, wanted)
         file_name = address.rpartition("/")[2]
         return FileSource(f"{pinned.folder}/{file_name}", wanted or pinned.digests.get(file_name))
 
     def _pin_model_source(self) -> Pinned | None:
-        from_source = (name for name, file in self.model.files.items() if file.source is None)
+        from_source = (name for name, file in self.model.files.items() if not file.addresses)
         name = next(from_source, None) if self.model.source else None
-        return None if name is None else self._pin(self.model.address(name))
+        return None if name is None else self._pin(self.model.addresses(name)[0])
 
-    def _pin(self, address: str) -> Pinned | None:
+    def _pin(self, address: str, *, fallback: bool = False) -> Pinned | None:
         folder, _, name = address.rpartition("/")
         pin = choose_pin(folder)
         if pin is None:
             return None
         if folder not in self._pinned:
-            self._pinned[folder] = self.retry(partial(pin, folder, name))
+            self._pinned[folder] = self.retry(partial(pin, folder, name), fallback=fallback)
         return self._pinned[folder]

@@ -12,7 +12,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class ProgressReporter:
-    """`progress` receives each step; `skipped` receives each unusable picture and its error."""
+    """`progress` receives each step; `skipped` receives each unusable picture and its error.
+
+    `passed_over` receives a line for each source that did not deliver, while another is left.
+    """
 
     progress: Progress
     skipped: Callable[[Path, Exception], None]
+    passed_over: Callable[[str], None]

@@ -15,8 +15,9 @@ from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.durable import write_durable
 from elastic_yolo.provision.check import check_model
 from elastic_yolo.provision.config import ModelConfig
-from elastic_yolo.provision.download import Download, Traffic, free_bytes
+from elastic_yolo.provision.download import Download, Traffic, space_check
 from elastic_yolo.provision.errors import ProvisionError, WrongContent
+from elastic_yolo.provision.fallback import fetch_first
 from elastic_yolo.provision.pins import PinnedSources
 from elastic_yolo.provision.prepare import Preparation
 from elastic_yolo.provision.progress import ProgressReporter
@@ -49,6 +50,8 @@ class Report:
     """Names of the artefacts made for the services' cache."""
     error: str | None = None
     retryable: bool = False
+    passed_over: tuple[str, ...] = ()
+    """A line for each source that did not deliver while another was left."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,11 @@ class Job:
         files: dict[str, FileRecord] = {}
         new = 0
         for name in sources.model.files:
-            source = sources.file_source(name)
-            known = None if source.digest is None else writer.find_blob(source.digest)
-            if known is None:
-                path, digest = download.fetch(source.address, name, source.digest)
-                known = writer.add_blob(path, digest)
-                new += 1
-            files[name] = known
+            fetch = partial(_fetch_blob, writer, sources, download, name)
+            addresses = sources.model.addresses(name)
+            report = partial(self._pass_over, download.traffic)
+            files[name], added = fetch_first(name, addresses, fetch, report)
+            new += added
         if sources.model.pictures_folder is not None and REFERENCE not in files:
             files[REFERENCE] = self._record(writer, files, sources.model.pictures_folder)
         check = partial(check_model, threads=self.threads)
@@ -135,6 +136,10 @@ class Job:
             sources.model.name, sources.version(), files, sources.source(), check
         )
         return record, new
+
+    def _pass_over(self, traffic: Traffic, line: str) -> None:
+        traffic.passed_over.append(line)
+        self.reporter.passed_over(line)
 
     def _record(
         self, writer: Writer, files: Mapping[str, FileRecord], pictures: Path
@@ -162,8 +167,7 @@ class Job:
         return switched
 
     def _require_space(self, size: int) -> None:
-        if size > free_bytes(self.layout):
-            raise StoreFull(f"{self.layout.root}: no space for {size:,} more bytes")
+        space_check(self.layout)(size)
         if self.quota_bytes and used_bytes(self.layout) + size > self.quota_bytes:
             raise StoreFull(
                 f"{self.layout.root}: {size:,} more bytes would exceed the quota of "
@@ -194,4 +198,22 @@ class Job:
             prepared=prepared,
             error=error,
             retryable=retryable,
+            passed_over=tuple(traffic.passed_over),
         )
+
+
+def _fetch_blob(
+    writer: Writer,
+    sources: PinnedSources,
+    download: Download,
+    name: str,
+    address: str,
+    fallback: bool,  # noqa: FBT001  # see fallback.Fetch
+) -> tuple[FileRecord, bool]:
+    """Return a file's record in the store, and whether it was fetched from `address`."""
+    source = sources.file_source(name, address, fallback=fallback)
+    known = None if source.digest is None else writer.find_blob(source.digest)
+    if known is not None:
+        return known, False
+    path, digest = download.fetch(source.address, name, source.digest, fallback=fallback)
+    return writer.add_blob(path, digest), True

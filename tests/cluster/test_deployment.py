@@ -105,7 +105,7 @@ def test_a_new_model_version_is_served_without_a_restart(cluster: Cluster, clock
     stated = cluster.get("cronjob", "models")
     volumes = stated["spec"]["jobTemplate"]["spec"]["template"]["spec"]["volumes"]
     name = next(one["configMap"]["name"] for one in volumes if "configMap" in one)
-    data = {"models.yaml": text.replace('version: "2018"', 'version: "again"')}
+    data = {"models.yaml": text.replace("- zoo: ", "- version: again\n    zoo: ")}
 
     def version(url: str) -> str:
         answer = httpx.post(f"{url}/inference", files={"image": PICTURE}, timeout=30)

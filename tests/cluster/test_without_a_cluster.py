@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
+from elastic_yolo.provision.config import read_models_config
 from elastic_yolo.tiers import TIERS
 from tests.cluster.cluster import NAMESPACE, OVERLAY, find_cluster, ready_of
 from tests.support.rendered import K8S, Manifest, name_of, of_kind, parse, render, require_tools
@@ -27,9 +27,9 @@ def test_everything_that_they_expect_is_deployed(manifests: list[Manifest]) -> N
 
 
 def test_the_expected_model_is_provisioned() -> None:
-    (model,) = yaml.safe_load((K8S / "base" / "models-to-provision.yaml").read_text())["models"]
+    (model,) = read_models_config(K8S / "base" / "models-to-provision.yaml").models
 
-    assert (model["name"], model["version"]) == ("yolov3-tiny", "2018")
+    assert (model.name, model.channels) == ("yolov3-tiny", ("stable",))
 
 
 def test_the_model_volume_is_filled_from_one_config_map(manifests: list[Manifest]) -> None:

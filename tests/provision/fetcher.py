@@ -37,8 +37,8 @@ class Fetcher:
             **options,
         )
 
-    def fetch(self, address: str, digest: str | None = DIGEST) -> bytes:
-        path, found = self.download.fetch(address, "file", digest)
+    def fetch(self, address: str, digest: str | None = DIGEST, *, fallback: bool = False) -> bytes:
+        path, found = self.download.fetch(address, "file", digest, fallback=fallback)
         content = path.read_bytes()
         assert found == digest_of_bytes(content)
         return content

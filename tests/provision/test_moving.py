@@ -182,7 +182,7 @@ def test_a_source_that_moves_during_a_run_does_not_mix_versions(
             moved.append(moving.publish(new))
 
     assert outcome(
-        provision(store, wanted(moving.source), reporter=ProgressReporter(move, move))
+        provision(store, wanted(moving.source), reporter=ProgressReporter(move, move, move))
     ) == (
         "published",
         first,

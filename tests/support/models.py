@@ -11,7 +11,7 @@ from elastic_yolo.digest import digest_of_file
 from elastic_yolo.provision.progress import ProgressReporter
 from tests.support.tiny import write_tiny_model
 
-QUIET = ProgressReporter(lambda *_: None, lambda *_: None)
+QUIET = ProgressReporter(lambda *_: None, lambda *_: None, lambda _: None)
 """A ProgressReporter that ignores everything."""
 FILES = ("tiny.cfg", "tiny.names", "tiny.weights")
 

@@ -11,6 +11,7 @@ from elastic_yolo.provision.sources.http import open_http
 from elastic_yolo.provision.sources.huggingface import open_huggingface, pin_huggingface
 from elastic_yolo.provision.sources.mlflow import open_artifact, open_mlflow, pin_mlflow
 from elastic_yolo.provision.sources.oci import open_oci, pin_oci
+from elastic_yolo.provision.sources.pypi import open_pypi
 from elastic_yolo.provision.sources.s3 import open_s3
 from elastic_yolo.provision.sources.stream import (
     OpenSource,
@@ -20,6 +21,7 @@ from elastic_yolo.provision.sources.stream import (
     SourceStream,
     redacted,
 )
+from elastic_yolo.provision.sources.zoo import open_zoo
 
 __all__ = [
     "OpenSource",
@@ -41,7 +43,9 @@ _KINDS: dict[str, OpenSource] = {
     "mlflow-artifacts": open_artifact,
     "models": open_mlflow,
     "oci": open_oci,
+    "pypi": open_pypi,
     "s3": open_s3,
+    "zoo": open_zoo,
 }
 # Sources whose addresses may refer to another version later.
 _MOVING: dict[str, Pin] = {"hf": pin_huggingface, "models": pin_mlflow, "oci": pin_oci}

@@ -10,8 +10,12 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from elastic_yolo.provision.errors import ConfigError, SourceRefused
-from elastic_yolo.provision.sources.http import TIMEOUT, status_error, translated_errors
-from elastic_yolo.provision.sources.stream import redacted
+from elastic_yolo.provision.sources.http import (
+    DIRECT,
+    Connection,
+    status_error,
+    translated_errors,
+)
 
 _MOST_BYTES = 4 * 2**20
 
@@ -22,7 +26,10 @@ M = TypeVar("M", bound=BaseModel)
 class ApiResponse:
     """A complete response, with any status."""
 
-    address: str
+    name: str
+    """What messages call the server."""
+    url: str
+    """Address after redirects; may contain credentials."""
     status: int
     reason: str
     headers: httpx.Headers
@@ -31,7 +38,7 @@ class ApiResponse:
     def require_success(self) -> ApiResponse:
         """Return the response if its status is 2xx; raises SourceUnavailable or SourceRefused."""
         if not httpx.codes.is_success(self.status):
-            raise status_error(self.address, self.status, self.reason)
+            raise status_error(self.name, self.status, self.reason)
         return self
 
     def parse(self, kind: type[M]) -> M:
@@ -44,9 +51,7 @@ class ApiResponse:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise SourceRefused(
-                f"{redacted(self.address)}: invalid response: {field} {first['msg']}"
-            ) from None
+            raise SourceRefused(f"{self.name}: invalid response: {field} {first['msg']}") from None
 
 
 def call_api(
@@ -56,11 +61,12 @@ def call_api(
     params: Mapping[str, str] | None = None,
     method: str = "GET",
     redirects: bool = True,
+    connection: Connection = DIRECT,
 ) -> ApiResponse:
     """Send a request and read the whole response; raises SourceUnavailable or SourceRefused."""
     with (
-        translated_errors(address),
-        httpx.Client(timeout=TIMEOUT, follow_redirects=redirects) as client,
+        translated_errors(address, connection),
+        connection.client(follow_redirects=redirects) as client,
         client.stream(method, address, headers=headers, params=params) as response,
     ):
         body = bytearray()
@@ -68,10 +74,16 @@ def call_api(
             body += chunk
             if len(body) > _MOST_BYTES:
                 raise SourceRefused(
-                    f"{redacted(address)}: the response exceeds {_MOST_BYTES:,} bytes"
+                    f"{connection.name(address)}: the response exceeds {_MOST_BYTES:,} bytes"
                 )
-        reason = response.reason_phrase
-        return ApiResponse(address, response.status_code, reason, response.headers, bytes(body))
+        return ApiResponse(
+            name=connection.name(address),
+            url=str(response.url),
+            status=response.status_code,
+            reason=response.reason_phrase,
+            headers=response.headers,
+            body=bytes(body),
+        )
 
 
 def check_endpoint(name: str, address: str) -> str:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
 from elastic_yolo.provision.sources.api import ApiResponse, call_api, check_endpoint
 from elastic_yolo.provision.sources.http import open_once
+from elastic_yolo.provision.sources.library import require_library
 from elastic_yolo.provision.sources.stream import ResumePoint, SourceStream, redacted
 
 _ADDRESS = re.compile(r"gdrive:([\w-]+)")
@@ -86,6 +87,7 @@ def _headers() -> dict[str, str]:
 
 def _token_of(path: str) -> str:
     """Return a token for the service account in a file."""
+    require_library("google.auth", "GOOGLE_APPLICATION_CREDENTIALS")
     # Imported here because it is slow and most runs do not need it.
     import urllib3  # noqa: PLC0415
     from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415

@@ -12,6 +12,7 @@ from typing import Any
 
 from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
 from elastic_yolo.provision.sources.http import parse_range
+from elastic_yolo.provision.sources.library import require_library
 from elastic_yolo.provision.sources.stream import ResumePoint, SourceStream
 
 _CHUNK_BYTES = 2**18
@@ -33,6 +34,7 @@ def open_s3(address: str, start: ResumePoint) -> Iterator[SourceStream]:
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not bucket or not key:
         raise ConfigError(f"{address}: expected s3://BUCKET/KEY")
+    require_library("boto3", address)
     with _translated_errors(address):
         response = _get(_client(), {"Bucket": bucket, "Key": key}, start)
         part = parse_range(response.get("ContentRange", ""))

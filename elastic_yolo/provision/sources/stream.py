@@ -14,6 +14,8 @@ class ResumePoint:
 
     offset: int = 0
     validator: str | None = None
+    on_archive: Callable[[int], None] = lambda _bytes: None
+    """Receives the bytes that are there of an archive which must be complete before its file."""
 
 
 @dataclass(frozen=True)

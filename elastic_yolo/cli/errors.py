@@ -1,0 +1,25 @@
+"""The error of a command whose work failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class CommandFailed(Exception):
+    """The work failed; the message is one line. The exit status is 1."""
+
+
+@contextmanager
+def failing_on_provision_errors() -> Iterator[None]:
+    """Raise errors of the provisioner and the store as CommandFailed.
+
+    The command itself does not import these packages: an image has only what its role needs.
+    """
+    from elastic_yolo.provision.errors import ProvisionError  # noqa: PLC0415
+    from elastic_yolo.store.errors import StoreError  # noqa: PLC0415
+
+    try:
+        yield
+    except (ProvisionError, StoreError) as error:
+        raise CommandFailed(str(error)) from error
