@@ -5,33 +5,34 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Mapping
 
 from elastic_yolo.doctor.machine import find_holder
 from elastic_yolo.lab.processes.stack import LOOPBACK, StackError, StackPorts, free_port
 from elastic_yolo.tiers import PORTS
 
 
-def choose_ports(web: int, host: str, copies: int) -> StackPorts:
-    """Return free ports: `web` for web (0 for any), where possible the default ones for the rest.
+def choose_ports(web: int, host: str, copies: int, usual: Mapping[str, int] = PORTS) -> StackPorts:
+    """Return free ports: `web` for web (0 for any), where possible the usual ones for the rest.
 
     `host` is the address that web listens on; all others listen on loopback. Inference processes
     after the first prefer consecutive ports. Raises StackError if web cannot listen.
     """
-    chosen = {_require(web, host)} if web else {_any_port(set())}
-    (web_port,) = chosen
+    web_port = _require(web or free_port(), host)
+    chosen = {web_port}
 
     def choose(preferred: int) -> int:
         free = preferred not in chosen and _bind(preferred, LOOPBACK) is None
-        port = preferred if free else _any_port(chosen)
+        port = preferred if free else _other_port(chosen)
         chosen.add(port)
         return port
 
-    first = PORTS["inference"]
+    first = usual["inference"]
     inference = tuple(choose(first + number) for number in range(copies))
-    return StackPorts(web_port, choose(PORTS["preprocess"]), inference)
+    return StackPorts(web_port, choose(usual["preprocess"]), inference)
 
 
-def _any_port(chosen: set[int]) -> int:
+def _other_port(chosen: set[int]) -> int:
     while (port := free_port()) in chosen:
         pass
     return port
