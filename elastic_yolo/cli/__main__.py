@@ -18,7 +18,6 @@ from elastic_yolo.picture.errors import PictureError
 FAILED = 1
 COMMANDS = {
     "serve": "run the services on this machine until Ctrl-C",
-    "models": "list and pull the models of the zoo",
     "detect": "find objects in pictures",
     "models": "list and pull the models of the zoo",
     "verify": "check a model folder",

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from elastic_yolo.cli.options import add_engine_options, count, model_folder, tcp_port
-from elastic_yolo.lab.processes.log_lines import LogFollower, describe_event
+from elastic_yolo.lab.processes.log_lines import LogFollower, notable
 from elastic_yolo.lab.processes.port_choice import choose_ports
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, LOOPBACK, Stack, StackError, has_repository
 from elastic_yolo.lab.processes.supervisor import Supervisor, Waiting
-from elastic_yolo.lab.sample_pictures import find_samples, first_picture
+from elastic_yolo.lab.sample_pictures import find_samples, first_picture, read_labels
 from elastic_yolo.machine import read_cpu_quota
 from elastic_yolo.progress import StatusLine, print_status
 from elastic_yolo.provision.zoo.cache import models_folder
@@ -34,7 +34,6 @@ _SETTINGS = {
     "threads": "THREADS",
     "cache": "CACHE_DIR",
 }
-_REPORTED_LEVELS = frozenset({"warning", "error", "critical"})
 # Of a burst of warnings; all of them are in the log.
 _MAX_LINES_AT_ONCE = 5
 _ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104
@@ -94,7 +93,7 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
             model=model,
             ports=choose_ports(parsed.port, parsed.host, parsed.inference),
             logs=logs,
-            env={"inference": inference_settings(parsed)},
+            env={"inference": inference_settings(parsed, model)},
             host=parsed.host,
             own_session=True,
         )
@@ -120,7 +119,7 @@ def resolve_model(text: str) -> Path | str:
     return model_folder(text).resolve()
 
 
-def inference_settings(parsed: argparse.Namespace) -> dict[str, str]:
+def inference_settings(parsed: argparse.Namespace, model: Path | str) -> dict[str, str]:
     """Return the settings of the inference processes that the options and this machine require."""
     settings = {
         variable: str(value)
@@ -132,6 +131,10 @@ def inference_settings(parsed: argparse.Namespace) -> dict[str, str]:
     if parsed.inference > 1 and parsed.threads is None and not os.environ.get("THREADS"):
         cpus = min(len(os.sched_getaffinity(0)), read_cpu_quota() or float("inf"))
         settings["THREADS"] = str(max(1, int(cpus / parsed.inference)))
+    if isinstance(model, Path) and not os.environ.get("CALIBRATION_DIR"):
+        # Without pictures that suit the model, inference measures with those of requests.
+        pictures = find_samples(read_labels(model))
+        settings |= {"CALIBRATION_DIR": str(pictures)} if pictures else {}
     if "CACHE_DIR" in settings:
         settings["CACHE_DIR"] = str(Path(settings["CACHE_DIR"]).absolute())
     return settings
@@ -203,13 +206,13 @@ class Serving:
         print("\n".join(summary.lines(self._stack.web.host, self._logs)), flush=True)
 
     def _report_events(self) -> None:
-        """Print the warnings and errors that the services have logged since the last call."""
+        """Print what people should see of the services' logs since the last call."""
         for follower in self._followers:
-            events = [one for one in follower.read_events() if one.get("level") in _REPORTED_LEVELS]
-            for event in events[:_MAX_LINES_AT_ONCE]:
-                self._say(describe_event(event))
-            if len(events) > _MAX_LINES_AT_ONCE:
-                self._say(f"and {len(events) - _MAX_LINES_AT_ONCE} more in {follower.path}")
+            lines = [line for one in follower.read_events() if (line := notable(one))]
+            for line in lines[:_MAX_LINES_AT_ONCE]:
+                self._say(line)
+            if len(lines) > _MAX_LINES_AT_ONCE:
+                self._say(f"and {len(lines) - _MAX_LINES_AT_ONCE} more in {follower.path}")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from elastic_yolo.lab.processes.log_lines import LogFollower, describe_event, describe_line
+from elastic_yolo.lab.processes.log_lines import LogFollower, describe_event, describe_line, notable
 
 
 def append(log: Path, text: str) -> None:
@@ -77,3 +77,23 @@ def test_an_event_is_one_line_with_its_facts() -> None:
 def test_other_lines_stay_as_they_are() -> None:
     assert describe_line("PORT: expected a number") == "PORT: expected a number"
     assert describe_line(event(5)) == "web: number 5"
+
+
+def test_warnings_and_switches_of_precision_are_for_people() -> None:
+    """The fields are those that services/inference/versions/precision_search.py logs."""
+    switch = {
+        "event": "precision switched", "level": "info", "service": "inference", "model": "a",
+        "before": "fp32", "precision": "int8", "before_ms": 31.0, "ms": 10.0, "loss": 0.0021,
+    }  # fmt: skip
+
+    assert notable({"event": "prediction", "level": "info", "service": "web"}) is None
+    assert notable({"event": "still running", "level": "warning", "service": "web"}) == (
+        "web: still running"
+    )
+    assert notable(switch) == (
+        "inference now runs in int8 (was fp32): 3.1 times as fast, loses 0.2 points of mAP"
+    )
+    assert notable(switch | {"before_ms": None, "loss": -0.01}) == (
+        "inference now runs in int8 (was fp32): loses 0.0 points of mAP"
+    )
+    assert notable(switch | {"ms": None, "loss": None}) == "inference now runs in int8 (was fp32)"

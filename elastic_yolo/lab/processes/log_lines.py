@@ -13,6 +13,7 @@ MAX_LOG_BYTES = 50_000_000
 # Of a burst that is longer, the first lines are left out.
 _MAX_READ_BYTES = 1_000_000
 _MAX_LINE = 400
+_NOTABLE_LEVELS = frozenset({"warning", "error", "critical"})
 # Fields that people do not need, or that the text has already.
 _HIDDEN = frozenset({"event", "level", "timestamp", "service", "trace_id", "span_id"})
 
@@ -42,6 +43,25 @@ class LogFollower:
             os.truncate(self.path, 0)
             self._offset = 0
         return [event for line in complete.splitlines() if (event := _parse(line)) is not None]
+
+
+def notable(event: dict[str, Any]) -> str | None:
+    """Return an event that a person should see as one line: warnings, and a switch of precision."""
+    if event["event"] == "precision switched":
+        return _describe_switch(event)
+    return describe_event(event) if event.get("level") in _NOTABLE_LEVELS else None
+
+
+def _describe_switch(event: dict[str, Any]) -> str:
+    """Return the event of `services/inference/versions/precision_search.py` as a sentence."""
+    text = f"inference now runs in {event['precision']} (was {event['before']})"
+    facts = []
+    if event.get("ms") and event.get("before_ms"):
+        facts.append(f"{event['before_ms'] / event['ms']:.1f} times as fast")
+    if event.get("loss") is not None:
+        # 0.0 instead of -0.0, and no gain that a few pictures cannot show.
+        facts.append(f"loses {max(0.0, 100 * event['loss']):.1f} points of mAP")
+    return f"{text}: {', '.join(facts)}" if facts else text
 
 
 def describe_event(event: dict[str, Any]) -> str:
