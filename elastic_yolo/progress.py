@@ -115,9 +115,9 @@ def _unit(size: int) -> tuple[float, str]:
 class StatusLine:
     """One line on stderr that a terminal redraws; a log gets none."""
 
-    def __init__(self) -> None:
-        """Start with nothing shown."""
-        self.terminal = sys.stderr.isatty()
+    def __init__(self, *, shared: bool = False) -> None:
+        """Start with nothing shown; a terminal that other processes write to is like a log."""
+        self.terminal = sys.stderr.isatty() and not shared
         """Whether the line is shown."""
 
     def show(self, text: str) -> None:

@@ -160,7 +160,7 @@ class Serving:
         """Prepare; nothing is started."""
         self._stack = stack
         self._supervisor = Supervisor(stack)
-        self._status = StatusLine()
+        self._status = StatusLine(shared=logs is None)
         self._followers = [LogFollower(one.log) for one in stack.services if one.log]
         self._logs = logs
         self._as_json = as_json

@@ -15,7 +15,7 @@ _MAX_READ_BYTES = 1_000_000
 _MAX_LINE = 400
 _NOTABLE_LEVELS = frozenset({"warning", "error", "critical"})
 # Fields that people do not need, or that the text has already.
-_HIDDEN = frozenset({"event", "level", "timestamp", "service", "trace_id", "span_id"})
+_HIDDEN = frozenset({"event", "level", "timestamp", "service", "digest", "trace_id", "span_id"})
 
 
 @dataclass
