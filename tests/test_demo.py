@@ -17,7 +17,7 @@ def run_demo(model: Path, cache: Path) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "-m", "tools.demo", model],
         cwd=ROOT,
-        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), "TMPDIR": str(cache)},
         capture_output=True,
         text=True,
         timeout=240,
