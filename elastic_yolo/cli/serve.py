@@ -89,15 +89,16 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     logs = None if parsed.verbose else Path(tempfile.mkdtemp(prefix="elastic-yolo-serve-"))
     failure = ""
     try:
-        stack = Stack(
-            model=model,
-            ports=choose_ports(parsed.port, parsed.host, parsed.inference),
-            logs=logs,
-            env={"inference": inference_settings(parsed, model)},
-            host=parsed.host,
-            own_session=True,
-        )
-        failure = Serving(stack, logs, as_json=parsed.json).run()
+        with choose_ports(parsed.port, parsed.host, parsed.inference) as ports:
+            stack = Stack(
+                model=model,
+                ports=ports,
+                logs=logs,
+                env={"inference": inference_settings(parsed, model)},
+                host=parsed.host,
+                own_session=True,
+            )
+            failure = Serving(stack, logs, as_json=parsed.json).run()
     except StackError as error:
         failure = str(error)
     finally:

@@ -20,7 +20,8 @@ def usual_ports() -> dict[str, int]:
 def test_the_usual_ports_are_preferred() -> None:
     web, usual = free_port(), usual_ports()
 
-    chosen = choose_ports(web, LOOPBACK, 2, usual)
+    with choose_ports(web, LOOPBACK, 2, usual) as chosen:
+        pass
 
     first = usual["inference"]
     assert chosen == StackPorts(web, usual["preprocess"], (first, first + 1))
@@ -32,7 +33,8 @@ def test_other_ports_are_chosen_where_the_usual_ones_are_taken() -> None:
     with ExitStack() as listeners:
         for port in taken:
             listeners.enter_context(socket.create_server((LOOPBACK, port)))
-        chosen = choose_ports(web, LOOPBACK, 2, usual)
+        with choose_ports(web, LOOPBACK, 2, usual) as chosen:
+            pass
 
     ports = {chosen.web, chosen.preprocess, *chosen.inference}
     assert chosen.web == web
@@ -43,7 +45,8 @@ def test_other_ports_are_chosen_where_the_usual_ones_are_taken() -> None:
 def test_webs_port_is_not_given_to_another_service() -> None:
     usual = usual_ports()
 
-    chosen = choose_ports(usual["preprocess"], LOOPBACK, 1, usual)
+    with choose_ports(usual["preprocess"], LOOPBACK, 1, usual) as chosen:
+        pass
 
     assert chosen.web == usual["preprocess"]
     assert chosen.preprocess != chosen.web
@@ -54,4 +57,21 @@ def test_a_port_of_any_address_counts_as_taken(listens: str, host: str) -> None:
     with socket.create_server((listens, 0)) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(StackError, match=rf"^port {port} is in use by .*process {os.getpid()}"):
-            choose_ports(port, host, copies=1)
+            choose_ports(port, host, copies=1).__enter__()
+
+
+def test_stacks_that_start_at_the_same_moment_get_different_ports() -> None:
+    """Nothing listens yet when the second one chooses."""
+    web, usual = free_port(), usual_ports()
+    with (
+        choose_ports(web, LOOPBACK, 1, usual) as one,
+        choose_ports(0, LOOPBACK, 1, usual) as other,
+    ):
+        assert not {one.web, one.preprocess, *one.inference} & {
+            other.web, other.preprocess, *other.inference,
+        }  # fmt: skip
+        with pytest.raises(StackError, match=f"^port {web} is in use by a serve that starts"):
+            choose_ports(web, LOOPBACK, 1, usual).__enter__()
+
+    with choose_ports(web, LOOPBACK, 1, usual) as again:
+        assert again == one

@@ -5,44 +5,68 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from elastic_yolo.doctor.machine import find_holder
 from elastic_yolo.lab.processes.stack import LOOPBACK, StackError, StackPorts, free_port
 from elastic_yolo.tiers import PORTS
 
 
-def choose_ports(web: int, host: str, copies: int, usual: Mapping[str, int] = PORTS) -> StackPorts:
-    """Return free ports: `web` for web (0 for any), where possible the usual ones for the rest.
+@contextmanager
+def choose_ports(
+    web: int, host: str, copies: int, usual: Mapping[str, int] = PORTS
+) -> Iterator[StackPorts]:
+    """Yield free ports: `web` for web (0 for any), where possible the usual ones for the rest.
 
     `host` is the address that web listens on; all others listen on loopback. Inference processes
-    after the first prefer consecutive ports. Raises StackError if web cannot listen.
+    after the first prefer consecutive ports. Until the context ends, no other process gets these
+    ports from here: two stacks that start at the same moment would choose the same ones, and each
+    would take the other's services for its own. Raises StackError if web cannot listen.
     """
-    web_port = _require(web or free_port(), host)
-    chosen = {web_port}
+    with ExitStack() as reservations:
 
-    def choose(preferred: int) -> int:
-        free = preferred not in chosen and _bind(preferred, LOOPBACK) is None
-        port = preferred if free else _other_port(chosen)
-        chosen.add(port)
-        return port
+        def reserve(port: int, address: str) -> bool:
+            if _bind(port, address) is not None or (held := _reserve(port)) is None:
+                return False
+            reservations.enter_context(held)
+            return True
 
-    first = usual["inference"]
-    inference = tuple(choose(first + number) for number in range(copies))
-    return StackPorts(web_port, choose(usual["preprocess"]), inference)
+        def choose(preferred: int) -> int:
+            port = preferred
+            while not reserve(port, LOOPBACK):
+                port = free_port()
+            return port
+
+        web_port = web or free_port()
+        _require(web_port, host)
+        if not reserve(web_port, host):
+            raise StackError(
+                f"port {web_port} is in use by a serve that starts; choose another one with --port"
+            )
+        inference = tuple(choose(usual["inference"] + number) for number in range(copies))
+        yield StackPorts(web_port, choose(usual["preprocess"]), inference)
 
 
-def _other_port(chosen: set[int]) -> int:
-    while (port := free_port()) in chosen:
-        pass
-    return port
+def _reserve(port: int) -> socket.socket | None:
+    """Return a socket whose abstract name stands for the port, or None if a process has it.
+
+    The kernel frees the name when the process ends for any reason; see unix(7).
+    """
+    held = socket.socket(socket.AF_UNIX)
+    try:
+        held.bind(f"\0elastic-yolo-port-{port}")
+    except OSError:
+        held.close()
+        return None
+    return held
 
 
-def _require(port: int, host: str) -> int:
-    """Return `port` if web can listen on it; raises StackError with the reason."""
+def _require(port: int, host: str) -> None:
+    """Check that web can listen on a port; raises StackError with the reason."""
     error = _bind(port, host)
     if error is None:
-        return port
+        return
     match error.errno:
         case errno.EADDRINUSE:
             raise StackError(
