@@ -5,6 +5,7 @@ FUZZ_SECONDS ?= 60
 INFERENCE ?= 1
 MODEL ?= models/demo
 OVERLAY ?= minikube
+PORT ?= 5000
 .DEFAULT_GOAL := help
 
 .PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
@@ -24,11 +25,11 @@ setup: .venv/ready ## create .venv from the lock
 		--no-build-isolation --editable .
 	@touch $@
 
-demo: .venv/ready ## start the services, send every picture of client/images, stop them
-	@$(BIN)/python -m tools.demo
+demo: .venv/ready ## serve the embedded model, send every sample picture, stop; MODEL=yolov3-tiny for the real one on photographs
+	@$(BIN)/python -m tools.demo $(MODEL)
 
-up: .venv/ready ## start the services until Ctrl-C; INFERENCE=3 for three inference processes, MODEL=folder or store:...
-	@$(BIN)/python -m tools.stack --inference $(INFERENCE) --model $(MODEL)
+up: .venv/ready ## run the services until Ctrl-C; MODEL=yolov3-tiny, a folder or store:..., INFERENCE=3 processes, PORT=5001
+	@$(BIN)/elastic-yolo serve $(MODEL) --inference $(INFERENCE) --port $(PORT)
 
 test: .venv/ready ## run the fast tests: no container engine, no cluster
 	@$(BIN)/python -m pytest

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+IMAGES = Path(__file__).resolve().parent / "images"
 TOKEN = "ELASTIC_YOLO_TOKEN"  # noqa: S105  # a variable's name
 
 
@@ -21,6 +22,14 @@ def parse_arguments() -> argparse.Namespace:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--image", type=_file, help="send this picture, not a random one")
+    parser.add_argument(
+        "--pictures",
+        type=_folder,
+        default=IMAGES,
+        metavar="DIR",
+        help="folder of the pictures, and of their ground truth in truth.json (client/images; "
+        "client/photos suits models trained on COCO)",
+    )
     which.add_argument("--all", action="store_true", help="send every picture once, in order")
     parser.add_argument(
         "--count", type=_count, default=1, help="number of pictures; 0: until Ctrl-C (%(default)s)"
@@ -82,6 +91,13 @@ def _file(text: str) -> Path:
     except OSError as error:
         raise argparse.ArgumentTypeError(f"cannot read {text}: {error.strerror}") from error
     return path
+
+
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"no such folder: {text}")
+    return path.resolve()
 
 
 def _count(text: str) -> int:

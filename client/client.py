@@ -29,7 +29,6 @@ from client.percentile import percentile
 from client.retry import retry_after_s
 from client.truth import Truth, read_truth
 
-IMAGES = Path(__file__).resolve().parent / "images"
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 _UID = re.compile(r"[0-9a-f]{32}")
@@ -73,9 +72,9 @@ class Summary:
 def main() -> int:
     """Run the command line and return the exit status."""
     arguments = parse_arguments()
-    pictures = [arguments.image] if arguments.image else list_pictures(IMAGES)
+    pictures = [arguments.image] if arguments.image else list_pictures(arguments.pictures)
     if not pictures:
-        print(f"client: no pictures in {IMAGES}", file=sys.stderr)
+        print(f"client: no pictures in {arguments.pictures}", file=sys.stderr)
         return 2
     chosen: Iterator[Path]
     if arguments.all:
@@ -83,7 +82,11 @@ def main() -> int:
     else:
         endless = (random.choice(pictures) for _ in itertools.count())  # noqa: S311
         chosen = itertools.islice(endless, arguments.count or None)
-    sender = Sender(arguments, read_truth(IMAGES / "truth.json"))
+    try:
+        sender = Sender(arguments, read_truth(arguments.pictures / "truth.json"))
+    except (OSError, ValueError) as error:
+        print(f"client: {error}", file=sys.stderr)
+        return 2
     try:
         asyncio.run(sender.run(chosen))
     except KeyboardInterrupt:
@@ -180,7 +183,9 @@ class Sender:
             await self._save(picture, data)
 
     def _compare(self, picture: Path, answer: dict[str, Any]) -> None:
-        truth = self._truth.get(picture.name) if picture.parent == IMAGES else None
+        # The truth is that of one folder: a picture from elsewhere may have the same name.
+        ours = picture.resolve().parent == self._arguments.pictures
+        truth = self._truth.get(picture.name) if ours else None
         if truth is None:
             return
         found = truth.count_found(answer["data"])

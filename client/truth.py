@@ -34,14 +34,25 @@ class Truth:
 
 
 def read_truth(path: Path) -> dict[str, Truth]:
-    """Return the truth by file name; empty if the file does not exist."""
+    """Return the truth by file name; empty if the file does not exist.
+
+    Raises OSError, and ValueError for a file of another form.
+    """
     if not path.exists():
         return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        name: Truth([(label, box) for label, box in picture["objects"]])
-        for name, picture in content.items()
-    }
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: Truth([(str(label), _box(box)) for label, box in picture["objects"]])
+            for name, picture in content.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: not of the form in client/images/README.md") from error
+
+
+def _box(numbers: list[float]) -> Box:
+    cx, cy, width, height = map(float, numbers)
+    return [cx, cy, width, height]
 
 
 def iou(a: Box, b: Box) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -109,3 +110,24 @@ def transfer_size(size: int) -> str:
 
 def _unit(size: int) -> tuple[float, str]:
     return (1e6, "MB") if size >= _LEAST_MB_BYTES else (1e3, "kB")
+
+
+class StatusLine:
+    """One line on stderr that a terminal redraws; a log gets none."""
+
+    def __init__(self, *, shared: bool = False) -> None:
+        """Start with nothing shown; a terminal that other processes write to is like a log."""
+        self.terminal = sys.stderr.isatty() and not shared
+        """Whether the line is shown."""
+
+    def show(self, text: str) -> None:
+        """Replace the line by `text`, cut to the terminal's width."""
+        if self.terminal:
+            # One column less: some terminals wrap a full line.
+            cut = text[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\033[K{cut}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Remove the line, so that other lines can follow."""
+        if self.terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

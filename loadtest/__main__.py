@@ -22,6 +22,7 @@ T = TypeVar("T")
 # 0: every objective is met. 1: one is not, or the run failed. 2: wrong usage (argparse).
 FAILED = 1
 _NAMESPACE = "elastic-yolo"
+_IMAGES = Path(__file__).resolve().parent.parent / "client" / "images"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +56,7 @@ def _run(parsed: argparse.Namespace, given: list[str]) -> int:
         users=parsed.users,
         duration_s=parsed.duration,
         folder=parsed.out,
+        pictures=parsed.pictures,
         objectives=parsed.slo,
         command=_printable(given, parsed),
     )
@@ -143,6 +145,10 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("load-report"), metavar="DIR",
         help="folder of the report (%(default)s); replaces an earlier report",
     )  # fmt: skip
+    command.add_argument(
+        "--pictures", type=_folder, default=_IMAGES, metavar="DIR",
+        help="folder of the pictures to send (client/images; client/photos has photographs)",
+    )  # fmt: skip
     sources = command.add_mutually_exclusive_group()
     sources.add_argument(
         "--timeline",
@@ -191,6 +197,13 @@ def _whole(lowest: int, highest: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"no such folder: {text}")
+    return path
 
 
 def _file(text: str) -> Path:

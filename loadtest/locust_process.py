@@ -74,7 +74,8 @@ def _command(plan: Plan) -> list[str]:
         "--host", plan.target, "--shape", plan.shape, "--users", str(plan.users),
         "--run-time", f"{plan.duration_s:.0f}s", "--stop-timeout", str(_FINISH_S),
         "--csv", str(plan.folder.resolve() / "locust"), "--csv-full-history", "--only-summary",
-        "--answers", str(plan.answers.resolve()), "--exit-code-on-error", "0",
+        "--pictures", str(plan.pictures.resolve()), "--answers", str(plan.answers.resolve()),
+        "--exit-code-on-error", "0",
     ]  # fmt: skip
 
 

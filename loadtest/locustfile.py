@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from client.arguments import token_header
 from client.client import find_fault
 from loadtest.answers import Answer, AnswerLog, Outcome
-from loadtest.pictures import BOUNDARY, Mix
+from loadtest.pictures import BOUNDARY, IMAGES, Mix
 from loadtest.replicas import add_replicas
 from loadtest.shapes import PER_USER_S, SHAPES, users_at
 
@@ -44,7 +44,7 @@ class PictureUser(FastHttpUser):  # type: ignore[misc]  # Any where locust is no
 
     def on_start(self) -> None:
         """Wait for a random time: users start together, but must not send together."""
-        self.pictures = make_pictures().get()
+        self.pictures = make_pictures(self.environment.parsed_options.pictures).get()
         self.headers = request_headers()
         gevent.sleep(random.uniform(0, 1 / PER_USER_S))  # noqa: S311
 
@@ -72,12 +72,12 @@ class PictureUser(FastHttpUser):  # type: ignore[misc]  # Any where locust is no
 
 
 @cache
-def make_pictures() -> Any:
-    """Start preparing the pictures in a thread; return its future.
+def make_pictures(folder: Path) -> Any:
+    """Start preparing the pictures of a folder in a thread; return its future.
 
     Locust must not block: a worker without a heartbeat for 3 s counts as missing.
     """
-    return gevent.get_hub().threadpool.spawn(Mix)
+    return gevent.get_hub().threadpool.spawn(Mix, folder)
 
 
 def classify(response: Any) -> tuple[Outcome, str | Exception | None]:
@@ -119,6 +119,10 @@ def add_arguments(parser: Any) -> None:
         f"its duration ({_SHAPE_DURATION_S} s)",
     )  # fmt: skip
     parser.add_argument(
+        "--pictures", type=Path, default=IMAGES, metavar="DIR", include_in_web_ui=False,
+        help="folder of the pictures to send (client/images)",
+    )  # fmt: skip
+    parser.add_argument(
         "--answers", type=Path, metavar="FILE", include_in_web_ui=False,
         help="write one line per picture",
     )  # fmt: skip
@@ -131,7 +135,7 @@ def add_arguments(parser: Any) -> None:
 def prepare(environment: Any, **_others: Any) -> None:
     """Prepare a process of locust."""
     options = environment.parsed_options
-    make_pictures().get()
+    make_pictures(options.pictures).get()
     if options.shape is None:
         environment.shape_class = None
     if options.answers is not None:

@@ -1,4 +1,4 @@
-"""The pictures that users send: client/images, and smaller and larger versions of them."""
+"""The pictures that users send: those of a folder, and smaller and larger versions of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageOps
+
+from client.client import list_pictures
+from loadtest.errors import LoadTestError
 
 IMAGES = Path(__file__).resolve().parent.parent / "client" / "images"
 BOUNDARY = "picture-of-a-load-test"
@@ -35,9 +38,7 @@ class Mix:
 
     def __init__(self, folder: Path = IMAGES) -> None:
         """Read the pictures of a folder and scale some; takes a second or two."""
-        paths = sorted(path for path in folder.iterdir() if path.stem.startswith("scene-"))
-        # Pictures of the size `photo` are scaled like the one of 12 megapixels.
-        scenes = [path for path in paths if max(_dimensions(path)) <= _LONGER_SIDE["full-hd"]]
+        scenes = list_scenes(folder)
         self._pictures = {
             "scene": [_form("scene", path.name, path.read_bytes()) for path in scenes]
         }
@@ -51,6 +52,21 @@ class Mix:
         """Return a random picture."""
         (size,) = chance.choices(list(SIZES), weights=list(SIZES.values()))
         return chance.choice(self._pictures[size])
+
+
+def list_scenes(folder: Path) -> list[Path]:
+    """Return the pictures of a folder that are sent as they are; raises LoadTestError for none.
+
+    Larger ones are left out: pictures of the size `photo` are scaled instead.
+    """
+    limit = _LONGER_SIDE["full-hd"]
+    try:
+        scenes = [path for path in list_pictures(folder) if max(_dimensions(path)) <= limit]
+    except OSError as error:
+        raise LoadTestError(f"{folder}: {error}") from error
+    if not scenes:
+        raise LoadTestError(f"{folder}: no picture of at most {limit} pixels in width and height")
+    return scenes
 
 
 def scale(path: Path, longer_side: int) -> bytes:

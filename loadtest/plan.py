@@ -17,6 +17,8 @@ class Plan:
     users: int
     duration_s: float
     folder: Path
+    pictures: Path
+    """Folder of the pictures to send."""
     objectives: tuple[Objective, ...]
     command: str
     """The command line, for the report."""

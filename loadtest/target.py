@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mimetypes
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,10 +13,9 @@ import httpx
 from client.arguments import token_header
 from client.client import find_fault
 from loadtest.errors import LoadTestError
-from loadtest.pictures import IMAGES
+from loadtest.pictures import list_scenes
 from loadtest.urls import without_user
 
-_PICTURE = IMAGES / "scene-01.jpg"
 _TIMEOUT_S = 30.0
 
 
@@ -29,14 +30,16 @@ class Target:
     """Latency of one picture without other load."""
 
 
-def try_picture(url: str) -> Target:
-    """Send one picture; raises LoadTestError unless it returns detections."""
+def try_picture(url: str, pictures: Path) -> Target:
+    """Send the first picture of a folder; raises LoadTestError unless it returns detections."""
     shown = without_user(url)
+    picture = list_scenes(pictures)[0]
+    media_type = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
     began = time.perf_counter()
     try:
         response = httpx.post(
             f"{url}/inference",
-            files={"image": (_PICTURE.name, _PICTURE.read_bytes(), "image/jpeg")},
+            files={"image": (picture.name, picture.read_bytes(), media_type)},
             headers=token_header(),
             timeout=_TIMEOUT_S,
         )

@@ -17,6 +17,7 @@ from elastic_yolo.picture.errors import PictureError
 # 0 done, 1 the work failed, 2 wrong usage (argparse's own).
 FAILED = 1
 COMMANDS = {
+    "serve": "run the services on this machine until Ctrl-C",
     "detect": "find objects in pictures",
     "models": "list and pull the models of the zoo",
     "verify": "check a model folder",

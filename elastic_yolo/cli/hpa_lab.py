@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from elastic_yolo.cli.options import count, folder, new_file, positive
+from elastic_yolo.cli.options import count, folder, new_file, positive, tcp_port
 from elastic_yolo.lab.autoscaler.manifest import MANIFESTS, Tier, read_tiers
 from elastic_yolo.lab.errors import AutoscalerError, LabFailed
 from elastic_yolo.lab.lab import CONTROLLER, LOW, Lab, LabReport, Plan, Tick
@@ -111,7 +111,7 @@ def _add_lab_options(parser: argparse.ArgumentParser) -> None:
         help="folder of the model (default: models/demo)",
     )
     lab.add_argument(
-        "--port", type=_port, default=0, help="port of the web service (default: a free one)"
+        "--port", type=tcp_port, default=0, help="port of the web service (default: a free one)"
     )
     lab.add_argument(
         "--logs",
@@ -296,12 +296,6 @@ def _percent(text: str) -> int:
     if text.isdecimal() and 0 < int(text) <= 1000:
         return int(text)
     raise argparse.ArgumentTypeError("expected a whole number of per cent, 1 to 1000")
-
-
-def _port(text: str) -> int:
-    if text.isdecimal() and int(text) < 65536:
-        return int(text)
-    raise argparse.ArgumentTypeError("expected a port, or 0 for a free one")
 
 
 def _costs(text: str) -> dict[str, float]:

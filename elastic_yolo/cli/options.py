@@ -45,11 +45,12 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """Add --threads."""
+    cpus = len(os.sched_getaffinity(0))
     parser.add_argument(
         "--threads",
         type=count,
-        default=len(os.sched_getaffinity(0)),
-        help="threads of the engine (default: one per CPU, here %(default)s)",
+        default=cpus,
+        help=f"threads of the engine (default: one per CPU, here {cpus})",
     )
 
 
@@ -101,6 +102,13 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("expected an integer above 0")
     return int(text)
+
+
+def tcp_port(text: str) -> int:
+    """Parse a port to listen on; 0 is any free one."""
+    if text.isdecimal() and int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError("expected a port, 1 to 65535, or 0 for a free one")
 
 
 def folder(text: str) -> Path:

@@ -187,11 +187,12 @@ def _gpu(choice: Choice | EngineError | ImportError) -> Line:
 def _port(service: str, port: int) -> Line:
     if not is_taken(port):
         return Line("ok", f"port {port}", f"free for {service}")
-    return Line(
-        "warning",
-        f"port {port}",
-        f"taken by {find_holder(port)}: make up cannot start {service} there; stop it, or set PORT",
+    effect = (
+        "serve needs another --port for web"
+        if service == "web"
+        else f"serve takes another one for {service}"
     )
+    return Line("warning", f"port {port}", f"taken by {find_holder(port)}: {effect}")
 
 
 def _folders(environment: Mapping[str, str]) -> Iterator[tuple[str, Path]]:

@@ -194,6 +194,13 @@ def _try_commands(installed: Installed, model: Path, picture: Path, *, module: b
     tiers = [tier["tier"] for tier in json.loads(simulated.stdout)["tiers"]]
     assert tiers == ["web", "preprocess", "inference"]
 
+    refused = installed.run("serve", model, module=module)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        "elastic-yolo: serve starts the services, whose sources are in the repository only: run it "
+        "in a checkout of elastic-yolo, or run the images (docker compose up)\n"
+    )
+
 
 def _unrelated_folder(parent: Path) -> Path:
     """Return a folder whose packages must never be imported."""

@@ -164,3 +164,29 @@ def test_each_object_needs_its_own_detection() -> None:
 def test_overlap_of_known_boxes() -> None:
     assert iou([0, 0, 2, 2], [1, 0, 2, 2]) == pytest.approx(1 / 3)
     assert iou([0, 0, 2, 2], [5, 5, 2, 2]) == 0
+
+
+def test_pictures_names_another_folder_and_its_ground_truth(
+    stack: Stack, picture: Path, tmp_path: Path
+) -> None:
+    truth = {"square.png": {"objects": [["square", [160, 160, 160, 80]]]}}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+
+    status, out, err = run("--url", stack.web.url, "--pictures", str(tmp_path), "--all")
+
+    assert (status, err) == (0, "")
+    assert re.findall(r"^(\S+\.png)$", out, re.MULTILINE) == [picture.name]
+    assert "ground truth: 1 of 1 objects found (100%)" in out
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"a.png": {}}', '{"a.png": {"objects": [["a", [1]]]}}']
+)
+def test_a_damaged_ground_truth_is_one_line(picture: Path, text: str) -> None:
+    truth = picture.parent / "truth.json"
+    truth.write_text(text)
+
+    status, out, err = run("--pictures", str(picture.parent))
+
+    assert (status, out) == (2, "")
+    assert err == f"client: {truth}: not of the form in client/images/README.md\n"

@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
 from elastic_yolo.provision.config import read_models_config
+from elastic_yolo.store.reader import resolve
+from elastic_yolo.store.reference import parse_reference
 from tests.k8s import checks
 from tests.k8s.checks import CHECKS, Check
+from tests.support.command import run
 from tests.support.rendered import (
     COMPONENTS,
     K8S,
@@ -173,6 +177,27 @@ def test_the_job_provisions_the_model_that_inference_serves(manifests: list[Mani
 
     assert config(manifests, "inference")["MODEL_PATH"] in places
     assert "models.yaml" in config(manifests, "models")
+
+
+def test_the_embedded_model_is_provisioned_from_the_image(tmp_path: Path) -> None:
+    """With the component, the job publishes the image's files, and inference serves them."""
+    rendered = parse(render_with(["embedded-model"], tmp_path))
+    text = config(rendered, "models")["models.yaml"]
+    # In the image, this repository's folder is /app.
+    local = tmp_path / "models.yaml"
+    local.write_text(text.replace("source: /app/", f"source: {ROOT}/"))
+    (wanted,) = read_models_config(local).used_by(["inference"])
+    store = tmp_path / "store"
+
+    status, out, err = run("provision", "--store", store, "--config", local, "--for", "inference")
+
+    assert f"source: /app/{DEMO_MODEL.relative_to(ROOT)}" in text
+    assert status == 0, err
+    assert out.startswith("demo 1: published"), out
+    stated = config(rendered, "inference")["MODEL_PATH"]
+    assert stated == f"store:/models/{wanted.name}@stable"
+    files = resolve(parse_reference(stated.replace("/models", str(store)))).folder
+    assert {path.name for path in files.iterdir()} >= set(wanted.files)
 
 
 def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:

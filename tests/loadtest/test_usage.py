@@ -24,6 +24,7 @@ GOOD = ["--shape", "step", "--target", f"http://{LOOPBACK}:5000"]
         (["run", *GOOD, "--duration", "1h"], "1h: expected a whole number, 5 to 86400"),
         (["run", *GOOD, "--slo", "p95=fast"], "'p95=fast': p95 takes a time such as 800ms"),
         (["run", *GOOD, "--timeline", "nowhere.jsonl"], "no such file: nowhere.jsonl"),
+        (["run", *GOOD, "--pictures", "nowhere"], "no such folder: nowhere"),
         (["run", *GOOD, "--kubernetes", "--prometheus", "http://p"], "not allowed with argument"),
         (["walk"], "invalid choice: 'walk'"),
         ([], "the following arguments are required: COMMAND"),

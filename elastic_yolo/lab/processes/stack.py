@@ -1,30 +1,35 @@
 """The three services as processes on loopback, from the sources in this repository.
 
-`make up` (tools/stack.py), the demo, the lab, the benchmarks and the tests use these classes.
+`elastic-yolo serve`, the lab, the benchmarks and the tests use these classes.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from elastic_yolo.lab.processes.child import last_log_line, start_child, stop_child
-from elastic_yolo.tiers import PORTS, TIERS
+from elastic_yolo.lab.processes.log_lines import describe_line
+from elastic_yolo.tiers import TIERS
 
 ROOT = Path(__file__).resolve().parents[3]
 """The repository. An installed wheel has none: see `has_repository`."""
 DEMO_MODEL = ROOT / "models" / "demo"
 LOOPBACK = "127.0.0.1"
+# Addresses to listen on that are none to connect to: all IPv4 or IPv6 addresses of the machine.
+_ALL_ADDRESSES = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 
 # Below the kernel's range for outgoing connections (32768 to 60999).
 _OWN_PORTS = range(20_000, 32_000)
@@ -53,19 +58,26 @@ class Service:
     log: Path | None = None
     own_session: bool = False
     """Whether the terminal's Ctrl-C does not reach it."""
+    host: str = LOOPBACK
+    """Name or address that it listens on."""
     process: subprocess.Popen[bytes] = field(init=False)
+
+    def is_running(self) -> bool:
+        """Return whether the process has been started and has not ended."""
+        return hasattr(self, "process") and self.process.poll() is None
 
     @property
     def url(self) -> str:
-        """The base URL."""
-        return f"http://{LOOPBACK}:{self.port}"
+        """The base URL, as this machine reaches it."""
+        host = _ALL_ADDRESSES.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def start(self) -> None:
         """Start the process, which is not ready yet; raises OSError."""
         self.process = start_child(
             [sys.executable, "-m", f"services.{self.name}"],
             folder=ROOT,
-            env={**os.environ, "HOST": LOOPBACK, "PORT": str(self.port), **self.env},
+            env={**os.environ, "HOST": self.host, "PORT": str(self.port), **self.env},
             log=self.log,
             own_session=self.own_session,
         )
@@ -79,15 +91,25 @@ class Service:
         """Return when `/readyz` answers 200; raises StackError if the process ends first."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
-            status = self.process.poll()
-            if status is not None:
-                raise StackError(
-                    f"{self.name} exited with status {status} during start-up{self._last_line()}"
-                )
-            if self._is_ready():
+            if self.has_started():
                 return
             time.sleep(_POLL_S)
         raise StackError(f"{self.name} was not ready after {timeout_s:.0f} s{self._last_line()}")
+
+    def has_started(self) -> bool:
+        """Return whether `/readyz` answers 200; raises StackError if the process has ended."""
+        status = self.process.poll()
+        if status is not None:
+            raise StackError(
+                f"{self.name} exited with status {status} during start-up{self._last_line()}"
+            )
+        return self._is_ready()
+
+    def describe_end(self) -> str:
+        """Return how the process ended, and the last line of its log."""
+        status = self.process.returncode
+        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        return f"{self.name} on port {self.port} ended ({how}){self._last_line()}"
 
     def get(self, path: str, timeout_s: float = 10.0) -> bytes:
         """Return the body of a response with status 200; raises OSError for any other."""
@@ -120,8 +142,18 @@ class Service:
         return True
 
     def _last_line(self) -> str:
-        line = last_log_line(self.log, "") if self.log else ""
+        line = describe_line(last_log_line(self.log, "")) if self.log else ""
         return f": {line}" if line else ""
+
+
+@dataclass(frozen=True)
+class StackPorts:
+    """The port of each process of a stack."""
+
+    web: int
+    preprocess: int
+    inference: tuple[int, ...]
+    """One for each inference process."""
 
 
 class Stack:
@@ -131,33 +163,44 @@ class Stack:
         self,
         *,
         model: Path | str = DEMO_MODEL,
-        ports: dict[str, int] | None = None,
+        ports: StackPorts | None = None,
         copies: int = 1,
         logs: Path | None = None,
         env: dict[str, dict[str, str]] | None = None,
+        host: str = LOOPBACK,
+        own_session: bool = False,
     ) -> None:
         """Prepare the services; entering the context starts them.
 
-        `model` is any value of MODEL_PATH. `ports` are by service, free ones by default. `copies`
-        is the number of inference processes; with `ports`, they listen on consecutive ports.
-        `logs` is a folder. `env` has additional settings by service.
+        `model` is any value of MODEL_PATH. Without `ports`, there are `copies` inference processes
+        on free ports. `logs` is a folder. `env` has additional settings by service. `host` is the
+        address of web; the other services listen on loopback. `own_session` is that of `Service`.
         """
-        further = [ports["inference"] + n if ports else free_port() for n in range(1, copies)]
-        ports = ports or {name: free_port() for name in PORTS}
+        ports = ports or StackPorts(
+            free_port(), free_port(), tuple(free_port() for _ in range(copies))
+        )
         extra = env or {}
 
-        def service(name: str, settings: dict[str, str]) -> Service:
-            log = logs / f"{name}.log" if logs else None
-            return Service(name, ports[name], {**settings, **extra.get(name, {})}, log)
+        def service(name: str, port: int, settings: dict[str, str], log: str = "") -> Service:
+            return Service(
+                name,
+                port,
+                {**settings, **extra.get(name, {})},
+                logs / f"{log or name}.log" if logs else None,
+                own_session,
+            )
 
-        self.inference = service("inference", {"MODEL_PATH": str(model)})
+        first, *further = ports.inference
+        self.inference = service("inference", first, {"MODEL_PATH": str(model)})
         self.copies = [
-            replace(self.inference, port=port, log=logs / f"inference-{port}.log" if logs else None)
+            service("inference", port, {"MODEL_PATH": str(model)}, f"inference-{port}")
             for port in further
         ]
         urls = ",".join(one.url for one in (self.inference, *self.copies))
-        self.preprocess = service("preprocess", {"INFERENCE_URL": urls})
-        self.web = service("web", {"PREPROCESS_URL": self.preprocess.url})
+        self.preprocess = service("preprocess", ports.preprocess, {"INFERENCE_URL": urls})
+        self.web = replace(
+            service("web", ports.web, {"PREPROCESS_URL": self.preprocess.url}), host=host
+        )
         self._running = ExitStack()
 
     @property
@@ -168,13 +211,26 @@ class Stack:
     def serves(self) -> bool:
         """Return whether every tier has a running process."""
         tiers = ([self.inference, *self.copies], [self.preprocess], [self.web])
-        return all(any(one.process.poll() is None for one in tier) for tier in tiers)
+        return all(any(one.is_running() for one in tier) for tier in tiers)
+
+    @contextmanager
+    def starting(self) -> Iterator[Self]:
+        """Start all services without waiting until they are ready; stop them at the end."""
+        with ExitStack() as running:
+            for service in self.services:
+                running.enter_context(service)
+            yield self
+
+    def kill(self) -> None:
+        """Kill all processes that have been started; requests in progress are lost."""
+        for service in self.services:
+            if service.is_running():
+                service.process.kill()
 
     def __enter__(self) -> Self:
         """Start all services and wait until they are ready; raises StackError."""
         with ExitStack() as starting:
-            for service in self.services:
-                starting.enter_context(service)
+            starting.enter_context(self.starting())
             for service in self.services:
                 service.wait_ready()
             self._running = starting.pop_all()
@@ -203,18 +259,9 @@ def free_port() -> int:
             return port
 
 
-def taken_ports(copies: int) -> list[int]:
-    """Return those of the services' default ports on which another process listens."""
-    first = PORTS["inference"]
-    ports = (*PORTS.values(), *range(first + 1, first + copies))
-    return [port for port in ports if _is_taken(port, reuse=True)]
-
-
-def _is_taken(port: int, *, reuse: bool = False) -> bool:
-    """Return whether a port cannot be bound; with `reuse`, closed connections do not count."""
+def _is_taken(port: int) -> bool:
+    """Return whether a port of loopback cannot be bound."""
     with socket.socket() as probe:
-        if reuse:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError:

@@ -1,0 +1,278 @@
+"""`elastic-yolo serve`: the three services on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elastic_yolo.cli.options import add_engine_options, count, model_folder, tcp_port
+from elastic_yolo.lab.processes.log_lines import LogFollower, notable
+from elastic_yolo.lab.processes.port_choice import choose_ports
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, LOOPBACK, Stack, StackError, has_repository
+from elastic_yolo.lab.processes.supervisor import Supervisor, Waiting
+from elastic_yolo.lab.sample_pictures import find_samples, first_picture, read_labels
+from elastic_yolo.machine import read_cpu_quota
+from elastic_yolo.progress import StatusLine, print_status
+from elastic_yolo.provision.zoo.cache import models_folder
+from elastic_yolo.tiers import PORTS
+
+_NO_REPOSITORY = (
+    "serve starts the services, whose sources are in the repository only: run it in a checkout of "
+    "elastic-yolo, or run the images (docker compose up)"
+)
+_SETTINGS = {
+    "engine": "ENGINE",
+    "precision": "PRECISION",
+    "device": "DEVICE",
+    "threads": "THREADS",
+    "cache": "CACHE_DIR",
+}
+# Of a burst of warnings; all of them are in the log.
+_MAX_LINES_AT_ONCE = 5
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "serve",
+        description="Run the three services on this machine until Ctrl-C, which lets requests in "
+        "progress finish; a second Ctrl-C kills the services. Settings of the services in the "
+        "environment stay valid where no option replaces them.",
+    )
+    parser.add_argument(
+        "model", nargs="?", default=str(DEMO_MODEL), metavar="MODEL",
+        help="model folder, name in the zoo, or store:FOLDER/NAME@CHANNEL (default: the embedded "
+        "models/demo)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--port", type=tcp_port, default=PORTS["web"],
+        help="port of the web service, 0 for any (default: %(default)s); the other services take "
+        "their usual ports, or free ones",
+    )  # fmt: skip
+    parser.add_argument(
+        "--host", default=LOOPBACK,
+        help="address that the web service listens on; 0.0.0.0 lets other machines connect "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--inference", type=count, default=1, metavar="N",
+        help="inference processes; each gets its share of the CPUs (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--verbose", action="store_true", help="show the services' logs, a line for each picture"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print addresses and model as one JSON object"
+    )
+    add_engine_options(parser)
+    # An option that is not given leaves the variable of the environment alone.
+    parser.set_defaults(run=lambda parsed: run(parser, parsed), **dict.fromkeys(_SETTINGS))
+
+
+def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
+    """Serve until a signal; the exit status is 1 if a service failed or was killed."""
+    if not has_repository():
+        print_status(f"elastic-yolo: {_NO_REPOSITORY}")
+        return 1
+    try:
+        model = resolve_model(parsed.model)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"argument MODEL: {error}")
+    logs = None if parsed.verbose else Path(tempfile.mkdtemp(prefix="elastic-yolo-serve-"))
+    failure = ""
+    try:
+        with choose_ports(parsed.port, parsed.host, parsed.inference) as ports:
+            stack = Stack(
+                model=model,
+                ports=ports,
+                logs=logs,
+                env={"inference": inference_settings(parsed, model)},
+                host=parsed.host,
+                own_session=True,
+            )
+            failure = Serving(stack, logs, as_json=parsed.json).run()
+    except StackError as error:
+        failure = str(error)
+    finally:
+        kept = _remove_unneeded(logs, failed=bool(failure) or sys.exception() is not None)
+    if not failure:
+        return 0
+    print_status(f"elastic-yolo: {failure}" + (f" (logs: {kept})" if kept else ""))
+    return 1
+
+
+def resolve_model(text: str) -> Path | str:
+    """Return a value of MODEL_PATH that is valid in any folder; a model of the zoo is pulled.
+
+    Raises ArgumentTypeError for what is no model, ProvisionError or OSError for a failed pull.
+    """
+    scheme, colon, path = text.partition("store:")
+    if colon and not scheme:
+        return f"{colon}{Path(path).resolve()}"
+    return model_folder(text).resolve()
+
+
+def inference_settings(parsed: argparse.Namespace, model: Path | str) -> dict[str, str]:
+    """Return the settings of the inference processes that the options and this machine require."""
+    settings = {
+        variable: str(value)
+        for name, variable in _SETTINGS.items()
+        if (value := getattr(parsed, name)) is not None
+    }
+    if parsed.cache is None and not os.environ.get("CACHE_DIR"):
+        settings["CACHE_DIR"] = str(default_cache())
+    if parsed.inference > 1 and parsed.threads is None and not os.environ.get("THREADS"):
+        cpus = min(len(os.sched_getaffinity(0)), read_cpu_quota() or float("inf"))
+        settings["THREADS"] = str(max(1, int(cpus / parsed.inference)))
+    if isinstance(model, Path) and not os.environ.get("CALIBRATION_DIR"):
+        # Without pictures that suit the model, inference measures with those of requests.
+        pictures = find_samples(read_labels(model))
+        settings |= {"CALIBRATION_DIR": str(pictures)} if pictures else {}
+    if "CACHE_DIR" in settings:
+        settings["CACHE_DIR"] = str(Path(settings["CACHE_DIR"]).absolute())
+    return settings
+
+
+def default_cache() -> Path:
+    """Return the folder in which serve keeps compiled models by default."""
+    return models_folder().parent / "cache"
+
+
+def _remove_unneeded(logs: Path | None, *, failed: bool) -> Path | None:
+    """Remove the logs of a run without a failure; return the folder if it stays."""
+    if logs is None or (failed and any(logs.iterdir())):
+        return logs
+    shutil.rmtree(logs, ignore_errors=True)
+    return None
+
+
+class Serving:
+    """One run of the command, and its output."""
+
+    def __init__(self, stack: Stack, logs: Path | None, *, as_json: bool) -> None:
+        """Prepare; nothing is started."""
+        self._stack = stack
+        self._supervisor = Supervisor(stack)
+        self._status = StatusLine(shared=logs is None)
+        self._followers = [LogFollower(one.log) for one in stack.services if one.log]
+        self._logs = logs
+        self._as_json = as_json
+        self._announced: set[str] = set()
+
+    def run(self) -> str:
+        """Serve until a signal; return "" or what went wrong. Raises StackError and OSError."""
+        supervisor = self._supervisor
+        with supervisor.handling_signals():
+            try:
+                with self._stack.starting():
+                    if supervisor.wait_ready(self._show_start):
+                        self._announce()
+                        supervisor.watch(self._say, self._report_events)
+                    self._status.show("stopping when requests in progress have finished ...")
+            finally:
+                self._status.clear()
+        return "killed before requests in progress had finished" if supervisor.killed else ""
+
+    def _say(self, text: str) -> None:
+        self._status.clear()
+        print_status(text)
+
+    def _show_start(self, waiting: Waiting, elapsed_s: float) -> None:
+        """Show the seconds of each process; a log gets a line for each that becomes ready."""
+        parts = []
+        for name, ready_s in waiting.items():
+            if ready_s is None:
+                parts.append(f"{name} {elapsed_s:.0f} s ...")
+                continue
+            parts.append(f"{name} ready ({ready_s:.1f} s)")
+            if not self._status.terminal and name not in self._announced:
+                self._announced.add(name)
+                print_status(f"{name} ready after {ready_s:.1f} s")
+        self._status.show(f"starting: {', '.join(parts)}")
+
+    def _announce(self) -> None:
+        summary = summarise(self._stack)
+        self._status.clear()
+        if self._as_json:
+            print(json.dumps(summary.to_json()), flush=True)
+            return
+        print("\n".join(summary.lines(self._stack.web.host, self._logs)), flush=True)
+
+    def _report_events(self) -> None:
+        """Print what people should see of the services' logs since the last call."""
+        for follower in self._followers:
+            lines = [line for one in follower.read_events() if (line := notable(one))]
+            for line in lines[:_MAX_LINES_AT_ONCE]:
+                self._say(line)
+            if len(lines) > _MAX_LINES_AT_ONCE:
+                self._say(f"and {len(lines) - _MAX_LINES_AT_ONCE} more in {follower.path}")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What serves where."""
+
+    web: str
+    preprocess: str
+    inference: list[str]
+    model: str
+    engine: str
+    precision: str
+    device: str
+    pictures: Path | None
+    """The folder of sample pictures that suit the model."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        pictures = None if self.pictures is None else str(self.pictures)
+        return vars(self) | {"pictures": pictures}
+
+    def lines(self, host: str, logs: Path | None) -> list[str]:
+        """Return it as text for a terminal."""
+        everywhere = " (and all other addresses of this machine)" if host in _ALL_ADDRESSES else ""
+        picture = "photo.jpg" if self.pictures is None else _shorten(first_picture(self.pictures))
+        rows = {
+            "page": f"{self.web}/{everywhere}",
+            "try": f"curl -F image=@{picture} {self.web}/inference",
+            "preprocess": self.preprocess,
+            "inference": ", ".join(self.inference),
+        }
+        if logs:
+            rows["logs"] = str(logs)
+        return [
+            f"serving {self.model}: {self.engine}, {self.precision}, {self.device}",
+            "",
+            *(f"  {name:<11} {text}" for name, text in rows.items()),
+            "",
+            "Ctrl-C stops all of it.",
+        ]
+
+
+def summarise(stack: Stack) -> Summary:
+    """Return the addresses and the model of a stack that is ready; raises OSError."""
+    name = json.loads(stack.inference.get("/v2"))["models"][0]
+    facts = json.loads(stack.inference.get(f"/v2/models/{name}"))["parameters"]
+    return Summary(
+        stack.web.url,
+        stack.preprocess.url,
+        [one.url for one in (stack.inference, *stack.copies)],
+        name,
+        facts["engine"],
+        facts["precision"],
+        facts["device"],
+        find_samples(facts["labels"]),
+    )
+
+
+def _shorten(path: Path) -> str:
+    """Return a path as one would type it in the current folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
