@@ -2,9 +2,9 @@
 
 The range of every tensor is measured on calibration pictures; weights are rounded so that their
 errors compensate one another; pairs of QuantizeLinear and DequantizeLinear mark what engines
-compute in integers. The convolution before each head stays in float: it is small, and one step of
-1/256 of its output range would change every score. docs/decisions/021-int8-quality.md compares this
-with other methods.
+compute in integers. The first two convolutions and the one before each head stay in float: they
+take little time, the first have the widest ranges, and one step of 1/256 of a head's range would
+change every score. docs/decisions/021-int8-quality.md compares this with other methods.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from elastic_yolo.detector.int8.pairs import IntegerFilters, insert_pairs
 from elastic_yolo.detector.int8.region import Region
 from elastic_yolo.detector.int8.rounding import round_with_feedback, weight_scales
 
+_FIRST = 2
 # Errors of the negative values before an activation count as much as leaky ReLU leaves of them.
 _DAMPED = 0.1
 
@@ -35,7 +36,7 @@ def quantise(
 
     At least one calibration picture is needed. Large networks iterate over them several times.
     """
-    region = Region(graph.graph, float_nodes(network))
+    region = Region(graph.graph, [*float_nodes(network), *first_nodes(network)])
     calibration = Calibration(graph, region)
     weights = {one.name: one for one in graph.graph.initializer}
     filters: dict[str, IntegerFilters] = {}
@@ -48,6 +49,11 @@ def quantise(
         for group, histogram in calibration.histograms.items()
     }
     return insert_pairs(graph, region, ranges, filters)
+
+
+def first_nodes(network: Network) -> list[str]:
+    """Return the names of the convolutions at the network's beginning that stay in float."""
+    return [f"layer{layer.index}_conv" for layer in network.convolutions[:_FIRST]]
 
 
 def _to_integers(filters: Floats, layer: MeasuredLayer) -> IntegerFilters:
