@@ -77,7 +77,7 @@ def main() -> None:
     model = read_model(parsed.model)
     with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as folder:
         cache = Path(folder)
-        calibration = SampleFolder(parsed.calibration, model.network, print_skipped)
+        calibration = SampleFolder(parsed.calibration, model, print_skipped)
         make_int8(model, calibration, cache, ProgressLine())
         print(f"int8 calibrated with {len(calibration)} pictures of {parsed.calibration}\n")
         if find_libdarknet() is None:
@@ -170,7 +170,7 @@ class Evaluator:
     def __init__(self, model: Model, folders: Sequence[Path], fp32: Detector) -> None:
         """Run fp32 on every picture."""
         self._model = model
-        self._samples = [SampleFolder(one, model.network, print_skipped) for one in folders]
+        self._samples = [SampleFolder(one, model, print_skipped) for one in folders]
         self.pictures = sum(map(len, self._samples))
         self.boxes = 0
         self._winners: list[_Winners] = []

@@ -53,7 +53,7 @@ def darknet(model: Model) -> dict[Path, list[DarknetBox]]:
 def cache(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a cache with the int8 version, calibrated with the six photos."""
     folder = tmp_path_factory.mktemp("cache")
-    samples = SampleFolder(PHOTOS, model.network, lambda _path, _error: None)
+    samples = SampleFolder(PHOTOS, model, lambda _path, _error: None)
     make_int8(model, samples, folder, lambda *_: None)
     return folder
 
