@@ -112,7 +112,12 @@ def _prepare_cache(parsed: argparse.Namespace, model: Model) -> Report:
 def _write(model: Model, output: Path, precision: str, cache: Path | None) -> None:
     openvino, half = output.suffix == ".xml", precision == "fp16"
     if precision == "int8":
-        content = load.find_int8(model, cache).files["model.onnx"].read_bytes()
+        int8 = load.find_int8(model, cache)
+        content = (
+            load.int8_graph_for_openvino(int8).SerializeToString()
+            if openvino
+            else int8.files["model.onnx"].read_bytes()
+        )
     else:
         # OpenVINO IR stores float16 constants for a graph that is float32 otherwise.
         content = load.make_graph(model, half=half and not openvino).SerializeToString()

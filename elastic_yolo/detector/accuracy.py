@@ -23,23 +23,38 @@ LOWEST_SCORE = 0.005
 class ClassMatches:
     """The detections of one class in all pictures, matched with the labelled objects.
 
-    `scores` (k,) float32, best first; `correct` (k,) bool; `objects` counts the labelled objects.
+    `scores` (k,) float32, best first; `correct` (k,) bool; `pictures` (k,) the index of each
+    detection's picture; `objects` (n,) counts the labelled objects of each picture.
     """
 
-    objects: int
+    objects: NDArray[np.int64]
     scores: Floats
     correct: NDArray[np.bool_]
+    pictures: NDArray[np.int64]
 
     def average_precision(self) -> float:
         """Return the area under the monotonically decreasing precision-recall curve."""
+        return float(self.sampled_precision(np.ones((1, len(self.objects)), np.int64))[0][0])
+
+    def sampled_precision(
+        self, drawn: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the average precision, (m,), and the number of objects, (m,), of m samples.
+
+        `drawn` is (m, n): how often each picture occurs in each sample. Without objects the
+        average precision is 0.
+        """
+        objects = drawn @ self.objects
         # Detections of equal score form one point of the curve: their order means nothing.
         last = np.ones(len(self.scores), bool)
         last[:-1] = self.scores[1:] != self.scores[:-1]
-        hits = np.cumsum(self.correct)[last]
-        precision = hits / np.arange(1, len(last) + 1)[last]
-        falling = np.maximum.accumulate(precision[::-1])[::-1]
-        steps = np.diff(np.concatenate([[0.0], hits / self.objects]))
-        return float((steps * falling).sum())
+        counted = drawn[:, self.pictures]
+        hits = np.cumsum(counted * self.correct, axis=1)[:, last]
+        # Detections of pictures that were not drawn change nothing.
+        precision = hits / np.maximum(np.cumsum(counted, axis=1)[:, last], 1)
+        falling = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        steps = np.diff(hits / np.maximum(objects, 1)[:, None], axis=1, prepend=0)
+        return (steps * falling).sum(axis=1), objects
 
 
 def mean_average_precision(found: list[Floats], truth: list[Floats]) -> float:
@@ -48,11 +63,19 @@ def mean_average_precision(found: list[Floats], truth: list[Floats]) -> float:
     `found[i]` is (k, 6) float32, x1 y1 x2 y2 score class, of picture i; `truth[i]` is (m, 5)
     float32, x1 y1 x2 y2 class. Returns 1 if the truth has no object at all.
     """
-    occurring = np.unique(np.concatenate([np.empty(0), *(boxes[:, 4] for boxes in truth)]))
-    if not len(occurring):
+    classes = match_classes(found, truth)
+    if not classes:
         return 1.0
-    matched = (match_class(found, truth, number) for number in occurring)
-    return float(np.mean([matches.average_precision() for matches in matched]))
+    return float(np.mean([matches.average_precision() for matches in classes]))
+
+
+def match_classes(found: list[Floats], truth: list[Floats]) -> list[ClassMatches]:
+    """Match the detections of every class that occurs in the truth.
+
+    Shapes as in `mean_average_precision`.
+    """
+    occurring = np.unique(np.concatenate([np.empty(0), *(boxes[:, 4] for boxes in truth)]))
+    return [match_class(found, truth, number) for number in occurring]
 
 
 def match_class(found: list[Floats], truth: list[Floats], number: float) -> ClassMatches:
@@ -60,16 +83,22 @@ def match_class(found: list[Floats], truth: list[Floats], number: float) -> Clas
 
     Shapes as in `mean_average_precision`; `number` is the class index.
     """
-    scores, correct, objects = [], [], 0
+    scores, correct, objects = [], [], []
     for detections, boxes in zip(found, truth, strict=True):
         of_class = detections[detections[:, CLASS] == number]
         expected = boxes[boxes[:, 4] == number]
         scores.append(of_class[:, SCORE])
         correct.append(_match_picture(of_class, expected))
-        objects += len(expected)
+        objects.append(len(expected))
+    pictures = np.repeat(np.arange(len(scores)), [len(part) for part in scores])
     all_scores = np.concatenate(scores)
     order = np.argsort(-all_scores, kind="stable")
-    return ClassMatches(objects, all_scores[order], np.concatenate(correct)[order])
+    return ClassMatches(
+        np.array(objects, np.int64),
+        all_scores[order],
+        np.concatenate(correct)[order],
+        pictures[order],
+    )
 
 
 def _match_picture(detections: Floats, expected: Floats) -> NDArray[np.bool_]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from elastic_yolo.detector.accuracy import LOWEST_SCORE, mean_average_precision
+from elastic_yolo.detector.agreement import compare_boxes
 from elastic_yolo.detector.artefacts import Artefact, ModelCache
-from elastic_yolo.detector.boxes import CLASS, SCORE, Floats
+from elastic_yolo.detector.boxes import CLASS, SCORE, Floats, Image
 from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.engines.choose import (
@@ -26,6 +27,7 @@ from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.precision import REPORT, PrecisionMeasurement, Report, write_report
 from elastic_yolo.detector.samples import Samples
 from elastic_yolo.detector.speed import measure_ms
+from elastic_yolo.detector.uncertainty import loss_interval
 
 CALIBRATION_PICTURES = 100
 
@@ -33,29 +35,34 @@ Progress = Callable[[str, int, int], object]
 """Receives the name of the current step, the number of items done, and their total."""
 
 
+@dataclass(frozen=True)
+class _CalibrationPictures:
+    """Samples, evenly spread and at most CALIBRATION_PICTURES."""
+
+    samples: Samples
+
+    def __len__(self) -> int:
+        return min(CALIBRATION_PICTURES, len(self.samples))
+
+    def __iter__(self) -> Iterator[Image]:
+        return self.samples.sample_evenly(CALIBRATION_PICTURES)
+
+
 def make_int8(model: Model, samples: Samples, cache: Path, progress: Progress) -> Artefact:
     """Quantise a model into the cache that engines read; raises OSError or EngineError."""
-    # Measuring needs no quantiser, which is not installed everywhere.
+    # Measuring needs no quantiser, and the quantiser needs OpenVINO.
     from elastic_yolo.detector.quantise import quantise  # noqa: PLC0415
 
     model_cache = ModelCache(cache, model.cache_key)
     # Fails now, not after minutes of calibration, if the cache is not writable.
     model_cache.create_folder()
     graph = load.make_graph(model)
-    total = min(CALIBRATION_PICTURES, len(samples))
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        progress("calibrating", done, total)
-
-    progress("calibrating", 0, total)
-    quantised = quantise(graph, model.network, samples.sample_evenly(CALIBRATION_PICTURES), step)
+    pictures = _CalibrationPictures(samples)
+    quantised = quantise(graph, model.network, pictures, progress)
     # These describe the previous int8 version.
     for names in (REPORT, "openvino-compiled-*"):
         model_cache.delete(names)
-    facts = {"pictures": total}
+    facts = {"pictures": len(pictures)}
     content = quantised.SerializeToString()
     return model_cache.publish(load.INT8, load.INT8_RECIPE, {"model.onnx": content}, facts)
 
@@ -94,9 +101,20 @@ def measure_precisions(
     ms = measure_ms({name: detector.engine for name, detector in detectors.items()}, samples)
     for precision, detections in found.items():
         score = mean_average_precision(detections, truth)
-        numbers = round(score, 5), round(best - score, 5), round(ms[precision], 3)
+        low, high = loss_interval(found["fp32"], detections, truth)
+        agreement = compare_boxes(found["fp32"], detections, model.threshold)
         row = PrecisionMeasurement(
-            choice.engine, choice.device, precision, *numbers, golden[precision]
+            choice.engine,
+            choice.device,
+            precision,
+            map=round(score, 5),
+            loss=round(best - score, 5),
+            ms=round(ms[precision], 3),
+            golden=golden[precision],
+            interval=(round(low, 5), round(high, 5)),
+            boxes=agreement.boxes,
+            moved=agreement.moved,
+            worst=round(agreement.worst, 5),
         )
         rows.append(row)
     labelled = samples.truth is not None

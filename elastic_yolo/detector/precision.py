@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from elastic_yolo.detector.artefacts import ModelCache
 from elastic_yolo.detector.errors import ArtefactDamaged
+from elastic_yolo.detector.uncertainty import ENOUGH_PICTURES
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 REPORT = "accuracy"
@@ -29,6 +30,8 @@ class PrecisionMeasurement:
     """One precision of one engine: its mAP@0.5, the loss against fp32, and ms for a picture.
 
     `golden` is whether the golden picture's detections were as expected; None without one.
+    `interval` is the 95 % interval of the loss. Of `boxes`, those of fp32 with at least the model's
+    threshold, `moved` overlap less than 0.9 with their counterparts; `worst` is the least overlap.
     """
 
     engine: str
@@ -38,6 +41,10 @@ class PrecisionMeasurement:
     loss: _Difference
     ms: _Positive
     golden: bool | None = None
+    interval: tuple[_Difference, _Difference] | None = None
+    boxes: _Count = 0
+    moved: _Count = 0
+    worst: _Fraction = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,8 @@ def choose_precision(
 
     `budget` is in mAP. Precisions are ordered by the measured milliseconds if the report is from
     the same kind of machine, and by the usual order otherwise. A precision without a measurement,
-    or that fails the golden picture, is never chosen.
+    or that fails the golden picture, is never chosen. The measured loss decides, not the end of its
+    interval: with few pictures the interval of every precision exceeds the budget.
     """
     if report is None:
         return "fp32", _UNMEASURED
@@ -112,7 +120,7 @@ def choose_precision(
         and row.loss <= budget
         and row.golden is not False
     ]
-    loss = {row.precision: row.loss for row in good}
+    loss = {row.precision: describe_loss(row, report.pictures) for row in good}
     ms = {row.precision: row.ms for row in good if target.matches(row)}
     if ms and report.machine == target.machine:
         allowed = sorted(ms, key=lambda name: ms[name])
@@ -123,4 +131,15 @@ def choose_precision(
     if not allowed:
         return "fp32", f"fp32; no other measured precision loses at most {budget} of mAP"
     best = allowed[0]
-    return best, f"{best}, {how}; it loses {loss[best]:.4f} of mAP, the budget is {budget}"
+    return best, f"{best}, {how}; it loses {loss[best]}, the budget is {budget}"
+
+
+def describe_loss(row: PrecisionMeasurement, pictures: int) -> str:
+    """Return the loss of a precision in words, with how sure it is."""
+    if row.interval is None:
+        return f"{row.loss:.4f} of mAP"
+    low, high = row.interval
+    few = "" if pictures >= ENOUGH_PICTURES else ": too few to judge"
+    return (
+        f"{row.loss:.4f} of mAP (95 % interval {low:.4f} to {high:.4f}, {pictures} pictures{few})"
+    )

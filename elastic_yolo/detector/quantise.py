@@ -1,76 +1,66 @@
 """Post-training quantisation of an ONNX graph to int8.
 
-ONNX Runtime's quantiser records the range of every value on calibration pictures and puts a pair of
-QuantizeLinear and DequantizeLinear around each layer; engines compute the layers between them in
-integers. The convolution before each head stays in float: it is small, and one step of 1/256 of its
-output range would change every score.
+The range of every tensor is measured on calibration pictures; weights are rounded so that their
+errors compensate one another; pairs of QuantizeLinear and DequantizeLinear mark what engines
+compute in integers. The first two convolutions and the one before each head stay in float: they
+take little time, the first have the widest ranges, and one step of 1/256 of a head's range would
+change every score. docs/decisions/021-int8-quality.md compares this with other methods.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-
 import numpy as np
 import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnx import numpy_helper
 
-from elastic_yolo.detector.boxes import Image, Pixels
+from elastic_yolo.detector.boxes import Floats
 from elastic_yolo.detector.darknet.layers import Network
-from elastic_yolo.detector.graph import INPUT_NAME, float_nodes
+from elastic_yolo.detector.graph import float_nodes
+from elastic_yolo.detector.int8.calibration import Calibration, MeasuredLayer, Pictures, Progress
+from elastic_yolo.detector.int8.pairs import IntegerFilters, insert_pairs
+from elastic_yolo.detector.int8.region import Region
+from elastic_yolo.detector.int8.rounding import round_with_feedback, weight_scales
 
-Step = Callable[[], object]
-"""Called after every calibration picture."""
+_FIRST = 2
+# Errors of the negative values before an activation count as much as leaky ReLU leaves of them.
+_DAMPED = 0.1
 
 
 def quantise(
-    graph: onnx.ModelProto, network: Network, images: Iterable[Image], step: Step = lambda: None
+    graph: onnx.ModelProto,
+    network: Network,
+    pictures: Pictures,
+    progress: Progress = lambda *_: None,
 ) -> onnx.ModelProto:
-    """Return the int8 version of a graph.
+    """Return the int8 version of a graph; raises EngineError.
 
-    `images` are calibration pictures as network input, (height, width, 3) uint8 each. At least one
-    is needed; some dozens like those in production are enough.
+    At least one calibration picture is needed. Large networks iterate over them several times.
     """
-    with tempfile.TemporaryDirectory(prefix="elastic-yolo-") as folder:
-        whole, prepared, result = (Path(folder) / name for name in ("in", "prepared", "out"))
-        onnx.save(graph, whole)
-        quant_pre_process(whole, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            result,
-            _Reader(images, step),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            # Seven-bit weights. CPUs without VNNI add pairs of products in 16 bits, which overflow
-            # with eight-bit weights: the embedded model then loses 2.4 points of mAP, with seven
-            # bits 0.1.
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=float_nodes(network),
-        )
-        return onnx.load(result)
+    region = Region(graph.graph, [*float_nodes(network), *first_nodes(network)])
+    calibration = Calibration(graph, region)
+    weights = {one.name: one for one in graph.graph.initializer}
+    filters: dict[str, IntegerFilters] = {}
+    for layer in calibration.layers(pictures, progress):
+        values = numpy_helper.to_array(weights[layer.node.input[1]])
+        filters[layer.node.name] = _to_integers(values, layer)
+        progress("rounding weights", len(filters), len(region.convolutions))
+    ranges = {
+        group: histogram.best_range(_DAMPED if group in region.damped else 1.0)
+        for group, histogram in calibration.histograms.items()
+    }
+    return insert_pairs(graph, region, ranges, filters)
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # the tool has no types
-    def __init__(self, images: Iterable[Image], step: Step) -> None:
-        self._images: Iterator[Image] = iter(images)
-        self._step: Step = lambda: None
-        self._next_step = step
+def first_nodes(network: Network) -> list[str]:
+    """Return the names of the convolutions at the network's beginning that stay in float."""
+    return [f"layer{layer.index}_conv" for layer in network.convolutions[:_FIRST]]
 
-    def get_next(self) -> dict[str, Pixels] | None:
-        """Return the next picture as the quantiser expects it, or None after the last."""
-        # The quantiser calls this when it has finished the previous picture.
-        self._step()
-        self._step = self._next_step
-        image = next(self._images, None)
-        if image is None:
-            return None
-        return {INPUT_NAME: np.ascontiguousarray(image[np.newaxis], np.uint8)}
+
+def _to_integers(filters: Floats, layer: MeasuredLayer) -> IntegerFilters:
+    rows = filters.reshape(len(filters), -1)
+    scales = weight_scales(rows)
+    parts = [
+        round_with_feedback(rows[:, block], scales, products)
+        for block, products in zip(layer.blocks, layer.products, strict=True)
+    ]
+    return IntegerFilters(np.concatenate(parts, axis=1).reshape(filters.shape), scales)

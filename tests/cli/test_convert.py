@@ -62,7 +62,9 @@ def test_convert_fills_a_cache_and_prints_the_choice_of_auto(
     assert lines[0].startswith("mAP@0.5 on 1 pictures against the detections of fp32, 1 objects; ")
     assert lines[2].split()[1] == "fp32"
     assert lines[-1].startswith("PRECISION=auto here: ")
-    assert "of mAP, the budget is 0.01" in lines[-1]
+    assert lines[-2] == "1 pictures: too few to judge; give 50 or more"
+    assert "it loses 0.0000 of mAP (95 % interval 0.0000 to 0.0000, 1 pictures: " in lines[-1]
+    assert lines[-1].endswith("too few to judge), the budget is 0.01")
 
 
 def test_convert_measures_against_labels_if_all_pictures_have_them(

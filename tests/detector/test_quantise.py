@@ -30,6 +30,7 @@ from elastic_yolo.detector.graph import float_nodes
 from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.precision import read_report
+from elastic_yolo.detector.quantise import first_nodes
 from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
 from tests.support.pictures import encode, plain
@@ -122,12 +123,13 @@ def test_a_start_from_the_cache_gives_the_same_detections(cache: Path, exact: De
     assert any(name.startswith("openvino-compiled-") for name in kept)
 
 
-def test_all_convolutions_but_those_before_heads_are_int8(cache: Path, exact: Detector) -> None:
+def test_all_convolutions_but_the_outer_ones_are_int8(cache: Path, exact: Detector) -> None:
     artefact = ModelCache(cache, exact.model.cache_key).load(INT8, INT8_RECIPE)
     assert artefact is not None
     graph = onnx.load(artefact.files["model.onnx"]).graph
     producers = {output: node.op_type for node in graph.node for output in node.output}
-    outer = float_nodes(exact.model.network)
+    network = exact.model.network
+    outer = [*first_nodes(network), *float_nodes(network)]
 
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
 
@@ -166,8 +168,8 @@ def test_weights_have_seven_bits_so_that_no_cpu_overflows(cache: Path, exact: De
     weights = [numpy_helper.to_array(one) for one in constants if one.data_type == TensorProto.INT8]
     filters = [one for one in weights if one.ndim == 4]
 
-    # All convolutions except those before the two heads.
-    assert len(filters) == len(exact.model.network.convolutions) - 2
+    # All convolutions except the first two and those before the two heads.
+    assert len(filters) == len(exact.model.network.convolutions) - 4
     assert all(np.abs(one.astype(int)).max() == 64 for one in filters)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Versions of graph construction and of quantisation. Increase one if its result changes: artefacts
 # with an older recipe are not used.
 RECIPE = "graph 1"
-INT8_RECIPE = f"{RECIPE}, int8 2"
+INT8_RECIPE = f"{RECIPE}, int8 3"
 INT8 = "onnx-int8"
 
 _LOG = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def load_openvino(model: Model, precision: str, threads: int, cache: Path | None
         return OpenVinoEngine(network, threads=threads, precision=precision)
     int8 = find_int8(model, cache)
     network, kept = _openvino_model(
-        "openvino-int8", int8.digest, model_cache, lambda: _read_graph(int8)
+        "openvino-int8", int8.digest, model_cache, lambda: int8_graph_for_openvino(int8)
     )
     # Compiling int8 takes a second for yolov3, twice as long as loading the compiled blob. For
     # floats a blob does not pay off: docs/decisions/006-what-the-cache-keeps.md.
@@ -146,11 +146,14 @@ def _map(kept: Artefact) -> ov.Model | None:
         return None
 
 
-def _read_graph(artefact: Artefact) -> onnx.ModelProto:
+def int8_graph_for_openvino(artefact: Artefact) -> onnx.ModelProto:
+    """Return the graph of an int8 artefact without what only ONNX Runtime needs."""
     import onnx  # noqa: PLC0415
 
+    from elastic_yolo.detector.int8.pairs import without_optional_pairs  # noqa: PLC0415
+
     try:
-        return onnx.load(artefact.files["model.onnx"])
+        return without_optional_pairs(onnx.load(artefact.files["model.onnx"]))
     except OSError as error:
         raise EngineError(f"{artefact.name} was deleted while it was read: {error}") from error
 

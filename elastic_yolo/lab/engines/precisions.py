@@ -5,7 +5,13 @@ from __future__ import annotations
 from elastic_yolo.detector.engines.choose import offered_precisions
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import Model
-from elastic_yolo.detector.precision import ExecutionTarget, Report, choose_precision
+from elastic_yolo.detector.precision import (
+    ExecutionTarget,
+    PrecisionMeasurement,
+    Report,
+    choose_precision,
+)
+from elastic_yolo.detector.uncertainty import ENOUGH_PICTURES
 
 _GOLDEN = {True: "as expected", False: "FAILED", None: "-"}
 
@@ -16,15 +22,27 @@ def precision_table(report: Report, model: Model) -> str:
     what = f"{report.pictures} pictures against {against}, {report.objects} objects"
     lines = [
         f"mAP@0.5 on {what}; {report.machine}",
-        f"{'engine':<12} {'precision':<9} {'mAP':>7} {'loss':>8} {'ms':>8}  golden picture",
-        *(
-            f"{row.engine:<12} {row.precision:<9} {row.map:7.4f} {row.loss:8.4f} {row.ms:8.2f}  "
-            f"{_GOLDEN[row.golden]}"
-            for row in report.rows
-        ),
+        _line("engine", "precision", "mAP", "loss", "95 % interval", "moved", "ms")
+        + "  golden picture",
+        *(_row(row) for row in report.rows),
     ]
     first = report.rows[0]
     offered = offered_precisions(first.engine, first.device)
     place = ExecutionTarget(first.engine, first.device, offered, describe_cpu())
     _, why = choose_precision(report, model.accuracy_budget, place)
+    if report.pictures < ENOUGH_PICTURES:
+        lines.append(
+            f"{report.pictures} pictures: too few to judge; give {ENOUGH_PICTURES} or more"
+        )
     return "\n".join([*lines, f"PRECISION=auto here: {why}"])
+
+
+def _row(row: PrecisionMeasurement) -> str:
+    interval = "-" if row.interval is None else "{:.4f} to {:.4f}".format(*row.interval)
+    numbers = f"{row.map:.4f}", f"{row.loss:.4f}", interval, f"{row.moved}/{row.boxes}"
+    return f"{_line(row.engine, row.precision, *numbers, f'{row.ms:.2f}')}  {_GOLDEN[row.golden]}"
+
+
+def _line(*cells: str) -> str:
+    engine, precision, score, loss, interval, moved, ms = cells
+    return f"{engine:<12} {precision:<9} {score:>7} {loss:>8} {interval:>17} {moved:>8} {ms:>8}"

@@ -216,14 +216,14 @@ class PrecisionSearch:
             if "int8" in offered and not self._can_make_int8(version):
                 offered = tuple(name for name in offered if name != "int8")
                 get_logger().info(
-                    "int8 is not measured: onnxruntime is not installed", **version.facts()
+                    "int8 is not measured: openvino is not installed", **version.facts()
                 )
             self._states[key_of(version)] = _State(offered, target)
         return self._states[key_of(version)]
 
     def _can_make_int8(self, version: LoadedVersion) -> bool:
         made = ModelCache(self._cache, key_of(version)).folder / f"{load.INT8}.json"
-        return find_spec("onnxruntime") is not None or made.exists()
+        return find_spec("openvino") is not None or made.exists()
 
     def _pictures_for(self, version: LoadedVersion) -> int:
         return self._folder_pictures + (0 if version.pictures is None else len(version.pictures))
