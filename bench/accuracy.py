@@ -38,6 +38,7 @@ from elastic_yolo.detector.uncertainty import loss_interval
 from elastic_yolo.progress import ProgressLine, print_skipped, print_status
 
 PHOTOS = Path(__file__).parents[1] / "client" / "photos"
+CALIBRATION = PHOTOS / "calibration"
 # A box of one side is compared with the best of its class on the other, down to this part of the
 # threshold.
 _LOWER = 0.5
@@ -275,7 +276,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("model", type=Path, help="model folder")
     parser.add_argument(
-        "--calibration", type=Path, default=PHOTOS, help="pictures for int8 (%(default)s)"
+        "--calibration", type=Path, default=CALIBRATION, help="pictures for int8 (%(default)s)"
     )
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="compared one by one")
     parser.add_argument(

@@ -23,6 +23,7 @@ from elastic_yolo.comparison.pairing import Kind, Pair, Tolerance, pair_detectio
 from elastic_yolo.comparison.references import (
     DarknetReference,
     FileReference,
+    NotInFile,
     OpenCvReference,
     Picture,
     Reference,
@@ -83,7 +84,7 @@ class _Comparison:
         return f"elastic-yolo ({engine.name} {engine.precision}, {resize}{exact})"
 
     def compare(self, picture: Picture) -> list[Pair]:
-        """Return the pairs of a picture; raises PictureError."""
+        """Return the pairs of a picture; raises PictureError or NotInFile."""
         # Down to a lower threshold: a box at the threshold is not lost for a thousandth of score.
         lowest = max(0.0, self.threshold - self.tolerance.score)
         theirs = self.reference.detect(picture, lowest, self.iou)
@@ -170,7 +171,7 @@ def run(parsed: argparse.Namespace) -> int:
             pairs = comparison.compare(picture)
             if parsed.save:
                 _save(target_of(parsed.save, path), picture, pairs, comparison)
-        except (OSError, PictureError, ModelError) as error:
+        except (OSError, PictureError, ModelError, NotInFile) as error:
             print_status(f"elastic-yolo: {path}: {error}")
             failed += 1
         else:

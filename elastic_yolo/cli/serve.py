@@ -17,7 +17,12 @@ from elastic_yolo.lab.processes.log_lines import LogFollower, notable
 from elastic_yolo.lab.processes.port_choice import choose_ports
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, LOOPBACK, Stack, StackError, has_repository
 from elastic_yolo.lab.processes.supervisor import Supervisor, Waiting
-from elastic_yolo.lab.sample_pictures import find_samples, first_picture, read_labels
+from elastic_yolo.lab.sample_pictures import (
+    find_calibration,
+    find_samples,
+    first_picture,
+    read_labels,
+)
 from elastic_yolo.machine import read_cpu_quota
 from elastic_yolo.progress import StatusLine, print_status
 from elastic_yolo.provision.zoo.cache import models_folder
@@ -134,7 +139,7 @@ def inference_settings(parsed: argparse.Namespace, model: Path | str) -> dict[st
         settings["THREADS"] = str(max(1, int(cpus / parsed.inference)))
     if isinstance(model, Path) and not os.environ.get("CALIBRATION_DIR"):
         # Without pictures that suit the model, inference measures with those of requests.
-        pictures = find_samples(read_labels(model))
+        pictures = find_calibration(read_labels(model))
         settings |= {"CALIBRATION_DIR": str(pictures)} if pictures else {}
     if "CACHE_DIR" in settings:
         settings["CACHE_DIR"] = str(Path(settings["CACHE_DIR"]).absolute())

@@ -15,11 +15,10 @@ from elastic_yolo.detector.boxes import Detection, Pixels
 from elastic_yolo.detector.darknet.fork import is_fork_only
 from elastic_yolo.detector.decode import decode
 from elastic_yolo.detector.engines.libdarknet import LibDarknet, find_libdarknet
-from elastic_yolo.detector.errors import EngineError
+from elastic_yolo.detector.errors import DetectorError, EngineError
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.placement import turn_upright
 from elastic_yolo.names import Resize
-from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.picture.header import read_header
 
 
@@ -42,7 +41,7 @@ class Picture:
         return np.require(pixels, np.uint8, "C")
 
 
-class NotInFile(PictureError):
+class NotInFile(DetectorError):
     """The file with detections has no entry for a picture."""
 
 
@@ -54,7 +53,10 @@ class Reference(Protocol):
     """How it fits pictures into the network; None if that is not known."""
 
     def detect(self, picture: Picture, threshold: float, iou: float) -> list[Detection]:
-        """Return the detections whose score exceeds `threshold`. Raises PictureError."""
+        """Return the detections whose score exceeds `threshold`.
+
+        Raises PictureError or NotInFile.
+        """
 
 
 class OpenCvReference:

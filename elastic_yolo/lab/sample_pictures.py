@@ -23,6 +23,19 @@ def find_samples(labels: Collection[str]) -> Path | None:
     return folder if share >= _MIN_SHARE else None
 
 
+def find_calibration(labels: Collection[str]) -> Path | None:
+    """Return the folder of pictures to calibrate and judge int8 with, or None.
+
+    It is the folder `calibration` of the sample pictures where there is one: pictures that
+    calibrate cannot show how accurate the result is on others.
+    """
+    samples = find_samples(labels)
+    if samples is None:
+        return None
+    apart = samples / "calibration"
+    return apart if apart.is_dir() else samples
+
+
 def first_picture(folder: Path) -> Path:
     """Return the first picture of a folder that the ground truth names."""
     return folder / min(_read_truth(folder))

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
-from elastic_yolo.lab.sample_pictures import find_samples, first_picture, read_labels
+from elastic_yolo.lab.sample_pictures import (
+    find_calibration,
+    find_samples,
+    first_picture,
+    read_labels,
+)
 
 COCO = ROOT / "elastic_yolo" / "provision" / "zoo" / "entries" / "coco.names"
 PHOTOS, SCENES = ROOT / "client" / "photos", ROOT / "client" / "images"
@@ -28,6 +33,17 @@ def test_a_model_gets_the_pictures_whose_labels_it_knows(
     labels: list[str], pictures: Path | None
 ) -> None:
     assert find_samples(labels) == pictures
+
+
+def test_calibration_takes_other_photographs_than_the_samples() -> None:
+    calibration = find_calibration(COCO.read_text().splitlines())
+
+    assert calibration == PHOTOS / "calibration"
+    contents = [{path.read_bytes() for path in one.glob("*.jpg")} for one in (calibration, PHOTOS)]
+    assert [len(one) for one in contents] == [50, 6]
+    assert not contents[0] & contents[1]
+    assert find_calibration(read_labels(DEMO_MODEL)) == SCENES
+    assert find_calibration(["helmet", "vest", "person"]) is None
 
 
 def test_the_first_picture_is_the_dog_or_the_first_scene() -> None:

@@ -134,4 +134,6 @@ def test_the_build_context_has_the_listed_files_only() -> None:
     code = {"elastic_yolo", "services", "k8s/base"}
     # For the image that makes load, which sends the client's pictures.
     load = {"client", "loadtest"}
-    assert sent == {"locks/*.txt"} | code | load
+    # For the image elastic-yolo/tools: clusters without internet.
+    model = {"models/demo"}
+    assert sent == {"locks/*.txt"} | code | load | model
