@@ -13,11 +13,11 @@ from services.common.observe.logs import configure_logs, get_logger
 from services.common.observe.startup import Startup
 from services.common.observe.telemetry import Metrics
 from services.inference.app import create_app
+from services.inference.measuring.plan import may_measure
+from services.inference.measuring.search import PrecisionSearch
 from services.inference.settings import InferenceSettings
-from services.inference.versions.measuring_plan import may_measure
 from services.inference.versions.model_metrics import ModelMetrics
 from services.inference.versions.models import Models, ModelUnservable
-from services.inference.versions.precision_search import PrecisionSearch
 from services.inference.versions.version_loader import VersionLoader
 
 

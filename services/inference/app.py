@@ -21,6 +21,7 @@ from services.common.observe.telemetry import Metrics
 from services.common.request.body import Bodies
 from services.common.request.context import Context
 from services.inference.golden import to_golden_form
+from services.inference.measuring.search import PrecisionSearch
 from services.inference.protocol import InferRequest
 from services.inference.routes import InferEndpoint, build_picture_routes, build_router
 from services.inference.settings import InferenceSettings
@@ -28,7 +29,6 @@ from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.drift import DriftCollector
 from services.inference.versions.model_metrics import ModelMetrics
 from services.inference.versions.models import Models
-from services.inference.versions.precision_search import PrecisionSearch
 from services.inference.versions.repository_routes import PREFIX, build_repository_router
 from services.inference.versions.shadow import ShadowRunner
 

@@ -80,7 +80,7 @@ def test_other_lines_stay_as_they_are() -> None:
 
 
 def test_warnings_and_switches_of_precision_are_for_people() -> None:
-    """The fields are those that services/inference/versions/precision_search.py logs."""
+    """The fields are those that services/inference/measuring/search.py logs."""
     switch = {
         "event": "precision switched", "level": "info", "service": "inference", "model": "a",
         "before": "fp32", "precision": "int8", "before_ms": 31.0, "ms": 10.0, "loss": 0.0021,

@@ -15,8 +15,8 @@ from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.precision import read_report
 from elastic_yolo.lab.processes.stack import DEMO_MODEL
-from services.inference.versions.measuring_process import MeasurementFailed, MeasuringProcess
-from services.inference.versions.measuring_task import Task
+from services.inference.measuring.process import MeasurementFailed, MeasuringProcess
+from services.inference.measuring.task import Task
 from tests.support.background import demo_images
 
 # Less than the int8 version needs, and enough for a report.

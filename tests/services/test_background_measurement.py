@@ -28,14 +28,14 @@ from elastic_yolo.detector.precision import (
     write_report,
 )
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
-from services.inference.versions.measuring_plan import FLOAT_PICTURES, INT8_PICTURES
-from services.inference.versions.measuring_process import (
+from services.inference.measuring.plan import FLOAT_PICTURES, INT8_PICTURES
+from services.inference.measuring.process import (
     AlreadyMeasuring,
     MeasurementFailed,
     MeasuringProcess,
     lock_model,
 )
-from services.inference.versions.measuring_task import Task
+from services.inference.measuring.task import Task
 from tests.support.background import (
     DEMO,
     agrees,

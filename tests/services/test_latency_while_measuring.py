@@ -17,8 +17,8 @@ from elastic_yolo.detector.boxes import Image
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, Service
-from services.inference.versions.measuring_process import MeasurementFailed, MeasuringProcess
-from services.inference.versions.measuring_task import Task
+from services.inference.measuring.process import MeasurementFailed, MeasuringProcess
+from services.inference.measuring.task import Task
 from tests.support.background import demo_images, infer, measuring
 
 WINDOWS = 8

@@ -11,7 +11,7 @@ import pytest
 from elastic_yolo.detector.engines.choose import EngineOptions
 from elastic_yolo.detector.precision import ExecutionTarget, PrecisionMeasurement, Report
 from elastic_yolo.lab.processes.stack import ROOT
-from services.inference.versions.measuring_plan import (
+from services.inference.measuring.plan import (
     FLOAT_PICTURES,
     INT8_PICTURES,
     Step,
@@ -89,7 +89,7 @@ def test_nothing_is_measured_into_a_read_only_cache(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path;"
         "from elastic_yolo.detector.engines.choose import EngineOptions;"
-        "from services.inference.versions.measuring_plan import may_measure;"
+        "from services.inference.measuring.plan import may_measure;"
         "print(*(may_measure(EngineOptions(1, cache=Path(sys.argv[1], name)))"
         " for name in ('', 'new')))"
     )

@@ -53,7 +53,7 @@ def notable(event: dict[str, Any]) -> str | None:
 
 
 def _describe_switch(event: dict[str, Any]) -> str:
-    """Return the event of `services/inference/versions/precision_search.py` as a sentence."""
+    """Return the event of `services/inference/measuring/search.py` as a sentence."""
     text = f"inference now runs in {event['precision']} (was {event['before']})"
     facts = []
     if event.get("ms") and event.get("before_ms"):

@@ -1,4 +1,4 @@
-"""The process that measures precisions: `python -m services.inference.versions.measuring_program`.
+"""The process that measures precisions: `python -m services.inference.measuring.program`.
 
 Reads a task and pictures from standard input, fills the cache, and prints one line of JSON with
 the error, or null. It ends when its parent ends. `measuring_process.py`
@@ -26,7 +26,7 @@ from elastic_yolo.detector.errors import ArtefactDamaged, DetectorError, SampleE
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.precision import Report, read_report, write_report
 from elastic_yolo.detector.samples import SampleFolder, SampleList, Samples
-from services.inference.versions.measuring_task import Task
+from services.inference.measuring.task import Task
 
 # A folder may have any number of pictures; these are enough to calibrate with and to judge by.
 MAX_FOLDER_PICTURES = 100

@@ -29,20 +29,20 @@ from elastic_yolo.detector.precision import (
     read_report,
 )
 from services.common.observe.logs import get_logger
-from services.inference.versions.daemon_thread import run_in_daemon_thread
-from services.inference.versions.loaded_version import LoadedVersion
-from services.inference.versions.measuring_plan import (
+from services.inference.measuring.plan import (
     Step,
     count_pictures,
     measuring_threads,
     next_step,
 )
-from services.inference.versions.measuring_process import (
+from services.inference.measuring.process import (
     AlreadyMeasuring,
     MeasurementFailed,
     MeasuringProcess,
 )
-from services.inference.versions.measuring_task import Task
+from services.inference.measuring.task import Task
+from services.inference.versions.daemon_thread import run_in_daemon_thread
+from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.version_loader import VersionRefused
 
 if TYPE_CHECKING:

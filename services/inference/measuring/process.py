@@ -22,10 +22,10 @@ from elastic_yolo.detector.boxes import Image
 from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.errors import ArtefactDamaged
 from elastic_yolo.detector.precision import read_report
-from services.inference.versions.measuring_task import Task
+from services.inference.measuring.task import Task
 
 # Not imported: the quantiser, which it needs, is not installed everywhere.
-_PROGRAM = "services.inference.versions.measuring_program"
+_PROGRAM = "services.inference.measuring.program"
 _FOLDER = Path(__file__).parents[3]
 _LOCK = "measuring.lock"
 # A quantiser that hangs must not hold the lock for ever. yolov3 takes two minutes on an idle core.

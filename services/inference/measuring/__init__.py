@@ -1,0 +1,1 @@
+"""Background measurement: find the fastest precision of a version while it serves."""
