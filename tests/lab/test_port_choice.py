@@ -9,16 +9,16 @@ from contextlib import ExitStack
 import pytest
 
 from elastic_yolo.lab.processes.port_choice import choose_ports
-from elastic_yolo.lab.processes.stack import LOOPBACK, StackError, StackPorts, free_port
+from elastic_yolo.lab.processes.stack import LOOPBACK, StackError, StackPorts, random_port
 
 
 def usual_ports() -> dict[str, int]:
     """Ports that are free, and whose successors are most likely free as well."""
-    return {"preprocess": free_port(), "inference": free_port()}
+    return {"preprocess": random_port(), "inference": random_port()}
 
 
 def test_the_usual_ports_are_preferred() -> None:
-    web, usual = free_port(), usual_ports()
+    web, usual = random_port(), usual_ports()
 
     with choose_ports(web, LOOPBACK, 2, usual) as chosen:
         pass
@@ -28,7 +28,7 @@ def test_the_usual_ports_are_preferred() -> None:
 
 
 def test_other_ports_are_chosen_where_the_usual_ones_are_taken() -> None:
-    web, usual = free_port(), usual_ports()
+    web, usual = random_port(), usual_ports()
     taken = {usual["preprocess"], usual["inference"], usual["inference"] + 1}
     with ExitStack() as listeners:
         for port in taken:
@@ -62,7 +62,7 @@ def test_a_port_of_any_address_counts_as_taken(listens: str, host: str) -> None:
 
 def test_stacks_that_start_at_the_same_moment_get_different_ports() -> None:
     """Nothing listens yet when the second one chooses."""
-    web, usual = free_port(), usual_ports()
+    web, usual = random_port(), usual_ports()
     with (
         choose_ports(web, LOOPBACK, 1, usual) as one,
         choose_ports(0, LOOPBACK, 1, usual) as other,

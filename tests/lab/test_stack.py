@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 
 from bench.pipeline.scaling import answered
-from elastic_yolo.lab.processes.stack import Stack
+from elastic_yolo.lab.processes.stack import ROOT, Stack, reserve_port
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
 
@@ -34,3 +37,30 @@ def test_both_inference_processes_serve_and_one_suffices(tmp_path: Path) -> None
 
         stack.web.stop()
         assert not stack.serves()
+
+
+def test_processes_never_get_the_same_free_port_meanwhile() -> None:
+    program = (
+        "from elastic_yolo.lab.processes.stack import free_port\n"
+        "ports = [free_port() for _ in range(60)]\n"
+        "print(*ports, flush=True); input()\n"
+    )
+    command = [sys.executable, "-c", program]
+    with ExitStack() as running:
+        processes = [
+            running.enter_context(
+                subprocess.Popen(
+                    command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                )
+            )
+            for _ in range(4)
+        ]
+        lines = [one.stdout.readline() for one in processes if one.stdout]
+        ports = [int(port) for line in lines for port in line.split()]
+        refused = [reserve_port(port) is None for port in ports]
+        for one in processes:
+            one.communicate("\n")
+
+    assert len(set(ports)) == len(ports) == 240
+    assert refused == [True] * 240
+    assert [one.returncode for one in processes] == [0] * 4

@@ -9,7 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from elastic_yolo.doctor.machine import find_holder
-from elastic_yolo.lab.processes.stack import LOOPBACK, StackError, StackPorts, free_port
+from elastic_yolo.lab.processes.stack import (
+    LOOPBACK,
+    StackError,
+    StackPorts,
+    random_port,
+    reserve_port,
+)
 from elastic_yolo.tiers import PORTS
 
 
@@ -27,7 +33,7 @@ def choose_ports(
     with ExitStack() as reservations:
 
         def reserve(port: int, address: str) -> bool:
-            if _bind(port, address) is not None or (held := _reserve(port)) is None:
+            if _bind(port, address) is not None or (held := reserve_port(port)) is None:
                 return False
             reservations.enter_context(held)
             return True
@@ -35,10 +41,10 @@ def choose_ports(
         def choose(preferred: int) -> int:
             port = preferred
             while not reserve(port, LOOPBACK):
-                port = free_port()
+                port = random_port()
             return port
 
-        web_port = web or free_port()
+        web_port = web or random_port()
         _require(web_port, host)
         if not reserve(web_port, host):
             raise StackError(
@@ -46,20 +52,6 @@ def choose_ports(
             )
         inference = tuple(choose(usual["inference"] + number) for number in range(copies))
         yield StackPorts(web_port, choose(usual["preprocess"]), inference)
-
-
-def _reserve(port: int) -> socket.socket | None:
-    """Return a socket whose abstract name stands for the port, or None if a process has it.
-
-    The kernel frees the name when the process ends for any reason; see unix(7).
-    """
-    held = socket.socket(socket.AF_UNIX)
-    try:
-        held.bind(f"\0elastic-yolo-port-{port}")
-    except OSError:
-        held.close()
-        return None
-    return held
 
 
 def _require(port: int, host: str) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,6 +35,9 @@ _ALL_ADDRESSES = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 
 # Below the kernel's range for outgoing connections (32768 to 60999).
 _OWN_PORTS = range(20_000, 32_000)
+# A stack of the lab has a dozen services.
+_MOST_RESERVED = 64
+_reserved: deque[socket.socket] = deque()
 _POLL_S = 0.05
 _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 30.0
@@ -247,6 +252,21 @@ class Stack:
 
 
 def free_port() -> int:
+    """Return a port of loopback that is free, and that no other process gets from here meanwhile.
+
+    The latest ports of this process stay reserved: their services may not listen yet.
+    """
+    while True:
+        port = random_port()
+        held = reserve_port(port)
+        if held is not None:
+            _reserved.append(held)
+            if len(_reserved) > _MOST_RESERVED:
+                _reserved.popleft().close()
+            return port
+
+
+def random_port() -> int:
     """Return a port of loopback that is free at this moment.
 
     It is outside of the kernel's range for outgoing connections: the kernel may give a port of that
@@ -257,6 +277,26 @@ def free_port() -> int:
         port = secrets.choice(_OWN_PORTS)
         if not _is_taken(port):
             return port
+
+
+def reserve_port(port: int) -> socket.socket | None:
+    """Return a socket whose abstract name stands for the port, or None if a process has it.
+
+    The kernel frees the name when the socket is closed or the process ends; see unix(7).
+    """
+    held = socket.socket(socket.AF_UNIX)
+    try:
+        held.bind(f"\0elastic-yolo-port-{port}")
+    except OSError:
+        held.close()
+        return None
+    return held
+
+
+@atexit.register
+def _release_ports() -> None:
+    while _reserved:
+        _reserved.pop().close()
 
 
 def _is_taken(port: int) -> bool:
