@@ -15,6 +15,10 @@ class SourceUnavailable(ProvisionError):
     retryable = True
 
 
+class SourceUnreachable(SourceUnavailable):
+    """There is no connection to the source's host."""
+
+
 class SourceRefused(ProvisionError):
     """The source has no such file, or denies access."""
 

@@ -10,6 +10,7 @@ from elastic_yolo.provision.errors import (
     ProvisionError,
     SourceRefused,
     SourceUnavailable,
+    SourceUnreachable,
     WrongContent,
 )
 from elastic_yolo.provision.sources import redacted
@@ -25,18 +26,26 @@ def fetch_first(
 ) -> T:
     """Return what `fetch` returns for the first address that delivers the file `name`.
 
-    Every ProvisionError leads to the next address and is passed to `report` as one line. Raises
-    the error of the last address; after several, an error that is retryable if one of them was.
+    Every ProvisionError leads to the next address and is passed to `report` as one line. Hosts that
+    cannot be reached are reported when another one can: without a network, the error says it all.
+    Raises the error of the last address; after several, an error that is retryable if one of them
+    was.
     """
     errors: list[ProvisionError] = []
+    lines: list[str] = []
     for address, following in pairwise([*addresses, None]):
         assert address is not None  # noqa: S101  # None ends the pairs only
+        reached = True
         try:
             return fetch(address, following is not None)
         except ProvisionError as error:
             errors.append(error)
+            reached = not isinstance(error, SourceUnreachable)
             if following is not None:
-                report(f"{error}: trying {redacted(following)}")
+                lines.append(f"{error}: trying {redacted(following)}")
+        finally:
+            while reached and lines:
+                report(lines.pop(0))
     raise _summary(name, errors) from errors[-1]
 
 
@@ -44,6 +53,10 @@ def _summary(name: str, errors: Sequence[ProvisionError]) -> ProvisionError:
     last = errors[-1]
     if len(errors) == 1:
         return last
+    if all(isinstance(error, SourceUnreachable) for error in errors):
+        return SourceUnreachable(
+            f"{name}: none of its {len(errors)} sources can be reached, the first one: {errors[0]}"
+        )
     message = f"{name}: none of its {len(errors)} sources delivered it, the last one: {last}"
     if any(error.retryable for error in errors):
         return SourceUnavailable(message)

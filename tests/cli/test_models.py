@@ -103,10 +103,10 @@ def test_without_network_a_pull_ends_with_one_clear_line(
     """The .cfg of yolov2 is in the package, that of yolov4-tiny has a single source."""
     assert main(["models", "pull", name]) == 1
 
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith(f"{name}: {first} from ")
-    assert lines[-1].startswith(f"elastic-yolo: {name}: {error}")
-    assert lines[-1].endswith("is there a network?")
+    download, failure = capsys.readouterr().err.splitlines()
+    assert download.startswith(f"{name}: {first} from ")
+    assert failure.startswith(f"elastic-yolo: {name}: {error}")
+    assert failure.endswith("is there a network?")
 
 
 def test_a_folder_takes_precedence_over_a_name_of_the_zoo(

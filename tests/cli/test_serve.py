@@ -189,6 +189,18 @@ def test_a_tier_that_dies_ends_the_others(environment: dict[str, str], model: Pa
     assert "stopped" in (logs / "inference.log").read_text()
 
 
+def test_no_service_is_left_when_the_command_is_killed(
+    environment: dict[str, str], model: Path
+) -> None:
+    with serving(environment, model, "--port", "0") as served:
+        served.end(signal.SIGKILL)
+        (folder,) = log_folders(environment)
+        logs = [folder / f"{tier}.log" for tier in ("web", "preprocess", "inference")]
+        wait_until(lambda: all("stopped" in log.read_text() for log in logs), "all have drained")
+
+    assert [is_taken(port) for port in served.ports] == [False] * 3
+
+
 @pytest.mark.long
 def test_one_of_two_inference_processes_may_die(environment: dict[str, str], model: Path) -> None:
     with serving(environment, model, "--port", "0", "--inference", "2") as served:

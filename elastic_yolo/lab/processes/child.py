@@ -6,10 +6,16 @@ the lab, peers of the benchmark, locust. Standard library only.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+"""Of prctl(2), which exists on Linux only."""
 
 
 def start_child(
@@ -19,12 +25,14 @@ def start_child(
     env: Mapping[str, str],
     log: Path | None,
     own_session: bool = False,
+    ends_with_parent: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a program in `folder`; raises OSError.
 
     `env` is its whole environment. Standard output and error are appended to `log`; without a log
     they go where ours go. In a session of its own the process does not receive the terminal's
-    Ctrl-C: its parent decides when it stops.
+    Ctrl-C: its parent decides when it stops. With `ends_with_parent` the kernel sends it SIGTERM
+    when the calling thread ends, for any reason: call it from the main thread.
     """
     with nullcontext() if log is None else log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603  # the callers' own programs
@@ -35,7 +43,24 @@ def start_child(
             stdout=output,
             stderr=output,
             start_new_session=own_session,
+            preexec_fn=_bound_to_parent() if ends_with_parent else None,  # noqa: PLW1509
         )
+
+
+def _bound_to_parent() -> Callable[[], None] | None:
+    """Return what a new process calls first, so that SIGTERM follows the end of this one."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is None:
+        return None
+    parent = os.getpid()
+
+    def bind() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            # The parent ended before the call.
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return bind
 
 
 def stop_child(process: subprocess.Popen[bytes], grace_s: float) -> bool:

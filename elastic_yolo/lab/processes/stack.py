@@ -62,7 +62,7 @@ class Service:
     """Settings, added to this process's environment."""
     log: Path | None = None
     own_session: bool = False
-    """Whether the terminal's Ctrl-C does not reach it."""
+    """Whether the terminal's Ctrl-C does not reach it. It is drained if this process is killed."""
     host: str = LOOPBACK
     """Name or address that it listens on."""
     process: subprocess.Popen[bytes] = field(init=False)
@@ -85,6 +85,7 @@ class Service:
             env={**os.environ, "HOST": self.host, "PORT": str(self.port), **self.env},
             log=self.log,
             own_session=self.own_session,
+            ends_with_parent=self.own_session,
         )
 
     def __enter__(self) -> Self:

@@ -15,7 +15,11 @@ from typing import Any
 
 import httpx
 
-from elastic_yolo.provision.errors import SourceRefused, SourceUnavailable
+from elastic_yolo.provision.errors import (
+    SourceRefused,
+    SourceUnavailable,
+    SourceUnreachable,
+)
 from elastic_yolo.provision.sources.stream import ResumePoint, SourceStream, redacted
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
@@ -109,7 +113,9 @@ def translated_errors(address: str, connection: Connection = DIRECT) -> Iterator
     except httpx.HTTPError as error:
         # Texts of errors of certificates have the host.
         detail = "" if connection.label else f": {error}"
-        raise SourceUnavailable(f"{name}: {type(error).__name__}{detail}") from error
+        unreachable = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        kind = SourceUnreachable if unreachable else SourceUnavailable
+        raise kind(f"{name}: {type(error).__name__}{detail}") from error
 
 
 def parse_range(text: str) -> tuple[int, int | None] | None:

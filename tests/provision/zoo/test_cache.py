@@ -210,7 +210,7 @@ def test_without_network_the_error_is_one_line() -> None:
         Pulling().pull(made_up(nowhere, *nowhere, content=CONTENT))
 
     text = str(raised.value)
-    assert text.startswith(f"{ENTRY}: {ENTRY}.cfg: none of its 2 sources delivered it")
+    assert text.startswith(f"{ENTRY}: {ENTRY}.cfg: none of its 2 sources can be reached")
     assert text.endswith("is there a network?")
     assert "\n" not in text
 
