@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from elastic_yolo.cli.options import (
+    MODEL_HELP,
     add_engine_options,
     add_resize_option,
     engine_options,
-    folder,
     fraction,
+    model_folder,
+    model_name,
     positive,
 )
 from elastic_yolo.cli.saving import overwritten, target_of
@@ -116,7 +118,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=folder, metavar="DIR", help="model folder")
+    parser.add_argument("model", type=model_name, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "pictures", nargs="+", type=Path, metavar="PICTURE", help="picture file, or folder of them"
     )
@@ -199,7 +201,7 @@ def _refusals(parsed: argparse.Namespace, paths: list[Path]) -> Iterator[str]:
 
 
 def _prepare(parsed: argparse.Namespace) -> _Comparison:
-    model = read_model(parsed.model)
+    model = read_model(model_folder(parsed.model))
     make = _OWN.get(parsed.other)
     reference: Reference = FileReference(Path(parsed.other)) if make is None else make(model)
     resize = parsed.resize or reference.resize or model.resize

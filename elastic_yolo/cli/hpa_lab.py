@@ -13,13 +13,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from elastic_yolo.cli.options import count, folder, new_file, positive, tcp_port
+from elastic_yolo.cli.options import (
+    MODEL_HELP,
+    count,
+    folder,
+    model_folder,
+    model_name,
+    new_file,
+    positive,
+    tcp_port,
+)
 from elastic_yolo.lab.autoscaler.manifest import MANIFESTS, Tier, read_tiers
 from elastic_yolo.lab.errors import AutoscalerError, LabFailed
 from elastic_yolo.lab.lab import CONTROLLER, LOW, Lab, LabReport, Plan, Tick
 from elastic_yolo.lab.load.arrivals import Arrivals, Shape
 from elastic_yolo.lab.load.picture_load import MAX_IN_FLIGHT, MAX_RATE
-from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, has_repository
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, has_repository
+from elastic_yolo.lab.sample_pictures import SCENES, find_samples, read_labels
 from elastic_yolo.lab.screen import LINE_HEAD, Screen, clock, line
 from elastic_yolo.lab.simulate import Totals, Work, simulate
 from elastic_yolo.lab.sizing import (
@@ -34,7 +44,6 @@ from elastic_yolo.lab.sizing import (
 from elastic_yolo.lab.timeline import Sample, append_samples
 from elastic_yolo.progress import print_status
 
-_PICTURES = ROOT / "client" / "images"
 # docs/sizing.md: yolov3-tiny, int8.
 _COSTS_MS = {"web": 1.0, "preprocess": 4.1, "inference": 10.5}
 _STARTUP_S = 5.0
@@ -106,9 +115,10 @@ def _add_lab_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     lab.add_argument(
         "--model",
-        type=folder,
+        type=model_name,
         default=DEMO_MODEL,
-        help="folder of the model (default: models/demo)",
+        metavar="MODEL",
+        help=f"{MODEL_HELP} (default: the embedded models/demo)",
     )
     lab.add_argument(
         "--port", type=tcp_port, default=0, help="port of the web service (default: a free one)"
@@ -198,13 +208,15 @@ def _describe_totals(totals: Totals, duration_s: float) -> str:
 
 
 def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
+    model = model_folder(str(parsed.model))
+    pictures = find_samples(read_labels(model)) or SCENES
     scaled_tiers = scale_to_cores(tiers, cores(), parsed.max_replicas)
     screen = Screen(sys.stderr if parsed.json else sys.stdout)
     with tempfile.TemporaryDirectory(prefix="hpa-lab-") as temporary:
         plan = Plan(
             scaled_tiers,
-            parsed.model,
-            [path.read_bytes() for path in sorted(_PICTURES.glob("*.jpg"))],
+            model,
+            [path.read_bytes() for path in sorted(pictures.glob("*.jpg"))],
             parsed.load,
             parsed.duration or _DURATION_S["lab"],
             parsed.logs or Path(temporary),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from elastic_yolo.lab.processes.stack import ROOT
 
-SAMPLES = (ROOT / "client" / "photos", ROOT / "client" / "images")
+PHOTOS, SCENES = ROOT / "client" / "photos", ROOT / "client" / "images"
 # A model that knows fewer of the labels has been trained for something else.
 _MIN_SHARE = 0.5
 _MAX_NAMES_BYTES = 1_000_000
@@ -19,7 +19,7 @@ def find_samples(labels: Collection[str]) -> Path | None:
 
     None if it knows less than half of the labels in the ground truth of each folder.
     """
-    share, folder = max((_known(folder, labels), folder) for folder in SAMPLES)
+    share, folder = max((_known(folder, labels), folder) for folder in (PHOTOS, SCENES))
     return folder if share >= _MIN_SHARE else None
 
 

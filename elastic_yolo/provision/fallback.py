@@ -26,26 +26,19 @@ def fetch_first(
 ) -> T:
     """Return what `fetch` returns for the first address that delivers the file `name`.
 
-    Every ProvisionError leads to the next address and is passed to `report` as one line. Hosts that
-    cannot be reached are reported when another one can: without a network, the error says it all.
-    Raises the error of the last address; after several, an error that is retryable if one of them
-    was.
+    Every ProvisionError leads to the next address and is passed to `report` as one line. Raises
+    the error of the last address; after several, an error that is retryable if one of them was,
+    and SourceUnreachable if all of them were.
     """
     errors: list[ProvisionError] = []
-    lines: list[str] = []
     for address, following in pairwise([*addresses, None]):
         assert address is not None  # noqa: S101  # None ends the pairs only
-        reached = True
         try:
             return fetch(address, following is not None)
         except ProvisionError as error:
             errors.append(error)
-            reached = not isinstance(error, SourceUnreachable)
             if following is not None:
-                lines.append(f"{error}: trying {redacted(following)}")
-        finally:
-            while reached and lines:
-                report(lines.pop(0))
+                report(f"{error}: trying {redacted(following)}")
     raise _summary(name, errors) from errors[-1]
 
 

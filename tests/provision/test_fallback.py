@@ -13,7 +13,6 @@ from elastic_yolo.provision.errors import (
     ConfigError,
     SourceRefused,
     SourceUnavailable,
-    SourceUnreachable,
 )
 from elastic_yolo.provision.fallback import fetch_first
 from tests.provision.fetcher import CONTENT, Fetcher
@@ -125,24 +124,6 @@ def test_credentials_in_the_next_address_are_not_reported(tmp_path: Path) -> Non
         lines = fetch_all(Fetcher(tmp_path), f"{empty.url}/file", signed)
 
     assert lines == [f"{empty.url}/file: status 404 Not Found: trying {good.url}/file"]
-
-
-def test_hosts_without_a_connection_are_reported_only_if_another_can_be_reached(
-    tmp_path: Path,
-) -> None:
-    nowhere = ["http://127.0.0.1:1/a", "http://127.0.0.1:1/b"]
-    lines: list[str] = []
-
-    def fetch(address: str, fallback: bool) -> bytes:
-        return Fetcher(tmp_path).fetch(address, fallback=fallback)
-
-    with pytest.raises(SourceUnreachable, match="file: none of its 2 sources can be reached"):
-        fetch_first("file", nowhere, fetch, lines.append)
-    assert lines == []
-
-    with serving(Site({"file": CONTENT})) as good:
-        fetch_first("file", [*nowhere, f"{good.url}/file"], fetch, lines.append)
-    assert [line.rpartition(": trying ")[2] for line in lines] == [nowhere[1], f"{good.url}/file"]
 
 
 def test_the_error_of_a_single_source_stays_as_it_is(tmp_path: Path) -> None:

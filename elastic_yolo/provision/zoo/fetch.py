@@ -17,7 +17,7 @@ from elastic_yolo.durable import make_folder
 from elastic_yolo.names import Digest
 from elastic_yolo.progress import transfer_size
 from elastic_yolo.provision.download import Download, space_check
-from elastic_yolo.provision.errors import ProvisionError, WrongContent
+from elastic_yolo.provision.errors import ProvisionError, SourceUnreachable, WrongContent
 from elastic_yolo.provision.fallback import fetch_first
 from elastic_yolo.provision.progress import Progress
 from elastic_yolo.provision.sources import redacted
@@ -49,9 +49,33 @@ def fetch_files(
     Raises ProvisionError, StoreFull, or OSError.
     """
     layout = Layout(root / ".download")
-    download = Download(layout, progress, space_check(layout), attempts=_ATTEMPTS)
-    fetcher = _Fetcher(model, download, root / f".{model.name}.first", say)
+    notes = _Notes(say)
+
+    def show(what: str, done: int, total: int) -> None:
+        notes.release()
+        progress(what, done, total)
+
+    download = Download(layout, show, space_check(layout), attempts=_ATTEMPTS)
+    fetcher = _Fetcher(model, download, root / f".{model.name}.first", notes)
     return {file.name: fetcher.fetch(file) for file in model.downloaded}
+
+
+class _Notes:
+    """Lines about sources, held until one delivers: without a network, the error is enough."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self._held: list[str] = []
+
+    def hold(self, line: str) -> None:
+        self._held.append(line)
+
+    def release(self) -> None:
+        while self._held:
+            self.say(self._held.pop(0))
+
+    def drop(self) -> None:
+        self._held.clear()
 
 
 @dataclass(frozen=True)
@@ -61,7 +85,7 @@ class _Fetcher:
     model: ZooModel
     download: Download
     first: Path
-    say: Callable[[str], None]
+    notes: _Notes
 
     def fetch(self, file: ZooFile) -> Fetched:
         recorded = None if file.digest else read_first_digest(self.first, self.model.version)
@@ -71,8 +95,11 @@ class _Fetcher:
         self._say(f"{file.name}, {transfer_size(file.size)} from {redacted(file.sources[0])}")
         fetch = partial(self._fetch_from, file, expected)
         try:
-            part, digest = fetch_first(file.name, file.sources, fetch, self.say)
+            part, digest = fetch_first(file.name, file.sources, fetch, self.notes.hold)
         except ProvisionError as error:
+            if isinstance(error, SourceUnreachable):
+                self.notes.drop()
+            self.notes.release()
             advice = self._advice(error, recorded)
             raise type(error)(f"{self.model.name}: {error}{advice}") from error
         if file.digest is None:
@@ -111,4 +138,4 @@ class _Fetcher:
         return "; is there a network?" if error.retryable else ""
 
     def _say(self, text: str) -> None:
-        self.say(f"{self.model.name}: {text}")
+        self.notes.say(f"{self.model.name}: {text}")

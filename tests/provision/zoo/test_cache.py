@@ -21,6 +21,7 @@ from elastic_yolo.detector.model import read_model
 from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.provision.errors import ProvisionError, SourceUnavailable, WrongContent
 from elastic_yolo.provision.zoo import ZooModel, cached_folder, find_zoo_model, models_folder
+from elastic_yolo.provision.zoo.cache import pull_model
 from tests.provision.file_server import Site, serving
 from tests.provision.zoo.zoo_server import CFG, ENTRY, SIZE, Pulling, made_up, weights
 from tests.support.real_models import real_model
@@ -206,13 +207,29 @@ def test_a_damaged_cfg_of_an_interrupted_pull_is_fetched_again(
 
 def test_without_network_the_error_is_one_line() -> None:
     nowhere = ("http://127.0.0.1:1/a", "http://127.0.0.1:1/b")
+    pulling = Pulling()
     with pytest.raises(ProvisionError) as raised:
-        Pulling().pull(made_up(nowhere, *nowhere, content=CONTENT))
+        pulling.pull(made_up(nowhere, *nowhere, content=CONTENT))
 
     text = str(raised.value)
+    assert pulling.lines == [f"{ENTRY}: {ENTRY}.cfg, 0.3 kB from {nowhere[0]}"]
     assert text.startswith(f"{ENTRY}: {ENTRY}.cfg: none of its 2 sources can be reached")
     assert text.endswith("is there a network?")
     assert "\n" not in text
+
+
+def test_sources_that_failed_are_named_before_the_progress_of_the_next(
+    site: Site, entry: Make
+) -> None:
+    nowhere = "http://127.0.0.1:1/a"
+    pulling = Pulling()
+    seen: list[int] = []
+    model = entry(nowhere, f"{site.url}/w", content=CONTENT)
+    pull_model(model, lambda *_: seen.append(len(pulling.lines)), pulling.lines.append)
+
+    assert pulling.lines[2].startswith(f"{nowhere}: ConnectError")
+    assert pulling.lines[2].endswith(f": trying {site.url}/w")
+    assert seen[-1] == 3
 
 
 def test_two_pulls_at_once_download_once(site: Site, entry: Make) -> None:
