@@ -1,4 +1,4 @@
-"""Draw the sample pictures of client/images and their ground truth."""
+"""Draw the sample pictures of client/images, their ground truth, and pictures for calibration."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from training.sprites import PICTURE_SIZES, Sheet, load_sheet
 
 OUT = Path("client/images")
 SEED = 3_000_000
+CALIBRATION = OUT / "calibration"
+CALIBRATION_SEED = 4_000_000
+CALIBRATION_PICTURES = 50
 FEWEST, MOST = 2, 7  # objects in a picture
 SMALLEST = 0.10  # longer side of an object / shorter side of the picture
 
@@ -40,6 +43,12 @@ def main() -> None:
     cv2.setNumThreads(0)
     sheet = load_sheet(arguments.packages, SEEN, PICTURE_SIZES)
     photos = load_photos(HELD_OUT_PHOTOS, 6000)
+    write_samples(sheet, photos)
+    write_calibration(sheet, photos)
+
+
+def write_samples(sheet: Sheet, photos: tuple[Picture, ...]) -> None:
+    """Write the sample pictures and their ground truth."""
     truth = {}
     for number, recipe in enumerate(RECIPES):
         scene = _draw(sheet, photos, recipe, SEED + number)
@@ -48,6 +57,17 @@ def main() -> None:
         print(f"{recipe.file} {recipe.width}x{recipe.height}: {len(scene.things)} objects")
     text = json.dumps(truth, indent=1)
     (OUT / "truth.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_calibration(sheet: Sheet, photos: tuple[Picture, ...]) -> None:
+    """Write small scenes, each with another photograph or a procedural background."""
+    CALIBRATION.mkdir(exist_ok=True)
+    for number in range(CALIBRATION_PICTURES):
+        width, height = ((480, 360), (416, 416), (360, 480), (512, 288))[number // 5 % 4]
+        photo = (*range(len(photos)), None)[number % 5]
+        recipe = Recipe(f"{number + 1:02}.jpg", width, height, photo, _jpeg(88))
+        scene = _draw(sheet, photos, recipe, CALIBRATION_SEED + number)
+        recipe.save(scene.picture, CALIBRATION / recipe.file)
 
 
 def _arguments() -> argparse.Namespace:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from elastic_yolo.detector.samples import list_pictures
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
 from elastic_yolo.lab.sample_pictures import (
     find_calibration,
@@ -35,14 +36,26 @@ def test_a_model_gets_the_pictures_whose_labels_it_knows(
     assert find_samples(labels) == pictures
 
 
-def test_calibration_takes_other_photographs_than_the_samples() -> None:
-    calibration = find_calibration(COCO.read_text().splitlines())
+@pytest.mark.parametrize(
+    ("labels", "samples"),
+    [(COCO.read_text().splitlines(), PHOTOS), (read_labels(DEMO_MODEL), SCENES)],
+    ids=["coco", "embedded model"],
+)
+def test_calibration_takes_fifty_other_pictures_than_the_samples(
+    labels: list[str], samples: Path
+) -> None:
+    calibration = find_calibration(labels)
 
-    assert calibration == PHOTOS / "calibration"
-    contents = [{path.read_bytes() for path in one.glob("*.jpg")} for one in (calibration, PHOTOS)]
-    assert [len(one) for one in contents] == [50, 6]
-    assert not contents[0] & contents[1]
-    assert find_calibration(read_labels(DEMO_MODEL)) == SCENES
+    assert calibration == samples / "calibration"
+    apart, shown = (
+        {path.read_bytes() for path in list_pictures(one)} for one in (calibration, samples)
+    )
+    assert len(apart) == 50
+    assert shown
+    assert not apart & shown
+
+
+def test_a_model_of_another_trade_has_no_calibration() -> None:
     assert find_calibration(["helmet", "vest", "person"]) is None
 
 
