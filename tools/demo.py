@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,8 @@ def _send(served: dict[str, str | None]) -> int:
         print(f"demo: no sample pictures suit {served['model']}: see client/", file=sys.stderr)
         return 1
     print(f"serving {served['model']} on {served['web']}", flush=True)
+    # A former run's, perhaps of another model.
+    shutil.rmtree(OUTPUT, ignore_errors=True)
     arguments = ["--url", str(served["web"]), "--pictures", pictures, "--all"]
     status = subprocess.run(  # noqa: S603  # our own program
         [sys.executable, str(_CLIENT), *arguments, "--save", str(OUTPUT)], check=False

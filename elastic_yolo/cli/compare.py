@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from elastic_yolo.cli.options import (
     model_name,
     positive,
 )
-from elastic_yolo.cli.saving import overwritten, target_of
+from elastic_yolo.cli.pictures import expand_folders, overwritten, target_of
 from elastic_yolo.comparison.drawing import draw_comparison
 from elastic_yolo.comparison.pairing import Kind, Pair, Tolerance, pair_detections
 from elastic_yolo.comparison.references import (
@@ -37,7 +37,7 @@ from elastic_yolo.detector.engines.choose import build_engine
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import read_small
 from elastic_yolo.detector.model import Model, read_model
-from elastic_yolo.detector.samples import list_pictures
+from elastic_yolo.names import Resize
 from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.progress import ProgressLine, print_status
 
@@ -153,7 +153,9 @@ def add_parser(commands: Any) -> None:
         "--fail", action="store_true", help="exit with 1 if a box is lost, gained or moved"
     )
     add_resize_option(
-        parser, "with opencv stretch, with darknet letterbox, with a file what the model states"
+        parser,
+        "with opencv stretch, with darknet letterbox; with a file what the model states, or else "
+        "stretch for one of AlexeyAB's fork",
     )
     add_engine_options(parser)
     parser.set_defaults(run=run, refuse=parser.error)
@@ -161,7 +163,7 @@ def add_parser(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Compare all pictures; one that fails is reported, and the exit status is 1."""
-    paths = list(_expand(parsed.pictures))
+    paths = expand_folders(parsed.pictures)
     for reason in _refusals(parsed, paths):
         parsed.refuse(reason)
     comparison = _prepare(parsed)
@@ -174,7 +176,8 @@ def run(parsed: argparse.Namespace) -> int:
             if parsed.save:
                 _save(target_of(parsed.save, path), picture, pairs, comparison)
         except (OSError, PictureError, ModelError, NotInFile) as error:
-            print_status(f"elastic-yolo: {path}: {error}")
+            text = str(error)
+            print_status(f"elastic-yolo: {text if str(path) in text else f'{path}: {text}'}")
             failed += 1
         else:
             report.add(str(path), pairs)
@@ -185,12 +188,6 @@ def run(parsed: argparse.Namespace) -> int:
         print("\n".join(_lines(comparison, report)))
     differ = parsed.fail and bool(report.differences)
     return 1 if failed or differ else 0
-
-
-def _expand(pictures: Iterable[Path]) -> Iterator[Path]:
-    """Yield files, and the pictures of folders; raises SampleError for a folder without any."""
-    for path in pictures:
-        yield from list_pictures(path) if path.is_dir() else [path]
 
 
 def _refusals(parsed: argparse.Namespace, paths: list[Path]) -> Iterator[str]:
@@ -204,7 +201,7 @@ def _prepare(parsed: argparse.Namespace) -> _Comparison:
     model = read_model(model_folder(parsed.model))
     make = _OWN.get(parsed.other)
     reference: Reference = FileReference(Path(parsed.other)) if make is None else make(model)
-    resize = parsed.resize or reference.resize or model.resize
+    resize = parsed.resize or _resize(model, reference)
     for line in _notes(model, reference, resize):
         print_status(line)
     model = replace(model, resize=resize)
@@ -219,11 +216,19 @@ def _prepare(parsed: argparse.Namespace) -> _Comparison:
     )
 
 
+def _resize(model: Model, reference: Reference) -> Resize:
+    """Return the rule of the other detector, as far as it is known."""
+    # A file of the fork follows the .cfg, which may have decided for this model too.
+    if isinstance(reference, FileReference) and model.resize_stated:
+        return model.resize
+    return reference.resize or model.resize
+
+
 def _notes(model: Model, reference: Reference, resize: str) -> Iterator[str]:
     if resize != model.resize:
         yield (
             f"note: compared with resize: {resize}; detect and the services use {model.resize} "
-            f"for this model, unless its model.yaml says resize: {resize}"
+            f"for this model: write resize: {resize} to its model.yaml to change that"
         )
     if isinstance(reference, FileReference):
         unknown = sorted(reference.labels - set(model.labels))

@@ -17,7 +17,7 @@ from elastic_yolo.cli.options import (
     model_folder,
     model_name,
 )
-from elastic_yolo.cli.saving import overwritten, target_of
+from elastic_yolo.cli.pictures import expand_folders, overwritten, target_of
 from elastic_yolo.detector.boxes import Detection
 from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.picture.drawing import draw_boxes
@@ -28,8 +28,9 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("detect", description="Detect objects in picture files.")
     parser.add_argument(
-        "pictures", nargs="+", type=Path, metavar="PICTURE", help="JPEG, PNG, WebP or BMP file"
-    )
+        "pictures", nargs="+", type=Path, metavar="PICTURE",
+        help="JPEG, PNG, WebP or BMP file, or folder of them",
+    )  # fmt: skip
     parser.add_argument("--model", type=model_name, required=True, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--threshold",
@@ -57,14 +58,15 @@ def add_parser(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Detect in every picture; one that fails is reported, and the exit status is 1."""
+    pictures = expand_folders(parsed.pictures)
     if parsed.save:
-        for reason in overwritten(parsed.pictures, parsed.save):
+        for reason in overwritten(pictures, parsed.save):
             parsed.refuse(reason)
     detector, _ = load_detector(
         model_folder(parsed.model), engine_options(parsed), resize=parsed.resize
     )
     status = 0
-    for path in parsed.pictures:
+    for path in pictures:
         try:
             data = path.read_bytes()
             found = detector.detect(data, parsed.threshold, parsed.iou, exact=parsed.exact)

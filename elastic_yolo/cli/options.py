@@ -141,6 +141,8 @@ def model_name(text: str) -> str:
     """Check a model argument of a command line: an existing folder, or else a name of the zoo."""
     if Path(text).is_dir():
         return text
+    if Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text}: is a file: expected its folder")
     # Imported here because a folder does not need the table.
     from elastic_yolo.provision.zoo import is_zoo_name, nearest_names  # noqa: PLC0415
 

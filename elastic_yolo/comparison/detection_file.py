@@ -131,7 +131,8 @@ def parse_detections(text: str, path: Path = Path("detections.json")) -> dict[st
     except ValidationError as error:
         wrong = error.errors()[0]
         where = ".".join(str(part) for part in wrong["loc"])
-        raise DetectionFileError(f"{path}: {where}: {wrong['msg']}") from None
+        place = f"{path}: {where}" if where else str(path)
+        raise DetectionFileError(f"{place}: {wrong['msg']}") from None
     except ValueError as error:
         raise DetectionFileError(f"{path}: {error}") from None
 

@@ -142,12 +142,15 @@ class DarknetReference:
 class FileReference:
     """Detections that a file states; see `read_detection_file` for its forms."""
 
-    resize: Resize | None = None
+    resize: Resize | None
+    """stretch for result.json of AlexeyAB's fork, unless its .cfg says letter_box=1."""
 
     def __init__(self, path: Path) -> None:
         """Read a file; raises DetectionFileError."""
         self.name = path.name
         self._pictures: dict[str, StatedPicture] = read_detection_file(path)
+        of_the_fork = any(stated.relative for stated in self._pictures.values())
+        self.resize = "stretch" if of_the_fork else None
 
     @property
     def labels(self) -> set[str]:

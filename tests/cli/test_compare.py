@@ -138,6 +138,26 @@ def test_the_other_detectors_imply_how_pictures_are_resized(
     assert (tmp_path / "scene-01.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
 
+@pytest.mark.parametrize("stated", [None, "letterbox", "stretch"])
+def test_a_file_of_the_fork_implies_stretched_pictures_unless_the_model_states_a_rule(
+    stated: str | None, tiny_model: Path, wide_picture: Path, tmp_path: Path
+) -> None:
+    if stated:
+        (tiny_model / "model.yaml").write_text(f"resize: {stated}\n")
+    box = {"center_x": 0.5, "center_y": 0.5, "width": 0.5, "height": 0.25}
+    found = {"class_id": 0, "name": "square", "relative_coordinates": box, "confidence": SCORE}
+    other = tmp_path / "result.json"
+    other.write_text(json.dumps([{"filename": str(wide_picture), "objects": [found]}]))
+
+    status, out, err = run("compare", tiny_model, wide_picture, "--with", other, "--json")
+
+    report = json.loads(out)
+    assert status == 0
+    assert report["resize"] == (stated or "stretch")
+    assert report["totals"]["same"] == (report["resize"] == "stretch")
+    assert ("note: compared with resize: stretch" in err) == (stated is None)
+
+
 def test_a_folder_stands_for_its_pictures(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()

@@ -22,6 +22,20 @@ def test_detect_prints_boxes(tiny_model: Path, picture: Path) -> None:
     ]
 
 
+def test_a_folder_stands_for_its_pictures(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("b.png", "a.png"):
+        (folder / name).write_bytes(encode(plain(32, 32), "PNG"))
+    (folder / "notes.md").write_text("none")
+
+    status, out, _ = run("detect", "--model", tiny_model, "--json", folder)
+
+    assert status == 0
+    pictures = [json.loads(line)["picture"] for line in out.splitlines()]
+    assert pictures == [str(folder / "a.png"), str(folder / "b.png")]
+
+
 def test_detect_prints_one_json_object_per_picture(tiny_model: Path, picture: Path) -> None:
     status, out, _ = run("detect", "--model", tiny_model, "--json", picture, picture)
 

@@ -1,10 +1,17 @@
-"""Where `--save` writes the result for a picture, and whether that would overwrite something."""
+"""Picture arguments of a command line, and where `--save` writes the result for each."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from elastic_yolo.detector.samples import list_pictures
+
+
+def expand_folders(paths: Iterable[Path]) -> list[Path]:
+    """Return the files, and the pictures of the folders; raises SampleError if one has none."""
+    return [file for path in paths for file in (list_pictures(path) if path.is_dir() else [path])]
 
 
 def overwritten(pictures: list[Path], folder: Path) -> Iterator[str]:
