@@ -26,10 +26,10 @@ setup: .venv/ready ## create .venv from the lock
 	@touch $@
 
 demo: .venv/ready ## serve the embedded model, send every sample picture, stop; MODEL=yolov3-tiny for the real one on photographs
-	@$(BIN)/python -m tools.demo $(MODEL)
+	@$(BIN)/python -m tools.demo "$(MODEL)"
 
 up: .venv/ready ## run the services until Ctrl-C; MODEL=yolov3-tiny, a folder or store:..., INFERENCE=3 processes, PORT=5001
-	@$(BIN)/elastic-yolo serve $(MODEL) --inference $(INFERENCE) --port $(PORT)
+	@$(BIN)/elastic-yolo serve "$(MODEL)" --inference $(INFERENCE) --port $(PORT)
 
 test: .venv/ready ## run the fast tests: no container engine, no cluster
 	@$(BIN)/python -m pytest

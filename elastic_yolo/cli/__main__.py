@@ -34,6 +34,7 @@ _EXTRAS = {"provision": "provision"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `elastic-yolo` and return its exit status."""
+    _open_streams()
     try:
         try:
             return _run(sys.argv[1:] if arguments is None else arguments)
@@ -70,6 +71,13 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _import(command: str) -> Any:
     return import_module(f"elastic_yolo.cli.{command.replace('-', '_')}")
+
+
+def _open_streams() -> None:
+    """Replace a standard stream that was closed when the program started, as by `2>&-`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _forget_output() -> None:

@@ -17,6 +17,7 @@ from elastic_yolo.cli.options import (
     fraction,
     model_folder,
     model_name,
+    output_folder,
     positive,
 )
 from elastic_yolo.cli.pictures import expand_folders, overwritten, target_of
@@ -147,7 +148,10 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print all counts and differences")
     parser.add_argument(
-        "--save", type=Path, metavar="DIR", help="write theirs and ours side by side to this folder"
+        "--save",
+        type=output_folder,
+        metavar="DIR",
+        help="write theirs and ours side by side to this folder",
     )
     parser.add_argument(
         "--fail", action="store_true", help="exit with 1 if a box is lost, gained or moved"

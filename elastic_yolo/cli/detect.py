@@ -16,6 +16,7 @@ from elastic_yolo.cli.options import (
     fraction,
     model_folder,
     model_name,
+    output_folder,
 )
 from elastic_yolo.cli.pictures import expand_folders, overwritten, target_of
 from elastic_yolo.detector.boxes import Detection
@@ -44,7 +45,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
     parser.add_argument(
-        "--save", type=Path, metavar="DIR", help="write pictures with boxes to this folder"
+        "--save", type=output_folder, metavar="DIR", help="write pictures with boxes to this folder"
     )
     parser.add_argument(
         "--exact",

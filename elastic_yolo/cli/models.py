@@ -44,7 +44,8 @@ def add_parser(commands: Any) -> None:
         "pull",
         help="download models into the cache",
         description="Download models into the cache, check their digests, and print their folders. "
-        "A model that is there needs no network; an interrupted download is resumed.",
+        "A model that is there needs no network, and is downloaded again only if a file is "
+        "damaged; an interrupted download is resumed.",
     )
     puller.add_argument("names", nargs="+", metavar="NAME", help="name of a model")
     puller.set_defaults(run=_pull)
@@ -95,7 +96,7 @@ def _pull(parsed: argparse.Namespace) -> int:
     models = [_find(name) for name in parsed.names]
     folders: dict[str, Path] = {}
     for model in models:
-        folders[model.name] = pull_from_zoo(model.name)
+        folders[model.name] = pull_from_zoo(model.name, check_digests=True)
         if not parsed.json:
             print(folders[model.name], flush=True)
     if parsed.json:

@@ -13,6 +13,8 @@ from elastic_yolo.detector.precision import PRECISIONS
 from elastic_yolo.names import RESIZES
 from elastic_yolo.progress import TransferLine
 
+STORE = "store:"
+"""Begins a model argument of `serve`: a model store's folder, name and channel follow."""
 MODEL_HELP = "model folder, or a name from `elastic-yolo models list`, pulled once"
 
 
@@ -32,7 +34,10 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "within the model's accuracy budget, or fp32 without measurements)",
     )
     parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="folder for compiled and converted models"
+        "--cache",
+        type=output_folder,
+        metavar="DIR",
+        help="folder for compiled and converted models",
     )
     parser.add_argument(
         "--device",
@@ -119,6 +124,16 @@ def folder(text: str) -> Path:
     return path
 
 
+def output_folder(text: str) -> Path:
+    """Parse the path of a folder to write to, which may not exist yet."""
+    path = Path(text)
+    if not text:
+        raise argparse.ArgumentTypeError("expected the path of a folder")
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"not a folder: {text}")
+    return path
+
+
 def existing_file(text: str) -> Path:
     """Parse the path of a file that exists."""
     path = Path(text)
@@ -139,6 +154,12 @@ def new_file(text: str) -> Path:
 
 def model_name(text: str) -> str:
     """Check a model argument of a command line: an existing folder, or else a name of the zoo."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a model folder, or a name of the zoo")
+    if text.startswith(STORE):
+        raise argparse.ArgumentTypeError(
+            f"{text}: only `serve` reads a channel of a store; here, name the folder of a version"
+        )
     if Path(text).is_dir():
         return text
     if Path(text).is_file():
@@ -167,13 +188,14 @@ def model_folder(text: str) -> Path:
     return pull_from_zoo(text)
 
 
-def pull_from_zoo(name: str) -> Path:
+def pull_from_zoo(name: str, *, check_digests: bool = False) -> Path:
     """Return the folder of a model of the zoo, pulled if it is not in the cache.
 
-    Progress is printed on stderr. Raises CommandFailed or OSError.
+    With `check_digests`, also if a file there is damaged. Progress is printed on stderr. Raises
+    CommandFailed or OSError.
     """
     from elastic_yolo.provision.zoo import pull  # noqa: PLC0415
 
     line = TransferLine()
     with failing_on_provision_errors():
-        return pull(name, line, line.say)
+        return pull(name, line, line.say, check_digests=check_digests)

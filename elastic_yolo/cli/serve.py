@@ -5,14 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elastic_yolo.cli.options import add_engine_options, count, model_folder, tcp_port
+from elastic_yolo.cli.options import (
+    STORE,
+    add_engine_options,
+    count,
+    model_folder,
+    model_name,
+    tcp_port,
+)
 from elastic_yolo.lab.processes.log_lines import LogFollower, notable
 from elastic_yolo.lab.processes.port_choice import choose_ports
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, LOOPBACK, Stack, StackError, has_repository
@@ -41,7 +51,9 @@ _SETTINGS = {
 }
 # Of a burst of warnings; all of them are in the log.
 _MAX_LINES_AT_ONCE = 5
-_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104
+_ALL_ADDRESSES = {"0.0.0.0": "IPv4", "::": "IPv6"}  # noqa: S104
+# Variables of inference that name files, which may be relative to the user's folder.
+_PATHS = re.compile(r"CACHE_DIR|CALIBRATION_DIR|MODEL_[A-Z0-9_]+_PATH")
 
 
 def add_parser(commands: Any) -> None:
@@ -88,13 +100,16 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
         print_status(f"elastic-yolo: {_NO_REPOSITORY}")
         return 1
     try:
-        model = resolve_model(parsed.model)
+        if not parsed.model.startswith(STORE):
+            model_name(parsed.model)
     except argparse.ArgumentTypeError as error:
         parser.error(f"argument MODEL: {error}")
     logs = None if parsed.verbose else Path(tempfile.mkdtemp(prefix="elastic-yolo-serve-"))
     failure = ""
     try:
         with choose_ports(parsed.port, parsed.host, parsed.inference) as ports:
+            # After the ports: nobody waits for a download to learn that a port is taken.
+            model = resolve_model(parsed.model)
             stack = Stack(
                 model=model,
                 ports=ports,
@@ -119,15 +134,26 @@ def resolve_model(text: str) -> Path | str:
 
     Raises ArgumentTypeError for what is no model, ProvisionError or OSError for a failed pull.
     """
-    scheme, colon, path = text.partition("store:")
-    if colon and not scheme:
-        return f"{colon}{Path(path).resolve()}"
+    if text.startswith(STORE):
+        return f"{STORE}{Path(text.removeprefix(STORE)).resolve()}"
     return model_folder(text).resolve()
+
+
+def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that name files with absolute paths: services run in another folder."""
+    return {
+        name: str(Path(value).absolute())
+        if not value.startswith(STORE)
+        else f"{STORE}{Path(value.removeprefix(STORE)).absolute()}"
+        for name, value in environment.items()
+        if value and _PATHS.fullmatch(name)
+    }
 
 
 def inference_settings(parsed: argparse.Namespace, model: Path | str) -> dict[str, str]:
     """Return the settings of the inference processes that the options and this machine require."""
-    settings = {
+    settings = absolute_paths(os.environ)
+    settings |= {
         variable: str(value)
         for name, variable in _SETTINGS.items()
         if (value := getattr(parsed, name)) is not None
@@ -242,11 +268,13 @@ class Summary:
 
     def lines(self, host: str, logs: Path | None) -> list[str]:
         """Return it as text for a terminal."""
-        everywhere = " (and all other addresses of this machine)" if host in _ALL_ADDRESSES else ""
+        family = _ALL_ADDRESSES.get(host)
+        everywhere = f" (and all other {family} addresses of this machine)" if family else ""
         picture = "photo.jpg" if self.pictures is None else _shorten(first_picture(self.pictures))
+        form = shlex.quote(f"image=@{picture}")
         rows = {
             "page": f"{self.web}/{everywhere}",
-            "try": f"curl -F image=@{picture} {self.web}/inference",
+            "try": f"curl -F {form} {self.web}/inference",
             "preprocess": self.preprocess,
             "inference": ", ".join(self.inference),
         }

@@ -30,6 +30,8 @@ from elastic_yolo.detector.speed import measure_ms
 from elastic_yolo.detector.uncertainty import loss_interval
 
 CALIBRATION_PICTURES = 100
+# Fewer pictures do not show the largest values of each tensor.
+_MARGIN_OF_FEW = 1.25
 
 Progress = Callable[[str, int, int], object]
 """Receives the name of the current step, the number of items done, and their total."""
@@ -37,15 +39,22 @@ Progress = Callable[[str, int, int], object]
 
 @dataclass(frozen=True)
 class _CalibrationPictures:
-    """Samples, evenly spread and at most CALIBRATION_PICTURES."""
+    """Samples, evenly spread and at most CALIBRATION_PICTURES; fewer are mirrored as well."""
 
     samples: Samples
 
+    @property
+    def are_few(self) -> bool:
+        return len(self.samples) < CALIBRATION_PICTURES
+
     def __len__(self) -> int:
-        return min(CALIBRATION_PICTURES, len(self.samples))
+        return 2 * len(self.samples) if self.are_few else CALIBRATION_PICTURES
 
     def __iter__(self) -> Iterator[Image]:
-        return self.samples.sample_evenly(CALIBRATION_PICTURES)
+        for image in self.samples.sample_evenly(CALIBRATION_PICTURES):
+            yield image
+            if self.are_few:
+                yield image[:, ::-1]
 
 
 def make_int8(model: Model, samples: Samples, cache: Path, progress: Progress) -> Artefact:
@@ -58,11 +67,12 @@ def make_int8(model: Model, samples: Samples, cache: Path, progress: Progress) -
     model_cache.create_folder()
     graph = load.make_graph(model)
     pictures = _CalibrationPictures(samples)
-    quantised = quantise(graph, model.network, pictures, progress)
+    margin = _MARGIN_OF_FEW if pictures.are_few else 1.0
+    quantised = quantise(graph, model.network, pictures, progress, margin)
     # These describe the previous int8 version.
     for names in (REPORT, "openvino-compiled-*"):
         model_cache.delete(names)
-    facts = {"pictures": len(pictures)}
+    facts = {"pictures": min(len(samples), CALIBRATION_PICTURES)}
     content = quantised.SerializeToString()
     return model_cache.publish(load.INT8, load.INT8_RECIPE, {"model.onnx": content}, facts)
 

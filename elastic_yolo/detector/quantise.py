@@ -31,10 +31,12 @@ def quantise(
     network: Network,
     pictures: Pictures,
     progress: Progress = lambda *_: None,
+    margin: float = 1.0,
 ) -> onnx.ModelProto:
     """Return the int8 version of a graph; raises EngineError.
 
     At least one calibration picture is needed. Large networks iterate over them several times.
+    `margin` widens the measured ranges, for pictures that do not show all values.
     """
     region = Region(graph.graph, [*float_nodes(network), *first_nodes(network)])
     calibration = Calibration(graph, region)
@@ -44,10 +46,10 @@ def quantise(
         values = numpy_helper.to_array(weights[layer.node.input[1]])
         filters[layer.node.name] = _to_integers(values, layer)
         progress("rounding weights", len(filters), len(region.convolutions))
-    ranges = {
-        group: histogram.best_range(_DAMPED if group in region.damped else 1.0)
-        for group, histogram in calibration.histograms.items()
-    }
+    ranges = {}
+    for group, histogram in calibration.histograms.items():
+        low, high = histogram.best_range(_DAMPED if group in region.damped else 1.0)
+        ranges[group] = (margin * low, margin * high)
     return insert_pairs(graph, region, ranges, filters)
 
 

@@ -57,7 +57,7 @@ def test_convert_fills_a_cache_and_prints_the_choice_of_auto(
     )
 
     assert status == 0, err
-    assert err.splitlines()[:2] == ["calibrating: 0/1", "calibrating: 1/1"]
+    assert err.splitlines()[:2] == ["calibrating: 0/2", "calibrating: 2/2"]
     lines = out.splitlines()
     assert lines[0].startswith("mAP@0.5 on 1 pictures against the detections of fp32, 1 objects; ")
     assert lines[2].split()[1] == "fp32"

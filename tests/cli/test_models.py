@@ -86,8 +86,9 @@ def test_an_unknown_name_is_one_line_with_the_nearest(capsys: pytest.CaptureFixt
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
-        "elastic-yolo: yolov3tiny: no such model in the zoo: did you mean yolov3"
+        "elastic-yolo: yolov3tiny: no such model in the zoo; the nearest are yolov3-tiny"
     )
+    assert line.endswith("`elastic-yolo models list` prints all")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -70,10 +71,12 @@ def model(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(environment: dict[str, str], *arguments: str | Path) -> Iterator[Served]:
+def serving(
+    environment: dict[str, str], *arguments: str | Path, folder: Path = ROOT
+) -> Iterator[Served]:
     command = [sys.executable, "-m", "elastic_yolo.cli", "serve", "--json", *map(str, arguments)]
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True,
+        command, cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         try:
@@ -180,10 +183,9 @@ def test_a_tier_that_dies_ends_the_others(environment: dict[str, str], model: Pa
 
     (logs,) = log_folders(environment)
     assert status == 1
-    assert err.splitlines()[-1].startswith(
-        f"elastic-yolo: preprocess on port {preprocess} ended (killed by SIGKILL): preprocess: "
+    assert err.splitlines()[-1] == (
+        f"elastic-yolo: preprocess on port {preprocess} ended (killed by SIGKILL) (logs: {logs})"
     )
-    assert err.endswith(f" (logs: {logs})\n")
     # Drained, not killed.
     assert "stopped" in (logs / "web.log").read_text()
     assert "stopped" in (logs / "inference.log").read_text()
@@ -325,3 +327,63 @@ def test_warnings_of_the_services_reach_the_terminal(
 
 def _lines_with(text: str, lines: Iterator[str] | Any) -> Iterator[str]:
     return (line for line in lines if text in line)
+
+
+def test_paths_in_the_environment_are_relative_to_the_users_folder(
+    environment: dict[str, str], model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path / "other")
+    (tmp_path / "other" / "model.yaml").write_text("name: other\n")
+    (tmp_path / "typical").mkdir()
+    (tmp_path / "typical" / "one.jpg").write_bytes(JPEG)
+    relative = {
+        "CACHE_DIR": "compiled", "CALIBRATION_DIR": "typical", "MODEL_OTHER_PATH": "other"
+    }  # fmt: skip
+    with serving(environment | relative, "model", "--port", "0", folder=tmp_path) as served:
+        url = f"{served.facts['web']}/inference?model=other"
+        answer = httpx.post(url, files={"image": JPEG}, timeout=60).json()
+
+    assert answer["model"]["name"] == "other"
+    assert list((tmp_path / "compiled").rglob("*.xml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--cache", ""], "argument --cache: expected the path of a folder"),
+        (["--cache", "README.md"], "argument --cache: not a folder: README.md"),
+        ([""], "argument MODEL: expected a model folder, or a name of the zoo"),
+        (["README.md"], "argument MODEL: README.md: is a file: expected its folder"),
+    ],
+)
+def test_a_path_of_the_wrong_kind_is_refused_at_once(arguments: list[str], said: str) -> None:
+    status, out, err = run("serve", *arguments)
+
+    assert (status, out) == (2, "")
+    assert said in err.splitlines()[-1]
+
+
+def test_a_taken_port_is_reported_before_a_model_is_pulled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        status, _, err = run("serve", "yolov4", "--port", str(port))
+
+    (line,) = err.splitlines()
+    assert status == 1
+    assert line.startswith(f"elastic-yolo: port {port} is in use by ")
+
+
+def test_serve_works_without_standard_error(environment: dict[str, str], model: Path) -> None:
+    command = f'exec "{sys.executable}" -m elastic_yolo.cli serve --json --port 0 "{model}" 2>&-'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        facts = json.loads(process.stdout.readline())
+        process.terminate()
+
+    assert facts["model"] == "tiny"
+    assert process.returncode == 0

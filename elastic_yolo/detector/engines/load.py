@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Versions of graph construction and of quantisation. Increase one if its result changes: artefacts
 # with an older recipe are not used.
 RECIPE = "graph 1"
-INT8_RECIPE = f"{RECIPE}, int8 3"
+INT8_RECIPE = f"{RECIPE}, int8 4"
 INT8 = "onnx-int8"
 
 _LOG = logging.getLogger(__name__)

@@ -40,7 +40,9 @@ _MOST_RESERVED = 64
 _reserved: deque[socket.socket] = deque()
 _POLL_S = 0.05
 _READY_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 30.0
+# A service drains for DRAIN_DELAY_S and DRAIN_TIMEOUT_S; the default of the second is 25 s.
+_DRAIN_TIMEOUT_S = 25.0
+_STOP_MARGIN_S = 5.0
 
 
 class StackError(Exception):
@@ -112,10 +114,13 @@ class Service:
         return self._is_ready()
 
     def describe_end(self) -> str:
-        """Return how the process ended, and the last line of its log."""
+        """Return how the process ended, and the last line of its log unless it was killed."""
         status = self.process.returncode
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-        return f"{self.name} on port {self.port} ended ({how}){self._last_line()}"
+        if status < 0:
+            # It had no time to write why: its last line is about something else.
+            how = f"killed by {signal.Signals(-status).name}"
+            return f"{self.name} on port {self.port} ended ({how})"
+        return f"{self.name} on port {self.port} ended (status {status}){self._last_line()}"
 
     def get(self, path: str, timeout_s: float = 10.0) -> bytes:
         """Return the body of a response with status 200; raises OSError for any other."""
@@ -127,8 +132,9 @@ class Service:
 
     def stop(self) -> int:
         """Drain the process, wait for it, and return its exit status; raises StackError."""
-        if not stop_child(self.process, _STOP_TIMEOUT_S):
-            raise StackError(f"{self.name} did not stop within {_STOP_TIMEOUT_S:.0f} s")
+        timeout_s = self._drain_s() + _STOP_MARGIN_S
+        if not stop_child(self.process, timeout_s):
+            raise StackError(f"{self.name} did not stop within {timeout_s:.0f} s")
         return self.process.returncode
 
     def __exit__(
@@ -139,6 +145,11 @@ class Service:
     ) -> None:
         """Stop the process."""
         self.stop()
+
+    def _drain_s(self) -> float:
+        environment = {**os.environ, **self.env}
+        delay, timeout = (environment.get(f"DRAIN_{name}_S") for name in ("DELAY", "TIMEOUT"))
+        return float(delay or 0) + float(timeout or _DRAIN_TIMEOUT_S)
 
     def _is_ready(self) -> bool:
         try:

@@ -12,6 +12,8 @@ from elastic_yolo.lab.processes.stack import Service, Stack, StackError
 
 _START_POLL_S = 0.1
 _WATCH_POLL_S = 0.2
+# timeout(1) signals a process, and then its group: that is one request to stop.
+_ONE_SIGNAL_S = 0.02
 
 Waiting = Mapping[str, float | None]
 """By name of a process: the seconds until it was ready, or None."""
@@ -27,6 +29,7 @@ class Supervisor:
         """Prepare; nothing is started."""
         self._stack = stack
         self._signals = 0
+        self._signalled_at = float("-inf")
         self._ended: set[int] = set()
 
     @property
@@ -89,6 +92,10 @@ class Supervisor:
             time.sleep(_WATCH_POLL_S)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._signalled_at < _ONE_SIGNAL_S:
+            return
+        self._signalled_at = now
         self._signals += 1
         if self.killed:
             self._stack.kill()

@@ -25,6 +25,7 @@ from elastic_yolo.provision.sources.stream import ResumePoint, SourceStream, red
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _MOST_REDIRECTS = 5
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 _RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -111,11 +112,12 @@ def translated_errors(address: str, connection: Connection = DIRECT) -> Iterator
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise SourceRefused(f"{name}: {error}") from None
     except httpx.HTTPError as error:
-        # Texts of errors of certificates have the host.
-        detail = "" if connection.label else f": {error}"
         unreachable = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         kind = SourceUnreachable if unreachable else SourceUnavailable
-        raise kind(f"{name}: {type(error).__name__}{detail}") from error
+        what = "no connection" if unreachable else type(error).__name__
+        # Texts of errors of certificates have the host.
+        detail = "" if connection.label else f": {_ERRNO.sub('', str(error))}"
+        raise kind(f"{name}: {what}{detail}".removesuffix(": ")) from error
 
 
 def parse_range(text: str) -> tuple[int, int | None] | None:

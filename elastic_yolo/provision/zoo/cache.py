@@ -53,24 +53,43 @@ def cached_folder(model: ZooModel) -> Path | None:
     return folder if current and complete and whole else None
 
 
-def pull(name: str, progress: Progress, say: Say = print_status) -> Path:
+def pull(
+    name: str, progress: Progress, say: Say = print_status, *, check_digests: bool = False
+) -> Path:
     """Return the folder of a model in the cache, after downloading it if it is not there.
 
-    A complete folder needs no network. `progress` receives the bytes of the download, `say` a line
-    for each source. Raises UnknownZooModel, ProvisionError, StoreFull, or OSError.
+    A complete folder needs no network. With `check_digests` its files are read, and a damaged
+    folder is replaced. `progress` receives the bytes of the download, `say` a line for each source.
+    Raises UnknownZooModel, ProvisionError, StoreFull, or OSError.
     """
-    return pull_model(find_zoo_model(name), progress, say)
+    return pull_model(find_zoo_model(name), progress, say, check_digests=check_digests)
 
 
-def pull_model(model: ZooModel, progress: Progress, say: Say) -> Path:
+def pull_model(
+    model: ZooModel, progress: Progress, say: Say, *, check_digests: bool = False
+) -> Path:
     """Pull a model as `pull` does."""
-    if (folder := cached_folder(model)) is not None:
+
+    def usable() -> Path | None:
+        folder = cached_folder(model)
+        return None if folder and check_digests and _is_damaged(folder, say) else folder
+
+    if (folder := usable()) is not None:
         return folder
     root = models_folder()
     make_folder(root)
     with _locked(root / f".{model.name}.lock", model.name, say):
         # Another process may have pulled it while this one waited.
-        return cached_folder(model) or _pull(model, root, progress, say)
+        return usable() or _pull(model, root, progress, say)
+
+
+def _is_damaged(folder: Path, say: Say) -> bool:
+    try:
+        read_model(folder)
+    except ModelError as error:
+        say(f"{error}: pulling {folder.name} again")
+        return True
+    return False
 
 
 def _pull(model: ZooModel, root: Path, progress: Progress, say: Say) -> Path:

@@ -149,9 +149,9 @@ def find_zoo_model(name: str) -> ZooModel:
     """Return a model by name; raises UnknownZooModel with the nearest names."""
     if not is_zoo_name(name):
         near = nearest_names(name)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
         raise UnknownZooModel(
-            f"{name}: no such model in the zoo: {hint}the zoo has {', '.join(zoo_names())}"
+            f"{name}: no such model in the zoo{hint}; `elastic-yolo models list` prints all"
         )
     path = ENTRIES / f"{name}.yaml"
     text = f"name: {name}\n{read_text(path, _MOST_BYTES)}"

@@ -76,6 +76,28 @@ def test_heads_stay_close_to_those_of_float(tmp_path: Path, layers: str) -> None
         assert 0 < difference < 0.1 * spread
 
 
+def test_a_margin_widens_the_range_of_every_activation(tmp_path: Path) -> None:
+    graph, network = write_graph(CHAIN, tmp_path)
+
+    measured, wider = (
+        activation_scales(quantise(graph, network, noise(4), margin=margin)) for margin in (1, 1.25)
+    )
+
+    assert len(measured) > 3
+    for name, scale in measured.items():
+        assert wider[name] == pytest.approx(1.25 * scale)
+
+
+def activation_scales(graph: onnx.ModelProto) -> dict[str, float]:
+    """Return the scale of every QuantizeLinear by the name of its input."""
+    values = {one.name: onnx.numpy_helper.to_array(one) for one in graph.graph.initializer}
+    return {
+        node.input[0]: float(values[node.input[1]])
+        for node in graph.graph.node
+        if node.op_type == "QuantizeLinear"
+    }
+
+
 def test_the_same_pictures_give_the_same_graph(tmp_path: Path) -> None:
     graph, network = write_graph(CHAIN, tmp_path)
 

@@ -72,6 +72,25 @@ def test_a_pulled_folder_is_a_checked_model(site: Site, cache: Path, entry: Make
         read_model(folder)
 
 
+@pytest.mark.parametrize("name", [f"{ENTRY}.weights", f"{ENTRY}.cfg"])
+def test_a_damaged_file_of_the_right_size_is_pulled_again_if_digests_are_checked(
+    site: Site, entry: Make, name: str
+) -> None:
+    model = entry(f"{site.url}/w", content=CONTENT)
+    folder = Pulling().pull(model)
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[:100] + b"Z" + whole[101:])
+
+    again = Pulling()
+    assert pull_model(model, lambda *_: None, again.lines.append) == folder
+    assert again.lines == []
+    pull_model(model, lambda *_: None, again.lines.append, check_digests=True)
+
+    assert (folder / name).read_bytes() == whole
+    assert name in again.lines[0]
+    assert again.lines[0].endswith(f": pulling {ENTRY} again")
+
+
 def test_a_complete_folder_needs_no_network(site: Site, cfgs: Site, entry: Make) -> None:
     model = entry(f"{site.url}/w", content=CONTENT)
     first = Pulling().pull(model)
@@ -227,7 +246,7 @@ def test_sources_that_failed_are_named_before_the_progress_of_the_next(
     model = entry(nowhere, f"{site.url}/w", content=CONTENT)
     pull_model(model, lambda *_: seen.append(len(pulling.lines)), pulling.lines.append)
 
-    assert pulling.lines[2].startswith(f"{nowhere}: ConnectError")
+    assert pulling.lines[2].startswith(f"{nowhere}: no connection")
     assert pulling.lines[2].endswith(f": trying {site.url}/w")
     assert seen[-1] == 3
 

@@ -68,7 +68,7 @@ def test_name_version_and_channels_can_differ(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"models.yaml: models.0: .*did you mean yolov3-tiny"):
+    with pytest.raises(ConfigError, match=r"models.yaml: models.0: .*the nearest are yolov3-tiny"):
         read(tmp_path, zoo="yolov3tiny")
 
 

@@ -146,11 +146,13 @@ def test_every_file_of_the_table_belongs_to_a_model() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_ones() -> None:
-    with pytest.raises(UnknownZooModel, match=r"yolo3-tiny: no such model .* mean yolov3-tiny or"):
+    with pytest.raises(
+        UnknownZooModel, match=r"yolo3-tiny: no such model .* nearest are yolov3-tiny,"
+    ):
         find_zoo_model("yolo3-tiny")
 
 
 @pytest.mark.parametrize("name", ["../yolov3", "", "yolov3.yaml", "/etc/passwd"])
 def test_a_name_is_never_used_as_a_path(name: str) -> None:
-    with pytest.raises(UnknownZooModel, match=r"the zoo has .*yolov3-tiny"):
+    with pytest.raises(UnknownZooModel, match="no such model in the zoo"):
         find_zoo_model(name)
