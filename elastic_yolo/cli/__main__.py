@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from elastic_yolo.cli.errors import CommandFailed
+from elastic_yolo.cli.errors import CommandFailed, describe_error
 from elastic_yolo.detector.errors import DetectorError
 from elastic_yolo.extras import MissingPackage, naming_extra
 from elastic_yolo.picture.errors import PictureError
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_output()
     except (CommandFailed, DetectorError, PictureError, MissingPackage, OSError) as error:
-        print(f"elastic-yolo: {error}", file=sys.stderr)
+        print(f"elastic-yolo: {describe_error(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         print("elastic-yolo: stopped", file=sys.stderr)
     return FAILED

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from elastic_yolo.cli.errors import describe_error
 from elastic_yolo.cli.options import (
     MODEL_HELP,
     add_engine_options,
@@ -74,7 +75,11 @@ def run(parsed: argparse.Namespace) -> int:
             if parsed.save:
                 _save(target_of(parsed.save, path), data, found)
         except (OSError, PictureError) as error:
-            print(f"elastic-yolo: {path}: {error}", file=sys.stderr)
+            text = describe_error(error)
+            print(
+                f"elastic-yolo: {text if text.startswith(str(path)) else f'{path}: {text}'}",
+                file=sys.stderr,
+            )
             status = 1
             continue
         _report(path, found, as_json=parsed.json)

@@ -1,4 +1,4 @@
-"""The error of a command whose work failed."""
+"""The error of a command whose work failed, and how errors are described."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from contextlib import contextmanager
 
 class CommandFailed(Exception):
     """The work failed; the message is one line. The exit status is 1."""
+
+
+def describe_error(error: Exception) -> str:
+    """Return the message of an error; that of the operating system without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 @contextmanager
