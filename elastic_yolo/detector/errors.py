@@ -35,7 +35,11 @@ class WeightsError(ModelError):
 
 
 class EngineError(DetectorError):
-    """The inference engine cannot load or run the network."""
+    """The inference engine cannot load or run the network; the message is one printable line."""
+
+    def __init__(self, message: str) -> None:
+        """Join the lines of the message: the engines' own errors have several."""
+        super().__init__(_one_line(" ".join(message.split())))
 
 
 def _one_line(message: str) -> str:

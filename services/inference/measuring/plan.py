@@ -62,7 +62,8 @@ def may_measure(options: EngineOptions) -> bool:
 
     Pods that share a read-only cache leave the measurement to the job that fills it.
     """
-    return options.precision == "auto" and options.cache is not None and is_writable(options.cache)
+    cache = options.cache_folder
+    return options.precision == "auto" and cache is not None and is_writable(cache)
 
 
 def measuring_threads(threads: int) -> int:
