@@ -77,7 +77,10 @@ def measuring_threads(threads: int) -> int:
 
 
 def count_pictures(folder: Path) -> int:
-    """Return the number of picture files in a folder."""
+    """Return the number of files in a folder that are called as pictures.
+
+    Only the measuring process reads them, and knows how many of them are usable.
+    """
     try:
         return len(list_pictures(folder))
     except (SampleError, OSError):
