@@ -20,7 +20,7 @@ def tiny(tiny_model: Path) -> Detector:
     return Detector.load(tiny_model)
 
 
-@pytest.mark.parametrize("resize", ["Stretch", "strech", "", 1, ["stretch"]])
+@pytest.mark.parametrize("resize", ["Stretch", "", 1, ["stretch"]])
 def test_an_unknown_resize_rule_is_refused(tiny_model: Path, resize: Any) -> None:
     """It would be a letterbox without a word."""
     message = f"resize={resize!r}: expected 'letterbox' or 'stretch'"
