@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from elastic_yolo.cli.errors import failing_on_provision_errors
-from elastic_yolo.detector.engines.choose import ENGINES, EngineOptions
+from elastic_yolo.detector.engines.choose import DEVICES, ENGINES, MOST_THREADS, EngineOptions
 from elastic_yolo.detector.precision import PRECISIONS
 from elastic_yolo.names import RESIZES
 from elastic_yolo.progress import TransferLine
@@ -41,7 +41,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--device",
-        choices=("auto", "cpu", "cuda"),
+        choices=("auto", *DEVICES),
         default="auto",
         help="device that runs the network (default: auto)",
     )
@@ -53,7 +53,7 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
     cpus = len(os.sched_getaffinity(0))
     parser.add_argument(
         "--threads",
-        type=count,
+        type=thread_count,
         default=cpus,
         help=f"threads of the engine (default: one per CPU, here {cpus})",
     )
@@ -107,6 +107,13 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("expected an integer above 0")
     return int(text)
+
+
+def thread_count(text: str) -> int:
+    """Parse a number of threads."""
+    if text.isdecimal() and 1 <= int(text) <= MOST_THREADS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected an integer from 1 to {MOST_THREADS}")
 
 
 def tcp_port(text: str) -> int:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 def read_detection_file(path: Path) -> dict[str, StatedPicture]:
-    """Return the detections by the base name of the picture; raises DetectionFileError."""
+    """Return the detections by `picture_name`; raises DetectionFileError."""
     text = read_text(path, _MOST_BYTES, DetectionFileError)
     return parse_detections(text, path)
 
@@ -129,20 +130,49 @@ def parse_detections(text: str, path: Path = Path("detections.json")) -> dict[st
     try:
         return _by_name(_parse(text), path)
     except ValidationError as error:
-        wrong = error.errors()[0]
-        where = ".".join(str(part) for part in wrong["loc"])
-        place = f"{path}: {where}" if where else str(path)
-        raise DetectionFileError(f"{place}: {wrong['msg']}") from None
+        raise DetectionFileError(f"{path}: {_describe(error)}") from None
     except ValueError as error:
         raise DetectionFileError(f"{path}: {error}") from None
 
 
+def picture_name(path: str) -> str:
+    """Return what identifies a picture: its base name, composed.
+
+    The file may come from a machine with other folders, or from macOS, which decomposes letters.
+    """
+    return unicodedata.normalize("NFC", path.replace("\\", "/").rpartition("/")[2])
+
+
+def _describe(error: ValidationError) -> str:
+    """Return the place and the reason of the first error; records count from 1, as lines do."""
+    wrong = error.errors(include_url=False)[0]
+    match wrong["loc"]:
+        case (int(number), *rest):
+            place = [f"record {number + 1}"]
+        case ("images" | "categories" | "annotations" as name, int(number), *rest):
+            place = [f"{name}: record {number + 1}"]
+        case (*rest,):
+            place = []
+    field = [".".join(map(str, rest))] if rest else []
+    return ": ".join([*place, *field, wrong["msg"].removeprefix("Value error, ")])
+
+
+def _parse_line(number: int, line: str) -> _Line:
+    try:
+        return _Line.model_validate_json(line)
+    except ValidationError as error:
+        # The parser knows this line only.
+        reason = _describe(error).replace(" at line 1 column ", " at column ")
+        raise ValueError(f"line {number}: {reason}") from None
+
+
 def _parse(text: str) -> Iterator[tuple[str, StatedPicture]]:
     """Yield the path and the detections of each picture; raises ValueError."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if lines and '"picture"' in lines[0] and lines[0].lstrip().startswith("{"):
-        for line in lines:
-            stated = _Line.model_validate_json(line)
+    # Not splitlines(), which knows further ends of lines, that JSON allows in a name.
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if lines and '"picture"' in lines[0][1] and lines[0][1].lstrip().startswith("{"):
+        for number, line in lines:
+            stated = _parse_line(number, line)
             yield stated.picture, StatedPicture(tuple(Detection(*one) for one in stated.data))
         return
     # Unlike json.loads, it limits the depth.
@@ -189,10 +219,10 @@ def _of_coco(coco: _Coco) -> Iterator[tuple[str, StatedPicture]]:
 
 
 def _by_name(pictures: Iterable[tuple[str, StatedPicture]], path: Path) -> dict[str, StatedPicture]:
-    """Index pictures by base name: the file may come from a machine with other folders."""
+    """Index pictures by name; raises DetectionFileError for two of the same."""
     found: dict[str, StatedPicture] = {}
     for given, stated in pictures:
-        name = given.replace("\\", "/").rpartition("/")[2]
+        name = picture_name(given)
         if name in found:
             raise DetectionFileError(f"{path}: two pictures are called {name}: rename one")
         found[name] = stated

@@ -10,7 +10,11 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from elastic_yolo.comparison.detection_file import StatedPicture, read_detection_file
+from elastic_yolo.comparison.detection_file import (
+    StatedPicture,
+    picture_name,
+    read_detection_file,
+)
 from elastic_yolo.detector.boxes import Detection, Pixels
 from elastic_yolo.detector.darknet.fork import is_fork_only
 from elastic_yolo.detector.decode import decode
@@ -159,7 +163,7 @@ class FileReference:
 
     def detect(self, picture: Picture, threshold: float, iou: float) -> list[Detection]:  # noqa: ARG002
         """Return what the file states for a picture of this name."""
-        stated = self._pictures.get(picture.path.name)
+        stated = self._pictures.get(picture_name(picture.path.name))
         if stated is None:
             raise NotInFile(f"{self.name} has no entry for this picture")
         return [one for one in stated.in_pixels(picture.size) if one.score > threshold]

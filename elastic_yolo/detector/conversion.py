@@ -90,7 +90,8 @@ def measure_precisions(
     Raises SampleError if the pictures contain no object, EngineError if an engine fails, and
     OSError if the cache is not writable.
     """
-    if options.cache is None:
+    cache = options.cache_folder
+    if cache is None:
         raise EngineError("measuring precisions needs a cache folder for the report")
     choice = choose(options)
     detectors, found, golden = {}, {}, {}
@@ -129,7 +130,7 @@ def measure_precisions(
         rows.append(row)
     labelled = samples.truth is not None
     report = Report(len(samples), objects, labelled, describe_cpu(), tuple(rows))
-    write_report(ModelCache(options.cache, model.cache_key), report, load.INT8_RECIPE)
+    write_report(ModelCache(cache, model.cache_key), report, load.INT8_RECIPE)
     return report
 
 

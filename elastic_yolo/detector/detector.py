@@ -9,11 +9,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from elastic_yolo.detector.arguments import check_fraction
 from elastic_yolo.detector.boxes import Detection, Floats, Image, name_detections
 from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
 from elastic_yolo.detector.heads import decode_heads
-from elastic_yolo.detector.inputs import Frame, PictureFile, take_input
+from elastic_yolo.detector.inputs import Frame, PictureFile, require_batch, take_input
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.nms import suppress
 from elastic_yolo.detector.placement import Placement
@@ -43,7 +44,8 @@ class Detector:
         Without `options`: the engine and precision that fit best, one thread for each CPU. `resize`
         replaces what the folder's files state, or the default: letterbox. Raises ModelError for an
         invalid model folder, EngineError if no engine fits `options` or the engine cannot load the
-        network, and MissingPackage if a package of the extra is missing.
+        network, ValueError for another `resize`, and MissingPackage if a package of the extra is
+        missing.
         """
         with naming_extra("elastic_yolo.detector", "detect"):
             model = read_model(Path(folder), resize)
@@ -56,15 +58,21 @@ class Detector:
         return self.model.input_format.size
 
     def execute(self, images: Image) -> list[Floats]:
-        """Run the engine on (n, height, width, 3) pixels, without decoding; see Engine.execute."""
-        return self.engine.execute(images)
+        """Run the engine on (n, height, width, 3) pixels, without decoding; see Engine.execute.
+
+        Raises TypeError or ValueError for anything else.
+        """
+        return self.engine.execute(require_batch(images, self.network_size))
 
     def postprocess(self, outputs: list[Floats], threshold: float, iou: float) -> list[Floats]:
         """Decode the engine's outputs and apply NMS: one (k, 6) float32 array for each picture.
 
         Rows are x1 y1 x2 y2 score class in network pixels, best score first. Only
-        scores above `threshold` are kept; NMS removes a box whose overlap exceeds `iou`.
+        scores above `threshold` are kept; NMS removes a box whose overlap exceeds `iou`. Both are
+        numbers from 0 to 1; raises TypeError or ValueError for others.
         """
+        check_fraction("threshold", threshold)
+        check_fraction("iou", iou)
         pictures = len(outputs[0])
         network = self.model.network
         candidates = (
@@ -108,7 +116,7 @@ class Detector:
         the picture, of a file in those of the upright picture, best score first.
 
         Raises PictureError or OSError for a file, and TypeError or ValueError for anything else
-        that is no picture.
+        that is no picture, and for a threshold or an IoU that is no number from 0 to 1.
         """
         image, place = self.prepare(picture, bgr=bgr, rgb=rgb, exact=exact)
         outputs = self.execute(image[np.newaxis])

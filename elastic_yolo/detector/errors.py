@@ -7,6 +7,7 @@ DetectorError
 ├── EngineError            no engine can run this network on this machine
 │   └── ArtefactDamaged    a cached artefact does not match its digest
 └── SampleError            pictures for calibration or measurement, or their labels, are unusable
+    ├── NoPictures         a folder has no usable picture
     └── PictureUnusable    one of these pictures is unusable and can be skipped
 """
 
@@ -35,7 +36,11 @@ class WeightsError(ModelError):
 
 
 class EngineError(DetectorError):
-    """The inference engine cannot load or run the network."""
+    """The inference engine cannot load or run the network; the message is one printable line."""
+
+    def __init__(self, message: str) -> None:
+        """Join the lines of the message: the engines' own errors have several."""
+        super().__init__(_one_line(" ".join(message.split())))
 
 
 def _one_line(message: str) -> str:
@@ -61,6 +66,10 @@ class ArtefactDamaged(EngineError):
 
 class SampleError(DetectorError):
     """A folder of pictures or one of its label files cannot be used."""
+
+
+class NoPictures(SampleError):
+    """A folder has no usable picture."""
 
 
 class PictureUnusable(SampleError):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elastic_yolo.detector.boxes import Pixels
+from elastic_yolo.detector.boxes import Image, Pixels
 
 PictureFile = str | os.PathLike[str] | bytes
 """The path of a picture file, or its content."""
@@ -70,6 +70,23 @@ def _require_pixels(name: str, pixels: object) -> Pixels:
     if pixels.dtype != np.uint8:
         raise ValueError(f"{name}: {expected} from 0 to 255, found {pixels.dtype}")
     return pixels
+
+
+def require_batch(images: object, size: tuple[int, int]) -> Image:
+    """Return a batch for a network of this (width, height).
+
+    Raises TypeError if it is no array, and ValueError for another shape or dtype.
+    """
+    width, height = size
+    expected = f"expected a (n, {height}, {width}, 3) numpy array of uint8 or float32"
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"images: {expected}, found {_kind(images)}")
+    if images.ndim != 4 or images.shape[1:] != (height, width, 3) or not len(images):
+        one = ": for one picture, image[numpy.newaxis]" if images.ndim == 3 else ""
+        raise ValueError(f"images: {expected}, found the shape {images.shape}{one}")
+    if images.dtype not in (np.uint8, np.float32):
+        raise ValueError(f"images: {expected}, found {images.dtype}")
+    return images
 
 
 def _advice(pixels: NDArray[Any]) -> str:

@@ -18,7 +18,8 @@ def load_detector(
 
     `resize` replaces what the folder's files state, or the default: letterbox.
     Raises ModelError for an invalid model folder, and EngineError if no engine fits `options` or
-    the engine cannot load the network; MissingPackage if a package of the extra is missing.
+    the engine cannot load the network; ValueError for another `resize`; MissingPackage if a
+    package of the extra is missing.
     """
     with naming_extra("elastic_yolo.detector", "detect"):
         model = read_model(folder, resize)

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from elastic_yolo.detector.arguments import check_choice
 from elastic_yolo.detector.darknet.cfg import Section, read_cfg
 from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
@@ -17,7 +18,7 @@ from elastic_yolo.detector.manifest import GoldenSpec, Manifest, read_manifest
 from elastic_yolo.detector.model_files import find_model_files
 from elastic_yolo.detector.placement import InputFormat
 from elastic_yolo.digest import digest_of_bytes
-from elastic_yolo.names import Resize
+from elastic_yolo.names import RESIZES, Resize
 
 # YOLO9000's 9,418 labels take 100 kB.
 _MOST_NAMES_BYTES = 2**20
@@ -76,8 +77,10 @@ class Model:
 def read_model(folder: Path, resize: Resize | None = None) -> Model:
     """Read and check a model folder; `resize` replaces what its files state.
 
-    Raises ModelError with the file and its line or layer.
+    Raises ModelError with the file and its line or layer, and ValueError for another `resize`.
     """
+    if resize is not None:
+        check_choice("resize", resize, RESIZES)
     files = find_model_files(folder)
     cfg_path, weights_path, names_path = files.cfg, files.weights, files.names
     manifest = read_manifest(folder)

@@ -45,6 +45,12 @@ def _find_names(folder: Path, listing: list[str], data: DataFile | None) -> Path
     if data is not None and data.names in listing:
         return folder / data.names
     found = _with_suffix(listing, ".names")
+    if len(found) != 1 and data is not None and data.meant in listing:
+        raise ModelError(
+            f"{data.path}: names = {data.meant}: Darknet's reader drops blanks and knows no "
+            f"comment behind a value, so this names {data.names}: rename the file, or write the "
+            "name alone"
+        )
     if found or data is None:
         return _only(folder, listing, ".names", ", or a .data file that names it")
     if data.names is None:

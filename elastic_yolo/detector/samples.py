@@ -10,7 +10,13 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from elastic_yolo.detector.boxes import Floats, Image
-from elastic_yolo.detector.errors import DetectorError, ModelError, PictureUnusable, SampleError
+from elastic_yolo.detector.errors import (
+    DetectorError,
+    ModelError,
+    NoPictures,
+    PictureUnusable,
+    SampleError,
+)
 from elastic_yolo.detector.files import read_small, read_text
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.placement import InputFormat
@@ -36,10 +42,10 @@ class Sample:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Return the picture files of a folder, sorted by name; raises SampleError if it has none."""
+    """Return the picture files of a folder, sorted by name; raises NoPictures if it has none."""
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
-        raise SampleError(f"{folder}: no pictures: expected {', '.join(sorted(SUFFIXES))} files")
+        raise NoPictures(f"{folder}: no pictures: expected {', '.join(sorted(SUFFIXES))} files")
     return found
 
 
@@ -164,8 +170,8 @@ class SampleFolder:
         """Read every picture once as `model` requires it.
 
         Calls `on_skip` with each unusable picture and its error. `most` limits the pictures to that
-        many, evenly spread over the folder. Raises SampleError if no picture is usable or a label
-        file is invalid.
+        many, evenly spread over the folder. Raises NoPictures if no picture is usable, and
+        SampleError if a label file is invalid.
         """
         self._format = model.input_format
         self._classes = model.network.classes
@@ -181,7 +187,7 @@ class SampleFolder:
             self._paths.append(path)
             truth.append(sample.truth)
         if not self._paths:
-            raise SampleError(f"no usable pictures in {folder}")
+            raise NoPictures(f"no usable pictures in {folder}")
         labelled = [boxes for boxes in truth if boxes is not None]
         self.unlabelled = len(truth) - len(labelled)
         """Number of pictures without a label file."""

@@ -15,6 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 M = TypeVar("M", bound=BaseModel)
 
+# In words of YAML: pydantic's name types of Python.
+_LIST, _MAP = "expected a list", "expected a map of names and values"
+_EXPECTED = {"tuple_type": _LIST, "list_type": _LIST, "dict_type": _MAP, "model_type": _MAP}
+
 
 class _Loader(yaml.BaseLoader):
     """Loads scalars, lists and maps up to `most_depth` levels, without aliases."""
@@ -53,7 +57,8 @@ def parse_strict_yaml(
     except ValidationError as reason:
         first = reason.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise error(f"{path}: {field}: {first['msg']}") from reason
+        message = _EXPECTED.get(first["type"], first["msg"]).removeprefix("Value error, ")
+        raise error(f"{path}: {field}: {message}") from reason
     except yaml.YAMLError as reason:
         where = getattr(reason, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""

@@ -96,8 +96,12 @@ class ModelConfig(_StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _from_zoo(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(data.get("zoo"), str):
+        if not isinstance(data, dict) or "zoo" not in data:
             return data
+        if not isinstance(data["zoo"], str) or not data["zoo"]:
+            raise ValueError(
+                "zoo: expected the name of a model: `elastic-yolo models list` prints all"
+            )
         if "source" in data or "files" in data:
             raise ValueError("zoo gives source and files: remove these, or zoo")
         try:
@@ -134,10 +138,12 @@ class ModelsConfig(_StrictModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        channels = [(model.name, channel) for model in self.models for channel in model.channels]
-        for name, channel in channels:
-            if channels.count((name, channel)) > 1:
-                raise ValueError(f"{name}@{channel} cannot point at two versions")
+        pointed: dict[tuple[str, str], ModelConfig] = {}
+        for model in self.models:
+            for channel in model.channels:
+                other = pointed.setdefault((model.name, channel), model)
+                if other is not model:
+                    raise ValueError(_why_not_both(other, model, channel))
         return self
 
     def used_by(self, services: list[str]) -> list[ModelConfig]:
@@ -150,6 +156,13 @@ class ModelsConfig(_StrictModel):
             for model in self.models
             if not services or not model.used_by or set(services) & set(model.used_by)
         ]
+
+
+def _why_not_both(first: ModelConfig, second: ModelConfig, channel: str) -> str:
+    """Return why a channel cannot point at both models of one name."""
+    if first == second or (first.version == second.version is not None):
+        return f"{first.name}: two entries of the same version: remove one"
+    return f"{first.name}@{channel} cannot point at two versions"
 
 
 def read_models_config(path: Path) -> ModelsConfig:

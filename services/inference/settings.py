@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +14,8 @@ from elastic_yolo.tiers import PORTS
 from services.common.core.settings import ServiceSettings
 from services.inference.versions.model_source import ModelPath
 
-_FURTHER = re.compile(r"MODEL_[A-Z0-9_]+_PATH")
+_FURTHER = re.compile(r"MODEL_(.*)_PATH", re.IGNORECASE)
+_NAME = re.compile(r"[A-Z0-9_]+")
 FURTHER_MODELS = "MODEL_<NAME>_PATH"
 
 
@@ -60,13 +62,26 @@ class InferenceSettings(ServiceSettings):
     @classmethod
     def _collect_further_models(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Collect the MODEL_<NAME>_PATH variables, whose names are not fixed."""
-        found = {name: path for name, path in os.environ.items() if _FURTHER.fullmatch(name)}
-        return {
-            **given,
-            FURTHER_MODELS: {name: found[name] for name in sorted(found) if found[name]},
-        }
+        found = {name: path for name, path in sorted(os.environ.items()) if path}
+        further = {name: path for name, path in found.items() if _FURTHER.fullmatch(name)}
+        for variable in further:
+            _check_variable(variable, further)
+        return {**given, FURTHER_MODELS: further}
 
     @property
     def model_paths(self) -> dict[str, ModelPath]:
         """All models by the variable that names them, the default model first."""
         return {"MODEL_PATH": self.model_path, **self.further_models}
+
+
+def _check_variable(variable: str, others: Mapping[str, str]) -> None:
+    """Raise ValueError for a variable that nearly names a further model: it would be ignored."""
+    name = _FURTHER.sub(r"\1", variable)
+    right = variable.upper()
+    if right == variable and _NAME.fullmatch(name):
+        return
+    if right != variable and right in others:
+        raise ValueError(f"{variable} and {right}: two variables for one model: remove one")
+    raise ValueError(
+        f"{variable}: expected capital letters, digits and _ in NAME of {FURTHER_MODELS}"
+    )

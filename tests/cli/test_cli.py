@@ -23,6 +23,7 @@ from tests.support.command import run
         ["detect", "--model", "/absent", "x.png"],
         ["detect", "--model", "/", "--threshold", "2", "x.png"],
         ["verify", "/", "--threads", "0"],
+        ["verify", "/", "--threads", "100000"],
         ["bench", "/", "--batch", "1,0"],
         ["bench", "/", "--output", "/absent/bench.json"],
         ["bench", "/", "--output", "/"],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -13,7 +14,9 @@ from elastic_yolo.comparison.detection_file import (
     parse_detections,
     read_detection_file,
 )
+from elastic_yolo.comparison.references import FileReference, Picture
 from elastic_yolo.detector.boxes import Detection
+from tests.support.pictures import encode, plain
 
 LINES = (
     '{"picture": "client/photos/dog.jpg", "data": [["dog", 0.83, [253.4, 368.7, 257.9, 299.6]]]}\n'
@@ -81,13 +84,27 @@ def changed(**parts: Any) -> str:
             json.dumps(COCO["annotations"]),
             "COCO results without the names of images and categories",
         ),
-        ('[{"filename": "a.jpg"}]', r"0\.objects: Field required"),
-        (FORK.replace("0.981234", "1.5"), r"0\.objects\.0\.confidence: Input should be less"),
-        (FORK.replace('"dog"', '"dog\\u001b[2J"'), r"objects\.0\.name: .*printable"),
+        ('[{"filename": "a.jpg"}]', r"x\.json: record 1: objects: Field required"),
+        (
+            FORK.replace("0.981234", "1.5"),
+            r"record 1: objects\.0\.confidence: Input should be less",
+        ),
+        (
+            FORK.replace('"dog"', '"dog\\u001b[2J"'),
+            r"record 1: objects\.0\.name: expected printable",
+        ),
         (FORK.replace("eagle", "dog"), r"two pictures are called dog\.jpg: rename one"),
-        (LINES.replace("299.6", "-1"), r"data\.0\.2\.3: Input should be greater"),
+        (
+            FORK.replace("0.5}", '"x"}'),
+            r"record 1: objects\.1\.confidence: Input should be a valid n",
+        ),
+        (FORK.replace('"filename":"data/eagle.jpg",', ""), "record 2: filename: Field required"),
+        (LINES.replace("299.6", "-1"), r"x\.json: line 1: data\.0\.2\.3: Input should be greater"),
+        ("\n\n" + LINES.replace("data", "date"), r"x\.json: line 3: data: Field required"),
         (LINES.replace("299.6", "1e400"), "data.0.2.3: Input should be"),
-        (LINES + "half a li", "Invalid JSON"),
+        (LINES + "\n{half a li", r"line 4: Invalid JSON: key must be a string at column 2"),
+        (LINES + "[]", r"line 3: Input should be an object"),
+        (changed(images=[{"id": 1}]), r"x\.json: images: record 1: file_name: Field required"),
         (changed(categories=[]), "an annotation of category 18 in image 7: expected an entry"),
         (changed(images=[]), "an annotation of category 18 in image 7"),
         (changed(annotations=COCO["annotations"] * 4001), "image 7: expected at most 4,000"),
@@ -98,6 +115,22 @@ def test_another_form_is_refused_with_one_line(text: str, message: str) -> None:
         parse_detections(text, Path("x.json"))
 
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("other", ["NFC", "NFD"])
+def test_a_picture_is_found_in_either_spelling_of_its_letters(
+    tmp_path: Path, form: Literal["NFC", "NFD"], other: Literal["NFC", "NFD"]
+) -> None:
+    """On macOS an accent in a file name is a letter of its own."""
+    name, data = "Stra\u00dfe-caf\u00e9.jpg", encode(plain(8, 8))
+    line = {"picture": unicodedata.normalize(form, name), "data": [["dog", 0.5, [4, 4, 2, 2]]]}
+    (tmp_path / "theirs.json").write_text(json.dumps(line))
+
+    picture = Picture(Path(unicodedata.normalize(other, name)), data)
+    found = FileReference(tmp_path / "theirs.json").detect(picture, 0.0, 0.5)
+
+    assert found == [Detection("dog", 0.5, (4, 4, 2, 2))]
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "a list for a map": (
         manifest("- a\n- b\n"),
-        r"model\.yaml: the whole file: Input should be a valid dict",
+        r"model\.yaml: the whole file: expected a map of names and values",
     ),
     "a digest of another folder's file": (
         manifest(f"files: {{../../etc/passwd: 'sha256:{'0' * 64}'}}"),

@@ -123,6 +123,33 @@ def test_a_path_cannot_name_a_file_outside_the_folder(tiny_model: Path, tmp_path
         read_model(tiny_model)
 
 
+@pytest.mark.parametrize(
+    ("line", "file", "names"),
+    [
+        ("names = data/my obj.txt", "my obj.txt", "myobj.txt"),
+        ("names=obj.txt # x", "obj.txt", "obj.txt#x"),
+        ("names=obj.txt;x", "obj.txt", "obj.txt;x"),
+        ("names = data/my obj.txt  ; from http://a/b.txt", "my obj.txt", "b.txt"),
+    ],
+)
+@pytest.mark.parametrize("others", [(), ("a.names", "b.names")])
+def test_a_file_that_is_named_with_blanks_or_a_comment_is_refused_with_the_reason(
+    tiny_model: Path, line: str, file: str, names: str, others: tuple[str, ...]
+) -> None:
+    write(tiny_model, f"classes = 2\n{line}\n")
+    (tiny_model / "labels.txt").rename(tiny_model / file)
+    for other in others:
+        (tiny_model / other).touch()
+
+    with pytest.raises(ModelError) as raised:
+        read_model(tiny_model)
+
+    assert str(raised.value) == (
+        f"{tiny_model / 'tiny.data'}: names = {file}: Darknet's reader drops blanks and knows no "
+        f"comment behind a value, so this names {names}: rename the file, or write the name alone"
+    )
+
+
 def test_a_data_file_without_names_is_refused_alone(tiny_model: Path) -> None:
     write(tiny_model, "classes = 2\n")
 

@@ -185,8 +185,8 @@ def test_float_pixels_are_not_rounded(demo: Model, engine: str) -> None:
     [
         (EngineOptions(threads=1, engine="openvino", device="cuda"), "runs on the CPU only"),
         (
-            EngineOptions(threads=1, engine="openvino", precision="fp4"),
-            "PRECISION=fp4: openvino on cpu has only",
+            EngineOptions(threads=1, engine="darknet", precision="int8"),
+            "PRECISION=int8: darknet on cpu has only fp32",
         ),
         (
             EngineOptions(threads=1, engine="onnxruntime", precision="bf16"),

@@ -230,6 +230,16 @@ def test_used_by_selects_the_models_of_a_service(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stated", "why"),
     [
+        ({"channels": "next"}, r"models\.yaml: models\.0\.channels: expected a list$"),
+        (
+            {"files": {"a.cfg": {"sources": "https://a.test/a"}, "b": {}, "c": {}}},
+            r"models\.yaml: models\.0\.files\.a\.cfg\.sources: expected a list$",
+        ),
+        ({"files": "a.cfg"}, r"models\.0\.files: expected a map of names and values$"),
+        (
+            {"files": {"a.cfg": "https://a.test/a", "b": {}, "c": {}}},
+            r"models\.0\.files\.a\.cfg: expected a map of names and values$",
+        ),
         ({"name": "../up"}, "pattern"),
         ({"version": "a/b"}, "pattern"),
         ({"channels": [".."]}, "pattern"),
@@ -238,7 +248,10 @@ def test_used_by_selects_the_models_of_a_service(tmp_path: Path) -> None:
         ({"files": {"..": {}, "a": {}, "b": {}}}, "expected a file name without a folder"),
         ({"files": {}}, "at least 3"),
         ({"surprise": 1}, "not permitted"),
-        ({"source": "https://user:secret@host/models"}, "credentials"),
+        (
+            {"source": "https://user:secret@host/models"},
+            r"models\.0: credentials belong in the environment",
+        ),
     ],
 )
 def test_an_invalid_models_yaml_is_refused(
@@ -266,8 +279,32 @@ def test_the_examples_in_the_docs_are_valid(path: Path) -> None:
 def test_a_channel_points_at_one_version(tmp_path: Path) -> None:
     config = write_config(tmp_path / "models.yaml", wanted("/a"), wanted("/b", version="2"))
 
-    with pytest.raises(ConfigError, match="two versions"):
+    with pytest.raises(ConfigError, match="@stable cannot point at two versions"):
         read_models_config(config)
+
+
+@pytest.mark.parametrize("other", [{}, {"used_by": ["web"]}])
+def test_a_version_that_is_there_twice_is_refused_as_such(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    first, second = wanted("/a", version="2"), wanted("/a", version="2", **other)
+    config = write_config(tmp_path / "models.yaml", first, second)
+
+    with pytest.raises(ConfigError, match="tiny: two entries of the same version: remove one"):
+        read_models_config(config)
+
+
+def test_equal_entries_without_a_version_are_refused_as_such(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "models.yaml", wanted("/a"), wanted("/a"))
+
+    with pytest.raises(ConfigError, match="two entries of the same version: remove one"):
+        read_models_config(config)
+
+
+def test_a_channel_that_an_entry_has_twice_is_one(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "models.yaml", wanted("/a", channels=["next", "next"]))
+
+    assert len(read_models_config(config).models) == 1
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from services.inference.measuring.process import (
     AlreadyMeasuring,
     MeasurementFailed,
     MeasuringProcess,
+    TooFewPictures,
     lock_model,
 )
 from services.inference.measuring.task import Task
@@ -217,6 +218,76 @@ def test_with_too_few_pictures_the_log_says_how_many_are_needed(
     assert line["pictures"] == FLOAT_PICTURES - 1
     assert line["required"] == (FLOAT_PICTURES if STEPS == 2 else INT8_PICTURES)
     assert (serving, children) == ("fp32", [])
+
+
+def spoil(folder: Path) -> Path:
+    """Add an empty file, a folder and a dangling link that are called as pictures."""
+    (folder / "broken.jpg").touch()
+    (folder / "dir.jpg").mkdir()
+    (folder / "gone.jpg").symlink_to(folder / "absent.jpg")
+    return folder
+
+
+def test_unusable_files_do_not_count_as_pictures(tmp_path: Path, images: list[Image]) -> None:
+    folder = spoil(write_pictures(tmp_path / "few", images[:3]))
+    one = images[3]
+
+    with pytest.raises(TooFewPictures) as raised:
+        MeasuringProcess().run(
+            task(tmp_path / "cache", ["fp32"], folder=folder, required=5, received=1), [one]
+        )
+
+    assert raised.value.in_folder == 3
+    assert str(raised.value) == (
+        "4 usable pictures, 5 are needed; unusable: broken.jpg, dir.jpg, gone.jpg"
+    )
+
+
+@pytest.mark.parametrize("kind", ["empty", "unusable", "gone"])
+def test_pictures_of_requests_are_enough_without_any_in_the_folder(
+    tmp_path: Path, images: list[Image], kind: str
+) -> None:
+    folder = tmp_path / "folder"
+    if kind != "gone":
+        folder.mkdir()
+    if kind == "unusable":
+        spoil(folder)
+
+    assert MeasuringProcess().run(
+        task(tmp_path / "cache", ["fp32"], folder=folder, required=2, received=2), images[:2]
+    )
+
+
+def test_a_file_name_that_is_not_utf_8_is_named_escaped(tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.jpg")).touch()
+
+    with pytest.raises(TooFewPictures) as raised:
+        MeasuringProcess().run(task(tmp_path / "cache", ["fp32"], folder=folder), [])
+
+    assert str(raised.value) == r"0 usable pictures, 1 are needed; unusable: \udcff.jpg"
+
+
+@pytest.mark.long
+def test_a_step_waits_for_pictures_of_requests_in_place_of_unusable_files(
+    tmp_path: Path, images: list[Image]
+) -> None:
+    """It begins again with the first further picture, and not before."""
+    required = FLOAT_PICTURES if STEPS == 2 else INT8_PICTURES
+    few, folder = spoil(write_pictures(tmp_path / "few", images[: required - 1])), tmp_path / "log"
+    waiting = "precision not measured yet: too few pictures"
+    with measuring(folder, tmp_path / "cache", few) as service:
+        wait_for_event(folder, waiting)
+        infer(service, images[-1])
+        wait_for_event(folder, "precision measured")
+
+    first = events(folder, waiting)[0]
+    assert (first["pictures"], first["required"]) == (required - 1, required)
+    assert "unusable: broken.jpg, dir.jpg, gone.jpg" in first["why"]
+    # Not for this step again.
+    assert [one["required"] for one in events(folder, waiting)[1:]] in ([], [INT8_PICTURES])
+    assert not events(folder, "precision not measured; this process does not try again")
 
 
 def test_a_precision_that_the_engine_cannot_load_is_refused_once(tmp_path: Path) -> None:

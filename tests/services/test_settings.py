@@ -41,9 +41,9 @@ def start(service: str, **env: str) -> subprocess.CompletedProcess[str]:
         ("web", {}, "PREPROCESS_URL: Field required"),
         ("web", {"PREPROCESS_URL": "preprocess:8000"}, "PREPROCESS_URL: "),
         ("web", {"PREPROCESS_URL": "http://a:1,,http://b:1"}, "PREPROCESS_URL: "),
-        ("web", {"PREPROCESS_URL": "http://a/v1"}, "PREPROCESS_URL: Value error, expected http://"),
-        ("web", {"PREPROCESS_URL": "http://me:x@a"}, "PREPROCESS_URL: Value error, expected http"),
-        ("web", {"PREPROCESS_URL": "http://a:0"}, "PREPROCESS_URL: Value error, port 0"),
+        ("web", {"PREPROCESS_URL": "http://a/v1"}, "PREPROCESS_URL: expected http://"),
+        ("web", {"PREPROCESS_URL": "http://me:x@a"}, "PREPROCESS_URL: expected http"),
+        ("web", {"PREPROCESS_URL": "http://a:0"}, "PREPROCESS_URL: port 0"),
         ("preprocess", {"INFERENCE_URL": "http://x", "PORT": "many"}, "PORT: Input should be"),
         ("preprocess", {"INFERENCE_URL": "http://x", "MAX_PIXELS": "-1"}, "MAX_PIXELS: "),
         ("inference", {}, "MODEL_PATH: Field required"),
@@ -52,9 +52,21 @@ def start(service: str, **env: str) -> subprocess.CompletedProcess[str]:
         (
             "inference",
             {"MODEL_PATH": "/", "MODEL_B_PATH": "store:nowhere"},
-            "MODEL_B_PATH: Value error, 'store:nowhere': expected store:/folder/name@channel",
+            "MODEL_B_PATH: 'store:nowhere': expected store:/folder/name@channel",
         ),
         ("inference", {"MODEL_PATH": "/", "REPOSITORY_TOKEN": "short"}, "REPOSITORY_TOKEN: "),
+        (
+            "inference",
+            {"MODEL_PATH": "/", "MODEL_coco_PATH": "/a", "MODEL_COCO_PATH": "/b"},
+            "MODEL_coco_PATH and MODEL_COCO_PATH: two variables for one model: remove one\n",
+        ),
+        (
+            "inference",
+            {"MODEL_PATH": "/", "MODEL_coco_PATH": "/a"},
+            "MODEL_coco_PATH: expected capital letters, digits and _ in NAME of MODEL_<NAME>",
+        ),
+        ("inference", {"MODEL_PATH": "/", "MODEL__PATH": "/a"}, "MODEL__PATH: expected capital "),
+        ("inference", {"MODEL_PATH": "/", "MODEL_A-B_PATH": "/a"}, "MODEL_A-B_PATH: expected "),
     ],
 )
 def test_an_invalid_value_ends_the_process_with_one_line(
@@ -73,6 +85,14 @@ def test_an_invalid_secret_is_not_printed() -> None:
     assert ended.stderr.startswith("REPOSITORY_TOKEN: ")
     assert "at least 16" in ended.stderr
     assert "hush" not in ended.stderr
+
+
+def test_an_empty_variable_of_any_name_is_ignored(tiny_model: Path) -> None:
+    write_weights(tiny_model / "tiny.weights", [0.0] * 20)
+
+    ended = start("inference", MODEL_PATH=str(tiny_model), MODEL__PATH="", MODEL_coco_PATH="")
+
+    assert ended.stderr.startswith("MODEL_PATH: tiny.weights: too short")
 
 
 def test_an_invalid_model_ends_the_process_with_one_line(tiny_model: Path) -> None:

@@ -125,14 +125,14 @@ def test_the_sdk_is_imported_only_if_traces_are_on(env: dict[str, str], *, wante
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "x"}, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "),
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL: Value error, only http/protobuf",
+            "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf",
         ),
         (
             {
                 "OTEL_EXPORTER_OTLP_ENDPOINT": ENDPOINT,
                 "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json",
             },
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: Value error, only http/protobuf",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: only http/protobuf",
         ),
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": ENDPOINT, "OTEL_TRACES_SAMPLER": "some"},

@@ -19,6 +19,7 @@ from elastic_yolo.detector.files import read_text
 _MOST_BYTES = 2**16
 # Darknet reads the number with atoi(), which ignores what follows, such as a comment.
 _CLASSES = re.compile(r"([0-9]{1,6})(?![0-9])")
+_COMMENT = re.compile(r"[#;].*", re.DOTALL)
 _FOLDER = re.compile(r".*[/\\]", re.DOTALL)
 
 
@@ -28,11 +29,13 @@ class DataFile:
 
     `names` is a base name. Darknet resolves the path from its working directory, on the machine of
     the training; here the file is in the folder of the model, and no path leads out of that.
+    `meant` is what the line seems to name: with its blanks, and without a comment behind it.
     """
 
     path: Path
     classes: int | None
     names: str | None
+    meant: str | None = None
 
     def check_classes(self, expected: int, cfg: str) -> None:
         """Raise ModelError if the number of classes is not that of the .cfg file."""
@@ -50,6 +53,7 @@ def read_data_file(path: Path) -> DataFile:
 def parse_data_file(text: str, path: Path = Path("model.data")) -> DataFile:
     """Parse the text of a .data file; `path` appears in errors. Raises ModelError."""
     options: dict[str, tuple[int, str]] = {}
+    meant: dict[str, str] = {}
     for number, raw in enumerate(text.splitlines(), start=1):
         line = "".join(raw.split())
         if not line or line[0] in "#;":
@@ -58,9 +62,18 @@ def parse_data_file(text: str, path: Path = Path("model.data")) -> DataFile:
         if not equals or not key:
             raise ModelError(f"{path}:{number}: expected key = value, found: {raw.strip()[:80]}")
         options.setdefault(key, (number, value))
+        meant.setdefault(key, _meant(raw))
     return DataFile(
-        path, _classes(options.get("classes"), path), _names(options.get("names"), path)
+        path,
+        _classes(options.get("classes"), path),
+        _names(options.get("names"), path),
+        meant.get("names"),
     )
+
+
+def _meant(raw: str) -> str:
+    value = raw.partition("=")[2]
+    return _FOLDER.sub("", _COMMENT.sub("", value)).strip()
 
 
 def _classes(option: tuple[int, str] | None, path: Path) -> int | None:

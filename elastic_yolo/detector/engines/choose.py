@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from elastic_yolo.detector.arguments import check_choice, check_count, check_folder
 from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.errors import ArtefactDamaged, EngineError
 from elastic_yolo.detector.machine import describe_cpu
 from elastic_yolo.detector.model import Model
-from elastic_yolo.detector.precision import ExecutionTarget, choose_precision, read_report
+from elastic_yolo.detector.precision import (
+    PRECISIONS,
+    ExecutionTarget,
+    choose_precision,
+    read_report,
+)
 
 ENGINES = ("openvino", "onnxruntime", "darknet")
+DEVICES = ("cpu", "cuda")
+# More than any machine has CPUs; a hundred thousand end the process inside ONNX Runtime.
+MOST_THREADS = 4096
 
 
 @dataclass(frozen=True)
 class EngineOptions:
     """The requested engine, precision and device; `auto` selects one.
 
-    `threads` applies to CPU engines; `cache` is the folder of cached artefacts.
+    `threads` applies to CPU engines; `cache` is the folder of cached artefacts. Raises ValueError
+    for a value that is none of these.
     """
 
     threads: int
     engine: str = "auto"
     precision: str = "auto"
     device: str = "auto"
-    cache: Path | None = None
+    cache: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Check all values: most others would be taken for `auto`."""
+        check_count("threads", self.threads, MOST_THREADS)
+        check_choice("engine", self.engine, ("auto", *ENGINES))
+        check_choice("precision", self.precision, ("auto", *PRECISIONS))
+        check_choice("device", self.device, ("auto", *DEVICES))
+        check_folder("cache", self.cache)
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """`cache` as a Path."""
+        return None if self.cache is None else Path(self.cache)
 
 
 @dataclass(frozen=True)
@@ -62,10 +86,12 @@ def _load(model: Model, choice: Choice, options: EngineOptions) -> Engine:
             return load.load_darknet(model)
         case "onnxruntime":
             return load.load_onnxruntime(
-                model, choice.precision, choice.device, options.threads, options.cache
+                model, choice.precision, choice.device, options.threads, options.cache_folder
             )
         case _:
-            return load.load_openvino(model, choice.precision, options.threads, options.cache)
+            return load.load_openvino(
+                model, choice.precision, options.threads, options.cache_folder
+            )
 
 
 def choose(options: EngineOptions) -> Choice:
@@ -136,7 +162,7 @@ def _with_precision(choice: Choice, model: Model, options: EngineOptions) -> Cho
 def _measured_precision(
     model: Model, options: EngineOptions, target: ExecutionTarget
 ) -> tuple[str, str]:
-    model_cache = load.model_cache_of(model, options.cache)
+    model_cache = load.model_cache_of(model, options.cache_folder)
     try:
         report = None if model_cache is None else read_report(model_cache, load.INT8_RECIPE)
     except ArtefactDamaged as error:

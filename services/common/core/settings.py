@@ -89,11 +89,16 @@ def variables(kind: type[BaseSettings]) -> dict[str, FieldInfo]:
 def _exit_with_reason(error: ValidationError, kind: type[BaseSettings]) -> NoReturn:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
+    reason = first["msg"].removeprefix("Value error, ")
+    if not where:
+        # Of several variables; the reason names them. The input is the whole environment.
+        print(reason, file=sys.stderr)
+        raise SystemExit(2)
     # Of a group of variables, like MODEL_<NAME>_PATH: the invalid one.
     variable = where[1] if "<" in where[0] else "_".join(where).upper()
     field = variables(kind).get(variable)
     secret = field is not None and SecretStr in get_args(field.annotation)
     shown = not secret and first["type"] != "missing"
     found = f", found {first['input']!r}" if shown else ""
-    print(f"{variable}: {first['msg']}{found}", file=sys.stderr)
+    print(f"{variable}: {reason}{found}", file=sys.stderr)
     raise SystemExit(2)

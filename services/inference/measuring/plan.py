@@ -62,7 +62,8 @@ def may_measure(options: EngineOptions) -> bool:
 
     Pods that share a read-only cache leave the measurement to the job that fills it.
     """
-    return options.precision == "auto" and options.cache is not None and is_writable(options.cache)
+    cache = options.cache_folder
+    return options.precision == "auto" and cache is not None and is_writable(cache)
 
 
 def measuring_threads(threads: int) -> int:
@@ -76,7 +77,10 @@ def measuring_threads(threads: int) -> int:
 
 
 def count_pictures(folder: Path) -> int:
-    """Return the number of picture files in a folder."""
+    """Return the number of files in a folder that are called as pictures.
+
+    Only the measuring process reads them, and knows how many of them are usable.
+    """
     try:
         return len(list_pictures(folder))
     except (SampleError, OSError):

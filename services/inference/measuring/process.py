@@ -7,7 +7,6 @@ find the report there.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from elastic_yolo.detector.boxes import Image
 from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.errors import ArtefactDamaged
 from elastic_yolo.detector.precision import read_report
-from services.inference.measuring.task import Task
+from services.inference.measuring.task import Reply, Task
 
 # Not imported: the quantiser, which it needs, is not installed everywhere.
 _PROGRAM = "services.inference.measuring.program"
@@ -34,6 +33,15 @@ _TIMEOUT_S = 3600.0
 
 class MeasurementFailed(Exception):
     """Nothing was measured; the message is one line."""
+
+
+class TooFewPictures(MeasurementFailed):
+    """Not enough pictures were usable; `in_folder` is the number of those of the folder."""
+
+    def __init__(self, message: str, in_folder: int) -> None:
+        """Keep both."""
+        super().__init__(message)
+        self.in_folder = in_folder
 
 
 class AlreadyMeasuring(Exception):
@@ -56,7 +64,7 @@ class MeasuringProcess:
         The cache holds the report afterwards.
 
         `images` are the pictures of requests, (height, width, 3) uint8 each. Raises
-        AlreadyMeasuring or MeasurementFailed.
+        AlreadyMeasuring or MeasurementFailed, for too few usable pictures TooFewPictures.
         """
         try:
             # The folder is for the quantiser, which deletes nothing when it is killed.
@@ -113,12 +121,17 @@ class MeasuringProcess:
         with self._lock:
             self._process = None
         try:
-            error = json.loads(reply.splitlines()[-1])["error"]
+            _raise_error(Reply.model_validate_json(reply.splitlines()[-1]))
         except (IndexError, ValueError):
             ended = f"the measuring process ended with status {process.returncode}"
             raise MeasurementFailed(ended) from None
-        if error is not None:
-            raise MeasurementFailed(error)
+
+
+def _raise_error(reply: Reply) -> None:
+    if reply.error is not None and reply.in_folder is not None:
+        raise TooFewPictures(reply.error, reply.in_folder)
+    if reply.error is not None:
+        raise MeasurementFailed(reply.error)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 A version starts in the precision that the cache's report allows, which is fp32 without a report.
 What the report lacks is measured in two steps: bf16 and fp16 on a few pictures, int8 on more of
 them. After each step the version switches to the fastest precision within the accuracy budget. A
-step that fails is not repeated by this process.
+step that fails is not repeated by this process; one that finds too few usable pictures waits for
+more pictures of requests.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from services.inference.measuring.process import (
     AlreadyMeasuring,
     MeasurementFailed,
     MeasuringProcess,
+    TooFewPictures,
 )
 from services.inference.measuring.task import Task
 from services.inference.versions.daemon_thread import run_in_daemon_thread
@@ -120,14 +122,7 @@ class PrecisionSearch:
         elif self._pictures_for(version) >= step.required:
             await self._measure(version, step)
         elif state.waiting_for != step:
-            state.waiting_for = step
-            get_logger().info(
-                "precision not measured yet: too few pictures",
-                **version.facts(),
-                precisions=step.precisions,
-                pictures=self._pictures_for(version),
-                required=step.required,
-            )
+            self._log_waiting(version, step)
 
     async def _measure(self, version: LoadedVersion, step: Step) -> None:
         engine, model = version.detector.engine, version.detector.model
@@ -158,6 +153,10 @@ class PrecisionSearch:
         except AlreadyMeasuring:
             # Its report is read at a later poll.
             return
+        except TooFewPictures as error:
+            # Tried again once pictures of requests make up for the unusable files of the folder.
+            self._folder_pictures = error.in_folder
+            self._log_waiting(version, step, why=str(error))
         except MeasurementFailed as error:
             if self._closed:
                 return
@@ -171,6 +170,17 @@ class PrecisionSearch:
         else:
             if measured[0]:
                 await self._log_measured(version, facts)
+
+    def _log_waiting(self, version: LoadedVersion, step: Step, **why: str) -> None:
+        self._states[key_of(version)].waiting_for = step
+        get_logger().info(
+            "precision not measured yet: too few pictures",
+            **version.facts(),
+            precisions=step.precisions,
+            pictures=self._pictures_for(version),
+            required=step.required,
+            **why,
+        )
 
     async def _log_measured(self, version: LoadedVersion, facts: dict[str, object]) -> None:
         report = await self._read_report(version)

@@ -1,4 +1,4 @@
-"""What a service tells the process that measures precisions."""
+"""What a service and the process that measures precisions tell each other."""
 
 from __future__ import annotations
 
@@ -30,3 +30,14 @@ class Task(BaseModel):
     """Number of pictures that the measurement needs."""
     received: int
     """Number of pictures of requests that follow this line."""
+
+
+class Reply(BaseModel):
+    """How the measurement ended; sent back as one line of JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    error: str | None = None
+    """Why nothing was measured."""
+    in_folder: int | None = None
+    """Number of usable pictures of the folder, if these and those of requests were too few."""

@@ -68,8 +68,26 @@ def test_name_version_and_channels_can_differ(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"models.yaml: models.0: .*the nearest are yolov3-tiny"):
+    with pytest.raises(ConfigError, match=r"models\.0: yolov3tiny: no .*nearest are yolov3-tiny"):
         read(tmp_path, zoo="yolov3tiny")
+
+
+@pytest.mark.parametrize("name", ["", ["yolov3-tiny"]])
+def test_zoo_without_a_name_is_refused(tmp_path: Path, name: object) -> None:
+    with pytest.raises(ConfigError) as raised:
+        read(tmp_path, zoo=name)
+
+    assert str(raised.value) == (
+        f"{tmp_path / 'models.yaml'}: models.0: zoo: expected the name of a model: "
+        "`elastic-yolo models list` prints all"
+    )
+
+
+def test_an_entry_that_is_there_twice_is_refused_as_such(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "models.yaml", {"zoo": "yolov3-tiny"}, {"zoo": "yolov3-tiny"})
+
+    with pytest.raises(ConfigError, match="yolov3-tiny: two entries of the same version: remove"):
+        read_models_config(path)
 
 
 @pytest.mark.parametrize("field", ["source", "files"])
