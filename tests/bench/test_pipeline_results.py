@@ -125,6 +125,7 @@ def test_the_table_of_peers_has_verdicts(factor: float, verdict: str) -> None:
 ARGUMENTS = "--models demo --precision fp32 --rounds 1 --peers none --overload-seconds 0"
 
 
+@pytest.mark.long
 def test_a_tiny_run_compares_the_pipeline_with_the_bare_loop(tmp_path: Path) -> None:
     output = tmp_path / "out.json"
     short = f"--seconds 0.2 --sweep-seconds 0 --no-elastic --no-swaps --output {output}"

@@ -11,6 +11,7 @@ from elastic_yolo.detector.engines.onnxruntime import why_no_cuda
 from tests.support.command import run
 
 
+@pytest.mark.long
 def test_bench_measures_side_by_side(tiny_model: Path, tmp_path: Path) -> None:
     """One short round: the figures mean nothing, but their relations hold."""
     target = tmp_path / "bench.json"

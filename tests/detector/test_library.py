@@ -132,6 +132,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "installed"
 
 
+@pytest.mark.long
 def test_the_library_is_typed_for_its_users(tmp_path: Path, installed: Path) -> None:
     """The types of the public names are inferred, and the examples pass the strict mode."""
     user = tmp_path / "user.py"

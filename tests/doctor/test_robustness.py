@@ -6,6 +6,7 @@ import copy
 from functools import cache
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +74,7 @@ def examine(manifests: list[Manifest], *, live: bool) -> None:
     assert all(one["code"] for one in as_data(found, len(manifests))["findings"])
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=200)
 @given(damaged(), st.booleans())
 def test_damaged_manifests_do_not_crash_a_rule(documents: list[Any], live: bool) -> None:
@@ -81,6 +83,7 @@ def test_damaged_manifests_do_not_crash_a_rule(documents: list[Any], live: bool)
     examine(manifests, live=live)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(damaged(), st.data())
 def test_damaged_text_does_not_crash_the_reader(documents: list[Any], data: st.DataObject) -> None:

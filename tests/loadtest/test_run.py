@@ -192,6 +192,7 @@ def test_without_a_source_the_report_says_what_is_missing(
     assert "None given" in browser.find_element(By.ID, "objectives").text
 
 
+@pytest.mark.long
 def test_unmet_objectives_exit_with_1_and_are_named(tmp_path: Path) -> None:
     """A scripted service: two pictures served, one too large, and then it is busy."""
     script = [Response(), Response(), Response(413, b"{}"), Response(429, b"{}")]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import yaml
 
 from elastic_yolo.detector.profile import FILE
@@ -80,6 +81,7 @@ def fill_store(root: Path) -> str:
     return f"store:{root / 'store'}/tiny@stable"
 
 
+@pytest.mark.long
 @needs_prometheus
 def test_every_query_of_the_dashboard_has_data_under_load(tmp_path: Path) -> None:
     env = {"inference": {"MODEL_PATH": fill_store(tmp_path)}}

@@ -33,6 +33,7 @@ def attempts(folder: Path, limit: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", ["pages", "files"])
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, limit: str) -> None:
     """From no space to more than enough, in steps of a page or an inode."""

@@ -127,7 +127,10 @@ def test_a_kill_before_any_step_leaves_the_old_or_the_new_version(
 
 @pytest.mark.parametrize(
     "every",
-    [pytest.param(15, id="some steps"), pytest.param(1, id="all steps", marks=pytest.mark.long)],
+    [
+        pytest.param(15, id="some steps", marks=pytest.mark.long),
+        pytest.param(1, id="all steps", marks=pytest.mark.long),
+    ],
 )
 def test_a_kill_while_preparing_leaves_the_old_or_the_new_version(
     tmp_path: Path, every: int

@@ -106,6 +106,7 @@ def test_without_a_single_usable_picture_nothing_is_published(tmp_path: Path) ->
         stable(tmp_path)
 
 
+@pytest.mark.long
 def test_a_service_starts_from_prepared_artefacts(tmp_path: Path) -> None:
     """It selects the measured precision and makes no artefacts itself."""
     model: dict[str, Any] = {

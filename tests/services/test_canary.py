@@ -42,6 +42,7 @@ def pictures(stack: Stack, version: str) -> float:
     return metric(stack, "elastic_yolo_model_pictures_total", version=version)
 
 
+@pytest.mark.long
 def test_a_request_id_gets_the_same_version_again(tmp_path: Path, store: Versions) -> None:
     store.publish("2", "rhombus", channel="next")
     ids = [uuid.uuid4().hex for _ in range(40)]
@@ -145,6 +146,7 @@ def test_the_golden_picture_is_checked_by_its_own_version(tmp_path: Path, store:
     assert {status.json()["model"]["version"] for status in checked} == {"1"}
 
 
+@pytest.mark.long
 def test_a_version_that_fits_again_responds_again(tmp_path: Path, store: Versions) -> None:
     """The main version has another input size for a while, and then the same one again."""
     store.publish("2", "rhombus", channel="next")

@@ -87,6 +87,7 @@ def test_a_killed_endpoint_loses_no_request(services: dict[str, Service], load: 
     assert set(load.statuses) == {200}
 
 
+@pytest.mark.long
 def test_a_rolling_restart_loses_no_request(services: dict[str, Service], load: Load) -> None:
     with services["second"] as second:
         second.wait_ready()

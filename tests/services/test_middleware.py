@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -41,6 +41,15 @@ RAISED: dict[str, tuple[Exception, int]] = {
     "bug": (ZeroDivisionError("division by zero"), 500),
     "error without a status": (ServiceError("base class"), 500),
 }
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[Any]]:
+    """Capture what is logged: an unconfigured logger takes seconds for a traceback."""
+    get_logger.cache_clear()
+    with capture_logs() as lines:
+        yield lines
+    get_logger.cache_clear()
 
 
 class _Gate:
@@ -122,22 +131,17 @@ async def test_errors_of_the_router_are_problem_documents(path: str, status: int
     assert response.headers["content-type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize(("kind", "logged"), [("bug", True), ("service error", False)])
+@pytest.mark.parametrize(("kind", "unexpected"), [("bug", True), ("service error", False)])
 async def test_only_an_unexpected_error_is_logged_with_its_traceback(
-    kind: str, *, logged: bool
+    kind: str, *, unexpected: bool, logged: list[Any]
 ) -> None:
     error, _ = RAISED[kind]
 
-    get_logger.cache_clear()
-    try:
-        with capture_logs() as lines:
-            response = await post(app_that_raises(error, Metrics("test")), "/plain")
-    finally:
-        get_logger.cache_clear()
+    response = await post(app_that_raises(error, Metrics("test")), "/plain")
 
-    unexpected = [line for line in lines if line["event"] == "unexpected error"]
-    assert [line["exc_info"] for line in unexpected] == ([error] if logged else [])
-    assert {line["uid"] for line in lines} == {response.json()["uid"]}
+    lines = [line for line in logged if line["event"] == "unexpected error"]
+    assert [line["exc_info"] for line in lines] == ([error] if unexpected else [])
+    assert {line["uid"] for line in logged} == {response.json()["uid"]}
 
 
 async def test_a_refusal_is_counted_with_its_route_and_reason() -> None:

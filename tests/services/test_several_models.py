@@ -229,6 +229,7 @@ def test_an_ensemble_returns_the_detections_of_all_its_models(stack: Stack) -> N
     assert sorted(score for _, score, _ in body["data"]) == pytest.approx(halves, abs=1e-6)
 
 
+@pytest.mark.long
 def test_an_ensemble_takes_300_objects_of_each_model_at_most(tmp_path: Path) -> None:
     """The best ones: with a threshold of 0 there may be thousands, and all pairs are compared."""
     many = write_tiny_model(tmp_path / "many", width=32 * 20, height=32 * 20)

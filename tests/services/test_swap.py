@@ -225,6 +225,7 @@ def test_processes_of_different_input_formats_fail_no_request(
     assert all(store.is_right(response) for response in responses)
 
 
+@pytest.mark.long
 def test_a_hanging_store_delays_neither_other_models_nor_shutdown(
     tmp_path: Path, store: Versions
 ) -> None:

@@ -25,7 +25,10 @@ def configure_logs(service: str, level: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     exceptions = [] if text else [structlog.processors.format_exc_info]
-    colours = structlog.dev.ConsoleRenderer(colors=text)
+    # Rich's tracebacks, where it is installed, take seconds and show the values of variables.
+    colours = structlog.dev.ConsoleRenderer(
+        colors=text, exception_formatter=structlog.dev.plain_traceback
+    )
     _configure_libraries(
         level,
         [structlog.stdlib.ExtraAdder(), *shared],
