@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elastic_yolo.detector.boxes import Floats, Image, Pixels
+from elastic_yolo.detector.input_format import InputFormat
 from elastic_yolo.names import Resize
 
 # Darknet fills the margin with 0.5, which is 127.5 of 255; uint8 needs a whole number.
@@ -27,23 +28,6 @@ FILL = 128
 EXACT_FILL = 127.5
 # cv2.warpAffine rejects a source with a side of SHRT_MAX or more.
 _WARP_LIMIT = 32767
-
-
-@dataclass(frozen=True)
-class InputFormat:
-    """What a network requires of its pictures: size, (width, height) in pixels, and resize rule."""
-
-    size: tuple[int, int]
-    resize: Resize
-
-    def __str__(self) -> str:
-        """Return the form for messages: 416x416 letterbox."""
-        width, height = self.size
-        return f"{width}x{height} {self.resize}"
-
-    def accepts(self, size: tuple[int, int], resize: Resize | None) -> bool:
-        """Return whether the network takes a prepared picture; None is an unknown rule."""
-        return size == self.size and resize in (None, self.resize)
 
 
 @dataclass(frozen=True)

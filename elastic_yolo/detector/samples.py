@@ -18,8 +18,8 @@ from elastic_yolo.detector.errors import (
     SampleError,
 )
 from elastic_yolo.detector.files import read_small, read_text
+from elastic_yolo.detector.input_format import InputFormat
 from elastic_yolo.detector.model import Model
-from elastic_yolo.detector.placement import InputFormat
 from elastic_yolo.detector.prepare import prepare_picture
 from elastic_yolo.picture.errors import PictureError
 

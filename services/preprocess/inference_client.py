@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from elastic_yolo.detector.boxes import COLUMNS, Floats, Image
-from elastic_yolo.detector.placement import InputFormat
+from elastic_yolo.detector.input_format import InputFormat
 from elastic_yolo.names import RESIZES
 from services.common.core.golden import Golden
 from services.common.peer import Peer

@@ -29,9 +29,10 @@ from elastic_yolo.detector.engines.libdarknet import DarknetBox, LibDarknet, fin
 from elastic_yolo.detector.engines.openvino import OpenVinoEngine
 from elastic_yolo.detector.graph import build_graph
 from elastic_yolo.detector.heads import decode_heads
+from elastic_yolo.detector.input_format import InputFormat
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.nms import suppress
-from elastic_yolo.detector.placement import InputFormat, Placement, draw_input
+from elastic_yolo.detector.placement import Placement, draw_input
 
 pytestmark = [
     pytest.mark.skipif(
