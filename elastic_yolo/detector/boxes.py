@@ -1,4 +1,4 @@
-"""Array types and detections that all modules of the detector share.
+"""Array types, the form of a network's input, and detections: what the detector's modules share.
 
 Arrays of detections are (n, 6) float32: x1 y1 x2 y2 score class, corners in pixels, best score
 first.
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from elastic_yolo.names import Resize
+
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Image = Pixels | Floats
@@ -20,6 +22,23 @@ Image = Pixels | Floats
 COLUMNS = 6
 SCORE = 4
 CLASS = 5
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """What a network requires of its pictures: size, (width, height) in pixels, and resize rule."""
+
+    size: tuple[int, int]
+    resize: Resize
+
+    def __str__(self) -> str:
+        """Return the form for messages: 416x416 letterbox."""
+        width, height = self.size
+        return f"{width}x{height} {self.resize}"
+
+    def accepts(self, size: tuple[int, int], resize: Resize | None) -> bool:
+        """Return whether the network takes a prepared picture; None is an unknown rule."""
+        return size == self.size and resize in (None, self.resize)
 
 
 @dataclass(frozen=True)

@@ -68,11 +68,9 @@ class Detector:
         """Decode the engine's outputs and apply NMS: one (k, 6) float32 array for each picture.
 
         Rows are x1 y1 x2 y2 score class in network pixels, best score first. Only
-        scores above `threshold` are kept; NMS removes a box whose overlap exceeds `iou`. Both are
-        numbers from 0 to 1; raises TypeError or ValueError for others.
+        scores above `threshold` are kept; NMS removes a box whose overlap exceeds `iou`. Neither is
+        checked: they are numbers from 0 to 1.
         """
-        check_fraction("threshold", threshold)
-        check_fraction("iou", iou)
         pictures = len(outputs[0])
         network = self.model.network
         candidates = (
@@ -118,13 +116,12 @@ class Detector:
         Raises PictureError or OSError for a file, and TypeError or ValueError for anything else
         that is no picture, and for a threshold or an IoU that is no number from 0 to 1.
         """
+        threshold = self.model.threshold if threshold is None else threshold
+        iou = self.model.iou if iou is None else iou
+        check_fraction("threshold", threshold)
+        check_fraction("iou", iou)
         image, place = self.prepare(picture, bgr=bgr, rgb=rgb, exact=exact)
-        outputs = self.execute(image[np.newaxis])
-        found = self.postprocess(
-            outputs,
-            self.model.threshold if threshold is None else threshold,
-            self.model.iou if iou is None else iou,
-        )
+        found = self.postprocess(self.execute(image[np.newaxis]), threshold, iou)
         return name_detections(place.to_picture(found[0]), self.model.labels)
 
 

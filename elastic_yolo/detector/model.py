@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elastic_yolo.detector.arguments import check_choice
+from elastic_yolo.detector.boxes import InputFormat
 from elastic_yolo.detector.darknet.cfg import Section, read_cfg
 from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import Weights, check_weights, read_weights
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import digest_of_regular, read_small, read_text
-from elastic_yolo.detector.input_format import InputFormat
 from elastic_yolo.detector.manifest import GoldenSpec, Manifest, read_manifest
 from elastic_yolo.detector.model_files import find_model_files
 from elastic_yolo.digest import digest_of_bytes

@@ -19,8 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from elastic_yolo.detector.boxes import Floats, Image, Pixels
-from elastic_yolo.detector.input_format import InputFormat
+from elastic_yolo.detector.boxes import Floats, Image, InputFormat, Pixels
 from elastic_yolo.names import Resize
 
 # Darknet fills the margin with 0.5, which is 127.5 of 255; uint8 needs a whole number.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from elastic_yolo.detector.boxes import Image
+from elastic_yolo.detector.boxes import Image, InputFormat
 from elastic_yolo.detector.decode import decode
-from elastic_yolo.detector.input_format import InputFormat
 from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.detector.placement import Placement, draw_input
 from elastic_yolo.picture.header import read_header

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from elastic_yolo.detector.boxes import Floats, Image
+from elastic_yolo.detector.boxes import Floats, Image, InputFormat
 from elastic_yolo.detector.errors import (
     DetectorError,
     ModelError,
@@ -18,7 +18,6 @@ from elastic_yolo.detector.errors import (
     SampleError,
 )
 from elastic_yolo.detector.files import read_small, read_text
-from elastic_yolo.detector.input_format import InputFormat
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.prepare import prepare_picture
 from elastic_yolo.picture.errors import PictureError

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from elastic_yolo.detector.boxes import COLUMNS, Floats, Image
-from elastic_yolo.detector.input_format import InputFormat
+from elastic_yolo.detector.boxes import COLUMNS, Floats, Image, InputFormat
 from elastic_yolo.names import RESIZES
 from services.common.core.golden import Golden
 from services.common.peer import Peer

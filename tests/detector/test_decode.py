@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from elastic_yolo.detector.boxes import InputFormat
 from elastic_yolo.detector.decode import decode
-from elastic_yolo.detector.input_format import InputFormat
 from elastic_yolo.detector.placement import Placement, draw_input
 from elastic_yolo.names import RESIZES, Resize
 from elastic_yolo.picture.errors import PictureUndecodable

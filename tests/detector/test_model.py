@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from elastic_yolo.detector.boxes import InputFormat
 from elastic_yolo.detector.errors import ModelError
-from elastic_yolo.detector.input_format import InputFormat
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.names import RESIZES, Resize
 from tests.support.tiny import write_tiny_model

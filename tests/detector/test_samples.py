@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from elastic_yolo.detector.boxes import InputFormat
 from elastic_yolo.detector.errors import DetectorError, SampleError
-from elastic_yolo.detector.input_format import InputFormat
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.placement import FILL
 from elastic_yolo.detector.samples import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from elastic_yolo.detector.input_format import InputFormat
+from elastic_yolo.detector.boxes import InputFormat
 from services.preprocess.inference_client import ModelInfo, parse_model_info
 
 METADATA: dict[str, Any] = {"name": "tiny", "inputs": [{"shape": [-1, 32, 64, 3]}]}

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from elastic_yolo.detector.boxes import Floats
+from elastic_yolo.detector.boxes import Floats, InputFormat
 from elastic_yolo.detector.detector import Detector
-from elastic_yolo.detector.input_format import InputFormat
 from services.common.core.golden import Golden
 from services.common.request.context import RequestContext
 from services.common.request.errors import MalformedRequest

@@ -19,7 +19,7 @@ import pytest
 from bench.oracle.compare import distance
 from bench.oracle.networks import write_cfg
 from bench.oracle.random_weights import SEED, write_random_weights
-from elastic_yolo.detector.boxes import CLASS, SCORE, Floats, Pixels, centre_boxes
+from elastic_yolo.detector.boxes import CLASS, SCORE, Floats, InputFormat, Pixels, centre_boxes
 from elastic_yolo.detector.darknet.cfg import read_cfg
 from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
@@ -29,7 +29,6 @@ from elastic_yolo.detector.engines.libdarknet import DarknetBox, LibDarknet, fin
 from elastic_yolo.detector.engines.openvino import OpenVinoEngine
 from elastic_yolo.detector.graph import build_graph
 from elastic_yolo.detector.heads import decode_heads
-from elastic_yolo.detector.input_format import InputFormat
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.nms import suppress
 from elastic_yolo.detector.placement import Placement, draw_input
