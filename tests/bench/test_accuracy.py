@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.accuracy import (
+    CALIBRATION,
     PHOTOS,
     Evaluator,
     PhotoDifference,
@@ -51,9 +52,9 @@ def darknet(model: Model) -> dict[Path, list[DarknetBox]]:
 
 @pytest.fixture(scope="module")
 def cache(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a cache with the int8 version, calibrated with the six photos."""
+    """Return a cache with the int8 version, calibrated with other photographs, as serve does."""
     folder = tmp_path_factory.mktemp("cache")
-    samples = SampleFolder(PHOTOS, model, lambda _path, _error: None)
+    samples = SampleFolder(CALIBRATION, model, lambda _path, _error: None)
     make_int8(model, samples, folder, lambda *_: None)
     return folder
 
@@ -107,15 +108,17 @@ def test_boxes_of_every_photo_agree_with_darknet(
 
 
 @pytest.mark.long
-def test_int8_on_openvino_moves_no_box_and_loses_no_accuracy(model: Model, cache: Path) -> None:
-    evaluator = Evaluator(model, [PHOTOS], load(model, "openvino", "fp32"))
+def test_int8_on_openvino_moves_no_box_of_a_cell(model: Model, cache: Path) -> None:
+    """Suppression may select another candidate of nearly the same score, as in bf16: one may."""
+    evaluator = Evaluator(model, [PHOTOS, CALIBRATION], load(model, "openvino", "fp32"))
 
     result = evaluator.evaluate(load(model, "openvino", "int8", cache))
 
-    assert evaluator.boxes >= 15
-    assert result.loss <= 0.01
+    assert evaluator.boxes >= 50
     assert result.network_worst >= 0.9
-    assert result.agreement.moved == 0
+    assert result.agreement.moved <= 1
+    # One box of 57, and one of the few of its class, is one to two points of mAP.
+    assert result.loss <= 0.03
 
 
 @pytest.mark.long
