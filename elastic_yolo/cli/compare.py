@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from elastic_yolo.cli.errors import describe_failure
 from elastic_yolo.cli.options import (
     MODEL_HELP,
     add_engine_options,
@@ -180,8 +181,7 @@ def run(parsed: argparse.Namespace) -> int:
             if parsed.save:
                 _save(target_of(parsed.save, path), picture, pairs, comparison)
         except (OSError, PictureError, ModelError, NotInFile) as error:
-            text = str(error)
-            print_status(f"elastic-yolo: {text if str(path) in text else f'{path}: {text}'}")
+            print_status(f"elastic-yolo: {describe_failure(path, error)}")
             failed += 1
         else:
             report.add(str(path), pairs)

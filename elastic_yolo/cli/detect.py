@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from elastic_yolo.cli.errors import describe_error
+from elastic_yolo.cli.errors import describe_failure
 from elastic_yolo.cli.options import (
     MODEL_HELP,
     add_engine_options,
@@ -24,6 +24,7 @@ from elastic_yolo.detector.boxes import Detection
 from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.picture.drawing import draw_boxes
 from elastic_yolo.picture.errors import PictureError
+from elastic_yolo.progress import print_status
 
 
 def add_parser(commands: Any) -> None:
@@ -75,11 +76,7 @@ def run(parsed: argparse.Namespace) -> int:
             if parsed.save:
                 _save(target_of(parsed.save, path), data, found)
         except (OSError, PictureError) as error:
-            text = describe_error(error)
-            print(
-                f"elastic-yolo: {text if text.startswith(str(path)) else f'{path}: {text}'}",
-                file=sys.stderr,
-            )
+            print_status(f"elastic-yolo: {describe_failure(path, error)}")
             status = 1
             continue
         _report(path, found, as_json=parsed.json)

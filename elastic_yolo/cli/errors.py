@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class CommandFailed(Exception):
@@ -15,6 +16,12 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
+
+
+def describe_failure(path: Path, error: Exception) -> str:
+    """Return the message of an error, which begins with the file that it is about."""
+    text = describe_error(error)
+    return text if text.startswith(str(path)) else f"{path}: {text}"
 
 
 @contextmanager

@@ -12,9 +12,8 @@ from elastic_yolo.detector.engines.choose import DEVICES, ENGINES, MOST_THREADS,
 from elastic_yolo.detector.precision import PRECISIONS
 from elastic_yolo.names import RESIZES
 from elastic_yolo.progress import TransferLine
+from elastic_yolo.store.reference import SCHEME
 
-STORE = "store:"
-"""Begins a model argument of `serve`: a model store's folder, name and channel follow."""
 MODEL_HELP = "model folder, or a name from `elastic-yolo models list`, pulled once"
 
 
@@ -163,7 +162,7 @@ def model_name(text: str) -> str:
     """Check a model argument of a command line: an existing folder, or else a name of the zoo."""
     if not text:
         raise argparse.ArgumentTypeError("expected a model folder, or a name of the zoo")
-    if text.startswith(STORE):
+    if text.startswith(SCHEME):
         raise argparse.ArgumentTypeError(
             f"{text}: only `serve` reads a channel of a store; here, name the folder of a version"
         )

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from elastic_yolo.cli.options import (
-    STORE,
     add_engine_options,
     count,
     model_folder,
@@ -36,6 +35,7 @@ from elastic_yolo.lab.sample_pictures import (
 from elastic_yolo.machine import read_cpu_quota
 from elastic_yolo.progress import StatusLine, print_status
 from elastic_yolo.provision.zoo.cache import models_folder
+from elastic_yolo.store.reference import SCHEME
 from elastic_yolo.tiers import PORTS
 
 _NO_REPOSITORY = (
@@ -100,7 +100,7 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
         print_status(f"elastic-yolo: {_NO_REPOSITORY}")
         return 1
     try:
-        if not parsed.model.startswith(STORE):
+        if not parsed.model.startswith(SCHEME):
             model_name(parsed.model)
     except argparse.ArgumentTypeError as error:
         parser.error(f"argument MODEL: {error}")
@@ -134,17 +134,19 @@ def resolve_model(text: str) -> Path | str:
 
     Raises ArgumentTypeError for what is no model, ProvisionError or OSError for a failed pull.
     """
-    if text.startswith(STORE):
-        return f"{STORE}{Path(text.removeprefix(STORE)).resolve()}"
-    return model_folder(text).resolve()
+    return absolute_path(text) if text.startswith(SCHEME) else model_folder(text).resolve()
+
+
+def absolute_path(value: str) -> str:
+    """Return a path, or the address of a store, that is valid in any folder."""
+    scheme = SCHEME if value.startswith(SCHEME) else ""
+    return f"{scheme}{Path(value.removeprefix(scheme)).resolve()}"
 
 
 def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that name files with absolute paths: services run in another folder."""
     return {
-        name: str(Path(value).absolute())
-        if not value.startswith(STORE)
-        else f"{STORE}{Path(value.removeprefix(STORE)).absolute()}"
+        name: absolute_path(value)
         for name, value in environment.items()
         if value and _PATHS.fullmatch(name)
     }
@@ -152,8 +154,7 @@ def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
 
 def inference_settings(parsed: argparse.Namespace, model: Path | str) -> dict[str, str]:
     """Return the settings of the inference processes that the options and this machine require."""
-    settings = absolute_paths(os.environ)
-    settings |= {
+    settings = {
         variable: str(value)
         for name, variable in _SETTINGS.items()
         if (value := getattr(parsed, name)) is not None
@@ -167,9 +168,7 @@ def inference_settings(parsed: argparse.Namespace, model: Path | str) -> dict[st
         # Without pictures that suit the model, inference measures with those of requests.
         pictures = find_calibration(read_labels(model))
         settings |= {"CALIBRATION_DIR": str(pictures)} if pictures else {}
-    if "CACHE_DIR" in settings:
-        settings["CACHE_DIR"] = str(Path(settings["CACHE_DIR"]).absolute())
-    return settings
+    return settings | absolute_paths({**os.environ, **settings})
 
 
 def default_cache() -> Path:

@@ -6,16 +6,15 @@ the lab, peers of the benchmark, locust. Standard library only.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-"""Of prctl(2), which exists on Linux only."""
+from elastic_yolo.parent_process import end_with_parent
 
 
 def start_child(
@@ -34,6 +33,7 @@ def start_child(
     Ctrl-C: its parent decides when it stops. With `ends_with_parent` the kernel sends it SIGTERM
     when the calling thread ends, for any reason: call it from the main thread.
     """
+    bind = partial(_end_with, os.getpid())
     with nullcontext() if log is None else log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603  # the callers' own programs
             command,
@@ -43,24 +43,13 @@ def start_child(
             stdout=output,
             stderr=output,
             start_new_session=own_session,
-            preexec_fn=_bound_to_parent() if ends_with_parent else None,  # noqa: PLW1509
+            preexec_fn=bind if ends_with_parent else None,  # noqa: PLW1509
         )
 
 
-def _bound_to_parent() -> Callable[[], None] | None:
-    """Return what a new process calls first, so that SIGTERM follows the end of this one."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is None:
-        return None
-    parent = os.getpid()
-
-    def bind() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            # The parent ended before the call.
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return bind
+def _end_with(parent: int) -> None:
+    if not end_with_parent(parent, signal.SIGTERM):
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def stop_child(process: subprocess.Popen[bytes], grace_s: float) -> bool:

@@ -6,8 +6,6 @@ its parent ends. `process.py` starts it.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,11 +23,11 @@ from elastic_yolo.detector.errors import ArtefactDamaged, DetectorError, NoPictu
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.precision import Report, read_report, write_report
 from elastic_yolo.detector.samples import SampleFolder, SampleList, Samples
+from elastic_yolo.parent_process import end_with_parent
 from services.inference.measuring.task import Reply, Task
 
 # A folder may have any number of pictures; these are enough to calibrate with and to judge by.
 MAX_FOLDER_PICTURES = 100
-_PR_SET_PDEATHSIG = 1
 
 
 class TooFewPictures(SampleError):
@@ -73,8 +71,7 @@ def end_before_parent(parent: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     # The parent decides when this process ends; the terminal's Ctrl-C reaches both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
+    if not end_with_parent(parent, signal.SIGKILL):
         raise SystemExit(1)
 
 
