@@ -17,7 +17,7 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
 
 
 def check_fraction(name: str, value: object) -> None:
-    """Raise TypeError for what is no number, and ValueError for one that is not from 0 to 1."""
+    """Raise TypeError for what is not a number, and ValueError for one that is not from 0 to 1."""
     expected = "expected a number from 0 to 1"
     if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
         raise TypeError(f"{_assigned(name, value)}: {expected}")

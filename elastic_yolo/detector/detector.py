@@ -114,7 +114,7 @@ class Detector:
         the picture, of a file in those of the upright picture, best score first.
 
         Raises PictureError or OSError for a file, and TypeError or ValueError for anything else
-        that is no picture, and for a threshold or an IoU that is no number from 0 to 1.
+        that is no picture, and for a threshold or an IoU that is not a number from 0 to 1.
         """
         threshold = self.model.threshold if threshold is None else threshold
         iou = self.model.iou if iou is None else iou
