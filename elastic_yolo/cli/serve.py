@@ -132,7 +132,7 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
 def resolve_model(text: str) -> Path | str:
     """Return a value of MODEL_PATH that is valid in any folder; a model of the zoo is pulled.
 
-    Raises ArgumentTypeError if the text names no model, ProvisionError or OSError for a failed pull.
+    Raises ArgumentTypeError if `text` names no model, ProvisionError or OSError for a failed pull.
     """
     return absolute_path(text) if text.startswith(SCHEME) else model_folder(text).resolve()
 
