@@ -15,3 +15,6 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Resize = Literal["letterbox", "stretch"]
 """How a picture is fitted into a network's input: docs/decisions/019-resize.md."""
 RESIZES: tuple[Resize, ...] = get_args(Resize)
+
+STORE_SCHEME = "store:"
+"""Begins a reference to a model in a store: `store:/models/yolov3@stable`."""

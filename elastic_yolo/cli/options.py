@@ -10,9 +10,8 @@ from pathlib import Path
 from elastic_yolo.cli.errors import failing_on_provision_errors
 from elastic_yolo.detector.engines.choose import DEVICES, ENGINES, MOST_THREADS, EngineOptions
 from elastic_yolo.detector.precision import PRECISIONS
-from elastic_yolo.names import RESIZES
+from elastic_yolo.names import RESIZES, STORE_SCHEME
 from elastic_yolo.progress import TransferLine
-from elastic_yolo.store.reference import SCHEME
 
 MODEL_HELP = "model folder, or a name from `elastic-yolo models list`, pulled once"
 
@@ -162,7 +161,7 @@ def model_name(text: str) -> str:
     """Check a model argument of a command line: an existing folder, or else a name of the zoo."""
     if not text:
         raise argparse.ArgumentTypeError("expected a model folder, or a name of the zoo")
-    if text.startswith(SCHEME):
+    if text.startswith(STORE_SCHEME):
         raise argparse.ArgumentTypeError(
             f"{text}: only `serve` reads a channel of a store; here, name the folder of a version"
         )

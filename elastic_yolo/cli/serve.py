@@ -33,9 +33,9 @@ from elastic_yolo.lab.sample_pictures import (
     read_labels,
 )
 from elastic_yolo.machine import read_cpu_quota
+from elastic_yolo.names import STORE_SCHEME
 from elastic_yolo.progress import StatusLine, print_status
 from elastic_yolo.provision.zoo.cache import models_folder
-from elastic_yolo.store.reference import SCHEME
 from elastic_yolo.tiers import PORTS
 
 _NO_REPOSITORY = (
@@ -100,7 +100,7 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
         print_status(f"elastic-yolo: {_NO_REPOSITORY}")
         return 1
     try:
-        if not parsed.model.startswith(SCHEME):
+        if not parsed.model.startswith(STORE_SCHEME):
             model_name(parsed.model)
     except argparse.ArgumentTypeError as error:
         parser.error(f"argument MODEL: {error}")
@@ -134,12 +134,12 @@ def resolve_model(text: str) -> Path | str:
 
     Raises ArgumentTypeError if `text` names no model, ProvisionError or OSError for a failed pull.
     """
-    return absolute_path(text) if text.startswith(SCHEME) else model_folder(text).resolve()
+    return absolute_path(text) if text.startswith(STORE_SCHEME) else model_folder(text).resolve()
 
 
 def absolute_path(value: str) -> str:
     """Return a path, or the address of a store, that is valid in any folder."""
-    scheme = SCHEME if value.startswith(SCHEME) else ""
+    scheme = STORE_SCHEME if value.startswith(STORE_SCHEME) else ""
     return f"{scheme}{Path(value.removeprefix(scheme)).resolve()}"
 
 

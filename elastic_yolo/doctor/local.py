@@ -19,7 +19,7 @@ from elastic_yolo.doctor.cpu import judge_cpu
 from elastic_yolo.doctor.machine import find_holder, is_taken, read_memory
 from elastic_yolo.doctor.sources import find_kubectl
 from elastic_yolo.machine import read_cpu, read_cpu_quota
-from elastic_yolo.store.reference import SCHEME
+from elastic_yolo.names import STORE_SCHEME
 from elastic_yolo.tiers import PORTS
 
 State = Literal["ok", "-", "warning", "problem"]
@@ -201,9 +201,9 @@ def _folders(environment: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
     cache, model = environment.get("CACHE_DIR"), environment.get("MODEL_PATH", "")
     if cache:
         yield "CACHE_DIR", Path(cache)
-    if model.startswith(SCHEME):
+    if model.startswith(STORE_SCHEME):
         # The form is store:FOLDER/MODEL@CHANNEL.
-        yield "store", Path(model.removeprefix(SCHEME)).parent
+        yield "store", Path(model.removeprefix(STORE_SCHEME)).parent
     if not cache:
         yield "disk", Path.cwd()
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from elastic_yolo.names import STORE_SCHEME
 from elastic_yolo.store.errors import BadReference
 
-SCHEME = "store:"
 DEFAULT_CHANNEL = "stable"
 # Names become folders, parts of URLs and labels of metrics.
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -24,15 +24,15 @@ class Reference:
     channel: str
 
     def __str__(self) -> str:
-        return f"{SCHEME}{self.root}/{self.name}@{self.channel}"
+        return f"{STORE_SCHEME}{self.root}/{self.name}@{self.channel}"
 
 
 def parse_reference(text: str) -> Reference:
     """Parse a reference; the default channel is `stable`. Raises BadReference."""
-    path, _, channel = text.removeprefix(SCHEME).partition("@")
+    path, _, channel = text.removeprefix(STORE_SCHEME).partition("@")
     root, slash, name = path.rpartition("/")
-    if not text.startswith(SCHEME) or not slash:
-        raise BadReference(f"{text!r}: expected {SCHEME}/folder/name@channel")
+    if not text.startswith(STORE_SCHEME) or not slash:
+        raise BadReference(f"{text!r}: expected {STORE_SCHEME}/folder/name@channel")
     return Reference(Path(root or "/"), check_word(name), check_word(channel or DEFAULT_CHANNEL))
 
 

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from elastic_yolo.detector.model import Model, read_model
+from elastic_yolo.names import STORE_SCHEME
 from elastic_yolo.store.errors import BadReference
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import current_version_id, earlier_version_ids, find_version
-from elastic_yolo.store.reference import SCHEME, Reference, parse_reference
+from elastic_yolo.store.reference import Reference, parse_reference
 
 SHADOW = "shadow"
 _WEIGHT = re.compile(r"\d{1,4}")
@@ -40,7 +41,7 @@ class WeightedChannels:
 
 
 def _read_path(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith(SCHEME):
+    if not isinstance(value, str) or not value.startswith(STORE_SCHEME):
         return value
     try:
         return parse_channels(value)
@@ -59,7 +60,7 @@ def parse_channels(text: str) -> WeightedChannels:
     weights = [(main, 1 if weight is None else _parse_weight(weight, first))]
     shadow = None
     for other in others:
-        reference, weight = _parse_channel(f"{SCHEME}{main.root}/{other}")
+        reference, weight = _parse_channel(f"{STORE_SCHEME}{main.root}/{other}")
         if reference.name != main.name:
             raise BadReference(f"{other!r}: only channels of {main.name} can share its requests")
         if weight != SHADOW:
