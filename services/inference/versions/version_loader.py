@@ -15,6 +15,7 @@ from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
 from elastic_yolo.detector.errors import DetectorError, EngineError
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.profile import read_reference
+from elastic_yolo.freed_memory import return_freed_memory
 from elastic_yolo.store.errors import StoreError
 from services.common.observe.logs import get_logger
 from services.inference.golden import prepare_golden
@@ -81,6 +82,7 @@ class VersionLoader:
                     raise VersionRefused("golden", f"golden picture: {difference}")
                 get_logger().warning("golden picture mismatch", difference=difference)
             hook = start_hook(model.folder) if self.custom_metrics else None
+            return_freed_memory()
             self.on_phase("golden")
         get_logger().info(
             "model loaded",
@@ -119,6 +121,7 @@ class VersionLoader:
             if difference is not None and version.golden_agrees:
                 raise VersionRefused("golden", f"golden picture: {difference}")
             hook = None if version.hook is None else start_hook(model.folder)
+            return_freed_memory()
         return LoadedVersion(
             detector,
             golden,
