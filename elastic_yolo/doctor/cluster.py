@@ -17,7 +17,7 @@ NAMESPACED = (
     "cronjobs.batch", "pods", "services", "configmaps", "persistentvolumeclaims",
     "horizontalpodautoscalers.autoscaling", "poddisruptionbudgets.policy",
     "networkpolicies.networking.k8s.io", "ingresses.networking.k8s.io", "limitranges", "events",
-    "scaledobjects.keda.sh",
+    "scaledobjects.keda.sh", "verticalpodautoscalers.autoscaling.k8s.io", "rollouts.argoproj.io",
 )  # fmt: skip
 WIDE = ("namespaces", "nodes", "apiservices.apiregistration.k8s.io")
 

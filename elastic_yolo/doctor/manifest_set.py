@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
+from elastic_yolo.doctor.api import SERVED, is_custom
 from elastic_yolo.doctor.finding import Finding, Place, Severity
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.selectors import selects
-from elastic_yolo.doctor.values import mapping, mappings, text, whole
+from elastic_yolo.doctor.values import dig, mapping, mappings, quantity, text, whole
 from elastic_yolo.doctor.workload import TEMPLATES, Container, Workload
 
 MIN_REPLICAS = {"HorizontalPodAutoscaler": "minReplicas", "ScaledObject": "minReplicaCount"}
 MAX_REPLICAS = {"HorizontalPodAutoscaler": "maxReplicas", "ScaledObject": "maxReplicaCount"}
 """The field of each kind of autoscaler that limits the number of pods."""
+
+
+# Of a LimitRange, the first that is stated. Source: kubernetes/kubernetes, pkg/apis/core/v1,
+# SetDefaults_LimitRangeItem.
+_DEFAULTS = ("defaultRequest", "default", "max", "min")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +37,8 @@ class ManifestSet:
     unread: frozenset[str] = field(default_factory=frozenset)
 
     def of_kind(self, *kinds: str) -> Iterator[Manifest]:
-        """Yield the objects of some kinds."""
-        return (one for one in self.manifests if one.kind in kinds)
+        """Yield the objects of some kinds, without custom resources of the same name."""
+        return (one for one in self.manifests if one.kind in kinds and not _is_namesake(one))
 
     def named(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """Return an object by kind, namespace and name, or None."""
@@ -58,6 +65,49 @@ class ManifestSet:
             for one in self.workloads
             if one.namespace == namespace and selects(selector, one.labels)
         ]
+
+    def container_request(self, container: Container, resource: str) -> Fraction | None:
+        """Return a container's request, or what a LimitRange of the namespace sets for it."""
+        stated = container.resource_request(resource)
+        if stated is not None:
+            return stated
+        for one in self.of_kind("LimitRange"):
+            if one.namespace == container.manifest.namespace:
+                for _, entry in mappings(one.spec, "limits"):
+                    found = (quantity(dig(entry, key, resource)) for key in _DEFAULTS)
+                    default = next((value for value in found if value is not None), None)
+                    if text(entry, "type") == "Container" and default is not None:
+                        return default
+        return None
+
+    def divisor(self, workload: Workload, resource: str) -> Fraction | None:
+        """Return the request of a pod by which an HPA divides its usage; None if there is none.
+
+        Source: kubernetes/kubernetes, pkg/controller/podautoscaler/replica_calculator.go
+        (calculateRequests): what is stated for the pod, else the sum of the containers, which all
+        need one. With some resource stated for the pod, the containers without a request count as
+        0 (PodRequests of k8s.io/component-helpers), and a limit is the default.
+        """
+        every = [self.container_request(one, resource) for one in workload.containers]
+        known = [one for one in every if one is not None]
+        if not workload.has_pod_resources:
+            return sum(known, Fraction()) if known and len(known) == len(every) else None
+        stated = workload.pod_resource("requests", resource)
+        if stated is not None:
+            return stated
+        return sum(known, Fraction()) if known else workload.pod_resource("limits", resource)
+
+    def may_be_made_for(self, namespace: str, names: set[str]) -> bool:
+        """Return whether a custom resource has one of these names.
+
+        Its operator then makes objects that are in no manifest: pods whose labels have its name,
+        as those of a Prometheus or a Kafka, and a Service of its name, as Knative does.
+        """
+        return any(
+            is_custom(one.group) and one.namespace == namespace and one.name in names
+            for one in self.manifests
+            if one.kind not in MIN_REPLICAS
+        )
 
     def has_workloads(self, namespace: str) -> bool:
         """Return whether the set has a workload in a namespace.
@@ -113,7 +163,22 @@ class ManifestSet:
 
     @cached_property
     def _by_name(self) -> dict[tuple[str, str, str], Manifest]:
-        return {(one.kind, one.namespace, one.name): one for one in self.manifests}
+        return {
+            (one.kind, one.namespace, one.name): one
+            for one in self.manifests
+            if not _is_namesake(one)
+        }
+
+
+def _is_namesake(one: Manifest) -> bool:
+    """Return whether a custom resource only shares the name of a kind, as Knative's Service.
+
+    One that makes pods from a template, as OpenKruise's StatefulSet, counts as the kind.
+    """
+    if one.kind not in SERVED or not is_custom(one.group):
+        return False
+    template = TEMPLATES.get(one.kind)
+    return not template or not mapping(one.body, *template)
 
 
 def scale_target(scaler: Manifest) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from elastic_yolo.doctor.api import group_of
 from elastic_yolo.doctor.finding import Finding, Place, error, warning
 from elastic_yolo.doctor.values import Path, dig, mapping, mappings, text
 
@@ -49,6 +50,11 @@ class Manifest:
         return text(self.body, "kind")
 
     @property
+    def group(self) -> str:
+        """The group of its apiVersion; "" is the core group."""
+        return group_of(text(self.body, "apiVersion"))
+
+    @property
     def name(self) -> str:
         """Its name."""
         return text(self.body, "metadata", "name")
@@ -63,6 +69,11 @@ class Manifest:
         """Kind and name of its owners."""
         found = mappings(self.body, "metadata", "ownerReferences")
         return [(text(owner, "kind"), text(owner, "name")) for _, owner in found]
+
+    @property
+    def annotations(self) -> dict[Any, Any]:
+        """Its annotations."""
+        return mapping(self.body, "metadata", "annotations")
 
     def conditions(self, kind: str) -> list[dict[Any, Any]]:
         """Return its status conditions of one type."""

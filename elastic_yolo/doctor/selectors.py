@@ -6,12 +6,13 @@ from typing import Any
 
 from elastic_yolo.doctor.values import mapping, mappings, strings, text
 
-# Labels that Kubernetes adds to pods; no template has them.
+# Labels that Kubernetes and Argo Rollouts add to pods; no template has them.
 ADDED = frozenset(
     """
     pod-template-hash controller-revision-hash statefulset.kubernetes.io/pod-name
     apps.kubernetes.io/pod-index job-name controller-uid batch.kubernetes.io/job-name
     batch.kubernetes.io/controller-uid batch.kubernetes.io/job-completion-index
+    rollouts-pod-template-hash
     """.split()
 )
 
@@ -31,6 +32,27 @@ def selects(selector: Any, labels: dict[Any, Any]) -> bool:
     return all(
         labels.get(key) == value for key, value in wanted.items() if key not in ADDED
     ) and all(_holds(one, labels) for one in expressions)
+
+
+def is_by_added_labels(selector: Any) -> bool:
+    """Return whether a selector has labels that Kubernetes adds, which `selects` ignores.
+
+    Such a selector may match only some pods of a template.
+    """
+    stated = mapping(selector)
+    keys = {*stated, *mapping(stated, "matchLabels")}
+    keys |= {text(one, "key") for _, one in mappings(stated, "matchExpressions")}
+    return not ADDED.isdisjoint(keys)
+
+
+def label_values(selector: Any) -> set[str]:
+    """Return the values that a selector asks for."""
+    stated = mapping(selector)
+    plain = [*stated.values(), *mapping(stated, "matchLabels").values()]
+    listed = [strings(one, "values") for _, one in mappings(stated, "matchExpressions")]
+    return {value for value in plain if isinstance(value, str)} | {
+        value for values in listed for value in values
+    }
 
 
 def _holds(expression: dict[Any, Any], labels: dict[Any, Any]) -> bool:

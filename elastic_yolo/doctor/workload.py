@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from elastic_yolo.doctor.finding import Place
 from elastic_yolo.doctor.manifests import Manifest
@@ -21,9 +21,19 @@ TEMPLATES: dict[str, Path] = {
     "Job": ("spec", "template"),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
     "Pod": (),
+    # Custom resources: Argo Rollouts, OpenKruise, OpenShift.
+    "Rollout": ("spec", "template"),
+    "CloneSet": ("spec", "template"),
+    "DeploymentConfig": ("spec", "template"),
 }
 """The path of the pod template in each kind."""
 
+JOBS = ("Job", "CronJob")
+
+# Other resources of a container have no counterpart for the whole pod.
+_OF_PODS = ("cpu", "memory")
+_HUGE_PAGES = "hugepages-"
+_HOOKS = ("helm.sh/hook", "argocd.argoproj.io/hook")
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
@@ -100,6 +110,11 @@ class Workload:
         """Its namespace."""
         return self.manifest.namespace
 
+    @property
+    def name(self) -> str:
+        """Its kind and name, such as Deployment/web."""
+        return f"{self.manifest.kind}/{self.manifest.name}"
+
     @cached_property
     def labels(self) -> dict[Any, Any]:
         """The labels of its pods."""
@@ -109,6 +124,23 @@ class Workload:
     def pod(self) -> dict[Any, Any]:
         """The spec of its pods."""
         return mapping(self.manifest.body, *self.path, "spec")
+
+    @property
+    def selector(self) -> dict[Any, Any] | None:
+        """The selector by which it finds its pods; None if it is not by labels that it states."""
+        kind, stated = self.manifest.kind, mapping(self.manifest.spec, "selector")
+        by_hand = kind not in JOBS or self.manifest.spec.get("manualSelector") is True
+        return stated if any(stated.values()) and by_hand and self.labels else None
+
+    @property
+    def is_hook(self) -> bool:
+        """Whether Helm or Argo CD runs it for a moment, as a test or a migration."""
+        return any(name in self.manifest.annotations for name in _HOOKS)
+
+    @property
+    def is_job(self) -> bool:
+        """Whether its pods end on their own."""
+        return self.manifest.kind in JOBS
 
     @cached_property
     def containers(self) -> list[Container]:
@@ -139,10 +171,40 @@ class Workload:
         """Return the place of a part of the pod's spec."""
         return self.manifest.at(*self.path, "spec", *path)
 
+    @cached_property
+    def has_pod_resources(self) -> bool:
+        """Whether it states resources of the whole pod, which Kubernetes 1.34 and newer know."""
+        return any(
+            is_pod_resource(name)
+            for group in ("requests", "limits")
+            for name in mapping(self.pod, "resources", group)
+        )
+
+    def pod_resource(self, group: Literal["requests", "limits"], resource: str) -> Fraction | None:
+        """Return the request or limit that is stated for the whole pod, or None."""
+        return quantity(dig(self.pod, "resources", group, resource))
+
     def resource_request(self, resource: str) -> Fraction:
-        """Return a pod's request: the sum of its containers, or the largest init container's."""
+        """Return a pod's request: its own, or that of its containers.
+
+        Of the containers it is the sum, or the largest init container's. Without any, the pod's
+        request defaults to its limit.
+        """
+        stated = self.pod_resource("requests", resource)
+        if stated is not None:
+            return stated
+        every = [one.resource_request(resource) for one in self.all_containers]
+        if not any(one is not None for one in every):
+            return self.pod_resource("limits", resource) or Fraction(0)
         together = sum(
             (one.resource_request(resource) or Fraction(0) for one in self.containers), Fraction()
         )
-        initial = [one.resource_request(resource) or Fraction(0) for one in self.all_containers]
-        return max([together, *initial])
+        return max([together, *(one or Fraction(0) for one in every)])
+
+
+def is_pod_resource(name: object) -> bool:
+    """Return whether a resource can be stated for a whole pod.
+
+    Source: Kubernetes, "Assign Pod-level CPU and memory resources".
+    """
+    return name in _OF_PODS or (isinstance(name, str) and name.startswith(_HUGE_PAGES))

@@ -109,14 +109,22 @@ def test_any_bytes_are_read_or_become_a_finding(source: bytes | str) -> None:
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(["spec", "metadata", "template", "containers", "name", "selector"]),
+                st.sampled_from(
+                    """
+                    spec metadata template containers name selector resources limits scaleTargetRef
+                    targetRef metrics triggers annotations
+                    """.split()
+                ),
                 inner,
                 max_size=4,
             )
         ),
     ),
     st.sampled_from(
-        ["Deployment", "Service", "HorizontalPodAutoscaler", "NetworkPolicy", "Pod", "CronJob"]
+        """
+        Deployment Service HorizontalPodAutoscaler NetworkPolicy Pod CronJob Job Rollout LimitRange
+        ScaledObject VerticalPodAutoscaler PodDisruptionBudget CustomResourceDefinition
+        """.split()
     ),
 )
 def test_any_tree_with_a_kind_does_not_crash_a_rule(tree: Any, kind: str) -> None:

@@ -16,8 +16,11 @@ from elastic_yolo.doctor.rules import (
     lifecycle,
     network,
     objects,
+    overlaps,
     pods,
     resources,
+    scale_metrics,
+    scale_targets,
     security,
     storage,
     wiring,
@@ -25,8 +28,11 @@ from elastic_yolo.doctor.rules import (
 
 RULES: tuple[Rule, ...] = (
     *objects.RULES,
+    *scale_metrics.RULES,
+    *scale_targets.RULES,
     *autoscaling.RULES,
     *wiring.RULES,
+    *overlaps.RULES,
     *network.RULES,
     *configuration.RULES,
     *images.RULES,

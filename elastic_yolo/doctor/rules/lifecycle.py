@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from elastic_yolo.doctor.finding import Finding, error, warning
 from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.rule import Rule
-from elastic_yolo.doctor.selectors import show
+from elastic_yolo.doctor.selectors import label_values, show
 from elastic_yolo.doctor.values import mapping, seconds, share_of, strings, text, whole
 from elastic_yolo.doctor.workload import Container
 
@@ -113,12 +113,18 @@ def rollout_blocked(manifests: ManifestSet) -> Iterator[Finding]:
 def eviction_never_allowed(manifests: ManifestSet) -> Iterator[Finding]:
     """PDB01: a budget never allows an eviction, or selects no pod."""
     for budget in manifests.of_kind("PodDisruptionBudget"):
-        chosen = manifests.selected_by(budget.namespace, budget.spec.get("selector"))
+        selector = budget.spec.get("selector")
+        # Without a selector it chooses no pod; an empty one chooses all.
+        chosen = [] if selector is None else manifests.selected_by(budget.namespace, selector)
         total = sum(min(manifests.min_replicas(one), _LARGEST) for one in chosen)
         least = share_of(budget.spec.get("minAvailable"), total, up=True)
         fewer = share_of(budget.spec.get("maxUnavailable"), total, up=True)
         if not chosen:
-            if manifests.has_workloads(budget.namespace) and mapping(budget.spec, "selector"):
+            if (
+                manifests.has_workloads(budget.namespace)
+                and mapping(budget.spec, "selector")
+                and not manifests.may_be_made_for(budget.namespace, label_values(selector))
+            ):
                 yield warning(
                     budget.at("spec", "selector"),
                     f"The budget selects {show(budget.spec.get('selector'))}, and no pod template "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from elastic_yolo.doctor.addresses import Address, addresses
 from elastic_yolo.doctor.finding import Finding, error, warning
@@ -11,7 +12,7 @@ from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.policies import blocking, governing, may_reach_dns
 from elastic_yolo.doctor.ports import has_target, number_of, show_ports
 from elastic_yolo.doctor.rule import Rule
-from elastic_yolo.doctor.selectors import show
+from elastic_yolo.doctor.selectors import label_values, show
 from elastic_yolo.doctor.values import Path, mapping, mappings, text, whole
 from elastic_yolo.doctor.workload import Workload
 
@@ -21,7 +22,9 @@ def service_url_invalid(manifests: ManifestSet) -> Iterator[Finding]:
     for workload in manifests.workloads:
         for address in addresses(manifests, workload):
             service = manifests.named("Service", address.namespace, address.service)
-            if service is None:
+            if service is None and not manifests.may_be_made_for(
+                address.namespace, {address.service}
+            ):
                 yield warning(
                     address.container.at("env"),
                     f"{address.variable}={address.value}: Service/{address.service} does not "
@@ -29,7 +32,11 @@ def service_url_invalid(manifests: ManifestSet) -> Iterator[Finding]:
                     "The name does not resolve, and every request to it fails.",
                     f"Correct the URL, or add the Service in namespace {address.namespace}.",
                 )
-            elif address.port is not None and (there := _other_ports(manifests, service, address)):
+            elif (
+                service
+                and address.port is not None
+                and (there := _other_ports(manifests, service, address))
+            ):
                 yield error(
                     address.container.at("env"),
                     f"{address.variable}={address.value}: Service/{address.service} has no port "
@@ -45,7 +52,7 @@ def policy_selects_nothing(manifests: ManifestSet) -> Iterator[Finding]:
         if not manifests.has_workloads(policy.namespace):
             continue
         selector = mapping(policy.spec, "podSelector")
-        if selector and not manifests.selected_by(policy.namespace, selector):
+        if _selects_none(manifests, policy, selector):
             yield warning(
                 policy.at("spec", "podSelector"),
                 f"The policy selects {show(selector)}, and no pod template has these labels.",
@@ -54,11 +61,7 @@ def policy_selects_nothing(manifests: ManifestSet) -> Iterator[Finding]:
             )
         for path, peer in _peers(policy):
             wanted = mapping(peer, "podSelector")
-            if (
-                wanted
-                and "namespaceSelector" not in peer
-                and not manifests.selected_by(policy.namespace, wanted)
-            ):
+            if "namespaceSelector" not in peer and _selects_none(manifests, policy, wanted):
                 yield warning(
                     policy.at(*path),
                     f"The rule allows {show(wanted)}, and no pod template of namespace "
@@ -67,6 +70,14 @@ def policy_selects_nothing(manifests: ManifestSet) -> Iterator[Finding]:
                     "Correct the labels; for pods of another namespace add a namespaceSelector "
                     "to the same entry.",
                 )
+
+
+def _selects_none(manifests: ManifestSet, policy: Manifest, selector: dict[Any, Any]) -> bool:
+    return (
+        bool(selector)
+        and not manifests.selected_by(policy.namespace, selector)
+        and not manifests.may_be_made_for(policy.namespace, label_values(selector))
+    )
 
 
 def policy_port_missing(manifests: ManifestSet) -> Iterator[Finding]:
@@ -102,8 +113,7 @@ def dns_not_allowed(manifests: ManifestSet) -> Iterator[Finding]:
             policy, place = rules[0]
             yield error(
                 policy.at("spec", "egress", place),
-                f"The policies of {workload.manifest.kind}/{workload.manifest.name} allow egress, "
-                "but not to DNS.",
+                f"The policies of {workload.name} allow egress, but not to DNS.",
                 "No name resolves: every request fails with `Name or service not known`, or after "
                 "a time-out.",
                 "Allow UDP and TCP port 53 to the namespace kube-system for all pods.",
@@ -123,7 +133,7 @@ def connection_blocked(manifests: ManifestSet) -> Iterator[Finding]:
                     does = "egress" if side == "Egress" else "ingress"
                     yield error(
                         policies[0].at("spec"),
-                        f"{workload.manifest.kind}/{workload.manifest.name} connects to "
+                        f"{workload.name} connects to "
                         f"{address.value} ({address.variable}), and no policy of {named} allows "
                         f"{does} on port {port}.",
                         "Requests time out, without any error message.",

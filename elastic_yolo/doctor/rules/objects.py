@@ -1,34 +1,16 @@
-"""Rules for single objects: duplicates, removed API versions, values of a wrong type."""
+"""Rules for single objects: duplicates, unserved API versions, values of a wrong type."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from elastic_yolo.doctor.api import SERVED, is_custom, removal_of
 from elastic_yolo.doctor.finding import Finding, error, warning
 from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import Path, dig, mapping, mappings, text
 
-# Source: Kubernetes, "Deprecated API Migration Guide". The version that serves a kind now, and
-# the Kubernetes that removed the old one; an empty kind stands for all others of a version.
-_REMOVED: dict[tuple[str, str], tuple[str, str]] = {
-    ("extensions/v1beta1", "Ingress"): ("networking.k8s.io/v1", "1.22"),
-    ("extensions/v1beta1", "NetworkPolicy"): ("networking.k8s.io/v1", "1.16"),
-    ("extensions/v1beta1", ""): ("apps/v1", "1.16"),
-    ("apps/v1beta1", ""): ("apps/v1", "1.16"),
-    ("apps/v1beta2", ""): ("apps/v1", "1.16"),
-    ("autoscaling/v2beta1", ""): ("autoscaling/v2", "1.25"),
-    ("autoscaling/v2beta2", ""): ("autoscaling/v2", "1.26"),
-    ("batch/v1beta1", ""): ("batch/v1", "1.25"),
-    ("networking.k8s.io/v1beta1", "Ingress"): ("networking.k8s.io/v1", "1.22"),
-    ("networking.k8s.io/v1beta1", "IngressClass"): ("networking.k8s.io/v1", "1.22"),
-    ("policy/v1beta1", "PodDisruptionBudget"): ("policy/v1", "1.25"),
-    ("policy/v1beta1", "PodSecurityPolicy"): ("", "1.25"),
-    ("rbac.authorization.k8s.io/v1beta1", ""): ("rbac.authorization.k8s.io/v1", "1.22"),
-    ("storage.k8s.io/v1beta1", "StorageClass"): ("storage.k8s.io/v1", "1.22"),
-    ("apiextensions.k8s.io/v1beta1", ""): ("apiextensions.k8s.io/v1", "1.22"),
-}
 _PSP = "Label the namespace instead: pod-security.kubernetes.io/enforce: restricted."
 _METADATA = (("metadata", "labels"), ("metadata", "annotations"))
 
@@ -48,20 +30,25 @@ def duplicate_object(manifests: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def removed_api_version(manifests: ManifestSet) -> Iterator[Finding]:
-    """API01: an apiVersion that no supported Kubernetes serves."""
+def unserved_api_version(manifests: ManifestSet) -> Iterator[Finding]:
+    """API01: an apiVersion that no supported Kubernetes serves, or not for this kind."""
     for one in manifests.manifests:
-        version = text(one.body, "apiVersion")
-        found = _REMOVED.get((version, one.kind), _REMOVED.get((version, "")))
-        if found is not None:
+        version, served = text(one.body, "apiVersion"), SERVED.get(one.kind, ())
+        if found := removal_of(version, one.kind):
             now, since = found
-            moved = f"Use {now}; fields may have moved, `kubectl explain` shows them."
-            yield error(
-                one.at("apiVersion"),
-                f"Kubernetes {since} removed {version} of {one.kind}.",
-                f'kubectl apply fails: no matches for kind "{one.kind}" in version "{version}".',
-                moved if now else _PSP,
-            )
+            what = f"Kubernetes {since} removed {version} of {one.kind}."
+            fix = f"Use {now}; fields may have moved, `kubectl explain` shows them."
+        elif served and version not in served and not is_custom(one.group):
+            now, what = served[0], f"There is no {one.kind} in {version}."
+            fix = f"Set apiVersion: {now}."
+        else:
+            continue
+        yield error(
+            one.at("apiVersion"),
+            what,
+            f'kubectl apply fails: no matches for kind "{one.kind}" in version "{version}".',
+            fix if now else _PSP,
+        )
 
 
 def non_string_value(manifests: ManifestSet) -> Iterator[Finding]:
@@ -103,5 +90,5 @@ def _string_values(one: Manifest) -> Iterator[tuple[Path, object]]:
 RULES = (
     Rule("YAML04", duplicate_object),
     Rule("YAML05", non_string_value),
-    Rule("API01", removed_api_version),
+    Rule("API01", unserved_api_version),
 )

@@ -227,6 +227,9 @@ def _limit_of(pod: Manifest, name: str) -> str:
         limit = dig(container, "resources", "limits", "memory")
         if text(container, "name") == name and limit is not None:
             return f"its limit of {limit}"
+    shared = dig(pod.spec, "resources", "limits", "memory")
+    if shared is not None:
+        return f"its pod's limit of {shared}"
     return "the node had available"
 
 

@@ -9,17 +9,21 @@ from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.ports import Target, has_target, show_ports
 from elastic_yolo.doctor.rule import Rule
-from elastic_yolo.doctor.selectors import selects, show
+from elastic_yolo.doctor.selectors import label_values, selects, show
 from elastic_yolo.doctor.values import Path, dig, mapping, mappings, text, whole
 from elastic_yolo.doctor.workload import Workload
 
 _SELECTING = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
+# These have a selector of their own only where it is stated.
+_MAY_SELECT = ("Job", "ReplicationController", "Rollout", "CloneSet", "DeploymentConfig")
 
 
 def service_without_pods(manifests: ManifestSet) -> Iterator[Finding]:
     """SVC01: a Service selects no pod."""
     for service, selector in _selecting_services(manifests):
-        if not manifests.selected_by(service.namespace, selector):
+        if not manifests.selected_by(service.namespace, selector) and not manifests.may_be_made_for(
+            service.namespace, label_values(selector)
+        ):
             yield manifests.missing(
                 service.namespace,
                 service.at("spec", "selector"),
@@ -34,11 +38,16 @@ def service_port_missing(manifests: ManifestSet) -> Iterator[Finding]:
     for service, selector in _selecting_services(manifests):
         for place, port in mappings(service.spec, "ports"):
             target = port.get("targetPort", port.get("port"))
-            for workload in manifests.selected_by(service.namespace, selector):
-                if isinstance(target, int | str) and not has_target(workload, target):
+            if not isinstance(target, int | str):
+                continue
+            chosen = _servers(manifests, service, selector)
+            served = isinstance(target, str) and any(has_target(one, target) for one in chosen)
+            for workload in chosen:
+                # Pods without a named port that others have are just no endpoints.
+                if not served and not has_target(workload, target):
                     yield error(
                         service.at("spec", "ports", place, "targetPort"),
-                        f"No container of {_name_of(workload)} has the targetPort {target}; its "
+                        f"No container of {workload.name} has the targetPort {target}; its "
                         f"ports: {show_ports(workload)}.",
                         "Connections are refused, or the pods do not become endpoints.",
                         "Set targetPort to the name or the number of a containerPort.",
@@ -49,14 +58,14 @@ def service_without_readiness(manifests: ManifestSet) -> Iterator[Finding]:
     """SVC03: the pods of a Service have no readinessProbe."""
     seen = set()
     for service, selector in _selecting_services(manifests):
-        for workload in manifests.selected_by(service.namespace, selector):
+        for workload in _servers(manifests, service, selector):
             if workload in seen or not workload.containers:
                 continue
             seen.add(workload)
             if not any(mapping(one.body, "readinessProbe") for one in workload.containers):
                 yield warning(
                     workload.containers[0].at(),
-                    f"Service/{service.name} sends requests to {_name_of(workload)}, which has no "
+                    f"Service/{service.name} sends requests to {workload.name}, which has no "
                     "readinessProbe.",
                     "A pod receives requests before its program is ready: some fail at each "
                     "rollout and each scale-up.",
@@ -68,21 +77,38 @@ def selector_misses_template(manifests: ManifestSet) -> Iterator[Finding]:
     """DEP01: a workload's selector does not match its own template."""
     for one in manifests.of_kind(*_SELECTING):
         selector = mapping(one.spec, "selector")
-        labels = mapping(one.spec, "template", "metadata", "labels")
-        if not selector:
+        if not any(selector.values()):
             yield error(
                 one.at("spec"),
                 f"{one.kind}/{one.name} has no selector.",
                 "apps/v1 requires one: the API server rejects the object.",
                 "Add spec.selector.matchLabels with labels of the template.",
             )
-        elif not selects(selector, labels):
+        else:
+            yield from _mismatch(one, selector)
+    for one in manifests.of_kind(*_MAY_SELECT) if not manifests.live else ():
+        selector = mapping(one.spec, "selector")
+        if one.kind == "Job" and selector and one.spec.get("manualSelector") is not True:
             yield error(
                 one.at("spec", "selector"),
-                f"The selector is {show(selector)}; the template's labels are {show(labels)}.",
-                "The API server rejects it: `selector` does not match template `labels`.",
-                "Make the labels in spec.selector and in spec.template the same.",
+                f"Job/{one.name} has a selector, and manualSelector is not true.",
+                "Kubernetes makes the selector of a Job: the API server rejects another one.",
+                "Remove spec.selector.",
             )
+        # A Rollout may have its template in a Deployment.
+        elif selector and mapping(one.spec, "template"):
+            yield from _mismatch(one, selector)
+
+
+def _mismatch(one: Manifest, selector: dict[object, object]) -> Iterator[Finding]:
+    labels = mapping(one.spec, "template", "metadata", "labels")
+    if not selects(selector, labels):
+        yield error(
+            one.at("spec", "selector"),
+            f"The selector is {show(selector)}; the template's labels are {show(labels)}.",
+            "The API server rejects it: `selector` does not match template `labels`.",
+            "Make the labels in spec.selector and in spec.template the same.",
+        )
 
 
 def probe_port_missing(manifests: ManifestSet) -> Iterator[Finding]:
@@ -150,16 +176,19 @@ def _selecting_services(manifests: ManifestSet) -> Iterator[tuple[Manifest, dict
             yield service, selector
 
 
+def _servers(manifests: ManifestSet, service: Manifest, selector: object) -> list[Workload]:
+    """Return the workloads that a Service is for: no hooks, and jobs only if there is no other."""
+    chosen = manifests.selected_by(service.namespace, selector)
+    lasting = [one for one in chosen if not one.is_hook and not one.is_job]
+    return lasting or [one for one in chosen if not one.is_hook]
+
+
 def _labels_there(manifests: ManifestSet, service: Manifest) -> str:
     here = [one for one in manifests.workloads if one.namespace == service.namespace]
     # The workload of the same name, or the only one.
     likely = next((one for one in here if one.manifest.name == service.name), None)
     likely = likely or (here[0] if len(here) == 1 else None)
-    return "" if likely is None else f"; {_name_of(likely)} has {show(likely.labels)}"
-
-
-def _name_of(workload: Workload) -> str:
-    return f"{workload.manifest.kind}/{workload.manifest.name}"
+    return "" if likely is None else f"; {likely.name} has {show(likely.labels)}"
 
 
 def _probe_port(probe: dict[object, object]) -> tuple[Path, Target | None]:
