@@ -41,6 +41,7 @@ from elastic_yolo.lab.sizing import (
     with_max,
     with_target,
 )
+from elastic_yolo.lab.stays import Stays, Told, count_stays, describe_stays, foresee
 from elastic_yolo.lab.timeline import Sample, append_samples
 from elastic_yolo.progress import print_status
 
@@ -157,6 +158,9 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
             tiers = {name: with_target(tier, parsed.target) for name, tier in tiers.items()}
         if parsed.timeline:
             parsed.timeline.write_text("", encoding="utf-8")
+        for tier in tiers.values():
+            for reason in foresee(tier):
+                print(f"{tier.name}: {reason}", file=sys.stderr if parsed.json else sys.stdout)
         return _simulate(parsed, tiers) if parsed.simulate else _run_lab(parsed, tiers)
     except AutoscalerError as error:
         print_status(f"elastic-yolo: {error}")
@@ -181,19 +185,25 @@ def _simulate(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
     )
     if parsed.timeline:
         append_samples(parsed.timeline, [replace(one, at=began + one.at) for one in samples])
+    stays = count_stays(samples)
     if parsed.json:
-        print(json.dumps(asdict(totals), indent=2))
+        print(json.dumps({**asdict(totals), "stays": stays}, indent=2))
         return 0
     print(LINE_HEAD)
+    told = Told()
     for sample in samples:
+        new = told.is_new(sample)
         if sample.desired != sample.replicas:
             print(line(sample.at, sample))
+        elif new:
+            why = f"stays at {sample.replicas}: {sample.held}"
+            print(line(sample.at, replace(sample, why=why)))
     print()
-    print(_describe_totals(totals, duration_s))
+    print(_describe_totals(totals, duration_s, stays))
     return 0
 
 
-def _describe_totals(totals: Totals, duration_s: float) -> str:
+def _describe_totals(totals: Totals, duration_s: float, stays: Stays) -> str:
     lines = [f"{'tier':<10}  {'most pods':>9}  {'changes':>7}  {'CPU h used':>10}  requested"]
     lines += [
         f"{one.tier:<10}  {one.peak_replicas:>9}  {one.changes:>7}  {one.cpu_hours:>10.2f}  "
@@ -201,6 +211,8 @@ def _describe_totals(totals: Totals, duration_s: float) -> str:
         for one in totals.tiers
     ]
     lines += [
+        "",
+        *describe_stays(stays),
         f"{totals.pictures:,} pictures in {clock(duration_s)}, {totals.unserved:,} rejected",
         f"overloaded for {totals.overloaded_s} s, longest wait {totals.longest_wait_s} s",
     ]
@@ -227,22 +239,27 @@ def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
         lab = Lab(plan, screen.say)
         for text in _describe_plan(plan, scaled_tiers):
             screen.say(text)
-        report = asyncio.run(_watch(lab, screen, parsed.timeline))
+        samples = list[Sample]()
+        report = asyncio.run(_watch(lab, screen, parsed.timeline, samples))
     screen.finish()
+    stays = count_stays(samples)
     if parsed.json:
-        print(json.dumps(_summarise(report, plan), indent=2))
+        print(json.dumps({**_summarise(report, plan), "stays": stays}, indent=2))
     else:
-        print(_describe_report(report, own_load=plan.shape != "none"))
+        print(_describe_report(report, stays, own_load=plan.shape != "none"))
     return 1 if report.failed else 0
 
 
-async def _watch(lab: Lab, screen: Screen, timeline: Path | None) -> LabReport:
-    """Run the lab until it ends, Ctrl-C is pressed or the terminal is closed."""
+async def _watch(
+    lab: Lab, screen: Screen, timeline: Path | None, samples: list[Sample]
+) -> LabReport:
+    """Run the lab until it ends, Ctrl-C is pressed or the terminal is closed; add its samples."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
     def show(tick: Tick) -> None:
+        samples.extend(tick.samples)
         if timeline:
             append_samples(timeline, tick.samples)
         screen.show(_headline(tick, lab.plan), tick.elapsed_s, tick.samples)
@@ -281,13 +298,14 @@ def _summarise(report: LabReport, plan: Plan) -> dict[str, Any]:
     return {**summary, "scale": plan.scaled_tiers.scale, "speed": plan.speed}
 
 
-def _describe_report(report: LabReport, *, own_load: bool) -> str:
+def _describe_report(report: LabReport, stays: Stays, *, own_load: bool) -> str:
     lines = [f"\n{'tier':<10}  {'most pods':>9}  {'now':>3}  {'changes':>7}  CPU s"]
     lines += [
         f"{one.tier:<10}  {one.peak_replicas:>9}  {one.last_replicas:>3}  {one.changes:>7}  "
         f"{one.cpu_s:>5.1f}"
         for one in report.tiers
     ]
+    lines += ["", *describe_stays(stays)]
     if not own_load:
         lines.append(f"{clock(report.duration_s)}, no load of the lab's own")
         return "\n".join(lines)

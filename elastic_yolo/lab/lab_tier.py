@@ -25,7 +25,7 @@ from elastic_yolo.lab.processes.pod import (
     start_pod,
     wait_alive,
 )
-from elastic_yolo.lab.sampled import sample
+from elastic_yolo.lab.sampled import by_metric, sample
 from elastic_yolo.lab.timeline import Sample
 
 # More pods that end on their own fail the lab.
@@ -99,7 +99,7 @@ class LabTier:
         now, living = self.clock(), self.living
         seen = [self._as_seen(pod) for pod in self.pods]
         usages = dict(self._usages(now))
-        decision = self.autoscaler.decide(now, len(living), seen, {"cpu": usages})
+        decision = self.autoscaler.decide(now, len(living), seen, by_metric(self.tier, usages))
         more = decision.desired - len(living)
         self.changes += more != 0
         if more > 0:
@@ -217,7 +217,7 @@ class LabTier:
     def _as_seen(self, pod: PodProcess) -> Pod:
         return Pod(
             pod.name,
-            {"cpu": self.tier.request_milli},
+            self.tier.pod_requests,
             deleting=pod.deleting,
             started_at=pod.started_at,
             ready=pod.ready,

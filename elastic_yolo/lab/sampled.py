@@ -35,15 +35,36 @@ def sample(
         target_percent=target_percent(tier),
         cpu_s=round(sum(known) / 1000, 3) if known else None,
         why=decision.why,
+        held=decision.held,
     )
+
+
+def by_metric(tier: Tier, usages: Usages) -> dict[str, Usages]:
+    """Return the CPU usages of the pods by the key of a metric.
+
+    A pod is one process, that of the service: its usage is also that of the service's container.
+    """
+    return {"cpu": usages, f"cpu/{tier.container}": usages} if tier.container else {"cpu": usages}
 
 
 def target_percent(tier: Tier) -> int | None:
     """Return the CPU target in per cent of the CPU request; None if there is none."""
     for metric in tier.hpa.metrics:
-        if metric.type == "Resource" and metric.name == "cpu":
-            return _percent(metric, tier.request_milli)
+        if metric.name == "cpu" and metric.type in ("Resource", "ContainerResource"):
+            return _percent(metric, tier.pod_requests.get(metric.key) or tier.request_milli)
     return None
+
+
+def target_milli(tier: Tier) -> float:
+    """Return the CPU usage per pod that the autoscaler aims at, the CPU request if there is none.
+
+    In thousandths.
+    """
+    for metric in tier.hpa.metrics:
+        if metric.name == "cpu" and metric.type in ("Resource", "ContainerResource"):
+            request = tier.pod_requests.get(metric.key) or tier.request_milli
+            return _percent(metric, request) / 100 * request
+    return tier.request_milli
 
 
 def _percent(metric: Metric, request_milli: int) -> int:

@@ -1,6 +1,6 @@
 """The lab's output: a table that a terminal redraws, or lines in a log.
 
-A log gets one line whenever a tier's pods or decision change.
+A log gets one line whenever a tier's pods or decision change, and once for each reason to stay.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from elastic_yolo.lab.stays import Told
 from elastic_yolo.lab.timeline import Sample
 
 _CHANGES = 8
@@ -29,6 +30,7 @@ class Screen:
     out: TextIO
     _drawn: int = 0
     _changes: deque[str] = field(default_factory=lambda: deque(maxlen=_CHANGES))
+    _told: Told = field(default_factory=Told)
     _last: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
@@ -49,7 +51,7 @@ class Screen:
             return
         for sample in samples:
             state = (sample.replicas, sample.ready, sample.desired)
-            if state != self._last.get(sample.tier):
+            if self._told.is_new(sample) or state != self._last.get(sample.tier):
                 if not self._last:
                     self.say(LINE_HEAD)
                 self._last[sample.tier] = state

@@ -16,7 +16,7 @@ from elastic_yolo.lab.autoscaler.manifest import Tier
 from elastic_yolo.lab.autoscaler.pods import Pod, Usage
 from elastic_yolo.lab.autoscaler.spec import Controller
 from elastic_yolo.lab.load.arrivals import Arrivals
-from elastic_yolo.lab.sampled import sample
+from elastic_yolo.lab.sampled import by_metric, sample
 from elastic_yolo.lab.timeline import Sample
 
 MAX_WAITING = 128
@@ -131,7 +131,7 @@ class _Model:
             # A pod that started after the previous sync has only one reading.
             if pod.started_at <= since
         }
-        decision = self.autoscaler.decide(now, len(self.pods), seen, {"cpu": usages})
+        decision = self.autoscaler.decide(now, len(self.pods), seen, by_metric(self.tier, usages))
         more = decision.desired - len(self.pods)
         if more:
             self.changes += 1
@@ -145,7 +145,7 @@ class _Model:
         ready = pod.ready_at <= now
         return Pod(
             pod.name,
-            {"cpu": self.tier.request_milli},
+            self.tier.pod_requests,
             started_at=pod.started_at,
             ready=ready,
             ready_changed_at=pod.ready_at if ready else pod.started_at,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from elastic_yolo.lab.autoscaler.manifest import Tier
 from elastic_yolo.lab.autoscaler.spec import HpaSpec, Metric
 from elastic_yolo.lab.errors import ManifestError
-from elastic_yolo.lab.sampled import target_percent
+from elastic_yolo.lab.sampled import target_milli
 from elastic_yolo.tiers import TIERS
 
 # The part of the cores that all pods' CPU requests add up to. The rest is for the lab itself, and
@@ -81,16 +81,19 @@ def peak_rate(scaled_tiers: ScaledTiers, costs: Mapping[str, float], available: 
     tier, cost = scaled_tiers.tiers["inference"], max(1e-4, costs["inference"])
     # Half a pod less, so that a cost measured slightly too low does not exceed maxReplicas.
     pods = max(1.5, tier.hpa.max_replicas - 0.5)
-    wanted = pods * tier.request_milli / 1000 * (target_percent(tier) or 100) / 100 / cost
+    wanted = pods * target_milli(tier) / 1000 / cost
     possible = _BUSY * available / max(1e-4, sum(costs.values()))
     return min(wanted, possible)
 
 
 def scaled(tier: Tier, scale: float) -> Tier:
-    """Return the tier with its CPU request, limit and absolute CPU target multiplied."""
+    """Return the tier with its CPU requests, limit and absolute CPU target multiplied."""
     return replace(
         tier,
         request_milli=_milli(tier.request_milli, scale),
+        requests={
+            key: _milli(value, scale) if value else 0 for key, value in tier.requests.items()
+        },
         limit_milli=None if tier.limit_milli is None else _milli(tier.limit_milli, scale),
         hpa=_scale_targets(tier.hpa, scale),
     )

@@ -38,6 +38,8 @@ class Sample:
     """CPU usage of all pods of the tier in cores; None if unknown."""
     why: str = ""
     """The autoscaler's reason, one line."""
+    held: str = ""
+    """Why the number of pods stays, the same words in each sync; empty if it changes."""
 
 
 def read_timeline(path: Path) -> list[Sample]:
@@ -69,7 +71,8 @@ def parse_sample(line: str) -> Sample:
     stated = json.loads(line)
     if not isinstance(stated, dict):
         raise ValueError("not an object")  # noqa: TRY004  # what is wrong is the file's value
-    values: dict[str, Any] = {"why": str(stated.get("why", "")), "tier": stated.get("tier")}
+    values: dict[str, Any] = {"tier": stated.get("tier")}
+    values |= {name: str(stated.get(name, "")) for name in ("why", "held")}
     if not isinstance(values["tier"], str):
         raise ValueError("tier is not a name")  # noqa: TRY004
     for name in (*_NUMBERS, *_MAYBE_NUMBERS):

@@ -131,7 +131,26 @@ def test_a_simulation_prints_every_change_and_a_summary() -> None:
     assert status == 0
     assert "    1/1  1 -> 2: " in out
     assert "pictures in 30:00, 0 rejected" in out
+    assert re.search(r"^inference +\d+  as many pods as the metric asks for$", out, re.MULTILINE)
     assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_a_simulation_says_first_what_it_cannot_follow(tmp_path: Path) -> None:
+    copy = tmp_path / "base"
+    shutil.copytree(ROOT / "k8s" / "base", copy)
+    manifest = copy / "inference.yaml"
+    text = manifest.read_text()
+    manifest.write_text(text.replace("name: cpu\n", "name: memory\n", 1))
+
+    status, out, _ = run("hpa-lab", "--simulate", "--hpa", copy)
+    _, summary, err = run("hpa-lab", "--simulate", "--hpa", copy, "--json")
+
+    assert status == 0
+    first = "inference: the Resource metric memory is not measured here, only cpu is"
+    assert out.startswith(f"{first}\n")
+    assert err.startswith(f"{first}\n")
+    assert " 0:15  inference     1/1  stays at 1: no memory metrics of any pod\n" in out
+    assert json.loads(summary)["stays"]["inference"] == {"no memory metrics of any pod": 119}
 
 
 @pytest.mark.parametrize(

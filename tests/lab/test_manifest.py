@@ -106,6 +106,80 @@ def test_absolute_targets_and_external_metrics_are_read(tmp_path: Path) -> None:
     assert hpa.metrics == (Metric("cpu", average_milli=300), Metric("qps", "External"))
 
 
+SIDECAR = """
+        - name: logs
+          resources: {requests: {cpu: 50m}}
+"""
+OF_CONTAINER = """
+  metrics:
+    - type: ContainerResource
+      containerResource:
+        {name: cpu, container: inference, target: {type: Utilization, averageUtilization: 55}}
+"""
+
+
+def test_a_container_resource_counts_one_container(tmp_path: Path) -> None:
+    path = write(tmp_path, DEPLOYMENT + SIDECAR, HPA + OF_CONTAINER)
+
+    tier = read_tiers(path)["inference"]
+
+    assert tier.hpa.metrics == (
+        Metric("cpu", "ContainerResource", utilization=55, container="inference"),
+    )
+    assert tier.hpa.metrics[0].key == "cpu/inference"
+    assert tier.container == "inference"
+    assert tier.requests == {"cpu": 300, "cpu/inference": 250, "cpu/logs": 50}
+    assert (tier.request_milli, tier.unrequested) == (300, ())
+
+
+def test_a_container_without_a_request_leaves_the_pod_without_one(tmp_path: Path) -> None:
+    sidecar = SIDECAR.replace("requests: {cpu: 50m}", "")
+
+    tier = read_tiers(write(tmp_path, DEPLOYMENT + sidecar, HPA))["inference"]
+
+    assert (tier.pod_requests, tier.unrequested) == ({"cpu/inference": 250}, ("logs",))
+
+
+def test_an_init_container_counts_if_it_is_a_sidecar(tmp_path: Path) -> None:
+    initial = """
+      initContainers:
+        - {name: warm, resources: {requests: {cpu: 70m}}}
+        - {name: proxy, restartPolicy: Always, resources: {requests: {cpu: 20m}}}
+"""
+
+    tier = read_tiers(write(tmp_path, DEPLOYMENT + initial, HPA))["inference"]
+
+    assert tier.requests == {"cpu": 270, "cpu/inference": 250, "cpu/proxy": 20}
+
+
+@pytest.mark.parametrize(
+    ("resources", "of_pod", "limit"),
+    [
+        ('{requests: {cpu: 400m}, limits: {cpu: "1"}}', 400, 1000),
+        ("{requests: {cpu: 400m}}", 400, 1500),
+        ('{limits: {cpu: "2"}}', 250, 1500),
+    ],
+)
+def test_the_request_of_the_whole_pod_replaces_its_containers(
+    tmp_path: Path, resources: str, of_pod: int, limit: int
+) -> None:
+    deployment = f"{DEPLOYMENT}      resources: {resources}\n"
+
+    tier = read_tiers(write(tmp_path, deployment, HPA))["inference"]
+
+    assert tier.requests == {"cpu": of_pod, "cpu/inference": 250}
+    assert (tier.request_milli, tier.limit_milli) == (of_pod, limit)
+
+
+def test_the_limit_of_the_whole_pod_is_its_request_if_no_container_has_one(tmp_path: Path) -> None:
+    bare = DEPLOYMENT.replace('{requests: {cpu: 250m}, limits: {cpu: "1.5"}}', "{}")
+    deployment = f'{bare}      resources: {{limits: {{cpu: "2"}}}}\n'
+
+    tier = read_tiers(write(tmp_path, deployment, HPA))["inference"]
+
+    assert (tier.requests, tier.limit_milli, tier.unrequested) == ({"cpu": 2000}, 2000, ())
+
+
 def test_without_a_request_the_limit_is_used(tmp_path: Path) -> None:
     deployment = DEPLOYMENT.replace("requests: {cpu: 250m}, ", "")
 
@@ -131,6 +205,16 @@ def test_without_a_request_the_limit_is_used(tmp_path: Path) -> None:
         ([DEPLOYMENT, HPA + "  behavior: {scaleUp: {selectPolicy: Most}}\n"], "selectPolicy"),
         ([DEPLOYMENT.replace('cpu: 250m}, limits: {cpu: "1.5"', ""), HPA], "no CPU request"),
         ([DEPLOYMENT.replace("250m", "fast"), HPA], "'fast' is not a quantity such as 500m"),
+        ([DEPLOYMENT.replace("250m", "0"), HPA], "has a CPU request of 0, which"),
+        ([DEPLOYMENT, HPA + CPU.replace("55", "0")], "averageUtilization: Input should be greater"),
+        ([DEPLOYMENT, HPA.replace("apps/v1", "extensions/v1beta1")],
+         "scaleTargetRef is Deployment of extensions/v1beta1"),
+        ([DEPLOYMENT, HPA.replace("apiVersion: apps/v1, ", "")],
+         "scaleTargetRef is Deployment of no apiVersion"),
+        ([DEPLOYMENT, HPA.replace("Deployment, name", "StatefulSet, name")],
+         "scaleTargetRef is StatefulSet of apps/v1"),
+        ([DEPLOYMENT, HPA + OF_CONTAINER.replace(" container: inference,", "")],
+         "a ContainerResource without container"),
     ],
 )  # fmt: skip
 def test_an_invalid_manifest_is_one_line(tmp_path: Path, parts: list[str], words: str) -> None:

@@ -138,6 +138,37 @@ def test_every_shape_has_its_rates(shape: Shape, rates: list[float]) -> None:
     assert [arrivals.rate(at) for at in range(0, 600, 100)] == pytest.approx(rates)
 
 
+def test_a_container_resource_scales_as_a_resource_of_the_same_request() -> None:
+    inference = BASE["inference"]
+    metric = Metric("cpu", "ContainerResource", utilization=70, container="inference")
+    changed = replace(inference, hpa=replace(inference.hpa, metrics=(metric,)))
+    runs: list[list[Sample]] = []
+    for tier in (inference, changed):
+        samples: list[Sample] = []
+        work, arrivals = Work(0.0105, 5), Arrivals("step", 30, 300, 1200)
+        simulate([(tier, work)], arrivals, Controller(), samples.append)
+        runs.append(samples)
+
+    assert runs[0] == runs[1]
+    assert max(sample.desired for sample in runs[1]) == 5
+    assert {sample.target_percent for sample in runs[1]} == {70}
+
+
+def test_a_container_resource_is_a_percentage_of_its_containers_request() -> None:
+    """200m of usage: 40 % of the container's 500m, 20 % of the pod's 1000m."""
+    metric = Metric("cpu", "ContainerResource", utilization=70, container="one")
+    requests = {"cpu": 1000, "cpu/one": 500, "cpu/logs": 500}
+    tier = Tier("one", HpaSpec("one", 5, (metric,)), 1000, None, container="one", requests=requests)
+    samples: list[Sample] = []
+
+    simulate(
+        [(tier, Work(0.01, 5))], Arrivals("constant", 0, 20, 100), Controller(), samples.append
+    )
+
+    assert (samples[0].target_percent, samples[0].cpu_percent) == (70, 40)
+    assert samples[0].why.startswith("stays at 1: 40 % < 70 %")
+
+
 def test_a_tier_may_start_with_more_than_one() -> None:
     three = replace(BASE["web"], hpa=replace(BASE["web"].hpa, min_replicas=3))
     samples: list[Sample] = []

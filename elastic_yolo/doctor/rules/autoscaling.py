@@ -51,8 +51,8 @@ def replicas_beside_autoscaler(manifests: ManifestSet) -> Iterator[Finding]:
                 workload.manifest.at("spec", "replicas"),
                 f"The manifest sets replicas: {stated}, and {scalers[0].kind}/{scalers[0].name} "
                 "sets the same field.",
-                f"Every apply resets the {workload.manifest.kind} to {stated} pods, even under full load, until "
-                "the autoscaler's next sync.",
+                f"Every apply resets the {workload.manifest.kind} to {stated} pods, even under "
+                "full load, until the autoscaler's next sync.",
                 "Remove replicas; the first pods are the autoscaler's minimum.",
             )
 

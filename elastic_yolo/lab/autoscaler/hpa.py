@@ -20,7 +20,7 @@ from elastic_yolo.lab.autoscaler.limits import (
 )
 from elastic_yolo.lab.autoscaler.pods import Pod, Usages
 from elastic_yolo.lab.autoscaler.replicas import Proposal, Tolerances, propose
-from elastic_yolo.lab.autoscaler.spec import Controller, HpaSpec, Metric
+from elastic_yolo.lab.autoscaler.spec import Behavior, Controller, HpaSpec, Metric
 from elastic_yolo.lab.errors import MetricUnavailable
 
 
@@ -44,6 +44,8 @@ class Decision:
     value: int | None
     """The deciding metric's: per cent of the pods' requests, or thousandths per pod."""
     conditions: tuple[Condition, ...]
+    held: str = ""
+    """Why the number of pods stays, the same words in each sync; empty if it changes."""
 
     def reason(self, condition: str) -> str | None:
         """Return the reason of a condition; None if it is not set."""
@@ -68,21 +70,21 @@ class Autoscaler:
         """Return the desired number of replicas; call it once every `sync_period_s`.
 
         `now` is in seconds and never decreases; `current` is the Deployment's number of replicas;
-        `usages` are by resource. The change counts as made: the caller has to apply it.
+        `usages` are by the key of a metric. The change counts as made: the caller has to apply it.
         """
         if not self.history.recommendations:
             self.history.recommendations.append(Recommendation(current, now))
         if current == 0:
             disabled = Condition("ScalingActive", False, "ScalingDisabled")
             why = "stays at 0: the autoscaler is disabled until there is a replica"
-            return Decision(0, 0, why, None, (_ABLE, disabled))
+            return Decision(0, 0, why, None, (_ABLE, disabled), "disabled at 0 replicas")
         if not self.spec.min_replicas <= current <= self.spec.max_replicas:
             return self._bring_within(current, now)
         try:
             best, active = self._evaluate(now, current, pods, usages)
         except _Undecided as error:
             why = f"stays at {current}: {error}"
-            return Decision(current, current, why, None, error.conditions)
+            return Decision(current, current, why, None, error.conditions, error.held)
         return self._apply(best, active, current, now)
 
     def _bring_within(self, current: int, now: float) -> Decision:
@@ -105,7 +107,7 @@ class Autoscaler:
         for metric in self.spec.metrics:
             try:
                 found = propose(
-                    metric, pods, usages.get(metric.name), current, tolerances, self.controller, now
+                    metric, pods, usages.get(metric.key), current, tolerances, self.controller, now
                 )
             except MetricUnavailable as error:
                 failed.append((metric, error))
@@ -116,7 +118,8 @@ class Autoscaler:
             metric, missing = failed[0]
             inactive = Condition("ScalingActive", False, f"FailedGet{metric.type}Metric")
             why = str(missing) if best is None else f"{best.comparison}, but {missing}"
-            raise _Undecided(why, (_ABLE, inactive))
+            held = str(missing) if best is None else f"nothing is removed while {missing}"
+            raise _Undecided(why, held, (_ABLE, inactive))
         return best, Condition("ScalingActive", True, "ValidMetricFound")
 
     def _apply(self, best: Proposal, active: Condition, current: int, now: float) -> Decision:
@@ -133,6 +136,7 @@ class Autoscaler:
             _sentence(best, current, stable, limited),
             best.value,
             (able, active, held),
+            _held(self.spec, best, stable, limited) if limited.replicas == current else "",
         )
 
     def _remember(self, before: int, after: int, now: float) -> None:
@@ -140,6 +144,10 @@ class Autoscaler:
             self.history.store(self.spec.behavior, before, after, now)
 
 
+ENOUGH = "as many pods as the metric asks for"
+NEAR = "within the tolerance"
+"""The usual reasons for no change."""
+_UP = "ScaleUpStabilized"
 _ABLE = Condition("AbleToScale", True, "SucceededGetScale")
 _RESCALED = Condition("AbleToScale", True, "SucceededRescale")
 
@@ -147,9 +155,27 @@ _RESCALED = Condition("AbleToScale", True, "SucceededRescale")
 class _Undecided(Exception):
     """Metrics are missing, and the remaining ones must not scale down alone."""
 
-    def __init__(self, why: str, conditions: tuple[Condition, ...]) -> None:
+    def __init__(self, why: str, held: str, conditions: tuple[Condition, ...]) -> None:
         super().__init__(why)
+        self.held = held
         self.conditions = conditions
+
+
+def _held(spec: HpaSpec, best: Proposal, stable: Limited, limited: Limited) -> str:
+    """Return the rule that keeps the number of pods, the last that applied first."""
+    if limited.reason in ("ScaleUpLimit", "ScaleDownLimit"):
+        up = limited.reason == "ScaleUpLimit"
+        behavior = spec.behavior or Behavior()
+        disabled = (behavior.up if up else behavior.down).select == "Disabled"
+        direction = "scaleUp" if up else "scaleDown"
+        return f"{direction} is disabled" if disabled else f"the policies of {direction}"
+    if limited.words:
+        return limited.words
+    if stable.words:
+        return f"the stabilization window of {'scaleUp' if stable.reason == _UP else 'scaleDown'}"
+    if best.is_near:
+        return NEAR
+    return "pods that start or have no metrics" if best.notes else ENOUGH
 
 
 def _sentence(best: Proposal, current: int, stable: Limited, limited: Limited) -> str:

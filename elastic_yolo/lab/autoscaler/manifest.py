@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +45,17 @@ class Tier:
     """Consecutive failures of it that make a pod unready."""
     startup_s: float = math.inf
     """The time that the startup probe allows."""
+    container: str = ""
+    """The container that runs the service; the others are taken to use nothing."""
+    requests: Mapping[str, int] = field(default_factory=dict)
+    """The CPU requests by the key of a metric, as far as they are stated."""
+    unrequested: tuple[str, ...] = ()
+    """The containers without a CPU request, where those of all are needed."""
+
+    @property
+    def pod_requests(self) -> Mapping[str, int]:
+        """The requests that the autoscaler finds in each pod."""
+        return self.requests or {"cpu": self.request_milli}
 
 
 def read_tiers(place: Path) -> dict[str, Tier]:
@@ -129,6 +140,7 @@ class _Target(_Read):
 
 class _Source(_Read):
     name: str | None = None
+    container: str = ""
     metric: _Name | None = None
     target: _Target
 
@@ -149,11 +161,19 @@ class _Metric(_Read):
             raise ValueError(f"a metric of type {self.type} without {field}")
         name = source.name or (source.metric.name if source.metric else "")
         target = source.target
-        if self.type == "Resource" and (target.average_utilization is None) == (
-            target.average_value is None
-        ):
+        if self.type in ("Resource", "ContainerResource") and (
+            target.average_utilization is None
+        ) == (target.average_value is None):
             raise ValueError(f"{name}: expected averageUtilization or averageValue")
-        return Metric(name, self.type, target.average_utilization, target.average_value)
+        if self.type == "ContainerResource" and not source.container:
+            raise ValueError(f"{name}: a ContainerResource without container")
+        return Metric(
+            name,
+            self.type,
+            target.average_utilization,
+            target.average_value,
+            source.container if self.type == "ContainerResource" else "",
+        )
 
     def sources(self) -> dict[MetricType, _Source | None]:
         return {
@@ -165,8 +185,13 @@ class _Metric(_Read):
         }
 
 
+class _Reference(_Name):
+    kind: str = ""
+    api_version: str = ""
+
+
 class _HpaBody(_Read):
-    scale_target_ref: _Name
+    scale_target_ref: _Reference
     min_replicas: int = Field(1, ge=0)
     max_replicas: int = Field(ge=1)
     metrics: list[_Metric] = []
@@ -195,6 +220,7 @@ class _Probe(_Read):
 
 class _Container(_Read):
     name: str
+    restart_policy: str = ""
     resources: _Resources = _Resources()
     readiness_probe: _Probe = _Probe()
     startup_probe: _Probe | None = None
@@ -202,6 +228,13 @@ class _Container(_Read):
 
 class _PodSpec(_Read):
     containers: list[_Container] = Field(min_length=1)
+    init_containers: list[_Container] = []
+    resources: _Resources = _Resources()
+
+    def lasting(self) -> list[_Container]:
+        """Return the containers and the sidecars among the init containers."""
+        sidecars = (one for one in self.init_containers if one.restart_policy == "Always")
+        return [*self.containers, *sidecars]
 
 
 class _Template(_Read):
@@ -236,6 +269,7 @@ def _read_hpa(path: Path, found: dict[str, Any]) -> tuple[str, HpaSpec]:
         spec = body.spec
         if spec.max_replicas < spec.min_replicas:
             raise ValueError("maxReplicas is less than minReplicas")  # noqa: TRY301
+        _check_reference(spec.scale_target_ref)
         metrics = tuple(metric.metric() for metric in spec.metrics)
     except ValueError as error:
         raise ManifestError(f"{path}: HorizontalPodAutoscaler: {_first(error)}") from None
@@ -258,28 +292,67 @@ def _read_tier(path: Path, found: dict[str, Any], hpa: HpaSpec) -> Tier:
         deployment = _Deployment.model_validate(found)
     except ValueError as error:
         raise ManifestError(f"{path}: Deployment: {_first(error)}") from None
-    name, containers = deployment.metadata.name, deployment.spec.template.spec.containers
-    requests, limits = [], []
-    for container in containers:
-        request = container.resources.requests.cpu
-        limit = container.resources.limits.cpu
-        # Without a request, Kubernetes uses the limit.
-        requests.append(limit if request is None else request)
-        limits.append(limit)
-    if not all(requests):
-        raise ManifestError(
-            f"{path}: Deployment {name} has no CPU request, which the autoscaler needs"
-        )
-    probe, startup = containers[0].readiness_probe, containers[0].startup_probe
+    name, pod = deployment.metadata.name, deployment.spec.template.spec
+    containers = pod.lasting()
+    requests = {one.name: _request(one.resources) for one in containers}
+    total, unrequested = _total(pod, requests)
+    if not total:
+        stated = "a CPU request of 0" if total == 0 and not unrequested else "no CPU request"
+        raise ManifestError(f"{path}: Deployment {name} has {stated}, which the autoscaler needs")
+    own = next((one for one in containers if one.name == name), containers[0])
+    by_key = {f"cpu/{one}": request for one, request in requests.items() if request is not None}
+    probe, startup = own.readiness_probe, own.startup_probe
     return Tier(
         name,
         hpa,
-        sum(request or 0 for request in requests),
-        None if None in limits else sum(limit or 0 for limit in limits),
+        total,
+        _limit(pod),
         probe.period_seconds,
         probe.failure_threshold,
         startup.period_seconds * startup.failure_threshold if startup else math.inf,
+        own.name,
+        by_key if unrequested else {"cpu": total, **by_key},
+        unrequested,
     )
+
+
+def _check_reference(reference: _Reference) -> None:
+    """Raise ValueError if a cluster would not scale the target; elastic-yolo doctor says more."""
+    group = reference.api_version.rpartition("/")[0]
+    if (group, reference.kind) != ("apps", "Deployment"):
+        raise ValueError(
+            f"scaleTargetRef is {reference.kind or 'no kind'} of "
+            f"{reference.api_version or 'no apiVersion'}: the lab scales a Deployment of apps/v1"
+        )
+
+
+def _request(resources: _Resources) -> int | None:
+    """Return the CPU request; without one, Kubernetes uses the limit."""
+    stated = resources.requests.cpu
+    return resources.limits.cpu if stated is None else stated
+
+
+def _total(pod: _PodSpec, requests: Mapping[str, int | None]) -> tuple[int, tuple[str, ...]]:
+    """Return the CPU request of a pod, and the containers that lack theirs.
+
+    A request of the whole pod replaces those of its containers, of which then none is needed.
+    Source: kubernetes/kubernetes, pkg/controller/podautoscaler/replica_calculator.go.
+    """
+    known = [one for one in requests.values() if one is not None]
+    if pod.resources.requests.cpu is not None:
+        return pod.resources.requests.cpu, ()
+    if pod.resources.limits.cpu is not None:
+        return (sum(known) if known else pod.resources.limits.cpu), ()
+    return sum(known), tuple(name for name, one in requests.items() if one is None)
+
+
+def _limit(pod: _PodSpec) -> int | None:
+    """Return the CPUs that a pod may use, in thousandths; None for no limit."""
+    limits = [one.resources.limits.cpu for one in pod.lasting()]
+    together = None if None in limits else sum(one or 0 for one in limits)
+    shared = pod.resources.limits.cpu
+    stated = [one for one in (together, shared) if one is not None]
+    return min(stated, default=None)
 
 
 def _first(error: ValueError) -> str:

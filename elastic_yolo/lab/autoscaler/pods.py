@@ -18,7 +18,7 @@ class Pod:
 
     name: str
     requests: Mapping[str, int] = field(default_factory=dict)
-    """Thousandths by resource."""
+    """Thousandths by the key of a metric: `cpu`, or `cpu/inference` for one container."""
     phase: Literal["Pending", "Running", "Succeeded", "Failed"] = "Running"
     deleting: bool = False
     started_at: float | None = 0.0

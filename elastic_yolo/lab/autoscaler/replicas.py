@@ -47,6 +47,8 @@ class Proposal:
     """Value and target, such as `96 % > 70 %`."""
     notes: tuple[str, ...] = ()
     """The value if other pods count as well, and the tolerance where it applied."""
+    is_near: bool = False
+    """Whether the tolerance applied."""
 
 
 def propose(
@@ -62,10 +64,11 @@ def propose(
 
     `usages` are of the metric's resource, None if there are no metrics.
     """
-    if metric.type != "Resource":
+    if metric.type not in ("Resource", "ContainerResource"):
         raise MetricUnavailable(f"{metric.type} metric {metric.name} is not available here")
+    of_container = f" of the container {metric.container}" if metric.container else ""
     if not usages:
-        raise MetricUnavailable(f"no {metric.name} metrics of any pod")
+        raise MetricUnavailable(f"no {metric.name} metrics{of_container or ' of any pod'}")
     if not pods:
         raise MetricUnavailable("there are no pods")
     groups = group_pods(pods, usages, metric.name, controller, now)
@@ -85,9 +88,10 @@ def _requests(metric: Metric, pods: Sequence[Pod]) -> Mapping[str, int]:
     if metric.utilization is None:
         return {}
     for pod in pods:
-        if metric.name not in pod.requests:
-            raise MetricUnavailable(f"pod {pod.name} has no {metric.name} request")
-    return {pod.name: pod.requests[metric.name] for pod in pods}
+        if metric.key not in pod.requests:
+            who = f"container {metric.container}" if metric.container else f"pod {pod.name}"
+            raise MetricUnavailable(f"{who} has no {metric.name} request")
+    return {pod.name: pod.requests[metric.key] for pod in pods}
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,10 @@ class _Scale:
         if self.metric.utilization is not None:
             shared = known.keys() & self.requests.keys()
             requested = sum(self.requests[name] for name in shared)
-            if requested == 0:
+            if not shared:
                 raise MetricUnavailable(f"no {self.metric.name} metrics of a known pod")
+            if requested == 0:
+                raise MetricUnavailable(f"the {self.metric.name} request is 0")
             percent = sum(known[name] for name in shared) * 100 // requested
             return percent / self.metric.utilization, percent
         average = sum(known.values()) // len(known)
@@ -141,14 +147,15 @@ class _Calculation:
         idle_starters = bool(self.groups.unready) and ratio > 1.0
         if not idle_starters and not self.groups.missing:
             if self.tolerances.contains(ratio):
-                return Proposal(self.current, value, comparison, (self._near(),))
+                return Proposal(self.current, value, comparison, (self._near(),), is_near=True)
             return Proposal(math.ceil(ratio * len(self.groups.ready)), value, comparison)
         counted, assumption = self._fill(ratio)
         again, recalculated = self.scale.measure(counted)
         but = f"but {self.scale.describe_value(recalculated)} if {assumption}: "
         if self.tolerances.contains(again):
             near = self._near()
-            return Proposal(self.current, value, comparison, (but + near if assumption else near,))
+            notes = (but + near if assumption else near,)
+            return Proposal(self.current, value, comparison, notes, is_near=True)
         wanted = math.ceil(again * len(counted))
         reversed_ = (ratio < 1.0 < again) or (again < 1.0 < ratio)
         reversed_ |= again < 1.0 and wanted > self.current

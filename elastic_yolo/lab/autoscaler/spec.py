@@ -58,6 +58,13 @@ class Metric:
     """Per cent of the pods' requests."""
     average_milli: int | None = None
     """Thousandths per pod."""
+    container: str = ""
+    """The container that counts, of a ContainerResource; all of them if empty."""
+
+    @property
+    def key(self) -> str:
+        """What its requests and usages are found by, such as `cpu` or `cpu/inference`."""
+        return f"{self.name}/{self.container}" if self.container else self.name
 
 
 @dataclass(frozen=True)
