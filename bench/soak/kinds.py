@@ -262,11 +262,20 @@ def too_large_chunks(world: World, _rng: Random) -> Planned:
 
 
 def encoded_body(world: World, rng: Random) -> Planned:
-    """Send a compressed picture, or offer another protocol: taken, or refused by name."""
+    """Send a compressed picture: taken, or refused by name."""
     sample, query, path = _choose(world, rng)
     packed = zlib.compress(sample.content, 1, 31)
     data = post(path, packed, sample.media_type, "Content-Encoding: gzip")
     rule = allow(200, 415, 422, is_right=lambda reply: sample.is_right(query, reply.body))
+    return Request(world.web, (data,)), rule
+
+
+def upgrade_offer(world: World, rng: Random) -> Planned:
+    """Offer HTTP/2 as Java's client does: ignored, or the body is missed."""
+    sample, query, path = _choose(world, rng)
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+    data = post(path, sample.content, sample.media_type, *offer)
+    rule = allow(200, 400, is_right=lambda reply: sample.is_right(query, reply.body))
     return Request(world.web, (data,)), rule
 
 
@@ -301,7 +310,7 @@ def status(world: World, rng: Random) -> Planned:
     rule = allow(
         200,
         is_right=lambda reply: json.loads(reply.body)["status"] == "ok",
-        in_faults=(429, 500, 502, 503, 504),
+        in_faults=(429, 503, 504),
     )
     return Request(rng.choice(world.everyone), (head("GET", "/health/status"),)), rule
 
@@ -384,6 +393,7 @@ KINDS: dict[Callable[[World, Random], Planned], float] = {
     too_large: 2,
     too_large_chunks: 0.2,
     encoded_body: 1,
+    upgrade_offer: 1,
     caller_leaves: 6,
     stalled_body: 0.5,
     stalled_head: 0.3,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,8 +9,9 @@ from pathlib import Path
 
 from elastic_yolo.lab.processes import process_tree
 
-# A median of as many samples: one picture that is just decoded is no growth.
-_WINDOW = 5
+# The lowest of as many samples counts, half a minute: during a switch of the model's version there
+# are two in memory, and that is no growth.
+_WINDOW = 15
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Life:
     samples: list[tuple[float, Usage]] = field(default_factory=list)
 
     def growth(self, warm_up_s: float) -> tuple[Usage, Usage] | None:
-        """Return the medians at the end of the warm-up and at the end of its life.
+        """Return the lowest values after the warm-up and at the end of its life.
 
         None if it ended too early for that.
         """
         later = [usage for at_s, usage in self.samples if at_s - self.started_s >= warm_up_s]
         if len(later) < 2 * _WINDOW:
             return None
-        return _median(later[:_WINDOW]), _median(later[-_WINDOW:])
+        return _lowest(later[:_WINDOW]), _lowest(later[-_WINDOW:])
 
 
 def read_usage(pid: int) -> Usage | None:
@@ -86,9 +86,9 @@ def find_growth(lives: Sequence[Life], warm_up_s: float, limits: Limits) -> list
     return found
 
 
-def _median(samples: Sequence[Usage]) -> Usage:
+def _lowest(samples: Sequence[Usage]) -> Usage:
     return Usage(
-        statistics.median(one.rss_mb for one in samples),
-        round(statistics.median(one.descriptors for one in samples)),
-        round(statistics.median(one.threads for one in samples)),
+        min(one.rss_mb for one in samples),
+        min(one.descriptors for one in samples),
+        min(one.threads for one in samples),
     )

@@ -57,8 +57,8 @@ async def run_all(folder: Path) -> Results:
     with fleet.running():
         world = await make_world(fleet)
         async with (
-            Server("127.0.0.1", reset_without_response).running() as closing,
-            Server("127.0.0.1", respond(503)).running() as refusing,
+            Server("127.0.0.1", reset_without_response, reads_body=False).running() as closing,
+            Server("127.0.0.1", respond(503), reads_body=False).running() as refusing,
         ):
             return Results(
                 as_it_is=await run(world),
