@@ -18,6 +18,8 @@ from elastic_yolo.lab.processes.stack import StackError
 
 # A caller that connects as a process ends or begins may notice that a little later.
 _MARGIN_S = 2.0
+# A status may tell of a check that is five seconds old.
+_AFTERWARDS_S = 7.0
 _FROZEN_S = (2.0, 9.0)
 
 
@@ -29,6 +31,10 @@ class Window:
     begin: float
     end: float = float("inf")
 
+    def touches(self, begin: float, end: float, margin_s: float) -> bool:
+        """Return whether the fault was there between two moments, or within a margin of them."""
+        return self.begin - margin_s < end and begin < self.end + margin_s
+
 
 @dataclass
 class Windows:
@@ -38,12 +44,12 @@ class Windows:
 
     def during(self, begin: float, end: float, name: str) -> Circumstances:
         """Return what was faulty between two moments, for a request to the process `name`."""
-        touched = [
-            window
-            for window in self._all
-            if window.begin - _MARGIN_S < end and begin < window.end + _MARGIN_S
-        ]
-        return Circumstances(bool(touched), any(one.name == name for one in touched))
+        return Circumstances(
+            any_fault=any(one.touches(begin, end, _AFTERWARDS_S) for one in self._all),
+            own_fault=any(
+                one.name == name and one.touches(begin, end, _MARGIN_S) for one in self._all
+            ),
+        )
 
     @contextmanager
     def fault_in(self, name: str) -> Iterator[None]:

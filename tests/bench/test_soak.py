@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from bench.soak import report
 from bench.soak.exchange import Address, Callers, End, Leaving, Reply, Request
+from bench.soak.faults import Windows
 from bench.soak.fleet import LABELS, MODEL
 from bench.soak.judgement import Circumstances, Rule, Verdict, allow, judge
 from bench.soak.kinds import KINDS, World, head
@@ -288,6 +290,22 @@ def test_a_process_that_has_ended_has_no_usage(leaking: subprocess.Popen[str]) -
 def steady(rss_mb: float = 100) -> Life:
     usage = Usage(rss_mb, 20, 8)
     return Life("web", 1, 0, [(second, usage) for second in range(60)])
+
+
+def test_a_fault_excuses_requests_to_its_process_and_only_while_it_lasts() -> None:
+    windows = Windows()
+    begin = time.monotonic()
+    with windows.fault_in("inference-2"):
+        lasting = windows.during(begin, time.monotonic(), "inference-2")
+        elsewhere = windows.during(begin, time.monotonic(), "inference-1")
+    end = time.monotonic()
+
+    assert lasting == THERE
+    assert elsewhere == ELSEWHERE
+    # Its process may be late by two seconds; what others tell of it is older.
+    assert windows.during(end + 3, end + 4, "inference-2") == ELSEWHERE
+    assert windows.during(end + 8, end + 9, "inference-2") == CALM
+    assert windows.during(begin - 9, begin - 8, "inference-2") == CALM
 
 
 def tally_of(*verdicts: Verdict) -> Tally:
