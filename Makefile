@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 FUZZ_SECONDS ?= 60
 INFERENCE ?= 1
+MINUTES ?= 10
 MODEL ?= models/demo
 OVERLAY ?= minikube
 PORT ?= 5000
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools bench bench-pipeline lint format docs oracle model-table browser images e2e cluster-test clean
+.PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools bench bench-pipeline soak lint format docs oracle model-table browser images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +97,9 @@ bench: .venv/ready ## measure engines, precisions and start-up: tables, and benc
 
 bench-pipeline: .venv/ready ## measure the whole pipeline, alone, under load and overload, compared with other serving frameworks
 	@$(BIN)/python -m bench.pipeline
+
+soak: .venv/ready ## send the services mixed requests, valid, broken, slow and aborted, and cause faults; MINUTES=10 SOAK_FLAGS=--help
+	@$(BIN)/python -m bench.soak --minutes $(MINUTES) $(SOAK_FLAGS)
 
 lint: .venv/ready ## formatter check, linter, type checker, import contracts, dependencies, spelling
 	$(BIN)/ruff format --check

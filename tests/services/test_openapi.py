@@ -16,7 +16,7 @@ from tests.support.tiny import write_tiny_model
 
 TOKEN = "a long enough token"  # noqa: S105
 # Statuses of an invalid request; a 5xx would be the service's fault.
-CALLERS_FAULT = {400, 404, 405, 413, 415, 422}
+CALLERS_FAULT = {400, 401, 404, 405, 413, 415, 422}
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,9 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def chromium(profile: Path, logs: dict[str, str] | None = None) -> Iterator[webdriver.Chrome]:
+def chromium(
+    profile: Path, logs: dict[str, str] | None = None, flags: Sequence[str] = ()
+) -> Iterator[webdriver.Chrome]:
     """Run Chromium with an empty profile; `logs` sets the log level of each kind of log."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(BROWSER)
@@ -36,6 +38,7 @@ def chromium(profile: Path, logs: dict[str, str] | None = None) -> Iterator[webd
         "--disable-sync",
         "--window-size=1000,1200",
         f"--user-data-dir={profile}",
+        *flags,
     ):
         options.add_argument(flag)
     driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))

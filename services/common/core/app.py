@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from elastic_yolo import __version__
+from services.common.core.access_token import TokenGate
+from services.common.core.api_docs import add_api_docs, describe_tokens
 from services.common.core.middleware import RequestMiddleware
 from services.common.core.picture_route import PictureRoute, add_picture_routes
 from services.common.core.probes import Phase, Readiness, StatusCheck, add_probes
@@ -62,6 +64,9 @@ def build_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
         # A client that follows a redirect may send a POST twice, or without its body.
         redirect_slashes=False,
+        # These pages load scripts from other hosts.
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.readiness = readiness
     app.state.tracing = tracing
@@ -72,6 +77,8 @@ def build_app(
     for router in routers:
         app.include_router(router)
     add_probes(app, readiness, metrics, check_dependencies, check_status)
+    add_api_docs(app)
+    describe_tokens(app, _guarded_prefixes(gates))
     for gate in gates:
         app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
     app.add_middleware(
@@ -82,6 +89,11 @@ def build_app(
         tracing=tracing,
     )
     return app
+
+
+def _guarded_prefixes(gates: Sequence[Middleware]) -> list[str]:
+    """Return the prefixes of the paths that require a token."""
+    return [str(gate.kwargs["prefix"]) for gate in gates if cast("object", gate.cls) is TokenGate]
 
 
 async def _raise_again(_request: Request, error: Exception) -> NoReturn:
