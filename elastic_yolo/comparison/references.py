@@ -82,6 +82,7 @@ class OpenCvReference:
             )
         self._labels = model.labels
         size = model.network.input
+        self._grey = size.channels == 1
         try:
             net = cv2.dnn.readNetFromDarknet(str(model.cfg), str(model.weights_file))
             self._net: Any = cv2.dnn.DetectionModel(net)
@@ -95,6 +96,8 @@ class OpenCvReference:
         """Detect as `DetectionModel.detect` does: network, best label, threshold, NMS by class."""
         pixels = picture.decode_upright()
         height, width, _ = pixels.shape
+        if self._grey:
+            pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
         # Of each row: centre, size, objectness, scores of the classes.
         rows = np.concatenate(self._net.predict(pixels))
         classes = rows[:, 5:].argmax(axis=1)

@@ -50,7 +50,7 @@ def _tiny() -> Path:
 def cfg(data: bytes) -> None:
     """A .cfg is refused, or its network is consistent."""
     try:
-        network = plan_network(parse_cfg(data.decode("utf-8", "replace")))
+        network = plan_network(parse_cfg(data.decode("utf-8", "surrogateescape")))
     except ModelError as error:
         assert_one_line(error)
     else:
@@ -108,7 +108,7 @@ def names(data: bytes) -> None:
 def data_file(data: bytes) -> None:
     """A .data file is refused, or has a number of classes and the base name of a file."""
     try:
-        stated = parse_data_file(data.decode("utf-8", "replace"))
+        stated = parse_data_file(data.decode("utf-8", "surrogateescape"))
     except ModelError as error:
         assert_one_line(error)
         return
@@ -157,7 +157,12 @@ class Target:
 
 
 def _cfg_words() -> tuple[str, ...]:
-    keys = {*" ".join(_KNOWN.values()).split(), *_ONLY, "batch", "steps"}
+    keys = {
+        *" ".join(_KNOWN.values()).split(),
+        *(key for only in _ONLY.values() for key in only),
+        "batch",
+        "steps",
+    }
     kinds = {f"\n[{kind}]\n" for kind in _KNOWN}
     numbers = {"=0", "=-1", "=2147483647", "=4294967296", "=1e308", "=nan", "=1_0", ",-1", ",0,1"}
     return tuple(sorted({f"\n{key}=" for key in keys} | kinds | numbers))
