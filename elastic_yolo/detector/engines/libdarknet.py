@@ -112,7 +112,7 @@ class LibDarknet:
         if not picture.is_file():
             raise FileNotFoundError(picture)
         with _silence():
-            image = self._lib.load_image(os.fsencode(picture), 0, 0, self.channels)
+            image = self._load(picture)
             self._lib.network_predict_image(self._net, image)
             found = self._boxes(image.w, image.h, threshold, iou)
         self._lib.free_image(image)
@@ -138,12 +138,21 @@ class LibDarknet:
         if not picture.is_file():
             raise FileNotFoundError(picture)
         with _silence():
-            image = self._lib.load_image(os.fsencode(picture), 0, 0, self.channels)
+            image = self._load(picture)
             boxed = self._lib.letterbox_image(image, self.width, self.height)
         planes = np.ctypeslib.as_array(boxed.data, (self.channels, self.height, self.width)).copy()
         self._lib.free_image(boxed)
         self._lib.free_image(image)
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+    def _load(self, picture: Path) -> Image:
+        """Load a picture file in the network's channels."""
+        if self.channels == 1:
+            # Debian's load_image swaps the first and the third channel, also where there is one.
+            image: Image = self._lib.load_image_stb(os.fsencode(picture), 1)
+        else:
+            image = self._lib.load_image_color(os.fsencode(picture), 0, 0)
+        return image
 
     def _predict(self, image: Picture) -> None:
         if image.shape != (self.height, self.width, 3):
@@ -184,7 +193,8 @@ def _load_library() -> ctypes.CDLL:
     _declare(lib, "network_height", c_int, net)
     _declare(lib, "network_predict", c_void_p, net, POINTER(c_float))
     _declare(lib, "network_predict_image", c_void_p, net, Image)
-    _declare(lib, "load_image", Image, c_char_p, c_int, c_int, c_int)
+    _declare(lib, "load_image_color", Image, c_char_p, c_int, c_int)
+    _declare(lib, "load_image_stb", Image, c_char_p, c_int)
     _declare(lib, "letterbox_image", Image, Image, c_int, c_int)
     _declare(lib, "free_image", None, Image)
     _declare(
