@@ -31,7 +31,7 @@ def suggest_name(text: str) -> str:
 
 def _check_name(text: str) -> str:
     if not NAME.fullmatch(text):
-        raise ValueError(f"expected {NAME_RULE}")
+        raise ValueError(f"expected {NAME_RULE}, such as {suggest_name(text)}")
     return text
 
 
