@@ -16,6 +16,7 @@ import numpy as np
 from elastic_yolo.comparison.detection_file import parse_detections
 from elastic_yolo.detector.darknet.cfg import parse_cfg
 from elastic_yolo.detector.darknet.data_file import parse_data_file
+from elastic_yolo.detector.darknet.fork import needs_fork
 from elastic_yolo.detector.darknet.options import _KNOWN, _ONLY
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import read_weights
@@ -76,7 +77,7 @@ def weights(data: bytes) -> None:
         assert_one_line(error)
         return
     for convolution in found.convolutions.values():
-        filters, biases = convolution.folded()
+        filters, biases = convolution.folded(fork=needs_fork(network))
         assert np.isfinite(filters).all()
         assert np.isfinite(biases).all()
 
