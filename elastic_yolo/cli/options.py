@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from elastic_yolo.cli.errors import CommandFailed, failing_on_provision_errors
 from elastic_yolo.detector.engines.choose import DEVICES, ENGINES, MOST_THREADS, EngineOptions
@@ -14,9 +15,10 @@ from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.precision import PRECISIONS
 from elastic_yolo.names import RESIZES, STORE_SCHEME, Resize
 from elastic_yolo.progress import TransferLine
-from elastic_yolo.store.errors import BadReference, StoreError
-from elastic_yolo.store.reader import Published, resolve
-from elastic_yolo.store.reference import Reference, parse_reference
+
+if TYPE_CHECKING:
+    from elastic_yolo.store.reader import Published
+    from elastic_yolo.store.reference import Reference
 
 MODEL_HELP = (
     "model folder, store:FOLDER/NAME@CHANNEL, or a name from `elastic-yolo models list`, which is "
@@ -232,6 +234,10 @@ def absolute_path(value: str) -> str:
 
 
 def _reference(text: str) -> Reference:
+    # Imported here because an image has only what its role needs, and a folder needs no store.
+    from elastic_yolo.store.errors import BadReference  # noqa: PLC0415
+    from elastic_yolo.store.reference import parse_reference  # noqa: PLC0415
+
     try:
         return parse_reference(text)
     except BadReference as error:
@@ -239,6 +245,9 @@ def _reference(text: str) -> Reference:
 
 
 def _published(text: str) -> Published:
+    from elastic_yolo.store.errors import StoreError  # noqa: PLC0415
+    from elastic_yolo.store.reader import resolve  # noqa: PLC0415
+
     try:
         return resolve(_reference(text))
     except StoreError as error:
