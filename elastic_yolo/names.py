@@ -1,13 +1,41 @@
-"""Pydantic types of values that come from configuration, manifests and command lines."""
+"""Names and other values that come from configuration, manifests and command lines."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-# The name becomes part of URLs and of log lines.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+MOST_NAME = 100
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MOST_NAME - 1}}}")
+"""The names of models, versions and channels, in every tier, in the store and in files.
+
+They become parts of URLs, folders, log lines and labels of metrics; `+`, `:`, `@`, `=` and `,`
+separate names there.
+"""
+NAME_RULE = (
+    f"at most {MOST_NAME} letters, digits, dots, dashes and underscores, the first a letter or a "
+    "digit"
+)
+"""What NAME accepts, in words, behind "expected"."""
+
+
+def suggest_name(text: str) -> str:
+    """Return a valid name that is similar to a text: `siec-100` for `siec 100%`."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    words = re.findall(r"[A-Za-z0-9._-]+", plain)
+    return "-".join(words).strip("._-")[:MOST_NAME].strip("._-") or "model"
+
+
+def _check_name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError(f"expected {NAME_RULE}, such as {suggest_name(text)}")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
 # A path that leaves the model folder could have any file of the machine hashed or sent.
 FileName = Annotated[str, Field(pattern=r"^[^/\x00-\x1f.][^/\x00-\x1f]*$", max_length=255)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]

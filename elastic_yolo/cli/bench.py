@@ -11,14 +11,13 @@ from typing import Any
 from elastic_yolo.cli.options import (
     MODEL_HELP,
     add_threads_option,
+    chosen_model,
     count,
-    model_folder,
     model_name,
     new_file,
     positive,
 )
 from elastic_yolo.detector.engines.choose import ENGINES
-from elastic_yolo.detector.model import read_model
 from elastic_yolo.detector.precision import PRECISIONS
 from elastic_yolo.lab.engines.report import engine_configs, headline, table
 from elastic_yolo.lab.engines.rounds import compete
@@ -79,7 +78,7 @@ def add_parser(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Measure and print; the exit status is 1 if nothing was measured."""
-    model = read_model(model_folder(parsed.model))
+    model = chosen_model(parsed.model)
     rows = compete(
         engine_configs(parsed.engines, parsed.precisions, parsed.batch, parsed.device),
         model.folder,

@@ -14,9 +14,9 @@ from elastic_yolo.cli.options import (
     MODEL_HELP,
     add_engine_options,
     add_resize_option,
+    chosen_model,
     engine_options,
     fraction,
-    model_folder,
     model_name,
     output_folder,
     positive,
@@ -38,7 +38,7 @@ from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.choose import build_engine
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import read_small
-from elastic_yolo.detector.model import Model, read_model
+from elastic_yolo.detector.model import Model
 from elastic_yolo.names import Resize
 from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.progress import ProgressLine, print_status
@@ -202,7 +202,7 @@ def _refusals(parsed: argparse.Namespace, paths: list[Path]) -> Iterator[str]:
 
 
 def _prepare(parsed: argparse.Namespace) -> _Comparison:
-    model = read_model(model_folder(parsed.model))
+    model = chosen_model(parsed.model)
     make = _OWN.get(parsed.other)
     reference: Reference = FileReference(Path(parsed.other)) if make is None else make(model)
     resize = parsed.resize or _resize(model, reference)

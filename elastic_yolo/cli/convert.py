@@ -12,15 +12,15 @@ from elastic_yolo.cli.options import (
     MODEL_HELP,
     add_resize_option,
     add_threads_option,
+    chosen_model,
     folder,
-    model_folder,
     model_name,
     new_file,
 )
 from elastic_yolo.detector.conversion import make_int8, measure_precisions
 from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.engines.choose import EngineOptions
-from elastic_yolo.detector.model import Model, read_model
+from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.precision import Report
 from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.durable import write_atomic
@@ -80,7 +80,7 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.refuse("--precision needs --output; --calibration measures all precisions")
     if parsed.precision == "int8" and not parsed.cache:
         parsed.refuse("--precision int8 needs --cache with a converted model")
-    model = read_model(model_folder(parsed.model), parsed.resize)
+    model = chosen_model(parsed.model, parsed.resize)
     report_data: dict[str, Any] = {}
     if parsed.calibration:
         report = _prepare_cache(parsed, model)

@@ -21,6 +21,7 @@ from elastic_yolo.cli.options import (
     model_name,
     new_file,
     positive,
+    resolve_model,
     tcp_port,
 )
 from elastic_yolo.lab.autoscaler.manifest import MANIFESTS, Tier, read_tiers
@@ -227,7 +228,7 @@ def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
     with tempfile.TemporaryDirectory(prefix="hpa-lab-") as temporary:
         plan = Plan(
             scaled_tiers,
-            model,
+            resolve_model(str(parsed.model)),
             [path.read_bytes() for path in sorted(pictures.glob("*.jpg"))],
             parsed.load,
             parsed.duration or _DURATION_S["lab"],

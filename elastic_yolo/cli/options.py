@@ -5,15 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from elastic_yolo.cli.errors import failing_on_provision_errors
+from elastic_yolo.cli.errors import CommandFailed, failing_on_provision_errors
 from elastic_yolo.detector.engines.choose import DEVICES, ENGINES, MOST_THREADS, EngineOptions
+from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.precision import PRECISIONS
-from elastic_yolo.names import RESIZES, STORE_SCHEME
+from elastic_yolo.names import RESIZES, STORE_SCHEME, Resize
 from elastic_yolo.progress import TransferLine
 
-MODEL_HELP = "model folder, or a name from `elastic-yolo models list`, pulled once"
+if TYPE_CHECKING:
+    from elastic_yolo.store.reader import Published
+    from elastic_yolo.store.reference import Reference
+
+MODEL_HELP = (
+    "model folder, store:FOLDER/NAME@CHANNEL, or a name from `elastic-yolo models list`, which is "
+    "pulled once"
+)
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -158,13 +168,15 @@ def new_file(text: str) -> Path:
 
 
 def model_name(text: str) -> str:
-    """Check a model argument of a command line: an existing folder, or else a name of the zoo."""
+    """Check a model argument of a command line.
+
+    It is an existing folder, a channel of a store, or else a name of the zoo.
+    """
     if not text:
         raise argparse.ArgumentTypeError("expected a model folder, or a name of the zoo")
     if text.startswith(STORE_SCHEME):
-        raise argparse.ArgumentTypeError(
-            f"{text}: only `serve` reads a channel of a store; here, name the folder of a version"
-        )
+        _reference(text)
+        return text
     if Path(text).is_dir():
         return text
     if Path(text).is_file():
@@ -183,14 +195,63 @@ def model_name(text: str) -> str:
 
 
 def model_folder(text: str) -> Path:
-    """Return the folder of a model argument: an existing folder, or a model of the zoo.
+    """Return the folder of a model argument, as `model_name` checks it.
 
-    A model of the zoo is pulled into the user's cache if it is not there. Raises
-    argparse.ArgumentTypeError for neither, CommandFailed or OSError if it cannot be pulled.
+    Of a channel, that of the version that it points at now. A model of the zoo is pulled into the
+    user's cache if it is not there. Raises argparse.ArgumentTypeError for none of these,
+    CommandFailed or OSError if the store has no such channel or the model cannot be pulled.
     """
-    if Path(model_name(text)).is_dir():
-        return Path(text)
-    return pull_from_zoo(text)
+    name = model_name(text)
+    if name.startswith(STORE_SCHEME):
+        return _published(name).folder
+    return Path(text) if Path(text).is_dir() else pull_from_zoo(text)
+
+
+def chosen_model(text: str, resize: Resize | None = None) -> Model:
+    """Read the model of a model argument, with name and version as the services have them.
+
+    Raises ModelError, and what `model_folder` raises.
+    """
+    if not text.startswith(STORE_SCHEME):
+        return read_model(model_folder(text), resize)
+    published = _published(text)
+    model = read_model(published.folder, resize)
+    return replace(model, name=published.record.name, version=published.record.version)
+
+
+def resolve_model(text: str) -> Path | str:
+    """Return a value of MODEL_PATH that is valid in any folder; a model of the zoo is pulled.
+
+    Raises ArgumentTypeError if `text` names no model, ProvisionError or OSError for a failed pull.
+    """
+    return absolute_path(text) if text.startswith(STORE_SCHEME) else model_folder(text).resolve()
+
+
+def absolute_path(value: str) -> str:
+    """Return a path, or the address of a store, that is valid in any folder."""
+    scheme = STORE_SCHEME if value.startswith(STORE_SCHEME) else ""
+    return f"{scheme}{Path(value.removeprefix(scheme)).resolve()}"
+
+
+def _reference(text: str) -> Reference:
+    # Imported here because an image has only what its role needs, and a folder needs no store.
+    from elastic_yolo.store.errors import BadReference  # noqa: PLC0415
+    from elastic_yolo.store.reference import parse_reference  # noqa: PLC0415
+
+    try:
+        return parse_reference(text)
+    except BadReference as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _published(text: str) -> Published:
+    from elastic_yolo.store.errors import StoreError  # noqa: PLC0415
+    from elastic_yolo.store.reader import resolve  # noqa: PLC0415
+
+    try:
+        return resolve(_reference(text))
+    except StoreError as error:
+        raise CommandFailed(str(error)) from error
 
 
 def pull_from_zoo(name: str, *, check_digests: bool = False) -> Path:

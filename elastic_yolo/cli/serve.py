@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from elastic_yolo.cli.options import (
+    absolute_path,
     add_engine_options,
     count,
-    model_folder,
     model_name,
+    resolve_model,
     tcp_port,
 )
 from elastic_yolo.lab.processes.log_lines import LogFollower, notable
@@ -127,20 +128,6 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
         return 0
     print_status(f"elastic-yolo: {failure}" + (f" (logs: {kept})" if kept else ""))
     return 1
-
-
-def resolve_model(text: str) -> Path | str:
-    """Return a value of MODEL_PATH that is valid in any folder; a model of the zoo is pulled.
-
-    Raises ArgumentTypeError if `text` names no model, ProvisionError or OSError for a failed pull.
-    """
-    return absolute_path(text) if text.startswith(STORE_SCHEME) else model_folder(text).resolve()
-
-
-def absolute_path(value: str) -> str:
-    """Return a path, or the address of a store, that is valid in any folder."""
-    scheme = STORE_SCHEME if value.startswith(STORE_SCHEME) else ""
-    return f"{scheme}{Path(value.removeprefix(scheme)).resolve()}"
 
 
 def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:

@@ -16,10 +16,10 @@ from elastic_yolo.cli.options import (
     MODEL_HELP,
     add_engine_options,
     add_resize_option,
+    chosen_model,
     engine_options,
     existing_file,
     folder,
-    model_folder,
     model_name,
 )
 from elastic_yolo.cli.resize_rules import detect_by_both_rules, side_by_side, to_json
@@ -31,7 +31,7 @@ from elastic_yolo.detector.engines.libdarknet import find_libdarknet
 from elastic_yolo.detector.errors import DetectorError, EngineError, ModelError, SampleError
 from elastic_yolo.detector.files import read_small
 from elastic_yolo.detector.golden import golden_difference
-from elastic_yolo.detector.model import Model, read_model
+from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.samples import SampleFolder, list_pictures
 from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.progress import ProgressLine, print_skipped
@@ -58,11 +58,14 @@ class Check:
     """What each resize rule finds in a picture, if a rule must be chosen."""
     lines: tuple[str, ...] = ()
     """Further lines for a terminal."""
+    notes: tuple[str, ...] = ()
+    """What is ignored, though the check passed."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the check as a JSON object."""
         described = {"name": self.name, "passed": self.passed, "detail": self.detail}
-        return described if self.found is None else described | {"found": self.found}
+        optional = {"found": self.found, "notes": list(self.notes)}
+        return described | {name: value for name, value in optional.items() if value}
 
 
 def add_parser(commands: Any) -> None:
@@ -99,7 +102,7 @@ def run(parsed: argparse.Namespace) -> int:
         if not parsed.json:
             word = {True: "ok", False: "FAILED", None: "not checked"}[check.passed]
             print(f"{check.name:<10} {word:<12} {check.detail}", flush=True)
-            for line in check.lines:
+            for line in (*check.notes, *check.lines):
                 print(f"{'':<23} {line}", flush=True)
     if parsed.json:
         print(json.dumps([check.to_json() for check in checks], indent=2))
@@ -110,13 +113,15 @@ def verify(parsed: argparse.Namespace) -> Iterator[Check]:
     """Yield the checks of a folder; stops after a failure that prevents all further ones."""
     options = engine_options(parsed)
     try:
-        model = read_model(model_folder(parsed.model), parsed.resize)
+        model = chosen_model(parsed.model, parsed.resize)
         # An engine with a cached graph would not read the weights.
         model.read_weights()
     except ModelError as error:
         yield Check("files", passed=False, detail=str(error))
         return
-    yield Check("files", passed=True, detail=_describe(model))
+    yield Check("files", passed=True, detail=_describe(model), notes=model.network.notes)
+    if (unusable := _check_name(model)) is not None:
+        yield unusable
     yield Check("digest", passed=True, detail=model.digest)
     try:
         engine, choice = build_engine(model, options)
@@ -131,6 +136,14 @@ def verify(parsed: argparse.Namespace) -> Iterator[Check]:
     yield _check_resize(detector, picture, given=parsed.resize is not None)
     if parsed.pictures is not None:
         yield _check_accuracy(detector, parsed.pictures)
+
+
+def _check_name(model: Model) -> Check | None:
+    try:
+        model.require_name()
+    except ModelError as error:
+        return Check("name", passed=False, detail=str(error))
+    return None
 
 
 def _describe(model: Model) -> str:

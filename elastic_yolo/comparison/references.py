@@ -82,6 +82,7 @@ class OpenCvReference:
             )
         self._labels = model.labels
         size = model.network.input
+        self._grey = size.channels == 1
         try:
             net = cv2.dnn.readNetFromDarknet(str(model.cfg), str(model.weights_file))
             self._net: Any = cv2.dnn.DetectionModel(net)
@@ -95,6 +96,8 @@ class OpenCvReference:
         """Detect as `DetectionModel.detect` does: network, best label, threshold, NMS by class."""
         pixels = picture.decode_upright()
         height, width, _ = pixels.shape
+        if self._grey:
+            pixels = _to_grey(pixels)
         # Of each row: centre, size, objectness, scores of the classes.
         rows = np.concatenate(self._net.predict(pixels))
         classes = rows[:, 5:].argmax(axis=1)
@@ -130,15 +133,17 @@ class DarknetReference:
                     "compare with OpenCV, or with a file of AlexeyAB's fork"
                 )
         self._labels = model.labels
+        self._grey = model.network.input.channels == 1
         self._net = LibDarknet(model.cfg, model.weights_file)
 
     def detect(self, picture: Picture, threshold: float, iou: float) -> list[Detection]:
         """Detect as `darknet detect` does."""
         pixels = picture.decode_upright()
+        stored = _to_grey(pixels) if self._grey else pixels[..., ::-1]
         with tempfile.TemporaryDirectory(prefix="compare-") as folder:
             path = Path(folder, "picture.png")
             # The fastest level: the file is read once.
-            cv2.imwrite(str(path), pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            cv2.imwrite(str(path), stored, [cv2.IMWRITE_PNG_COMPRESSION, 1])
             found = self._net.detect(path, threshold, iou)
         return [_detection(self._labels[number], score, box) for number, score, box in found]
 
@@ -167,6 +172,11 @@ class FileReference:
         if stated is None:
             raise NotInFile(f"{self.name} has no entry for this picture")
         return [one for one in stated.in_pixels(picture.size) if one.score > threshold]
+
+
+def _to_grey(pixels: Pixels) -> Pixels:
+    """Return (h, w, 3) RGB pixels as (h, w) grey levels, as AlexeyAB's fork loads them."""
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _detection(label: str, score: float, box: Any) -> Detection:

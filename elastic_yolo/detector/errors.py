@@ -24,7 +24,7 @@ class ModelError(DetectorError):
 
     def __init__(self, message: str) -> None:
         """Escape and shorten the message: a quoted file must not forge or flood a log."""
-        super().__init__(_one_line(message))
+        super().__init__(one_line(message))
 
 
 class CfgError(ModelError):
@@ -40,10 +40,11 @@ class EngineError(DetectorError):
 
     def __init__(self, message: str) -> None:
         """Join the lines of the message: the engines' own errors have several."""
-        super().__init__(_one_line(" ".join(message.split())))
+        super().__init__(one_line(" ".join(message.split())))
 
 
-def _one_line(message: str) -> str:
+def one_line(message: str) -> str:
+    """Return a message that quotes a file as one printable line of bounded length."""
     # Shortened before escaping, to bound the work, and after it, because escapes are longer.
     return _shortened(
         "".join(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from elastic_yolo.detector.errors import ModelError
+from elastic_yolo.detector.foreign import HEAD_BYTES, convert_advice, foreign_kind
 from elastic_yolo.digest import digest_of_open_file
+
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def open_regular(path: Path, error: type[ModelError] = ModelError) -> BinaryIO:
@@ -35,22 +39,42 @@ def read_small(path: Path, most_bytes: int, error: type[ModelError] = ModelError
             raise unreadable(path, reason, error) from reason
 
 
-def read_text(
-    path: Path, most_bytes: int, error: type[ModelError] = ModelError, *, hint: str = ""
-) -> str:
+def read_text(path: Path, most_bytes: int, error: type[ModelError] = ModelError) -> str:
     """Return the text of a UTF-8 file without its byte order mark.
 
-    Raises `error` as `read_small` does, and for content that is not text; that message ends with
-    `hint`.
+    Raises `error` as `read_small` does, and for content that is not text. The message then names
+    what the file is, or its encoding, if that can be told.
     """
-    data = read_small(path, most_bytes, error)
-    zero = data.find(0)
-    if zero >= 0:
-        raise error(f"{path}: not a text file (byte {zero} is zero){hint}")
+    data = _text_bytes(path, most_bytes, error)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")
     except UnicodeDecodeError as reason:
-        raise error(f"{path}: not a text file (byte {reason.start} is not UTF-8){hint}") from None
+        advice = convert_advice(data)
+        raise error(f"{path}: not a text file (byte {reason.start} is not UTF-8){advice}") from None
+
+
+def read_ascii_text(
+    path: Path, most_bytes: int, error: type[ModelError] = ModelError, *, hint: str = ""
+) -> str:
+    """Return the text of a file whose meaning is in ASCII, with comments of any encoding.
+
+    A byte that is not UTF-8 becomes a lone surrogate, as in the names of files. Raises `error` as
+    `read_text` does for anything else; for an unknown binary file that message ends with `hint`.
+    """
+    return _text_bytes(path, most_bytes, error, hint).decode("utf-8", "surrogateescape")
+
+
+def _text_bytes(path: Path, most_bytes: int, error: type[ModelError], hint: str = "") -> bytes:
+    """Return the bytes of a text without byte order mark, and without zero bytes behind its end."""
+    data = read_small(path, most_bytes, error)
+    if kind := foreign_kind(data[:HEAD_BYTES]):
+        raise error(f"{path}: {kind}")
+    text = data.rstrip(b"\0")
+    zero = text.find(0) if text else data.find(0)
+    if zero >= 0 or text.startswith(_WIDE_MARKS):
+        what = f"byte {zero} is zero" if zero >= 0 else "byte 0 is not UTF-8"
+        raise error(f"{path}: not a text file ({what}){convert_advice(data) or hint}")
+    return text.removeprefix(codecs.BOM_UTF8)
 
 
 def digest_of_regular(path: Path, most_bytes: int | None = None) -> str:

@@ -1,6 +1,7 @@
 """Build an ONNX graph from a Darknet network and its weights.
 
-Input: pictures as uint8 (n, height, width, 3), RGB. Outputs: for each head the values that enter
+Input: pictures as uint8 (n, height, width, 3), RGB; a network with one channel sees their grey
+values. Outputs: for each head the values that enter
 its [yolo] or [region] layer, float32 (n, anchors * values, rows, columns), where `Head.values` is
 the number of values of one box. Decoding is not part of the graph:
 docs/decisions/008-heads-outside-the-graph.md.
@@ -34,6 +35,7 @@ from elastic_yolo.detector.darknet.layers import (
 )
 from elastic_yolo.detector.darknet.weights import Weights
 from elastic_yolo.detector.errors import EngineError
+from elastic_yolo.detector.inputs import GREY_WEIGHTS
 
 INPUT_NAME = "images"
 # The first opset with Mish.
@@ -108,7 +110,8 @@ def float_nodes(network: Network) -> list[str]:
                 left.append(index - 1)
     convolutions = (layer.index for layer in network.convolutions if layer.index in seen)
     names = [f"layer{index}_conv" for index in convolutions]
-    return ["images_nchw", "images_float", "input", *names]
+    grey = ["grey"] if network.input.channels == 1 else []
+    return ["images_nchw", "images_float", "input", *grey, *names]
 
 
 class _Graph:
@@ -143,11 +146,19 @@ class _Graph:
         return name
 
     def add_input(self) -> None:
-        """Add the nodes that turn interleaved RGB pixels into planes of values from 0 to 1."""
+        """Add the nodes that turn interleaved RGB pixels into planes of values from 0 to 1.
+
+        Grey values are computed here, behind the resizing: both are linear, and every caller sends
+        the same pixels to every network.
+        """
         planes = self.node("Transpose", [INPUT_NAME], "images_nchw", perm=[0, 3, 1, 2])
         kind = helper.np_dtype_to_tensor_dtype(self.float)
         floats = self.node("Cast", [planes], "images_float", to=kind)
         self.previous = self.node("Div", [floats, self.constant("full_scale", 255.0)], "input")
+        if self.network.input.channels == 1:
+            weights = np.array(GREY_WEIGHTS, np.float32).reshape(1, 3, 1, 1)
+            inputs = [self.previous, self.constant("grey_weights", weights)]
+            self.previous = self.node("Conv", inputs, "grey", kernel_shape=[1, 1])
 
     def head(self, index: int) -> str:
         """Return the output of a head, cast to float32 in a float16 graph."""
@@ -245,16 +256,55 @@ class _Graph:
     def _shortcut(self, layer: Shortcut, name: str) -> str:
         total = self.previous
         for number, source in enumerate(layer.sources):
-            have = self.network.layers[source].output.channels
-            wanted = layer.output.channels
-            part = self._channels(source, 0, min(have, wanted), f"{name}_part{number}")
-            if have < wanted:
-                missing = self.constant(
-                    f"{name}_missing{number}", [0, 0, 0, 0, 0, wanted - have, 0, 0]
-                )
-                part = self.node("Pad", [part, missing], f"{name}_padded{number}")
+            part = self._fitted(source, layer.output, f"{name}_part{number}")
             total = self.node("Add", [total, part], f"{name}_sum{number}")
         return self._activate(layer.activation, total, name)
+
+    def _fitted(self, source: int, target: Shape, name: str) -> str:
+        """Return a layer's output with the shape of another map: shortcut_cpu of `src/blas.c`.
+
+        Channels, rows and columns that the source lacks are zeros.
+        """
+        shape = self.network.layers[source].output
+        channels = min(shape.channels, target.channels)
+        part = self._channels(source, 0, channels, name)
+        height, width = min(shape.height, target.height), min(shape.width, target.width)
+        if (height, width) != (shape.height, shape.width):
+            step = max(1, shape.height // target.height)
+            part = self._sampled(part, (height, width), step, name)
+        sample = max(1, target.height // shape.height)
+        if sample > 1:
+            height, width = height * sample, width * sample
+            part = self._spread(part, channels, (height, width), sample, name)
+        missing = [target.channels - channels, target.height - height, target.width - width]
+        if any(missing):
+            pads = self.constant(f"{name}_missing", [0, 0, 0, 0, 0, *missing])
+            part = self.node("Pad", [part, pads], f"{name}_padded")
+        return part
+
+    def _sampled(self, part: str, size: tuple[int, int], step: int, name: str) -> str:
+        """Return (height, width) of every n-th row and column of a map."""
+        ends = [length * step for length in size]
+        bounds = [
+            self.constant(f"{name}_{word}", values)
+            for word, values in (
+                ("from", [0, 0]),
+                ("to", ends),
+                ("axes", [2, 3]),
+                ("steps", [step, step]),
+            )
+        ]
+        return self.node("Slice", [part, *bounds], f"{name}_sampled")
+
+    def _spread(self, part: str, channels: int, size: tuple[int, int], by: int, name: str) -> str:
+        """Return a map of `size` with the pixels at every n-th place, and zeros between them."""
+        height, width = size
+        apart = [0, channels, height // by, 1, width // by, 1]
+        part = self.node("Reshape", [part, self.constant(f"{name}_apart", apart)], f"{name}_alone")
+        pads = self.constant(f"{name}_between", [*[0] * 6, 0, 0, 0, by - 1, 0, by - 1])
+        part = self.node("Pad", [part, pads], f"{name}_surrounded")
+        joined = self.constant(f"{name}_join", [0, channels, height, width])
+        return self.node("Reshape", [part, joined], f"{name}_spread")
 
     def _channels(self, source: int, first: int, end: int, name: str) -> str:
         """Return channels `first` to `end` of a layer's output; without a node if that is all."""

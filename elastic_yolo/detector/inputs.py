@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 from elastic_yolo.detector.boxes import Image, Pixels
 
+# Of red, green and blue, as in ITU-R BT.601: the Y of a JPEG file, and OpenCV's grey, with which
+# AlexeyAB's fork loads pictures for a network with channels=1 (`src/image_opencv.cpp`).
+GREY_WEIGHTS = (0.299, 0.587, 0.114)
+
 PictureFile = str | os.PathLike[str] | bytes
 """The path of a picture file, or its content."""
 

@@ -18,7 +18,7 @@ from elastic_yolo.detector.files import digest_of_regular, read_small, read_text
 from elastic_yolo.detector.manifest import GoldenSpec, Manifest, read_manifest
 from elastic_yolo.detector.model_files import find_model_files
 from elastic_yolo.digest import digest_of_bytes
-from elastic_yolo.names import RESIZES, Resize
+from elastic_yolo.names import NAME, NAME_RULE, RESIZES, Resize, suggest_name
 
 # YOLO9000's 9,418 labels take 100 kB.
 _MOST_NAMES_BYTES = 2**20
@@ -27,7 +27,8 @@ _MOST_OTHER_BYTES = 2**24
 # As pjreddie's Darknet.
 _DEFAULT_RESIZE: Resize = "letterbox"
 # Labels appear in responses, on pictures and in logs: an escape sequence in one is an attack.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Lone surrogates are bytes of a file's name that are not UTF-8; no response can contain them.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,14 @@ class Model:
         Calibration for int8 and the accuracy report depend on how pictures are prepared.
         """
         return self.digest if self.resize == _DEFAULT_RESIZE else f"{self.digest}-{self.resize}"
+
+    def require_name(self) -> None:
+        """Raise ModelError if services cannot be asked for the model by its name."""
+        if not NAME.fullmatch(self.name):
+            raise ModelError(
+                f"{self.cfg}: the model's name would be {self.name!r}: expected {NAME_RULE}: write "
+                f"name: {suggest_name(self.name)} to a model.yaml in its folder, or rename the .cfg"
+            )
 
     def read_weights(self) -> Weights:
         """Read the weights; raises WeightsError for values that are not finite numbers.
@@ -118,7 +127,7 @@ def _read_letter_box(net: Section) -> Resize | None:
     AlexeyAB's fork trains on letterboxed pictures with 1 and on stretched ones with 0
     (`src/parser.c`, parse_net_options).
     """
-    if "letter_box" not in net.options:
+    if not net.text("letter_box", ""):
         return None
     return "letterbox" if net.integer("letter_box", 0) else "stretch"
 
@@ -141,7 +150,9 @@ def _named(folder: Path, name: str) -> Path:
 
 
 def _read_labels(path: Path, network: Network) -> tuple[str, ...]:
-    lines = read_text(path, _MOST_NAMES_BYTES).splitlines()
+    text = read_text(path, _MOST_NAMES_BYTES)
+    # As fgetl of Darknet's `src/utils.c`; only a file without a line feed is an old Macintosh's.
+    lines = text.split("\n" if "\n" in text else "\r")
     labels = tuple(line.strip() for line in lines if line.strip())
     if len(labels) != network.classes:
         raise ModelError(

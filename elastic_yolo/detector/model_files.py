@@ -74,4 +74,4 @@ def _only(folder: Path, listing: list[str], suffix: str, alternative: str = "") 
 
 def _with_suffix(listing: list[str], suffix: str) -> list[str]:
     # macOS's Finder leaves a ._name.cfg beside a name.cfg.
-    return [name for name in listing if name.endswith(suffix) and not name.startswith(".")]
+    return [name for name in listing if name.lower().endswith(suffix) and name[0] != "."]

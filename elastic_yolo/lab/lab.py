@@ -48,7 +48,8 @@ class Plan:
     """The parameters of a run."""
 
     scaled_tiers: ScaledTiers
-    model: Path
+    model: Path | str
+    """The value of MODEL_PATH, valid in any folder."""
     pictures: Sequence[bytes]
     shape: Shape
     duration_s: float
@@ -227,7 +228,7 @@ class Lab:
             env["THREADS"] = "1"
         if name == "inference":
             env |= {
-                "MODEL_PATH": str(self.plan.model.resolve()),
+                "MODEL_PATH": str(self.plan.model),
                 "CACHE_DIR": str(self.plan.logs.resolve() / "cache"),
                 # Measuring precisions in the background would change what the autoscaler sees.
                 "PRECISION": "fp32",

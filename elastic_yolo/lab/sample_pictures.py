@@ -47,7 +47,7 @@ def read_labels(model: Path) -> list[str]:
     The service reads and checks the model; this only selects sample pictures.
     """
     try:
-        (names,) = model.glob("[!.]*.names")
+        (names,) = (one for one in model.glob("[!.]*") if one.suffix.lower() == ".names")
         with names.open(encoding="utf-8", errors="replace") as file:
             return file.read(_MAX_NAMES_BYTES).split("\n")
     except (OSError, ValueError):

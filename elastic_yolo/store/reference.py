@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from elastic_yolo.names import STORE_SCHEME
+from elastic_yolo.names import NAME, NAME_RULE, STORE_SCHEME
 from elastic_yolo.store.errors import BadReference
 
 DEFAULT_CHANNEL = "stable"
-# Names become folders, parts of URLs and labels of metrics.
-WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -38,9 +35,6 @@ def parse_reference(text: str) -> Reference:
 
 def check_word(text: str) -> str:
     """Return the name of a model, channel or version; raises BadReference if it is invalid."""
-    if not WORD.fullmatch(text):
-        raise BadReference(
-            f"{text[:100]!r}: expected at most 100 letters, digits, dots, dashes, underscores, "
-            "the first a letter or a digit"
-        )
+    if not NAME.fullmatch(text):
+        raise BadReference(f"{text[:100]!r}: expected {NAME_RULE}")
     return text

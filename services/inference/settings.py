@@ -10,12 +10,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import DirectoryPath, Field, SecretStr, model_validator
 
+from elastic_yolo.names import MOST_NAME
 from elastic_yolo.tiers import PORTS
 from services.common.core.settings import ServiceSettings
 from services.inference.versions.model_source import ModelPath
 
 _FURTHER = re.compile(r"MODEL_(.*)_PATH", re.IGNORECASE)
-_NAME = re.compile(r"[A-Z0-9_]+")
+# In small letters, it is a name that requests use.
+_NAME = re.compile(rf"[A-Z0-9][A-Z0-9_]{{0,{MOST_NAME - 1}}}")
 FURTHER_MODELS = "MODEL_<NAME>_PATH"
 
 
@@ -83,5 +85,6 @@ def _check_variable(variable: str, others: Mapping[str, str]) -> None:
     if right != variable and right in others:
         raise ValueError(f"{variable} and {right}: two variables for one model: remove one")
     raise ValueError(
-        f"{variable}: expected capital letters, digits and _ in NAME of {FURTHER_MODELS}"
+        f"{variable}: expected at most {MOST_NAME} capital letters, digits and _ in NAME of "
+        f"{FURTHER_MODELS}, the first a letter or a digit"
     )

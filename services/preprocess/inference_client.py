@@ -5,7 +5,6 @@ Source: Triton, `docs/protocol/extension_binary_data.md`.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +12,12 @@ import numpy as np
 import orjson
 
 from elastic_yolo.detector.boxes import COLUMNS, Floats, Image, InputFormat
-from elastic_yolo.names import RESIZES
+from elastic_yolo.names import NAME, RESIZES
 from services.common.core.golden import Golden
 from services.common.peer import Peer
 from services.common.request.context import RequestContext
 from services.common.request.errors import UnknownModel
 
-# A name becomes part of a path, so it may contain nothing else.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
@@ -60,7 +57,8 @@ class ModelDirectory:
 
         Raises UnknownModel, or what `Peer.send` raises.
         """
-        if name is not None and not _NAME.fullmatch(name):
+        # A name becomes part of a path, so it may contain nothing else.
+        if name is not None and not NAME.fullmatch(name):
             raise UnknownModel(f"no model {name[:80]!r} here")
         return self._cached.get(name) or await self.refresh_model_info(
             context, name, self._inference.with_affinity()

@@ -182,7 +182,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     # Swapped and truncated files.
     "cfg and weights swapped": (swapped, r"not a text file .*: is it the \.weights file\?"),
     "weights are the cfg": (content("tiny.weights", TINY.encode()), r"text that begins with"),
-    "weights are a web page": (content("tiny.weights", b"<!DOCTYPE html><html>..."), r"<!DOCTYPE"),
+    "weights are a web page": (
+        content("tiny.weights", b"<!DOCTYPE html><html>..."),
+        r"an HTML page",
+    ),
     "weights are empty": (content("tiny.weights", b""), r"0 bytes are too few"),
     "truncated": (truncated, r"weights: 102 bytes after the header, not a multiple of 4"),
     "of the other byte order": (byteswapped, r"the byte order is big-endian"),
@@ -190,7 +193,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "NaN everywhere": (values(*((i, np.nan) for i in range(49))), r"layer 0 .*holds biases that"),
     "an infinite filter": (values((40, np.inf)), r"layer 0 \[conv.*\(line 7 .*holds filters that"),
     "a negative variance": (values((21, -0.5)), r"layer 0 .*a negative rolling variance, -0\.5"),
-    "a scale that overflows": (values((7, 1e34), (21, 0), (28, 10)), r"layer 0 .*overflows when"),
+    "a scale that overflows": (values((7, 3e37), (21, 0), (28, 10)), r"layer 0 .*overflows when"),
     "a mean that overflows": (values((14, 3e38), (7, 1e3)), r"layer 0 .*overflows when its batch"),
     "226 MB and NaN at the end": (large, r"layer 7 .*holds filters that are not finite"),
     # Numbers that would need much memory or time.
@@ -203,7 +206,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "a number of 800,000 digits": (option("=7", "=" + "7" * 800_000), r"=7{60}\.\.\.: expected a"),
     "a number beyond 32 bits": (option("=7", "=4294967303"), r"4294967303: expected a whole"),
-    "a number only Python reads": (option("=7", "=0_7"), r"filters=0_7: expected a whole number"),
+    "a number only Python reads": (option("=7", "=0_7"), r"filters=0_7: expected a positive"),
     "digits of another script": (option("=7", "=\u0667"), r"expected a whole number"),
     "an infinite anchor": (option("16,8", "16,1e999"), r"anchors=16,1e999: expected numbers sep"),
     "a negative anchor": (option("16,8", "16,-8"), r"anchors=16,-8: expected sizes above 0"),
@@ -277,7 +280,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         r"model\.yaml: name: Input should be a valid string",
     ),
     "a date that is none": (manifest("name: 2020-99-99\nthreshold: 2"), r"threshold: Input should"),
-    "a number in base 60": (manifest("version: " + "1:" * 15_000 + "1"), r"version: String should"),
+    "a number in base 60": (
+        manifest("version: " + "1:" * 15_000 + "1"),
+        r"version: expected at most",
+    ),
     "a number without digits": (manifest("iou: 0x_"), r"model\.yaml: iou: Input should be a valid"),
     "a number that is none": (manifest("iou: .nan"), r"iou: Input should be a valid number"),
     "a letter that is none": (manifest('name: "\\UFFFFFFFF"'), r"model\.yaml: not valid YAML"),

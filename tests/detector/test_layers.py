@@ -86,14 +86,22 @@ def test_a_head_keeps_the_anchors_of_its_mask() -> None:
     ("layers", "message"),
     [
         ("[lstm]\noutput=3\n", r"x\.cfg:5: \[lstm\] is not supported: expected one of"),
-        ("[convolutional]\nfilters=3\nspinning=1\n", r"x\.cfg:7: .* spinning=1 is not supported"),
+        ("[convolutional]\nfilters=3\nsway=1\n", r"x\.cfg:7: .* sway=1 is not supported"),
+        ("[convolutional]\nfilters=3\nshare_index=0\n", "share_index=0 is not supported"),
         ("[convolutional]\nactivation=mush\n", r"x\.cfg:6: .*activation=mush: expected one of"),
         ("[convolutional]\nfilters=-1\n", r"filters=-1: expected a positive whole number"),
         ("[convolutional]\nfilters=4\ngroups=2\n", "divisor of 3 and 4 channels"),
         ("[convolutional]\nsize=99\nactivation=linear\n", "empty output"),
         ("[route]\nlayers=-1\n", r"expected layers before this one"),
         ("[route]\n", r"x\.cfg:5: \[route\] needs layers="),
-        ("[maxpool]\nsize=1\n[maxpool]\nstride=2\n[shortcut]\nfrom=0\n", "layer 0 has 3x32x64"),
+        (
+            "[maxpool]\nsize=1\n[maxpool]\nstride_x=2\nstride_y=1\n[shortcut]\nfrom=0\n",
+            "layer 0 has 3x32x64",
+        ),
+        (
+            "[maxpool]\nsize=1\n[maxpool]\nstride=2\n[shortcut]\nfrom=0,-1\n",
+            "layer 0 has 3x32x64",
+        ),
         ("[maxpool]\nsize=1\n[route]\nlayers=0\ngroups=2\n", "divisor of the 3 channels of 0"),
         ("[maxpool]\nsize=1\n[route]\nlayers=0\ngroups=3\ngroup_id=3\n", "from 0 to 2"),
         ("[maxpool]\nsize=1\n[sam]\nfrom=0\n[avgpool]\n[sam]\nfrom=0\n", "shape 3x1x1"),
@@ -107,7 +115,6 @@ def test_a_head_keeps_the_anchors_of_its_mask() -> None:
         ("[convolutional]\nsize=3\ndilation=2\nactivation=relu\n", "Darknet computes two sizes"),
         ("[convolutional]\nsize=1\npadding=1\nactivation=relu\n", "0 for a window of one pixel"),
         ("[Gaussian_yolo]\nclasses=1\nnum=1\nanchors=5,5\n", r"x \(9 \+ 1 classes\) = 10 filters"),
-        ("[yolo]\nclasses=1\nnum=1\nanchors=5,5\nyolo_point=center\n", "yolo_point=center is not"),
         (
             "[yolo]\nclasses=1\nnum=1\nanchors=5,5\nnms_kind=soft\n",
             "cornersnms, greedynms, diounms",
@@ -223,5 +230,64 @@ def test_heads_must_score_the_same_classes() -> None:
 
 @pytest.mark.parametrize("net", ["[net]\nwidth=64\nheight=32\n", NET.replace("64", "0")])
 def test_a_net_without_a_usable_input_is_refused(net: str) -> None:
-    with pytest.raises(CfgError, match="expected channels=3 and a positive width and height"):
+    with pytest.raises(
+        CfgError, match="expected channels=3, or 1 for grey pictures, and a positive"
+    ):
         plan(HEAD, net)
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "note"),
+    [
+        ("net", "show_receptive_field=1", None),
+        ("convolutional", "name=before_head", "name=before_head has no effect"),
+        ("convolutional", "note", "note without '=' has no effect: the default counts"),
+        ("convolutional", "pad=", "pad= has no value: Darknet skips the line"),
+        ("convolutional", "=1", "=1 has no effect"),
+        ("convolutional", "size\xa0=3", "size\\xa0=3 has no effect"),
+        ("convolutional", "n=\udcb5", "n=\\udcb5 has no effect"),
+        ("convolutional", "dilation=1.5", "dilation: 1.5 is read as 1, as Darknet does"),
+        ("convolutional", "stride=1;2", None),
+        ("convolutional", "xnor=0 # no", None),
+        ("maxpool", "pad=1", "pad=1 has no effect: Darknet has no such option here"),
+        ("maxpool", "maxpool_depth=00", None),
+        ("dropout", "probability=.5", None),
+        ("yolo", "stretch=1", "stretch=1 has no effect"),
+        ("yolo", "yolo_point=center", "yolo_point=center has no effect"),
+    ],
+)
+def test_what_darknet_ignores_is_noted_and_changes_nothing(
+    section: str, line: str, note: str | None
+) -> None:
+    before = f"[maxpool]\nsize=1\n[dropout]\n{HEAD}"
+    text = (NET + before).replace(f"[{section}]\n", f"[{section}]\n{line}\n")
+
+    found = plan_network(parse_cfg(text, Path("x.cfg")))
+
+    assert [layer.output for layer in found.layers] == [one.output for one in plan(before).layers]
+    at = text.split("\n").index(line) + 1
+    assert len(found.notes) == (note is not None)
+    assert all(one.startswith(f"x.cfg:{at}: [{section}] {note}") for one in found.notes)
+
+
+def test_notes_are_bounded() -> None:
+    network = plan(HEAD + "".join(f"own{i}=1\n" for i in range(1000)))
+
+    assert len(network.notes) == 21
+    assert network.notes[-1] == "and 980 more"
+
+
+@pytest.mark.parametrize("activation", ["leaky#0.1", "leaky;", "Leaky", "leaky\x0c", ""])
+def test_a_word_is_read_as_it_stands(activation: str) -> None:
+    """For an unknown word Darknet would use relu, with a line on stderr among many."""
+    with pytest.raises(CfgError, match=r"x\.cfg:6: \[conv\] .*expected one of linear, leaky"):
+        plan(f"[conv]\nactivation={activation or '?'}\n{HEAD}")
+
+
+@pytest.mark.parametrize("kind", ["empty", "silence"])
+def test_empty_passes_its_input_through_and_belongs_to_the_fork(kind: str) -> None:
+    network = plan(f"[{kind}]\n{HEAD}")
+
+    assert network.layers[0].output == Shape(3, 32, 64)
+    assert needs_fork(network)
+    assert not needs_fork(plan(f"[dropout]\n{HEAD}"))

@@ -118,7 +118,16 @@ def test_a_file_of_the_wrong_length_names_layer_and_floats(
     ("content", "message"),
     [
         (b"", "0 bytes are too few"),
-        (b"<html>not found</html>", "not a Darknet .weights file"),
+        (b"Not Found", "9 bytes are too few"),
+        (b"The file was not found", "text that begins with 'The file was not fou': not a Darknet"),
+        (b"<html>not found</html>", "an HTML page, perhaps a login page"),
+        (b"\r\n<!DOCTYPE HTML><title>Sign in", "an HTML page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied", "XML, perhaps a server's error"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "run git lfs pull"),
+        (b"\x1f\x8b\x08\0" + bytes(99), "compressed with gzip: unpack it with gunzip"),
+        (b"PK\x03\x04" + bytes(99), "a ZIP archive, as PyTorch's .pt files are too"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file, as Keras writes"),
+        (b"x.weights".ljust(257, b"\0") + b"ustar" + bytes(250), "a tar archive: unpack it"),
         (np.array([0, 2, 0, 0, 0], "<i4").tobytes() + b"abc", "not a multiple of 4"),
     ],
 )
@@ -180,3 +189,107 @@ def test_a_big_endian_file_is_refused_with_the_reason(path: Path, order: str) ->
 
     with pytest.raises(WeightsError, match="too short" if order == "<i4" else "is big-endian"):
         read_weights(path, network())
+
+
+VALUES = np.arange(FIRST + SECOND, dtype="<f4").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ([0, 2, 5, 77], r"a header with a 32-bit `seen`, but in version 0\.2\.5 it has 64 bits"),
+        ([1, 0, 0, 77], r"a header with a 32-bit `seen`, but in version 1\.0\.0 it has 64 bits"),
+        ([0, 1, 0, 77, 0], r"a header with a 64-bit `seen`, but in version 0\.1\.0 it has 32 bits"),
+        ([0, 0, 0, 77, 0], r"a header with a 64-bit `seen`, but in version 0\.0\.0 it has 32 bits"),
+        ([0, 2, 5], "a header without `seen`: insert 8 zero bytes after the first 12"),
+    ],
+)
+def test_a_header_of_another_length_is_hinted_at(path: Path, header: list[int], hint: str) -> None:
+    path.write_bytes(np.array(header, "<i4").tobytes() + VALUES)
+
+    with pytest.raises(WeightsError, match=f"the length fits {hint}"):
+        read_weights(path, network())
+
+
+def test_the_hint_about_a_short_header_mends_the_file(path: Path) -> None:
+    path.write_bytes(np.array([0, 2, 5, 77], "<i4").tobytes() + bytes(4) + VALUES)
+
+    weights = read_weights(path, network())
+
+    assert weights.seen == 77
+    assert weights.convolutions[0].biases.tolist() == [0, 1]
+
+
+def test_values_without_a_header_are_hinted_at(path: Path) -> None:
+    path.write_bytes(np.full(FIRST + SECOND, 0.3, "<f4").tobytes())
+
+    with pytest.raises(WeightsError, match=r"the length fits x\.cfg without any header"):
+        read_weights(path, network())
+
+
+@pytest.mark.parametrize("missing", [-2, -1, 1, 2, 5])
+def test_a_file_that_only_misses_floats_gets_no_hint(path: Path, missing: int) -> None:
+    write_weights(path, np.zeros(FIRST + SECOND - missing))
+
+    with pytest.raises(WeightsError) as refused:
+        read_weights(path, network())
+
+    hinted = {1: "32-bit", 2: "without `seen`", 5: "without any header"}.get(missing)
+    assert ("the length fits" in str(refused.value)) == (hinted is not None)
+    assert hinted is None or hinted in str(refused.value)
+
+
+@pytest.mark.parametrize(("channels", "other"), [(1, 3), (3, 1)])
+def test_weights_for_the_other_number_of_channels_are_hinted_at(
+    path: Path, channels: int, other: int
+) -> None:
+    text = CFG.format(option="").replace("channels=3", "channels={}")
+    fitting, wanted = (
+        plan_network(parse_cfg(text.format(n), Path("x.cfg"))) for n in (other, channels)
+    )
+    write_weights(path, np.ones(fitting.float_count))
+
+    with pytest.raises(WeightsError, match=rf"the length fits channels={other} in \[net\]"):
+        read_weights(path, wanted)
+
+
+def with_variance(path: Path, variance: float) -> Path:
+    values = np.ones(FIRST + SECOND)
+    values[6] = variance
+    write_weights(path, values)
+    return path
+
+
+FORK = "groups=1\n[empty]"
+
+
+@pytest.mark.parametrize("variance", [-7e-44, -1e-45, -0.0, 0.0, -1e-6, -9.9e-6])
+def test_the_fork_takes_the_root_of_a_variance_and_a_little_more(
+    path: Path, variance: float
+) -> None:
+    """AlexeyAB's normalize_cpu divides by sqrt(v + 1e-5)."""
+    weights = read_weights(with_variance(path, variance), network(FORK))
+
+    filters, biases = weights.convolutions[0].folded(fork=True)
+
+    factor = 1 / np.sqrt(np.float32(variance) + np.float32(1e-5))
+    np.testing.assert_allclose(filters[0].ravel(), [factor] * 3, rtol=1e-6)
+    np.testing.assert_allclose(biases[0], 1 - factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize("variance", [-1e-5, -1.01e-5, -1.0, -3e38, np.nan])
+def test_a_variance_without_a_root_in_the_fork_is_refused(path: Path, variance: float) -> None:
+    with pytest.raises(WeightsError, match=r"layer 0 .*rolling variance"):
+        read_weights(with_variance(path, variance), network(FORK))
+
+
+@pytest.mark.parametrize("variance", [-7e-44, -1e-45, -1e-6, -1.0])
+def test_a_negative_variance_has_no_root_in_pjreddies_darknet(path: Path, variance: float) -> None:
+    """It divides by sqrt(v) + 1e-6: everything behind would be NaN."""
+    with pytest.raises(WeightsError, match=r"negative rolling variance, -.*: sqrt\(v\) \+ 1e-6"):
+        read_weights(with_variance(path, variance), network())
+
+
+@pytest.mark.parametrize("variance", [-0.0, 1e-45, 7e-44])
+def test_a_variance_of_nearly_0_is_read(path: Path, variance: float) -> None:
+    assert read_weights(with_variance(path, variance), network()).version == (0, 2, 0)

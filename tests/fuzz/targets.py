@@ -16,6 +16,7 @@ import numpy as np
 from elastic_yolo.comparison.detection_file import parse_detections
 from elastic_yolo.detector.darknet.cfg import parse_cfg
 from elastic_yolo.detector.darknet.data_file import parse_data_file
+from elastic_yolo.detector.darknet.fork import needs_fork
 from elastic_yolo.detector.darknet.options import _KNOWN, _ONLY
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import read_weights
@@ -50,7 +51,7 @@ def _tiny() -> Path:
 def cfg(data: bytes) -> None:
     """A .cfg is refused, or its network is consistent."""
     try:
-        network = plan_network(parse_cfg(data.decode("utf-8", "replace")))
+        network = plan_network(parse_cfg(data.decode("utf-8", "surrogateescape")))
     except ModelError as error:
         assert_one_line(error)
     else:
@@ -76,7 +77,7 @@ def weights(data: bytes) -> None:
         assert_one_line(error)
         return
     for convolution in found.convolutions.values():
-        filters, biases = convolution.folded()
+        filters, biases = convolution.folded(fork=needs_fork(network))
         assert np.isfinite(filters).all()
         assert np.isfinite(biases).all()
 
@@ -108,7 +109,7 @@ def names(data: bytes) -> None:
 def data_file(data: bytes) -> None:
     """A .data file is refused, or has a number of classes and the base name of a file."""
     try:
-        stated = parse_data_file(data.decode("utf-8", "replace"))
+        stated = parse_data_file(data.decode("utf-8", "surrogateescape"))
     except ModelError as error:
         assert_one_line(error)
         return
@@ -157,7 +158,12 @@ class Target:
 
 
 def _cfg_words() -> tuple[str, ...]:
-    keys = {*" ".join(_KNOWN.values()).split(), *_ONLY, "batch", "steps"}
+    keys = {
+        *" ".join(_KNOWN.values()).split(),
+        *(key for only in _ONLY.values() for key in only),
+        "batch",
+        "steps",
+    }
     kinds = {f"\n[{kind}]\n" for kind in _KNOWN}
     numbers = {"=0", "=-1", "=2147483647", "=4294967296", "=1e308", "=nan", "=1_0", ",-1", ",0,1"}
     return tuple(sorted({f"\n{key}=" for key in keys} | kinds | numbers))

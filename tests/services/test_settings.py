@@ -63,9 +63,13 @@ def start(service: str, **env: str) -> subprocess.CompletedProcess[str]:
         (
             "inference",
             {"MODEL_PATH": "/", "MODEL_coco_PATH": "/a"},
-            "MODEL_coco_PATH: expected capital letters, digits and _ in NAME of MODEL_<NAME>",
+            "MODEL_coco_PATH: expected at most 100 capital letters, digits and _ in NAME",
         ),
-        ("inference", {"MODEL_PATH": "/", "MODEL__PATH": "/a"}, "MODEL__PATH: expected capital "),
+        (
+            "inference",
+            {"MODEL_PATH": "/", "MODEL__PATH": "/a"},
+            "MODEL__PATH: expected at most 100 capital ",
+        ),
         ("inference", {"MODEL_PATH": "/", "MODEL_A-B_PATH": "/a"}, "MODEL_A-B_PATH: expected "),
     ],
 )

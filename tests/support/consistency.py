@@ -24,6 +24,7 @@ def assert_consistent(network: Network, folder: Path) -> None:
     Writes a .weights file to `folder`.
     """
     assert network.heads
+    assert all(note.isprintable() and len(note) <= 1000 for note in network.notes)
     assert network.convolutions
     for index, layer in enumerate(network.layers):
         shape = layer.output

@@ -1,20 +1,23 @@
 """Parse a Darknet .cfg file into sections, with line numbers for error messages.
 
 Format as in Darknet's `src/parser.c` and `src/option_list.c` (2018): `[kind]` starts a section,
-`key=value` adds an option to it, lines that begin with `#` or `;` are comments, and all white space
-is dropped, also inside a line.
+`key=value` adds an option to it, lines that begin with `#` or `;` are comments, and blanks are
+dropped, also inside a line. Only comments, and options without effect, may have letters beyond
+ASCII, of any encoding.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
+from elastic_yolo.detector.darknet.lines import Line, option_lines
+from elastic_yolo.detector.darknet.numbers import read_number, read_whole
 from elastic_yolo.detector.errors import CfgError
-from elastic_yolo.detector.files import read_text
+from elastic_yolo.detector.files import read_ascii_text
 
 # Thirty times the largest known .cfg (AlexeyAB's cspx-p7-mish, 30 kB): a .weights file under this
 # name is refused before it is read.
@@ -24,91 +27,119 @@ _MOST_SECTIONS = 1000
 # A head with 20 anchors has 40 numbers.
 _MOST_NUMBERS = 1000
 
-# Numbers that C's atoi() and atof() read completely. Python's int() and float() also accept 1_000,
-# non-ASCII digits, millions of digits, nan and inf.
-_WHOLE = re.compile(r"[+-]?[0-9]{1,10}")
-_NUMBER = re.compile(r"(?=.{1,40}$)[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-# Darknet stores options as 32-bit int and float.
-_INT_END = 2**31
-_LARGEST_FLOAT = 3.4028234663852886e38
+# Section names with a second one: string_to_layer_type of both `src/parser.c`.
+_ALIASES = {
+    "avg": "avgpool",
+    "conv": "convolutional",
+    "local_avg": "local_avgpool",
+    "max": "maxpool",
+    "network": "net",
+    "silence": "empty",
+}
+
+_N = TypeVar("_N", int, float)
 
 
 @dataclass(frozen=True)
 class Option:
-    """One `key=value` line."""
+    """One `key=value` line; `value` is None without an equals sign."""
 
-    value: str
+    value: str | None
     line: int
 
 
 @dataclass(frozen=True)
 class Section:
-    """One `[kind]` with its options. The typed readers raise CfgError with file and line."""
+    """One `[kind]` with its options. The typed readers raise CfgError with file and line.
+
+    `written` is the kind as the file has it, `[conv]` for a convolutional one.
+    """
 
     kind: str
     line: int
     options: Mapping[str, Option]
     file: str
+    written: str
+    ignored: tuple[Line, ...] = ()
+    """Lines that Darknet reports and skips: those that end with their first equals sign."""
 
     def integer(self, key: str, default: int) -> int:
         """Return an option as int, or the default if the section lacks it."""
-        option = self.options.get(key)
-        if option is None:
+        value = self._value(key)
+        if value is None:
             return default
         try:
-            return _whole(option.value)
+            return read_whole(value)[0]
         except ValueError:
             raise self.error(key, "a whole number") from None
 
     def number(self, key: str, default: float) -> float:
         """Return an option as float, or the default if the section lacks it."""
-        option = self.options.get(key)
-        if option is None:
+        value = self._value(key)
+        if value is None:
             return default
         try:
-            return _number(option.value)
+            return read_number(value)[0]
         except ValueError:
             raise self.error(key, "a number") from None
 
     def text(self, key: str, default: str) -> str:
         """Return an option as text, or the default if the section lacks it."""
-        option = self.options.get(key)
-        return default if option is None else option.value
+        value = self._value(key)
+        return default if value is None else value
 
-    def integers(self, key: str) -> tuple[int, ...]:
-        """Return a comma-separated option as ints; empty if the section lacks it."""
-        try:
-            return tuple(_whole(part) for part in self._parts(key))
-        except ValueError:
-            raise self.error(key, "whole numbers separated by commas") from None
+    def integers(self, key: str, *, comment: str = "") -> tuple[int, ...]:
+        """Return a comma-separated option as ints; empty if the section lacks it.
 
-    def numbers(self, key: str) -> tuple[float, ...]:
-        """Return a comma-separated option as floats; empty if the section lacks it."""
-        try:
-            return tuple(_number(part) for part in self._parts(key))
-        except ValueError:
-            raise self.error(key, "numbers separated by commas") from None
+        What follows the letter `comment` does not count.
+        """
+        return self._list(key, read_whole, "whole numbers separated by commas", comment=comment)
+
+    def numbers(self, key: str, most: int) -> tuple[float, ...]:
+        """Return the first `most` numbers of a comma-separated option; empty without the option.
+
+        Darknet uses no more of them, so a comma or a comment behind them has no effect.
+        """
+        return self._list(key, read_number, "numbers separated by commas", most)
 
     def error(self, key: str, expected: str) -> CfgError:
         """Build the error for a missing or invalid option; `expected` completes its message."""
         option = self.options.get(key)
-        if option is None:
+        if option is None or option.value is None:
             return CfgError(
-                f"{self.file}:{self.line}: [{self.kind}] needs {key}=: expected {expected}"
+                f"{self.file}:{self.line}: [{self.written}] needs {key}=: expected {expected}"
             )
         return CfgError(
-            f"{self.file}:{option.line}: [{self.kind}] {key}={_shown(option.value)}: "
+            f"{self.file}:{option.line}: [{self.written}] {key}={shown(option.value)}: "
             f"expected {expected}"
         )
 
-    def _parts(self, key: str) -> list[str]:
+    def _value(self, key: str) -> str | None:
+        # Of two options of the same name the first one counts, also if it has no value.
         option = self.options.get(key)
-        if option is None:
-            return []
-        if option.value.count(",") >= _MOST_NUMBERS:
+        return None if option is None else option.value
+
+    def _list(
+        self,
+        key: str,
+        read: Callable[[str], tuple[_N, str]],
+        expected: str,
+        most: int = _MOST_NUMBERS,
+        comment: str = "",
+    ) -> tuple[_N, ...]:
+        value = self._value(key)
+        if value is None:
+            return ()
+        if comment:
+            value = value.partition(comment)[0]
+        if value.count(",") >= _MOST_NUMBERS:
             raise self.error(key, f"at most {_MOST_NUMBERS:,} numbers")
-        # Darknet reads an empty entry as 0, which is never intended: _whole and _number refuse it.
-        return option.value.split(",")
+        try:
+            # To Darknet, an empty entry is 0, and so is the text behind a comma of a comment.
+            # Neither is ever intended.
+            return tuple(read(part)[0] for part in value.split(",")[:most])
+        except ValueError:
+            raise self.error(key, expected) from None
 
 
 @dataclass(frozen=True)
@@ -125,31 +156,14 @@ class Cfg:
         return (self.net, *self.layers)
 
 
-def _whole(text: str) -> int:
-    if not _WHOLE.fullmatch(text):
-        raise ValueError(text)
-    value = int(text)
-    if not -_INT_END <= value < _INT_END:
-        raise ValueError(text)
-    return value
-
-
-def _number(text: str) -> float:
-    if not _NUMBER.fullmatch(text):
-        raise ValueError(text)
-    value = float(text)
-    if abs(value) > _LARGEST_FLOAT:
-        raise ValueError(text)
-    return value
-
-
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """Return a text of the file for a message, shortened."""
     return text if len(text) <= 80 else f"{text[:60]}..."
 
 
 def read_cfg(path: Path) -> Cfg:
     """Read a .cfg file and parse its sections; raises CfgError with file and line."""
-    text = read_text(path, _MOST_BYTES, CfgError, hint=": is it the .weights file?")
+    text = read_ascii_text(path, _MOST_BYTES, CfgError, hint=": is it the .weights file?")
     return parse_cfg(text, path)
 
 
@@ -159,8 +173,8 @@ def parse_cfg(text: str, path: Path = Path("network.cfg")) -> Cfg:
     if not sections:
         raise CfgError(f"{path.name}: no section found: expected [net] first")
     net, *layers = sections
-    if net.kind not in ("net", "network"):
-        raise CfgError(f"{path.name}:{net.line}: expected [net] first, found [{net.kind}]")
+    if net.kind != "net":
+        raise CfgError(f"{path.name}:{net.line}: expected [net] first, found [{net.written}]")
     if not layers:
         raise CfgError(f"{path.name}:{net.line}: no layers after [net]")
     return Cfg(path, net, tuple(layers))
@@ -168,29 +182,40 @@ def parse_cfg(text: str, path: Path = Path("network.cfg")) -> Cfg:
 
 def _sections(text: str, file: str) -> list[Section]:
     sections: list[Section] = []
-    options: dict[str, Option] = {}
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = "".join(raw.split())
-        if not line or line[0] in "#;":
-            continue
-        if line[0] == "[":
-            if not line.endswith("]"):
+    body: list[Line] = []
+    header: Line | None = None
+    for line in option_lines(text):
+        if line.text[0] != "[":
+            if header is None:
                 raise CfgError(
-                    f"{file}:{number}: section header without ']': {_shown(raw.strip())}"
+                    f"{file}:{line.number}: an option before the first [section]: "
+                    f"{shown(line.raw.strip())}"
                 )
-            if len(sections) == _MOST_SECTIONS:
-                raise CfgError(f"{file}:{number}: expected at most {_MOST_SECTIONS:,} sections")
-            options = {}
-            sections.append(Section(line[1:-1], number, MappingProxyType(options), file))
+            body.append(line)
             continue
-        key, equals, value = line.partition("=")
-        if not equals or not key:
-            raise CfgError(f"{file}:{number}: expected key=value, found: {_shown(raw.strip())}")
-        if not sections:
-            raise CfgError(
-                f"{file}:{number}: an option before the first [section]: {_shown(raw.strip())}"
-            )
-        # Darknet's option_find uses the first of two options of the same name. Its atoi() ignores a
-        # comment after a number, so comments after any value are dropped here.
-        options.setdefault(key, Option(value.partition("#")[0], number))
-    return sections
+        if header is not None:
+            sections.append(_section(header, body, file))
+        if len(sections) + 1 > _MOST_SECTIONS:
+            raise CfgError(f"{file}:{line.number}: expected at most {_MOST_SECTIONS:,} sections")
+        header, body = line, []
+    return sections if header is None else [*sections, _section(header, body, file)]
+
+
+def _section(header: Line, body: list[Line], file: str) -> Section:
+    if not header.text.endswith("]"):
+        raise CfgError(
+            f"{file}:{header.number}: section header without ']' at its end: "
+            f"{shown(header.raw.strip())}"
+        )
+    options: dict[str, Option] = {}
+    ignored: list[Line] = []
+    for line in body:
+        key, equals, value = line.text.partition("=")
+        if equals and not value:
+            ignored.append(line)
+            continue
+        # Darknet's option_find uses the first of two options of the same name.
+        options.setdefault(key, Option(value if equals else None, line.number))
+    written = header.text[1:-1]
+    kind = _ALIASES.get(written, written)
+    return Section(kind, header.number, MappingProxyType(options), file, written, tuple(ignored))

@@ -1,9 +1,9 @@
 """Read a Darknet .data file: the number of classes and the name of the labels' file.
 
-Format as in Darknet's `src/option_list.c`, read_data_cfg (2018): `key = value` lines, all white
-space is dropped, also inside a line, lines that begin with `#` or `;` are comments, and the first
-of two options of the same name counts. The other options (`train`, `valid`, `backup`, `eval`) are
-for training.
+Format as in Darknet's `src/option_list.c`, read_data_cfg (2018): `key = value` lines, blanks are
+dropped, also inside a line, lines that begin with `#` or `;` are comments, and the first of two
+options of the same name counts. The other options (`train`, `valid`, `backup`, `eval`) are for
+training.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from elastic_yolo.detector.darknet.lines import option_lines
 from elastic_yolo.detector.errors import ModelError
-from elastic_yolo.detector.files import read_text
+from elastic_yolo.detector.files import read_ascii_text
 
 # Real ones have five lines.
 _MOST_BYTES = 2**16
@@ -47,22 +48,21 @@ class DataFile:
 
 def read_data_file(path: Path) -> DataFile:
     """Read a .data file; raises ModelError with file and line."""
-    return parse_data_file(read_text(path, _MOST_BYTES), path)
+    return parse_data_file(read_ascii_text(path, _MOST_BYTES), path)
 
 
 def parse_data_file(text: str, path: Path = Path("model.data")) -> DataFile:
     """Parse the text of a .data file; `path` appears in errors. Raises ModelError."""
     options: dict[str, tuple[int, str]] = {}
     meant: dict[str, str] = {}
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = "".join(raw.split())
-        if not line or line[0] in "#;":
-            continue
-        key, equals, value = line.partition("=")
+    for line in option_lines(text):
+        key, equals, value = line.text.partition("=")
         if not equals or not key:
-            raise ModelError(f"{path}:{number}: expected key = value, found: {raw.strip()[:80]}")
-        options.setdefault(key, (number, value))
-        meant.setdefault(key, _meant(raw))
+            raise ModelError(
+                f"{path}:{line.number}: expected key = value, found: {line.raw.strip()[:80]}"
+            )
+        options.setdefault(key, (line.number, value))
+        meant.setdefault(key, _meant(line.raw))
     return DataFile(
         path,
         _classes(options.get("classes"), path),

@@ -12,6 +12,7 @@ from elastic_yolo.detector.darknet.layers import (
     Multiply,
     Network,
     Nms,
+    PassThrough,
     Pool,
     Route,
     Shortcut,
@@ -42,6 +43,8 @@ def is_fork_only(layer: Layer) -> bool:
             fork_only = len(layer.sources) != 1
         case Multiply() | SpaceToDepth():
             fork_only = True
+        case PassThrough():
+            fork_only = layer.fork_only
         case Head():
             fork_only = (
                 layer.nms is not Nms.IOU

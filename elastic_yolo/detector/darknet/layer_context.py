@@ -39,8 +39,13 @@ def activation_option(section: Section, default: str, besides: Sequence[str] = (
     known = [name for name in ACTIVATIONS if name not in besides]
     activation = section.text("activation", default)
     if activation not in known:
-        raise section.error("activation", f"one of {', '.join(known)}")
+        # Darknet would use relu for a name that it does not know.
+        raise section.error("activation", f"one of {', '.join(known)}{_comment_hint(activation)}")
     return activation
+
+
+def _comment_hint(word: str) -> str:
+    return "; Darknet knows no comment behind a word" if "#" in word or ";" in word else ""
 
 
 def layer_indices_option(section: Section, key: str, context: LayerContext) -> tuple[int, ...]:
@@ -72,7 +77,7 @@ def require_output(section: Section, shape: Shape) -> Shape:
     """Return a layer's output shape; raises CfgError if it is empty."""
     if shape.height < 1 or shape.width < 1:
         raise CfgError(
-            f"{section.file}:{section.line}: [{section.kind}] would have an empty output "
+            f"{section.file}:{section.line}: [{section.written}] would have an empty output "
             f"({shape}): the network's width or height is too small"
         )
     return shape

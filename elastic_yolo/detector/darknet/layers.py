@@ -115,7 +115,8 @@ class Shortcut:
     """Add the outputs of other layers to the output of the previous layer.
 
     Of a source with more channels only the first ones are added; a source with fewer is added to
-    the first channels.
+    the first channels. Of a source n times as high and wide, every n-th pixel of every n-th row is
+    added; of one as small, the pixels are added to every n-th. The factor is rounded down.
     """
 
     index: int
@@ -165,11 +166,12 @@ class SpaceToDepth:
 
 @dataclass(frozen=True)
 class PassThrough:
-    """A layer without effect at inference, such as [dropout]."""
+    """A layer without effect at inference: [dropout], or [empty], which only the fork has."""
 
     index: int
     line: int
     output: Shape
+    fork_only: bool
 
 
 class Nms(Enum):
@@ -230,11 +232,15 @@ Layer = (
 
 @dataclass(frozen=True)
 class Network:
-    """A network with consistent shapes."""
+    """A network with consistent shapes.
+
+    `notes` has a line, with file and line, for everything in the .cfg that Darknet ignores.
+    """
 
     name: str
     input: Shape
     layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def heads(self) -> tuple[Head, ...]:

@@ -1,15 +1,19 @@
-"""The options that a section may have, and those that are supported with one value only.
+"""The options that a section may have: those that are read, those without effect, those refused.
 
 Names and defaults: `src/parser.c` of pjreddie's Darknet and of AlexeyAB's fork.
 """
 
 from __future__ import annotations
 
-from elastic_yolo.detector.darknet.cfg import Section
+from collections.abc import Iterator
+
+from elastic_yolo.detector.darknet.cfg import Option, Section, shown
+from elastic_yolo.detector.darknet.numbers import read_number, read_whole
 from elastic_yolo.detector.errors import CfgError
 
 # Options that affect inference.
 _KNOWN = {
+    "empty": "",
     "net": "width height channels letter_box",
     "convolutional": "filters size stride stride_x stride_y pad padding dilation groups "
     "batch_normalize activation flipped",
@@ -23,11 +27,15 @@ _KNOWN = {
     "sam": "from activation",
     "reorg": "stride",
     "reorg3d": "stride",
-    "dropout": "probability dropblock dropblock_size_rel dropblock_size_abs",
+    "dropout": "",
     "yolo": "classes num mask anchors scale_x_y new_coords nms_kind beta_nms",
     "Gaussian_yolo": "classes num mask anchors scale_x_y yolo_point nms_kind beta_nms",
     "region": "classes num anchors softmax",
 }
+
+# Of them, those that are words, and those that have fractions. The others are whole numbers.
+_WORDS = frozenset({"activation", "nms_kind", "yolo_point"})
+_FRACTIONS = frozenset({"anchors", "beta_nms", "scale", "scale_x_y"})
 
 # Options for training, logging or tracking only. They do not change detections.
 _TRAINING = frozenset(
@@ -49,39 +57,98 @@ _TRAINING = frozenset(
     thresh log sqrt classfix
     stopbackward onlyforward dontload dontloadscales dont_update burnin_update train_only_bn
     grad_centr stream wait_stream
+    show_receptive_field clip notruth max_ratio min_ratio center truth dontsave smooth out_channels
+    probability dropblock dropblock_size_rel dropblock_size_abs weights_normalization
     """.split()
 )
 
-# Options that change detections if they have any other value: refused, never ignored.
-_ONLY = {
-    "antialiasing": "0",
-    "assisted_excitation": "0",
-    "background": "0",
-    "binary": "0",
-    "bin_output": "0",
-    "cbn": "0",
-    "coordconv": "0",
-    "coords": "4",
-    "dot": "0",
-    "maxpool_depth": "0",
-    "maxpool_zero_nonmax": "0",
-    "reverse": "0",
-    "rotate": "0",
-    "stretch": "0",
-    "stretch_sway": "0",
-    "sway": "0",
-    "weights_type": "none",
-    "xnor": "0",
+# Options that change detections if they have any other value: refused, never ignored. With None,
+# every value does.
+_ONLY: dict[str, dict[str, str | None]] = {
+    "convolutional": {
+        "antialiasing": "0",
+        "assisted_excitation": "0",
+        "bin_output": "0",
+        "binary": "0",
+        "cbn": "0",
+        "coordconv": "0",
+        "dot": "0",
+        "numload": "0",
+        "reverse": "0",
+        "rotate": "0",
+        "share_index": None,
+        "stretch": "0",
+        "stretch_sway": "0",
+        "sway": "0",
+        "xnor": "0",
+    },
+    "maxpool": {"antialiasing": "0", "maxpool_depth": "0", "maxpool_zero_nonmax": "0"},
+    "region": {"background": "0", "coords": "4", "tree": None},
+    "reorg": {"extra": "0", "flatten": "0", "reverse": "0"},
+    "reorg3d": {"reverse": "0"},
+    "shortcut": {"alpha": "1", "beta": "1", "weights_type": "none"},
 }
 
 
-def check_options(section: Section) -> None:
-    """Raise CfgError for the first option that is unknown or has an unsupported value."""
-    kind = "net" if section.kind == "network" else section.kind
-    known = _KNOWN[kind].split()
+def check_options(section: Section) -> list[str]:
+    """Return what Darknet ignores in a section, a line for each, with file and line.
+
+    Raises CfgError for the first option that changes detections in a way that is not supported.
+    """
+    known = _KNOWN[section.kind].split()
+    only = _ONLY.get(section.kind, {})
+    notes = [
+        _note(section, line.number, f"{shown(line.text)} has no value: Darknet skips the line")
+        for line in section.ignored
+    ]
     for key, option in section.options.items():
-        if key in known or key in _TRAINING or _ONLY.get(key) == option.value:
-            continue
-        raise CfgError(
-            f"{section.file}:{option.line}: [{section.kind}] {key}={option.value} is not supported"
-        )
+        if option.value is None:
+            what = f"{shown(key)} without '=' has no effect"
+            notes.append(_note(section, option.line, f"{what}: the default counts"))
+        elif key in only:
+            if not _has(option.value, only[key]):
+                raise CfgError(
+                    f"{section.file}:{option.line}: [{section.written}] "
+                    f"{key}={shown(option.value)} is not supported"
+                )
+        elif key in known:
+            notes += _ignored_rests(section, key, option)
+        elif key not in _TRAINING:
+            what = f"{shown(key)}={shown(option.value)} has no effect"
+            notes.append(_note(section, option.line, f"{what}: Darknet has no such option here"))
+    return notes
+
+
+def _note(section: Section, line: int, what: str) -> str:
+    return f"{section.file}:{line}: [{section.written}] {what}"
+
+
+def _has(value: str, expected: str | None) -> bool:
+    """Return whether Darknet reads a value as the expected one, a number or a word."""
+    if expected is None or not expected.isdecimal():
+        return value == expected
+    try:
+        return read_number(value)[0] == int(expected)
+    except ValueError:
+        return False
+
+
+def _ignored_rests(section: Section, key: str, option: Option) -> Iterator[str]:
+    """Yield a note for each number with something behind it that is no comment.
+
+    What is no number at all is an error of the layer's reader.
+    """
+    if key in _WORDS:
+        return
+    read = read_number if key in _FRACTIONS else read_whole
+    for part in (option.value or "").split(","):
+        try:
+            value, rest = read(part)
+        except ValueError:
+            return
+        if rest and rest[0] in "#;/":
+            return
+        if rest:
+            yield _note(
+                section, option.line, f"{key}: {shown(part)} is read as {value:g}, as Darknet does"
+            )

@@ -36,7 +36,8 @@ def _yolo(section: Section, context: LayerContext, *, gaussian: bool) -> Head:
     # First, because it checks `num` against the length of a list before anything of that size is
     # allocated.
     anchors = _anchors(section, total)
-    mask = section.integers("mask") or tuple(range(total))
+    # parse_yolo_mask of the fork counts no comma behind a #.
+    mask = section.integers("mask", comment="#") or tuple(range(total))
     if any(not 0 <= anchor < total for anchor in mask):
         raise section.error("mask", f"anchor numbers from 0 to {total - 1}")
     nms, nms_beta = _nms(section)
@@ -103,9 +104,9 @@ def _checked(section: Section, head: Head) -> Head:
 
 
 def _anchors(section: Section, total: int) -> list[tuple[float, float]]:
-    sizes = section.numbers("anchors")
+    sizes = section.numbers("anchors", 2 * total)
     if len(sizes) < 2 * total:
         raise section.error("anchors", f"{2 * total} numbers for num={total}, found {len(sizes)}")
-    if not all(0 < size <= _LARGEST_ANCHOR for size in sizes[: 2 * total]):
+    if not all(0 < size <= _LARGEST_ANCHOR for size in sizes):
         raise section.error("anchors", f"sizes above 0, at most {_LARGEST_ANCHOR:,}")
     return [(sizes[2 * i], sizes[2 * i + 1]) for i in range(total)]

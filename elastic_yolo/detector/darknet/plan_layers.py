@@ -137,13 +137,24 @@ def shortcut(section: Section, context: LayerContext) -> Shortcut:
     sources = layer_indices_option(section, "from", context)
     for source in sources:
         shape = context.layers[source].output
-        if (shape.height, shape.width) != (context.input.height, context.input.width):
+        # The fork refuses another size in general, and with several sources it is the fork's.
+        if not _fits(shape, context.input, may_differ=len(sources) == 1):
             raise section.error(
                 "from", f"layers of the size of {context.input}, but layer {source} has {shape}"
             )
     # forward_shortcut_layer calls activate(), which does not know hard_mish and returns 0.
     activation = activation_option(section, "linear", besides=("hard_mish",))
     return Shortcut(context.index, section.line, context.input, sources, activation)
+
+
+def _fits(source: Shape, target: Shape, *, may_differ: bool) -> bool:
+    """Return whether one map may be added to the other: shortcut_cpu of pjreddie's `src/blas.c`."""
+    if (source.height, source.width) == (target.height, target.width):
+        return True
+    return may_differ and (
+        source.width // target.width == source.height // target.height
+        and target.width // source.width == target.height // source.height
+    )
 
 
 def scale_channels(section: Section, context: LayerContext) -> Multiply:
@@ -208,4 +219,6 @@ def _deeper(shape: Shape, stride: int) -> Shape:
 
 def pass_through(section: Section, context: LayerContext) -> PassThrough:
     """Read a section without effect at inference."""
-    return PassThrough(context.index, section.line, context.input)
+    return PassThrough(
+        context.index, section.line, context.input, fork_only=section.kind == "empty"
+    )

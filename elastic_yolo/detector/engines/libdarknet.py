@@ -2,15 +2,18 @@
 
 The library ends the whole process (`exit`, `assert`) on what it treats as a fatal error, such as a
 missing file or an invalid .cfg. So this module checks that files exist, and callers must only pass
-a .cfg that is known to be valid. The library accepts a .weights file that is too short: the
-remaining layers keep their initial values.
+a .cfg that is known to be valid. Of a valid .cfg it removes what only this library cannot read:
+carriage returns, a byte order mark, and zero bytes behind the end. The library accepts a .weights
+file that is too short: the remaining layers keep their initial values.
 """
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,6 +35,7 @@ from elastic_yolo.detector.engines.libdarknet_structs import (
     Network,
 )
 from elastic_yolo.detector.errors import EngineError
+from elastic_yolo.detector.inputs import GREY_WEIGHTS
 
 DarknetBox = tuple[int, float, tuple[float, float, float, float]]
 """Class index, score, (centre x, centre y, width, height)."""
@@ -60,15 +64,16 @@ class LibDarknet:
             if not path.is_file():
                 raise FileNotFoundError(path)
         self._lib = _load_library()
-        with _silence():
-            self._net = self._lib.load_network(os.fsencode(cfg), os.fsencode(weights), 0)
+        with _readable(cfg) as readable, _silence():
+            self._net = self._lib.load_network(os.fsencode(readable), os.fsencode(weights), 0)
             # A .cfg with training settings has a larger batch size.
             self._lib.set_batch_network(self._net, 1)
         network = self._net.contents
         # Compares struct members with the library's own functions, to detect another struct layout.
         self.width = int(self._lib.network_width(self._net))
         self.height = int(self._lib.network_height(self._net))
-        if (network.w, network.h, network.c) != (self.width, self.height, 3):
+        self.channels = int(network.c)
+        if (network.w, network.h) != (self.width, self.height) or self.channels not in (1, 3):
             raise EngineError("libdarknet.so: unknown layout: expected that of September 2018")
         self._layers: list[Layer] = [network.layers[i] for i in range(network.n)]
         self._heads = [i for i, layer in enumerate(self._layers) if layer.type in (REGION, YOLO)]
@@ -90,7 +95,8 @@ class LibDarknet:
     def raw_head_inputs(self, image: Picture) -> list[Floats]:
         """Run a picture; returns the input of each head, in network order.
 
-        `image` is (height, width, 3) RGB from 0 to 255. Each array is (anchors, 5 + classes, rows,
+        `image` is (height, width, 3) RGB from 0 to 255; a network with one channel gets its grey
+        values. Each array is (anchors, 5 + classes, rows,
         columns) float32, before any logistic function.
         """
         self._predict(image)
@@ -100,12 +106,13 @@ class LibDarknet:
         """Detect objects like `darknet detect`: file, letterbox, network, boxes, do_nms_sort.
 
         Boxes are in pixels of the picture, with one entry for every class of a box whose
-        probability exceeds the threshold, best score first.
+        probability exceeds the threshold, best score first. For a network with one channel the
+        picture is loaded as grey, as AlexeyAB's fork does; `darknet detect` would pass the red one.
         """
         if not picture.is_file():
             raise FileNotFoundError(picture)
         with _silence():
-            image = self._lib.load_image_color(os.fsencode(picture), 0, 0)
+            image = self._load(picture)
             self._lib.network_predict_image(self._net, image)
             found = self._boxes(image.w, image.h, threshold, iou)
         self._lib.free_image(image)
@@ -127,21 +134,32 @@ class LibDarknet:
         return sorted(found, key=lambda entry: -entry[1])
 
     def letterbox(self, picture: Path) -> Floats:
-        """Return a picture file as network input: (height, width, 3) float32 from 0 to 1."""
+        """Return a picture file as network input: (height, width, channels), from 0 to 1."""
         if not picture.is_file():
             raise FileNotFoundError(picture)
         with _silence():
-            image = self._lib.load_image_color(os.fsencode(picture), 0, 0)
+            image = self._load(picture)
             boxed = self._lib.letterbox_image(image, self.width, self.height)
-        planes = np.ctypeslib.as_array(boxed.data, (3, self.height, self.width)).copy()
+        planes = np.ctypeslib.as_array(boxed.data, (self.channels, self.height, self.width)).copy()
         self._lib.free_image(boxed)
         self._lib.free_image(image)
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+    def _load(self, picture: Path) -> Image:
+        """Load a picture file in the network's channels."""
+        if self.channels == 1:
+            # Debian's load_image swaps the first and the third channel, also where there is one.
+            image: Image = self._lib.load_image_stb(os.fsencode(picture), 1)
+        else:
+            image = self._lib.load_image_color(os.fsencode(picture), 0, 0)
+        return image
 
     def _predict(self, image: Picture) -> None:
         if image.shape != (self.height, self.width, 3):
             raise ValueError(f"expected {(self.height, self.width, 3)}, got {image.shape}")
         planes = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
+        if self.channels == 1:
+            planes = np.tensordot(np.array(GREY_WEIGHTS, np.float32), planes, 1)
         with _silence():
             self._lib.network_predict(self._net, planes.ctypes.data_as(POINTER(c_float)))
 
@@ -176,6 +194,7 @@ def _load_library() -> ctypes.CDLL:
     _declare(lib, "network_predict", c_void_p, net, POINTER(c_float))
     _declare(lib, "network_predict_image", c_void_p, net, Image)
     _declare(lib, "load_image_color", Image, c_char_p, c_int, c_int)
+    _declare(lib, "load_image_stb", Image, c_char_p, c_int)
     _declare(lib, "letterbox_image", Image, Image, c_int, c_int)
     _declare(lib, "free_image", None, Image)
     _declare(
@@ -191,6 +210,21 @@ def _declare(lib: ctypes.CDLL, name: str, result: type | None, *arguments: type)
     function = getattr(lib, name)
     function.restype = result
     function.argtypes = arguments
+
+
+@contextmanager
+def _readable(cfg: Path) -> Iterator[Path]:
+    """Provide the path of a .cfg that the library reads like the other readers of these files."""
+    content = cfg.read_bytes()
+    lines = content.removeprefix(codecs.BOM_UTF8).rstrip(b"\0")
+    lines = lines.replace(b"\r", b"" if b"\n" in lines else b"\n")
+    if lines == content:
+        yield cfg
+        return
+    with tempfile.NamedTemporaryFile(suffix=".cfg") as file:
+        file.write(lines)
+        file.flush()
+        yield Path(file.name)
 
 
 @contextmanager

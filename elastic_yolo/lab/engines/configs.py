@@ -75,7 +75,10 @@ def _opencv(model: Model, batch: int, threads: int) -> Step:
     cv2.setNumThreads(threads)
     net = cv2.dnn.readNetFromDarknet(str(model.cfg), str(model.weights_file))
     names = net.getUnconnectedOutLayersNames()
-    blob = cv2.dnn.blobFromImages(list(_images(model, batch)), 1 / 255)
+    images = list(_images(model, batch))
+    if model.network.input.channels == 1:
+        images = [np.asarray(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), np.uint8) for one in images]
+    blob = cv2.dnn.blobFromImages(images, 1 / 255)
 
     def step() -> object:
         net.setInput(blob)

@@ -17,9 +17,11 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from elastic_yolo.names import MOST_NAME, NAME
 from services.common.request.errors import ParameterOutOfRange, UnknownModel
 
-_MAX_NAME = 200
+# `ensemble:` and four names.
+_MAX_NAME = 10 + 4 * (MOST_NAME + 1)
 
 PARAMETERS: list[dict[str, Any]] = [
     {
@@ -52,11 +54,8 @@ VERSION: dict[str, Any] = {
     "in": "query",
     "required": False,
     "description": "Version of the model; default: any version that is served.",
-    "schema": {"type": "string", "maxLength": _MAX_NAME},
+    "schema": {"type": "string", "maxLength": MOST_NAME},
 }
-
-# A version becomes part of a path, so it may contain nothing else.
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class PictureRoute(Route):
@@ -142,7 +141,8 @@ def read_model_name(query: QueryParams) -> str | None:
 def read_version(query: QueryParams) -> str | None:
     """Return the parameter `version`; raises UnknownModel if it cannot be a version's name."""
     version = query.get("version")
-    if version is not None and (len(version) > _MAX_NAME or not _WORD.fullmatch(version)):
+    # A version becomes part of a path, so it may contain nothing else.
+    if version is not None and not NAME.fullmatch(version):
         raise UnknownModel(f"unknown version {version[:80]!r}")
     return version
 

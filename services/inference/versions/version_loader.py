@@ -72,6 +72,7 @@ class VersionLoader:
         started = time.perf_counter()
         with _errors_as_refusals(identity):
             model = read_version(source, identity)
+            model.require_name()
             reference = read_reference(model)
             self.on_phase("model")
             engine, choice = build_engine(model, self.options)
@@ -84,6 +85,8 @@ class VersionLoader:
             hook = start_hook(model.folder) if self.custom_metrics else None
             return_freed_memory()
             self.on_phase("golden")
+        for note in model.network.notes:
+            get_logger().warning("without effect in the .cfg", model=model.name, note=note)
         get_logger().info(
             "model loaded",
             model=model.name,
