@@ -19,7 +19,7 @@ from services.common.core.golden import require_agreement
 from services.common.core.probes import Readiness
 from services.common.observe.telemetry import Metrics
 from services.common.request.body import Bodies
-from services.common.request.context import Context
+from services.common.request.context import RequestContext
 from services.inference.golden import to_golden_form
 from services.inference.measuring.search import PrecisionSearch
 from services.inference.protocol import InferRequest
@@ -86,7 +86,7 @@ def create_app(
     async def check_dependencies() -> None:
         """Do nothing: this service calls no other."""
 
-    async def check_status(context: Context) -> dict[str, Any]:
+    async def check_status(context: RequestContext) -> dict[str, Any]:
         """Run the golden picture of the default model's main version."""
         version = models.current_split(models.default.name).main
         picture = base64.b64decode(version.golden.picture)

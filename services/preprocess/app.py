@@ -18,7 +18,7 @@ from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
 from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
-from services.common.request.context import Context
+from services.common.request.context import RequestContext
 from services.preprocess.inference_client import ModelDirectory
 from services.preprocess.pipeline import DetectionRequest, Pipeline
 from services.preprocess.routes import build_picture_route, build_router, to_json
@@ -56,7 +56,7 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
         pipeline.decoding.close()
         inference.close()
 
-    async def check_status(context: Context) -> dict[str, Any]:
+    async def check_status(context: RequestContext) -> dict[str, Any]:
         async def request_golden() -> Golden:
             return await pipeline.models.request_golden(context)
 

@@ -18,7 +18,7 @@ from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
 from services.common.queue import ServiceRate, WorkQueue
 from services.common.request.body import Bodies
-from services.common.request.context import Context
+from services.common.request.context import RequestContext
 from services.web.admission import Admission, AdmissionGate
 from services.web.routes import PATH, PictureMetrics, Web, build_picture_route, build_router
 from services.web.settings import WebSettings
@@ -60,13 +60,16 @@ def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI
         web.drawing.close()
         preprocess.close()
 
-    async def check_status(context: Context) -> dict[str, Any]:
+    async def check_status(context: RequestContext) -> dict[str, Any]:
         async def request_golden() -> Golden:
             return preprocess.read_model(Golden, await preprocess.send(context, "GET", "/golden"))
 
         async def predict(golden: Golden) -> dict[str, Any]:
             params = {"model": golden.model, "version": golden.version}
-            return await web.request_detections(context, base64.b64decode(golden.picture), params)
+            picture = base64.b64decode(golden.picture)
+            # It is load, like any other picture.
+            with web.admission.slot(context):
+                return await web.request_detections(context, picture, params)
 
         checked = await check_golden(request_golden, predict)
         return {"model": checked["model"], "found": checked["detections"]}

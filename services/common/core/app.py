@@ -16,8 +16,9 @@ from services.common.core.access_token import TokenGate
 from services.common.core.api_docs import add_api_docs, describe_tokens
 from services.common.core.middleware import RequestMiddleware
 from services.common.core.picture_route import PictureRoute, add_picture_routes
-from services.common.core.probes import Phase, Readiness, StatusCheck, add_probes
+from services.common.core.probes import Phase, Readiness, add_probes
 from services.common.core.settings import ServiceSettings
+from services.common.core.status import SharedStatus, StatusCheck
 from services.common.observe.telemetry import Metrics, measure_lag
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def build_app(
     The process is ready once the resources are open. The server reads `readiness` and `tracing`
     from `app.state`: it sets the one to draining at shutdown, and closes the other afterwards.
     """
+    status = SharedStatus(check_status, settings.request_timeout_ms)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -54,6 +56,7 @@ def build_app(
                 yield
         finally:
             measuring.cancel()
+            status.close()
 
     app = FastAPI(
         title=f"elastic-yolo {metrics.service}",
@@ -76,7 +79,7 @@ def build_app(
     add_picture_routes(app, picture_routes)
     for router in routers:
         app.include_router(router)
-    add_probes(app, readiness, metrics, check_dependencies, check_status)
+    add_probes(app, readiness, metrics, check_dependencies, status)
     add_api_docs(app)
     describe_tokens(app, _guarded_prefixes(gates))
     for gate in gates:

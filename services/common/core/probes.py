@@ -10,12 +10,10 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client.exposition import choose_encoder
 
+from services.common.core.status import SharedStatus
 from services.common.observe.telemetry import Metrics
 from services.common.request.context import Context
 from services.common.request.errors import Unavailable
-
-StatusCheck = Callable[[Context], Awaitable[dict[str, Any]]]
-"""Runs a real prediction and returns its detections; raises ServiceError if they are wrong."""
 
 
 class Phase(Enum):
@@ -44,7 +42,7 @@ def add_probes(
     readiness: Readiness,
     metrics: Metrics,
     check_dependencies: Callable[[], Awaitable[None]],
-    check_status: StatusCheck,
+    shared_status: SharedStatus,
 ) -> None:
     """Add the routes; liveness depends on no other service, or one outage would restart all."""
     router = APIRouter(tags=["probes"])
@@ -69,11 +67,11 @@ def add_probes(
 
     @router.get(
         "/health/status",
-        summary="A real prediction, compared with the golden picture's known detections",
+        summary="A real prediction, at most 5 s old, compared with its known detections",
     )
     async def status(context: Context) -> dict[str, Any]:
         readiness.require()
-        checked = await check_status(context)
+        checked = await shared_status.read(context)
         return {"status": "ok", "uptime_s": round(time.monotonic() - started, 1), **checked}
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
