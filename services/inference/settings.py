@@ -28,6 +28,7 @@ class InferenceSettings(ServiceSettings):
         **ServiceSettings.REMOVED,
         "STREAMS": "under load the engine runs one request per thread, at most 4 at a time",
     }
+    INNER_CONNECTIONS: ClassVar[int] = 0
 
     port: int = Field(PORTS["inference"], ge=0, le=65535)
     """Port to listen on; with 0 the kernel chooses a free port, which is logged."""

@@ -219,8 +219,7 @@ def predictions(stack: Stack) -> float:
     """Return how often the engine has run."""
     text = httpx.get(f"{stack.inference.url}/metrics", timeout=60).text
     name = "elastic_yolo_engine_run_seconds_count{"
-    [count] = [line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(name)]
-    return float(count)
+    return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(name))
 
 
 def rss_bytes(service: Service) -> int:

@@ -17,7 +17,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from services.common.core.problems import problem_response
+from services.common.core.open_files import ConnectionLimit
+from services.common.core.problems import problem_reason, problem_response
+from services.common.observe.log_limit import LogLimit
+from services.common.observe.logs import get_logger
 from services.common.request.errors import (
     DeadlineExceeded,
     MalformedRequest,
@@ -42,13 +45,15 @@ class Connection(HttpToolsProtocol):
         app_state: dict[str, Any],
         *,
         head_timeout_s: float,
-        max_connections: int,
+        limit: ConnectionLimit,
+        log_limit: LogLimit,
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """Allow `head_timeout_s` seconds for a head, from connecting or from its first byte."""
         super().__init__(config, server_state, app_state, _loop)
         self._head_timeout_s = head_timeout_s
-        self._max_connections = max_connections
+        self._limit = limit
+        self._log_limit = log_limit
         self._in_head = True
         self._head_bytes = 0
         self._discarded_bytes = 0
@@ -57,10 +62,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, or refuse it if too many are open."""
         super().connection_made(transport)
-        if len(self.connections) > self._max_connections:
-            self._refuse(
-                Unavailable(f"more than {self._max_connections} connections are open: try later")
-            )
+        if len(self.connections) > self._limit.connections:
+            self._refuse(Unavailable(self._limit.refusal))
         else:
             self._start_timer()
 
@@ -134,6 +137,9 @@ class Connection(HttpToolsProtocol):
             return
         uid = uuid4().hex
         response = problem_response(error, uid)
+        reason = problem_reason(error)
+        if self._log_limit.passes("connection refused", reason):
+            get_logger().info("connection refused", reason=reason, detail=str(error), uid=uid)
         status = HTTPStatus(response.status_code)
         head = [f"HTTP/1.1 {status.value} {status.phrase}", f"x-request-id: {uid}"]
         head += [f"{name.decode()}: {value.decode()}" for name, value in response.raw_headers]

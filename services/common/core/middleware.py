@@ -11,7 +11,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common.core.probes import Phase, Readiness
-from services.common.core.problems import is_expected, problem_reason, problem_response
+from services.common.core.problems import (
+    is_expected,
+    problem_detail,
+    problem_reason,
+    problem_response,
+)
+from services.common.observe.log_limit import LogLimit
 from services.common.observe.logs import get_logger
 from services.common.observe.telemetry import Metrics
 from services.common.request.context import (
@@ -28,6 +34,10 @@ if TYPE_CHECKING:
 
 # Logged at debug level only: Kubernetes requests them every few seconds.
 _QUIET = frozenset({"/livez", "/readyz", "/health/ping", "/metrics"})
+# Anyone may request it without end. Its failures are logged.
+_STATUS = "/health/status"
+# Characters of a path or a detail in a log line; a caller chooses some of them.
+_MAX_TEXT = 300
 # Methods that may become a metric label; a caller could invent any number of others.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # nginx's status for a caller that closed the connection before the response began.
@@ -54,6 +64,7 @@ class RequestMiddleware:
         self._readiness = readiness
         self._longest_ms = longest_ms
         self._tracing = tracing
+        self._log_limit = LogLimit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; no exception passes on to the server, except CancelledError."""
@@ -99,19 +110,41 @@ class RequestMiddleware:
         self._metrics.count_phases(context.timings.own_phases())
         if context.problem is not None:
             self._metrics.count_problem(context.problem)
-        # Under overload a line for each refusal would cost more than the refusal; metrics have it.
-        quiet = route in _QUIET or status == HTTPStatus.TOO_MANY_REQUESTS
+        failed = status >= HTTPStatus.BAD_REQUEST
+        failure = _describe_failure(context, status) if failed else {}
+        if failed:
+            # Under overload a line for each refusal would cost more than the refusal.
+            kind = str(status), failure["reason"], failure.get("endpoint", "")
+            quiet = route in _QUIET or not self._log_limit.passes("request", *kind)
+        else:
+            quiet = route in _QUIET or route == _STATUS
         log = get_logger().debug if quiet else get_logger().info
         log(
             "request",
             method=method,
-            path=scope["path"],
+            path=scope["path"][:_MAX_TEXT],
             status=status,
             ms=round(elapsed_ms, 1),
             uid=context.uid,
+            **failure,
         )
         if context.trace is not None:
             context.trace.end(getattr(scope.get("route"), "path", None), status)
+
+
+def _describe_failure(context: RequestContext, status: int) -> dict[str, str]:
+    """Return why a request failed: fields of its log line."""
+    if status == _CALLER_LEFT:
+        return {"reason": "caller_left"}
+    found = {"reason": context.problem or "unknown"}
+    if context.detail is not None:
+        found["detail"] = context.detail[:_MAX_TEXT]
+    failure = context.peer_failure
+    if failure is not None:
+        found["peer"] = failure.peer
+        found["endpoint"] = failure.endpoint
+        found["peer_failure"] = failure.why[:_MAX_TEXT]
+    return found
 
 
 async def _send_problem(
@@ -126,6 +159,7 @@ async def _send_problem(
         get_logger().error("unexpected error", exc_info=error, uid=context.uid, path=scope["path"])
     if not response.begun:
         context.problem = problem_reason(error)
+        context.detail = problem_detail(error)
         await problem_response(error, context.uid)(scope, receive, response.send_message)
 
 

@@ -105,6 +105,19 @@ def problem_response(error: Exception, uid: str) -> JsonResponse:
     )
 
 
+def problem_detail(error: Exception) -> str:
+    """Return what the log says of an error; of an unexpected one the traceback is logged too."""
+    match error:
+        case RequestValidationError():
+            return _first_error(error)
+        case HTTPException():
+            return HTTPStatus(error.status_code).phrase
+        case _ if is_expected(error):
+            return str(error)
+        case _:
+            return type(error).__name__
+
+
 def problem_reason(error: Exception) -> str:
     """Return the metric label for an exception: one of a few words, whatever a caller sends."""
     match error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-import resource
 import signal
 import socket
 import sys
@@ -23,14 +22,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.common.core.connection import Connection
+from services.common.core.open_files import ConnectionLimit, fit_connections
 from services.common.core.probes import Phase, Readiness
 from services.common.core.settings import ServiceSettings, warn_of_removed_variables
+from services.common.observe.log_limit import LogLimit
 from services.common.observe.logs import get_logger
 
 # Period in which a drain checks for a second signal; that of uvicorn's own loop.
 _TICK_S = 0.1
-# Open files besides connections: libraries, the model, the log.
-_OTHER_FILES = 256
 
 
 class DrainingServer(uvicorn.Server):
@@ -71,8 +70,7 @@ class DrainingServer(uvicorn.Server):
 def serve(app: FastAPI, settings: ServiceSettings) -> None:
     """Serve until SIGTERM or SIGINT and return; ends the process with 1 if start-up fails."""
     warn_of_removed_variables(type(settings))
-    _allow_connections(settings.max_connections)
-    server = build_server(app, settings)
+    server = build_server(app, settings, fit_connections(settings))
     # After a clean drain uvicorn raises the signal again for the default handler, and the exit
     # status would be "killed by SIGTERM" instead of 0.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,12 +86,13 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
         sys.exit(1)
 
 
-def build_server(app: FastAPI, settings: ServiceSettings) -> DrainingServer:
+def build_server(app: FastAPI, settings: ServiceSettings, limit: ConnectionLimit) -> DrainingServer:
     """Return the server for an app; it has not opened its socket."""
     connection = functools.partial(
         Connection,
         head_timeout_s=settings.request_timeout_ms / 1000,
-        max_connections=settings.max_connections,
+        limit=limit,
+        log_limit=LogLimit(),
     )
     config = uvicorn.Config(
         app,
@@ -112,12 +111,3 @@ def build_server(app: FastAPI, settings: ServiceSettings) -> DrainingServer:
         timeout_keep_alive=75,
     )
     return DrainingServer(config, app.state.readiness, settings.drain_delay_s)
-
-
-def _allow_connections(connections: int) -> None:
-    """Raise the soft limit on open files, often 1024, to what connections in and out need."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * connections + _OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

@@ -44,6 +44,8 @@ class ServiceSettings(BaseSettings):
         "LOG_FORMAT": "log lines are text on a terminal and JSON everywhere else",
     }
     """Variables of earlier versions, and what to do instead."""
+    INNER_CONNECTIONS: ClassVar[int] = 1
+    """Connections to the next service that each caller's connection may need."""
 
     host: str = "0.0.0.0"  # noqa: S104  # a container must be reachable from outside
     """Address to listen on."""
@@ -54,7 +56,7 @@ class ServiceSettings(BaseSettings):
     request_timeout_ms: int = Field(30_000, ge=1, le=3_600_000)
     """Longest time for a request, in milliseconds; a caller's X-Timeout-Ms can only shorten it."""
     max_connections: int = Field(2048, ge=1, le=1_000_000)
-    """Open connections; one more is refused with 503 and closed."""
+    """Open connections; one more is refused with 503. A low limit on open files lowers it."""
     max_held_bytes: int = Field(256_000_000, ge=1_000)
     """Bytes of request bodies in memory, all requests together; more are refused with 429."""
     drain_delay_s: float = Field(0.0, ge=0, le=600)

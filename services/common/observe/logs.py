@@ -22,6 +22,7 @@ def configure_logs(service: str, level: str) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=not text),
         _name_service(service),
         _name_span,
+        _escape_control_characters,
         structlog.processors.StackInfoRenderer(),
     ]
     exceptions = [] if text else [structlog.processors.format_exc_info]
@@ -88,6 +89,20 @@ def _name_span(
     if ids is not None:
         event.update(ids)
     return event
+
+
+def _escape_control_characters(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Escape what could move a terminal's cursor or begin a line; a path or a name may have it."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = "".join(map(_escape, value))
+    return event
+
+
+def _escape(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
 
 
 @cache

@@ -22,6 +22,9 @@ class Address:
     tls_name: str | None = None
     """The name that its certificate must have; None for plain HTTP."""
 
+    def __str__(self) -> str:
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
     @property
     def scheme(self) -> str:
         """Return http or https."""

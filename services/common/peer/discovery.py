@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from http import HTTPStatus
 
+from services.common.observe.log_limit import LogLimit
 from services.common.observe.logs import get_logger
 from services.common.peer.addresses import Address, Origin
-from services.common.peer.endpoints import Endpoint, Endpoints
+from services.common.peer.endpoints import Endpoint, Endpoints, State
 from services.common.peer.exchange import ConnectionFailed, ConnectionPool, Request, Response
 
 _Job = Callable[[], Awaitable[None]]
@@ -21,6 +22,9 @@ _LIVENESS_PERIOD_S = 1.0
 _READINESS_PERIOD_S = 0.25
 _PROBE_TIMEOUT_S = 1.0
 _CONNECT_TIMEOUT_S = 2.0
+# Of a log line: characters of a reason, and addresses of endpoints.
+_MAX_TEXT = 300
+_MAX_NAMED = 10
 
 
 class Discovery:
@@ -28,7 +32,8 @@ class Discovery:
 
     def __init__(self, name: str, origins: Sequence[Origin]) -> None:
         """Nothing is resolved before `start`."""
-        self.endpoints = Endpoints(time.monotonic)
+        self.endpoints = Endpoints(time.monotonic, on_change=self._log_change)
+        self._log_limit = LogLimit()
         self._name = name
         self._origins = origins
         self._pools: dict[Address, ConnectionPool] = {}
@@ -79,6 +84,11 @@ class Discovery:
             self._pools[address] = ConnectionPool(address, _CONNECT_TIMEOUT_S)
         return self._pools[address]
 
+    def close_idle(self) -> None:
+        """Close the connections that no request uses, so that this process may open others."""
+        for pool in self._pools.values():
+            pool.close_idle()
+
     def release(self, endpoint: Endpoint) -> None:
         """Close the connections to an endpoint that was removed, after its last request."""
         if endpoint.outstanding == 0 and endpoint.address not in self.endpoints.known:
@@ -115,18 +125,42 @@ class Discovery:
         except OSError as error:
             # The last addresses stay in use: DNS may have failed, not the endpoints.
             if origin not in self._unresolved:
-                get_logger().warning("name not resolved", peer=self._name, why=str(error))
+                get_logger().warning(
+                    "name not resolved", peer=self._name, name=origin.name, why=str(error)
+                )
             self._unresolved.add(origin)
         else:
+            if origin in self._unresolved:
+                get_logger().info("name resolved again", peer=self._name, name=origin.name)
             self._unresolved.discard(origin)
         self._update_endpoints()
         if self._addresses or len(self._unresolved) == len(self._origins):
             self._is_resolved.set()
 
+    def _log_change(self, endpoint: Endpoint, state: State, why: str) -> None:
+        where = str(endpoint.address)
+        if not self._log_limit.passes("endpoint", self._name, where, state):
+            return
+        log = get_logger().warning if state == "ejected" else get_logger().info
+        log(
+            f"endpoint {state}",
+            peer=self._name,
+            endpoint=where,
+            why=why[:_MAX_TEXT],
+            requests=endpoint.outstanding,
+        )
+
     def _update_endpoints(self) -> None:
         addresses = {address for found in self._addresses.values() for address in found}
         if addresses != self.endpoints.known.keys():
-            get_logger().info("endpoints changed", peer=self._name, endpoints=len(addresses))
+            known = self.endpoints.known.keys()
+            get_logger().info(
+                "endpoints changed",
+                peer=self._name,
+                endpoints=len(addresses),
+                added=_name_some(addresses - known),
+                removed=_name_some(known - addresses),
+            )
             for endpoint in self.endpoints.update(addresses):
                 self.release(endpoint)
 
@@ -165,15 +199,17 @@ class Discovery:
             if endpoint not in self._missed_probe:
                 self._missed_probe.add(endpoint)
                 return
-            get_logger().warning(
-                "endpoint ejected: no response to two liveness probes",
-                peer=self._name,
-                requests=endpoint.outstanding,
-            )
-            self.endpoints.record_failure(endpoint)
+            self.endpoints.record_failure(endpoint, "no response to two liveness probes")
             # Its requests fail now and are retried at another endpoint.
             self._abort_requests(endpoint)
         else:
             # Slow, but alive: its requests keep waiting.
             self.endpoints.record_alive(endpoint)
         self._missed_probe.discard(endpoint)
+
+
+def _name_some(addresses: Collection[Address]) -> str:
+    """Return the addresses as text, the first ten of many."""
+    named = sorted(map(str, addresses))
+    more = len(named) - _MAX_NAMED
+    return ", ".join(named[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

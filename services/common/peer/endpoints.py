@@ -38,6 +38,7 @@ class Endpoint:
     has_responded: bool = False
     """Whether it ever sent a response without a fault; if not, it is still starting."""
     ejections: int = 0
+    ejected_at: float | None = None
     ejected_until: float | None = None
     """End of the ejection; not None until a probe succeeds after that."""
     slow_start_at: float | None = None
@@ -55,6 +56,8 @@ class Endpoints:
     known: dict[Address, Endpoint] = field(default_factory=dict)
     removed: set[Endpoint] = field(default_factory=set)
     """No longer resolved, but with outstanding requests."""
+    on_change: Callable[[Endpoint, State, str], None] = lambda *_: None
+    """Called when an endpoint changes its state: with the new one, and why."""
 
     def update(self, addresses: Iterable[Address]) -> list[Endpoint]:
         """Make these addresses the known ones; return the endpoints that were removed."""
@@ -124,12 +127,14 @@ class Endpoints:
             self._end_ejection(endpoint, now)
         endpoint.has_responded = True
         if draining:
-            endpoint.draining_until = now + DRAIN_S
+            known, endpoint.draining_until = now < endpoint.draining_until, now + DRAIN_S
+            if not known:
+                self.on_change(endpoint, "leaving", "it drains")
         if endpoint.slow_start_at is not None and now >= endpoint.slow_start_at + SLOW_START_S:
             endpoint.slow_start_at = None
             endpoint.ejections = 0
 
-    def record_failure(self, endpoint: Endpoint) -> None:
+    def record_failure(self, endpoint: Endpoint, why: str = "") -> None:
         """Record a failed connection or a response that shows a fault, and eject the endpoint.
 
         An endpoint that has never responded is still starting: it is probed immediately and often.
@@ -145,8 +150,12 @@ class Endpoints:
             endpoint.ejections += 1
         elif endpoint.has_responded:
             ejection_s = EJECTION_S
+        is_new = endpoint.ejected_until is None
         endpoint.ejected_until = now + ejection_s
         endpoint.slow_start_at = None
+        if is_new:
+            endpoint.ejected_at = now
+            self.on_change(endpoint, "ejected", why)
 
     def due_for_probe(self) -> list[Endpoint]:
         """Return the endpoints whose ejection time is over: they return if a probe succeeds."""
@@ -178,6 +187,8 @@ class Endpoints:
         endpoint.ejected_until = None
         if endpoint.has_responded:
             endpoint.slow_start_at = now
+        away_s = now - (endpoint.ejected_at or now)
+        self.on_change(endpoint, "serving", f"ready again after {away_s:.1f} s")
 
     def _is_skipped_by_slow_start(self, endpoint: Endpoint) -> bool:
         if endpoint.slow_start_at is None:

@@ -7,6 +7,7 @@ docs/decisions/003-http-client.md compares it with aiohttp and httpx.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +30,15 @@ _MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 # A tensor of 416 x 416 pixels (519 KB) still goes in one system call.
 _MAX_WRITE_BYTES = 1024 * 1024
 _FIRST_FINAL_STATUS = 200
+_OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class ConnectionFailed(Exception):
     """The connection could not be opened, or ended before the response was complete."""
+
+
+class OutOfFiles(ConnectionFailed):
+    """This process may open no further file; that says nothing about the endpoint."""
 
 
 class InvalidRequest(ValueError):
@@ -235,6 +241,11 @@ class ConnectionPool:
             connection.close()
         self._idle.clear()
 
+    def close_idle(self) -> None:
+        """Close the connections that no request uses."""
+        while self._idle:
+            self._idle.pop().close()
+
     async def _exchange(self, connection: _Connection, parts: Sequence[Buffer]) -> Response:
         self._busy.add(connection)
         try:
@@ -276,7 +287,8 @@ class ConnectionPool:
                 raise ConnectionFailed(f"no connection in {self._connect_timeout_s:g} s") from None
             raise
         except OSError as error:
-            raise ConnectionFailed(str(error)) from error
+            kind = OutOfFiles if error.errno in _OUT_OF_FILES else ConnectionFailed
+            raise kind(str(error)) from error
         return connection
 
 

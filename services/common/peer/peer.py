@@ -22,9 +22,15 @@ from services.common.observe.telemetry import Metrics
 from services.common.peer.addresses import Origin
 from services.common.peer.discovery import Discovery
 from services.common.peer.endpoints import Endpoint
-from services.common.peer.exchange import Buffer, ConnectionFailed, Request, Response
+from services.common.peer.exchange import (
+    Buffer,
+    ConnectionFailed,
+    OutOfFiles,
+    Request,
+    Response,
+)
 from services.common.peer.metrics import PeerMetrics
-from services.common.request.context import RequestContext
+from services.common.request.context import PeerFailure, RequestContext
 from services.common.request.errors import DeadlineExceeded, RemoteProblem, Unavailable
 
 M = TypeVar("M", bound=BaseModel)
@@ -124,12 +130,13 @@ class Peer:
         try:
             await self._discovery.wait_resolved(context.deadline.remaining_s())
         except TimeoutError:
+            context.peer_failure = PeerFailure(self.name, "", "no address was found in time")
             raise DeadlineExceeded(f"the {self.name} service was not found in time") from None
         self._budget.deposit()
         target = f"{path}?{urlencode(params)}" if params else path
         request = Request(method, target, headers or {}, content)
         affinity = self._affinity or _Affinity()
-        first = self._affine_endpoint(affinity) or self._choose_endpoint()
+        first = self._affine_endpoint(affinity) or self._choose_endpoint(context)
         affinity.endpoint = first
         try:
             response = await self._send_traced(first, context, request, resend_count=0)
@@ -217,9 +224,10 @@ class Peer:
             self._endpoints.record_success(endpoint)
         return ready
 
-    def _choose_endpoint(self) -> Endpoint:
+    def _choose_endpoint(self, context: RequestContext) -> Endpoint:
         endpoint = self._endpoints.choose()
         if endpoint is None:
+            context.peer_failure = PeerFailure(self.name, "", "no address is known")
             raise self._unreachable()
         return endpoint
 
@@ -269,24 +277,37 @@ class Peer:
         try:
             response = await pool.send_request(replace(request, headers=headers), timeout_s)
         except TimeoutError:
+            self._note_failure(context, endpoint, "no response in time")
             raise DeadlineExceeded(f"the {self.name} service did not answer in time") from None
-        except ConnectionFailed:
-            self._record_failure(endpoint)
+        except OutOfFiles as error:
+            self._note_failure(context, endpoint, str(error))
+            self._discovery.close_idle()
+            raise Unavailable(
+                "open files: this service can open no more connections: try later"
+            ) from error
+        except ConnectionFailed as error:
+            self._note_failure(context, endpoint, str(error))
+            self._record_failure(endpoint, str(error))
             raise
         finally:
             self._endpoints.request_ended(endpoint)
             self._discovery.release(endpoint)
+        if response.status_code != HTTPStatus.OK:
+            self._note_failure(context, endpoint, f"status {response.status_code}")
         if response.status_code in _FAULTS:
-            self._record_failure(endpoint)
+            self._record_failure(endpoint, f"status {response.status_code}")
         else:
             draining = response.headers.get("connection", "").lower() == "close"
             self._endpoints.record_success(endpoint, draining=draining)
         return response
 
-    def _record_failure(self, endpoint: Endpoint) -> None:
+    def _note_failure(self, context: RequestContext, endpoint: Endpoint, why: str) -> None:
+        context.peer_failure = PeerFailure(self.name, str(endpoint.address), why)
+
+    def _record_failure(self, endpoint: Endpoint, why: str) -> None:
         self._metrics.failures.inc()
         before = endpoint.ejected_until
-        self._endpoints.record_failure(endpoint)
+        self._endpoints.record_failure(endpoint, why)
         if endpoint.ejected_until != before:
             self._metrics.ejections.inc()
 

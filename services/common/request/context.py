@@ -125,6 +125,17 @@ class Timings:
         return ", ".join(f"{name};dur={duration:.2f}" for name, duration in entries.items())
 
 
+@dataclass(frozen=True)
+class PeerFailure:
+    """How the next service failed a request, for the log: addresses are not for callers."""
+
+    peer: str
+    """Name of the service."""
+    endpoint: str
+    """Address of the process, or empty if none is known."""
+    why: str
+
+
 @dataclass
 class RequestContext:
     """What a request carries through a service; RequestMiddleware creates it."""
@@ -134,6 +145,10 @@ class RequestContext:
     timings: Timings = field(default_factory=Timings)
     problem: str | None = None
     """The reason of a failed request, as a metric label."""
+    detail: str | None = None
+    """What the response of a failed request says."""
+    peer_failure: PeerFailure | None = None
+    """The last failure of the next service; the request may have succeeded since."""
     trace: RequestTrace | None = None
     """None if traces are off."""
 

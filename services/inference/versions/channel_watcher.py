@@ -112,6 +112,8 @@ class ChannelWatcher:
             identity = current_version(self._source)
         except StoreError as error:
             if optional and isinstance(error, NotInStore) and self._channel_is_removed():
+                if self.refusal is not None and self.refusal.reason == "store":
+                    self._log_return(model, self.refusal)
                 self.clear()
             else:
                 self._report(model, VersionRefused("store", str(error)))
@@ -121,6 +123,8 @@ class ChannelWatcher:
 
     def _update(self, model: str, identity: str, others: Sequence[ChannelWatcher]) -> None:
         if identity == self._identity:
+            if self.refusal is not None:
+                self._log_return(model, self.refusal)
             self.refusal = self._refused = None
         elif self._refused is not None and self._refused.skips_poll(identity):
             self._report(model, self._refused.why)
@@ -158,6 +162,16 @@ class ChannelWatcher:
         before, self.refusal = self.refusal, why
         if before is None or str(before) != str(why):
             self._metrics.report_refusal(model, self.channel, why, self.version)
+
+    def _log_return(self, model: str, before: VersionRefused) -> None:
+        """Log that the channel points at the version again that serves, or can be read again."""
+        get_logger().info(
+            "store is back" if before.reason == "store" else "channel is back",
+            model=model,
+            channel=self.channel,
+            serving=None if self.version is None else self.version.version,
+            was=str(before),
+        )
 
     def _wait_for_versions(self, wait_s: float) -> list[str]:
         until = time.monotonic() + wait_s
