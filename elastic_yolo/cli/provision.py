@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from elastic_yolo.cli.errors import describe_error
 from elastic_yolo.cli.options import add_threads_option, count
+from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.progress import ProgressLine, print_skipped, print_status
+from elastic_yolo.provision.cache import CacheCollected, collect_cache, model_digests
 from elastic_yolo.provision.config import read_models_config
 from elastic_yolo.provision.errors import ProvisionError
 from elastic_yolo.provision.progress import ProgressReporter
 from elastic_yolo.provision.run import Job, Report
 from elastic_yolo.store.collect import Collected, collect
-from elastic_yolo.store.errors import StoreBusy, StoreError
+from elastic_yolo.store.errors import StoreError
+from elastic_yolo.store.faults import is_temporary
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.lock import locked
 from elastic_yolo.store.reader import list_channels, list_models, list_versions
@@ -68,7 +72,7 @@ def add_parser(commands: Any) -> None:
         "--cache",
         type=Path,
         metavar="DIR",
-        help="CACHE_DIR of the services, which pull fills in advance",
+        help="CACHE_DIR of the services, which pull fills in advance and gc collects as well",
     )
     parser.add_argument(
         "--quota-mb", type=count, metavar="N", help="maximum size of the store in megabytes"
@@ -94,12 +98,9 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
         parser.error("rollback needs the NAME of a model")
     try:
         return ACTIONS[parsed.action](parsed, Layout(parsed.store.resolve()))
-    except StoreBusy as error:
-        print_status(f"elastic-yolo: {error}")
-        return LATER
-    except (StoreError, ProvisionError) as error:
-        print_status(f"elastic-yolo: {error}")
-        return 1
+    except (StoreError, ProvisionError, ModelError, OSError) as error:
+        print_status(f"elastic-yolo: {describe_error(error)}")
+        return LATER if is_temporary(error) else 1
 
 
 def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
@@ -118,11 +119,11 @@ def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
             reports.append(report)
             if not parsed.json:
                 print(_line(report), flush=True)
-        removed = collect(layout, parsed.keep, dry_run=parsed.dry_run) if parsed.keep else None
+        removed = _collect(parsed, layout, parsed.keep) if parsed.keep else None
     if parsed.json:
         done = {"models": [asdict(report) for report in reports]}
-        print(json.dumps(done | ({"removed": asdict(removed)} if removed else {}), indent=2))
-    elif removed and removed.versions:
+        print(json.dumps(done | ({"removed": removed.to_json()} if removed else {}), indent=2))
+    elif removed and removed.is_any:
         print(_removed(parsed, removed))
     failed = [report for report in reports if report.outcome == "failed"]
     if not failed:
@@ -168,18 +169,48 @@ def _as_json(
 
 def _gc(parsed: argparse.Namespace, layout: Layout) -> int:
     with locked(layout, parsed.wait):
-        removed = collect(layout, parsed.keep or _KEEP, dry_run=parsed.dry_run)
-    print(json.dumps(asdict(removed), indent=2) if parsed.json else _removed(parsed, removed))
+        removed = _collect(parsed, layout, parsed.keep or _KEEP)
+    print(json.dumps(removed.to_json(), indent=2) if parsed.json else _removed(parsed, removed))
     return 0
 
 
-def _removed(parsed: argparse.Namespace, removed: Collected) -> str:
+@dataclass(frozen=True)
+class _Removed:
+    """What was removed from the store, and from the cache if there is one."""
+
+    store: Collected
+    cache: CacheCollected | None
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.store.versions or (self.cache and self.cache.bytes))
+
+    def to_json(self) -> dict[str, Any]:
+        cache = {} if self.cache is None else {"cache": asdict(self.cache)}
+        return asdict(self.store) | cache
+
+
+def _collect(parsed: argparse.Namespace, layout: Layout, keep: int) -> _Removed:
+    dry_run: bool = parsed.dry_run
+    if parsed.cache is None:
+        return _Removed(collect(layout, keep, dry_run=dry_run), None)
+    digests = model_digests(layout)
+    store = collect(layout, keep, dry_run=dry_run)
+    cache = parsed.cache.resolve()
+    return _Removed(store, collect_cache(cache, layout, digests, store.versions, dry_run=dry_run))
+
+
+def _removed(parsed: argparse.Namespace, removed: _Removed) -> str:
     word = "would remove" if parsed.dry_run else "removed"
-    return f"{word} {len(removed.versions)} versions, {removed.bytes / _MEGABYTE:.1f} MB"
+    store, cache = removed.store, removed.cache
+    text = f"{word} {len(store.versions)} versions, {store.bytes / _MEGABYTE:.1f} MB"
+    if cache is None:
+        return text
+    return f"{text}; of the cache {len(cache.folders)} folders, {cache.bytes / _MEGABYTE:.1f} MB"
 
 
 def _verify(parsed: argparse.Namespace, layout: Layout) -> int:
-    wrong = []
+    wrong, unreadable = [], 0
     progress = ProgressLine()
     records = [record for name in list_models(layout) for record in list_versions(layout, name)]
     digests = sorted({file.digest for record in records for file in record.files.values()})
@@ -188,12 +219,15 @@ def _verify(parsed: argparse.Namespace, layout: Layout) -> int:
             verify_blob(layout, digest)
         except StoreError as error:
             wrong.append(str(error))
+            unreadable += is_temporary(error)
         progress("verifying", number + 1, len(digests))
     if parsed.json:
         print(json.dumps({"files": len(digests), "wrong": wrong}, indent=2))
     else:
         print("\n".join([*wrong, f"{len(digests)} files, {len(wrong)} wrong"]))
-    return 1 if wrong else 0
+    if not wrong:
+        return 0
+    return LATER if unreadable == len(wrong) else 1
 
 
 def _roll_back(parsed: argparse.Namespace, layout: Layout) -> int:

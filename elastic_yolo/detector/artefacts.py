@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,12 +22,17 @@ from typing import Any
 from elastic_yolo.detector.errors import ArtefactDamaged
 from elastic_yolo.digest import digest_of_bytes, digest_of_file
 from elastic_yolo.durable import UNFINISHED, write_atomic
+from elastic_yolo.write_errors import describe_write_error
 
 Facts = dict[str, Any]
 """JSON-serialisable values."""
 
 _LOG = logging.getLogger(__name__)
 _MOST_MANIFEST_BYTES = 1_000_000
+MEASURING_LOCK = "measuring.lock"
+"""In a model's folder: locked (flock) by the process that measures precisions into it."""
+# The second one is of earlier versions.
+_UNFINISHED = (UNFINISHED, ".openvino-")
 # No file takes this long to write: an older unfinished file belongs to a killed process.
 _ABANDONED_S = 3600
 
@@ -93,10 +99,7 @@ class ModelCache:
                 folder.mkdir(parents=True, exist_ok=True)
                 # mkdir applies the umask, but other users' services read the same cache.
                 folder.chmod(0o755)
-        for path in self.folder.glob(f"{UNFINISHED}*"):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _ABANDONED_S:
-                    path.unlink()
+        remove_abandoned(self.folder)
 
     def publish(
         self, name: str, recipe: str, files: Mapping[str, bytes], facts: Facts | None = None
@@ -135,9 +138,11 @@ class ModelCache:
         try:
             self.create_folder()
             return self.publish(name, recipe, make())
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
+            _LOG.warning("cannot cache %s: %s", name, describe_write_error(self.folder, error))
+        except RuntimeError as error:
             _LOG.warning("cannot cache %s in %s: %s", name, self.folder, error)
-            return None
+        return None
 
     def try_load(self, name: str, recipe: str) -> Artefact | None:
         """Return an artefact like `load`; logs a damaged one and returns None for it."""
@@ -152,6 +157,31 @@ class ModelCache:
         for path in self.folder.glob(f"{name}-{'[0-9a-f]' * 16}.*"):
             if path.name not in current:
                 path.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> int:
+    """Delete unfinished files and folders of killed processes; returns their size in bytes.
+
+    They are those that nothing has changed for an hour.
+    """
+    removed = 0
+    for path in [one for prefix in _UNFINISHED for one in folder.glob(f"{prefix}*")]:
+        with suppress(OSError):
+            files = [path, *path.rglob("*")]
+            changed = max(one.lstat().st_mtime for one in files)
+            size = sum(one.lstat().st_size for one in files if one.is_file())
+            if time.time() - changed > _ABANDONED_S:
+                remove_tree(path)
+                removed += size
+    return removed
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it; raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _joint_digest(digests: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def read_model(folder: Path, resize: Resize | None = None) -> Model:
         weights_file=weights_path,
         name=manifest.name or _printable(cfg_path.stem, cfg_path),
         version=manifest.version,
-        digest=digest_of_bytes("\n".join(digests.values()).encode()),
+        digest=digest_of_parts(digests.values()),
         network=network,
         labels=labels,
         threshold=manifest.threshold,
@@ -119,6 +120,11 @@ def read_model(folder: Path, resize: Resize | None = None) -> Model:
         accuracy_budget=manifest.accuracy_budget,
         golden=manifest.golden,
     )
+
+
+def digest_of_parts(digests: Iterable[str]) -> str:
+    """Return a model's digest from those of its .cfg, .weights and .names, in this order."""
+    return digest_of_bytes("\n".join(digests).encode())
 
 
 def _read_letter_box(net: Section) -> Resize | None:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from elastic_yolo.digest import digest_of_bytes
+from elastic_yolo.digest import digest_of_bytes, digest_of_file
 from elastic_yolo.durable import make_folder, write_durable
 from elastic_yolo.provision.errors import ProvisionError, SourceUnavailable, WrongContent
 from elastic_yolo.provision.progress import Progress
@@ -59,6 +59,8 @@ class Download:
     sleep: Callable[[float], None] = time.sleep
     attempts: int = ATTEMPTS
     patience_s: float = PATIENCE_S
+    finished: list[_Part] = field(default_factory=list)
+    """Complete downloads of files whose digest only this tells."""
 
     def fetch(
         self,
@@ -71,13 +73,18 @@ class Download:
     ) -> tuple[Path, str]:
         """Return a file in the store's incoming folder, synced to disk, and its digest.
 
+        A complete download of an earlier run that was not published is used again: without a
+        digest only if the source still has the same validator and size. It may be in the store.
         After a retryable error it continues where it stopped, up to `attempts` times without
         progress. With `fallback` (another source is to be tried next) it continues only after an
         attempt with much progress. Raises ProvisionError or StoreFull; a partial file remains for
         the next run.
         """
         make_folder(self.layout.incoming)
-        part = _Part(self.layout.incoming / digest_of_bytes(address.encode())[7:39])
+        part = self._part(address)
+        finished = part.finished()
+        if finished is not None and (used := self._reuse(part, finished, address, digest)):
+            return used
         attempt = 0
         while True:
             before = part.size
@@ -96,8 +103,17 @@ class Download:
                     raise
                 self.sleep(pause_s(attempt))
             else:
-                part.complete()
+                if digest is None:
+                    part.complete(found)
+                    self.finished.append(part)
+                else:
+                    part.forget()
                 return part.path, found
+
+    def forget_finished(self) -> None:
+        """Forget the complete downloads, once they are published under their digests."""
+        while self.finished:
+            self.finished.pop().forget()
 
     def retry(self, operation: Callable[[], T], *, fallback: bool = False) -> T:
         """Call `operation` up to `attempts` times, as `fetch` does; raises ProvisionError.
@@ -113,6 +129,36 @@ class Download:
                     raise
                 self.sleep(pause_s(attempt))
         raise AssertionError("unreachable: the loop returns or raises")
+
+    def _part(self, address: str) -> _Part:
+        return _Part(self.layout.incoming / digest_of_bytes(address.encode())[7:39])
+
+    def _reuse(
+        self, part: _Part, finished: _Finished, address: str, digest: str | None
+    ) -> tuple[Path, str] | None:
+        """Return the file of a complete download and its digest, or None if it must not be used."""
+        places = (part.path, self.layout.blob(finished.digest))
+        path = next((one for one in places if _has_content(one, finished)), None)
+        if path is not None and digest == finished.digest:
+            part.forget()
+            return path, digest
+        try:
+            if path is not None and digest is None and self._is_unchanged(finished, address):
+                self.finished.append(part)
+                return path, finished.digest
+        except ProvisionError:
+            # The usual download reports it, or tries again.
+            return None
+        # Nothing of it may become part of another content.
+        part.remove()
+        return None
+
+    def _is_unchanged(self, finished: _Finished, address: str) -> bool:
+        """Ask the source without reading the content; raises ProvisionError."""
+        self.traffic.requests += 1
+        with choose_source(address)(address, ResumePoint()) as opened:
+            same_size = opened.size in (None, finished.size)
+            return same_size and opened.validator == finished.validator
 
     def _progress_of_archive(self, name: str, received: int) -> None:
         self.progress(f"the package with {name}", received, 0)
@@ -146,6 +192,15 @@ class Download:
         return "sha256:" + digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class _Finished:
+    """A complete download: what its source gave for the content, and what arrived."""
+
+    validator: str
+    size: int
+    digest: str
+
+
 class _Part:
     """A partial file, and the validator (such as an ETag) that its source gave for the content."""
 
@@ -163,7 +218,28 @@ class _Part:
         except (OSError, ValueError, KeyError, TypeError):
             return ResumePoint()
 
-    def complete(self) -> None:
+    def complete(self, digest: str) -> None:
+        """Note what is complete; without a validator it could not be used again."""
+        validator = self.start().validator
+        if validator is None:
+            self.forget()
+        else:
+            note = {"validator": validator, "size": self.size, "digest": digest}
+            write_durable(self._note, json.dumps(note).encode())
+
+    def finished(self) -> _Finished | None:
+        """Return what is complete; a killed run may have noted the size only."""
+        try:
+            note = json.loads(self._note.read_bytes())
+            validator, size = str(note["validator"]), int(note["size"])
+            digest = note.get("digest")
+            if digest is None and self.size == size:
+                digest = digest_of_file(self.path)
+            return None if digest is None else _Finished(validator, size, str(digest))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def forget(self) -> None:
         self._note.unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -183,7 +259,8 @@ class _Part:
         else:
             self.remove()
             if opened.validator is not None:
-                write_durable(self._note, json.dumps({"validator": opened.validator}).encode())
+                note = {"validator": opened.validator, "size": opened.size}
+                write_durable(self._note, json.dumps(note).encode())
         with self.path.open("ab" if opened.offset else "wb") as file:
 
             def write(chunk: bytes) -> None:
@@ -199,6 +276,13 @@ class _Part:
                 os.fsync(file.fileno())
             except OSError as error:
                 raise _full(self.path, error) from error
+
+
+def _has_content(path: Path, finished: _Finished) -> bool:
+    try:
+        return path.stat().st_size == finished.size and digest_of_file(path) == finished.digest
+    except OSError:
+        return False
 
 
 def _check_digest(address: str, expected: str | None, found: str) -> None:

@@ -17,17 +17,19 @@ from elastic_yolo.detector.errors import DetectorError
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.precision import read_report
 from elastic_yolo.detector.samples import SampleFolder
+from elastic_yolo.provision.cache import note_owner
 from elastic_yolo.provision.errors import NotPrepared
 from elastic_yolo.provision.progress import ProgressReporter
-
-_FLOATS = "openvino-fp32"
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.write_errors import describe_write_error
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """Fills the cache folder `cache`, using an engine with `threads` threads."""
+    """Fills the folder `cache` for the store at `layout`, with an engine of `threads` threads."""
 
     cache: Path
+    layout: Layout
     threads: int
     reporter: ProgressReporter
 
@@ -39,9 +41,17 @@ class Preparation:
         """
         try:
             model = read_model(folder)
+            self._claim_folder(self._model_cache(model))
             return [*self._prepare_floats(model), *self._prepare_int8(model, pictures)]
         except DetectorError as error:
             raise NotPrepared(f"{model.name} cannot be prepared: {error}") from error
+
+    def _claim_folder(self, model_cache: ModelCache) -> None:
+        try:
+            model_cache.create_folder()
+            note_owner(model_cache.folder, self.layout)
+        except OSError as error:
+            raise NotPrepared(describe_write_error(self.cache, error)) from error
 
     def _prepare_floats(self, model: Model) -> list[str]:
         model_cache = self._model_cache(model)
@@ -50,7 +60,11 @@ class Preparation:
         build_engine(model, self._options("fp32"))
         after = _written_ns(model_cache)
         if after is None:
-            raise NotPrepared(f"{self.cache}: not writable")
+            # The engine works without a cache, and logs why it has none. Here that is an error.
+            try:
+                load.publish_floats(model, self.cache)
+            except OSError as error:
+                raise NotPrepared(describe_write_error(self.cache, error)) from error
         return ["fp32"] if after != before else []
 
     def _prepare_int8(self, model: Model, pictures: Path | None) -> list[str]:
@@ -76,6 +90,6 @@ class Preparation:
 
 def _written_ns(model_cache: ModelCache) -> int | None:
     try:
-        return (model_cache.folder / f"{_FLOATS}.json").stat().st_mtime_ns
+        return (model_cache.folder / f"{load.OPENVINO_FLOATS}.json").stat().st_mtime_ns
     except FileNotFoundError:
         return None

@@ -24,6 +24,7 @@ from elastic_yolo.provision.progress import ProgressReporter
 from elastic_yolo.provision.reference import record_reference
 from elastic_yolo.store.collect import used_bytes
 from elastic_yolo.store.errors import StoreError, StoreFull
+from elastic_yolo.store.faults import is_temporary
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import list_versions
 from elastic_yolo.store.records import FileRecord, VersionRecord
@@ -96,8 +97,7 @@ class Job:
             prepared = self._prepare(model, record)
             self._switch_channels(model, record)
         except (ProvisionError, StoreError, OSError) as error:
-            retryable = isinstance(error, StoreFull | OSError) or getattr(error, "retryable", False)
-            return report("failed", None, error=str(error), retryable=retryable)
+            return report("failed", None, error=str(error), retryable=is_temporary(error))
         return report("published", record, files=new, prepared=prepared)
 
     def _published_version(self, model: ModelConfig, version: str) -> VersionRecord | None:
@@ -135,6 +135,8 @@ class Job:
         record = writer.publish(
             sources.model.name, sources.version(), files, sources.source(), check
         )
+        # Its record has the digests now.
+        download.forget_finished()
         return record, new
 
     def _pass_over(self, traffic: Traffic, line: str) -> None:
@@ -157,7 +159,7 @@ class Job:
         if self.cache is None:
             return ()
         folder = self.layout.version(model.name, record.id)
-        preparation = Preparation(self.cache, self.threads, self.reporter)
+        preparation = Preparation(self.cache, self.layout, self.threads, self.reporter)
         return tuple(preparation.prepare(folder, model.pictures_folder))
 
     def _switch_channels(self, model: ModelConfig, record: VersionRecord) -> bool:

@@ -48,7 +48,8 @@ class Writer:
         blob, size = self.layout.blob(digest), file.stat().st_size
         known = self.find_blob(digest)
         if known is not None and known.size == size:
-            file.unlink()
+            if not file.samefile(blob):
+                file.unlink()
             return known
         file.chmod(0o444)
         file.replace(blob)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -22,7 +23,9 @@ from elastic_yolo.provision.errors import (
     WrongContent,
 )
 from elastic_yolo.store.errors import StoreFull
-from tests.provision.fetcher import CONTENT, Fetcher
+from elastic_yolo.store.layout import Layout
+from elastic_yolo.store.writer import Writer
+from tests.provision.fetcher import CONTENT, DIGEST, Fetcher
 from tests.provision.file_server import Site, serving
 
 
@@ -251,3 +254,108 @@ def test_an_unknown_kind_of_address_is_an_error(tmp_path: Path) -> None:
 def test_pauses_double_up_to_half_a_minute() -> None:
     for attempt, longest in ((1, 1), (3, 4), (6, 30), (60, 30)):
         assert longest / 2 <= pause_s(attempt) <= longest
+
+
+def test_a_complete_download_without_a_digest_is_not_fetched_again(tmp_path: Path) -> None:
+    """The run was killed before it published the file, which is in the incoming folder."""
+    with serving(Site({"file": CONTENT})) as site:
+        assert Fetcher(tmp_path).fetch(f"{site.url}/file", None) == CONTENT
+        before = len(site.requests)
+        fetcher = Fetcher(tmp_path)
+        assert fetcher.fetch(f"{site.url}/file", None) == CONTENT
+
+    assert len(site.requests) - before == 1
+    assert fetcher.download.traffic.bytes == 0
+
+
+def test_a_complete_download_that_is_in_the_store_is_not_fetched_again(tmp_path: Path) -> None:
+    """The run was killed when the file was already moved into the store."""
+    with serving(Site({"file": CONTENT})) as site:
+        first = Fetcher(tmp_path)
+        path, digest = first.download.fetch(f"{site.url}/file", "file", None)
+        writer = Writer(first.layout)
+        writer.add_blob(path, digest)
+        second = Fetcher(tmp_path)
+        found = second.download.fetch(f"{site.url}/file", "file", None)
+        record = writer.add_blob(*found)
+
+    assert found == (first.layout.blob(DIGEST), DIGEST)
+    assert second.download.traffic.bytes == 0
+    assert record.digest == DIGEST
+    assert first.layout.blob(DIGEST).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "change", ["etag", "content and etag", "size", "no etag", "part", "part is cut", "no part"]
+)
+def test_a_complete_download_that_differs_is_fetched_again(tmp_path: Path, change: str) -> None:
+    """Either the source states another validator or size, or the file here is not what arrived."""
+    other = bytes(reversed(CONTENT))
+    with serving(Site({"file": CONTENT})) as site:
+        Fetcher(tmp_path).fetch(f"{site.url}/file", None)
+        [part] = [one for one in Layout(tmp_path).incoming.iterdir() if not one.suffix]
+        match change:
+            case "etag":
+                site.etag = '"two"'
+            case "content and etag":
+                site.etag, site.files["file"] = '"two"', other
+            case "size":
+                site.files["file"] = CONTENT + b"more"
+            case "no etag":
+                site.etag = None
+            case "part":
+                part.write_bytes(other)
+            case "part is cut":
+                part.write_bytes(CONTENT[:-1])
+            case _:
+                part.unlink()
+        fetcher = Fetcher(tmp_path)
+        found = fetcher.fetch(f"{site.url}/file", None)
+        expected = site.files["file"]
+
+    assert found == expected
+    assert fetcher.download.traffic.bytes == len(expected)
+
+
+@pytest.mark.parametrize("digest", [None, DIGEST])
+def test_a_download_that_was_complete_when_the_run_was_killed_is_not_fetched_again(
+    tmp_path: Path, digest: str | None
+) -> None:
+    """All bytes had arrived, and the run had noted nothing but the size that the source stated."""
+    with serving(Site({"file": CONTENT})) as site:
+        first = Fetcher(tmp_path)
+        path, _ = first.download.fetch(f"{site.url}/file", "file", None)
+        note = json.loads(path.with_suffix(".json").read_bytes())
+        del note["digest"]
+        path.with_suffix(".json").write_text(json.dumps(note))
+        second = Fetcher(tmp_path)
+
+        assert second.fetch(f"{site.url}/file", digest) == CONTENT
+
+    assert second.download.traffic.bytes == 0
+    assert second.download.traffic.requests == (1 if digest is None else 0)
+
+
+def test_an_unavailable_source_keeps_the_complete_download(tmp_path: Path) -> None:
+    with serving(Site({"file": CONTENT})) as site:
+        Fetcher(tmp_path).fetch(f"{site.url}/file", None)
+        site.statuses = [503, 503]
+        fetcher = Fetcher(tmp_path, attempts=1)
+        with pytest.raises(SourceUnavailable):
+            fetcher.fetch(f"{site.url}/file", None)
+        again = Fetcher(tmp_path)
+        assert again.fetch(f"{site.url}/file", None) == CONTENT
+
+    assert again.download.traffic.bytes == 0
+
+
+def test_nothing_is_noted_of_a_source_without_a_validator_or_a_file_with_a_digest(
+    tmp_path: Path,
+) -> None:
+    with serving(Site({"file": CONTENT}, etag=None)) as site:
+        Fetcher(tmp_path / "one").fetch(f"{site.url}/file", None)
+    with serving(Site({"file": CONTENT})) as site:
+        Fetcher(tmp_path / "two").fetch(f"{site.url}/file", DIGEST)
+
+    for folder in ("one", "two"):
+        assert not list(Layout(tmp_path / folder).incoming.glob("*.json"))

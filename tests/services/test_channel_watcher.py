@@ -7,11 +7,13 @@ import weakref
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.engines.choose import Choice, EngineOptions
 from elastic_yolo.detector.model import Model
 from elastic_yolo.store.reference import Reference
+from services.common.observe.logs import get_logger
 from services.common.observe.telemetry import Metrics
 from services.inference.versions import version_loader
 from services.inference.versions.channel_watcher import ChannelWatcher
@@ -150,6 +152,39 @@ def test_an_unmounted_store_keeps_a_version_a_removed_channel_does_not(
     assert why is not None
     assert "no such model or channel" in str(why)
     assert (canary.version, canary.refusal) == (None, None)
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "another version", "a bad version"])
+def test_a_store_that_goes_and_comes_back_is_logged_once_each(
+    follower: Follower, tmp_path: Path, meanwhile: str
+) -> None:
+    watcher = follower.watcher()
+    watcher.start(0)
+    get_logger.cache_clear()
+    with capture_logs() as logged:
+        for _ in range(2):
+            follower.store.root.rename(tmp_path / "unmounted")
+            for _ in range(3):
+                watcher.poll("tiny", optional=False)
+            (tmp_path / "unmounted").rename(follower.store.root)
+            if meanwhile == "another version":
+                follower.store.publish("2", "rhombus")
+            elif meanwhile == "a bad version":
+                follower.store.publish_bad("3", "weights")
+            for _ in range(3):
+                watcher.poll("tiny", optional=False)
+    get_logger.cache_clear()
+
+    events = [
+        (line["event"], line.get("reason"))
+        for line in logged
+        if line["event"] == "store is back" or line.get("reason") == "store"
+    ]
+    assert events == [("version refused", "store"), ("store is back", None)] * 2
+    back = [line for line in logged if line["event"] == "store is back"]
+    assert all("no such model or channel" in line["was"] for line in back)
+    assert all((line["model"], line["channel"]) == ("tiny", "stable") for line in back)
+    assert back[0]["serving"] == "1"
 
 
 def test_the_poll_time_is_not_exported_where_polling_is_disabled(follower: Follower) -> None:

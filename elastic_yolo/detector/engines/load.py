@@ -12,6 +12,8 @@ from elastic_yolo.detector.artefacts import Artefact, ModelCache
 from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.errors import EngineError
 from elastic_yolo.detector.model import Model
+from elastic_yolo.durable import UNFINISHED
+from elastic_yolo.write_errors import require_writable
 
 if TYPE_CHECKING:
     import onnx
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 RECIPE = "graph 1"
 INT8_RECIPE = f"{RECIPE}, int8 4"
 INT8 = "onnx-int8"
+OPENVINO_FLOATS = "openvino-fp32"
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ def load_openvino(model: Model, precision: str, threads: int, cache: Path | None
     model_cache = model_cache_of(model, cache)
     if precision != "int8":
         network, _ = _openvino_model(
-            "openvino-fp32", RECIPE, model_cache, lambda: make_graph(model)
+            OPENVINO_FLOATS, RECIPE, model_cache, lambda: make_graph(model)
         )
         return OpenVinoEngine(network, threads=threads, precision=precision)
     int8 = find_int8(model, cache)
@@ -135,6 +138,18 @@ def _openvino_model(
     return network, kept
 
 
+def publish_floats(model: Model, cache: Path) -> None:
+    """Cache a model's network in OpenVINO's format; raises OSError, which `load_openvino` logs."""
+    import openvino as ov  # noqa: PLC0415
+
+    from elastic_yolo.detector.engines.openvino import read_onnx  # noqa: PLC0415
+
+    model_cache = ModelCache(cache, model.cache_key)
+    model_cache.create_folder()
+    files = openvino_files(read_onnx(make_graph(model)), model_cache.folder)
+    model_cache.publish(OPENVINO_FLOATS, f"{RECIPE}, OpenVINO {ov.__version__}", files)
+
+
 def _map(kept: Artefact) -> ov.Model | None:
     import openvino as ov  # noqa: PLC0415
 
@@ -161,11 +176,18 @@ def int8_graph_for_openvino(artefact: Artefact) -> onnx.ModelProto:
 def openvino_files(network: ov.Model, place: Path, *, half: bool = False) -> dict[str, bytes]:
     """Return the content of OpenVINO's .xml and .bin file, with float16 constants if `half`.
 
-    Writes temporary files to `place`: a container may have no other writable folder.
+    Writes temporary files to `place`: a container may have no other writable folder. Raises
+    OSError if that cannot be written to.
     """
     import openvino as ov  # noqa: PLC0415
 
-    with tempfile.TemporaryDirectory(prefix=".openvino-", dir=place) as folder:
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=place) as folder:
         xml = Path(folder) / "model.xml"
-        ov.save_model(network, xml, compress_to_fp16=half)
+        try:
+            ov.save_model(network, xml, compress_to_fp16=half)
+        except RuntimeError:
+            # On a full disk OpenVINO says "basic_ios::clear: iostream error". Here, while its
+            # unfinished files take the space.
+            require_writable(Path(folder))
+            raise
         return {path.name: path.read_bytes() for path in (xml, xml.with_suffix(".bin"))}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from elastic_yolo.detector.artefacts import remove_abandoned
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.manifest import read_manifest
 from elastic_yolo.detector.model import read_model
@@ -96,6 +97,8 @@ def _pull(model: ZooModel, root: Path, progress: Progress, say: Say) -> Path:
     # Imported here because a model in the cache needs no HTTP client.
     from elastic_yolo.provision.zoo.fetch import fetch_files  # noqa: PLC0415
 
+    # Of killed pulls.
+    remove_abandoned(root)
     fetched = fetch_files(model, root, progress, say)
     folder = Path(tempfile.mkdtemp(dir=root, prefix=UNFINISHED))
     try:

@@ -106,6 +106,7 @@ class _Fetcher:
             if recorded is None:
                 self._say(f"no project states the digest of {file.name}: recorded {digest}")
             write_first_digest(self.first, self.model.version, digest)
+            self.download.forget_finished()
         blob = self.download.layout.blob(digest)
         make_folder(blob.parent)
         return Fetched(part.replace(blob), digest)

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
 
-from elastic_yolo.detector.artefacts import ModelCache
+from elastic_yolo.detector.artefacts import MEASURING_LOCK, ModelCache
 from elastic_yolo.detector.boxes import Image
 from elastic_yolo.detector.engines import load
 from elastic_yolo.detector.errors import ArtefactDamaged
@@ -26,7 +26,6 @@ from services.inference.measuring.task import Reply, Task
 # Not imported: the quantiser, which it needs, is not installed everywhere.
 _PROGRAM = "services.inference.measuring.program"
 _FOLDER = Path(__file__).parents[3]
-_LOCK = "measuring.lock"
 # A quantiser that hangs must not hold the lock for ever. yolov3 takes two minutes on an idle core.
 _TIMEOUT_S = 3600.0
 
@@ -141,7 +140,7 @@ def lock_model(model_cache: ModelCache) -> Iterator[int]:
     Raises AlreadyMeasuring, and OSError if the cache is not writable.
     """
     model_cache.create_folder()
-    with (model_cache.folder / _LOCK).open("ab") as file:
+    with (model_cache.folder / MEASURING_LOCK).open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

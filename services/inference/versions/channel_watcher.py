@@ -65,6 +65,8 @@ class ChannelWatcher:
         self._metrics = metrics
         self._identity: str | None = None
         self._refused: _RefusedVersion | None = None
+        self._store_error: str | None = None
+        """Why the store could not be read at the last poll; None if it could."""
 
     def start(self, wait_s: float) -> LoadedVersion:
         """Load the channel's current version, or else an earlier one; raises VersionRefused.
@@ -112,19 +114,18 @@ class ChannelWatcher:
             identity = current_version(self._source)
         except StoreError as error:
             if optional and isinstance(error, NotInStore) and self._channel_is_removed():
-                if self.refusal is not None and self.refusal.reason == "store":
-                    self._log_return(model, self.refusal)
+                self._log_return_of_store(model)
                 self.clear()
             else:
+                self._store_error = str(error)
                 self._report(model, VersionRefused("store", str(error)))
         else:
+            self._log_return_of_store(model)
             self._update(model, identity, others)
         self._metrics.record_poll(model, self.channel)
 
     def _update(self, model: str, identity: str, others: Sequence[ChannelWatcher]) -> None:
         if identity == self._identity:
-            if self.refusal is not None:
-                self._log_return(model, self.refusal)
             self.refusal = self._refused = None
         elif self._refused is not None and self._refused.skips_poll(identity):
             self._report(model, self._refused.why)
@@ -163,15 +164,21 @@ class ChannelWatcher:
         if before is None or str(before) != str(why):
             self._metrics.report_refusal(model, self.channel, why, self.version)
 
-    def _log_return(self, model: str, before: VersionRefused) -> None:
-        """Log that the channel points at the version again that serves, or can be read again."""
-        get_logger().info(
-            "store is back" if before.reason == "store" else "channel is back",
-            model=model,
-            channel=self.channel,
-            serving=None if self.version is None else self.version.version,
-            was=str(before),
-        )
+    def _log_return_of_store(self, model: str) -> None:
+        """Log once that the store can be read again; `report_refusal` has logged that it could not.
+
+        What the channel points at now is logged if it is another version.
+        """
+        if self._store_error is not None:
+            serving = None if self.version is None else self.version.version
+            get_logger().info(
+                "store is back",
+                model=model,
+                channel=self.channel,
+                serving=serving,
+                was=self._store_error,
+            )
+            self._store_error = None
 
     def _wait_for_versions(self, wait_s: float) -> list[str]:
         until = time.monotonic() + wait_s
