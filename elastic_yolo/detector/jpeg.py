@@ -38,9 +38,12 @@ def decode_doubtful_jpeg(data: bytes, header: PictureHeader, factor: int) -> Pix
     means that neither library can decode the file. Raises PictureUndecodable if its scans are
     damaged or end early.
     """
-    if header.jpeg is not None and header.jpeg.coefficient_bytes:
-        _require_all_scans(data)
-    mended = mend(data)
+    try:
+        if header.jpeg is not None and header.jpeg.coefficient_bytes:
+            check_scans(data)
+        mended = mend(data)
+    except (ValueError, IndexError) as error:
+        raise PictureUndecodable("the JPEG file is truncated or damaged") from error
     if header.jpeg is not None and not header.jpeg.is_common:
         return _decode_uncommon(mended, factor)
     try:
@@ -81,12 +84,3 @@ def _decode_uncommon(data: bytes, factor: int) -> Pixels | None:
     if pixels is None or zlib.crc32(pixels.data) != expected:
         raise PictureUndecodable("the JPEG file is truncated or damaged")
     return pixels
-
-
-def _require_all_scans(data: bytes) -> None:
-    try:
-        check_scans(data)
-    except (ValueError, IndexError) as error:
-        raise PictureUndecodable(
-            "the JPEG file is truncated: it ends before its last scan"
-        ) from error

@@ -40,7 +40,8 @@ def mend(data: bytes) -> bytes:
     That is stray bytes before the first scan, an unknown revision of JFIF, an unknown colour
     transform of Adobe and, in sequential files, impossible parameters of the first scan. libjpeg
     reports the first complaint alone, so these would hide that a scan ends early. The result ends
-    with the end of the image, also if another file begins before it. Raises PictureUndecodable.
+    with the end of the image, also if another file begins before it. Raises PictureUndecodable,
+    ValueError or IndexError.
     """
     parts = [b"\xff\xd8"]
     sequential = False
@@ -70,7 +71,8 @@ def check_scans(data: bytes) -> None:
     """Raise PictureUndecodable unless the scans have all coefficients of all components.
 
     For files of several scans, which may end between two of them: libjpeg makes a blurred or
-    colourless picture of those that are there, and says nothing.
+    colourless picture of those that are there, and says nothing. Also raises ValueError and
+    IndexError for segments that are too short.
     """
     missing: dict[int, set[int]] = {}
     scans = 0
