@@ -69,7 +69,11 @@ def decode_upright(data: bytes) -> Pixels:
     Raises PictureError.
     """
     header = read_header(data)
-    return np.ascontiguousarray(turn_upright(decode(data, header), header.orientation), np.uint8)
+    pixels = decode(data, header)
+    if header.orientation == 1:
+        return pixels
+    # A copy, also of a single row or column: OpenCV does not take the strides of a turned one.
+    return np.asarray(turn_upright(pixels, header.orientation), np.uint8).copy()
 
 
 def reduction(header: PictureHeader, needed: tuple[int, int] | None) -> int:

@@ -90,6 +90,14 @@ def test_a_large_jpeg_is_drawn_at_its_full_size(web: httpx.Client) -> None:
     }
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_a_single_row_or_column_is_drawn_in_any_orientation(
+    web: httpx.Client, size: tuple[int, int], orientation: int
+) -> None:
+    assert post(web, encode(plain(*size), "PNG", orientation), "image/png").status_code == 200
+
+
 def test_a_picture_that_a_jpeg_cannot_hold_is_refused_with_what_to_do(web: httpx.Client) -> None:
     tall = encode(plain(8, 66_000), "PNG")
 
