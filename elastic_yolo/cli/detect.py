@@ -21,8 +21,10 @@ from elastic_yolo.cli.options import (
 )
 from elastic_yolo.cli.pictures import expand_folders, overwritten, target_of
 from elastic_yolo.detector.boxes import Detection
+from elastic_yolo.detector.decode import decode_upright
 from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.picture.drawing import draw_boxes
+from elastic_yolo.picture.drawn_types import JPEG
 from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.progress import print_status
 
@@ -97,6 +99,7 @@ def _report(path: Path, found: list[Detection], *, as_json: bool) -> None:
 
 
 def _save(target: Path, data: bytes, found: list[Detection]) -> None:
-    boxes = [(item.label, item.score, list(item.box)) for item in found]
+    boxes = [(item.label, item.score, item.box) for item in found]
+    drawn = draw_boxes(decode_upright(data), boxes, JPEG)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(draw_boxes(data, boxes, "image/jpeg"))
+    target.write_bytes(drawn)

@@ -3,7 +3,8 @@
 PictureError
 ├── NotAPicture           the bytes are not a JPEG, PNG, WebP or BMP
 ├── PictureTooLarge       more bytes or pixels than allowed
-└── PictureUndecodable    a known format, but truncated or corrupt
+├── PictureUndecodable    a known format, but truncated or corrupt
+└── PictureNotDrawable    it decodes, but cannot be returned with boxes in the wanted type
 """
 
 
@@ -21,3 +22,7 @@ class PictureTooLarge(PictureError):
 
 class PictureUndecodable(PictureError):
     """The picture is of a known format but truncated or corrupt."""
+
+
+class PictureNotDrawable(PictureError):
+    """The picture with boxes cannot be returned in the type that was asked for."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from services.common.observe.telemetry import QueueLoad
@@ -107,15 +109,64 @@ def seconds_to_wait(wait_s: float, budget_s: float) -> int:
     return max(1, math.ceil(wait_s - budget_s))
 
 
+class ByteBudget:
+    """Memory that jobs take one after another: first come, first served.
+
+    A job that needs more than is left waits, and those behind it wait as well, however small: no
+    size is starved.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Let all jobs together take `limit` bytes."""
+        self.limit = limit
+        self._free = limit
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, size: int) -> None:
+        """Take `size` bytes, at most `limit`, when they are free."""
+        if not self._waiting and size <= self._free:
+            self._free -= size
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._waiting.remove((size, turn))
+                self._serve()
+            else:
+                # It was served in the moment in which it was cancelled.
+                self.give_back(size)
+            raise
+
+    def give_back(self, size: int) -> None:
+        """Return what `take` has taken."""
+        self._free += size
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._free:
+            size, turn = self._waiting.popleft()
+            self._free -= size
+            turn.set_result(None)
+
+
 class WorkQueue:
     """Runs jobs in threads, so that the event loop answers probes while all workers are busy."""
 
-    def __init__(self, name: str, *, workers: int, max_waiting: int) -> None:
-        """Run `workers` jobs at a time and let `max_waiting` wait; `name` is for Server-Timing."""
+    def __init__(
+        self, name: str, *, workers: int, max_waiting: int, memory: ByteBudget | None = None
+    ) -> None:
+        """Run `workers` jobs at a time and let `max_waiting` wait; `name` is for Server-Timing.
+
+        Jobs share `memory` with those of other queues.
+        """
         self.name = name
         self._limit = workers + max_waiting
         self._turns = asyncio.Semaphore(workers)
         self._workers = workers
+        self._memory = memory
         self._rate = ServiceRate()
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=name)
 
@@ -129,36 +180,49 @@ class WorkQueue:
         """Finish the running jobs and stop the threads."""
         self._threads.shutdown()
 
-    async def run_job(self, context: RequestContext, job: Callable[[], T]) -> T:
+    async def run_job(self, context: RequestContext, job: Callable[[], T], size: int = 0) -> T:
         """Run `job` in a worker thread when a worker is free, and return its result.
 
-        Raises TooManyRequests immediately if the queue is full or its predicted wait exceeds the
-        request's deadline. Raises DeadlineExceeded at the deadline: a job that is still queued
-        never runs, a running one continues without its caller.
+        The job starts when `size` bytes of the queue's memory are free. Raises TooManyRequests
+        immediately if the queue is full or its predicted wait exceeds the request's deadline.
+        Raises DeadlineExceeded at the deadline: a job that is still queued never runs, a running
+        one continues without its caller.
         """
         self._rate.refuse_if_late(self._limit, context.deadline.remaining_s())
         self._rate.begin()
         try:
-            await self._wait_for_turn(context)
+            await self._wait_for_turn(context, size)
         except BaseException:
             self._rate.end(done=False)
             raise
         running = asyncio.get_running_loop().run_in_executor(self._threads, job)
         # A thread cannot be stopped: the worker is free when the job ends, even without its caller.
-        running.add_done_callback(self._end_turn)
+        running.add_done_callback(partial(self._end_turn, size))
         return await finish_in_time(running, context)
 
-    async def _wait_for_turn(self, context: RequestContext) -> None:
+    async def _wait_for_turn(self, context: RequestContext, size: int) -> None:
         with context.timings.measure(self.name):
             try:
                 async with asyncio.timeout(context.deadline.remaining_s()):
                     await self._turns.acquire()
+                    await self._take_memory(size)
             except TimeoutError:
                 raise DeadlineExceeded(EXPIRED_IN_QUEUE) from None
 
-    def _end_turn(self, running: asyncio.Future[T]) -> None:
+    async def _take_memory(self, size: int) -> None:
+        if self._memory is None:
+            return
+        try:
+            await self._memory.take(size)
+        except asyncio.CancelledError:
+            self._turns.release()
+            raise
+
+    def _end_turn(self, size: int, running: asyncio.Future[T]) -> None:
         self._rate.end(done=True)
         self._turns.release()
+        if self._memory is not None:
+            self._memory.give_back(size)
         # Retrieve the exception, or asyncio logs it when the caller is gone.
         if not running.cancelled():
             running.exception()

@@ -19,8 +19,9 @@ from services.common.peer import Peer
 from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
+from services.preprocess.drawing import Drawing
 from services.preprocess.inference_client import ModelDirectory
-from services.preprocess.pipeline import DetectionRequest, Pipeline
+from services.preprocess.pipeline import DetectionRequest, Pipeline, decoding_memory
 from services.preprocess.routes import build_picture_route, build_router, to_json
 from services.preprocess.settings import PreprocessSettings
 
@@ -35,6 +36,7 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
     readiness = Readiness()
     metrics = Metrics("preprocess")
     inference = Peer("inference", settings.inference_url, metrics)
+    memory = decoding_memory(settings.max_pixels)
     pipeline = Pipeline(
         inference=inference,
         models=ModelDirectory(inference),
@@ -42,18 +44,25 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
             "decode_queue",
             workers=settings.threads or thread_count(),
             max_waiting=settings.max_queue,
+            memory=memory,
         ),
+        memory=memory,
         max_pixels=settings.max_pixels,
     )
 
+    drawing = Drawing.start(memory)
+
     metrics.watch_queue(pipeline.decoding.name, lambda: pipeline.decoding.load)
-    route = build_picture_route(pipeline, Bodies(settings.max_held_bytes), settings.max_body_bytes)
+    metrics.watch_queue(drawing.queue.name, lambda: drawing.queue.load)
+    bodies = Bodies(settings.max_held_bytes)
+    route = build_picture_route(pipeline, drawing, bodies, settings.max_body_bytes)
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
         inference.start()
         yield
         pipeline.decoding.close()
+        drawing.queue.close()
         inference.close()
 
     async def check_status(context: RequestContext) -> dict[str, Any]:
@@ -69,7 +78,7 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
         return {"model": checked["model"], "found": checked["detections"]}
 
     return build_app(
-        summary="Decodes and resizes pictures, sends them to inference, maps the boxes back.",
+        summary="Decodes and resizes pictures, sends them to inference, maps and draws the boxes.",
         settings=settings,
         readiness=readiness,
         metrics=metrics,

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from elastic_yolo.picture.drawn_types import FORMATS
 from services.common.core.golden import Golden
 from services.common.core.picture_route import (
     PARAMETERS,
@@ -18,6 +19,8 @@ from services.common.core.picture_route import (
 )
 from services.common.request.body import Bodies, JsonResponse
 from services.common.request.context import Context, context_of
+from services.common.request.model_headers import to_headers
+from services.preprocess.drawing import Drawing
 from services.preprocess.ensemble import process_ensemble
 from services.preprocess.pipeline import DetectionRequest, Pipeline, Processed
 
@@ -29,7 +32,9 @@ _REQUEST_BODY = {
 }
 
 
-def build_picture_route(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int) -> PictureRoute:
+def build_picture_route(
+    pipeline: Pipeline, drawing: Drawing, bodies: Bodies, max_body_bytes: int
+) -> PictureRoute:
     """Return `POST /process`."""
 
     async def process(request: Request) -> Response:
@@ -39,14 +44,21 @@ def build_picture_route(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int)
             version=read_version(request.query_params),
             parameters=read_fractions(request.query_params),
         )
+        accepted = request.headers.get("accept")
+        picture_type = accepted if accepted in FORMATS else None
         async with bodies.receive_body(request, max_body_bytes) as data:
+            if picture_type is not None:
+                drawing.check(data, picture_type)
             if wanted.is_for_ensemble:
                 processed = await process_ensemble(pipeline, context, data, wanted)
             else:
                 processed = await pipeline.process_picture(context, data, wanted)
-        content = to_json(processed)
-        context.name_model(content["model"])
-        return JsonResponse(content)
+            content = to_json(processed)
+            context.name_model(content["model"])
+            if picture_type is None:
+                return JsonResponse(content)
+            drawn = await drawing.draw(context, data, processed, picture_type)
+        return Response(drawn, media_type=picture_type, headers=to_headers(content["model"]))
 
     return picture_route(
         PATH,
@@ -55,6 +67,7 @@ def build_picture_route(pipeline: Pipeline, bodies: Bodies, max_body_bytes: int)
         tag=_TAG,
         parameters=[*PARAMETERS, VERSION],
         request_body=_REQUEST_BODY,
+        picture_types=FORMATS,
     )
 
 

@@ -26,7 +26,7 @@ class PreprocessSettings(ServiceSettings):
     max_body_bytes: int = Field(20_000_000, ge=1_000, le=1_000_000_000)
     """Largest picture file, in bytes."""
     max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)
-    """Largest picture, in pixels; decoding takes three bytes for each."""
+    """Largest picture, in pixels; all that are decoded at a time share 8 bytes for each."""
     max_queue: int = Field(128, ge=1, le=100_000)
     """Pictures that may wait for decoding; one more is refused with 429."""
     threads: int = Field(0, ge=0, le=1024)

@@ -16,7 +16,7 @@ from services.common.core.golden import Golden, check_golden
 from services.common.core.probes import Readiness
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
-from services.common.queue import ServiceRate, WorkQueue
+from services.common.queue import ServiceRate
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
 from services.web.admission import Admission, AdmissionGate
@@ -25,9 +25,6 @@ from services.web.settings import WebSettings
 
 if TYPE_CHECKING:
     from services.common.observe.tracing import Tracing
-
-# Drawing decodes the picture at full size, and one worker draws all.
-_MAX_DRAWINGS_WAITING = 32
 
 
 def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI:
@@ -39,13 +36,11 @@ def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI
         preprocess=preprocess,
         admission=Admission(settings.max_in_flight, ServiceRate()),
         bodies=Bodies(settings.max_held_bytes),
-        drawing=WorkQueue("drawing_queue", workers=1, max_waiting=_MAX_DRAWINGS_WAITING),
         max_body_bytes=settings.max_body_bytes,
         max_pixels=settings.max_pixels,
         metrics=PictureMetrics(metrics),
     )
 
-    metrics.watch_queue(web.drawing.name, lambda: web.drawing.load)
     metrics.watch_queue("admission", lambda: web.admission.load)
     gates = [Middleware(AdmissionGate, admission=web.admission, path=PATH)]
     if settings.access_token is not None:
@@ -57,7 +52,6 @@ def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI
     async def resources() -> AsyncIterator[None]:
         preprocess.start()
         yield
-        web.drawing.close()
         preprocess.close()
 
     async def check_status(context: RequestContext) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import Histogram
 
-from elastic_yolo.picture.drawing import FORMATS, draw_boxes
+from elastic_yolo.picture.drawn_types import FORMATS
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
 from services.common.core.picture_route import (
     PARAMETERS,
@@ -21,9 +21,9 @@ from services.common.core.picture_route import (
 )
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
-from services.common.queue import WorkQueue
 from services.common.request.body import Bodies, JsonResponse
 from services.common.request.context import RequestContext, context_of
+from services.common.request.model_headers import from_headers
 from services.web.admission import Admission
 from services.web.upload import find_picture
 
@@ -85,7 +85,6 @@ class Web:
     preprocess: Peer
     admission: Admission
     bodies: Bodies
-    drawing: WorkQueue
     max_body_bytes: int
     max_pixels: int
     metrics: PictureMetrics
@@ -94,21 +93,44 @@ class Web:
         self, context: RequestContext, picture: bytes, params: dict[str, str]
     ) -> dict[str, Any]:
         """Check a picture's header, send the picture to preprocess and return its response."""
-        header = read_header(picture)
-        check_pixels(header, self.max_pixels)
-        self.metrics.count_picture(len(picture), header)
         response = await self.preprocess.send(
             context,
             "POST",
             "/process",
             content=[picture],
             params=params,
-            headers={"Content-Type": header.media_type},
+            headers={"Content-Type": self._check(picture)},
         )
         processed = self.preprocess.read_json(response)
         if not isinstance(processed, dict) or not processed.keys() >= _RESPONSE_KEYS:
             raise self.preprocess.invalid_response()
         return processed
+
+    async def request_drawing(
+        self, context: RequestContext, picture: bytes, params: dict[str, str], picture_type: str
+    ) -> tuple[bytes, dict[str, str]]:
+        """Return the picture with boxes as a file of `picture_type`, and the facts of the model."""
+        response = await self.preprocess.send(
+            context,
+            "POST",
+            "/process",
+            content=[picture],
+            params=params,
+            headers={"Content-Type": self._check(picture), "Accept": picture_type},
+        )
+        if response.headers.get("content-type") != picture_type:
+            raise self.preprocess.invalid_response()
+        try:
+            return response.content, from_headers(response.headers)
+        except KeyError as error:
+            raise self.preprocess.invalid_response() from error
+
+    def _check(self, picture: bytes) -> str:
+        """Check a picture's header, count the picture and return its media type."""
+        header = read_header(picture)
+        check_pixels(header, self.max_pixels)
+        self.metrics.count_picture(len(picture), header)
+        return header.media_type
 
 
 _RESPONSE_KEYS = {"detections", "model", "image"}
@@ -125,17 +147,16 @@ def build_picture_route(web: Web) -> PictureRoute:
             params["model"] = model
         async with web.bodies.receive_body(request, web.max_body_bytes) as body:
             picture = find_picture(body, request.headers.get("content-type"))
+            picture_type = accepted_picture_type(request.headers.get("accept", ""))
             # Only now: a slow upload takes no slot from other callers.
             with web.admission.slot(context):
-                processed = await web.request_detections(context, picture, params)
-            context.name_model(processed["model"])
-            picture_type = accepted_picture_type(request.headers.get("accept", ""))
-            if picture_type is None:
-                return JsonResponse(to_json(processed, context.uid))
-            drawn = await web.drawing.run_job(
-                context, lambda: draw_boxes(picture, processed["detections"], picture_type)
-            )
-            return Response(drawn, media_type=picture_type)
+                if picture_type is None:
+                    processed = await web.request_detections(context, picture, params)
+                    context.name_model(processed["model"])
+                    return JsonResponse(to_json(processed, context.uid))
+                drawn, facts = await web.request_drawing(context, picture, params, picture_type)
+                context.name_model(facts)
+                return Response(drawn, media_type=picture_type)
 
     return picture_route(
         PATH,
@@ -144,6 +165,7 @@ def build_picture_route(web: Web) -> PictureRoute:
         tag=_TAG,
         parameters=PARAMETERS,
         request_body=_REQUEST_BODY,
+        picture_types=FORMATS,
     )
 
 

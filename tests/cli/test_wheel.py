@@ -88,7 +88,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     return Installed(environment, _unrelated_folder(parent))
 
 
-def test_the_wheel_holds_one_package_and_its_manifests(wheel: Path) -> None:
+def test_the_wheel_holds_one_package_with_its_manifests_and_fonts(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
 
@@ -105,7 +105,10 @@ def test_the_wheel_holds_one_package_and_its_manifests(wheel: Path) -> None:
     assert "web.yaml" in manifests
     expected |= {"elastic_yolo/py.typed"}
     expected |= {f"elastic_yolo/lab/manifests/{name}" for name in manifests}
-    expected |= {path.relative_to(ROOT).as_posix() for path in ENTRIES.iterdir()}
+    fonts = ROOT / "elastic_yolo" / "picture" / "fonts"
+    expected |= {
+        path.relative_to(ROOT).as_posix() for path in (*ENTRIES.iterdir(), *fonts.iterdir())
+    }
     assert {name for name in names if name.startswith("elastic_yolo/")} == expected
 
 

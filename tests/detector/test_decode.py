@@ -90,5 +90,5 @@ def test_colours_are_red_green_blue() -> None:
 
 
 def test_bytes_that_do_not_decode_are_refused() -> None:
-    with pytest.raises(PictureUndecodable, match="image/jpeg file does not decode"):
-        decode(b"\xff\xd8\xff" + bytes(50), PictureHeader("image/jpeg", 10, 10))
+    with pytest.raises(PictureUndecodable, match="image/webp file does not decode"):
+        decode(b"RIFF....WEBP" + bytes(50), PictureHeader("image/webp", 10, 10))

@@ -56,7 +56,7 @@ def test_the_threshold_argument_overrides_the_models(tiny: Detector) -> None:
 @pytest.mark.parametrize(
     ("kind", "start", "damage"),
     [
-        ("JPEG", 4, b"\x00\x02"),  # the first segment claims to be empty
+        ("JPEG", 2000, b"\xff\xd9"),  # the scan ends early
         ("PNG", 3000, bytes(200)),  # inside the compressed rows
         ("WEBP", 20, b"\xff\xff\xff"),  # the frame claims not to be a key frame
     ],

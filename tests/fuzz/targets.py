@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,8 @@ from elastic_yolo.detector.manifest import parse_manifest
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.picture.header import read_header
+from elastic_yolo.picture.jpeg_scans import check_scans, mend
+from elastic_yolo.picture.webp import first_picture
 from tests.support.consistency import assert_consistent, assert_one_line
 from tests.support.pictures import encode, plain
 from tests.support.tiny import CFG, write_tiny_model, write_weights
@@ -141,6 +144,14 @@ def header(data: bytes) -> None:
         return
     assert min(found.upright_size) >= 1
     assert found.orientation in range(1, 9)
+    if found.jpeg is not None:
+        # What `decode` does with a JPEG that libjpeg complains about.
+        with suppress(PictureError, ValueError, IndexError):
+            assert read_header(mend(data)).upright_size == found.upright_size
+        with suppress(PictureError, ValueError, IndexError):
+            check_scans(data)
+    if found.media_type == "image/webp":
+        first_picture(data)
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,9 @@ from elastic_yolo.picture.errors import (
     PictureTooLarge,
     PictureUndecodable,
 )
-from elastic_yolo.picture.header import (
-    MAX_CHUNKS,
-    MAX_EXIF_ENTRIES,
-    MAX_FILL_BYTES,
-    MAX_SEGMENTS,
-    MAX_TRAILER_BYTES,
-    check_pixels,
-    read_header,
-)
+from elastic_yolo.picture.exif import MAX_EXIF_ENTRIES
+from elastic_yolo.picture.header import MAX_FILL_BYTES, MAX_SEGMENTS, check_pixels, read_header
+from elastic_yolo.picture.png import MAX_CHUNKS
 from tests.support.pictures import FORMATS, encode, plain, png_bomb, png_chunk, store_turned
 
 sizes = st.integers(1, 70)
@@ -60,11 +54,14 @@ def test_orientation_is_found_and_upright_size_follows_it(kind: str, orientation
     assert header.upright_size == (40, 30)
 
 
-@given(sizes, sizes, kinds, st.floats(0, 1, exclude_max=True))
+@given(sizes, sizes, kinds.filter(lambda kind: kind != "JPEG"), st.floats(0, 1, exclude_max=True))
 def test_a_file_that_ends_early_is_refused(
     width: int, height: int, kind: str, fraction: float
 ) -> None:
+    """But for a JPEG, whose scans only a decoder understands."""
     whole = encode(plain(width, height), kind)
+    if kind == "BMP":
+        whole = whole.rstrip(b"\0")  # the padding of the last row
 
     with pytest.raises(PictureError):
         read_header(whole[: int(len(whole) * fraction)])
@@ -210,34 +207,6 @@ def test_a_webp_of_very_many_chunks_is_refused() -> None:
 
     with pytest.raises(PictureUndecodable, match="20,000 chunks"):
         read_header(whole[:4] + size + whole[8:] + many)
-
-
-@pytest.mark.parametrize(
-    "trailer",
-    [
-        b"\0" * (MAX_TRAILER_BYTES + 9),
-        b"text" * MAX_TRAILER_BYTES,
-        b"\xff\0" * (MAX_TRAILER_BYTES // 2 - 1),
-        np.random.default_rng(0).bytes(2 * MAX_TRAILER_BYTES),
-    ],
-    ids=["zeros", "text", "FF without an end", "a film"],
-)
-def test_a_jpeg_may_have_trailing_data(trailer: bytes) -> None:
-    assert read_header(JPEG + trailer).width == 40
-
-
-def test_the_search_for_the_end_marker_is_bounded() -> None:
-    with pytest.raises(PictureUndecodable, match="no end-of-image marker"):
-        read_header(JPEG + b"\xff\0" * (MAX_TRAILER_BYTES // 2))
-
-
-def test_the_end_marker_of_a_thumbnail_does_not_count() -> None:
-    thumbnail = b"\xff\xe1" + (len(JPEG) + 2).to_bytes(2, "big") + JPEG
-    whole = JPEG[:2] + thumbnail + JPEG[2:]
-
-    assert read_header(whole).width == 40
-    with pytest.raises(PictureUndecodable, match="no end-of-image marker"):
-        read_header(whole[:-2])
 
 
 def test_the_first_orientation_of_a_jpeg_counts() -> None:

@@ -57,6 +57,8 @@ VERSION: dict[str, Any] = {
     "schema": {"type": "string", "maxLength": MOST_NAME},
 }
 
+_PICTURE = {"type": "string", "format": "binary"}
+
 
 class PictureRoute(Route):
     """A POST route with its OpenAPI operation."""
@@ -89,8 +91,11 @@ def picture_route(
     name: str | None = None,
     parameters: Sequence[dict[str, Any]] = (),
     request_body: dict[str, Any] | None = None,
+    picture_types: Sequence[str] = (),
 ) -> PictureRoute:
     """Return a route for `build_app`; `parameters` are those that are not part of the path.
+
+    `picture_types` are those of its responses, besides JSON.
 
     `name` begins the operation id, after which generated clients name their methods; by default it
     is the function's.
@@ -104,7 +109,10 @@ def picture_route(
     route.operation["responses"] = {
         "200": {
             "description": "Successful Response",
-            "content": {"application/json": {"schema": {}}},
+            "content": {
+                "application/json": {"schema": {}},
+                **{kind: {"schema": _PICTURE} for kind in picture_types},
+            },
         }
     }
     return route

@@ -11,7 +11,12 @@ from http import HTTPStatus
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from elastic_yolo.picture.errors import NotAPicture, PictureTooLarge, PictureUndecodable
+from elastic_yolo.picture.errors import (
+    NotAPicture,
+    PictureNotDrawable,
+    PictureTooLarge,
+    PictureUndecodable,
+)
 from services.common.request import errors
 from services.common.request.body import JsonResponse
 
@@ -28,6 +33,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     NotAPicture: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.ParameterOutOfRange: HTTPStatus.UNPROCESSABLE_ENTITY,
     PictureUndecodable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    PictureNotDrawable: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
@@ -46,6 +52,7 @@ _REASON: dict[type[Exception], str] = {
     NotAPicture: "not_a_picture",
     errors.ParameterOutOfRange: "parameter_out_of_range",
     PictureUndecodable: "picture_undecodable",
+    PictureNotDrawable: "picture_not_drawable",
     errors.Unavailable: "unavailable",
     errors.DeadlineExceeded: "deadline_exceeded",
     # The next service has counted its own reason.

@@ -24,7 +24,7 @@ Buffer = bytes | memoryview
 # Servers keep idle connections longer (75 s here), so a request rarely meets one that is closing.
 _IDLE_TIMEOUT_S = 30.0
 _MAX_IDLE = 64
-# The largest response is a golden picture. The limit includes the head.
+# The largest response is a picture with boxes. The limit includes the head.
 _MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 # Given to the transport at a time: it then buffers this much at most, plus its high-water mark.
 # A tensor of 416 x 416 pixels (519 KB) still goes in one system call.

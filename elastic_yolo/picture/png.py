@@ -1,0 +1,58 @@
+"""The chunks of a PNG. Source: the PNG specification (third edition)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from elastic_yolo.picture.errors import PictureUndecodable
+from elastic_yolo.picture.exif import read_orientation
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+# An attack: 20 MB can hold a million and a half empty chunks. Encoders write at most one IDAT chunk
+# for each row, usually one for each 8 KB; 20,000 of 1 KB are 20 MB.
+MAX_CHUNKS = 20_000
+
+_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+_unpack_chunk = struct.Struct(">I4s").unpack_from
+
+
+def read_png(data: bytes) -> tuple[int, int, int]:
+    """Return width, height and orientation of a PNG file; raises PictureUndecodable."""
+    if data[12:16] != b"IHDR":
+        raise PictureUndecodable("the PNG file does not begin with an IHDR chunk")
+    width, height = struct.unpack_from(">II", data, 16)
+    orientation: int | None = None
+    for kind, start, end in _chunks(data):
+        if kind == b"eXIf" and orientation is None:
+            orientation = read_orientation(memoryview(data)[start + 8 : end - 4])
+    return width, height, orientation or 1
+
+
+def critical_chunks(data: bytes) -> bytes:
+    """Return the same picture with nothing but its pixels and its palette."""
+    kept = (data[start:end] for kind, start, end in _chunks(data) if kind in _CRITICAL)
+    return SIGNATURE + b"".join(kept)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (type, first byte, byte behind it) of each chunk up to IEND, with length and checksum.
+
+    Raises PictureUndecodable if there is no IEND.
+    """
+    at = len(SIGNATURE)
+    for _ in range(MAX_CHUNKS):
+        if at + 12 > len(data):
+            break
+        length, kind = _unpack_chunk(data, at)
+        end = at + 12 + length
+        if end > len(data):
+            break
+        yield kind, at, end
+        if kind == b"IEND":
+            return
+        at = end
+    else:
+        raise PictureUndecodable(f"the PNG file has no IEND among its first {MAX_CHUNKS:,} chunks")
+    raise PictureUndecodable("the PNG file is truncated: it has no IEND chunk")
