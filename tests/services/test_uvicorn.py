@@ -11,7 +11,7 @@ from typing import Any
 import httptools
 import pytest
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import Server, ServerState
 
 from elastic_yolo.lab.processes.stack import ROOT
@@ -23,12 +23,25 @@ METHODS = {
     "connection_made": ["self", "transport"],
     "connection_lost": ["self", "exc"],
     "data_received": ["self", "data"],
+    "pause_writing": ["self"],
+    "resume_writing": ["self"],
+    "on_message_begin": ["self"],
+    "on_header": ["self", "name", "value"],
     "on_headers_complete": ["self"],
     "on_body": ["self", "body"],
     "on_message_complete": ["self"],
+    "on_response_complete": ["self"],
     "send_400_response": ["self", "msg"],
 }
-ATTRIBUTES = ["transport", "connections", "cycle", "headers", "loop", "url"]
+CALLED = {"_unset_keepalive_if_required": ["self"], "timeout_keep_alive_handler": ["self"]}
+ATTRIBUTES = [
+    *("transport", "connections", "cycle", "headers", "loop", "parser", "scope", "url"),
+    *("expect_100_continue", "flow", "timeout_keep_alive", "timeout_keep_alive_task"),
+]
+CYCLE_ATTRIBUTES = [
+    *("transport", "disconnected", "keep_alive"),
+    *("message_event", "response_complete", "response_started"),
+]
 SERVER_METHODS = {
     "handle_exit": ["self", "sig", "frame"],
     "startup": ["self", "sockets"],
@@ -66,7 +79,14 @@ async def test_uvicorns_protocol_has_what_connection_overrides() -> None:
     protocol = HttpToolsProtocol(config, ServerState(), {})
     protocol.on_message_begin()  # sets the attributes of a request
 
-    assert not (found := changes(HttpToolsProtocol, METHODS, protocol, ATTRIBUTES)), found
+    assert not (found := changes(HttpToolsProtocol, METHODS | CALLED, protocol, ATTRIBUTES)), found
+
+
+@pytest.mark.anyio
+async def test_uvicorns_cycle_has_what_connection_uses() -> None:
+    cycle = RequestResponseCycle(*[None] * 11)  # type: ignore[arg-type]
+
+    assert not (found := changes(RequestResponseCycle, {}, cycle, CYCLE_ATTRIBUTES)), found
 
 
 def test_uvicorns_server_has_what_draining_server_overrides() -> None:
@@ -118,7 +138,8 @@ def test_the_parser_calls_the_methods_that_connection_overrides() -> None:
         b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx"
     )
 
-    assert {"on_headers_complete", "on_body", "on_message_complete"} <= set(called)
+    needed = {"on_message_begin", "on_header", "on_headers_complete", "on_body"}
+    assert needed | {"on_message_complete"} <= set(called)
 
 
 def test_pyproject_allows_one_minor_version_of_uvicorn() -> None:

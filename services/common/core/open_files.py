@@ -9,7 +9,7 @@ from services.common.core.settings import ServiceSettings
 from services.common.observe.logs import get_logger
 
 # Open files besides connections: the log, the event loop, libraries, a model that is loaded, name
-# resolution. A service has 16 open when it is idle. If the limit is low, a quarter of it is kept.
+# resolution. A service has 23 open when it is idle. If the limit is low, a quarter of it is kept.
 _RESERVED = 256
 _LEAST_RESERVED = 32
 # With fewer, probes and one caller's keep-alive connections would take all.

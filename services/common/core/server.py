@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import cast
 
@@ -30,6 +32,8 @@ from services.common.observe.logs import get_logger
 
 # Period in which a drain checks for a second signal; that of uvicorn's own loop.
 _TICK_S = 0.1
+# Connections that are accepted in one turn of the event loop.
+_ACCEPTED_PER_TURN = 8
 
 
 class DrainingServer(uvicorn.Server):
@@ -52,8 +56,29 @@ class DrainingServer(uvicorn.Server):
         """Open the listener and log its address."""
         await super().startup(sockets)
         if self.started:
+            await self._accept_faster()
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             get_logger().info("listening", address=f"http://{host}:{port}", port=port)
+
+    async def _accept_faster(self) -> None:
+        """Watch the listener several times: uvloop accepts one connection for each and turn.
+
+        An attack: a hundred connections, each opened again when it is refused. A new one would wait
+        behind them for a hundred turns of the event loop.
+        """
+        connect = functools.partial(
+            cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class),
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        for listener in [one for server in self.servers for one in server.sockets]:
+            for _ in range(_ACCEPTED_PER_TURN - 1):
+                again = socket.socket(fileno=os.dup(listener.fileno()))
+                server = await asyncio.get_running_loop().create_server(
+                    connect, sock=again, backlog=self.config.backlog
+                )
+                self.servers.append(server)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Become not ready, wait for load balancers, then let uvicorn finish requests."""
@@ -97,6 +122,7 @@ def build_server(app: FastAPI, settings: ServiceSettings, limit: ConnectionLimit
     config = uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", connection),
+        ws="none",
         loop="uvloop",
         host=settings.host,
         port=settings.port,
