@@ -9,7 +9,7 @@ OVERLAY ?= minikube
 PORT ?= 5000
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools bench bench-pipeline soak lint format docs oracle model-table browser images e2e cluster-test clean
+.PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools bench bench-pipeline soak lint format docs oracle model-table browser http-clients images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -126,6 +126,10 @@ model-table: .venv/ready ## compare every network with Darknet or OpenCV, for do
 
 browser: ## install Debian's Chromium, in which the page is tested
 	@tools/apt-install /usr/bin/chromedriver chromium chromium-driver
+
+http-clients: ## install Debian's Java and curl, whose HTTP clients offer HTTP/2
+	@tools/apt-install /usr/bin/java openjdk-17-jdk-headless
+	@tools/apt-install /usr/bin/curl curl
 
 clean: ## remove what make created
 	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s .venv-monitoring .venv-load load-report demo-output

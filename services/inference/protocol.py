@@ -142,12 +142,15 @@ def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
 def _only_input(request: dict[str, Any]) -> dict[str, Any]:
     inputs = request.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise MalformedRequest(f"inputs: expected a list with exactly one tensor, {INPUT_NAME!r}")
+        expected = f"expected a list with exactly one tensor, {INPUT_NAME!r}"
+        raise MalformedRequest(f"inputs: {expected}{_null(request, 'inputs')}")
     tensor: dict[str, Any] = inputs[0]
     if tensor.get("name") != INPUT_NAME:
-        raise MalformedRequest(f"inputs: expected the tensor {INPUT_NAME!r}")
+        expected = f"expected the tensor {INPUT_NAME!r}"
+        raise MalformedRequest(f"inputs: {expected}{_null(tensor, 'name')}")
     if tensor.get("datatype") not in tuple(_DATATYPES):
-        raise MalformedRequest(f"{INPUT_NAME}: expected datatype {' or '.join(_DATATYPES)}")
+        expected = f"expected datatype {' or '.join(_DATATYPES)}"
+        raise MalformedRequest(f"{INPUT_NAME}: {expected}{_null(tensor, 'datatype')}")
     return tensor
 
 
@@ -158,7 +161,8 @@ def _check_shape(
     is_shape = isinstance(shape, list) and len(shape) == 4 and all(type(n) is int for n in shape)
     if not is_shape or shape[3] != 3 or (shape[2], shape[1]) not in sizes:
         width, height = sizes[0]
-        raise MalformedRequest(f"{INPUT_NAME}: expected shape [n, {height}, {width}, 3]")
+        expected = f"expected shape [n, {height}, {width}, 3]"
+        raise MalformedRequest(f"{INPUT_NAME}: {expected}{_null(tensor, 'shape')}")
     if not 1 <= shape[0] <= max_batch:
         raise ParameterOutOfRange(f"{INPUT_NAME}: expected 1 to {max_batch} pictures")
     return shape[0], shape[1], shape[2], 3
@@ -170,7 +174,7 @@ def _read_tensor(
     kind = _DATATYPES[tensor["datatype"]]
     declared = _object(tensor, "parameters").get("binary_data_size")
     if declared is None:
-        return _read_numbers(tensor.get("data"), kind, shape)
+        return _read_numbers(tensor, kind, shape)
     expected = int(np.prod(shape)) * kind.itemsize
     if declared != expected or len(raw) != expected:
         raise MalformedRequest(
@@ -183,32 +187,47 @@ def _read_tensor(
     return images
 
 
-def _read_numbers(data: Any, kind: np.dtype[Any], shape: tuple[int, int, int, int]) -> Image:
+def _read_numbers(
+    tensor: dict[str, Any], kind: np.dtype[Any], shape: tuple[int, int, int, int]
+) -> Image:
     """Read JSON numbers; the protocol allows nested lists, and a flat list in row-major order."""
     expected = int(np.prod(shape))
     try:
-        values = np.array(data)
+        values = np.array(tensor.get("data"))
         numbers = values.dtype.kind in ("iuf" if kind.kind == "f" else "iu")
         if numbers and values.size == expected and values.min() >= 0 and values.max() <= 255:
             return values.astype(kind).reshape(shape)
     except ValueError:
         pass  # a ragged list is reported below like any other wrong data
-    raise MalformedRequest(f"{INPUT_NAME}: expected {expected} numbers from 0 to 255 as data")
+    raise MalformedRequest(
+        f"{INPUT_NAME}: expected {expected} numbers from 0 to 255 as data{_null(tensor, 'data')}"
+    )
 
 
 def _wants_binary(request: dict[str, Any], parameters: dict[str, Any]) -> bool:
-    outputs = request.get("outputs", [])
+    outputs = request.get("outputs")
+    if outputs is None:
+        outputs = []
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
         raise MalformedRequest("outputs: expected a list of objects")
     for output in outputs:
         if output.get("name") not in (DETECTIONS, COUNTS):
-            raise MalformedRequest(f"outputs: expected {DETECTIONS!r} or {COUNTS!r}")
+            expected = f"expected {DETECTIONS!r} or {COUNTS!r}"
+            raise MalformedRequest(f"outputs: {expected}{_null(output, 'name')}")
     requested = [_object(output, "parameters").get("binary_data") for output in outputs]
     return bool(any(requested) if outputs else parameters.get("binary_data_output"))
 
 
+def _null(parent: dict[str, Any], key: str) -> str:
+    """Return the end of a message if null is where a value is needed."""
+    return f", {key} is null" if key in parent and parent[key] is None else ""
+
+
 def _object(parent: dict[str, Any], key: str) -> dict[str, Any]:
-    value = parent.get(key, {})
+    """Return an optional object; null is as if it were absent."""
+    value = parent.get(key)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise MalformedRequest(f"{key}: expected an object")
     return value

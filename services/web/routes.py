@@ -25,17 +25,20 @@ from services.common.request.body import Bodies, JsonResponse
 from services.common.request.context import RequestContext, context_of
 from services.common.request.model_headers import from_headers
 from services.web.admission import Admission
-from services.web.upload import find_picture
+from services.web.upload import find_body
 
 PATH = "/inference"
 _TAG = "web"
+_JSON = "application/json"
+# Media ranges of an Accept header that are read; browsers send eight.
+_MAX_RANGES = 32
 
 # Only the page's own inline script and style, and pictures from its own script.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
-# The request bodies that `find_picture` accepts, for the OpenAPI schema.
+# The request bodies that `find_body` accepts, for the OpenAPI schema.
 _REQUEST_BODY = {
     "required": True,
     "content": {
@@ -145,9 +148,10 @@ def build_picture_route(web: Web) -> PictureRoute:
         model = read_model_name(request.query_params)
         if model is not None:
             params["model"] = model
-        async with web.bodies.receive_body(request, web.max_body_bytes) as body:
-            picture = find_picture(body, request.headers.get("content-type"))
-            picture_type = accepted_picture_type(request.headers.get("accept", ""))
+        body = find_body(request.headers.get("content-type"))
+        async with web.bodies.receive_body(request, web.max_body_bytes, body.select) as kept:
+            picture = body.finish(kept)
+            picture_type = accepted_picture_type(",".join(request.headers.getlist("accept")))
             # Only now: a slow upload takes no slot from other callers.
             with web.admission.slot(context):
                 if picture_type is None:
@@ -193,9 +197,43 @@ def to_json(processed: dict[str, Any], uid: str) -> dict[str, Any]:
 
 
 def accepted_picture_type(accept: str) -> str | None:
-    """Return the picture type that comes first in the Accept header, or None for JSON.
+    """Return the picture type that the Accept header prefers to JSON, or None for JSON.
 
-    Browsers list picture types after text/html, and get JSON.
+    Weights are those of RFC 9110, section 12.5.1. Of equal ones, the type that the header names
+    first wins, and JSON if one entry stands for both. A header with text/html is a browser's: it
+    gets JSON. So does a header that accepts neither, because an answer is of more use than 406.
     """
-    first = accept.partition(",")[0].partition(";")[0].strip().lower()
-    return first if first in FORMATS else None
+    if accept in ("", "*/*"):
+        return None
+    ranges = _read_ranges(accept)
+    if "text/html" in ranges:
+        return None
+    weights = {media_type: _weight(ranges, media_type) for media_type in (_JSON, *FORMATS)}
+    # The first of the best: JSON comes first, and max keeps the first.
+    best = max(weights, key=weights.__getitem__)
+    return best if best in FORMATS and weights[best][0] > 0 else None
+
+
+def _read_ranges(accept: str) -> dict[str, tuple[float, int]]:
+    """Return weight and negative position of each media range; an invalid weight is 1."""
+    ranges: dict[str, tuple[float, int]] = {}
+    for position, entry in enumerate(accept.split(",", _MAX_RANGES)[:_MAX_RANGES]):
+        name, *parameters = (part.strip().lower() for part in entry.split(";"))
+        weights = [text.partition("=") for text in parameters]
+        weight = next((_read_weight(value) for key, _, value in weights if key.strip() == "q"), 1.0)
+        ranges.setdefault(name, (weight, -position))
+    return ranges
+
+
+def _read_weight(text: str) -> float:
+    try:
+        return min(1.0, max(0.0, float(text)))
+    except ValueError:
+        return 1.0
+
+
+def _weight(ranges: dict[str, tuple[float, int]], media_type: str) -> tuple[float, int]:
+    """Return the entry that applies to a type: the most specific one."""
+    kind = media_type.partition("/")[0]
+    names = (media_type, f"{kind}/*", "*/*")
+    return next((ranges[name] for name in names if name in ranges), (0.0, 0))

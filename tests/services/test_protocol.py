@@ -255,3 +255,59 @@ def test_a_golden_picture_with_other_detections_is_reported(tmp_path: Path) -> N
 
     assert response.status_code == 503
     assert "the prediction for the golden picture is wrong: no circle" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parameters": None},
+        {"outputs": None},
+        {"id": None},
+        {"tensor": {"parameters": None}},
+        {"tensor": {"parameters": {"binary_data_size": None}}},
+        {"parameters": {"threshold": None, "iou": None, "resize": None}},
+        {"parameters": {"binary_data_output": None}},
+        {"outputs": [{"name": "detections", "parameters": None}]},
+        {"outputs": [{"name": "detections", "parameters": {"binary_data": None}}]},
+    ],
+)
+def test_null_for_an_optional_member_is_as_if_it_were_absent(
+    api: httpx.Client, changes: dict[str, Any]
+) -> None:
+    expected = api.post(INFER, json=as_json()).json()
+    found = api.post(INFER, json=as_json(**changes)).json()
+
+    assert found["outputs"] == expected["outputs"]
+    assert "id" not in found
+
+
+@pytest.mark.parametrize("member", ["parameters", "outputs", "id"])
+def test_null_for_an_optional_member_of_a_binary_request(api: httpx.Client, member: str) -> None:
+    content, headers = as_binary(**{member: None})
+    response = api.post(INFER, content=content, headers=headers)
+
+    assert response.status_code == 200
+    assert response.json()["outputs"][0]["data"][4] == pytest.approx(SCORE, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"inputs": None}, "inputs: expected a list .*, inputs is null"),
+        ({"tensor": {"name": None}}, "inputs: expected the tensor 'images', name is null"),
+        ({"tensor": {"datatype": None}}, "expected datatype UINT8 or FP32, datatype is null"),
+        ({"tensor": {"shape": None}}, "expected shape .*, shape is null"),
+        ({"tensor": {"data": None}}, "expected 12288 numbers .* as data, data is null"),
+        ({"outputs": [{"name": None}]}, "outputs: expected .*, name is null"),
+        ({"outputs": [None]}, "outputs: expected a list of objects"),
+    ],
+)
+def test_null_where_a_value_is_needed_is_named(
+    api: httpx.Client, changes: dict[str, Any], detail: str
+) -> None:
+    body = {**as_json(**{k: v for k, v in changes.items() if k == "tensor"})}
+    body |= {key: value for key, value in changes.items() if key != "tensor"}
+    response = api.post(INFER, json=body)
+
+    assert response.status_code == 400
+    assert re.search(detail, response.json()["detail"]), response.text

@@ -76,6 +76,8 @@ class RequestMiddleware:
             accept_request_id(headers.get("x-request-id")), Deadline.after_ms(self._longest_ms)
         )
         attach_context(scope, context)
+        # The server leaves out the body of a response to HEAD, for which there are no routes.
+        routed = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         if self._tracing is not None:
             context.trace = self._tracing.begin(scope, headers, context.request_id)
         if context.trace is not None:
@@ -85,7 +87,7 @@ class RequestMiddleware:
         self._metrics.in_flight.inc()
         try:
             context.deadline = Deadline.from_header(headers.get(TIMEOUT_HEADER), self._longest_ms)
-            await self._app(scope, caller.receive_message, response.send_message)
+            await self._app(routed, caller.receive_message, response.send_message)
         except asyncio.CancelledError:
             if response.begun and not caller.disconnected:
                 raise
@@ -99,14 +101,16 @@ class RequestMiddleware:
         finally:
             caller.stop_watching()
             self._metrics.in_flight.dec()
-            self._record(scope, context, response.status)
+            self._record(scope, routed.get("route"), context, response.status)
 
-    def _record(self, scope: Mapping[str, Any], context: RequestContext, status: int) -> None:
+    def _record(
+        self, scope: Mapping[str, Any], route: object, context: RequestContext, status: int
+    ) -> None:
         """Count, log and trace a request that is over."""
-        route = getattr(scope.get("route"), "path", "(no route)")
+        path = getattr(route, "path", None)
         method = scope["method"] if scope["method"] in _METHODS else "(other)"
         elapsed_ms = context.timings.elapsed_ms()
-        self._metrics.count_request(route, method, status, elapsed_ms / 1000)
+        self._metrics.count_request(path or "(no route)", method, status, elapsed_ms / 1000)
         self._metrics.count_phases(context.timings.own_phases())
         if context.problem is not None:
             self._metrics.count_problem(context.problem)
@@ -115,9 +119,9 @@ class RequestMiddleware:
         if failed:
             # Under overload a line for each refusal would cost more than the refusal.
             kind = str(status), failure["reason"], failure.get("endpoint", "")
-            quiet = route in _QUIET or not self._log_limit.passes("request", *kind)
+            quiet = path in _QUIET or not self._log_limit.passes("request", *kind)
         else:
-            quiet = route in _QUIET or route == _STATUS
+            quiet = path in _QUIET or path == _STATUS
         log = get_logger().debug if quiet else get_logger().info
         log(
             "request",
@@ -129,7 +133,7 @@ class RequestMiddleware:
             **failure,
         )
         if context.trace is not None:
-            context.trace.end(getattr(scope.get("route"), "path", None), status)
+            context.trace.end(path, status)
 
 
 def _describe_failure(context: RequestContext, status: int) -> dict[str, str]:

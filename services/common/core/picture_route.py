@@ -6,6 +6,8 @@ picture: docs/decisions/012-fast-lane.md.
 
 from __future__ import annotations
 
+import difflib
+import functools
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -100,7 +102,14 @@ def picture_route(
     `name` begins the operation id, after which generated clients name their methods; by default it
     is the function's.
     """
-    route = PictureRoute(path, endpoint, name, {"tags": [tag], "summary": summary})
+    known = frozenset(parameter["name"] for parameter in parameters)
+
+    @functools.wraps(endpoint)
+    async def checked(request: Request) -> Response:
+        check_query(request.query_params, known)
+        return await endpoint(request)
+
+    route = PictureRoute(path, checked, name, {"tags": [tag], "summary": summary})
     in_path = [_describe_path_parameter(parameter) for parameter in route.param_convertors]
     route.operation["operationId"] = re.sub(r"\W", "_", f"{route.name}{path}") + "_post"
     route.operation["parameters"] = [*in_path, *parameters]
@@ -136,6 +145,26 @@ def add_picture_routes(app: FastAPI, routes: Sequence[PictureRoute]) -> None:
 
 def _describe_path_parameter(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def check_query(query: QueryParams, known: frozenset[str]) -> None:
+    """Raise ParameterOutOfRange for a parameter that is unknown or given several times."""
+    items = query.multi_items()
+    names = {name for name, _ in items}
+    for name in names - known:
+        raise ParameterOutOfRange(f"{name[:80]}: unknown parameter, {_suggest(name, known)}")
+    if len(items) > len(names):
+        counts = [name for name, _ in items]
+        twice = next(name for name in names if counts.count(name) > 1)
+        raise ParameterOutOfRange(f"{twice}: given {counts.count(twice)} times, expected once")
+
+
+def _suggest(name: str, known: frozenset[str]) -> str:
+    if not known:
+        return "this route has no query parameters"
+    # difflib compares every character with every other.
+    near = difflib.get_close_matches(name[:40].strip().lower(), sorted(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"expected {', '.join(sorted(known))}"
 
 
 def read_model_name(query: QueryParams) -> str | None:

@@ -30,6 +30,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     PictureTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.LengthRequired: HTTPStatus.LENGTH_REQUIRED,
     NotAPicture: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.ParameterOutOfRange: HTTPStatus.UNPROCESSABLE_ENTITY,
     PictureUndecodable: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -49,6 +51,8 @@ _REASON: dict[type[Exception], str] = {
     errors.BodyTooLarge: "body_too_large",
     PictureTooLarge: "picture_too_large",
     errors.UnsupportedMedia: "unsupported_media",
+    errors.UnsupportedEncoding: "unsupported_media",
+    errors.LengthRequired: "malformed_request",
     NotAPicture: "not_a_picture",
     errors.ParameterOutOfRange: "parameter_out_of_range",
     PictureUndecodable: "picture_undecodable",
@@ -83,6 +87,13 @@ def problem_response(error: Exception, uid: str) -> JsonResponse:
         case errors.Unauthorized():
             status, title, detail = _known(error)
             headers["WWW-Authenticate"] = "Bearer"
+        case errors.UnsupportedEncoding():
+            status, title, detail = _known(error)
+            headers["Accept-Encoding"] = "gzip, deflate"
+        case errors.LengthRequired():
+            status, title, detail = _known(error)
+            # The body's bytes would be taken for the next request.
+            headers["Connection"] = "close"
         case RequestValidationError():
             status = HTTPStatus.UNPROCESSABLE_ENTITY
             title, detail = status.phrase, _first_error(error)

@@ -6,6 +6,8 @@ ServiceError
 ├── Unauthorized          the route requires a token, and the request has none or a wrong one
 ├── ModelUnusable         a requested model or version cannot be loaded
 ├── UnsupportedMedia      the body's media type is not accepted
+├── UnsupportedEncoding   the body's compression is not accepted
+├── LengthRequired        the request does not say where its body ends
 ├── BodyTooLarge          the body exceeds the limit on bytes
 ├── ParameterOutOfRange   a parameter is known but its value is not allowed
 ├── TooManyRequests       the queue is full; carries when to try again
@@ -43,6 +45,14 @@ class ModelUnusable(ServiceError):
 
 class UnsupportedMedia(ServiceError):
     """The route does not accept the body's media type."""
+
+
+class UnsupportedEncoding(ServiceError):
+    """The service does not decompress the body's content encoding."""
+
+
+class LengthRequired(ServiceError):
+    """The request has a body without a length."""
 
 
 class BodyTooLarge(ServiceError):

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ValidationError
 
 from services.common.queue import finish_in_time
-from services.common.request.body import Bodies
+from services.common.request.body import Bodies, states_length
 from services.common.request.context import context_of
 from services.common.request.errors import MalformedRequest, ModelUnusable, ParameterOutOfRange
 from services.inference.versions.models import Models
@@ -28,14 +28,14 @@ _MAX_BODY_BYTES = 64 * 1024
 class IndexQuery(BaseModel):
     """Body of a request for the index."""
 
-    ready: bool = False
+    ready: bool | None = None
     """Whether to list only versions that respond to requests."""
 
 
 class LoadQuery(BaseModel):
     """Body of a request to load or unload; no parameters are supported."""
 
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 Q = TypeVar("Q", bound=BaseModel)
@@ -85,6 +85,8 @@ def _body_schema(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 async def _read_body(kind: type[Q], request: Request, bodies: Bodies) -> Q:
+    if not states_length(request):
+        return kind()
     async with bodies.receive_body(request, _MAX_BODY_BYTES) as body:
         try:
             return kind.model_validate_json(body or b"{}")
