@@ -57,7 +57,7 @@ class ServiceSettings(BaseSettings):
     """Longest time for a request, in milliseconds; a caller's X-Timeout-Ms can only shorten it."""
     max_connections: int = Field(2048, ge=1, le=1_000_000)
     """Open connections; one more is refused with 503. A low limit on open files lowers it."""
-    max_held_bytes: int = Field(28_000_000, ge=1_000)
+    max_held_bytes: int = Field(24_000_000, ge=1_000)
     """Bytes of request bodies in memory, all requests together; more are refused with 429."""
     drain_delay_s: float = Field(0.0, ge=0, le=600)
     """Seconds after SIGTERM during which the service is not ready but still accepts requests."""
