@@ -32,7 +32,7 @@ def test_every_error_has_exactly_one_status() -> None:
 
 
 def test_the_statuses_are_those_of_the_contract() -> None:
-    of_pictures = {400, 404, 413, 415, 422, 429, 503, 504}
+    of_pictures = {400, 404, 411, 413, 415, 422, 429, 503, 504}
     of_the_repository = {401}
 
     statuses = {int(status) for status in STATUS.values()}
