@@ -173,6 +173,7 @@ def test_the_reasons_in_the_metrics_do_not_follow_renamed_classes() -> None:
         "picture_too_large",
         "not_a_picture",
         "picture_undecodable",
+        "picture_not_drawable",
     }
     assert problem_reason(TooManyRequests("full", 1, "queue_full")) == "queue_full"
     assert problem_reason(RemoteProblem(503, "", "", None)) == "tier_behind"
