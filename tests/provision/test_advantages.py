@@ -107,7 +107,7 @@ def test_pull_for_a_service_takes_its_models_only(tmp_path: Path, store: Path) -
 
 @pytest.mark.parametrize("dockerfile", IMAGES, ids=lambda path: path.parent.name)
 def test_no_weights_go_into_an_image(dockerfile: Path) -> None:
-    """Images copy whole folders of source code, without large files in them."""
+    """Images copy whole folders of source code; the largest file in them is a font of 1.5 MB."""
     copied = [
         line.split()[1]
         for line in dockerfile.read_text().splitlines()
@@ -122,7 +122,7 @@ def test_no_weights_go_into_an_image(dockerfile: Path) -> None:
 
     assert files
     assert not [file for file in files if file.suffix in (".weights", ".onnx", ".bin", ".pt")]
-    assert max(file.stat().st_size for file in files) < 1_000_000
+    assert max(file.stat().st_size for file in files) < 2_000_000
 
 
 def test_the_build_context_has_the_listed_files_only() -> None:

@@ -58,7 +58,7 @@ def caller(budget_ms: float = 60_000) -> RequestContext:
 
 async def test_all_who_ask_at_the_same_time_share_one_prediction() -> None:
     check = Check()
-    status = SharedStatus(check, 60_000)
+    status = SharedStatus(check, 60_000, Clock())
     asking = [asyncio.create_task(status.read(caller())) for _ in range(500)]
     await until(lambda: len(check.runs) == 1, "the check runs")
     check.may_end.set()

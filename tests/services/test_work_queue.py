@@ -79,12 +79,15 @@ async def test_a_cancelled_request_keeps_its_worker_until_its_job_ends(queue: Wo
 
 
 async def test_the_time_in_the_queue_is_measured(queue: WorkQueue) -> None:
-    waiting = context()
-    busy = asyncio.create_task(queue.run_job(context(), lambda: threading.Event().wait(0.05)))
+    waiting, release = context(), threading.Event()
+    busy = asyncio.create_task(queue.run_job(context(), release.wait))
+    await asyncio.sleep(0)
+    queued = asyncio.create_task(queue.run_job(waiting, lambda: None))
     await asyncio.sleep(0)
 
-    await queue.run_job(waiting, lambda: None)
-    await busy
+    # The worker is free no sooner than this after both were queued.
+    asyncio.get_running_loop().call_later(0.03, release.set)
+    await asyncio.gather(busy, queued)
 
     assert float(waiting.timings.to_header("web").split("queue;dur=")[1]) > 20
 

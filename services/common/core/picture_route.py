@@ -1,7 +1,7 @@
 """The POST routes that pictures take, their query parameters, and their OpenAPI operations.
 
-They are plain Starlette routes in front of FastAPI's own, and a picture reaches its endpoint without
-the layers between: docs/decisions/012-fast-lane.md.
+They are plain Starlette routes in front of FastAPI's own, and a picture reaches its endpoint
+without the layers between: docs/decisions/012-fast-lane.md.
 """
 
 from __future__ import annotations
