@@ -221,7 +221,7 @@ def _wrong_requests(picture: bytes) -> list[_Wrong]:
         _Wrong(post("/inference?iou=much", picture, jpeg), (422,)),
         _Wrong(post("/inference", picture, jpeg, "X-Timeout-Ms: soon"), (400,)),
         _Wrong(post(f"/inference?model={'m' * 500}", picture, jpeg), (422,)),
-        _Wrong(post("/inference?treshold=0.3", picture, jpeg), (422,)),
+        _Wrong(post("/inference?thresholds=0.3", picture, jpeg), (422,)),
         _Wrong(post("/inference", picture, jpeg, "Content-Encoding: br"), (415,)),
         # Without a length.
         _Wrong(head("POST", "/inference", f"Content-Type: {jpeg}"), (411,), ends=True),

@@ -144,9 +144,12 @@ def _read_jpeg(data: bytes) -> PictureHeader:
         raise PictureUndecodable("the JPEG file ends before its first scan")
     if frame is None:
         raise PictureUndecodable("the JPEG file has no frame header before its first scan")
-    kind, at, _ = frame
+    kind, at, behind = frame
     height, width, components = struct.unpack_from(">HHB", data, at + 1)
-    factors = data[at + 7 : at + 6 + 3 * components : 3]
+    # T.81, B.2.2 and B.2.3. Decoders refuse other lengths, whose fields would lie outside.
+    if behind - at != 6 + 3 * components or end - start != 4 + 2 * data[start]:
+        raise PictureUndecodable("the JPEG file's frame or scan header has a wrong length")
+    factors = data[at + 7 : behind : 3]
     held = 0
     if kind in PROGRESSIVE or data[start] < components:
         held = _coefficient_bytes(factors, width * height)

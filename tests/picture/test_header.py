@@ -219,3 +219,15 @@ def test_an_orientation_after_too_many_entries_is_ignored() -> None:
 
     assert read_header(JPEG[:2] + near + JPEG[2:]).orientation == 6
     assert read_header(JPEG[:2] + far + JPEG[2:]).orientation == 1
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xc0", b"\xff\xda"])
+@pytest.mark.parametrize("length", [2, 4, 9, 18])
+def test_a_frame_or_scan_header_of_a_wrong_length_is_refused(marker: bytes, length: int) -> None:
+    """Its fields would be read from the bytes of the next segment."""
+    whole = encode(plain(40, 30), "JPEG")
+    at = whole.index(marker) + len(marker)
+    cut = whole[:at] + length.to_bytes(2, "big") + whole[at + 2 : at + length] + whole[at + 40 :]
+
+    with pytest.raises(PictureUndecodable):
+        read_header(cut)
