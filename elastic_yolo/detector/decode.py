@@ -15,10 +15,11 @@ from elastic_yolo.detector.boxes import Pixels
 from elastic_yolo.detector.jpeg import decode_doubtful_jpeg
 from elastic_yolo.detector.opencv import decode_with_opencv
 from elastic_yolo.detector.placement import turn_upright
-from elastic_yolo.picture.bmp import RLE4, RLE8, read_bmp
+from elastic_yolo.picture.bmp import RLE4, RLE8, read_bmp, repaired_run_lengths
 from elastic_yolo.picture.errors import PictureUndecodable
 from elastic_yolo.picture.header import PictureHeader, read_header
-from elastic_yolo.picture.png import critical_chunks
+from elastic_yolo.picture.jpeg_scans import lacks_end
+from elastic_yolo.picture.png import IEND, critical_chunks
 from elastic_yolo.picture.webp import first_picture
 
 # A reduced JPEG stays at least this many times larger than in the network's input. The effect on
@@ -31,6 +32,8 @@ _REDUCTIONS = (8, 4, 2)
 _RESULT, _WITH_ANOTHER = 3, 8
 _CMYK = 4
 _END_OF_IMAGE = b"\xff\xd9"
+# More than a scan of real pixels ends in.
+_ZEROS = bytes(64)
 # OpenCV refuses shorter WebP files. A file may have more bytes than its header says.
 _SHORTEST_WEBP = 32
 
@@ -104,6 +107,9 @@ def decoding_bytes(header: PictureHeader, needed: tuple[int, int] | None = None)
 
 
 def _decode_jpeg(data: bytes, header: PictureHeader, factor: int) -> Pixels | None:
+    if data.endswith(_ZEROS) and lacks_end(data):
+        # What an interrupted download leaves: the decoder would take zeros for coefficients.
+        data = data.rstrip(b"\0")
     is_simple = header.jpeg is not None and header.jpeg.is_simple
     if not is_simple:
         return decode_doubtful_jpeg(data, header, factor)
@@ -134,8 +140,9 @@ def _decode_webp(data: bytes, header: PictureHeader) -> Pixels | None:
 
 
 def _decode_png(data: bytes) -> Pixels | None:
-    if data.find(b"acTL", 0, data.find(b"IDAT")) >= 0:
-        # Of an animation, OpenCV holds several pictures, and it refuses a damaged one.
+    # Of an animation, OpenCV holds several pictures, and it refuses a damaged one; and a file
+    # without an end, whose pixels may be whole.
+    if data.find(b"acTL", 0, data.find(b"IDAT")) >= 0 or not data.endswith(IEND):
         data = critical_chunks(data)
     return decode_with_opencv(data)
 
@@ -143,5 +150,5 @@ def _decode_png(data: bytes) -> Pixels | None:
 def _decode_bmp(data: bytes) -> Pixels | None:
     layout = read_bmp(data)
     if layout.compression in (RLE8, RLE4):
-        return decode_with_opencv(data)
+        return decode_with_opencv(repaired_run_lengths(data, layout))
     return decode_bmp(data, layout)

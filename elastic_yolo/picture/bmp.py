@@ -15,7 +15,7 @@ HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
 """Of the header behind the 14 bytes that every file begins with; the size tells which it is."""
 
 RAW, RLE8, RLE4, _BITFIELDS, _ALPHA_BITFIELDS = 0, 1, 2, 3, 6
-_FILE_HEADER, _CORE_HEADER, _OS2_SHORT_HEADER, _OS2_HEADER = 14, 12, 16, 64
+_FILE_HEADER, _CORE_HEADER, _OS2_SHORT_HEADER, _INFO_HEADER, _OS2_HEADER = 14, 12, 16, 40, 64
 _ALLOWED = {
     RAW: {1, 2, 4, 8, 16, 24, 32},
     RLE8: {8},
@@ -25,6 +25,8 @@ _ALLOWED = {
 }
 # Behind the fields of a BITMAPINFOHEADER, be they the end of a longer header or not.
 _MASKS_AT = _FILE_HEADER + 40
+_END_OF_BITMAP = b"\0\1"
+_MASK_BYTES = {_BITFIELDS: 12, _ALPHA_BITFIELDS: 16}
 _MASKS_OF_RAW = {16: (0x7C00, 0x03E0, 0x001F), 32: (0xFF0000, 0x00FF00, 0x0000FF)}
 
 
@@ -83,6 +85,15 @@ def read_bmp(data: bytes) -> BmpLayout:
     palette_at = _FILE_HEADER + header_size
     palette_step = 3 if header_size == _CORE_HEADER else 4
     palette_size = 0
+    first = palette_at + (_MASK_BYTES.get(compression, 0) if header_size == _INFO_HEADER else 0)
+    if pixels_at == 0:
+        # Some encoders leave it out. The pixels follow the palette.
+        stated = colours or (1 << bits if bits <= 8 else 0)
+        pixels_at = first + palette_step * stated
+    elif pixels_at < first:
+        raise PictureUndecodable(
+            f"the BMP file states that its pixels begin at byte {pixels_at}, inside its headers"
+        )
     if bits <= 8:
         fitting = max(0, pixels_at - palette_at) // palette_step
         palette_size = min(colours or 1 << bits, 1 << bits, fitting)
@@ -116,3 +127,13 @@ def _read_masks(data: bytes, bits: int, compression: int) -> tuple[int, int, int
                 f"the BMP file has a colour in bits that do not adjoin: mask {mask:#x}"
             )
     return red, green, blue
+
+
+def repaired_run_lengths(data: bytes, layout: BmpLayout) -> bytes:
+    """Return an RLE file with the position of its pixels, and an end if the file is whole.
+
+    Whether it is whole, the size in its header says: decoders refuse one that stops in a row.
+    """
+    data = data[:10] + layout.pixels_at.to_bytes(4, "little") + data[14:]
+    (size,) = struct.unpack_from("<I", data, 2)
+    return data + _END_OF_BITMAP if 0 < size <= len(data) else data

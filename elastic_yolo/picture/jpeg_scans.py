@@ -63,6 +63,12 @@ def mend(data: bytes) -> bytes:
     return b"".join([*parts, END_OF_IMAGE])
 
 
+def lacks_end(data: bytes) -> bool:
+    """Return whether no end-of-image marker follows the first scan; raises PictureUndecodable."""
+    scan = next((end for marker, _, end in jpeg_segments(data) if marker == SCAN), len(data))
+    return data.find(END_OF_IMAGE, scan) < 0
+
+
 def _component_count(data: bytes) -> int:
     return next((data[at + 5] for kind, at, _ in jpeg_segments(data) if kind in START_OF_FRAME), 0)
 

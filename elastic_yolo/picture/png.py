@@ -14,7 +14,9 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # for each row, usually one for each 8 KB; 20,000 of 1 KB are 20 MB.
 MAX_CHUNKS = 20_000
 
-_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT"})
+IEND = b"\0\0\0\0IEND\xaeB\x60\x82"
+"""The last chunk of every PNG."""
 _unpack_chunk = struct.Struct(">I4s").unpack_from
 
 
@@ -33,17 +35,21 @@ def read_png(data: bytes) -> tuple[int, int, int]:
 def critical_chunks(data: bytes) -> bytes:
     """Return the same picture with nothing but its pixels and its palette."""
     kept = (data[start:end] for kind, start, end in _chunks(data) if kind in _CRITICAL)
-    return SIGNATURE + b"".join(kept)
+    return SIGNATURE + b"".join(kept) + IEND
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield (type, first byte, byte behind it) of each chunk up to IEND, with length and checksum.
 
-    Raises PictureUndecodable if there is no IEND.
+    Like viewers, it takes a file that ends behind an IDAT chunk: whether that was the last one, the
+    decoder finds out. Raises PictureUndecodable for one that ends elsewhere.
     """
     at = len(SIGNATURE)
+    kind = b""
     for _ in range(MAX_CHUNKS):
         if at + 12 > len(data):
+            if kind == b"IDAT":
+                return
             break
         length, kind = _unpack_chunk(data, at)
         end = at + 12 + length
@@ -55,4 +61,4 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at = end
     else:
         raise PictureUndecodable(f"the PNG file has no IEND among its first {MAX_CHUNKS:,} chunks")
-    raise PictureUndecodable("the PNG file is truncated: it has no IEND chunk")
+    raise PictureUndecodable("the PNG file is truncated")

@@ -14,7 +14,7 @@ from elastic_yolo.detector.decode import decode, decode_upright
 from elastic_yolo.picture.errors import PictureError, PictureUndecodable
 from elastic_yolo.picture.header import read_header
 from elastic_yolo.picture.jpeg_scans import MAX_SCANS
-from tests.support.bmp_files import bmp_file, pack_indices, pack_words, pad_rows
+from tests.support.bmp_files import bmp_file, pack_indices, pack_words, pad_rows, run_lengths
 from tests.support.exif_blocks import INTEGER_TYPES, PREFIX, exif_block
 from tests.support.jpeg_files import END, insert_segment, scan_starts, segments_end
 from tests.support.picture_variants import pillow_pixels, variant
@@ -69,6 +69,21 @@ def test_most_generated_files_that_are_cut_are_refused() -> None:
 
 
 # JPEG
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.95])
+def test_a_jpeg_whose_end_is_zeros_is_refused(options: dict[str, int], part: float) -> None:
+    """A download that was interrupted, into a file that had its size already."""
+    whole = encode(np.repeat(SCENE, 6, axis=1), "JPEG", quality=90, **options)
+    kept = int(part * len(whole))
+
+    with pytest.raises(PictureUndecodable):
+        decode_upright(whole[:kept] + bytes(len(whole) - kept))
+
+
+def test_zeros_behind_the_end_of_a_jpeg_are_ignored() -> None:
+    assert agrees(JPEG + bytes(500), PIXELS)
 
 
 @pytest.mark.parametrize("at", range(1, 7))
@@ -436,3 +451,76 @@ def test_pixels_of_another_size_than_the_header_says_are_refused() -> None:
 
     with pytest.raises(PictureError):
         decode(data, read_header(data))
+
+
+# The end of a file
+
+
+@pytest.mark.parametrize("missing", [1, 4, 11, 12])
+def test_a_png_with_all_pixels_may_lack_its_end(missing: int) -> None:
+    assert agrees(encode(SCENE, "PNG")[:-missing], SCENE)
+
+
+def test_a_png_that_lacks_its_last_idat_chunks_is_refused() -> None:
+    whole = png_file(SCENE, COLOUR, 8, piece=200)
+    ends = [at - 4 for at in range(len(whole)) if whole[at : at + 4] in (b"IDAT", b"IEND")]
+
+    assert agrees(whole[: ends[-1]], SCENE)
+    for end in ends[:-1]:
+        with pytest.raises(PictureUndecodable):
+            decode_upright(whole[:end])
+
+
+def indexed(bits: int) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+    """Return numbers of colours, and their palette."""
+    count = 1 << bits
+    numbers = np.random.default_rng(2).integers(0, min(7, count), (24, 32), dtype=np.uint8)
+    return numbers, [(one * 37 % 256, 255 - one % 256, one * 7 % 256) for one in range(count)]
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_run_length_file_may_lack_its_end_but_no_pixels(bits: int) -> None:
+    numbers, palette = indexed(bits)
+    rows = run_lengths(numbers, bits)
+    kind = {8: 1, 4: 2}[bits]
+    whole = bmp_file(rows[:-2], (32, 24), bits, compression=kind, palette=palette)
+
+    assert agrees(whole, np.array(palette, np.uint8)[numbers])
+    with pytest.raises(PictureUndecodable):
+        decode_upright(whole[:-100])
+
+
+# Where the pixels of a BMP begin
+
+
+@pytest.mark.parametrize("header_size", [12, 40, 108])
+@pytest.mark.parametrize("bits", [4, 8, 24])
+def test_the_pixels_of_a_bmp_follow_its_palette_if_it_does_not_say_where(
+    bits: int, header_size: int
+) -> None:
+    if bits == 24:
+        pixels, palette, rows = SCENE, [], pad_rows(SCENE[::-1, :, ::-1].reshape(24, -1))
+    else:
+        numbers, palette = indexed(bits)
+        pixels, rows = np.array(palette, np.uint8)[numbers], pack_indices(numbers[::-1], bits)
+    data = bmp_file(rows, (32, 24), bits, header_size=header_size, palette=palette)
+
+    assert agrees(data, pixels)
+    assert agrees(data[:10] + bytes(4) + data[14:], pixels)
+
+
+@pytest.mark.parametrize("compression", [3, 6])
+def test_masks_are_no_pixels_either(compression: int) -> None:
+    masks = (0xF800, 0x07E0, 0x001F, 0)
+    rows = pack_words(SCENE[::-1], 16, masks)
+    data = bmp_file(rows, (32, 24), 16, compression=compression, masks=masks)
+
+    assert agrees(data[:10] + bytes(4) + data[14:], decode_upright(data))
+
+
+@pytest.mark.parametrize("at", [1, 14, 53])
+def test_pixels_inside_the_headers_are_refused(at: int) -> None:
+    data = encode(SCENE, "BMP")
+
+    with pytest.raises(PictureUndecodable, match=f"at byte {at}, inside its headers"):
+        decode_upright(data[:10] + at.to_bytes(4, "little") + data[14:])
