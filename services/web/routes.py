@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import Histogram
 
-from elastic_yolo.picture.drawn_types import FORMATS
+from elastic_yolo.picture.drawn_types import FORMATS, JPEG, PNG
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
 from services.common.core.picture_route import (
     PARAMETERS,
@@ -214,6 +214,10 @@ def accepted_picture_type(accept: str) -> str | None:
     return best if best in FORMATS and weights[best][0] > 0 else None
 
 
+# Unregistered names that clients write.
+_ALIASES = {"image/jpg": JPEG, "image/pjpeg": JPEG, "image/x-png": PNG}
+
+
 def _read_ranges(accept: str) -> dict[str, tuple[float, int]]:
     """Return weight and negative position of each media range; an invalid weight is 1."""
     ranges: dict[str, tuple[float, int]] = {}
@@ -221,7 +225,7 @@ def _read_ranges(accept: str) -> dict[str, tuple[float, int]]:
         name, *parameters = (part.strip().lower() for part in entry.split(";"))
         weights = [text.partition("=") for text in parameters]
         weight = next((_read_weight(value) for key, _, value in weights if key.strip() == "q"), 1.0)
-        ranges.setdefault(name, (weight, -position))
+        ranges.setdefault(_ALIASES.get(name, name), (weight, -position))
     return ranges
 
 

@@ -13,12 +13,18 @@ from urllib.parse import unquote_to_bytes
 
 from python_multipart.multipart import parse_options_header
 
-from services.common.request.errors import MalformedRequest, UnsupportedMedia
+from services.common.request.errors import (
+    MalformedRequest,
+    ParameterOutOfRange,
+    UnsupportedMedia,
+)
 
 FIELD = "image"
 _EXPECTED = (
     f"send multipart/form-data with a field {FIELD!r}, or the picture with Content-Type image/*"
 )
+# Other services take these as fields of a form; here they would be ignored.
+_QUERY_PARAMETERS = frozenset({b"model", b"threshold", b"iou"})
 # A form has a picture and perhaps a few fields that we ignore; thousands would be an attack.
 _MAX_PARTS = 32
 # Headers of one part. Browsers send 100 bytes and a file name.
@@ -97,7 +103,8 @@ class FormBody:
     def finish(self, kept: bytes) -> bytes:
         """Return the picture; raises MalformedRequest if there is none.
 
-        A form without its last boundary ends with its body: the picture tells whether it is whole.
+        Raises ParameterOutOfRange for a field with the name of a query parameter. A form without
+        its last boundary ends with its body: the picture tells whether it is whole.
         """
         if not self._is_over:
             # The line of a last boundary may be incomplete.
@@ -110,6 +117,12 @@ class FormBody:
             names = ", ".join(repr(name.decode("latin-1")[:40]) for name in self._names[:5])
             found = f"; the form has {names}" if names else ""
             raise MalformedRequest(f"the form has no field {FIELD!r}: {_EXPECTED}{found}")
+        for name in self._names:
+            if name in _QUERY_PARAMETERS:
+                shown = name.decode()
+                raise ParameterOutOfRange(
+                    f"{shown}: a field of the form, expected in the query: ?{shown}=..."
+                )
         return _require_content(_decode_content(kept, self._transfer_encoding))
 
     def _read_content(self) -> tuple[bytes, bool]:
@@ -165,6 +178,12 @@ class FormBody:
         self._names.append(name)
         if self._wanted:
             self._transfer_encoding = headers.get(b"content-transfer-encoding", b"").lower()
+            coding = headers.get(b"content-encoding", b"identity").lower()
+            if coding not in (b"", b"identity"):
+                raise UnsupportedMedia(
+                    f"the field {FIELD!r} has Content-Encoding {coding.decode('latin-1')[:40]!r}: "
+                    "compress the whole body and state it in the request's headers"
+                )
 
     def _describe_begin(self) -> str:
         stated = self._boundary.decode("latin-1")

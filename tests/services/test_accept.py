@@ -18,6 +18,8 @@ BROWSERS = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,ima
         ("application/json, text/plain, */*", None),
         ("image/jpeg", "image/jpeg"),
         ("IMAGE/PNG", "image/png"),
+        ("image/jpg", "image/jpeg"),
+        ("application/json;q=0.5, image/x-png", "image/png"),
         ("image/*", "image/jpeg"),
         ("image/*;q=0.1", "image/jpeg"),
         ("image/webp, image/jpeg", "image/jpeg"),

@@ -76,6 +76,13 @@ def test_data_that_is_not_whole_is_malformed(coding: str, compress: type, piece_
         inflate(coding, JPEG, piece_bytes)
 
 
+@pytest.mark.parametrize("piece_bytes", [1, 7, 1000])
+def test_zeros_behind_gzip_are_padding(piece_bytes: int) -> None:
+    padded = gzip.compress(b"one, ") + bytes(12) + gzip.compress(b"two") + bytes(500)
+
+    assert inflate("gzip", padded, piece_bytes) == b"one, two"
+
+
 def test_a_million_empty_members_are_refused() -> None:
     with pytest.raises(MalformedRequest, match="goes on behind its compressed data"):
         inflate("gzip", gzip.compress(b"") * 2000)

@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.request.errors import MalformedRequest, UnsupportedMedia
+from services.common.request.errors import (
+    MalformedRequest,
+    ParameterOutOfRange,
+    UnsupportedMedia,
+)
 from services.web.upload import find_body
 
 # Bytes that begin like a boundary are a part of it.
@@ -164,3 +168,16 @@ def test_the_encoding_of_another_field_does_not_matter() -> None:
     other = part(b"=41", 'name="a"', "Content-Transfer-Encoding: quoted-printable")
 
     assert read(other + part() + other + END) == PICTURE
+
+
+@pytest.mark.parametrize("name", ["model", "threshold", "iou"])
+def test_a_parameter_in_the_form_is_not_ignored(name: str) -> None:
+    with pytest.raises(ParameterOutOfRange, match=rf"{name}: .* expected in the query: \?{name}="):
+        read(part() + part(b"0.5", f'name="{name}"') + END)
+
+
+def test_a_field_that_is_compressed_by_itself_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedMedia, match="the field 'image' has Content-Encoding 'gzip'"):
+        read(part(PICTURE, 'name="image"', "Content-Encoding: gzip") + END)
+    plain = part(PICTURE, 'name="image"', "Content-Encoding: identity") + END
+    assert read(plain) == PICTURE

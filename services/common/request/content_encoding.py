@@ -43,6 +43,11 @@ class Inflater:
             self._stream = zlib.decompressobj(_window_bits(data))
         while data:
             if self._stream.eof:
+                if self._coding == "gzip":
+                    # Some programs pad a file with zeros, and gzip(1) ignores them.
+                    data = data.lstrip(b"\0")
+                    if not data:
+                        return
                 self._begin_member()
             try:
                 yield self._stream.decompress(data, PIECE_BYTES)
