@@ -10,7 +10,7 @@ from elastic_yolo.doctor.manifest_set import MAX_REPLICAS, MIN_REPLICAS, Manifes
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.scalers import HPA, KEDA, resource_metrics
-from elastic_yolo.doctor.values import mapping, text, whole
+from elastic_yolo.doctor.values import mapping, mappings, text, whole
 from elastic_yolo.doctor.workload import Workload
 
 _METRICS_API = "v1beta1.metrics.k8s.io"
@@ -27,6 +27,23 @@ def min_above_max(manifests: ManifestSet) -> Iterator[Finding]:
                 f"{most}.",
                 "The API server rejects it.",
                 f"Lower {MIN_REPLICAS[scaler.kind]} or raise {MAX_REPLICAS[scaler.kind]}.",
+            )
+
+
+def zero_without_outside_metric(manifests: ManifestSet) -> Iterator[Finding]:
+    """HPA04: a minimum of 0, and only metrics of the pods themselves.
+
+    Source: Kubernetes' enhancement 2021, which is enabled by default since 1.37.
+    """
+    for hpa in manifests.of_kind(HPA):
+        kinds = {text(metric, "type") for _, metric in mappings(hpa.spec, "metrics")}
+        if whole(hpa.spec, "minReplicas") == 0 and not kinds & {"Object", "External"}:
+            yield error(
+                hpa.at("spec", "minReplicas"),
+                "minReplicas is 0, and no metric is of type Object or External.",
+                "The API server rejects it: without pods, nothing would tell that one is needed.",
+                "Set minReplicas to 1, or add such a metric; before 1.37 the feature gate "
+                "HPAScaleToZero has to be on as well.",
             )
 
 
@@ -137,6 +154,7 @@ def _stated_replicas(manifests: ManifestSet, workload: Workload) -> int | None:
 
 RULES = (
     Rule("HPA04", min_above_max),
+    Rule("HPA04", zero_without_outside_metric),
     Rule("HPA05", replicas_beside_autoscaler),
     Rule("HPA06", no_metrics_server),
     Rule("HPA08", hpa_not_active),
