@@ -31,7 +31,7 @@ def min_above_max(manifests: ManifestSet) -> Iterator[Finding]:
 
 
 def zero_without_outside_metric(manifests: ManifestSet) -> Iterator[Finding]:
-    """HPA04: a minimum of 0, and only metrics of the pods themselves.
+    """HPA13: a minimum of 0, and only metrics of the pods themselves.
 
     Source: Kubernetes' enhancement 2021, which is enabled by default since 1.37.
     """
@@ -154,9 +154,9 @@ def _stated_replicas(manifests: ManifestSet, workload: Workload) -> int | None:
 
 RULES = (
     Rule("HPA04", min_above_max),
-    Rule("HPA04", zero_without_outside_metric),
     Rule("HPA05", replicas_beside_autoscaler),
     Rule("HPA06", no_metrics_server),
     Rule("HPA08", hpa_not_active),
     Rule("HPA09", min_equals_max),
+    Rule("HPA13", zero_without_outside_metric),
 )
