@@ -10,6 +10,8 @@ from collections.abc import Callable
 HEAD_BYTES = 512
 # Enough to recognise a script, and bounded work for a file of any size.
 _MOST_SAMPLE = 2**16
+# Encodings that are shown, each with a word.
+_MOST_READINGS = 4
 
 _MAGIC = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file: run git lfs pull"),
@@ -70,7 +72,7 @@ def convert_advice(data: bytes) -> str:
     """Return what a text that is not UTF-8 seems to be, and the command that converts it.
 
     Begins with ": "; empty if no encoding is plausible. Bytes alone often leave several encodings
-    possible, so each is shown with a word of the file: whoever knows the words sees which is right.
+    possible. Then each is shown with a word of the file, and the reader knows which word is right.
     """
     wide = _wide_encoding(data)
     if wide is not None:
@@ -81,18 +83,25 @@ def convert_advice(data: bytes) -> str:
     if len(sample) < len(data):
         # Not in the middle of a letter.
         sample = sample[: sample.rfind(b"\n") + 1]
-    readings = {
-        name: word
-        for name, codec, plausible in _ENCODINGS
-        if (text := _decode(sample, codec)) is not None
-        and plausible(text)
-        and (word := _first_word(text))
-    }
+    readings: dict[str, str] = {}
+    texts = set()
+    for name, codec, plausible in _ENCODINGS:
+        text = _decode(sample, codec)
+        # Where two encodings agree about every letter, either command is right.
+        if text is None or text in texts or not plausible(text):
+            continue
+        texts.add(text)
+        if word := _first_word(text):
+            readings.setdefault(name, word)
     if not readings:
         return ""
-    first, *_ = readings
-    shown = " or ".join(f"as {name} ({word!r})" for name, word in [*readings.items()][:3])
-    return f": it reads {shown}: convert it with iconv -f {first} -t UTF-8"
+    names = [*readings][:_MOST_READINGS]
+    shown = " or ".join(f"as {name} ({readings[name]!r})" for name in names)
+    if len(names) == 1:
+        return f": it reads {shown}: convert it with iconv -f {names[0]} -t UTF-8"
+    return (
+        f": it reads {shown}: choose the one that reads right, as in iconv -f {names[0]} -t UTF-8"
+    )
 
 
 def _decode(data: bytes, codec: str) -> str | None:
@@ -132,6 +141,13 @@ def _japanese(text: str) -> bool:
     return kana > 0 and kana + _share(letters, lambda c: "\u4e00" <= c <= "\u9fff") > 0.9
 
 
+def _perhaps_japanese(text: str) -> bool:
+    """Return whether most letters are kana or among the 2,965 usual ones, level 1 of JIS X 0208."""
+    usual = [letter.encode("euc_jp", "ignore") for letter in _letters(text)]
+    # One byte of 0x8E in front, or a lead of 0x8F, is half-width kana or JIS X 0212.
+    return sum(b"\xa4" <= both[:1] <= b"\xcf" for both in usual) > 0.8 * len(usual)
+
+
 def _korean(text: str) -> bool:
     # Chinese letters of two bytes are often such syllables too, but rarely eight in a row.
     return len(_letters(text)) >= 8 and _perhaps_korean(text)
@@ -141,21 +157,40 @@ def _perhaps_korean(text: str) -> bool:
     return _share(_letters(text), lambda letter: "\uac00" <= letter <= "\ud7a3") > 0.9
 
 
-def _cyrillic(text: str) -> bool:
-    letters = _letters(text)
-    words = [word for word in re.findall(r"\w+", text) if not word.isascii()]
-    # Two encodings have small and capital letters in each other's places, and no word has letters
-    # of two scripts.
-    usual = sum(
-        (len(word) == 1 or word[1:].islower()) and not re.search("[A-Za-z]", word) for word in words
-    )
-    share = _share(letters, lambda letter: "\u0400" <= letter <= "\u04ff")
-    return share > 0.9 and usual > 0.7 * len(words)
+def _words(text: str) -> list[str]:
+    return [word for word in re.findall(r"\w+", text) if not word.isascii()]
+
+
+def _script(first: str, last: str) -> Callable[[str], bool]:
+    """Return what tells whether most letters are in a range, and no word has letters of ASCII."""
+
+    def is_usual(text: str) -> bool:
+        words = _words(text)
+        mixed = sum(bool(re.search("[A-Za-z]", word)) for word in words)
+        in_range = _share(_letters(text), lambda letter: first <= letter <= last)
+        return in_range > 0.9 and mixed < 0.3 * len(words)
+
+    return is_usual
+
+
+def _cased_script(first: str, last: str) -> Callable[[str], bool]:
+    """As `_script`, and most words have no capital inside.
+
+    Two encodings have small and capital letters in each other's places.
+    """
+    is_script = _script(first, last)
+
+    def is_usual(text: str) -> bool:
+        words = _words(text)
+        usual = sum(len(word) == 1 or word[1:].islower() for word in words)
+        return is_script(text) and usual > 0.7 * len(words)
+
+    return is_usual
 
 
 def _latin(text: str) -> bool:
     """Return whether every word has a letter of ASCII, and no sign or capital inside."""
-    words = [word for word in re.findall(r"\w+", text) if not word.isascii()]
+    words = _words(text)
     usual = all(
         re.search("[A-Za-z]", word) and (word[1:].islower() or word.isupper()) for word in words
     )
@@ -169,10 +204,17 @@ _ENCODINGS: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
     ("EUC-KR", "cp949", _korean),
     ("GBK", "gbk", _chinese),
     ("BIG5", "big5", _traditional),
+    ("SHIFT_JIS", "cp932", _perhaps_japanese),
+    ("EUC-JP", "euc_jp", _perhaps_japanese),
     ("EUC-KR", "cp949", _perhaps_korean),
-    ("KOI8-R", "koi8_r", _cyrillic),
-    ("CP1251", "cp1251", _cyrillic),
+    ("KOI8-R", "koi8_r", _cased_script("\u0400", "\u04ff")),
+    ("CP1251", "cp1251", _cased_script("\u0400", "\u04ff")),
+    ("CP1253", "cp1253", _cased_script("\u0370", "\u03ff")),
+    ("CP1255", "cp1255", _script("\u05d0", "\u05ea")),
+    ("CP1256", "cp1256", _script("\u0600", "\u06ff")),
+    ("CP874", "cp874", _script("\u0e01", "\u0e5b")),
     ("ISO-8859-1", "cp1252", _latin),
     ("ISO-8859-2", "iso8859_2", _latin),
     ("CP1250", "cp1250", _latin),
+    ("ISO-8859-9", "cp1254", _latin),
 )

@@ -14,7 +14,7 @@ from elastic_yolo.detector.darknet.cfg import Section, read_cfg
 from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import Weights, check_weights, read_weights
-from elastic_yolo.detector.errors import ModelError
+from elastic_yolo.detector.errors import ModelError, WeightsError
 from elastic_yolo.detector.files import digest_of_regular, read_small, read_text
 from elastic_yolo.detector.manifest import GoldenSpec, Manifest, read_manifest
 from elastic_yolo.detector.model_files import find_model_files
@@ -29,7 +29,9 @@ _MOST_OTHER_BYTES = 2**24
 _DEFAULT_RESIZE: Resize = "letterbox"
 # Labels appear in responses, on pictures and in logs: an escape sequence in one is an attack.
 # Lone surrogates are bytes of a file's name that are not UTF-8; no response can contain them.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Control characters, separators of lines, and those that change the direction of what follows: in
+# a terminal, a log or a page they change text that is not the label's.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def read_model(folder: Path, resize: Resize | None = None) -> Model:
     resize = resize or manifest.resize or _read_letter_box(cfg.net)
     labels = _read_labels(names_path, network)
     # Before hashing: the size alone may show that it is the wrong file.
-    check_weights(weights_path, network)
+    _check_weights(weights_path, network)
     digests = {path.name: digest_of_regular(path) for path in (cfg_path, weights_path, names_path)}
     _check_others(folder, manifest, digests)
     return Model(
@@ -125,6 +127,18 @@ def read_model(folder: Path, resize: Resize | None = None) -> Model:
 def digest_of_parts(digests: Iterable[str]) -> str:
     """Return a model's digest from those of its .cfg, .weights and .names, in this order."""
     return digest_of_bytes("\n".join(digests).encode())
+
+
+def _check_weights(path: Path, network: Network) -> None:
+    """Raise WeightsError if the file has another size; a misspelt option is a likely cause."""
+    try:
+        check_weights(path, network)
+    except WeightsError as error:
+        if not network.notes:
+            raise
+        first, *more = network.notes
+        rest = f" (and {len(more)} more)" if more else ""
+        raise WeightsError(f"{error}; the .cfg has what Darknet ignores: {first}{rest}") from error
 
 
 def _read_letter_box(net: Section) -> Resize | None:

@@ -22,6 +22,9 @@ LABELS = {
     "EUC-KR": "사람\n자동차\n신호등\n",
     "KOI8-R": RUSSIAN,
     "CP1251": RUSSIAN,
+    "CP1253": "σκύλος\nγάτα\n",
+    "CP1256": "قطة\nكلب\n",
+    "CP874": "แมว\nสุนัข\n",
     "ISO-8859-1": "vélo\nmètre\n",
     "ISO-8859-2": "żółw\nłódź\n",
     "CP1250": "żółw\nśledź\n",
@@ -42,16 +45,40 @@ def test_the_encoding_of_labels_is_named_with_the_command_that_converts_them(
     with pytest.raises(ModelError, match=r"tiny\.names: not a text file") as refused:
         read_model(tiny_model)
 
-    _, _, command = str(refused.value).partition(": convert it with ")
+    _, iconv, options = str(refused.value).rpartition("iconv ")
+    command = iconv + options
     assert command == f"iconv -f {encoding} -t UTF-8"
     done = subprocess.run([*command.split(), names], capture_output=True, check=True)
     assert done.stdout.decode("utf-8") == text
 
 
-def test_where_bytes_have_several_readings_the_words_show_which_is_right() -> None:
-    advice = convert_advice("사람\n자동차\n".encode("euc-kr"))
+@pytest.mark.parametrize(
+    ("encoding", "word"),
+    [
+        ("EUC-KR", "사람"),
+        ("SHIFT_JIS", "猫"),
+        ("EUC-JP", "自転車"),
+        ("BIG5", "狗"),
+        ("GBK", "猫"),
+        ("CP1255", "חתול"),
+    ],
+)
+def test_where_bytes_have_several_readings_the_words_show_which_is_right(
+    encoding: str, word: str
+) -> None:
+    """A file of one word."""
+    advice = convert_advice(f"{word}\n".encode(encoding))
 
-    assert "or as EUC-KR ('사람')" in advice
+    assert f"as {encoding} ({word!r})" in advice
+
+
+def test_encodings_that_agree_about_every_letter_are_one_reading() -> None:
+    """ISO-8859-1, ISO-8859-2, CP1250 and ISO-8859-9 have the same bytes for this word."""
+    advice = convert_advice("vélo\n".encode("iso8859-1"))
+
+    assert (
+        advice == ": it reads as ISO-8859-1 ('vélo'): convert it with iconv -f ISO-8859-1 -t UTF-8"
+    )
 
 
 def test_noise_is_given_no_encoding() -> None:

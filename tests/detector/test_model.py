@@ -11,7 +11,7 @@ from elastic_yolo.detector.boxes import InputFormat
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.model import read_model
 from elastic_yolo.names import RESIZES, Resize
-from tests.support.tiny import write_tiny_model
+from tests.support.tiny import write_tiny_model, write_weights
 
 
 def test_a_model_folder_needs_only_darknets_files(tiny_model: Path) -> None:
@@ -140,6 +140,38 @@ def test_label_names_may_have_a_byte_order_mark_and_any_script(tiny_model: Path)
     (tiny_model / "tiny.names").write_text("\ufeff林檎\r\n👩\u200d🌾\r\n", encoding="utf-8")
 
     assert read_model(tiny_model).labels == ("林檎", "👩\u200d🌾")
+
+
+@pytest.mark.parametrize("letter", ["\x1b", "\x85", "\u2028", "\u202e", "\u2066"])
+def test_a_label_has_no_character_that_changes_the_text_around_it(
+    tiny_model: Path, letter: str
+) -> None:
+    """Escape sequences, ends of lines, and marks that turn the direction of what follows."""
+    (tiny_model / "tiny.names").write_text(f"square\ncir{letter}cle\n", newline="")
+
+    with pytest.raises(ModelError, match="expected at most 200 printable characters"):
+        read_model(tiny_model)
+
+
+def test_a_label_may_join_letters_without_a_visible_character(tiny_model: Path) -> None:
+    """U+200C in Persian, U+200D in Hindi and emoji, and U+00A0."""
+    labels = ("می\u200cخواهم", "\U0001f468\u200d\U0001f469 no\u00a01")
+    (tiny_model / "tiny.names").write_text("\n".join(labels))
+
+    assert read_model(tiny_model).labels == labels
+
+
+def test_weights_that_do_not_fit_are_reported_with_what_the_cfg_has_in_vain(
+    tiny_model: Path,
+) -> None:
+    """The weights have rolling statistics, and the option that says so is misspelt."""
+    cfg = tiny_model / "tiny.cfg"
+    cfg.write_text(cfg.read_text().replace("filters=7", "filters=7\nbatch_normalise=1"))
+    write_weights(tiny_model / "tiny.weights", [0.0] * (28 + 3 * 7))
+
+    expected = r"tiny\.weights: .*floats.*tiny\.cfg:9: \[convolutional\] batch_normalise=1 has no"
+    with pytest.raises(ModelError, match=expected):
+        read_model(tiny_model)
 
 
 def test_a_version_may_be_a_bare_number(tiny_model: Path) -> None:
