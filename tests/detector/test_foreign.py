@@ -22,7 +22,7 @@ LABELS = {
     "EUC-KR": "사람\n자동차\n신호등\n",
     "KOI8-R": RUSSIAN,
     "CP1251": RUSSIAN,
-    "CP1253": "\u03c3\u03ba\u03cd\u03bb\u03bf\u03c2\n",
+    "CP1253": "\u03c3\u03ba\u03cd\u03bb\u03bf\u03c2\n\u03b3\u03ac\u03c4\u03b1\n",
     "CP1256": "قطة\nكلب\n",
     "CP874": "แมว\nสุนัข\n",
     "ISO-8859-1": "vélo\nmètre\n",
