@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
@@ -27,6 +29,12 @@ def suggest_name(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     words = re.findall(r"[A-Za-z0-9._-]+", plain)
     return "-".join(words).strip("._-")[:MOST_NAME].strip("._-") or "model"
+
+
+def nearest_names(text: str, known: Iterable[str], *, most: int = 1) -> list[str]:
+    """Return up to `most` of the known names that resemble a text, best first."""
+    # difflib compares every character with every other.
+    return difflib.get_close_matches(text[:40].strip().lower(), sorted(known), most, cutoff=0.5)
 
 
 def _check_name(text: str) -> str:

@@ -182,11 +182,11 @@ def model_name(text: str) -> str:
     if Path(text).is_file():
         raise argparse.ArgumentTypeError(f"{text}: is a file: expected its folder")
     # Imported here because a folder does not need the table.
-    from elastic_yolo.provision.zoo import is_zoo_name, nearest_names  # noqa: PLC0415
+    from elastic_yolo.provision.zoo import is_zoo_name, nearest_zoo_names  # noqa: PLC0415
 
     if is_zoo_name(text):
         return text
-    near = nearest_names(text)
+    near = nearest_zoo_names(text)
     hint = f"; the nearest are {', '.join(near)}" if near else ""
     raise argparse.ArgumentTypeError(
         f"{text}: no such folder, and no such model in the zoo{hint}; "

@@ -13,11 +13,21 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from elastic_yolo.names import nearest_names
+
 M = TypeVar("M", bound=BaseModel)
 
 # In words of YAML: pydantic's name types of Python.
 _LIST, _MAP = "expected a list", "expected a map of names and values"
-_EXPECTED = {"tuple_type": _LIST, "list_type": _LIST, "dict_type": _MAP, "model_type": _MAP}
+_NUMBER = "expected a number, such as 0.5"
+_EXPECTED = {
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+    "dict_type": _MAP,
+    "model_type": _MAP,
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+}
 
 
 class _Loader(yaml.BaseLoader):
@@ -58,6 +68,8 @@ def parse_strict_yaml(
         first = reason.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the whole file"
         message = _EXPECTED.get(first["type"], first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = _unknown_field(kind, first["loc"])
         raise error(f"{path}: {field}: {message}") from reason
     except yaml.YAMLError as reason:
         where = getattr(reason, "problem_mark", None)
@@ -66,3 +78,11 @@ def parse_strict_yaml(
     except (ValueError, OverflowError) as reason:
         # PyYAML passes numbers of escapes and directives to chr() and int() unchecked.
         raise error(f"{path}: not valid YAML") from reason
+
+
+def _unknown_field(kind: type[BaseModel], place: tuple[int | str, ...]) -> str:
+    if len(place) != 1:
+        return "unknown field"
+    known = [field.alias or name for name, field in kind.model_fields.items()]
+    near = nearest_names(str(place[0]), known)
+    return f"unknown field, did you mean {near[0]}?" if near else "unknown field"

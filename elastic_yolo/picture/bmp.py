@@ -26,6 +26,9 @@ _ALLOWED = {
 # Behind the fields of a BITMAPINFOHEADER, be they the end of a longer header or not.
 _MASKS_AT = _FILE_HEADER + 40
 _END_OF_BITMAP = b"\0\1"
+# Runs that are followed to see whether a file is whole. An attack: 20 MB may have ten million,
+# which take seconds.
+_MAX_RUNS = 2_000_000
 _MASK_BYTES = {_BITFIELDS: 12, _ALPHA_BITFIELDS: 16}
 _MASKS_OF_RAW = {16: (0x7C00, 0x03E0, 0x001F), 32: (0xFF0000, 0x00FF00, 0x0000FF)}
 
@@ -130,10 +133,41 @@ def _read_masks(data: bytes, bits: int, compression: int) -> tuple[int, int, int
 
 
 def repaired_run_lengths(data: bytes, layout: BmpLayout) -> bytes:
-    """Return an RLE file with the position of its pixels, and an end if the file is whole.
+    """Return an RLE file with the position of its pixels, and with an end.
 
-    Whether it is whole, the size in its header says: decoders refuse one that stops in a row.
+    Raises PictureUndecodable if it has no end and its last row is not whole: decoders would fill
+    the rest with the first colour of the palette.
     """
     data = data[:10] + layout.pixels_at.to_bytes(4, "little") + data[14:]
-    (size,) = struct.unpack_from("<I", data, 2)
-    return data + _END_OF_BITMAP if 0 < size <= len(data) else data
+    if not _reaches_the_end(memoryview(data)[layout.pixels_at :], layout):
+        raise PictureUndecodable("the BMP file is truncated: its run lengths end before its rows")
+    return data + _END_OF_BITMAP
+
+
+def _reaches_the_end(runs: memoryview, layout: BmpLayout) -> bool:
+    """Return whether run lengths have an end, or fill the last row."""
+    at, column, row = 0, 0, 0
+    for _ in range(_MAX_RUNS):
+        if at + 2 > len(runs):
+            break
+        count, value = runs[at], runs[at + 1]
+        at += 2
+        if count:
+            column += count
+        elif value == 0:
+            column, row = 0, row + 1
+        elif value == 1:
+            return True
+        elif value == 2:
+            if at + 2 > len(runs):
+                break
+            column, row, at = column + runs[at], row + runs[at + 1], at + 2
+        else:
+            # Padded to a multiple of two bytes.
+            at += 2 * (-(-value * layout.bits // 16))
+            if at > len(runs):
+                break
+            column += value
+    else:
+        return bytes(runs[-2:]) == _END_OF_BITMAP
+    return row >= layout.height or (row == layout.height - 1 and column >= layout.width)

@@ -14,8 +14,9 @@ PREFIX = b"Exif\x00\x00"
 MAX_EXIF_ENTRIES = 1_000
 
 _ORIENTATION_TAG = 0x0112
-# The integer types: BYTE, SHORT, LONG, SBYTE, SSHORT, SLONG. The standard says SHORT, but programs
-# that rewrite a block also use others. In big-endian files their values begin at different bytes.
+# The integer types that fit into an entry: BYTE, SHORT, LONG, SBYTE, SSHORT, SLONG. The standard
+# says SHORT, but programs that rewrite a block also use others. In big-endian files their values
+# begin at different bytes.
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
 
 

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from elastic_yolo.picture.bmp import HEADER_SIZES, read_bmp
 from elastic_yolo.picture.errors import NotAPicture, PictureTooLarge, PictureUndecodable
 from elastic_yolo.picture.exif import PREFIX, read_orientation
+from elastic_yolo.picture.foreign import foreign_picture
 from elastic_yolo.picture.png import SIGNATURE, read_png
 from elastic_yolo.picture.webp import read_webp
 
 ACCEPTED = ("image/jpeg", "image/png", "image/webp", "image/bmp")
+_EXPECTED = "JPEG, PNG, WebP or BMP"
 
 # Exif orientations 5 to 8 swap width and height of the upright picture.
 _SIDEWAYS = frozenset({5, 6, 7, 8})
@@ -95,7 +97,9 @@ def read_header(data: bytes) -> PictureHeader:
     """
     media_type = sniff(data)
     if media_type is None:
-        raise NotAPicture("not an accepted picture format: expected JPEG, PNG, WebP or BMP")
+        kind = foreign_picture(data)
+        found = f", found {kind}" if kind else ""
+        raise NotAPicture(f"not an accepted picture format: expected {_EXPECTED}{found}")
     try:
         header = _READERS[media_type](data)
     except (struct.error, IndexError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
 import re
 from urllib.parse import unquote_to_bytes
 
@@ -24,7 +25,7 @@ _EXPECTED = (
     f"send multipart/form-data with a field {FIELD!r}, or the picture with Content-Type image/*"
 )
 # Other services take these as fields of a form; here they would be ignored.
-_QUERY_PARAMETERS = frozenset({b"model", b"threshold", b"iou"})
+_QUERY_PARAMETERS = ("model", "threshold", "iou")
 # A form has a picture and perhaps a few fields that we ignore; thousands would be an attack.
 _MAX_PARTS = 32
 # Headers of one part. Browsers send 100 bytes and a file name.
@@ -118,10 +119,10 @@ class FormBody:
             found = f"; the form has {names}" if names else ""
             raise MalformedRequest(f"the form has no field {FIELD!r}: {_EXPECTED}{found}")
         for name in self._names:
-            if name in _QUERY_PARAMETERS:
-                shown = name.decode()
+            if (parameter := _meant_parameter(name)) is not None:
+                shown = name.decode("latin-1")[:40]
                 raise ParameterOutOfRange(
-                    f"{shown}: a field of the form, expected in the query: ?{shown}=..."
+                    f"{shown}: a field of the form, expected in the query: ?{parameter}=..."
                 )
         return _require_content(_decode_content(kept, self._transfer_encoding))
 
@@ -191,6 +192,8 @@ class FormBody:
         if found is None:
             return f"the form cannot be parsed: it has no line '--{stated}': {_EXPECTED}"
         used = found.group(1).rstrip().decode("latin-1")
+        if used == stated:
+            return "the form cannot be parsed: its lines end neither with CR LF nor with LF"
         return (
             f"the form cannot be parsed: Content-Type states the boundary {stated!r}, "
             f"and the form uses {used!r}"
@@ -222,6 +225,13 @@ def _field_name(disposition: bytes) -> bytes:
     return unquote_to_bytes(extended.group(1)) if extended else options.get(b"name", b"")
 
 
+def _meant_parameter(name: bytes) -> str | None:
+    """Return the query parameter whose name a field has, perhaps misspelt."""
+    text = name[:40].decode("latin-1").strip().lower()
+    near = difflib.get_close_matches(text, _QUERY_PARAMETERS, n=1, cutoff=0.9)
+    return near[0] if near and text != FIELD else None
+
+
 def _decode_content(content: bytes, encoding: bytes) -> bytes:
     """Undo a Content-Transfer-Encoding, which mail libraries write (RFC 7578 discourages it)."""
     if encoding in (b"", b"7bit", b"8bit", b"binary"):
@@ -232,7 +242,8 @@ def _decode_content(content: bytes, encoding: bytes) -> bytes:
             f"Content-Transfer-Encoding {shown!r} is not accepted: send binary or base64"
         )
     try:
-        return base64.b64decode(content.translate(None, b" \t\r\n"), validate=True)
+        plain = content.translate(None, b" \t\r\n")
+        return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
     except binascii.Error:
         raise MalformedRequest(f"the field {FIELD!r} is not {shown}, as its part states") from None
 

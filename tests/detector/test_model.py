@@ -92,7 +92,9 @@ def test_a_correct_digest_is_accepted(tiny_model: Path) -> None:
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        ("colour: red\n", r"model\.yaml: colour: Extra inputs"),
+        ("colour: red\n", r"model\.yaml: colour: unknown field$"),
+        ("thresh: 0.3\n", r"model\.yaml: thresh: unknown field, did you mean threshold\?$"),
+        ("threshold: 0,3\n", r"model\.yaml: threshold: expected a number, such as 0\.5$"),
         ("resize: crop\n", r"model\.yaml: resize: Input should be 'letterbox' or 'stretch'"),
         ("threshold: 2\n", r"model\.yaml: threshold: Input should be less than or equal to 1"),
         ("name: [\n", r"model\.yaml:\d+: not valid YAML"),

@@ -486,8 +486,33 @@ def test_a_run_length_file_may_lack_its_end_but_no_pixels(bits: int) -> None:
     whole = bmp_file(rows[:-2], (32, 24), bits, compression=kind, palette=palette)
 
     assert agrees(whole, np.array(palette, np.uint8)[numbers])
-    with pytest.raises(PictureUndecodable):
-        decode_upright(whole[:-100])
+    # The last two bytes end a row that is whole.
+    for left in range(3, 100):
+        with pytest.raises(PictureUndecodable, match="truncated: its run lengths end before"):
+            decode_upright(whole[:-left])
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_run_lengths_that_lack_rows_are_truncated_whatever_size_the_header_states(
+    bits: int,
+) -> None:
+    """The file ends between two rows, and its header says so."""
+    numbers, palette = indexed(bits)
+    kind = {8: 1, 4: 2}[bits]
+    rows = run_lengths(numbers[3:], bits)[:-2]
+    data = bmp_file(rows, (32, 24), bits, compression=kind, palette=palette)
+
+    with pytest.raises(PictureUndecodable, match="truncated: its run lengths end before"):
+        decode_upright(data)
+
+
+def test_an_rle_file_with_an_end_may_skip_rows() -> None:
+    """The format allows it: what is skipped has the first colour of the palette."""
+    numbers, palette = indexed(8)
+    numbers[:3] = 0
+    data = bmp_file(run_lengths(numbers[3:], 8), (32, 24), 8, compression=1, palette=palette)
+
+    assert agrees(data, np.array(palette, np.uint8)[numbers])
 
 
 # Where the pixels of a BMP begin

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import io
 import zlib
 
@@ -19,7 +21,7 @@ from elastic_yolo.picture.errors import (
 )
 from elastic_yolo.picture.exif import MAX_EXIF_ENTRIES
 from elastic_yolo.picture.header import MAX_FILL_BYTES, MAX_SEGMENTS, check_pixels, read_header
-from elastic_yolo.picture.png import MAX_CHUNKS
+from elastic_yolo.picture.png import IEND, MAX_CHUNKS
 from tests.support.pictures import FORMATS, encode, plain, png_bomb, png_chunk, store_turned
 
 sizes = st.integers(1, 70)
@@ -62,6 +64,8 @@ def test_a_file_that_ends_early_is_refused(
     whole = encode(plain(width, height), kind)
     if kind == "BMP":
         whole = whole.rstrip(b"\0")  # the padding of the last row
+    if kind == "PNG":
+        whole = whole.removesuffix(IEND)  # behind the pixels
 
     with pytest.raises(PictureError):
         read_header(whole[: int(len(whole) * fraction)])
@@ -91,11 +95,32 @@ def test_flipped_bytes_raise_only_picture_errors(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html><body>hello</body></html>", b"GIF89a" + bytes(50), b"%PDF-1.7"]
+    ("content", "found"),
+    [
+        (b"", None),
+        (bytes(20), None),
+        (b"<html><body>hello</body></html>", "an HTML page"),
+        (b"<svg></svg>", "XML, perhaps an SVG"),
+        (b"GIF89a" + bytes(50), "a GIF"),
+        (b"MM\0*" + bytes(50), "a TIFF"),
+        (b"\0\0\0\x1cftypavif" + bytes(50), "an AVIF"),
+        (b"\0\0\0\x18ftypheic" + bytes(50), "a HEIC"),
+        (b"\0\0\0\x20ftypisom" + bytes(50), "a video or another ISO media file"),
+        (b"%PDF-1.7", "a PDF"),
+        (gzip.compress(b"picture", mtime=0), "compressed with gzip: state Content-Encoding: gzip"),
+        (base64.b64encode(b"\xff\xd8\xff\xe0"), "base64: decode it first"),
+        (b"client/photos/dog.jpg", "the name of a file, not its content: curl reads"),
+        (b"# Notes\nof several lines\n", "text"),
+    ],
 )
-def test_other_content_is_not_a_picture(content: bytes) -> None:
-    with pytest.raises(NotAPicture, match="expected JPEG, PNG, WebP or BMP"):
+def test_other_content_is_not_a_picture_and_is_named(content: bytes, found: str | None) -> None:
+    with pytest.raises(NotAPicture) as refused:
         read_header(content)
+
+    message = str(refused.value)
+    assert message.startswith("not an accepted picture format: expected JPEG, PNG, WebP or BMP")
+    assert (", found " in message) == (found is not None)
+    assert (found or "") in message
 
 
 def test_a_decompression_bomb_is_not_decoded() -> None:

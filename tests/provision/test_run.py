@@ -247,7 +247,7 @@ def test_used_by_selects_the_models_of_a_service(tmp_path: Path) -> None:
         ({"files": {"/etc/x.cfg": {}, "a": {}, "b": {}}}, "expected a file name without a folder"),
         ({"files": {"..": {}, "a": {}, "b": {}}}, "expected a file name without a folder"),
         ({"files": {}}, "at least 3"),
-        ({"surprise": 1}, "not permitted"),
+        ({"surprise": 1}, "unknown field"),
         (
             {"source": "https://user:secret@host/models"},
             r"models\.0: credentials belong in the environment",

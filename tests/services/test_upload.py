@@ -157,6 +157,7 @@ def test_base64_is_decoded_and_other_encodings_are_named() -> None:
     encoded = base64.encodebytes(PICTURE * 20).replace(b"\n", b"\r\n")
     header = "Content-Transfer-Encoding: Base64"
 
+    assert read(part(b"YQ", 'name="image"', header) + END) == b"a"
     assert read(part(encoded, 'name="image"', header) + END) == PICTURE * 20
     with pytest.raises(MalformedRequest, match="'image' is not base64"):
         read(part(b"#!", 'name="image"', header) + END)
@@ -174,6 +175,29 @@ def test_the_encoding_of_another_field_does_not_matter() -> None:
 def test_a_parameter_in_the_form_is_not_ignored(name: str) -> None:
     with pytest.raises(ParameterOutOfRange, match=rf"{name}: .* expected in the query: \?{name}="):
         read(part() + part(b"0.5", f'name="{name}"') + END)
+
+
+@pytest.mark.parametrize(
+    ("field", "meant"), [("Threshold", "threshold"), ("thresh_old", "threshold"), ("IoU", "iou")]
+)
+def test_a_parameter_in_the_form_is_found_if_it_is_misspelt(field: str, meant: str) -> None:
+    body = part() + part(b"0.2", f'name="{field}"') + b"--XX--\r\n"
+
+    with pytest.raises(ParameterOutOfRange, match=rf"^{field}: .* in the query: \?{meant}="):
+        read(body)
+
+
+def test_other_fields_of_a_form_are_ignored() -> None:
+    fields = b"".join(part(b"1", f'name="{name}"') for name in ("submit", "token", "mode", "i"))
+
+    assert read(fields + part() + b"--XX--\r\n") == PICTURE
+
+
+def test_lines_that_end_with_carriage_returns_alone_are_named() -> None:
+    body = (part() + b"--XX--\r\n").replace(b"\n", b"")
+
+    with pytest.raises(MalformedRequest, match="its lines end neither with CR LF nor with LF"):
+        read(body)
 
 
 def test_a_field_that_is_compressed_by_itself_is_refused_by_name() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from elastic_yolo.doctor.finding import Finding, error, warning
 from elastic_yolo.doctor.manifest_set import ManifestSet
+from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.selectors import label_values, show
 from elastic_yolo.doctor.values import mapping, seconds, share_of, strings, text, whole
@@ -110,9 +111,29 @@ def rollout_blocked(manifests: ManifestSet) -> Iterator[Finding]:
             )
 
 
+def budget_stated_twice(manifests: ManifestSet) -> Iterator[Finding]:
+    """PDB03: a budget has both minAvailable and maxUnavailable."""
+    for budget in manifests.of_kind("PodDisruptionBudget"):
+        if _has_both_limits(budget):
+            yield error(
+                budget.at("spec", "maxUnavailable"),
+                "The budget has minAvailable and maxUnavailable.",
+                "The API server rejects it: the two exclude each other.",
+                "Remove minAvailable.",
+            )
+
+
+def _has_both_limits(budget: Manifest) -> bool:
+    return {"minAvailable", "maxUnavailable"} <= {
+        key for key, value in budget.spec.items() if value is not None
+    }
+
+
 def eviction_never_allowed(manifests: ManifestSet) -> Iterator[Finding]:
     """PDB01: a budget never allows an eviction, or selects no pod."""
     for budget in manifests.of_kind("PodDisruptionBudget"):
+        if _has_both_limits(budget):
+            continue
         selector = budget.spec.get("selector")
         # Without a selector it chooses no pod; an empty one chooses all.
         chosen = [] if selector is None else manifests.selected_by(budget.namespace, selector)
@@ -208,5 +229,6 @@ RULES = (
     Rule("TERM01", killed_while_draining),
     Rule("DEP02", rollout_blocked),
     Rule("PDB01", eviction_never_allowed),
+    Rule("PDB03", budget_stated_twice),
     Rule("JOB01", job_never_ends),
 )

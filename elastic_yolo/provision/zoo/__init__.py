@@ -7,7 +7,7 @@ from elastic_yolo.provision.zoo.table import (
     ZooModel,
     find_zoo_model,
     is_zoo_name,
-    nearest_names,
+    nearest_zoo_names,
     zoo_names,
 )
 
@@ -19,7 +19,7 @@ __all__ = [
     "find_zoo_model",
     "is_zoo_name",
     "models_folder",
-    "nearest_names",
+    "nearest_zoo_names",
     "pull",
     "zoo_names",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from elastic_yolo.detector.files import read_text
 from elastic_yolo.detector.manifest import GoldenSpec
 from elastic_yolo.detector.strict_yaml import parse_strict_yaml
-from elastic_yolo.names import Digest, FileName, Name, Resize
+from elastic_yolo.names import Digest, FileName, Name, Resize, nearest_names
 from elastic_yolo.provision.errors import ConfigError
 
 ENTRIES = Path(__file__).parent / "entries"
@@ -139,16 +138,16 @@ def is_zoo_name(name: str) -> bool:
     return name in zoo_names()
 
 
-def nearest_names(name: str) -> list[str]:
+def nearest_zoo_names(name: str) -> list[str]:
     """Return up to three names of the zoo that resemble `name`, best first."""
-    return difflib.get_close_matches(name.lower(), zoo_names(), n=3, cutoff=0.5)
+    return nearest_names(name, zoo_names(), most=3)
 
 
 @cache
 def find_zoo_model(name: str) -> ZooModel:
     """Return a model by name; raises UnknownZooModel with the nearest names."""
     if not is_zoo_name(name):
-        near = nearest_names(name)
+        near = nearest_zoo_names(name)
         hint = f"; the nearest are {', '.join(near)}" if near else ""
         raise UnknownZooModel(
             f"{name}: no such model in the zoo{hint}; `elastic-yolo models list` prints all"

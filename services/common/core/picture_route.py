@@ -6,7 +6,6 @@ without the layers between: docs/decisions/012-fast-lane.md.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from elastic_yolo.names import MOST_NAME, NAME
+from elastic_yolo.names import MOST_NAME, NAME, nearest_names
 from services.common.request.errors import ParameterOutOfRange, UnknownModel
 
 # `ensemble:` and four names.
@@ -188,8 +187,7 @@ def check_query(query: QueryParams, known: frozenset[str]) -> None:
 def _suggest(name: str, known: frozenset[str]) -> str:
     if not known:
         return "this route has no query parameters"
-    # difflib compares every character with every other.
-    near = difflib.get_close_matches(name[:40].strip().lower(), sorted(known), n=1, cutoff=0.5)
+    near = nearest_names(name, known)
     return f"did you mean {near[0]}?" if near else f"expected {', '.join(sorted(known))}"
 
 

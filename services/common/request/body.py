@@ -26,6 +26,8 @@ from services.common.request.errors import (
 _STALL_S = 5.0
 # Smaller pieces of a body are joined as they arrive.
 _PIECE_BYTES = 16 * 1024
+# Pieces of a compressed body that may follow each other without content before others are served.
+_EMPTY_PIECES = 120
 
 
 class Bodies:
@@ -161,11 +163,14 @@ async def _read_pieces(request: Request, restart: Callable[[], None]) -> AsyncIt
             if inflater is None:
                 yield chunk
                 continue
-            for piece in inflater.inflate(chunk):
-                yield piece
-                # A small chunk may hold megabytes: others are served in between.
-                await asyncio.sleep(0)
-                restart()
+            for number, piece in enumerate(inflater.inflate(chunk)):
+                if piece:
+                    yield piece
+                # A small chunk may hold megabytes, or many empty members: others are served in
+                # between.
+                if piece or number % _EMPTY_PIECES == 0:
+                    await asyncio.sleep(0)
+                    restart()
     except ClientDisconnect:
         raise MalformedRequest("the connection ended before the end of the body") from None
     if inflater is not None:
