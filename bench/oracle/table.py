@@ -91,11 +91,12 @@ def _row(name: str, found: Comparison) -> str:
 def _legend() -> str:
     return f"""\
 Written by `{COMMAND}`: random weights (seed {SEED}), {PICTURE.name} of Debian's package darknet.
-`heads` is the largest difference of what enters a head, relative to the largest value there; `px`
-and `score` are the largest differences of boxes after suppression above an overlap of {IOU}. More
-than {PIXEL_TOLERANCE:g} px or {SCORE_TOLERANCE} is no pair. OpenCV decodes its boxes itself, but
-leaves suppression to its caller: in its rows that is ours on both sides. What it adds to variances
-is made equal first, as [005](decisions/005-two-darknets.md) explains."""
+`heads` is the largest difference of the inputs of a head, relative to the largest value there. `px`
+and `score` are the largest differences of boxes after NMS with an overlap of {IOU}. Boxes that
+differ by more than {PIXEL_TOLERANCE:g} px or {SCORE_TOLERANCE} do not count as the same.
+OpenCV decodes its boxes itself, but leaves NMS to its caller: in its rows, NMS is ours on both
+sides. OpenCV adds another epsilon to variances; the comparison sets ours to the same value:
+[005](decisions/005-two-darknets.md)."""
 
 
 def between_markers(text: str, table: str) -> str:

@@ -294,13 +294,13 @@ def stalled_body(world: World, rng: Random) -> Planned:
     """Send a part of a body, then nothing."""
     sample = rng.choice(world.samples)
     data = post("/inference", sample.content, sample.media_type)
-    return Request(world.web, (data[: len(data) * 2 // 3],)), allow(408, 504)
+    return Request(world.web, (data[: len(data) * 2 // 3],)), allow(504)
 
 
 def stalled_head(world: World, rng: Random) -> Planned:
     """Send a part of a head, then nothing, to any process."""
     to = rng.choice(world.everyone)
-    return Request(to, (b"POST /inference HT",)), allow(408, 504)
+    return Request(to, (b"POST /inference HT",)), allow(504)
 
 
 def status(world: World, rng: Random) -> Planned:
