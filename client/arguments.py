@@ -78,6 +78,8 @@ def _url(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from error
     if url.scheme not in {"http", "https"} or not url.host:
         raise argparse.ArgumentTypeError(f"expected http://HOST:PORT, not {text}")
+    if url.path.rstrip("/").endswith("/inference"):
+        raise argparse.ArgumentTypeError(f"expected the address without /inference, not {text}")
     return text
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from elastic_yolo.detector.boxes import COLUMNS, Floats, Image, InputFormat
-from elastic_yolo.names import NAME, RESIZES
+from elastic_yolo.names import NAME, NAME_RULE, RESIZES
 from services.common.core.golden import Golden
 from services.common.peer import Peer
 from services.common.request.context import RequestContext
@@ -59,7 +59,7 @@ class ModelDirectory:
         """
         # A name becomes part of a path, so it may contain nothing else.
         if name is not None and not NAME.fullmatch(name):
-            raise UnknownModel(f"no model {name[:80]!r} here")
+            raise UnknownModel(f"no model {name[:80]!r} here: expected {NAME_RULE}")
         return self._cached.get(name) or await self.refresh_model_info(
             context, name, self._inference.with_affinity()
         )

@@ -83,6 +83,13 @@ def test_an_unreachable_server_is_one_line() -> None:
     assert err == (f"client: {url} cannot be reached (ConnectError); --wait SECONDS keeps trying\n")
 
 
+def test_an_address_with_the_route_is_named() -> None:
+    status, _, err = run("--url", "http://127.0.0.1:5000/inference")
+
+    assert status == 2
+    assert "expected the address without /inference" in err
+
+
 def test_wait_tries_until_the_server_is_ready(tmp_path: Path, picture: Path) -> None:
     inference = Service(
         "inference",

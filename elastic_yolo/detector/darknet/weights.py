@@ -116,13 +116,14 @@ def _check_size(file: BinaryIO, path: Path, network: Network) -> Header:
 
 def _check_count(path: Path, network: Network, found: int, hint: str) -> None:
     expected = 0
+    reason = hint or f": the file is incomplete, or {network.name}.cfg belongs to other weights"
     for layer in network.convolutions:
         if found < expected + layer.float_count:
             raise WeightsError(
                 f"{path.name}: too short for {network.name}.cfg: layer {layer.index} "
                 f"[convolutional] (line {layer.line} of the .cfg) needs {layer.float_count:,} "
                 f"floats, found {max(0, found - expected):,}: "
-                f"{expected + layer.float_count - found:,} floats are missing there{hint}"
+                f"{expected + layer.float_count - found:,} floats are missing there{reason}"
             )
         expected += layer.float_count
     if found > expected:

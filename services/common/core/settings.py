@@ -92,6 +92,8 @@ def _exit_with_reason(error: ValidationError, kind: type[BaseSettings]) -> NoRet
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
     reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "too_short":  # of a SecretStr, in words of lists
+        reason = f"expected at least {first['ctx']['min_length']} characters"
     if not where:
         # Of several variables; the reason names them. The input is the whole environment.
         print(reason, file=sys.stderr)

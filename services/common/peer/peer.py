@@ -30,7 +30,7 @@ from services.common.peer.exchange import (
     Response,
 )
 from services.common.peer.metrics import PeerMetrics
-from services.common.request.context import PeerFailure, RequestContext
+from services.common.request.context import TIME_OVER, PeerFailure, RequestContext
 from services.common.request.errors import DeadlineExceeded, RemoteProblem, Unavailable
 
 M = TypeVar("M", bound=BaseModel)
@@ -278,7 +278,9 @@ class Peer:
             response = await pool.send_request(replace(request, headers=headers), timeout_s)
         except TimeoutError:
             self._note_failure(context, endpoint, "no response in time")
-            raise DeadlineExceeded(f"the {self.name} service did not answer in time") from None
+            raise DeadlineExceeded(
+                f"the {self.name} service did not answer in time: {TIME_OVER}"
+            ) from None
         except OutOfFiles as error:
             self._note_failure(context, endpoint, str(error))
             self._discovery.close_idle()

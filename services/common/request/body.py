@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from services.common.request.content_encoding import choose_inflater
-from services.common.request.context import context_of
+from services.common.request.context import TIME_OVER, context_of
 from services.common.request.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -150,7 +150,9 @@ async def _time_limit(request: Request) -> AsyncIterator[Callable[[], None]]:
         async with asyncio.timeout_at(min(until, loop.time() + _STALL_S)) as stall:
             yield lambda: stall.reschedule(min(until, loop.time() + _STALL_S))
     except TimeoutError:
-        raise DeadlineExceeded("the request's body did not arrive in time") from None
+        stalled = f"no data arrived for {_STALL_S:g} s"
+        reason = stalled if loop.time() < until else TIME_OVER
+        raise DeadlineExceeded(f"the request's body did not arrive in time: {reason}") from None
 
 
 async def _read_pieces(request: Request, restart: Callable[[], None]) -> AsyncIterator[bytes]:
