@@ -139,6 +139,55 @@ class Web:
 _RESPONSE_KEYS = {"detections", "model", "image"}
 
 
+_RESPONSE: dict[str, Any] = {
+    "type": "object",
+    "required": ["data", "uid", "success", "model", "image"],
+    "properties": {
+        "data": {
+            "type": "array",
+            "description": "The objects, best score first: label, score from 0 to 1, and box as "
+            "centre x, centre y, width and height in pixels of the upright picture.",
+            "items": {
+                "type": "array",
+                "prefixItems": [
+                    {"type": "string"},
+                    {"type": "number"},
+                    {
+                        "type": "array",
+                        "items": {"type": "number"},
+                        "minItems": 4,
+                        "maxItems": 4,
+                    },
+                ],
+                "minItems": 3,
+                "maxItems": 3,
+            },
+            "examples": [[["bird", 0.9479, [382.5, 310.2, 120.4, 98.7]]]],
+        },
+        "uid": {"type": "string", "examples": ["0123456789abcdef0123456789abcdef"]},
+        "success": {"type": "string", "const": "true"},
+        "model": {
+            "type": "object",
+            "properties": {
+                name: {"type": "string", "examples": [example]}
+                for name, example in (
+                    ("name", "yolov3-tiny"),
+                    ("version", "1"),
+                    ("digest", f"sha256:{'0' * 64}"),
+                )
+            },
+        },
+        "image": {
+            "type": "object",
+            "properties": {
+                "width": {"type": "integer", "examples": [1024]},
+                "height": {"type": "integer", "examples": [768]},
+            },
+        },
+    },
+}
+
+
 def build_picture_route(web: Web) -> PictureRoute:
     """Return `POST /inference`."""
 
@@ -169,6 +218,7 @@ def build_picture_route(web: Web) -> PictureRoute:
         tag=_TAG,
         parameters=PARAMETERS,
         request_body=_REQUEST_BODY,
+        response=_RESPONSE,
         picture_types=FORMATS,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import httpx
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 
 from elastic_yolo.lab.processes.stack import Stack
+from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
 
 TOKEN = "a long enough token"  # noqa: S105
@@ -59,6 +61,36 @@ def test_the_schema_of_inference_lists_bodies_and_parameters(stack: Stack) -> No
 
     assert set(described["requestBody"]["content"]) == {"multipart/form-data", "image/*"}
     assert {p["name"] for p in described["parameters"]} == {"model", "threshold", "iou"}
+
+
+@pytest.mark.parametrize("name", ["web", "preprocess", "inference"])
+def test_every_operation_describes_its_errors(stack: Stack, name: str) -> None:
+    url = getattr(stack, name).url
+    schema = httpx.get(f"{url}/openapi.json").json()
+
+    problem = schema["components"]["schemas"]["Problem"]
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            (kind,) = operation["responses"]["default"]["content"]
+            assert kind == "application/problem+json"
+            assert "422" not in operation["responses"]
+    assert "HTTPValidationError" not in str(schema)
+    error = httpx.get(f"{url}/nothing")
+    jsonschema_rs.validate(problem, error.json())
+    assert set(error.json()) == set(problem["properties"])
+
+
+def test_the_response_of_inference_is_what_its_schema_says(stack: Stack) -> None:
+    paths = httpx.get(f"{stack.web.url}/openapi.json").json()["paths"]
+    content = paths["/inference"]["post"]["responses"]["200"]["content"]
+    picture = encode(plain(64, 32), "JPEG")
+
+    response = httpx.post(f"{stack.web.url}/inference", files={"image": picture}, timeout=60)
+
+    assert set(content) == {"application/json", "image/jpeg", "image/png"}
+    jsonschema_rs.validate(content["application/json"]["schema"], response.json())
+    assert response.json()["data"]
+    assert set(response.json()) == set(content["application/json"]["schema"]["properties"])
 
 
 def test_operation_ids_do_not_follow_renamed_functions(stack: Stack) -> None:

@@ -15,6 +15,8 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.exceptions import HTTPException
 
+from services.common.core.problems import MEDIA_TYPE, PROBLEM_SCHEMA
+
 _OURS = Path(__file__).parent
 _PACKAGE = Path(fastapi_swagger.__file__).with_name("resources")
 # The page names them relative to itself, so it works below any path of a proxy.
@@ -59,21 +61,31 @@ def add_api_docs(app: FastAPI) -> None:
     app.include_router(router)
 
 
-def describe_tokens(app: FastAPI, prefixes: list[str]) -> None:
-    """Add a bearer token to the schema of all paths that begin with one of the prefixes."""
+def complete_schema(app: FastAPI, guarded: list[str]) -> None:
+    """Add the response of errors to every operation, in place of FastAPI's own for 422.
+
+    Operations whose path begins with one of the prefixes `guarded` get a bearer token.
+    """
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is not None:
             return app.openapi_schema
         schema = generate()
-        schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
-        schemes[_BEARER] = {"type": "http", "scheme": "bearer"}
+        components = schema.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        schemas["Problem"] = PROBLEM_SCHEMA
+        if guarded:
+            components["securitySchemes"] = {_BEARER: {"type": "http", "scheme": "bearer"}}
+        content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         for path, operations in schema["paths"].items():
-            if path.startswith(tuple(prefixes)):
-                for operation in operations.values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+                operation["responses"]["default"] = {"description": "Error", "content": content}
+                if guarded and path.startswith(tuple(guarded)):
                     operation["security"] = [{_BEARER: []}]
         return schema
 
-    if prefixes:
-        app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 
 from elastic_yolo import __version__
 from services.common.core.access_token import TokenGate
-from services.common.core.api_docs import add_api_docs, describe_tokens
+from services.common.core.api_docs import add_api_docs, complete_schema
 from services.common.core.middleware import RequestMiddleware
 from services.common.core.picture_route import PictureRoute, add_picture_routes
 from services.common.core.probes import Phase, Readiness, add_probes
@@ -81,7 +81,7 @@ def build_app(
         app.include_router(router)
     add_probes(app, readiness, metrics, check_dependencies, status)
     add_api_docs(app)
-    describe_tokens(app, _guarded_prefixes(gates))
+    complete_schema(app, _guarded_prefixes(gates))
     for gate in gates:
         app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
     app.add_middleware(

@@ -116,11 +116,12 @@ def picture_route(
     name: str | None = None,
     parameters: Sequence[dict[str, Any]] = (),
     request_body: dict[str, Any] | None = None,
+    response: dict[str, Any] | None = None,
     picture_types: Sequence[str] = (),
 ) -> PictureRoute:
     """Return a route for `build_app`; `parameters` are those that are not part of the path.
 
-    `picture_types` are those of its responses, besides JSON.
+    `response` is the schema of its JSON, `picture_types` are those of its responses besides JSON.
 
     `name` begins the operation id, after which generated clients name their methods; by default it
     is the function's.
@@ -133,6 +134,9 @@ def picture_route(
         return await endpoint(request)
 
     route = PictureRoute(path, checked, name, {"tags": [tag], "summary": summary})
+    route.operation["description"] = (
+        "The header `X-Timeout-Ms` limits the time of the request, in milliseconds."
+    )
     in_path = [_describe_path_parameter(parameter) for parameter in route.param_convertors]
     route.operation["operationId"] = re.sub(r"\W", "_", f"{route.name}{path}") + "_post"
     route.operation["parameters"] = [*in_path, *parameters]
@@ -142,7 +146,7 @@ def picture_route(
         "200": {
             "description": "Successful Response",
             "content": {
-                "application/json": {"schema": {}},
+                "application/json": {"schema": response or {}},
                 **{kind: {"schema": _PICTURE} for kind in picture_types},
             },
         }

@@ -7,6 +7,7 @@ before there is a request.
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -71,6 +72,25 @@ def is_expected(error: Exception) -> bool:
     """Return whether an error is one of those that this module maps, and not a bug."""
     known = (errors.RemoteProblem, RequestValidationError, HTTPException)
     return isinstance(error, known) or type(error) in STATUS
+
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "Problem",
+    "description": "RFC 9457. `detail` says what is wrong; `uid` is the request's id in the log.",
+    "required": ["type", "title", "status", "detail", "uid", "error"],
+    "properties": {
+        "type": {"type": "string", "const": "about:blank"},
+        "title": {"type": "string", "examples": ["Unsupported Media Type"]},
+        "status": {"type": "integer", "examples": [415]},
+        "detail": {"type": "string"},
+        "uid": {"type": "string", "examples": ["0123456789abcdef0123456789abcdef"]},
+        "error": {
+            "type": "string",
+            "description": "`detail`, for clients of the Open Inference Protocol",
+        },
+    },
+}
 
 
 def problem_response(error: Exception, uid: str) -> JsonResponse:
