@@ -49,6 +49,11 @@ def attacks(path: str) -> list[Attack]:
             "body that stalls", picture + b"Content-Length: 19000000\r\n\r\n" + bytes(10**6), b""
         ),
         Attack("compressed body", _compressed(picture), b""),
+        Attack(
+            "compressed body of empty members",
+            picture + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
+            _chunk(gzip.compress(b"", mtime=0) * 3000),
+        ),
         Attack("form with a long field", form + b"\r\n" + part, _repeat(b"a")),
         Attack("form with many fields", form + b"\r\n" + part, _repeat(b"\r\n" + part)),
         Attack("form with a long head", form + b"\r\n--XX\r\n", _repeat(b"x: y\r\n")),
