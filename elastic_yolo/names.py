@@ -31,10 +31,15 @@ def suggest_name(text: str) -> str:
     return "-".join(words).strip("._-")[:MOST_NAME].strip("._-") or "model"
 
 
-def nearest_names(text: str, known: Iterable[str], *, most: int = 1) -> list[str]:
-    """Return up to `most` of the known names that resemble a text, best first."""
+def nearest_names(
+    text: str, known: Iterable[str], *, most: int = 1, similarity: float = 0.5
+) -> list[str]:
+    """Return up to `most` of the known names that resemble a text, best first.
+
+    `similarity` is the least one, from 0 to 1: difflib's ratio.
+    """
     # difflib compares every character with every other.
-    return difflib.get_close_matches(text[:40].strip().lower(), sorted(known), most, cutoff=0.5)
+    return difflib.get_close_matches(text[:40].strip().lower(), sorted(known), most, similarity)
 
 
 def _check_name(text: str) -> str:

@@ -14,7 +14,7 @@ from elastic_yolo.detector.darknet.cfg import Section, read_cfg
 from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import Weights, check_weights, read_weights
-from elastic_yolo.detector.errors import ModelError, WeightsError
+from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import digest_of_regular, read_small, read_text
 from elastic_yolo.detector.manifest import GoldenSpec, Manifest, read_manifest
 from elastic_yolo.detector.model_files import find_model_files
@@ -103,7 +103,7 @@ def read_model(folder: Path, resize: Resize | None = None) -> Model:
     resize = resize or manifest.resize or _read_letter_box(cfg.net)
     labels = _read_labels(names_path, network)
     # Before hashing: the size alone may show that it is the wrong file.
-    _check_weights(weights_path, network)
+    check_weights(weights_path, network)
     digests = {path.name: digest_of_regular(path) for path in (cfg_path, weights_path, names_path)}
     _check_others(folder, manifest, digests)
     return Model(
@@ -127,18 +127,6 @@ def read_model(folder: Path, resize: Resize | None = None) -> Model:
 def digest_of_parts(digests: Iterable[str]) -> str:
     """Return a model's digest from those of its .cfg, .weights and .names, in this order."""
     return digest_of_bytes("\n".join(digests).encode())
-
-
-def _check_weights(path: Path, network: Network) -> None:
-    """Raise WeightsError if the file has another size; a misspelt option is a likely cause."""
-    try:
-        check_weights(path, network)
-    except WeightsError as error:
-        if not network.notes:
-            raise
-        first, *more = network.notes
-        rest = f" (and {len(more)} more)" if more else ""
-        raise WeightsError(f"{error}; the .cfg has what Darknet ignores: {first}{rest}") from error
 
 
 def _read_letter_box(net: Section) -> Resize | None:

@@ -24,7 +24,7 @@ _ALLOWED = {
     _ALPHA_BITFIELDS: {16, 32},
 }
 # Behind the fields of a BITMAPINFOHEADER, be they the end of a longer header or not.
-_MASKS_AT = _FILE_HEADER + 40
+_MASKS_AT = _FILE_HEADER + _INFO_HEADER
 _END_OF_BITMAP = b"\0\1"
 # Runs that are followed to see whether a file is whole. An attack: 20 MB may have ten million,
 # which take seconds.

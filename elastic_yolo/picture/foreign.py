@@ -1,4 +1,4 @@
-"""Name what a file is that is no accepted picture, for the message to its sender."""
+"""Say what a file is that is not an accepted picture, for the error message."""
 
 from __future__ import annotations
 

@@ -23,7 +23,6 @@ from elastic_yolo.picture.png import SIGNATURE, read_png
 from elastic_yolo.picture.webp import read_webp
 
 ACCEPTED = ("image/jpeg", "image/png", "image/webp", "image/bmp")
-_EXPECTED = "JPEG, PNG, WebP or BMP"
 
 # Exif orientations 5 to 8 swap width and height of the upright picture.
 _SIDEWAYS = frozenset({5, 6, 7, 8})
@@ -99,7 +98,7 @@ def read_header(data: bytes) -> PictureHeader:
     if media_type is None:
         kind = foreign_picture(data)
         found = f", found {kind}" if kind else ""
-        raise NotAPicture(f"not an accepted picture format: expected {_EXPECTED}{found}")
+        raise NotAPicture(f"not an accepted picture format: expected JPEG, PNG, WebP or BMP{found}")
     try:
         header = _READERS[media_type](data)
     except (struct.error, IndexError) as error:

@@ -22,5 +22,4 @@ class WebSettings(ServiceSettings):
     max_in_flight: int = Field(128, ge=1, le=100_000)
     """Pictures in flight; one more is refused with 429, as is one that would be too late."""
     access_token: SecretStr | None = Field(None, min_length=16)
-    """If set, requests must carry this bearer token (16 characters at least); if unset, the API is
-    open."""
+    """Requests must carry this bearer token (16 characters at least); if unset, the API is open."""

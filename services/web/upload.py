@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import re
 from urllib.parse import unquote_to_bytes
 
 from python_multipart.multipart import parse_options_header
 
+from elastic_yolo.names import nearest_names
+from services.common.core.picture_route import PARAMETERS
 from services.common.request.errors import (
     MalformedRequest,
     ParameterOutOfRange,
@@ -25,7 +26,9 @@ _EXPECTED = (
     f"send multipart/form-data with a field {FIELD!r}, or the picture with Content-Type image/*"
 )
 # Other services take these as fields of a form; here they would be ignored.
-_QUERY_PARAMETERS = ("model", "threshold", "iou")
+_QUERY_PARAMETERS = [parameter["name"] for parameter in PARAMETERS]
+# Of a field that is a misspelt parameter. Less would refuse names that mean something else.
+_SIMILARITY = 0.9
 # A form has a picture and perhaps a few fields that we ignore; thousands would be an attack.
 _MAX_PARTS = 32
 # Headers of one part. Browsers send 100 bytes and a file name.
@@ -119,7 +122,7 @@ class FormBody:
             found = f"; the form has {names}" if names else ""
             raise MalformedRequest(f"the form has no field {FIELD!r}: {_EXPECTED}{found}")
         for name in self._names:
-            if (parameter := _meant_parameter(name)) is not None:
+            if name != FIELD.encode() and (parameter := _meant_parameter(name)) is not None:
                 shown = name.decode("latin-1")[:40]
                 raise ParameterOutOfRange(
                     f"{shown}: a field of the form, expected in the query: ?{parameter}=..."
@@ -227,9 +230,8 @@ def _field_name(disposition: bytes) -> bytes:
 
 def _meant_parameter(name: bytes) -> str | None:
     """Return the query parameter whose name a field has, perhaps misspelt."""
-    text = name[:40].decode("latin-1").strip().lower()
-    near = difflib.get_close_matches(text, _QUERY_PARAMETERS, n=1, cutoff=0.9)
-    return near[0] if near and text != FIELD else None
+    near = nearest_names(name.decode("latin-1"), _QUERY_PARAMETERS, similarity=_SIMILARITY)
+    return near[0] if near else None
 
 
 def _decode_content(content: bytes, encoding: bytes) -> bytes:

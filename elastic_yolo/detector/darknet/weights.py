@@ -116,6 +116,7 @@ def _check_size(file: BinaryIO, path: Path, network: Network) -> Header:
 
 def _check_count(path: Path, network: Network, found: int, hint: str) -> None:
     expected = 0
+    ignored = _describe_ignored(network)
     reason = hint or f": the file is incomplete, or {network.name}.cfg belongs to other weights"
     for layer in network.convolutions:
         if found < expected + layer.float_count:
@@ -123,7 +124,8 @@ def _check_count(path: Path, network: Network, found: int, hint: str) -> None:
                 f"{path.name}: too short for {network.name}.cfg: layer {layer.index} "
                 f"[convolutional] (line {layer.line} of the .cfg) needs {layer.float_count:,} "
                 f"floats, found {max(0, found - expected):,}: "
-                f"{expected + layer.float_count - found:,} floats are missing there{reason}"
+                f"{expected + layer.float_count - found:,} floats are missing there"
+                f"{reason}{ignored}"
             )
         expected += layer.float_count
     if found > expected:
@@ -131,8 +133,17 @@ def _check_count(path: Path, network: Network, found: int, hint: str) -> None:
         raise WeightsError(
             f"{path.name}: too long for {network.name}.cfg: {found - expected:,} floats are left "
             f"after the last layer with weights, {last.index} [convolutional] "
-            f"(line {last.line} of the .cfg): expected {expected:,}, found {found:,}{hint}"
+            f"(line {last.line} of the .cfg): expected {expected:,}, found {found:,}{hint}{ignored}"
         )
+
+
+def _describe_ignored(network: Network) -> str:
+    """Return what the .cfg has in vain: a misspelt option is a likely cause of another size."""
+    if not network.notes:
+        return ""
+    first, *more = network.notes
+    rest = f" (and {len(more)} more)" if more else ""
+    return f"; the .cfg has what Darknet ignores: {first}{rest}"
 
 
 def _split(part: Floats, layer: Convolutional) -> ConvolutionWeights:
