@@ -23,6 +23,8 @@ from tests.support.tiny import write_tiny_model
 SECONDS = float(os.environ.get("ATTACK_SECONDS", "3"))
 TOKEN = "a long enough token"  # noqa: S105
 MAX_GROWTH_BYTES = 64_000_000
+# What preprocess may take to decode pictures, and returns afterwards.
+DECODING_BYTES = 8 * 64_000_000
 # On two cores that are idle otherwise, /livez takes less than 0.5 s; this is for busy machines.
 MAX_LIVEZ_S = 20.0
 PICTURE = encode(plain(640, 480), "JPEG")
@@ -88,6 +90,12 @@ def test_memory_stays_and_livez_answers_under_attack(stack: Stack, name: str, ki
     print(f"{name}, {kind}: grown {grown}")  # noqa: T201  # the figures are the result
     print(f"livez p50 {waits[len(waits) // 2]:.3f} s, longest {waits[-1]:.3f} s of {len(waits)}")  # noqa: T201
 
+    if attack.decodes:
+        assert growth.pop("preprocess") < DECODING_BYTES + MAX_GROWTH_BYTES
+        until = time.monotonic() + 60
+        while resident_bytes(stack.preprocess) - before["preprocess"] >= MAX_GROWTH_BYTES:
+            assert time.monotonic() < until, "the memory is not returned"
+            detect(stack)
     assert max(growth.values()) < MAX_GROWTH_BYTES, grown
     assert waits[-1] < MAX_LIVEZ_S
     detect(stack)

@@ -249,5 +249,4 @@ def test_eight_pictures_of_64_megapixels_stay_below_the_limit_of_the_pod(
     growth = memory_bytes("VmRSS", process.pid) - before
     print(f"preprocess: peak {peak / 1e6:.0f} MB, growth {growth / 1e6:.0f} MB")  # noqa: T201  # the result
     assert peak < kubernetes_limit()
-    # malloc has an arena for each of the eight threads.
-    assert growth < 100_000_000
+    assert growth < 64_000_000

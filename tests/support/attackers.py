@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, Service
 
 _PIECE_BYTES = 256 * 1024
+# Pillow's Image.new("RGB", (8000, 8000), (90, 120, 60)) as lossless WebP.
+_WEBP_OF_64_MEGAPIXELS = bytes.fromhex(
+    "524946461e000000574542505650384c110000002f3fdfcf070750bc6a95a7ff8188e87f0000"
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Attack:
     filler: bytes
     reads: bool = True
     """Whether responses are read."""
+    decodes: bool = False
+    """Whether each request makes preprocess decode a picture, for which it may take memory."""
 
 
 def attacks(path: str) -> list[Attack]:
@@ -67,6 +73,17 @@ def attacks(path: str) -> list[Attack]:
             b"",
             _repeat(b"GET /openapi.json HTTP/1.1\r\n\r\n"),
             False,
+        ),
+        Attack("status", b"", _repeat(b"GET /health/status HTTP/1.1\r\nHost: x\r\n\r\n")),
+        Attack(
+            "large pictures",
+            b"",
+            _repeat(
+                picture
+                + b"Content-Length: %d\r\n\r\n" % len(_WEBP_OF_64_MEGAPIXELS)
+                + _WEBP_OF_64_MEGAPIXELS
+            ),
+            decodes=True,
         ),
     ]
 

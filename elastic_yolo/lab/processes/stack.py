@@ -279,7 +279,7 @@ def free_port() -> int:
 
 
 def random_port() -> int:
-    """Return a port of loopback that is free at this moment.
+    """Return a port of loopback that is free at this moment and that no process has reserved.
 
     It is outside of the kernel's range for outgoing connections: the kernel may give a port of that
     range to another process's connection before our process listens on it.
@@ -287,7 +287,8 @@ def random_port() -> int:
     while True:
         # Not from `random`: tests seed that with the same value in every process.
         port = secrets.choice(_OWN_PORTS)
-        if not _is_taken(port):
+        if not _is_taken(port) and (held := reserve_port(port)) is not None:
+            held.close()
             return port
 
 
