@@ -1,7 +1,6 @@
 """The work of every peer on a picture, so that peers differ only in how they serve.
 
-The peers' servers import it in their own environments, which must contain numpy, OpenCV, OpenVINO,
-pydantic and PyYAML for this module and `detector`.
+The peers' servers import it in their own environments, whose requirements name all that it imports.
 """
 
 from __future__ import annotations

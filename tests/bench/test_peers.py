@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
 
 PICTURE = ROOT / "client" / "images" / "scene-01.jpg"
-SHARED = ("numpy", "opencv-python-headless", "openvino", "pydantic")
+SHARED = ("numpy", "opencv-python-headless", "openvino", "pydantic", "pyyaml", "simplejpeg")
+# Peers load a network that is in the cache, and draw nothing.
+NOT_SHARED = {"httpx", "onnx", "onnxruntime", "uharfbuzz"}
 PINNED = re.compile(r"^([a-z0-9.-]+)(?:\[[a-z,]+\])?==([^ ;]+)", re.MULTILINE)
 
 
@@ -39,6 +42,13 @@ def test_a_peer_runs_the_versions_that_the_detector_has_here(peer: Peer) -> None
     theirs, ours = versions(peer.folder / "requirements.txt"), versions(ROOT / "locks" / "dev.txt")
 
     assert {name: theirs[name] for name in SHARED} == {name: ours[name] for name in SHARED}
+
+
+def test_every_package_that_the_detector_needs_is_shared_with_the_peers() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split("[<>=]", one)[0] for one in project["optional-dependencies"]["detect"]}
+
+    assert needed - NOT_SHARED == set(SHARED)
 
 
 def test_all_folders_are_registered() -> None:
