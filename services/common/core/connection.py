@@ -24,6 +24,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from elastic_yolo.freed_memory import return_freed_memory_soon
 from services.common.core.open_files import ConnectionLimit
 from services.common.core.problems import problem_reason, problem_response
 from services.common.observe.log_limit import LogLimit
@@ -136,6 +137,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._stop_input_timer()
         self._stop_output_timer()
         super().connection_lost(exc)
+        self._drop_body()
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002  # asyncio's signature
         """Return where the loop writes what it reads."""
@@ -396,6 +398,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def on_response_complete(self) -> None:
         """Go on to the next request, or limit how long the rest of this one may arrive."""
+        self._drop_body()
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
             self._limit_output()
@@ -411,6 +414,12 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         else:
             self._unset_keepalive_if_required()
             self._limit_input(_DISCARD_S, self.transport.close)
+
+    def _drop_body(self) -> None:
+        """Free what the application has not read, up to 144 KB; see also `clear_frames`."""
+        if self.cycle is not None and self.cycle.body:
+            self.cycle.body = bytearray()
+            return_freed_memory_soon()
 
     def end_after_response(self) -> None:
         """Close the connection, at once unless the caller may still send a part of the request."""

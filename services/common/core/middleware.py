@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -161,6 +162,8 @@ async def _send_problem(
     """Send the problem document, unless a response has begun: then the error is only logged."""
     if response.begun or not is_expected(error):
         get_logger().error("unexpected error", exc_info=error, uid=context.uid, path=scope["path"])
+    # The frames hold pieces of the body, and cycles of references keep them until some collection.
+    clear_frames(error.__traceback__)
     if not response.begun:
         context.problem = problem_reason(error)
         context.detail = problem_detail(error)

@@ -23,6 +23,7 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
+from elastic_yolo.freed_memory import keep_little_freed_memory
 from services.common.core.connection import Connection
 from services.common.core.open_files import ConnectionLimit, fit_connections
 from services.common.core.probes import Phase, Readiness
@@ -95,6 +96,7 @@ class DrainingServer(uvicorn.Server):
 def serve(app: FastAPI, settings: ServiceSettings) -> None:
     """Serve until SIGTERM or SIGINT and return; ends the process with 1 if start-up fails."""
     warn_of_removed_variables(type(settings))
+    keep_little_freed_memory()
     server = build_server(app, settings, fit_connections(settings))
     # After a clean drain uvicorn raises the signal again for the default handler, and the exit
     # status would be "killed by SIGTERM" instead of 0.

@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from elastic_yolo.freed_memory import return_freed_memory_soon
 from services.common.request.content_encoding import choose_inflater
 from services.common.request.context import TIME_OVER, context_of
 from services.common.request.errors import (
@@ -75,6 +76,7 @@ class Bodies:
 
     def _hold(self, size: int) -> None:
         if self.held_bytes + size > self._limit:
+            return_freed_memory_soon()
             raise TooManyRequests(
                 f"request bodies in memory reach the limit of {self._limit:,} bytes: "
                 "try again in 1 s",
