@@ -11,7 +11,6 @@ _malloc_trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_t
 _mallopt: Callable[[int, int], int] | None = getattr(ctypes.CDLL(None), "mallopt", None)
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_M_ARENA_MAX = -8
 
 _PAUSE_S = 0.25
 # Of the event loop, which is the only thread that calls `return_freed_memory_soon`.
@@ -54,13 +53,3 @@ def keep_little_freed_memory() -> None:
     if _mallopt is not None:
         _mallopt(_M_MMAP_THRESHOLD, 4_000_000)
         _mallopt(_M_TRIM_THRESHOLD, 8_000_000)
-
-
-def use_one_malloc_arena() -> None:
-    """Let all threads that start later allocate from the first arena.
-
-    Glibc makes up to eight arenas for each core. malloc_trim returns the unused end of the first
-    one only: 32 to 64 MB stay in each other one that has had large buffers.
-    """
-    if _mallopt is not None:
-        _mallopt(_M_ARENA_MAX, 1)

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from elastic_yolo.freed_memory import return_freed_memory
 from services.common.observe.telemetry import QueueLoad
 from services.common.request.context import RequestContext
 from services.common.request.errors import DeadlineExceeded, TooManyRequests
@@ -26,9 +25,6 @@ _WINDOW_S = 2.0
 # With little load, jobs are completed as slowly as they arrive. The best rate under load is
 # remembered for that case, and loses half of its value in this many seconds of work.
 _HALF_LIFE_S = 10.0
-
-# A job that may take as much memory has it returned to the kernel, which takes milliseconds.
-_LARGE_BYTES = 64_000_000
 
 
 class ServiceRate:
@@ -199,8 +195,6 @@ class WorkQueue:
         except BaseException:
             self._rate.end(done=False)
             raise
-        if size >= _LARGE_BYTES:
-            job = partial(_run_and_return_memory, job)
         running = asyncio.get_running_loop().run_in_executor(self._threads, job)
         # A thread cannot be stopped: the worker is free when the job ends, even without its caller.
         running.add_done_callback(partial(self._end_turn, size))
@@ -232,14 +226,6 @@ class WorkQueue:
         # Retrieve the exception, or asyncio logs it when the caller is gone.
         if not running.cancelled():
             running.exception()
-
-
-def _run_and_return_memory(job: Callable[[], T]) -> T:
-    try:
-        return job()
-    finally:
-        # malloc keeps a part of what the decoders had: 130 MB after some pictures of 64 megapixels.
-        return_freed_memory()
 
 
 async def finish_in_time(running: asyncio.Future[T], context: RequestContext) -> T:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 from fastapi import FastAPI
 
-from elastic_yolo.freed_memory import use_one_malloc_arena
 from services.common.core.app import build_app
 from services.common.core.golden import Golden, check_golden
 from services.common.core.probes import Readiness
@@ -34,7 +33,6 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
     """Return the app; it connects to inference with the first request."""
     # One worker thread decodes each picture; OpenCV's own threads would compete with them.
     cv2.setNumThreads(1)
-    use_one_malloc_arena()
     readiness = Readiness()
     metrics = Metrics("preprocess")
     inference = Peer("inference", settings.inference_url, metrics)

@@ -21,6 +21,7 @@ from elastic_yolo.lab.processes.stack import LOOPBACK, Service, Stack, free_port
 from tests.support.attackers import attacking, attacks
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
+from tests.support.waiting import in_flight, wait_until
 
 SECONDS = float(os.environ.get("ATTACK_SECONDS", "3"))
 TOKEN = "a long enough token"  # noqa: S105
@@ -52,14 +53,6 @@ def detect(stack: Stack) -> None:
     url = f"{stack.web.url}/inference"
     response = httpx.post(url, content=PICTURE, headers=headers, timeout=60)
     assert response.status_code == 200, response.text
-
-
-def is_idle(service: Service) -> bool:
-    """Return whether no request is in flight but the one for the metrics."""
-    metrics = httpx.get(f"{service.url}/metrics", timeout=60).text
-    return (
-        re.search(r"^elastic_yolo_requests_in_flight\S* 1\.0$", metrics, re.MULTILINE) is not None
-    )
 
 
 def resident_bytes(service: Service) -> int:
@@ -126,11 +119,10 @@ def test_memory_stays_and_livez_answers_under_attack(stack: Stack, name: str, ki
         assert growth.pop("preprocess") < DECODING_BYTES + MAX_GROWTH_BYTES
         # Of a caller that sends the next request before it has its response, services notice
         # only then that it is gone. So the pictures that are in flight are still decoded.
-        until = time.monotonic() + 120
-        most = before["preprocess"] + MAX_GROWTH_BYTES
         tiers = (stack.web, stack.preprocess)
-        while resident_bytes(stack.preprocess) >= most or not all(map(is_idle, tiers)):
-            assert time.monotonic() < until, "the memory is not returned"
+        wait_until(lambda: not any(in_flight(one.url) for one in tiers), "all are decoded", 120)
+        most = before["preprocess"] + MAX_GROWTH_BYTES
+        wait_until(lambda: resident_bytes(stack.preprocess) < most, "the memory is returned", 60)
     assert max(growth.values()) < MAX_GROWTH_BYTES, grown
     assert waits[-1] < MAX_LIVEZ_S
     detect(stack)

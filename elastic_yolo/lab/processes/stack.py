@@ -268,14 +268,11 @@ def free_port() -> int:
 
     The latest ports of this process stay reserved: their services may not listen yet.
     """
-    while True:
-        port = random_port()
-        held = reserve_port(port)
-        if held is not None:
-            _reserved.append(held)
-            if len(_reserved) > _MOST_RESERVED:
-                _reserved.popleft().close()
-            return port
+    port, held = _reserve_random_port()
+    _reserved.append(held)
+    if len(_reserved) > _MOST_RESERVED:
+        _reserved.popleft().close()
+    return port
 
 
 def random_port() -> int:
@@ -284,12 +281,9 @@ def random_port() -> int:
     It is outside of the kernel's range for outgoing connections: the kernel may give a port of that
     range to another process's connection before our process listens on it.
     """
-    while True:
-        # Not from `random`: tests seed that with the same value in every process.
-        port = secrets.choice(_OWN_PORTS)
-        if not _is_taken(port) and (held := reserve_port(port)) is not None:
-            held.close()
-            return port
+    port, held = _reserve_random_port()
+    held.close()
+    return port
 
 
 def reserve_port(port: int) -> socket.socket | None:
@@ -304,6 +298,14 @@ def reserve_port(port: int) -> socket.socket | None:
         held.close()
         return None
     return held
+
+
+def _reserve_random_port() -> tuple[int, socket.socket]:
+    while True:
+        # Not from `random`: tests seed that with the same value in every process.
+        port = secrets.choice(_OWN_PORTS)
+        if not _is_taken(port) and (held := reserve_port(port)) is not None:
+            return port, held
 
 
 @atexit.register
