@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -120,7 +119,7 @@ class ByteBudget:
         """Let all jobs together take `limit` bytes."""
         self.limit = limit
         self._free = limit
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting: dict[asyncio.Future[None], int] = {}
 
     async def take(self, size: int) -> None:
         """Take `size` bytes, at most `limit`, when they are free."""
@@ -128,16 +127,15 @@ class ByteBudget:
             self._free -= size
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
+        self._waiting[turn] = size
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._waiting.remove((size, turn))
-                self._serve()
-            else:
+            self._waiting.pop(turn, None)
+            if not turn.cancelled():
                 # It was served in the moment in which it was cancelled.
-                self.give_back(size)
+                self._free += size
+            self._serve()
             raise
 
     def give_back(self, size: int) -> None:
@@ -146,10 +144,15 @@ class ByteBudget:
         self._serve()
 
     def _serve(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free:
-            size, turn = self._waiting.popleft()
-            self._free -= size
-            turn.set_result(None)
+        while self._waiting:
+            turn, size = next(iter(self._waiting.items()))
+            # A cancelled job may not have run since.
+            if not turn.cancelled():
+                if size > self._free:
+                    return
+                self._free -= size
+                turn.set_result(None)
+            del self._waiting[turn]
 
 
 class WorkQueue:
@@ -214,7 +217,7 @@ class WorkQueue:
             return
         try:
             await self._memory.take(size)
-        except asyncio.CancelledError:
+        except BaseException:
             self._turns.release()
             raise
 

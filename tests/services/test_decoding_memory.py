@@ -14,6 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from elastic_yolo.detector.decode import decoding_bytes
@@ -79,6 +81,74 @@ async def test_a_job_that_is_cancelled_with_its_turn_gives_it_back() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await budget.take(10)
+
+
+@pytest.mark.anyio
+async def test_memory_that_becomes_free_passes_by_a_job_that_was_just_cancelled() -> None:
+    """Its task has not run since: many requests reach their deadline in the same moment."""
+    budget = ByteBudget(10)
+    await budget.take(10)
+    cancelled, behind = (asyncio.create_task(budget.take(10)) for _ in range(2))
+    await asyncio.sleep(0)
+
+    cancelled.cancel()
+    budget.give_back(10)
+    await behind
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    budget.give_back(10)
+    await budget.take(10)
+
+
+_ACTIONS = st.one_of(
+    st.tuples(st.just("take"), st.sampled_from([3, 7, 10])),
+    st.tuples(st.sampled_from(["cancel", "end"]), st.integers(0, 2)),
+)
+# Actions of one list happen in the same moment: no job runs between them.
+_MOMENTS = st.lists(st.lists(_ACTIONS, min_size=1, max_size=3), max_size=20)
+
+
+@settings(max_examples=1000)
+@given(_MOMENTS)
+def test_no_order_of_jobs_and_cancellations_loses_memory(
+    moments: list[list[tuple[str, int]]],
+) -> None:
+    async def follow() -> None:
+        budget = ByteBudget(10)
+        jobs: list[tuple[asyncio.Task[None], asyncio.Event]] = []
+        taken = 0
+
+        async def work(size: int, ends: asyncio.Event) -> None:
+            nonlocal taken
+            await budget.take(size)
+            try:
+                taken += size
+                assert taken <= 10
+                await ends.wait()
+            finally:
+                taken -= size
+                budget.give_back(size)
+
+        for actions in moments:
+            for what, value in actions:
+                if what == "take":
+                    ends = asyncio.Event()
+                    jobs.append((asyncio.create_task(work(value, ends)), ends))
+                elif jobs:
+                    task, ends = jobs[value % len(jobs)]
+                    task.cancel() if what == "cancel" else ends.set()
+            await asyncio.sleep(0)
+        for _, ends in jobs:
+            ends.set()
+        for _ in range(3 * len(jobs)):
+            await asyncio.sleep(0)
+        assert all(task.done() for task, _ in jobs)
+        assert all(task.cancelled() or task.exception() is None for task, _ in jobs)
+        all_of_it = asyncio.create_task(budget.take(10))
+        await asyncio.sleep(0)
+        assert all_of_it.done()
+
+    asyncio.run(follow())
 
 
 @pytest.mark.anyio
