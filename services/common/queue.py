@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ _WINDOW_S = 2.0
 # With little load, jobs are completed as slowly as they arrive. The best rate under load is
 # remembered for that case, and loses half of its value in this many seconds of work.
 _HALF_LIFE_S = 10.0
+# When nothing is completed, the rate goes towards 0 and the predicted wait has no limit.
+_MAX_WAIT_S = 3600.0
+_MAX_RETRY_AFTER_S = 60
 
 
 class ServiceRate:
@@ -63,14 +67,15 @@ class ServiceRate:
     def wait_s(self) -> float:
         """Return the predicted seconds until a job that arrives now is done.
 
-        0 if no job is in flight or no rate is known: the first job is always admitted.
+        0 if no job is in flight or no rate is known: the first job is always admitted. At most an
+        hour.
         """
         self._advance()
         if self.in_flight == 0 or self._busy_s == 0:
             return 0.0
         rate = max(self._best, self._rate())
         # Without a completed job there is no rate to predict from.
-        return (self.in_flight + 1) / rate if rate > 0 else 0.0
+        return min(_MAX_WAIT_S, (self.in_flight + 1) / rate) if rate > 0 else 0.0
 
     def refuse_if_late(self, limit: int, budget_s: float, what: str = "requests queued") -> None:
         """Raise TooManyRequests if `limit` jobs are in flight, or one more would end too late.
@@ -104,8 +109,29 @@ class ServiceRate:
 
 
 def seconds_to_wait(wait_s: float, budget_s: float) -> int:
-    """Return Retry-After: whole seconds until a wait of `wait_s` has shrunk to `budget_s`."""
-    return max(1, math.ceil(wait_s - budget_s))
+    """Return Retry-After: whole seconds until a wait of `wait_s` has shrunk to `budget_s`.
+
+    From 1 to 60: a prediction of more is of a service that stands still, and may soon go on.
+    """
+    return min(_MAX_RETRY_AFTER_S, max(1, math.ceil(wait_s - budget_s)))
+
+
+def start_threads(count: int, name: str) -> ThreadPoolExecutor:
+    """Return an executor all of whose threads run; raises RuntimeError if one cannot start.
+
+    By itself it starts them with the first jobs. If the system refused one by then, the job would
+    be lost, and whatever it holds.
+    """
+    threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+    together = threading.Barrier(count + 1)
+    try:
+        for _ in range(count):
+            threads.submit(together.wait)
+    except RuntimeError:
+        together.abort()
+        raise
+    together.wait()
+    return threads
 
 
 class ByteBudget:
@@ -171,7 +197,7 @@ class WorkQueue:
         self._workers = workers
         self._memory = memory
         self._rate = ServiceRate()
-        self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=name)
+        self._threads = start_threads(workers, name)
 
     @property
     def load(self) -> QueueLoad:

@@ -18,6 +18,7 @@ from services.common.core.app import build_app
 from services.common.core.golden import require_agreement
 from services.common.core.probes import Readiness
 from services.common.observe.telemetry import Metrics
+from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
 from services.inference.golden import to_golden_form
@@ -34,6 +35,9 @@ from services.inference.versions.shadow import ShadowRunner
 
 if TYPE_CHECKING:
     from services.common.observe.tracing import Tracing
+
+# Requests whose tensors are numbers in JSON.
+_MAX_WAITING_JSON = 16
 
 
 def create_app(
@@ -52,9 +56,11 @@ def create_app(
         shadows=ShadowRunner(model_metrics),
         custom_metrics=CustomMetrics(metrics.registry),
         bodies=Bodies(settings.max_held_bytes),
+        decoding=WorkQueue("json_queue", workers=1, max_waiting=_MAX_WAITING_JSON),
         max_batch=settings.max_batch,
     )
     metrics.watch_queue("queue", models.queue_load)
+    metrics.watch_queue(endpoint.decoding.name, lambda: endpoint.decoding.load)
     metrics.registry.register(DriftCollector(models.drift_watches))
     model_metrics.call_on_forget(endpoint.custom_metrics.forget)
     token = settings.repository_token
@@ -81,6 +87,7 @@ def create_app(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            endpoint.decoding.close()
             await models.close()
 
     async def check_dependencies() -> None:

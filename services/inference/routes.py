@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -15,8 +15,9 @@ from elastic_yolo.detector.boxes import Floats
 from services.common.core.golden import Golden
 from services.common.core.picture_route import PictureRoute, picture_route
 from services.common.core.probes import Readiness
+from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
-from services.common.request.context import context_of
+from services.common.request.context import RequestContext, context_of
 from services.common.request.errors import UnknownModel
 from services.inference import protocol
 from services.inference.protocol import InferRequest, InferResponse
@@ -46,6 +47,7 @@ class InferEndpoint:
     shadows: ShadowRunner
     custom_metrics: CustomMetrics
     bodies: Bodies
+    decoding: WorkQueue
     max_batch: int
 
     async def handle_infer(self, request: Request) -> Response:
@@ -58,8 +60,9 @@ class InferEndpoint:
         async with self.bodies.receive_body(request, max_bytes) as body:
             # Read again, after the body: a slow upload keeps no version from leaving.
             sizes = self.models.current_split(name).sizes
-            decoded = await self._decode(body, header_length, sizes)
-            context, split = context_of(request.scope), self.models.current_split(name)
+            context = context_of(request.scope)
+            decoded = await self._decode(context, body, header_length, sizes)
+            split = self.models.current_split(name)
             if wanted is None:
                 version = split.pick_version(context.uid, decoded)
             else:
@@ -83,12 +86,18 @@ class InferEndpoint:
         return Response(content, headers=headers)
 
     async def _decode(
-        self, body: bytes, header_length: str | None, sizes: Sequence[tuple[int, int]]
+        self,
+        context: RequestContext,
+        body: bytes,
+        header_length: str | None,
+        sizes: Sequence[tuple[int, int]],
     ) -> InferRequest:
         if header_length is not None:
             return protocol.decode_request(body, header_length, sizes, self.max_batch)
-        # Tensors as JSON numbers take up to a second: not on the event loop.
-        return await asyncio.to_thread(protocol.decode_request, body, None, sizes, self.max_batch)
+        # Tensors as JSON numbers take up to a second, and more memory than their body: not on the
+        # event loop, and one after the other.
+        decode = partial(protocol.decode_request, body, None, sizes, self.max_batch)
+        return await self.decoding.run_job(context, decode)
 
     def _record(
         self,

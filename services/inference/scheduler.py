@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.engines.base import Engine
 from services.common.observe.telemetry import QueueLoad
-from services.common.queue import EXPIRED_IN_QUEUE, ServiceRate, finish_in_time
+from services.common.queue import EXPIRED_IN_QUEUE, ServiceRate, finish_in_time, start_threads
 from services.common.request.context import RequestContext
 from services.common.request.errors import DeadlineExceeded
 
@@ -96,7 +95,7 @@ class Scheduler:
         self._queue: deque[Job] = deque()
         self._rate = ServiceRate()
         self._times = BatchTimes()
-        self._threads = ThreadPoolExecutor(max_streams, thread_name_prefix="engine")
+        self._threads = start_threads(max_streams, "engine")
 
     async def partition(self) -> bool:
         """Create the streams in a thread, while requests run on the full-width engine.

@@ -18,6 +18,8 @@ from services.common.peer import Peer
 from services.common.request.context import RequestContext
 from services.common.request.errors import UnknownModel
 
+# Models by each of their names, which callers may write in many ways.
+_MAX_CACHED = 64
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
@@ -74,7 +76,10 @@ class ModelDirectory:
         """
         self._cached.pop(name, None)
         known_name = name or await self._default_name(context, inference)
-        info = self._cached[name] = await self._request_info(context, known_name, inference)
+        info = await self._request_info(context, known_name, inference)
+        if len(self._cached) >= _MAX_CACHED:
+            self._cached.clear()
+        self._cached[name] = info
         return info
 
     async def request_golden(self, context: RequestContext) -> Golden:

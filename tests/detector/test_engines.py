@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +19,7 @@ from elastic_yolo.detector.engines.choose import (
     choose,
     offered_precisions,
 )
-from elastic_yolo.detector.engines.libdarknet import find_libdarknet
+from elastic_yolo.detector.engines.libdarknet import LibDarknet, find_libdarknet, silence
 from elastic_yolo.detector.engines.load import make_graph
 from elastic_yolo.detector.engines.onnxruntime import OnnxRuntimeEngine, why_no_cuda
 from elastic_yolo.detector.errors import EngineError
@@ -221,3 +223,48 @@ def test_a_compiled_model_is_cached(demo: Model, tmp_path: Path) -> None:
     build_engine(demo, EngineOptions(threads=1, cache=tmp_path / "cache"))
 
     assert list((tmp_path / "cache").iterdir())
+
+
+@needs_libdarknet
+def test_a_network_of_the_c_library_is_freed_with_its_engine(tmp_path: Path) -> None:
+    """Each switch of versions would keep the weights of the one that left, here 38 MB."""
+    cfg, weights = tmp_path / "m.cfg", tmp_path / "m.weights"
+    convolution = "[convolutional]\nfilters={}\nsize={}\nstride={}\npad=1\nactivation=linear\n"
+    layers = [convolution.format(*one) for one in ((1024, 3, 1), (1024, 3, 32), (18, 1, 1))]
+    head = "[yolo]\nmask=0,1,2\nanchors=1,1,2,2,3,3\nclasses=1\nnum=3\n"
+    cfg.write_text("[net]\nwidth=32\nheight=32\nchannels=3\n" + "".join(layers) + head)
+    values = 1024 * (1 + 27) + 1024 * (1 + 9 * 1024) + 18 * (1 + 1024)
+    weights.write_bytes(struct.pack("<iiiq", 0, 2, 0, 0) + bytes(4 * values))
+
+    def load() -> int:
+        with suppress(EngineError):
+            LibDarknet(cfg, weights)
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = load()
+    assert max(load() for _ in range(3)) - before < 40_000_000
+
+
+@needs_libdarknet
+def test_threads_that_use_the_c_library_leave_the_output_open() -> None:
+    """File descriptors 1 and 2 belong to the process: the first of them was /dev/null for good."""
+    before = [os.fstat(one) for one in (1, 2)]
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def first() -> None:
+        with silence():
+            first_in.set()
+            second_in.wait()
+        first_out.set()
+
+    def second() -> None:
+        first_in.wait()
+        with silence():
+            second_in.set()
+            first_out.wait()
+
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(first), threads.submit(second)]:
+            done.result()
+
+    assert [os.fstat(one).st_ino for one in (1, 2)] == [one.st_ino for one in before]

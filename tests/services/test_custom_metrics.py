@@ -500,3 +500,21 @@ def test_a_hook_that_is_slow_to_load_is_tried_again(tmp_path: Path) -> None:
         start_hook(tmp_path, load_timeout_s=0.2)
 
     assert isinstance(raised.value.__cause__, OSError)
+
+
+def test_a_thread_that_cannot_start_is_started_with_the_next_picture(
+    start: StartHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    hook = start(
+        "def metrics(found):\n    return [{'type': 'COUNTER', 'key': 'calls', 'value': 1}]\n"
+    )
+    exporter = Exporter()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        exporter.queue(hook)
+    exporter.queue(hook)
+
+    exporter.wait_for("calls_total", 1)

@@ -12,6 +12,7 @@ import pytest
 
 from services.common.peer.addresses import Address, Origin
 from services.common.peer.discovery import Discovery
+from services.common.peer.exchange import Request
 from services.common.request.errors import DeadlineExceeded, Unavailable
 from tests.support.hosts_file import NAME, HostsFile, with_own_hosts_file
 from tests.support.misbehaving import PATIENCE_S, Call, Server, echo, respond, until
@@ -158,3 +159,46 @@ async def test_a_slow_lookup_never_overlaps_itself_or_delays_another() -> None:
     discovery.close()
 
     assert len(slow.lookups) == 1
+
+
+async def test_a_removed_address_leaves_no_connection_of_a_probe() -> None:
+    """The probe was still connecting when DNS had the address no more."""
+    async with start_servers(echo) as (server,):
+        address = Address(server.ip, server.port, "x")
+        discovery = Discovery("inference", [])
+        discovery.endpoints.update([address])
+        probe = asyncio.create_task(discovery.probe_readiness(discovery.endpoints.known[address]))
+        await asyncio.sleep(0)
+        for removed in discovery.endpoints.update([]):
+            discovery.release(removed)
+        await probe
+
+        await until(lambda: not server.connections, "its connection is closed")
+
+
+async def test_an_address_that_returns_and_leaves_again_finishes_its_request() -> None:
+    """There are two endpoints of this address by then, and one pool of connections."""
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def hold(call: Call) -> None:
+        arrived.set()
+        await release.wait()
+        await echo(call)
+
+    async with start_servers(hold) as (server,):
+        address = Address(server.ip, server.port, "x")
+        discovery = Discovery("inference", [])
+        discovery.endpoints.update([address])
+        first = discovery.endpoints.known[address]
+        request = asyncio.create_task(
+            discovery.pool(first).send_request(Request("POST", "/", content=[b"done"]), 20)
+        )
+        await arrived.wait()
+        for known in ([], [address], []):
+            for removed in discovery.endpoints.update(known):
+                discovery.release(removed)
+        release.set()
+        assert (await request).content == b'"done"'
+
+        discovery.release(first)
+        await until(lambda: not server.connections, "its connection is closed")

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from elastic_yolo.lab.processes.stack import ROOT, Service, Stack
+from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
 from services.common.observe.log_limit import LINES, LogLimit
 from services.common.observe.logs import get_logger
 from tests.support.misbehaving import until
@@ -217,3 +217,15 @@ def test_control_characters_are_escaped_in_both_forms_of_the_log(*, terminal: bo
         assert written.count(b"\n") == 1
     else:
         assert json.loads(written)["detail"] == escaped
+
+
+def test_a_log_that_cannot_be_written_fails_no_request(tmp_path: Path) -> None:
+    """Every write to /dev/full fails, as on a full disk."""
+    env = {"MODEL_PATH": str(write_tiny_model(tmp_path / "tiny"))}
+    with Service("inference", free_port(), env, Path("/dev/full")) as service:
+        service.wait_ready()
+        found = httpx.post(f"{service.url}/v2/models/tiny/infer", content=b"{}")
+        nothing = httpx.get(f"{service.url}/nowhere")
+
+    assert (found.status_code, nothing.status_code) == (400, 404)
+    assert service.process.returncode == 0

@@ -46,6 +46,17 @@ def as_binary(images: np.ndarray = IMAGES, **changes: Any) -> tuple[bytes, dict[
     return head + images.tobytes(), {HEADER_LENGTH: str(len(head))}
 
 
+def test_tensors_in_json_are_decoded_in_a_queue_of_their_own(api: httpx.Client) -> None:
+    """So one body at a time, and none whose caller has left or whose time is over."""
+    in_json = api.post(INFER, json=as_json())
+    content, headers = as_binary()
+    binary = api.post(INFER, content=content, headers=headers)
+
+    assert "json_queue;dur=" in in_json.headers["Server-Timing"]
+    assert "json_queue;dur=" not in binary.headers["Server-Timing"]
+    assert 'queue_limit{queue="json_queue",service="inference"} 16.0' in api.get("/metrics").text
+
+
 def test_server_metadata_names_the_extensions(api: httpx.Client) -> None:
     server = api.get("/v2").json()
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.queue import ServiceRate, seconds_to_wait
+from services.common.request.errors import TooManyRequests
 from tests.support.clock import Clock
 from tests.support.service_rate import complete_jobs
 
@@ -101,3 +102,25 @@ def test_retry_after_is_the_wait_beyond_the_budget(
     wait: float, budget: float, seconds: int
 ) -> None:
     assert seconds_to_wait(wait, budget) == seconds
+
+
+def test_while_nothing_is_completed_retry_after_is_at_most_a_minute() -> None:
+    """The wait was predicted as days after a minute, and as infinite after half an hour."""
+    clock = Clock()
+    rate = ServiceRate(clock)
+    complete_jobs(rate, clock, jobs=100, seconds_each=0.1, in_flight=1)
+
+    retry_after = []
+    for _ in range(60):
+        rate.begin()
+        for _ in range(30):
+            clock.now += 1
+            try:
+                rate.refuse_if_late(100, 24)
+            except TooManyRequests as refused:
+                retry_after.append(refused.retry_after_s)
+        rate.drop_best_rate()
+        rate.end(done=False)
+
+    assert len(retry_after) > 1000
+    assert set(retry_after[60:]) == {60}

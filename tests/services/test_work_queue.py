@@ -11,6 +11,7 @@ import pytest
 from services.common.queue import WorkQueue
 from services.common.request import errors
 from services.common.request.context import Deadline, RequestContext
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -129,3 +130,29 @@ async def test_an_exception_of_a_job_is_raised_to_its_caller(queue: WorkQueue) -
         await queue.run_job(context(), lambda: 1 // 0)
 
     assert await queue.run_job(context(), lambda: "next") == "next"
+
+
+def test_the_threads_of_a_queue_run_before_its_first_job() -> None:
+    """A thread that could not start later would lose the job, and the worker for good."""
+    opened = WorkQueue("early", workers=3, max_waiting=5)
+    running = [one.name for one in threading.enumerate() if one.name.startswith("early")]
+    opened.close()
+
+    assert len(running) == 3
+
+
+def test_a_thread_that_cannot_start_fails_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "none_1":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    begin = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        WorkQueue("none", workers=3, max_waiting=5)
+    wait_until(
+        lambda: not any(one.name.startswith("none") for one in threading.enumerate()),
+        "the other threads end",
+    )

@@ -14,9 +14,11 @@ import ctypes
 import os
 import sys
 import tempfile
+import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_void_p
 from pathlib import Path
 from types import TracebackType
@@ -64,10 +66,13 @@ class LibDarknet:
             if not path.is_file():
                 raise FileNotFoundError(path)
         self._lib = _load_library()
-        with _readable(cfg) as readable, _silence():
+        with _readable(cfg) as readable, silence():
             self._net = self._lib.load_network(os.fsencode(readable), os.fsencode(weights), 0)
             # A .cfg with training settings has a larger batch size.
             self._lib.set_batch_network(self._net, 1)
+        # Engines have no end of their own: the network is freed with the object.
+        self._free = weakref.finalize(self, self._lib.free_network, self._net)
+        self._free.atexit = False
         network = self._net.contents
         # Compares struct members with the library's own functions, to detect another struct layout.
         self.width = int(self._lib.network_width(self._net))
@@ -90,7 +95,7 @@ class LibDarknet:
         trace: TracebackType | None,
     ) -> None:
         """Free the network."""
-        self._lib.free_network(self._net)
+        self._free()
 
     def raw_head_inputs(self, image: Picture) -> list[Floats]:
         """Run a picture; returns the input of each head, in network order.
@@ -111,7 +116,7 @@ class LibDarknet:
         """
         if not picture.is_file():
             raise FileNotFoundError(picture)
-        with _silence():
+        with silence():
             image = self._load(picture)
             self._lib.network_predict_image(self._net, image)
             found = self._boxes(image.w, image.h, threshold, iou)
@@ -120,7 +125,7 @@ class LibDarknet:
 
     def last_boxes(self, threshold: float, iou: float) -> list[DarknetBox]:
         """Return the boxes of the last run like `detect`, in pixels of the network's input."""
-        with _silence():
+        with silence():
             return self._boxes(self.width, self.height, threshold, iou)
 
     def _boxes(self, width: int, height: int, threshold: float, iou: float) -> list[DarknetBox]:
@@ -137,7 +142,7 @@ class LibDarknet:
         """Return a picture file as network input: (height, width, channels), from 0 to 1."""
         if not picture.is_file():
             raise FileNotFoundError(picture)
-        with _silence():
+        with silence():
             image = self._load(picture)
             boxed = self._lib.letterbox_image(image, self.width, self.height)
         planes = np.ctypeslib.as_array(boxed.data, (self.channels, self.height, self.width)).copy()
@@ -160,7 +165,7 @@ class LibDarknet:
         planes = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
         if self.channels == 1:
             planes = np.tensordot(np.array(GREY_WEIGHTS, np.float32), planes, 1)
-        with _silence():
+        with silence():
             self._lib.network_predict(self._net, planes.ctypes.data_as(POINTER(c_float)))
 
     def _values_of(self, index: int, head_index: int) -> Floats:
@@ -227,23 +232,47 @@ def _readable(cfg: Path) -> Iterator[Path]:
         yield Path(file.name)
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Redirect file descriptors 1 and 2 to /dev/null: the library prints every layer it loads."""
-    c_library = ctypes.CDLL(None)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    c_library.fflush(None)
-    saved = [os.dup(1), os.dup(2)]
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 1)
-        os.dup2(null, 2)
-        yield
-    finally:
-        # Discards what C has buffered before the descriptors are restored.
+class _Silence:
+    """Redirects file descriptors 1 and 2 to /dev/null: the library prints every layer it loads.
+
+    They belong to the process: the first of several threads redirects them, the last restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._restore = ExitStack()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._threads == 0:
+                self._redirect()
+            self._threads += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._threads -= 1
+                if self._threads == 0:
+                    self._restore.close()
+
+    def _redirect(self) -> None:
+        c_library = ctypes.CDLL(None)
+        sys.stdout.flush()
+        sys.stderr.flush()
         c_library.fflush(None)
-        for target, descriptor in enumerate(saved, start=1):
-            os.dup2(descriptor, target)
-            os.close(descriptor)
-        os.close(null)
+        with ExitStack() as restore:
+            null = os.open(os.devnull, os.O_WRONLY)
+            restore.callback(os.close, null)
+            for target in (1, 2):
+                saved = os.dup(target)
+                restore.callback(os.close, saved)
+                os.dup2(null, target)
+                restore.callback(os.dup2, saved, target)
+            # Discards what C has buffered before the descriptors are restored.
+            restore.callback(c_library.fflush, None)
+            self._restore = restore.pop_all()
+
+
+silence = _Silence()

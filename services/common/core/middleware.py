@@ -96,8 +96,10 @@ class RequestMiddleware:
             if not caller.disconnected:
                 # The server cancels what is left when its drain time is over.
                 error = Unavailable("the service is shutting down and cannot finish this request")
+                caller.stop_watching()
                 await _send_problem(error, scope, receive, context, response)
         except Exception as error:  # noqa: BLE001  # last resort: every exception becomes a response
+            caller.stop_watching()
             await _send_problem(error, scope, receive, context, response)
         finally:
             caller.stop_watching()

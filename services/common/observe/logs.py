@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache
+from typing import Any, BinaryIO, TextIO, cast
 
 import orjson
 import structlog
@@ -45,12 +47,27 @@ def configure_logs(service: str, level: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=(
-            structlog.WriteLoggerFactory(sys.stderr)
+            structlog.WriteLoggerFactory(cast("TextIO", _LossyStream(sys.stderr)))
             if text
-            else structlog.BytesLoggerFactory(sys.stderr.buffer)
+            else structlog.BytesLoggerFactory(cast("BinaryIO", _LossyStream(sys.stderr.buffer)))
         ),
         cache_logger_on_first_use=True,
     )
+
+
+class _LossyStream:
+    """Drops what cannot be written: a full disk or a closed pipe fails no request."""
+
+    def __init__(self, stream: TextIO | BinaryIO) -> None:
+        self._stream: Any = stream
+
+    def write(self, data: str | bytes) -> None:
+        with suppress(OSError):
+            self._stream.write(data)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def _configure_libraries(

@@ -90,10 +90,12 @@ class Discovery:
             pool.close_idle()
 
     def release(self, endpoint: Endpoint) -> None:
-        """Close the connections to an endpoint that was removed, after its last request."""
-        if endpoint.outstanding == 0 and endpoint.address not in self.endpoints.known:
-            self._abort_requests(endpoint)
-            self._pools.pop(endpoint.address, None)
+        """Close the connections to an endpoint that was removed, after the last use of them."""
+        address = endpoint.address
+        pool = self._pools.get(address)
+        if pool is not None and pool.requests == 0 and address not in self.endpoints.known:
+            pool.close()
+            del self._pools[address]
 
     async def probe_readiness(self, endpoint: Endpoint) -> bool:
         """Return whether `/readyz` responds 200; raises ConnectionFailed or TimeoutError."""

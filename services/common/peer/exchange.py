@@ -215,6 +215,8 @@ class ConnectionPool:
         self._tls = ssl.create_default_context() if address.tls_name else None
         self._idle: list[_Connection] = []
         self._busy: set[_Connection] = set()
+        self.requests = 0
+        """How many use this pool now, also those that still connect."""
 
     async def send_request(self, request: Request, timeout_s: float) -> Response:
         """Send a request and return the complete response.
@@ -222,17 +224,12 @@ class ConnectionPool:
         Raises ConnectionFailed, InvalidRequest, and TimeoutError after `timeout_s` seconds.
         """
         parts = [request.encode_head(self._address.host), *request.content]
-        async with asyncio.timeout(timeout_s):
-            connection = self._take_idle()
-            if connection is not None:
-                try:
-                    return await self._exchange(connection, parts)
-                except ConnectionFailed:
-                    # The server may close an idle connection at the moment it is used again. If it
-                    # has sent nothing, the request is safe to repeat on a new connection.
-                    if connection.has_response_bytes or connection.was_aborted:
-                        raise
-            return await self._exchange(await self._connect(), parts)
+        self.requests += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._send(parts)
+        finally:
+            self.requests -= 1
 
     def close(self) -> None:
         """Abort all connections; requests on them fail with ConnectionFailed."""
@@ -245,6 +242,18 @@ class ConnectionPool:
         """Close the connections that no request uses."""
         while self._idle:
             self._idle.pop().close()
+
+    async def _send(self, parts: Sequence[Buffer]) -> Response:
+        connection = self._take_idle()
+        if connection is not None:
+            try:
+                return await self._exchange(connection, parts)
+            except ConnectionFailed:
+                # The server may close an idle connection at the moment it is used again. If it has
+                # sent nothing, the request is safe to repeat on a new connection.
+                if connection.has_response_bytes or connection.was_aborted:
+                    raise
+        return await self._exchange(await self._connect(), parts)
 
     async def _exchange(self, connection: _Connection, parts: Sequence[Buffer]) -> Response:
         self._busy.add(connection)

@@ -101,7 +101,9 @@ class PrecisionSearch:
             await self._advance(model, version)
         except Exception:  # noqa: BLE001  # whatever it is, the version keeps serving as it is
             get_logger().exception("unexpected error", model=model.name)
-            self._end(version, self._state(version))
+            state = self._states.get(key_of(version))
+            if state is not None:
+                self._end(version, state)
 
     async def _advance(self, model: ServedModel, version: LoadedVersion) -> None:
         """Switch a version to the best measured precision, or begin what is not measured yet."""

@@ -96,8 +96,14 @@ class CustomMetrics:
     ) -> None:
         """Queue a hook for some pictures, each (k, 6); returns immediately."""
         if self._thread is None:
-            self._thread = Thread(target=self._call_hooks, name="custom-metrics", daemon=True)
-            self._thread.start()
+            thread = Thread(target=self._call_hooks, name="custom-metrics", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # The system allows no further thread now; the next picture tries again.
+                self._skipped.labels(model, version, "busy").inc(len(detections))
+                return
+            self._thread = thread
         try:
             self._queue.put_nowait(_Call(hook, model, version, labels, detections))
         except Full:

@@ -158,13 +158,18 @@ class ServedModel:
 
     async def _poll_channels(self) -> None:
         main, *others = self._watchers
-        for watcher in (main, *others):
-            poll = partial(watcher.poll, self.name, self._watchers, optional=watcher is not main)
-            await run_in_daemon_thread(poll, f"polling {self.name}@{watcher.channel}")
-            if watcher.version is not None:
-                # Before the switch: the version would be slow under load until then.
-                await _partition(watcher.version)
-        self._switch()
+        try:
+            for watcher in (main, *others):
+                poll = partial(
+                    watcher.poll, self.name, self._watchers, optional=watcher is not main
+                )
+                await run_in_daemon_thread(poll, f"polling {self.name}@{watcher.channel}")
+                if watcher.version is not None:
+                    # Before the switch: the version would be slow under load until then.
+                    await _partition(watcher.version)
+        finally:
+            # Also after an error: what was loaded before it serves, or is released.
+            self._switch()
 
     def _switch(self) -> None:
         """Make a traffic split of the watchers' versions; every later request uses it."""
