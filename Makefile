@@ -132,4 +132,5 @@ http-clients: ## install Debian's Java and curl, whose HTTP clients offer HTTP/2
 	@tools/apt-install /usr/bin/curl curl
 
 clean: ## remove what make created
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s .venv-monitoring .venv-load load-report demo-output

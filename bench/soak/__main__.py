@@ -86,7 +86,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10, help="(%(default)s)")
+    parser.add_argument("--minutes", type=_positive, default=10, help="(%(default)s)")
     parser.add_argument("--seed", type=int, help="of a run to repeat; it is printed")
     parser.add_argument("--rate", type=float, default=12, help="requests a second (%(default)s)")
     parser.add_argument(
@@ -108,6 +108,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the result there")
     return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected more than 0, got {text}")
+    return value
 
 
 if __name__ == "__main__":

@@ -120,8 +120,9 @@ def _verdict(result: Result) -> Iterator[str]:
             "and no process grew beyond its limit"
         )
     else:
+        minutes = f"MINUTES={result.plan.seconds / 60:g}"
         again = f"--seed {result.plan.seed} --rate {result.plan.rate:g}"
-        yield f"FAILED; the same requests again: make soak SOAK_FLAGS='{again}'"
+        yield f"FAILED; the same requests again: make soak {minutes} SOAK_FLAGS='{again}'"
 
 
 def _last(result: Result) -> list[Life]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from elastic_yolo import __version__
 from elastic_yolo.cli.errors import CommandFailed, describe_error
 from elastic_yolo.detector.errors import DetectorError
 from elastic_yolo.extras import MissingPackage, naming_extra
@@ -54,6 +55,7 @@ def _run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="elastic-yolo", description="Object detection with Darknet's weights."
     )
+    parser.add_argument("--version", action="version", version=f"elastic-yolo {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     command = next((name for name in arguments[:1] if name in COMMANDS), "elastic-yolo")
     for name, summary in COMMANDS.items():

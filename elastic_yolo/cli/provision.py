@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from elastic_yolo.store.errors import StoreError
 from elastic_yolo.store.faults import is_temporary
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.lock import locked
-from elastic_yolo.store.reader import list_channels, list_models, list_versions
+from elastic_yolo.store.reader import list_channels, list_models, list_versions, require_store
 from elastic_yolo.store.records import ChannelRecord, VersionRecord
-from elastic_yolo.store.writer import Writer, verify_blob
+from elastic_yolo.store.writer import Writer, damaged_copies, verify_blob
 
 # Exit status beside 0 (done) and 1 (permanent failure): a later run may succeed.
 LATER = 75
@@ -96,8 +97,11 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
         parser.error("pull needs --config FILE")
     if parsed.action == "rollback" and parsed.name is None:
         parser.error("rollback needs the NAME of a model")
+    layout = Layout(parsed.store.resolve())
     try:
-        return ACTIONS[parsed.action](parsed, Layout(parsed.store.resolve()))
+        if parsed.action != "pull":
+            require_store(layout)
+        return ACTIONS[parsed.action](parsed, layout)
     except (StoreError, ProvisionError, ModelError, OSError) as error:
         print_status(f"elastic-yolo: {describe_error(error)}")
         return LATER if is_temporary(error) else 1
@@ -114,7 +118,7 @@ def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
         dry_run=parsed.dry_run,
     )
     reports = []
-    with locked(layout, parsed.wait):
+    with nullcontext() if parsed.dry_run else locked(layout, parsed.wait):
         for report in job.provision(models):
             reports.append(report)
             if not parsed.json:
@@ -136,6 +140,8 @@ def _line(report: Report) -> str:
     if report.error is not None:
         again = ", a retry may succeed" if report.retryable else ""
         return f"{head}{again}: {report.error}"
+    if report.outcome.startswith("would"):
+        return head
     moved = f"{report.bytes:,} bytes in {report.requests} requests, {report.files} new files"
     made = f", prepared {', '.join(report.prepared)}" if report.prepared else ""
     return f"{head}, {moved}{made}"
@@ -221,10 +227,15 @@ def _verify(parsed: argparse.Namespace, layout: Layout) -> int:
             wrong.append(str(error))
             unreadable += is_temporary(error)
         progress("verifying", number + 1, len(digests))
+    for record in records:
+        folder = layout.version(record.name, record.id)
+        wrong += [f"{folder / name}: wrong digest" for name in damaged_copies(layout, record)]
     if parsed.json:
         print(json.dumps({"files": len(digests), "wrong": wrong}, indent=2))
     else:
         print("\n".join([*wrong, f"{len(digests)} files, {len(wrong)} wrong"]))
+        if wrong:
+            print("`elastic-yolo provision --config FILE` with their models fetches them again")
     if not wrong:
         return 0
     return LATER if unreadable == len(wrong) else 1

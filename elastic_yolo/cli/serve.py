@@ -221,7 +221,9 @@ class Serving:
         if self._as_json:
             print(json.dumps(summary.to_json()), flush=True)
             return
-        print("\n".join(summary.lines(self._stack.web.host, self._logs)), flush=True)
+        with_token = bool(os.environ.get("ACCESS_TOKEN"))
+        lines = summary.lines(self._stack.web.host, self._logs, with_token=with_token)
+        print("\n".join(lines), flush=True)
 
     def _report_events(self) -> None:
         """Print what people should see of the services' logs since the last call."""
@@ -252,15 +254,16 @@ class Summary:
         pictures = None if self.pictures is None else str(self.pictures)
         return vars(self) | {"pictures": pictures}
 
-    def lines(self, host: str, logs: Path | None) -> list[str]:
-        """Return it as text for a terminal."""
+    def lines(self, host: str, logs: Path | None, *, with_token: bool = False) -> list[str]:
+        """Return it as text for a terminal; `with_token` if web requires one."""
         family = _ALL_ADDRESSES.get(host)
         everywhere = f" (and all other {family} addresses of this machine)" if family else ""
         picture = "photo.jpg" if self.pictures is None else _shorten(first_picture(self.pictures))
         form = shlex.quote(f"image=@{picture}")
+        header = '-H "Authorization: Bearer $ACCESS_TOKEN" ' if with_token else ""
         rows = {
             "page": f"{self.web}/{everywhere}",
-            "try": f"curl -F {form} {self.web}/inference",
+            "try": f"curl {header}-F {form} {self.web}/inference",
             "preprocess": self.preprocess,
             "inference": ", ".join(self.inference),
         }

@@ -182,7 +182,7 @@ def _check_oracle(model: Model, options: EngineOptions) -> Check:
         0, 256, (1, size.height, size.width, 3), dtype=np.uint8
     )
     worst = max(
-        float(np.abs(mine - theirs).max() / np.abs(theirs).max())
+        float(np.abs(mine - theirs).max() / (np.abs(theirs).max() or 1))
         for mine, theirs in zip(ours.execute(image), oracle.execute(image), strict=True)
     )
     detail = f"raw heads in fp32 differ from Darknet's by {worst:.1e} of the largest value"

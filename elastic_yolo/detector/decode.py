@@ -19,7 +19,7 @@ from elastic_yolo.picture.bmp import RLE4, RLE8, read_bmp, repaired_run_lengths
 from elastic_yolo.picture.errors import PictureUndecodable
 from elastic_yolo.picture.header import PictureHeader, read_header
 from elastic_yolo.picture.jpeg_scans import lacks_end
-from elastic_yolo.picture.png import IEND, critical_chunks
+from elastic_yolo.picture.png import critical_chunks
 from elastic_yolo.picture.webp import first_picture
 
 # A reduced JPEG stays at least this many times larger than in the network's input. The effect on
@@ -141,10 +141,8 @@ def _decode_webp(data: bytes, header: PictureHeader) -> Pixels | None:
 
 def _decode_png(data: bytes) -> Pixels | None:
     # Of an animation, OpenCV holds several pictures, and it refuses a damaged one; and a file
-    # without an end, whose pixels may be whole.
-    if data.find(b"acTL", 0, data.find(b"IDAT")) >= 0 or not data.endswith(IEND):
-        data = critical_chunks(data)
-    return decode_with_opencv(data)
+    # without an end, whose pixels may be whole. About colour profiles, libpng writes to stderr.
+    return decode_with_opencv(critical_chunks(data))
 
 
 def _decode_bmp(data: bytes) -> Pixels | None:

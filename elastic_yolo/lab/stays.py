@@ -92,12 +92,10 @@ def _why_without_value(tier: Tier, metric: Metric) -> str | None:
         )
     if metric.name != "cpu":
         return f"the {metric.type} metric {metric.name} is not measured here, only cpu is"
-    there = [key.partition("/")[2] for key in tier.requests if "/" in key]
-    if metric.container not in ("", *there, *tier.unrequested):
+    if tier.containers and metric.container not in ("", *tier.containers):
         return (
             f"the pods have no container {metric.container} (they have "
-            f"{', '.join([*there, *tier.unrequested])}): FailedGetContainerResourceMetric in a "
-            "cluster"
+            f"{', '.join(tier.containers)}): FailedGetContainerResourceMetric in a cluster"
         )
     if metric.container not in ("", tier.container):
         return (

@@ -20,7 +20,7 @@ _ALLOWED = {
     RAW: {1, 2, 4, 8, 16, 24, 32},
     RLE8: {8},
     RLE4: {4},
-    _BITFIELDS: {16, 32},
+    _BITFIELDS: {16, 24, 32},
     _ALPHA_BITFIELDS: {16, 32},
 }
 # Behind the fields of a BITMAPINFOHEADER, be they the end of a longer header or not.
@@ -30,7 +30,8 @@ _END_OF_BITMAP = b"\0\1"
 # which take seconds.
 _MAX_RUNS = 2_000_000
 _MASK_BYTES = {_BITFIELDS: 12, _ALPHA_BITFIELDS: 16}
-_MASKS_OF_RAW = {16: (0x7C00, 0x03E0, 0x001F), 32: (0xFF0000, 0x00FF00, 0x0000FF)}
+_EIGHT_BITS_EACH = (0xFF0000, 0x00FF00, 0x0000FF)
+_MASKS_OF_RAW = {16: (0x7C00, 0x03E0, 0x001F), 32: _EIGHT_BITS_EACH}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class BmpLayout:
     palette_step: int
     """Bytes of a colour: blue, green, red, and in newer headers one that means nothing."""
     masks: tuple[int, int, int]
-    """The bits of red, green and blue in a pixel of 16 or 32 bits, otherwise 0."""
+    """The bits of red, green and blue in a pixel of 16 or 32 bits."""
 
     @property
     def row_bytes(self) -> int:
@@ -122,6 +123,14 @@ def _read_masks(data: bytes, bits: int, compression: int) -> tuple[int, int, int
     if compression not in (_BITFIELDS, _ALPHA_BITFIELDS):
         return _MASKS_OF_RAW.get(bits, (0, 0, 0))
     red, green, blue = (mask % (1 << bits) for mask in struct.unpack_from("<III", data, _MASKS_AT))
+    if bits == 32 and not (red or green or blue):
+        # Some encoders leave them out.
+        return _EIGHT_BITS_EACH
+    if not (red or green or blue) or (bits == 24 and (red, green, blue) != _EIGHT_BITS_EACH):
+        masks = f"{red:#x}, {green:#x} and {blue:#x}"
+        raise PictureUndecodable(
+            f"the BMP file has {bits} bits per pixel and the masks {masks}, which is not supported"
+        )
     for mask in (red, green, blue):
         # Shifted to its lowest bit, a run of ones is one less than a power of two.
         run = mask // (mask & -mask) if mask else 0

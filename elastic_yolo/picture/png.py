@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 
 from elastic_yolo.picture.errors import PictureUndecodable
@@ -33,9 +34,22 @@ def read_png(data: bytes) -> tuple[int, int, int]:
 
 
 def critical_chunks(data: bytes) -> bytes:
-    """Return the same picture with nothing but its pixels and its palette."""
-    kept = (data[start:end] for kind, start, end in _chunks(data) if kind in _CRITICAL)
-    return SIGNATURE + b"".join(kept) + IEND
+    """Return the same picture with nothing but its pixels and its palette.
+
+    Raises PictureUndecodable for a wrong checksum.
+    """
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = [SIGNATURE]
+    for kind, start, end in _chunks(data):
+        if kind not in _CRITICAL:
+            continue
+        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+            raise PictureUndecodable(
+                f"the PNG file is damaged: the {kind.decode()} chunk at byte {start:,} has another "
+                "checksum"
+            )
+        kept.append(view[start:end])
+    return b"".join([*kept, IEND])
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

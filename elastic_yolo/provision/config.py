@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -116,6 +117,14 @@ class ModelConfig(_StrictModel):
             if any(map(_CREDENTIALS.match, self.addresses(name))):
                 raise ValueError("credentials belong in the environment, not in an address")
         return self
+
+    def with_digests(self, digests: Mapping[str, Digest]) -> Self:
+        """Return the model with these digests of its files, by name."""
+        files = {
+            name: file.model_copy(update={"sha256": digests[name].removeprefix("sha256:")})
+            for name, file in self.files.items()
+        }
+        return self.model_copy(update={"files": files})
 
     @property
     def pictures_folder(self) -> Path | None:

@@ -28,9 +28,11 @@ from elastic_yolo.store.faults import is_temporary
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import list_versions
 from elastic_yolo.store.records import FileRecord, VersionRecord
-from elastic_yolo.store.writer import Writer
+from elastic_yolo.store.writer import Writer, damaged_blobs, damaged_copies
 
-Outcome = Literal["present", "published", "switched", "would publish", "failed"]
+Outcome = Literal[
+    "present", "published", "repaired", "switched", "would publish", "would repair", "failed"
+]
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,23 @@ class Job:
             version = sources.version()
             report = partial(self._report, model.name, version, traffic)
             present = self._published_version(model, version)
+            damaged = [] if present is None else damaged_blobs(self.layout, present)
+            is_damaged = bool(damaged or (present and damaged_copies(self.layout, present)))
             if self.dry_run:
-                return report("present" if present else "would publish", present)
+                would: Outcome = "would repair" if is_damaged else "present"
+                return report("would publish" if present is None else would, present)
             if present is not None:
+                if is_damaged:
+                    self._repair(model, present, damaged, download)
                 prepared = self._prepare(model, present)
                 switched = self._switch_channels(model, present)
-                return report("switched" if switched else "present", present, prepared=prepared)
+                outcome: Outcome = "switched" if switched else "present"
+                return report(
+                    "repaired" if is_damaged else outcome,
+                    present,
+                    files=len(damaged),
+                    prepared=prepared,
+                )
             record, new = self._publish(sources, download)
             prepared = self._prepare(model, record)
             self._switch_channels(model, record)
@@ -118,6 +131,26 @@ class Job:
                     )
             return record
         return None
+
+    def _repair(
+        self, model: ModelConfig, record: VersionRecord, damaged: list[str], download: Download
+    ) -> None:
+        """Fetch the damaged files again, with the digests of the record."""
+        unknown = [name for name in damaged if name not in model.files]
+        if unknown:
+            raise WrongContent(
+                f"{model.name}: {unknown[0]} of version {record.version} is damaged in the store, "
+                "and was made there: give the model another version"
+            )
+        digests = {name: file.digest for name, file in record.files.items()}
+        sources = PinnedSources(model.with_digests(digests), download.retry)
+        writer = Writer(self.layout)
+        for name in damaged:
+            fetch = partial(_fetch_blob, writer, sources, download, name)
+            report = partial(self._pass_over, download.traffic)
+            fetch_first(name, sources.model.addresses(name), fetch, report)
+        writer.rewrite(record, partial(check_model, threads=self.threads))
+        download.forget_finished()
 
     def _publish(self, sources: PinnedSources, download: Download) -> tuple[VersionRecord, int]:
         writer = Writer(self.layout)

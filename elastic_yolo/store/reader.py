@@ -67,6 +67,13 @@ def find_version(layout: Layout, name: str, identity: str) -> Published:
     return Published(folder, record)
 
 
+def require_store(layout: Layout) -> None:
+    """Raise NotInStore unless there is a store, which may be empty."""
+    if not (layout.models.is_dir() or layout.lock.is_file()):
+        exists = layout.root.is_dir()
+        raise NotInStore(f"{layout.root}: " + ("is no model store" if exists else "no such folder"))
+
+
 def list_models(layout: Layout) -> list[str]:
     """Return the names of all models."""
     return _names(layout.models)

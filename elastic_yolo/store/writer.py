@@ -42,12 +42,13 @@ class Writer:
     def add_blob(self, file: Path, digest: str) -> FileRecord:
         """Move a complete file, already synced to disk, into the store under its digest.
 
-        If the store already has the blob, `file` is deleted: versions share blobs. Raises OSError.
+        If the store already has the blob, `file` is deleted: versions share blobs. A damaged one is
+        replaced. Raises OSError.
         """
         make_folder(self.layout.blobs)
         blob, size = self.layout.blob(digest), file.stat().st_size
         known = self.find_blob(digest)
-        if known is not None and known.size == size:
+        if known is not None:
             if not file.samefile(blob):
                 file.unlink()
             return known
@@ -57,11 +58,11 @@ class Writer:
         return FileRecord(digest=digest, size=size)
 
     def find_blob(self, digest: str) -> FileRecord | None:
-        """Return the record of a blob, or None if the store does not have it."""
-        try:
-            return FileRecord(digest=digest, size=self.layout.blob(digest).stat().st_size)
-        except FileNotFoundError:
+        """Return the record of a blob, or None if the store does not have it undamaged."""
+        blob = self.layout.blob(digest)
+        if not _has_digest(blob, digest):
             return None
+        return FileRecord(digest=digest, size=blob.stat().st_size)
 
     @contextmanager
     def temporary_folder(self, files: Mapping[str, FileRecord]) -> Iterator[Path]:
@@ -98,6 +99,13 @@ class Writer:
             # New, or a killed writer has left its folder without a record.
             self._write(record, check)
             return record
+
+    def rewrite(self, record: VersionRecord, check: Check) -> None:
+        """Replace the files of a published version by the blobs of its record.
+
+        Raises what `check` raises, and OSError.
+        """
+        self._write(record, check)
 
     def switch_channel(self, name: str, channel: str, identity: str) -> bool:
         """Point a channel at a version; returns whether that changed it.
@@ -188,6 +196,46 @@ def verify_blob(layout: Layout, digest: str) -> None:
         raise StoreDamaged(f"{blob}: cannot be read: {error.strerror}") from error
     if found != digest:
         raise StoreDamaged(f"{blob}: wrong digest: found {found}")
+
+
+def damaged_blobs(layout: Layout, record: VersionRecord) -> list[str]:
+    """Return the names of the version's files whose blobs are missing or have another digest.
+
+    Raises OSError.
+    """
+    return [
+        name
+        for name, file in record.files.items()
+        if not _has_digest(layout.blob(file.digest), file.digest)
+    ]
+
+
+def damaged_copies(layout: Layout, record: VersionRecord) -> list[str]:
+    """Return the names of the files in a version's folder that differ from their whole blobs.
+
+    They do if the file system has no hard links, or if a damaged blob was replaced. Raises OSError.
+    """
+    folder = layout.version(record.name, record.id)
+    return [
+        name
+        for name, file in record.files.items()
+        if not _is_link(folder / name, layout.blob(file.digest))
+        and not _has_digest(folder / name, file.digest)
+    ]
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    try:
+        return digest_of_file(path) == digest
+    except FileNotFoundError:
+        return False
+
+
+def _is_link(path: Path, blob: Path) -> bool:
+    try:
+        return path.samefile(blob)
+    except FileNotFoundError:
+        return False
 
 
 def now() -> str:

@@ -104,6 +104,27 @@ def test_verify_finds_a_changed_file(tmp_path: Path, config: Path) -> None:
 
     assert done.returncode == 1
     assert f"{blob}: wrong digest: found sha256:" in done.stdout
+    assert "fetches them again" in done.stdout
+    assert provision(store, "--config", config).stdout.startswith("tiny 1: repaired, ")
+    assert provision(store, "verify").returncode == 0
+
+
+@pytest.mark.parametrize("action", ["list", "verify", "gc"])
+def test_a_folder_that_is_no_store_is_an_error(tmp_path: Path, action: str) -> None:
+    """A nightly `verify` of a misspelt path passed, and `gc` made the folder."""
+    missing, other = provision(tmp_path / "none", action), provision(tmp_path, action)
+
+    assert (missing.returncode, other.returncode) == (1, 1)
+    assert "none: no such folder" in missing.stderr
+    assert "is no model store" in other.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, config: Path) -> None:
+    done = provision(tmp_path / "store", "--config", config, "--dry-run")
+
+    assert (done.returncode, done.stdout) == (0, "tiny 1: would publish\n")
+    assert not (tmp_path / "store").exists()
 
 
 def test_the_example_fills_a_store(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
+from elastic_yolo.cli.serve import Summary
 from elastic_yolo.doctor.machine import find_holder, is_taken
 from elastic_yolo.lab.processes.stack import ROOT
 from tests.support.command import run
@@ -387,3 +388,13 @@ def test_serve_works_without_standard_error(environment: dict[str, str], model: 
 
     assert facts["model"] == "tiny"
     assert process.returncode == 0
+
+
+def test_the_example_request_has_the_token_if_one_is_required() -> None:
+    web = "http://127.0.0.1:5000"
+    summary = Summary(web, "", [], "tiny", "openvino", "fp32", "cpu", None)
+
+    shown = summary.lines("127.0.0.1", None, with_token=True)
+
+    header = '-H "Authorization: Bearer $ACCESS_TOKEN"'
+    assert f"  try         curl {header} -F image=@photo.jpg {web}/inference" in shown

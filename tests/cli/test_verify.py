@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from elastic_yolo.detector.engines.libdarknet import find_libdarknet
 from tests.support.command import run
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model, write_weights
@@ -31,6 +33,32 @@ def test_verify_passes_a_good_folder(tmp_path: Path) -> None:
     ]
     assert lines[4][0] == "darknet"
     assert "FAILED" not in out
+
+
+@pytest.mark.parametrize(
+    ("section", "option"),
+    [
+        ("[net]", "batch=1\nsubdivisions=16"),
+        ("[net]", "subdivisions = 0"),
+        ("[net]", "batch=\N{FULLWIDTH DIGIT ONE}"),
+        ("[net]", "policy=steps"),
+        ("[yolo]", "ma p=none.map"),
+    ],
+)
+def test_options_for_training_do_not_end_the_comparison_with_darknet(
+    tiny_model: Path, section: str, option: str
+) -> None:
+    """The C library would end the process, with status 0 in the last case."""
+    cfg = tiny_model / "tiny.cfg"
+    text = cfg.read_text().replace("size=1\nstride=32", "size=3\nstride=1\npad=1")
+    cfg.write_text(text.replace(section, f"{section}\n{option}"))
+    write_weights(tiny_model / "tiny.weights", np.linspace(-1, 1, 7 + 7 * 27))
+
+    status, out, _ = run("verify", tiny_model)
+
+    assert status == 0
+    compared = "raw heads in fp32 differ" if find_libdarknet() else "libdarknet is not installed"
+    assert compared in out
 
 
 def test_verify_fails_if_weights_are_truncated(tiny_model: Path) -> None:

@@ -120,6 +120,8 @@ def test_a_head_keeps_the_anchors_of_its_mask() -> None:
             "cornersnms, greedynms, diounms",
         ),
         ("[convolutional]\nxnor=1\n", r"xnor=1 is not supported"),
+        ("[convolutional]\ndontload=1\n", r"dontload=1 is not supported"),
+        ("[convolutional]\ndontloadscales=1\n", r"dontloadscales=1 is not supported"),
         ("[shortcut]\nfrom=-1\nweights_type=per_channel\n", "weights_type=per_channel is not"),
         ("[region]\nclasses=1\nnum=1\ntree=9k.tree\n", r"tree=9k\.tree is not supported"),
         ("[upsample]\nstride=2\n", r"no \[yolo\] or \[region\] layer"),
@@ -135,7 +137,7 @@ def test_inconsistent_layers_are_refused_with_the_line(layers: str, message: str
 
 def test_training_options_are_ignored() -> None:
     network = plan(
-        "[convolutional]\nfilters=6\nactivation=linear\nxnor=0\nstopbackward=800\n"
+        "[convolutional]\nfilters=6\nactivation=linear\nxnor=0\nstopbackward=800\ndontload=0\n"
         "[dropout]\nprobability=.5\n"
         "[yolo]\nclasses=1\nnum=1\nanchors=5,5\niou_loss=ciou\nresize=1.5\nmax_delta=2\n"
         "embedding_layer=-4\n",

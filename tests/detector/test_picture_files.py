@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from elastic_yolo.detector.decode import decode, decode_upright
 from elastic_yolo.picture.errors import PictureError, PictureUndecodable
@@ -266,6 +266,9 @@ def test_an_orientation_in_a_text_of_a_png_is_ignored() -> None:
         with_bad_checksum(png_chunk(b"iCCP", b"a\0\0" + zlib.compress(b"x"))),
         png_chunk(b"iCCP", b"a\0\0no data"),
         png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(5_000_000))),
+        png_chunk(b"bKGD", b"") + png_chunk(b"bKGD", bytes(7)),
+        png_chunk(b"iTXt", b"note\0\0\0\0\0" + b"x" * 9_000_000),
+        png_chunk(b"prVt", bytes(9_000_000)),
         png_chunk(b"acTL", bytes(8)),
         png_chunk(b"acTL", b"\xff" * 8) + png_chunk(b"fcTL", bytes(26)),
     ],
@@ -287,8 +290,20 @@ def test_a_png_whose_rows_end_early_is_refused() -> None:
 def test_a_png_with_damaged_pixels_is_refused() -> None:
     data = png_file(SCENE, COLOUR, 8)
     at = data.index(b"IDAT") + 100
-    with pytest.raises(PictureUndecodable):
+    with pytest.raises(PictureUndecodable, match="IDAT chunk at byte 33 has another checksum"):
         decode_upright(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+
+
+def test_a_colour_profile_of_another_kind_writes_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Libpng would, between the log lines of a service."""
+    target = io.BytesIO()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(SCENE[..., 0]).save(target, "PNG", icc_profile=profile)
+
+    assert agrees(target.getvalue(), np.repeat(SCENE[..., :1], 3, axis=2))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
@@ -404,6 +419,27 @@ def test_few_bits_are_scaled_to_255(
 def test_masks_with_gaps_are_refused(masks: tuple[int, int, int, int]) -> None:
     with pytest.raises(PictureUndecodable, match="bits that do not adjoin"):
         decode_upright(bmp_file(bytes(4), (1, 1), 32, compression=3, masks=masks))
+
+
+def test_masks_that_are_all_0_are_the_usual_ones() -> None:
+    usual = (0xFF0000, 0xFF00, 0xFF, 0)
+    rows = pack_words(SCENE[::-1], 32, usual)
+    none = (0, 0, 0, 0)
+
+    for header_size in (40, 56, 108, 124):
+        data = bmp_file(rows, (32, 24), 32, header_size=header_size, compression=3, masks=none)
+        assert agrees(data, SCENE)
+    with pytest.raises(PictureUndecodable, match="16 bits per pixel and the masks 0x0, 0x0 and"):
+        decode_upright(bmp_file(bytes(4), (1, 1), 16, compression=3, masks=none))
+
+
+def test_masks_of_24_bits_must_be_the_usual_ones() -> None:
+    usual = (0xFF0000, 0xFF00, 0xFF, 0)
+    rows = SCENE[::-1, :, ::-1].tobytes()
+
+    assert agrees(bmp_file(rows, (32, 24), 24, compression=3, masks=usual), SCENE)
+    with pytest.raises(PictureUndecodable, match="24 bits per pixel and the masks 0xff, 0xff00"):
+        decode_upright(bmp_file(rows, (32, 24), 24, compression=3, masks=RED_FIRST))
 
 
 @pytest.mark.parametrize(

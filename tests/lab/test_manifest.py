@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from elastic_yolo.lab.autoscaler.manifest import read_tiers
 from elastic_yolo.lab.autoscaler.spec import (
@@ -226,6 +228,18 @@ def test_an_invalid_manifest_is_one_line(tmp_path: Path, parts: list[str], words
     assert words in str(error.value)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
+
+
+def test_a_list_is_read_as_kubectl_prints_it(tmp_path: Path) -> None:
+    """`kubectl get deployment,hpa -o yaml`, or `-o json`."""
+    plain = write(tmp_path, DEPLOYMENT, HPA)
+    objects = [yaml.safe_load(one) for one in (DEPLOYMENT, HPA)]
+    listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+    for name, text in (("a.yaml", yaml.safe_dump(listed)), ("a.json", json.dumps(listed))):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        (folder / name).write_text(text)
+        assert read_tiers(folder) == read_tiers(plain)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ NEVER = "so its autoscaler never scales"
 def tier(*metrics: Metric, **fields: object) -> Tier:
     """Return a tier of one pod of one container; `fields` are of its autoscaler."""
     spec = replace(HpaSpec("one", 5, metrics or (CPU,)), **fields)  # type: ignore[arg-type]
-    return Tier("one", spec, 1000, 1000, container="one", requests=REQUESTS)
+    return Tier(
+        "one", spec, 1000, 1000, container="one", requests=REQUESTS, containers=("one", "logs")
+    )
 
 
 def run(some: Tier, rate: float = 300.0) -> list[Sample]:
@@ -60,7 +62,7 @@ def test_beside_a_missing_metric_pods_are_only_added() -> None:
         (
             Metric("cpu", "ContainerResource", utilization=70, container="two"),
             {},
-            "the pods have no container two (they have one)",
+            "the pods have no container two (they have one, logs)",
         ),
         (
             Metric("cpu", "ContainerResource", utilization=70, container="logs"),
@@ -71,6 +73,11 @@ def test_beside_a_missing_metric_pods_are_only_added() -> None:
             CPU,
             {"requests": {"cpu/one": 1000}, "unrequested": ("logs",)},
             "logs has no CPU request, and the target is a percentage of it: FailedGetResource",
+        ),
+        (
+            Metric("cpu", "ContainerResource", utilization=70, container="one"),
+            {"requests": {"cpu": 500}},
+            "one has no CPU request, and the target is a percentage of it: FailedGetContainer",
         ),
         (
             Metric("cpu", "ContainerResource", utilization=70, container="one"),

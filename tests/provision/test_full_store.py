@@ -58,9 +58,16 @@ def test_a_full_disk_is_temporary_for_every_command_and_a_full_cache_is_named(
     assert "basic_ios" not in ended.stderr
 
 
-@pytest.mark.parametrize("action", [("rollback", "tiny"), ("gc",), ("pull", "--config", "CONFIG")])
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [
+        (("rollback", "tiny"), "no such folder"),
+        (("gc",), "no such folder"),
+        (("pull", "--config", "CONFIG"), "not writable: "),
+    ],
+)
 def test_a_store_that_is_no_folder_is_a_permanent_failure(
-    tmp_path: Path, action: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, action: tuple[str, ...], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = write_config(tmp_path / "models.yaml", wanted(write_source(tmp_path / "source")))
     (tmp_path / "store").write_text("a file")
@@ -69,7 +76,7 @@ def test_a_store_that_is_no_folder_is_a_permanent_failure(
     status = elastic_yolo(["provision", *arguments, "--store", str(tmp_path / "store" / "below")])
 
     assert status == 1
-    assert "store/below: not writable: " in capsys.readouterr().err
+    assert f"store/below: {why}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from elastic_yolo.store.collect import used_bytes
 from elastic_yolo.store.errors import NotInStore
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import list_versions, resolve
+from elastic_yolo.store.records import VersionRecord
 from elastic_yolo.store.reference import Reference
+from elastic_yolo.store.writer import verify_blob
 from tests.provision.file_server import Site, serving
 from tests.provision.provisioning import provision, stable
 from tests.support.models import FILES, wanted, write_config, write_source
@@ -204,6 +208,81 @@ def test_the_quota_limits_the_store(
     assert outcomes[0] == "failed"
     assert outcomes[-1] == "present"
     assert outcomes.count("published") == 1
+
+
+def _overwrite(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(b"other")
+
+
+def _change_blob(layout: Layout, record: VersionRecord) -> None:
+    _overwrite(layout.blob(record.files["tiny.weights"].digest))
+
+
+def _remove_blob(layout: Layout, record: VersionRecord) -> None:
+    layout.blob(record.files["tiny.weights"].digest).unlink()
+
+
+def _change_copy(layout: Layout, record: VersionRecord) -> None:
+    """As on a file system without hard links."""
+    copy = layout.version(record.name, record.id) / "tiny.weights"
+    copy.unlink()
+    copy.write_bytes(b"other")
+
+
+def _remove_folder(layout: Layout, record: VersionRecord) -> None:
+    shutil.rmtree(layout.version(record.name, record.id))
+
+
+@pytest.mark.parametrize("damage", [_change_blob, _remove_blob, _change_copy, _remove_folder])
+def test_what_is_damaged_in_the_store_is_repaired(
+    source: Path, store: Path, damage: Callable[[Layout, VersionRecord], None]
+) -> None:
+    layout = Layout(store)
+    provision(store, wanted(source))
+    (record,) = list_versions(layout, "tiny")
+    damage(layout, record)
+
+    (planned,) = provision(store, wanted(source), dry_run=True)
+    (repaired,) = provision(store, wanted(source))
+    (again,) = provision(store, wanted(source))
+
+    assert [one.outcome for one in (planned, repaired, again)] == [
+        "would repair",
+        "repaired",
+        "present",
+    ]
+    assert list_versions(layout, "tiny") == [record]
+    folder = resolve(Reference(store, "tiny", "stable")).folder
+    for name in FILES:
+        assert (folder / name).read_bytes() == (source / name).read_bytes()
+        verify_blob(layout, record.files[name].digest)
+
+
+def test_a_damaged_file_is_not_replaced_by_other_content(source: Path, store: Path) -> None:
+    """Also without a digest in models.yaml: that of the version's record is binding."""
+    provision(store, wanted(source))
+    (record,) = list_versions(Layout(store), "tiny")
+    _change_blob(Layout(store), record)
+    _overwrite(source / "tiny.weights")
+
+    (report,) = provision(store, wanted(source))
+
+    assert report.outcome == "failed"
+    assert report.error is not None
+    assert f"tiny.weights: expected {record.files['tiny.weights'].digest}, found" in report.error
+
+
+def test_a_new_version_replaces_a_damaged_file_that_it_shares(source: Path, store: Path) -> None:
+    """The older version has the whole file again with its next run."""
+    provision(store, wanted(source))
+    (record,) = list_versions(Layout(store), "tiny")
+    _change_blob(Layout(store), record)
+
+    (second,) = provision(store, wanted(source, version="2"))
+    (first,) = provision(store, wanted(source))
+
+    assert (second.outcome, first.outcome) == ("published", "repaired")
 
 
 def test_a_dry_run_transfers_nothing_and_writes_nothing(source: Path, store: Path) -> None:

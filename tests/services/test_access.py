@@ -28,15 +28,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-def test_a_request_with_the_token_is_accepted(stack: Stack) -> None:
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER "])
+def test_a_request_with_the_token_is_accepted(stack: Stack, scheme: str) -> None:
     answer = httpx.post(
-        f"{stack.web.url}/inference", files=PICTURE, headers={"Authorization": f"Bearer {TOKEN}"}
+        f"{stack.web.url}/inference", files=PICTURE, headers={"Authorization": f"{scheme} {TOKEN}"}
     )
 
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("sent", [None, "Bearer x", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN])
+@pytest.mark.parametrize(
+    "sent",
+    [None, "Bearer x", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, f"Bearer{TOKEN}", "Bearer"],
+)
 def test_a_request_without_the_right_token_is_refused(stack: Stack, sent: str | None) -> None:
     headers = {} if sent is None else {"Authorization": sent}
     refused = httpx.post(f"{stack.web.url}/inference", files=PICTURE, headers=headers)

@@ -55,7 +55,7 @@ _TRAINING = frozenset(
     dets_for_track dets_for_show track_ciou_norm embedding_layer embedding_size beta1
     bias_match rescore object_scale noobject_scale class_scale coord_scale mask_scale absolute
     thresh log sqrt classfix
-    stopbackward onlyforward dontload dontloadscales dont_update burnin_update train_only_bn
+    stopbackward onlyforward dont_update burnin_update train_only_bn
     grad_centr stream wait_stream
     show_receptive_field clip notruth max_ratio min_ratio center truth dontsave smooth out_channels
     probability dropblock dropblock_size_rel dropblock_size_abs weights_normalization
@@ -71,6 +71,8 @@ _ONLY: dict[str, dict[str, str | None]] = {
         "bin_output": "0",
         "binary": "0",
         "cbn": "0",
+        "dontload": "0",
+        "dontloadscales": "0",
         "coordconv": "0",
         "dot": "0",
         "numload": "0",
@@ -88,6 +90,9 @@ _ONLY: dict[str, dict[str, str | None]] = {
     "reorg3d": {"reverse": "0"},
     "shortcut": {"alpha": "1", "beta": "1", "weights_type": "none"},
 }
+
+INERT = _TRAINING.difference(*(names.split() for names in _KNOWN.values()), *_ONLY.values())
+"""The options that have no effect on detections in any section."""
 
 
 def check_options(section: Section) -> list[str]:

@@ -28,6 +28,7 @@ import numpy as np
 
 from elastic_yolo.detector.boxes import Floats
 from elastic_yolo.detector.boxes import Image as Picture
+from elastic_yolo.detector.darknet.options import INERT
 from elastic_yolo.detector.engines.libdarknet_structs import (
     REGION,
     YOLO,
@@ -219,17 +220,22 @@ def _declare(lib: ctypes.CDLL, name: str, result: type | None, *arguments: type)
 
 @contextmanager
 def _readable(cfg: Path) -> Iterator[Path]:
-    """Provide the path of a .cfg that the library reads like the other readers of these files."""
-    content = cfg.read_bytes()
-    lines = content.removeprefix(codecs.BOM_UTF8).rstrip(b"\0")
-    lines = lines.replace(b"\r", b"" if b"\n" in lines else b"\n")
-    if lines == content:
-        yield cfg
-        return
+    """Provide the path of a .cfg that the library reads like the other readers of these files.
+
+    Without the options for training: for some of their values, such as more `subdivisions` than
+    `batch`, the library ends the process.
+    """
+    content = cfg.read_bytes().removeprefix(codecs.BOM_UTF8).rstrip(b"\0")
+    lines = content.replace(b"\r", b"" if b"\n" in content else b"\n").split(b"\n")
     with tempfile.NamedTemporaryFile(suffix=".cfg") as file:
-        file.write(lines)
+        file.write(b"\n".join(line for line in lines if _key(line) not in INERT))
         file.flush()
         yield Path(file.name)
+
+
+def _key(line: bytes) -> str:
+    """Return what the library takes for the key of a line: it drops blanks, also inside."""
+    return b"".join(line.partition(b"=")[0].split()).decode("latin-1")
 
 
 class _Silence:

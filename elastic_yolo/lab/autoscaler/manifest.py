@@ -51,6 +51,8 @@ class Tier:
     """The CPU requests by the key of a metric, as far as they are stated."""
     unrequested: tuple[str, ...] = ()
     """The containers without a CPU request, where those of all are needed."""
+    containers: tuple[str, ...] = ()
+    """All containers; empty if they are not known."""
 
     @property
     def pod_requests(self) -> Mapping[str, int]:
@@ -59,7 +61,7 @@ class Tier:
 
 
 def read_tiers(place: Path) -> dict[str, Tier]:
-    """Return the tiers of a file, or of all .yaml and .yml files of a folder, by name.
+    """Return the tiers of a file, or of all .yaml, .yml and .json files of a folder, by name.
 
     Raises ManifestError, whose message names the file.
     """
@@ -253,13 +255,27 @@ class _Deployment(_Read):
 def _objects(place: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     if not place.exists():
         raise ManifestError(f"{place}: no such file or folder")
-    paths = [place] if place.is_file() else sorted([*place.glob("*.yaml"), *place.glob("*.yml")])
+    kinds = ("*.yaml", "*.yml", "*.json")
+    paths = (
+        [place] if place.is_file() else sorted(found for one in kinds for found in place.glob(one))
+    )
     for path in paths:
         try:
             documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeError, yaml.YAMLError) as error:
             raise ManifestError(f"{path}: {' '.join(str(error).split())}") from None
-        yield from ((path, found) for found in documents if isinstance(found, dict))
+        yield from ((path, found) for found in _items(documents))
+
+
+def _items(documents: list[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the objects, also those in a List, which `kubectl get` prints."""
+    for found in documents:
+        if isinstance(found, dict):
+            items = found.get("items")
+            if found.get("kind") == "List" and isinstance(items, list):
+                yield from _items(items)
+            else:
+                yield found
 
 
 def _read_hpa(path: Path, found: dict[str, Any]) -> tuple[str, HpaSpec]:
@@ -313,6 +329,7 @@ def _read_tier(path: Path, found: dict[str, Any], hpa: HpaSpec) -> Tier:
         own.name,
         by_key if unrequested else {"cpu": total, **by_key},
         unrequested,
+        tuple(requests),
     )
 
 

@@ -13,9 +13,11 @@ from services.common.request.errors import Unauthorized
 
 def require_bearer(authorization: str, token: SecretStr, what: str) -> None:
     """Raise Unauthorized unless the header has the token; `what` is the name of what it guards."""
-    expected = f"Bearer {token.get_secret_value()}"
+    # The scheme in any case, and one or more spaces: RFC 9110, section 11.
+    scheme, _, stated = authorization.partition(" ")
     # In constant time: the duration must not tell how many characters were right.
-    if not hmac.compare_digest(authorization.encode(), expected.encode()):
+    is_right = hmac.compare_digest(stated.strip(" ").encode(), token.get_secret_value().encode())
+    if scheme.lower() != "bearer" or not is_right:
         raise Unauthorized(f"{what} requires a token: Authorization: Bearer ...")
 
 

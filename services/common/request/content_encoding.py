@@ -95,7 +95,8 @@ def choose_inflater(content_encoding: str) -> Inflater | None:
     if len(codings) > 1 or coding not in ("gzip", "deflate"):
         shown = ", ".join(codings)[:80]
         raise UnsupportedEncoding(
-            f"Content-Encoding {shown!r} is not accepted: send gzip, deflate, or none"
+            f"Content-Encoding {shown!r} is not accepted: send gzip or deflate, "
+            "or leave the header out"
         )
     return Inflater(coding)
 
