@@ -18,6 +18,9 @@ MAX_CHUNKS = 20_000
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT"})
 IEND = b"\0\0\0\0IEND\xaeB\x60\x82"
 """The last chunk of every PNG."""
+# That of the zlib stream, and that of its last chunk.
+_CHECKSUM_BYTES = 8
+_PIECE_BYTES = 64 * 1024
 _unpack_chunk = struct.Struct(">I4s").unpack_from
 
 
@@ -39,10 +42,11 @@ def critical_chunks(data: bytes) -> bytes:
     Raises PictureUndecodable for a wrong checksum.
     """
     view = memoryview(data)
+    chunks = [one for one in _chunks(data) if one[0] in _CRITICAL]
+    if chunks and chunks[-1][2] > len(data):
+        return _with_checksums(view, chunks)
     kept: list[bytes | memoryview] = [SIGNATURE]
-    for kind, start, end in _chunks(data):
-        if kind not in _CRITICAL:
-            continue
+    for kind, start, end in chunks:
         if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
             raise PictureUndecodable(
                 f"the PNG file is damaged: the {kind.decode()} chunk at byte {start:,} has another "
@@ -52,11 +56,35 @@ def critical_chunks(data: bytes) -> bytes:
     return b"".join([*kept, IEND])
 
 
+def _with_checksums(view: memoryview, chunks: list[tuple[bytes, int, int]]) -> bytes:
+    """Complete a file that ends in the checksums behind its pixels.
+
+    Raises PictureUndecodable if it ends before them.
+    """
+    kept = [bytes(view[start:end]) for kind, start, end in chunks if kind != b"IDAT"]
+    pixels = b"".join(view[start + 8 : end - 4] for kind, start, end in chunks if kind == b"IDAT")
+    # Without the two bytes of zlib's header, and the four of its checksum: RFC 1950.
+    inflater, checksum, rest = zlib.decompressobj(-zlib.MAX_WBITS), 1, pixels[2:]
+    try:
+        while rest and not inflater.eof:
+            checksum = zlib.adler32(inflater.decompress(rest, _PIECE_BYTES), checksum)
+            rest = inflater.unconsumed_tail
+    except zlib.error as error:
+        raise PictureUndecodable("the pixels of the PNG file are damaged") from error
+    if not inflater.eof:
+        raise PictureUndecodable("the PNG file is truncated")
+    deflated = pixels[: len(pixels) - len(inflater.unused_data)]
+    content = b"IDAT" + deflated + checksum.to_bytes(4)
+    whole = (len(content) - 4).to_bytes(4) + content + zlib.crc32(content).to_bytes(4)
+    return b"".join([SIGNATURE, *kept, whole, IEND])
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield (type, first byte, byte behind it) of each chunk up to IEND, with length and checksum.
 
-    Like viewers, it takes a file that ends behind an IDAT chunk: whether that was the last one, the
-    decoder finds out. Raises PictureUndecodable for one that ends elsewhere.
+    Like viewers, it takes a file that ends behind an IDAT chunk, or in the checksums at its end:
+    whether that was the last one, the decoder finds out. Raises PictureUndecodable for one that
+    ends elsewhere.
     """
     at = len(SIGNATURE)
     kind = b""
@@ -68,6 +96,9 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         length, kind = _unpack_chunk(data, at)
         end = at + 12 + length
         if end > len(data):
+            if kind == b"IDAT" and end - len(data) <= _CHECKSUM_BYTES:
+                yield kind, at, end
+                return
             break
         yield kind, at, end
         if kind == b"IEND":

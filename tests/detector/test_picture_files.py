@@ -287,6 +287,23 @@ def test_a_png_whose_rows_end_early_is_refused() -> None:
             decode_upright(data)
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_png_that_ends_behind_its_pixels_is_whole(*, interlaced: bool) -> None:
+    """The last 12 bytes are IEND, in front of which are two checksums of four bytes each."""
+    whole = png_file(SCENE, COLOUR, 8, interlaced=interlaced)
+    two_chunks = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(two_chunks, "PNG")
+    assert two_chunks.getvalue().count(b"IDAT") > 1
+
+    for missing in range(1, 21):
+        assert agrees(whole[:-missing], SCENE), missing
+        assert agrees(two_chunks.getvalue()[:-missing], noise), missing
+    for missing in (22, 30, 200):
+        with pytest.raises(PictureUndecodable, match="the PNG file is truncated"):
+            decode_upright(whole[:-missing])
+
+
 def test_a_png_with_damaged_pixels_is_refused() -> None:
     data = png_file(SCENE, COLOUR, 8)
     at = data.index(b"IDAT") + 100

@@ -65,7 +65,7 @@ def test_a_file_that_ends_early_is_refused(
     if kind == "BMP":
         whole = whole.rstrip(b"\0")  # the padding of the last row
     if kind == "PNG":
-        whole = whole.removesuffix(IEND)  # behind the pixels
+        whole = whole.removesuffix(IEND)[:-8]  # without the checksums behind the pixels
 
     with pytest.raises(PictureError):
         read_header(whole[: int(len(whole) * fraction)])
