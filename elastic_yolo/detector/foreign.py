@@ -98,7 +98,7 @@ def convert_advice(data: bytes) -> str:
     names = [*readings][:_MOST_READINGS]
     shown = " or ".join(f"as {name} ({readings[name]!r})" for name in names)
     if len(names) == 1:
-        return f": it reads {shown}: convert it with iconv -f {names[0]} -t UTF-8"
+        return f": it reads {shown}: if that is right, convert it with iconv -f {names[0]} -t UTF-8"
     return (
         f": it reads {shown}: choose the one that reads right, as in iconv -f {names[0]} -t UTF-8"
     )

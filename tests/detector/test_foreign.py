@@ -77,7 +77,8 @@ def test_encodings_that_agree_about_every_letter_are_one_reading() -> None:
     advice = convert_advice("vélo\n".encode("iso8859-1"))
 
     assert (
-        advice == ": it reads as ISO-8859-1 ('vélo'): convert it with iconv -f ISO-8859-1 -t UTF-8"
+        advice == ": it reads as ISO-8859-1 ('vélo'): if that is right, "
+        "convert it with iconv -f ISO-8859-1 -t UTF-8"
     )
 
 
