@@ -229,7 +229,11 @@ def _verify(parsed: argparse.Namespace, layout: Layout) -> int:
         progress("verifying", number + 1, len(digests))
     for record in records:
         folder = layout.version(record.name, record.id)
-        wrong += [f"{folder / name}: wrong digest" for name in damaged_copies(layout, record)]
+        try:
+            wrong += [f"{folder / name}: wrong digest" for name in damaged_copies(layout, record)]
+        except OSError as error:
+            wrong.append(f"{error.filename or folder}: cannot be read: {error.strerror}")
+            unreadable += is_temporary(error)
     if parsed.json:
         print(json.dumps({"files": len(digests), "wrong": wrong}, indent=2))
     else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 
 from elastic_yolo.picture.errors import PictureUndecodable
 from elastic_yolo.picture.exif import read_orientation
@@ -21,6 +23,22 @@ IEND = b"\0\0\0\0IEND\xaeB\x60\x82"
 # That of the zlib stream, and that of its last chunk.
 _CHECKSUM_BYTES = 8
 _PIECE_BYTES = 64 * 1024
+# An attack: 20 MB that inflate to 20 GB, behind the last row, take a minute. Below this, seconds.
+# To inflate every PNG twice would take half as long again: samples tell which ones to check.
+_MAX_UNCHECKED_BYTES = 1024 * 1024
+_SAMPLES, _SAMPLE_BYTES = 16, 1024
+_PALETTE = 3
+_CHANNELS = {0: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
+# The passes of an interlaced picture: first column and row, distance of columns and rows.
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 _unpack_chunk = struct.Struct(">I4s").unpack_from
 
 
@@ -39,44 +57,99 @@ def read_png(data: bytes) -> tuple[int, int, int]:
 def critical_chunks(data: bytes) -> bytes:
     """Return the same picture with nothing but its pixels and its palette.
 
-    Raises PictureUndecodable for a wrong checksum.
+    Raises PictureUndecodable for a wrong checksum, and for many more pixels than the header says.
     """
     view = memoryview(data)
-    chunks = [one for one in _chunks(data) if one[0] in _CRITICAL]
-    if chunks and chunks[-1][2] > len(data):
-        return _with_checksums(view, chunks)
-    kept: list[bytes | memoryview] = [SIGNATURE]
-    for kind, start, end in chunks:
-        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+    has_palette = data[25:26] == bytes([_PALETTE])
+    kept: list[bytes | memoryview] = []
+    pixels: list[memoryview] = []
+    end = 0
+    for kind, start, end in _chunks(data):
+        if kind not in _CRITICAL or (kind == b"PLTE" and not has_palette):
+            continue
+        if end <= len(data) and zlib.crc32(view[start + 4 : end - 4]) != _number(
+            view[end - 4 : end]
+        ):
             raise PictureUndecodable(
                 f"the PNG file is damaged: the {kind.decode()} chunk at byte {start:,} has another "
                 "checksum"
             )
         kept.append(view[start:end])
-    return b"".join([*kept, IEND])
+        if kind == b"IDAT":
+            pixels.append(view[start + 8 : end - 4])
+    if end > len(data):
+        kept = [one for one in kept if one[4:8] != b"IDAT"]
+        kept.append(_with_checksums(b"".join(pixels), 2 * _pixel_bytes(data)))
+    elif sum(map(len, pixels)) > _MAX_UNCHECKED_BYTES:
+        deflated = b"".join(pixels)
+        if _is_repetitive(deflated):
+            with suppress(zlib.error):
+                _inflate(deflated, 2 * _pixel_bytes(data))
+    return b"".join([SIGNATURE, *kept, IEND])
 
 
-def _with_checksums(view: memoryview, chunks: list[tuple[bytes, int, int]]) -> bytes:
-    """Complete a file that ends in the checksums behind its pixels.
+def _number(four_bytes: memoryview) -> int:
+    return int.from_bytes(four_bytes)
 
-    Raises PictureUndecodable if it ends before them.
+
+def _is_repetitive(deflated: bytes) -> bool:
+    """Return whether deflated data can be deflated again, as that of a hundredfold size can."""
+    places = range(len(deflated) - _SAMPLE_BYTES)
+    # At random, or an attacker would know which places to avoid.
+    at_random = random.choices(places, k=_SAMPLES)  # noqa: S311
+    samples = (deflated[at : at + _SAMPLE_BYTES] for at in at_random)
+    return any(2 * len(zlib.compress(sample, 1)) < len(sample) for sample in samples)
+
+
+def _pixel_bytes(data: bytes) -> int:
+    """Return the size of the filtered rows that a PNG deflates, in bytes."""
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    bits = depth * _CHANNELS.get(colour, 4)
+    total = 0
+    for left, top, right_by, down_by in _ADAM7 if data[28] else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // right_by), -(-(height - top) // down_by)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + -(-columns * bits // 8))
+    return total
+
+
+def _with_checksums(pixels: bytes, most: int) -> bytes:
+    """Return an IDAT chunk of pixels whose last checksums are missing.
+
+    Raises PictureUndecodable if the pixels are not whole.
     """
-    kept = [bytes(view[start:end]) for kind, start, end in chunks if kind != b"IDAT"]
-    pixels = b"".join(view[start + 8 : end - 4] for kind, start, end in chunks if kind == b"IDAT")
-    # Without the two bytes of zlib's header, and the four of its checksum: RFC 1950.
-    inflater, checksum, rest = zlib.decompressobj(-zlib.MAX_WBITS), 1, pixels[2:]
     try:
-        while rest and not inflater.eof:
-            checksum = zlib.adler32(inflater.decompress(rest, _PIECE_BYTES), checksum)
-            rest = inflater.unconsumed_tail
+        size, checksum = _inflate(pixels, most)
     except zlib.error as error:
         raise PictureUndecodable("the pixels of the PNG file are damaged") from error
-    if not inflater.eof:
-        raise PictureUndecodable("the PNG file is truncated")
-    deflated = pixels[: len(pixels) - len(inflater.unused_data)]
-    content = b"IDAT" + deflated + checksum.to_bytes(4)
-    whole = (len(content) - 4).to_bytes(4) + content + zlib.crc32(content).to_bytes(4)
-    return b"".join([SIGNATURE, *kept, whole, IEND])
+    there = pixels[size : size + 4]
+    if not checksum.to_bytes(4).startswith(there):
+        raise PictureUndecodable("the pixels of the PNG file have another checksum")
+    content = b"IDAT" + pixels[:size] + checksum.to_bytes(4)
+    return (len(content) - 4).to_bytes(4) + content + zlib.crc32(content).to_bytes(4)
+
+
+def _inflate(pixels: bytes, most: int) -> tuple[int, int]:
+    """Return the size of a zlib stream without its checksum, and the checksum (RFC 1950).
+
+    Raises zlib.error, and PictureUndecodable if it does not end or inflates to more than `most`.
+    """
+    inflater, checksum, done = zlib.decompressobj(-zlib.MAX_WBITS), 1, 0
+    view = memoryview(pixels)
+    # The first two bytes are zlib's.
+    for at in range(2, len(pixels), _PIECE_BYTES):
+        rest: bytes | memoryview = view[at : at + _PIECE_BYTES]
+        while rest and not inflater.eof:
+            inflated = inflater.decompress(rest, _PIECE_BYTES)
+            checksum = zlib.adler32(inflated, checksum)
+            done += len(inflated)
+            if done > most:
+                raise PictureUndecodable("the PNG file has more pixels than its header says")
+            rest = inflater.unconsumed_tail
+        if inflater.eof:
+            size = min(at + _PIECE_BYTES, len(pixels)) - len(inflater.unused_data)
+            return size, checksum
+    raise PictureUndecodable("the PNG file is truncated")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -89,15 +162,14 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     at = len(SIGNATURE)
     kind = b""
     for _ in range(MAX_CHUNKS):
-        if at + 12 > len(data):
-            if kind == b"IDAT":
-                return
-            break
-        length, kind = _unpack_chunk(data, at)
+        before = kind
+        length, kind = _unpack_chunk(data, at) if at + 8 <= len(data) else (0, b"")
         end = at + 12 + length
         if end > len(data):
             if kind == b"IDAT" and end - len(data) <= _CHECKSUM_BYTES:
                 yield kind, at, end
+                return
+            if before == b"IDAT" and at + 12 > len(data):
                 return
             break
         yield kind, at, end

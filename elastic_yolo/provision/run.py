@@ -135,21 +135,23 @@ class Job:
     def _repair(
         self, model: ModelConfig, record: VersionRecord, damaged: list[str], download: Download
     ) -> None:
-        """Fetch the damaged files again, with the digests of the record."""
-        unknown = [name for name in damaged if name not in model.files]
-        if unknown:
-            raise WrongContent(
-                f"{model.name}: {unknown[0]} of version {record.version} is damaged in the store, "
-                "and was made there: give the model another version"
-            )
+        """Replace the damaged files, by copies or from their sources, as the record states them."""
         digests = {name: file.digest for name, file in record.files.items()}
         sources = PinnedSources(model.with_digests(digests), download.retry)
-        writer = Writer(self.layout)
+        writer, folder = Writer(self.layout), self.layout.version(record.name, record.id)
         for name in damaged:
+            if writer.restore_blob(digests[name], folder / name):
+                continue
+            if name not in model.files:
+                raise WrongContent(
+                    f"{model.name}: {name} of version {record.version} is damaged in the store, "
+                    "and models.yaml has no source of it: give the model another version"
+                )
             fetch = partial(_fetch_blob, writer, sources, download, name)
             report = partial(self._pass_over, download.traffic)
             fetch_first(name, sources.model.addresses(name), fetch, report)
-        writer.rewrite(record, partial(check_model, threads=self.threads))
+        if damaged_copies(self.layout, record):
+            writer.rewrite(record, partial(check_model, threads=self.threads))
         download.forget_finished()
 
     def _publish(self, sources: PinnedSources, download: Download) -> tuple[VersionRecord, int]:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,6 +56,19 @@ class Writer:
         file.replace(blob)
         sync_folder(blob.parent)
         return FileRecord(digest=digest, size=size)
+
+    def restore_blob(self, digest: str, file: Path) -> bool:
+        """Replace a missing or damaged blob by another file if that has the digest.
+
+        Returns whether the blob is whole now; otherwise there is none. Raises OSError.
+        """
+        blob = self.layout.blob(digest)
+        blob.unlink(missing_ok=True)
+        if not _has_digest(file, digest):
+            return False
+        link_or_copy(file, blob)
+        sync_folder(blob.parent)
+        return True
 
     def find_blob(self, digest: str) -> FileRecord | None:
         """Return the record of a blob, or None if the store does not have it undamaged."""
@@ -154,18 +167,26 @@ class Writer:
         versions = self.layout.versions(record.name)
         make_folder(versions)
         folder = self.layout.version(record.name, record.id)
-        shutil.rmtree(folder, ignore_errors=True)
         unfinished = Path(tempfile.mkdtemp(dir=versions, prefix=UNFINISHED))
         try:
             for name, file in record.files.items():
                 link_or_copy(self.layout.blob(file.digest), unfinished / name)
             check(unfinished)
+            _remove(folder)
             publish_folder(unfinished, folder)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         # Readers look for the record: writing it publishes the version.
         write_durable(self.layout.version_record(record.name, record.id), to_json(record))
+
+
+def _remove(folder: Path) -> None:
+    """Remove a version's folder if there is one, which then is missing at once and not in parts."""
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=UNFINISHED))
+    with suppress(FileNotFoundError):
+        folder.rename(aside / folder.name)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def digest_of_files(files: Mapping[str, FileRecord]) -> str:

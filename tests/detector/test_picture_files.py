@@ -304,6 +304,53 @@ def test_a_png_that_ends_behind_its_pixels_is_whole(*, interlaced: bool) -> None
             decode_upright(whole[:-missing])
 
 
+def test_a_png_without_its_last_checksums_is_checked_otherwise() -> None:
+    damaged = bytearray(png_file(SCENE, COLOUR, 8, piece=100))
+    damaged[damaged.index(b"IDAT") + 50] ^= 1
+    wrong = png_file(SCENE, COLOUR, 8, data=_with_wrong_checksum(SCENE))
+
+    for missing in (0, 12, 13, 16):
+        whole = slice(0, len(damaged) - missing)
+        with pytest.raises(PictureUndecodable, match="the IDAT chunk at byte 33 has another check"):
+            decode_upright(bytes(damaged[whole]))
+    with pytest.raises(PictureUndecodable, match="the pixels of the PNG file have another checks"):
+        decode_upright(wrong[:-13])
+
+
+def _with_wrong_checksum(samples: np.ndarray) -> bytes:
+    deflated = zlib.compress(png_rows(samples, 8, interlaced=False))
+    return deflated[:-1] + bytes([deflated[-1] ^ 1])
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 7])
+def test_a_last_chunk_of_few_bytes_may_lack_its_checksum(size: int) -> None:
+    deflated = zlib.compress(png_rows(SCENE, 8, interlaced=False))
+    head = png_file(SCENE, COLOUR, 8, data=deflated[:-size])[:-12]
+    whole = head + png_chunk(b"IDAT", deflated[-size:])
+
+    for missing in range(5):
+        assert agrees(whole[: len(whole) - missing], SCENE)
+
+
+@pytest.mark.parametrize("missing", [0, 12, 14])
+def test_a_png_that_inflates_to_far_more_than_its_size_is_refused(missing: int) -> None:
+    """20 MB of it would take a minute."""
+    packer = zlib.compressobj(9)
+    first = packer.compress(bytes(10_000_000)) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(bytes(10_000_000)) + packer.flush(zlib.Z_FULL_FLUSH)
+    bomb = first + block * 300 + b"\x03\0" + bytes(4)
+    data = png_file(SCENE, COLOUR, 8, data=bomb, piece=8192)
+
+    with pytest.raises(PictureUndecodable, match="more pixels than its header says"):
+        decode_upright(data[: len(data) - missing])
+
+
+def test_a_palette_that_is_not_used_may_be_damaged() -> None:
+    palette = with_bad_checksum(png_chunk(b"PLTE", bytes(6)))
+
+    assert agrees(png_file(SCENE, COLOUR, 8, before=[palette]), SCENE)
+
+
 def test_a_png_with_damaged_pixels_is_refused() -> None:
     data = png_file(SCENE, COLOUR, 8)
     at = data.index(b"IDAT") + 100

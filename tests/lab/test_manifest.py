@@ -235,11 +235,21 @@ def test_a_list_is_read_as_kubectl_prints_it(tmp_path: Path) -> None:
     plain = write(tmp_path, DEPLOYMENT, HPA)
     objects = [yaml.safe_load(one) for one in (DEPLOYMENT, HPA)]
     listed = {"apiVersion": "v1", "kind": "List", "items": objects}
-    for name, text in (("a.yaml", yaml.safe_dump(listed)), ("a.json", json.dumps(listed))):
+    for name, text in (
+        ("a.yaml", yaml.safe_dump(listed)),
+        ("a.json", json.dumps(listed, indent="\t")),
+    ):
         folder = tmp_path / name.replace(".", "-")
         folder.mkdir()
         (folder / name).write_text(text)
         assert read_tiers(folder) == read_tiers(plain)
+
+
+def test_a_list_of_itself_is_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "kind: List\nitems: &all [{kind: List, items: *all}]\n")
+
+    with pytest.raises(ManifestError, match=r"tier\.yaml: nested too deeply"):
+        read_tiers(path)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.provision.config import read_models_config
-from elastic_yolo.provision.errors import ConfigError
+from elastic_yolo.provision.errors import ConfigError, WrongContent
 from elastic_yolo.provision.sources import choose_source
 from elastic_yolo.store.collect import used_bytes
 from elastic_yolo.store.errors import NotInStore
@@ -211,8 +211,9 @@ def test_the_quota_limits_the_store(
 
 
 def _overwrite(path: Path) -> None:
+    """With other content of the same size."""
     path.chmod(0o644)
-    path.write_bytes(b"other")
+    path.write_bytes(b"\1" * path.stat().st_size)
 
 
 def _change_blob(layout: Layout, record: VersionRecord) -> None:
@@ -257,6 +258,51 @@ def test_what_is_damaged_in_the_store_is_repaired(
     for name in FILES:
         assert (folder / name).read_bytes() == (source / name).read_bytes()
         verify_blob(layout, record.files[name].digest)
+
+
+def test_a_repair_leaves_a_version_in_place_until_it_is_checked(
+    source: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Services that start meanwhile find it; and it stays if the check fails."""
+    provision(store, wanted(source))
+    (record,) = list_versions(Layout(store), "tiny")
+    _change_copy(Layout(store), record)
+    found: list[str] = []
+
+    def check(_folder: Path, threads: int) -> None:  # noqa: ARG001
+        found.append(stable(store))
+        raise WrongContent("refused")
+
+    monkeypatch.setattr("elastic_yolo.provision.run.check_model", check)
+    (report,) = provision(store, wanted(source))
+
+    assert (report.outcome, report.error) == ("failed", "refused")
+    assert found == ["1"]
+    assert stable(store) == "1"
+
+
+def test_a_damaged_file_that_has_a_whole_copy_needs_no_source(source: Path, store: Path) -> None:
+    layout = Layout(store)
+    provision(store, wanted(source))
+    (record,) = list_versions(layout, "tiny")
+    _remove_blob(layout, record)
+    (source / "tiny.weights").unlink()
+
+    (report,) = provision(store, wanted(source))
+
+    assert (report.outcome, report.requests) == ("repaired", 0)
+    verify_blob(layout, record.files["tiny.weights"].digest)
+
+
+def test_a_repair_needs_no_more_than_the_quota(source: Path, store: Path) -> None:
+    layout = Layout(store)
+    provision(store, wanted(source))
+    (record,) = list_versions(layout, "tiny")
+    _change_blob(layout, record)
+
+    (report,) = provision(store, wanted(source), quota_bytes=used_bytes(layout))
+
+    assert report.outcome == "repaired"
 
 
 def test_a_damaged_file_is_not_replaced_by_other_content(source: Path, store: Path) -> None:

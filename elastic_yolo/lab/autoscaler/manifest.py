@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -261,10 +262,15 @@ def _objects(place: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     )
     for path in paths:
         try:
-            documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeError, yaml.YAMLError) as error:
+            text = path.read_text(encoding="utf-8")
+            is_json = path.suffix == ".json"
+            documents = [json.loads(text)] if is_json else list(yaml.safe_load_all(text))
+            objects = list(_items(documents))
+        except RecursionError:
+            raise ManifestError(f"{path}: nested too deeply") from None
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise ManifestError(f"{path}: {' '.join(str(error).split())}") from None
-        yield from ((path, found) for found in _items(documents))
+        yield from ((path, found) for found in objects)
 
 
 def _items(documents: list[Any]) -> Iterator[dict[str, Any]]:
