@@ -72,12 +72,13 @@ def test_users_send_pictures_that_are_served(locust: str) -> None:
 def test_the_chart_has_ready_and_desired_pods_of_each_tier(
     tab: webdriver.Chrome,
 ) -> None:
-    lines = [
-        path.get_attribute("data-line")
-        for path in tab.find_elements(By.CSS_SELECTOR, "#replicas-chart path")
-    ]
+    # In one script: the page may draw the chart anew between two.
+    lines = (
+        "return [...document.querySelectorAll('#replicas-chart path')]"
+        ".map((path) => path.dataset.line)"
+    )
 
-    assert lines == [
+    assert tab.execute_script(lines) == [
         "web ready", "web desired", "inference ready", "inference desired", "web CPU",
         "inference CPU",
     ]  # fmt: skip
@@ -95,9 +96,10 @@ def test_table_and_chart_follow_the_file(tab: webdriver.Chrome, timeline: Path) 
 
 
 def test_the_chart_is_only_in_its_own_tab(tab: webdriver.Chrome) -> None:
-    titles = tab.find_elements(By.CSS_SELECTOR, "[role=tab]")
-    (statistics,) = (title for title in titles if title.text.lower() == "statistics")
-    statistics.click()
+    tab.execute_script(
+        "[...document.querySelectorAll('[role=tab]')]"
+        ".find((title) => title.textContent.toLowerCase() === 'statistics').click()"
+    )
 
     wait_until(lambda: not tab.find_element(By.ID, "replicas-chart").is_displayed(), "it is hidden")
 
