@@ -39,8 +39,8 @@ pytestmark = [
         reason='the Darknet oracle is missing: run "make oracle" (installs Debian\'s package '
         "darknet); agreement with Darknet is NOT tested",
     ),
-    # The largest network takes ten seconds on a busy core.
-    pytest.mark.timeout(60),
+    # The largest network takes ten seconds on a core of its own.
+    pytest.mark.timeout(300),
 ]
 
 # The measured numbers: pytest --log-cli-level=INFO
