@@ -67,14 +67,13 @@ def critical_chunks(data: bytes) -> bytes:
     for kind, start, end in _chunks(data):
         if kind not in _CRITICAL or (kind == b"PLTE" and not has_palette):
             continue
-        if end <= len(data) and zlib.crc32(view[start + 4 : end - 4]) != _number(
-            view[end - 4 : end]
-        ):
+        chunk = view[start:end]
+        if end <= len(data) and zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]):
             raise PictureUndecodable(
                 f"the PNG file is damaged: the {kind.decode()} chunk at byte {start:,} has another "
                 "checksum"
             )
-        kept.append(view[start:end])
+        kept.append(chunk)
         if kind == b"IDAT":
             pixels.append(view[start + 8 : end - 4])
     if end > len(data):
@@ -86,10 +85,6 @@ def critical_chunks(data: bytes) -> bytes:
             with suppress(zlib.error):
                 _inflate(deflated, 2 * _pixel_bytes(data))
     return b"".join([SIGNATURE, *kept, IEND])
-
-
-def _number(four_bytes: memoryview) -> int:
-    return int.from_bytes(four_bytes)
 
 
 def _is_repetitive(deflated: bytes) -> bool:

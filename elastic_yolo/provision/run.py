@@ -92,26 +92,23 @@ class Job:
             damaged = [] if present is None else damaged_blobs(self.layout, present)
             is_damaged = bool(damaged or (present and damaged_copies(self.layout, present)))
             if self.dry_run:
-                would: Outcome = "would repair" if is_damaged else "present"
-                return report("would publish" if present is None else would, present)
-            if present is not None:
+                planned: Outcome = "would repair" if is_damaged else "present"
+                return report("would publish" if present is None else planned, present)
+            outcome: Outcome = "present"
+            if present is None:
+                record, new = self._publish(sources, download)
+                outcome = "published"
+            else:
+                record, new = present, len(damaged)
                 if is_damaged:
-                    self._repair(model, present, damaged, download)
-                prepared = self._prepare(model, present)
-                switched = self._switch_channels(model, present)
-                outcome: Outcome = "switched" if switched else "present"
-                return report(
-                    "repaired" if is_damaged else outcome,
-                    present,
-                    files=len(damaged),
-                    prepared=prepared,
-                )
-            record, new = self._publish(sources, download)
+                    self._repair(model, record, damaged, download)
+                    outcome = "repaired"
             prepared = self._prepare(model, record)
-            self._switch_channels(model, record)
+            if self._switch_channels(model, record) and outcome == "present":
+                outcome = "switched"
         except (ProvisionError, StoreError, OSError) as error:
             return report("failed", None, error=str(error), retryable=is_temporary(error))
-        return report("published", record, files=new, prepared=prepared)
+        return report(outcome, record, files=new, prepared=prepared)
 
     def _published_version(self, model: ModelConfig, version: str) -> VersionRecord | None:
         """Return the version if the store has it; raises WrongContent if its content differs.
@@ -151,7 +148,7 @@ class Job:
             report = partial(self._pass_over, download.traffic)
             fetch_first(name, sources.model.addresses(name), fetch, report)
         if damaged_copies(self.layout, record):
-            writer.rewrite(record, partial(check_model, threads=self.threads))
+            writer.write(record, partial(check_model, threads=self.threads))
         download.forget_finished()
 
     def _publish(self, sources: PinnedSources, download: Download) -> tuple[VersionRecord, int]:

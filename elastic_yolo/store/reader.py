@@ -71,7 +71,9 @@ def require_store(layout: Layout) -> None:
     """Raise NotInStore unless there is a store, which may be empty."""
     if not (layout.models.is_dir() or layout.lock.is_file()):
         exists = layout.root.is_dir()
-        raise NotInStore(f"{layout.root}: " + ("is no model store" if exists else "no such folder"))
+        raise NotInStore(
+            f"{layout.root}: " + ("is not a model store" if exists else "no such folder")
+        )
 
 
 def list_models(layout: Layout) -> list[str]:

@@ -110,15 +110,8 @@ class Writer:
             return find_version(self.layout, name, record.id).record
         except (NotInStore, StoreDamaged):
             # New, or a killed writer has left its folder without a record.
-            self._write(record, check)
+            self.write(record, check)
             return record
-
-    def rewrite(self, record: VersionRecord, check: Check) -> None:
-        """Replace the files of a published version by the blobs of its record.
-
-        Raises what `check` raises, and OSError.
-        """
-        self._write(record, check)
 
     def switch_channel(self, name: str, channel: str, identity: str) -> bool:
         """Point a channel at a version; returns whether that changed it.
@@ -163,7 +156,11 @@ class Writer:
         make_folder(self.layout.channels(name))
         write_durable(self.layout.channel(name, channel), to_json(record))
 
-    def _write(self, record: VersionRecord, check: Check) -> None:
+    def write(self, record: VersionRecord, check: Check) -> None:
+        """Publish the blobs of a record as its version; one that is there is replaced.
+
+        Raises what `check` raises, and OSError.
+        """
         versions = self.layout.versions(record.name)
         make_folder(versions)
         folder = self.layout.version(record.name, record.id)

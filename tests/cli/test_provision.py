@@ -116,7 +116,7 @@ def test_a_folder_that_is_no_store_is_an_error(tmp_path: Path, action: str) -> N
 
     assert (missing.returncode, other.returncode) == (1, 1)
     assert "none: no such folder" in missing.stderr
-    assert "is no model store" in other.stderr
+    assert "is not a model store" in other.stderr
     assert list(tmp_path.iterdir()) == []
 
 
