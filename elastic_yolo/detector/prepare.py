@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 
 from elastic_yolo.detector.boxes import Image, InputFormat
-from elastic_yolo.detector.decode import decode
+from elastic_yolo.detector.decode import decode, decoding_bytes
 from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.detector.placement import Placement, draw_input
 from elastic_yolo.picture.header import read_header
 
 
 def prepare_picture(
-    data: bytes, wanted: InputFormat, *, exact: bool = False
+    data: bytes,
+    wanted: InputFormat,
+    *,
+    exact: bool = False,
+    memory: Callable[[int], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[Image, Placement]:
     """Return a picture file as (height, width, 3) network input, and its place there.
 
     The array is uint8. With `exact` every pixel of a large JPEG is decoded, and a letterbox is
-    float32: resampling does not round, as in Darknet. Raises PictureError.
+    float32: resampling does not round, as in Darknet. `memory` holds the bytes that decoding takes,
+    as DecodingMemory.taken does. Raises PictureError.
     """
     header = read_header(data)
     place = Placement.fit(header.upright_size, wanted)
-    pixels = decode(data, header, None if exact else place.inner)
-    return draw_input(pixels, header.orientation, place, exact=exact), place
+    needed = None if exact else place.inner
+    with memory(decoding_bytes(header, needed)):
+        pixels = decode(data, header, needed)
+        return draw_input(pixels, header.orientation, place, exact=exact), place
 
 
 def prepare_frame(

@@ -1,0 +1,1 @@
+"""Detection in many pictures at once: a job that ends, can be killed, and goes on."""

@@ -1,0 +1,1 @@
+"""Detection in pictures as they arrive: sources, sinks, and what runs between them."""
