@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _EVERY_S = 10.0
@@ -84,6 +85,57 @@ class TransferLine:
             print(file=sys.stderr)
         self._open, self._what = False, ""
         print_status(text)
+
+
+class RateLine:
+    """Prints the progress of work on pictures on stderr: how many, the rate, and the time left.
+
+    A terminal's line is updated; a log gets a line every 10 s.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start with nothing printed."""
+        self._terminal = sys.stderr.isatty()
+        self._clock = clock
+        self._began: tuple[float, int] | None = None
+        self._shown_at = -_EVERY_S
+
+    def __call__(self, done: int, total: int, bad: int) -> None:
+        """Print that `done` of `total` pictures are done, of which `bad` cannot be used."""
+        now = self._clock()
+        if self._began is None:
+            # What an earlier run did is not part of this one's rate.
+            self._began, self._shown_at = (now, done - 1), now
+        if done < total and now - self._shown_at < (_REFRESH_S if self._terminal else _EVERY_S):
+            return
+        self._shown_at = now
+        line = rate_state(done, total, done - self._began[1], now - self._began[0])
+        line += f", {bad:,} bad" if bad else ""
+        if self._terminal:
+            end = "\n" if done == total else ""
+            print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
+        else:
+            print_status(line)
+
+
+def rate_state(done: int, total: int, now_done: int, seconds: float) -> str:
+    """Describe work on pictures, `now_done` of them in `seconds`: `120 of 500, 12.1 pictures/s`."""
+    state = f"{done:,} of {total:,} pictures"
+    if not seconds:
+        return state
+    rate = now_done / seconds
+    left = f", {describe_seconds((total - done) / rate)} left" if done < total else ""
+    return f"{state}, {rate:.1f} pictures/s{left}"
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a duration in words: `8 s`, `3 min 5 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
 def transfer_state(done: int, total: int, moved: int, seconds: float) -> str:

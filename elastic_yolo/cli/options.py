@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +27,18 @@ MODEL_HELP = (
 )
 
 
-def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Add --engine, --precision, --cache, --device and --threads."""
+def add_engine_options(
+    parser: argparse.ArgumentParser, *, further: Sequence[str] = (), hint: str = ""
+) -> None:
+    """Add --engine, --precision, --cache, --device and --threads.
+
+    `further` are more values of --engine, which `hint` explains in the help.
+    """
     parser.add_argument(
         "--engine",
-        choices=("auto", *ENGINES),
+        choices=("auto", *ENGINES, *further),
         default="auto",
-        help="engine that runs the network (default: auto)",
+        help=f"engine that runs the network{hint} (default: auto)",
     )
     parser.add_argument(
         "--precision",
@@ -225,6 +231,11 @@ def resolve_model(text: str) -> Path | str:
     Raises ArgumentTypeError if `text` names no model, ProvisionError or OSError for a failed pull.
     """
     return absolute_path(text) if text.startswith(STORE_SCHEME) else model_folder(text).resolve()
+
+
+def absolute_address(value: str) -> str:
+    """Return a local path that is valid in any folder; a URL stays as it is."""
+    return value if "://" in value else str(Path(value).resolve())
 
 
 def absolute_path(value: str) -> str:

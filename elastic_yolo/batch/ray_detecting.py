@@ -1,0 +1,116 @@
+"""Detection by Ray Data: the same step on many machines, an actor with the model on each worker.
+
+Ray is imported on use: only `--engine ray` needs it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from elastic_yolo.batch.detecting import LocalDetecting, Outcome
+from elastic_yolo.batch.errors import BadInput, StorageFailed
+from elastic_yolo.batch.pictures import listing_digest, open_pictures
+from elastic_yolo.detector.engines.choose import EngineOptions
+from elastic_yolo.detector.errors import EngineError
+from elastic_yolo.detector.loading import load_detector
+from elastic_yolo.detector.parallel import ParallelDetector, Parameters
+from elastic_yolo.extras import naming_extra
+from elastic_yolo.names import Resize
+
+# What an actor gets at once: enough to keep its engine busy.
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Step:
+    """What every worker needs; the paths are the same on all machines, as on a shared volume."""
+
+    input: str
+    listing: str
+    """Digest of the names in the input, as the driver sees it."""
+    model: Path
+    resize: Resize
+    options: EngineOptions
+    parameters: Parameters
+
+
+class RayDetecting:
+    """Detection by the actors of a Ray cluster, or of this machine if there is none."""
+
+    def __init__(self, step: Step, workers: int) -> None:
+        """Connect to the cluster of RAY_ADDRESS, or start Ray here; raises MissingPackage."""
+        with naming_extra("--engine ray", "ray"):
+            import ray  # noqa: PLC0415
+            import ray.data  # noqa: PLC0415
+        self.engine = f"ray {step.options.precision}"
+        self._ray = ray
+        self._step = step
+        self._workers = workers
+        if not ray.is_initialized():
+            ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+        context = ray.data.DataContext.get_current()
+        # Shards are written in the order of the input.
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+
+    def outcomes(self, numbers: Iterable[int], stop: Event) -> Iterator[tuple[int, Outcome]]:
+        """See Detecting.outcomes; raises EngineError if a worker cannot start."""
+        found = self._ray.data.from_items([{"number": number} for number in numbers]).map_batches(
+            _Worker,
+            fn_constructor_args=(self._step,),
+            batch_size=_BATCH,
+            compute=self._ray.data.ActorPoolStrategy(size=self._workers),
+            num_cpus=self._step.options.threads,
+        )
+        try:
+            for batch in found.iter_batches(batch_size=None):
+                for number, outcome in zip(batch["number"], batch["outcome"], strict=True):
+                    if stop.is_set():
+                        return
+                    yield int(number), _opened(outcome)
+        except self._ray.exceptions.RayError as error:
+            raise EngineError(f"Ray: {_reason(error)}") from error
+
+
+class _Worker:
+    """An actor: it has the model loaded, and detects in batches of numbers."""
+
+    def __init__(self, step: Step) -> None:
+        self._pictures = open_pictures(step.input)
+        if listing_digest(self._pictures.names) != step.listing:
+            raise BadInput(f"{step.input}: a worker finds other pictures there than the driver")
+        detector, _ = load_detector(step.model, step.options, resize=step.resize)
+        self._detecting = LocalDetecting(
+            ParallelDetector(detector, step.parameters), self._pictures
+        )
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        numbers = [int(number) for number in batch["number"]]
+        packed: list[bytes] = []
+        try:
+            for _, outcome in self._detecting.outcomes(numbers, Event()):
+                packed.append(pickle.dumps(outcome))
+        except StorageFailed as error:
+            # Passed on as a value: Ray would wrap it, and try again by itself.
+            packed.append(pickle.dumps(error))
+        done = len(packed)
+        return {"number": np.array(numbers[:done]), "outcome": packed}
+
+
+def _opened(packed: bytes) -> Outcome:
+    outcome: Outcome | StorageFailed = pickle.loads(packed)  # noqa: S301  # of our own worker
+    if isinstance(outcome, StorageFailed):
+        raise outcome
+    return outcome
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line of Ray's message, which has the worker's own error."""
+    return str(error).strip().splitlines()[-1]
