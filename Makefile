@@ -9,7 +9,7 @@ OVERLAY ?= minikube
 PORT ?= 5000
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools bench bench-pipeline soak lint format docs oracle model-table browser http-clients images e2e cluster-test clean
+.PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs oracle model-table browser http-clients images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,11 +92,23 @@ load-tools: .venv-load/ready ## install locust for load tests, and matplotlib fo
 		--only-binary :all: -r locks/load.txt
 	@touch $@
 
+ray: .venv-ray/ready ## install Ray, for batch --engine ray and its tests
+
+.venv-ray/ready: locks/ray.txt
+	@echo "setting up .venv-ray (once, about a minute, 1.1 GB) ..."
+	@$(PYTHON) -m venv --clear .venv-ray
+	@.venv-ray/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
+		--only-binary :all: -r locks/ray.txt
+	@touch $@
+
 bench: .venv/ready ## measure engines, precisions and start-up: tables, and bench.json
 	@$(BIN)/python -m bench
 
 bench-pipeline: .venv/ready ## measure the whole pipeline, alone, under load and overload, compared with other serving frameworks
 	@$(BIN)/python -m bench.pipeline
+
+bench-batch: .venv/ready ## compare `elastic-yolo batch` with the bare loops of its engine; BENCH_FLAGS=--help
+	@$(BIN)/python -m bench.batch $(BENCH_FLAGS)
 
 soak: .venv/ready ## send the services mixed requests, valid, broken, slow and aborted, and cause faults; MINUTES=10 SOAK_FLAGS=--help
 	@$(BIN)/python -m bench.soak --minutes $(MINUTES) $(SOAK_FLAGS)
@@ -133,4 +145,4 @@ http-clients: ## install Debian's Java and curl, whose HTTP clients offer HTTP/2
 
 clean: ## remove what make created
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s .venv-monitoring .venv-load load-report demo-output
+	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s .venv-monitoring .venv-load .venv-ray load-report demo-output

@@ -94,22 +94,22 @@ class RateLine:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with nothing printed."""
+        """Start the time; nothing is printed yet."""
         self._terminal = sys.stderr.isatty()
         self._clock = clock
-        self._began: tuple[float, int] | None = None
-        self._shown_at = -_EVERY_S
+        self._started = self._shown_at = clock()
+        self._before: int | None = None
 
     def __call__(self, done: int, total: int, bad: int) -> None:
         """Print that `done` of `total` pictures are done, of which `bad` cannot be used."""
         now = self._clock()
-        if self._began is None:
+        if self._before is None:
             # What an earlier run did is not part of this one's rate.
-            self._began, self._shown_at = (now, done - 1), now
+            self._before = done - 1
         if done < total and now - self._shown_at < (_REFRESH_S if self._terminal else _EVERY_S):
             return
         self._shown_at = now
-        line = rate_state(done, total, done - self._began[1], now - self._began[0])
+        line = rate_state(done, total, done - self._before, now - self._started)
         line += f", {bad:,} bad" if bad else ""
         if self._terminal:
             end = "\n" if done == total else ""

@@ -5,6 +5,8 @@ Ray is imported on use: only `--engine ray` needs it.
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -46,6 +48,10 @@ class RayDetecting:
 
     def __init__(self, step: Step, workers: int) -> None:
         """Connect to the cluster of RAY_ADDRESS, or start Ray here; raises MissingPackage."""
+        # Ray reports its use to its vendor unless it is told not to before it is imported.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Its core prints warnings about its own internals as errors.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         with naming_extra("--engine ray", "ray"):
             import ray  # noqa: PLC0415
             import ray.data  # noqa: PLC0415
@@ -55,6 +61,8 @@ class RayDetecting:
         self._workers = workers
         if not ray.is_initialized():
             ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         # Shards are written in the order of the input.
         context.execution_options.preserve_order = True

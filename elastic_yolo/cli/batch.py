@@ -7,7 +7,6 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -221,7 +220,7 @@ def _detecting(
     """Return what detects, with the model loaded; `stack` ends it."""
     parameters = Parameters(job.threshold, job.iou, job.exact)
     if parsed.engine == _RAY:
-        options = replace(engine_options(parsed), engine="auto")
+        options = engine_options(argparse.Namespace(**{**vars(parsed), "engine": "auto"}))
         step = Step(
             absolute_address(parsed.input),
             job.listing,
