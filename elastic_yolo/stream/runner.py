@@ -1,0 +1,336 @@
+"""Run a stream: receive pictures, detect, write results, acknowledge; in this order for each.
+
+A thread for each source receives, as long as fewer messages are in hand than the window; the main
+thread writes the results of what is answered to every sink and then acknowledges it. So a message
+whose result is not written is never acknowledged, and a slow sink slows the sources.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Event, Lock, Semaphore, Thread
+from typing import NamedTuple
+
+from elastic_yolo.picture.errors import PictureError
+from elastic_yolo.stream.detecting import Answer, Detecting
+from elastic_yolo.stream.ends import Sink, Source
+from elastic_yolo.stream.errors import Refused, StreamError, Unavailable
+from elastic_yolo.stream.message import Message, Result, result_id
+from elastic_yolo.stream.metrics import Health, StreamMetrics
+from elastic_yolo.stream.pauses import Pauses
+
+_LOG = logging.getLogger(__name__)
+_WAIT_S = 0.5
+# How many answers are written together if they come faster than a sink takes them.
+_MOST_WRITTEN = 256
+_SAMPLE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long to try: `tries` deliveries or attempts of a message, then it is rejected.
+
+    `drain_s` is the time from the stop until what is still in hand is given up.
+    """
+
+    tries: int = 3
+    drain_s: float = 30.0
+
+
+class _Done(NamedTuple):
+    """A message whose detection ended; `attempt` counts the attempts in this process."""
+
+    source: Source
+    message: Message
+    attempt: int
+    answer: Future[Answer]
+
+
+class Stream:
+    """Sources, what detects, and sinks; `run` works until all sources end, or `stop` is set."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        sinks: Sequence[Sink],
+        detecting: Detecting,
+        limits: Limits,
+        metrics: StreamMetrics,
+        health: Health,
+        stop: Event,
+    ) -> None:
+        """Prepare; the caller closes sources, sinks and `detecting` afterwards."""
+        self.answered = 0
+        self.rejected = 0
+        self._sources = sources
+        self._sinks = sinks
+        self._detecting = detecting
+        self._limits = limits
+        self._metrics = metrics
+        self._health = health
+        self._stop = stop
+        self._done: SimpleQueue[_Done] = SimpleQueue()
+        self._window = Semaphore(detecting.window)
+        self._in_hand = 0
+        self._in_hand_lock = Lock()
+        self._reached: set[str] = set()
+        self._failure: BaseException | None = None
+        self._given_up_at: float | None = None
+
+    def run(self) -> None:
+        """Work until every source has ended, or the stop and the drain that follows.
+
+        Raises Refused if an end refuses for good, and every error that is a fault of the program.
+        """
+        receivers = [
+            Thread(target=self._receive, args=(source,), name=f"receive-{number}", daemon=True)
+            for number, source in enumerate(self._sources)
+        ]
+        for thread in receivers:
+            thread.start()
+        sampler = Thread(target=self._sample, name="sample", daemon=True)
+        sampler.start()
+        try:
+            while any(thread.is_alive() for thread in receivers) or self._in_hand:
+                self._health.turned()
+                if self._must_give_up():
+                    break
+                self._finish(self._next_done())
+        finally:
+            self._health.ready = False
+            self._stop.set()
+        if self._failure is not None:
+            raise self._failure
+
+    # Receiving: a thread for each source.
+
+    def _receive(self, source: Source) -> None:
+        pauses = Pauses()
+        try:
+            while not self._stop.is_set() and not source.finished:
+                try:
+                    for message in self._messages(source):
+                        self._start(source, message)
+                except Unavailable as error:
+                    self._pause(source.name, error, pauses)
+                else:
+                    pauses.reset()
+                    self._note_reached(source)
+        except BaseException as error:  # noqa: BLE001  # the main thread raises it
+            self._failure = self._failure or error
+            self._stop.set()
+
+    def _messages(self, source: Source) -> list[Message]:
+        """Return messages, each with a place in the window."""
+        if source.newest_only:
+            return self._newest(source)
+        room = self._room()
+        found: list[Message] = []
+        try:
+            found = source.receive(room, _WAIT_S) if room else []
+        finally:
+            self._release(room - len(found))
+        return found
+
+    def _newest(self, source: Source) -> list[Message]:
+        """Return the newest frame of a camera at the time when there is a place for it.
+
+        A camera without frames does not take a place while others wait for one.
+        """
+        found = source.receive(1, _WAIT_S)
+        if not found or self._window.acquire(blocking=False):
+            return found
+        while not self._window.acquire(timeout=_WAIT_S):
+            if self._stop.is_set():
+                return []
+        newer = source.receive(1, 0)
+        if newer:
+            self._metrics.dropped.labels(source.name).inc()
+        return newer or found
+
+    def _room(self) -> int:
+        """Take places of the window: one after waiting, and what else is free."""
+        if not self._window.acquire(timeout=_WAIT_S):
+            return 0
+        room = 1
+        while room < self._detecting.window and self._window.acquire(blocking=False):
+            room += 1
+        return room
+
+    def _release(self, places: int) -> None:
+        if places:
+            self._window.release(places)
+
+    def _start(self, source: Source, message: Message) -> None:
+        with self._in_hand_lock:
+            self._in_hand += 1
+        if message.deliveries > 1:
+            self._metrics.redelivered.labels(source.name).inc()
+        if message.deliveries > self._limits.tries:
+            # It may end the process: it is not tried even once more.
+            answer: Future[Answer] = Future()
+            answer.set_exception(_TooOften(message.deliveries - 1))
+            self._done.put(_Done(source, message, self._limits.tries, answer))
+        else:
+            self._submit(source, message, attempt=1)
+
+    def _submit(self, source: Source, message: Message, attempt: int) -> None:
+        answer = self._detecting.submit(message.picture)
+        answer.add_done_callback(
+            lambda ended: self._done.put(_Done(source, message, attempt, ended))
+        )
+
+    def _note_reached(self, source: Source) -> None:
+        self._reached.add(source.name)
+        if all(one.name in self._reached for one in self._sources):
+            self._health.ready = not self._stop.is_set()
+
+    # Finishing: the main thread.
+
+    def _next_done(self) -> list[_Done]:
+        """Return what ended: at least one if there is one within half a second."""
+        done: list[_Done] = []
+        with suppress(Empty):
+            done.append(self._done.get(timeout=_WAIT_S))
+            while len(done) < _MOST_WRITTEN:
+                done.append(self._done.get_nowait())
+        return done
+
+    def _finish(self, done: Sequence[_Done]) -> None:
+        answered: list[tuple[_Done, Result]] = []
+        for one in done:
+            error = _error_of(one.answer)
+            if error is None:
+                answered.append((one, _result(one)))
+            elif isinstance(error, Refused):
+                raise error
+            elif isinstance(error, Unavailable | CancelledError):
+                # Detection was given up because the process ends: the message comes again.
+                self._leave()
+            elif isinstance(error, PictureError | _TooOften) or one.attempt >= self._limits.tries:
+                self._reject(one, error)
+            else:
+                _LOG.warning(
+                    "%s: %s: attempt %d failed: %s",
+                    one.source.name,
+                    one.message.id,
+                    one.attempt,
+                    error,
+                )
+                self._metrics.retries.labels("detect").inc()
+                self._submit(one.source, one.message, one.attempt + 1)
+        if answered:
+            self._write(answered)
+
+    def _write(self, answered: Sequence[tuple[_Done, Result]]) -> None:
+        results = [result for _, result in answered]
+        for sink in self._sinks:
+            if not self._patiently(sink.name, partial(sink.write, results)):
+                self._leave(len(answered))
+                return
+        for source in {id(one.source): one.source for one, _ in answered}.values():
+            messages = [one.message for one, _ in answered if one.source is source]
+            self._patiently(source.name, partial(source.acknowledge, messages))
+            for message in messages:
+                self._metrics.answered(source.name, message.added_at)
+        self.answered += len(answered)
+        self._leave(len(answered))
+
+    def _reject(self, one: _Done, error: BaseException) -> None:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        _LOG.warning("%s: %s: rejected: %s", one.source.name, one.message.id, reason)
+        if self._patiently(one.source.name, partial(one.source.reject, one.message, reason)):
+            self._metrics.messages.labels(one.source.name, "rejected").inc()
+            self.rejected += 1
+        self._leave()
+
+    def _leave(self, messages: int = 1) -> None:
+        """Note that messages are out of hand: done, or given up."""
+        with self._in_hand_lock:
+            self._in_hand -= messages
+        self._window.release(messages)
+
+    def _patiently(self, name: str, attempt: Callable[[], object]) -> bool:
+        """Try until it works, or the drain ends; return whether it worked."""
+        pauses = Pauses()
+        while True:
+            try:
+                attempt()
+            except Unavailable as error:
+                self._health.turned()
+                self._metrics.retries.labels(name).inc()
+                if self._must_give_up():
+                    _LOG.error("%s: given up, the messages are delivered again: %s", name, error)
+                    return False
+                pause_s = pauses.next_s(error.retry_after_s)
+                _LOG.warning("%s: %s: next attempt in %.1f s", name, error, pause_s)
+                self._wait(pause_s)
+            else:
+                return True
+
+    def _wait(self, seconds: float) -> None:
+        """Wait in the main thread; the drain does not wait longer than it has."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._must_give_up():
+            time.sleep(min(left, _WAIT_S))
+            self._health.turned()
+
+    def _must_give_up(self) -> bool:
+        """Return whether the drain has taken as long as it may."""
+        if not self._stop.is_set():
+            return False
+        if self._given_up_at is None:
+            self._given_up_at = time.monotonic() + self._limits.drain_s
+        return self._failure is not None or time.monotonic() > self._given_up_at
+
+    def _pause(self, name: str, error: Unavailable, pauses: Pauses) -> None:
+        self._metrics.retries.labels(name).inc()
+        pause_s = pauses.next_s(error.retry_after_s)
+        _LOG.warning("%s: %s: next attempt in %.1f s", name, error, pause_s)
+        self._stop.wait(pause_s)
+
+    # Sampling: a thread, because a source may take its time to answer.
+
+    def _sample(self) -> None:
+        dropped = {id(source): 0 for source in self._sources}
+        while True:
+            for source in self._sources:
+                now = source.dropped
+                self._metrics.dropped.labels(source.name).inc(now - dropped[id(source)])
+                dropped[id(source)] = now
+                with suppress(StreamError):
+                    lag = source.lag()
+                    if lag is not None:
+                        self._metrics.lag.labels(source.name).set(lag)
+            self._metrics.in_flight.set(self._in_hand)
+            if self._stop.wait(_SAMPLE_S):
+                return
+
+
+class _TooOften(Exception):
+    """A message was delivered too often without an answer: it probably ended the process."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(f"delivered {times} times without an answer")
+
+
+def _error_of(answer: Future[Answer]) -> BaseException | None:
+    return CancelledError() if answer.cancelled() else answer.exception()
+
+
+def _result(one: _Done) -> Result:
+    answer = one.answer.result()
+    return Result(
+        result_id(one.message, answer.model["digest"]),
+        one.message,
+        answer.detections,
+        answer.size,
+        answer.model,
+    )
