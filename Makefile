@@ -99,6 +99,7 @@ ray: .venv-ray/ready ## install Ray, for batch --engine ray and its tests
 	@$(PYTHON) -m venv --clear .venv-ray
 	@.venv-ray/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
 		--only-binary :all: -r locks/ray.txt
+	@.venv-ray/bin/python -c 'import os, site; print(os.getcwd(), file=open(site.getsitepackages()[0] + "/checkout.pth", "w"))'
 	@touch $@
 
 bench: .venv/ready ## measure engines, precisions and start-up: tables, and bench.json
