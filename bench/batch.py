@@ -18,6 +18,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -51,7 +53,7 @@ _SIZE = (640, 480)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the rates and their ratios; write them as JSON."""
+    """Print rates, CPU times and ratios; write them as JSON."""
     parser = argparse.ArgumentParser(prog="make bench-batch", description=__doc__)
     parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="(%(default)s)")
     parser.add_argument("--pictures", type=int, default=2000, help="(%(default)s)")
@@ -69,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = write_pictures(Path(room) / "pictures", parsed.pictures)
         with ParallelDetector(detector) as parallel:
             loops = Loops(detector, parallel, folder)
-            rates = _rounds(loops, parsed.rounds)
-    report(rates, parsed)
+            turns = _rounds(loops, parsed.rounds)
+    report(turns, parsed)
     return 0
 
 
@@ -135,7 +137,7 @@ class Loops:
             while (number := next(numbers)) < total:
                 self._parallel.engines[engine].execute(self._images[number % len(self._images)])
 
-        _run_threads([lambda n=n: work(n) for n in range(len(self._parallel.engines))])
+        _run_threads([partial(work, n) for n in range(len(self._parallel.engines))])
 
 
 def _in_threads(threads: int, work: Callable[[int], object], total: int) -> None:
@@ -156,36 +158,50 @@ def _run_threads(targets: Sequence[Callable[[], None]]) -> None:
         thread.join()
 
 
-def _rounds(loops: Loops, rounds: int) -> dict[str, list[float]]:
+@dataclass(frozen=True)
+class Turn:
+    """One worker's turn on all pictures."""
+
+    pictures_per_s: float
+    cpu_ms: float
+    """CPU time of the whole process for each picture. Other work on the machine changes it less."""
+
+
+def _rounds(loops: Loops, rounds: int) -> dict[str, list[Turn]]:
     work = {
         "batch": loops.batch,
         "detect loop": loops.detect_loop,
         "engine alone": loops.engine_alone,
     }
-    rates: dict[str, list[float]] = {name: [] for name in work}
+    turns: dict[str, list[Turn]] = {name: [] for name in work}
     total = len(loops.files)
     for number in range(rounds + 1):
         for name, run in work.items():
-            started = time.perf_counter()
+            cpu, started = time.process_time(), time.perf_counter()
             run()
+            seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
             if number:
                 # The first round warms caches.
-                rates[name].append(total / (time.perf_counter() - started))
+                turns[name].append(Turn(total / seconds, 1000 * cpu_s / total))
         print_status(f"round {number} of {rounds}: {memory(os.getpid()).rss_mb:.0f} MB")
-    return rates
+    return turns
 
 
-def report(rates: dict[str, list[float]], parsed: argparse.Namespace) -> None:
+def report(turns: dict[str, list[Turn]], parsed: argparse.Namespace) -> None:
     """Print medians and paired ratios, and write all values."""
-    print(
-        f"{parsed.model.name}, {parsed.precision}, {parsed.pictures:,} JPEGs of 640x480; {describe_cpu()}"
-    )
-    print(f"{'':14}{'pictures/s':>11}  batch is, median of paired ratios (lowest to highest)")
-    for name, values in rates.items():
-        ratios = [own / other for own, other in zip(rates["batch"], values, strict=True)]
+    print(f"{parsed.model.name} {parsed.precision}, {parsed.pictures:,} JPEGs; {describe_cpu()}")
+    print(f"{'':14}{'pictures/s':>11}{'CPU ms':>8}  rate of batch to this one, paired (range)")
+    for name, values in turns.items():
+        ratios = [
+            own.pictures_per_s / other.pictures_per_s
+            for own, other in zip(turns["batch"], values, strict=True)
+        ]
+        rate = median(turn.pictures_per_s for turn in values)
+        cpu_ms = median(turn.cpu_ms for turn in values)
         compared = f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-        print(f"{name:14}{median(values):11.1f}  {'' if name == 'batch' else compared}")
-    parsed.output.write_text(json.dumps(rates, indent=2) + "\n", encoding="utf-8")
+        print(f"{name:14}{rate:11.1f}{cpu_ms:8.1f}  {'' if name == 'batch' else compared}")
+    written = {name: [asdict(turn) for turn in values] for name, values in turns.items()}
+    parsed.output.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
