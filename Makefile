@@ -9,7 +9,7 @@ OVERLAY ?= minikube
 PORT ?= 5000
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs oracle model-table browser http-clients images e2e cluster-test clean
+.PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs oracle model-table browser http-clients cameras images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -143,6 +143,10 @@ browser: ## install Debian's Chromium, in which the page is tested
 http-clients: ## install Debian's Java and curl, whose HTTP clients offer HTTP/2
 	@tools/apt-install /usr/bin/java openjdk-17-jdk-headless
 	@tools/apt-install /usr/bin/curl curl
+
+cameras: ## install Debian's GStreamer with its RTSP server, which plays a camera in tests
+	@tools/apt-install /usr/lib/$$(uname -m)-linux-gnu/girepository-1.0/GstRtspServer-1.0.typelib \
+		gir1.2-gst-rtsp-server-1.0 python3-gi
 
 clean: ## remove what make created
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
