@@ -21,6 +21,7 @@ COMMANDS = {
     "serve": "run the services on this machine until Ctrl-C",
     "detect": "find objects in pictures",
     "batch": "find objects in many pictures; goes on where a killed run ended",
+    "stream": "find objects in pictures as they arrive",
     "models": "list and pull the models of the zoo",
     "verify": "check a model folder",
     "compare": "show where this detector and another one differ on pictures",
@@ -31,7 +32,7 @@ COMMANDS = {
     "hpa-lab": "run or simulate the autoscalers without a cluster",
 }
 # The extra with the packages of a command, if it is not `detect`.
-_EXTRAS = {"provision": "provision", "batch": "batch"}
+_EXTRAS = {"provision": "provision", "batch": "batch", "stream": "stream"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,10 @@ from elastic_yolo.stream.errors import BadAddress
 _SOURCES = (
     "redis://, rediss://, kafka://, rtsp://, rtsps://, http://, https://, a video file or a folder"
 )
-_SINKS = "-, a file that ends in .jsonl, redis://, rediss://, kafka://, http://, https://, mqtt:// or mqtts://"
+_SINKS = (
+    "-, a file that ends in .jsonl, redis://, rediss://, kafka://, http://, https://, mqtt:// or "
+    "mqtts://"
+)
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,31 @@
-"""How long to wait before the next attempt to connect."""
+"""How long to wait before the next attempt: exponential back-off with jitter."""
 
 from __future__ import annotations
 
 import random
 
-_FIRST_S = 1.0
-_MOST_S = 30.0
+# An end that asks for hours would stop a stream for ever.
+_MOST_ASKED_S = 60.0
 
 
 class Backoff:
-    """Doubles the wait with each attempt: from 1 s to 30 s, each shortened by up to a quarter.
+    """The waits of one series of attempts, each twice as long as the one before.
 
-    By chance, so that cameras which failed together are not all asked at the same moment.
+    Each is shortened by up to a quarter, by chance, so that those which failed together do not all
+    come back at the same moment.
     """
 
-    def __init__(self) -> None:
-        """Begin with the shortest wait."""
-        self._next_s = _FIRST_S
+    def __init__(self, first_s: float = 0.2, most_s: float = 10.0) -> None:
+        """Begin with `first_s` seconds; no wait becomes longer than `most_s`."""
+        self._first_s = self._next_s = first_s
+        self._most_s = most_s
 
-    def next_s(self) -> float:
-        """Return how many seconds to wait now."""
+    def next_s(self, asked_s: float | None = None) -> float:
+        """Return how many seconds to wait now: as long as the other end asks, a minute at most."""
         wait_s = self._next_s * random.uniform(0.75, 1)  # noqa: S311  # no secret depends on it
-        self._next_s = min(_MOST_S, 2 * self._next_s)
-        return wait_s
+        self._next_s = min(self._most_s, 2 * self._next_s)
+        return max(wait_s, min(asked_s or 0.0, _MOST_ASKED_S))
 
     def reset(self) -> None:
-        """Begin again: it worked."""
-        self._next_s = _FIRST_S
+        """Begin again: an attempt worked."""
+        self._next_s = self._first_s

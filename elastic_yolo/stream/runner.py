@@ -19,12 +19,12 @@ from threading import Event, Lock, Semaphore, Thread
 from typing import NamedTuple
 
 from elastic_yolo.picture.errors import PictureError
+from elastic_yolo.stream.backoff import Backoff
 from elastic_yolo.stream.detecting import Answer, Detecting
 from elastic_yolo.stream.ends import Sink, Source
 from elastic_yolo.stream.errors import Refused, StreamError, Unavailable
 from elastic_yolo.stream.message import Message, Result, result_id
 from elastic_yolo.stream.metrics import Health, StreamMetrics
-from elastic_yolo.stream.pauses import Pauses
 
 _LOG = logging.getLogger(__name__)
 _WAIT_S = 0.5
@@ -112,16 +112,16 @@ class Stream:
     # Receiving: a thread for each source.
 
     def _receive(self, source: Source) -> None:
-        pauses = Pauses()
+        backoff = Backoff()
         try:
             while not self._stop.is_set() and not source.finished:
                 try:
                     for message in self._messages(source):
                         self._start(source, message)
                 except Unavailable as error:
-                    self._pause(source.name, error, pauses)
+                    self._pause(source.name, error, backoff)
                 else:
-                    pauses.reset()
+                    backoff.reset()
                     self._note_reached(source)
         except BaseException as error:  # noqa: BLE001  # the main thread raises it
             self._failure = self._failure or error
@@ -259,7 +259,7 @@ class Stream:
 
     def _patiently(self, name: str, attempt: Callable[[], object]) -> bool:
         """Try until it works, or the drain ends; return whether it worked."""
-        pauses = Pauses()
+        backoff = Backoff()
         while True:
             try:
                 attempt()
@@ -269,9 +269,9 @@ class Stream:
                 if self._must_give_up():
                     _LOG.error("%s: given up, the messages are delivered again: %s", name, error)
                     return False
-                pause_s = pauses.next_s(error.retry_after_s)
-                _LOG.warning("%s: %s: next attempt in %.1f s", name, error, pause_s)
-                self._wait(pause_s)
+                wait_s = backoff.next_s(error.retry_after_s)
+                _LOG.warning("%s: %s: next attempt in %.1f s", name, error, wait_s)
+                self._wait(wait_s)
             else:
                 return True
 
@@ -290,11 +290,11 @@ class Stream:
             self._given_up_at = time.monotonic() + self._limits.drain_s
         return self._failure is not None or time.monotonic() > self._given_up_at
 
-    def _pause(self, name: str, error: Unavailable, pauses: Pauses) -> None:
+    def _pause(self, name: str, error: Unavailable, backoff: Backoff) -> None:
         self._metrics.retries.labels(name).inc()
-        pause_s = pauses.next_s(error.retry_after_s)
-        _LOG.warning("%s: %s: next attempt in %.1f s", name, error, pause_s)
-        self._stop.wait(pause_s)
+        wait_s = backoff.next_s(error.retry_after_s)
+        _LOG.warning("%s: %s: next attempt in %.1f s", name, error, wait_s)
+        self._stop.wait(wait_s)
 
     # Sampling: a thread, because a source may take its time to answer.
 

@@ -15,9 +15,9 @@ from elastic_yolo.detector.boxes import Detection
 from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.picture.header import read_header
+from elastic_yolo.stream.backoff import Backoff
 from elastic_yolo.stream.detecting import Answer
 from elastic_yolo.stream.errors import Refused, Unavailable
-from elastic_yolo.stream.pauses import Pauses
 
 # Requests at the same time: enough for a few inference pods, and web balances them.
 _CONCURRENCY = 8
@@ -81,13 +81,13 @@ class ThroughServices:
     def _ask(self, picture: bytes | Frame) -> Answer:
         content = _encoded(picture) if isinstance(picture, Frame) else picture
         media_type = read_header(content).media_type
-        pauses = Pauses()
+        backoff = Backoff()
         while True:
             try:
                 return _answer(self._send(content, media_type))
             except Unavailable as error:
                 # Backpressure: nothing is lost, and the window keeps more from being received.
-                if self._stopping.wait(pauses.next_s(error.retry_after_s)):
+                if self._stopping.wait(backoff.next_s(error.retry_after_s)):
                     raise
 
     def _send(self, content: bytes, media_type: str) -> httpx.Response:

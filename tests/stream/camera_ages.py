@@ -6,7 +6,7 @@ import sys
 import time
 
 from elastic_yolo.detector.inputs import Frame
-from elastic_yolo.stream.camera import CameraSource
+from elastic_yolo.stream.cameras.camera import CameraSource
 from tests.stream.rtsp_server import shown_age_s
 
 if __name__ == "__main__":

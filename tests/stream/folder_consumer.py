@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from elastic_yolo.stream.folder import FolderSource
+from elastic_yolo.stream.folder.source import FolderSource
 
 if __name__ == "__main__":
     source = FolderSource(sys.argv[1], float(sys.argv[2]))

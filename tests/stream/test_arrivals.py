@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from elastic_yolo.stream.arrivals import Arrivals
+from elastic_yolo.stream.cameras.arrivals import Arrivals
 
 
 def test_a_frame_without_a_timestamp_was_taken_when_it_was_read() -> None:

@@ -21,7 +21,7 @@ import simplejpeg
 from elastic_yolo.detector.boxes import Pixels
 from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.lab.processes.stack import ROOT
-from elastic_yolo.stream.camera import CameraSource
+from elastic_yolo.stream.cameras.camera import CameraSource
 from elastic_yolo.stream.errors import BadAddress, Refused
 from elastic_yolo.stream.message import Message
 from tests.stream.mjpeg_server import MjpegCamera

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from elastic_yolo.stream.events import Event, Events, Outbox
 from elastic_yolo.stream.message import Result
+from elastic_yolo.stream.sinks.events import Event, Events, Outbox
 from tests.stream.seen import seen
 
 

@@ -12,13 +12,13 @@ import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
-from elastic_yolo.stream.files import FileSink
 from elastic_yolo.stream.message import Message, Result
+from elastic_yolo.stream.sinks.files import FileSink
 from tests.stream.seen import MODEL, seen
 
 _TO_STDOUT = """
 from elastic_yolo.stream.errors import Refused
-from elastic_yolo.stream.files import StdoutSink
+from elastic_yolo.stream.sinks.files import StdoutSink
 from tests.stream.seen import seen
 sink = StdoutSink()
 try:

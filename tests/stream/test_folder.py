@@ -16,8 +16,8 @@ import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.stream.errors import BadAddress
-from elastic_yolo.stream.folder import FolderSource
-from elastic_yolo.stream.folder_waiting import WaitingPictures
+from elastic_yolo.stream.folder.source import FolderSource
+from elastic_yolo.stream.folder.waiting import WaitingPictures
 from elastic_yolo.stream.message import Message
 from tests.support.clock import Clock
 from tests.support.waiting import wait_until

@@ -17,7 +17,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
-from elastic_yolo.stream.mqtt import MqttSink
+from elastic_yolo.stream.sinks.mqtt import MqttSink
 from tests.stream.mosquitto import OPEN, PASSWORDS, Mosquitto, needs_mosquitto
 from tests.stream.seen import seen
 from tests.stream.tls_front import make_certificate

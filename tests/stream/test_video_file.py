@@ -12,9 +12,9 @@ import pytest
 
 from elastic_yolo.detector.boxes import Pixels
 from elastic_yolo.detector.inputs import Frame
+from elastic_yolo.stream.cameras.video_file import VideoSource
 from elastic_yolo.stream.errors import BadAddress
 from elastic_yolo.stream.message import Message
-from elastic_yolo.stream.video_file import VideoSource
 from tests.stream.videos import HEIGHT, WIDTH, read_number, turn_video, write_video
 
 STEADY = [number / 30 for number in range(60)]

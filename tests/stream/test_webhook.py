@@ -13,7 +13,7 @@ import pytest
 
 from elastic_yolo.lab.processes.stack import free_port
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
-from elastic_yolo.stream.webhook import WebhookSink
+from elastic_yolo.stream.sinks.webhook import WebhookSink
 from tests.stream.seen import seen
 from tests.stream.webhook_receiver import receiving
 

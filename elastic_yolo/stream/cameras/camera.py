@@ -11,15 +11,15 @@ import av
 
 from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.stream.backoff import Backoff
-from elastic_yolo.stream.camera_connection import (
+from elastic_yolo.stream.cameras.connection import (
     CameraConnection,
     ConnectionLost,
     LoginRefused,
     Taken,
     certificates,
 )
+from elastic_yolo.stream.cameras.frames import upright_frame
 from elastic_yolo.stream.errors import Refused
-from elastic_yolo.stream.frames import upright_frame
 from elastic_yolo.stream.message import Message
 from elastic_yolo.stream.urls import public_name, split_url
 
@@ -27,6 +27,8 @@ SCHEMES = ("rtsp", "rtsps", "http", "https")
 _EXAMPLE = "rtsp://[user:password@]host[:port]/path, rtsps:// or http(s)://"
 _ENCRYPTED = ("rtsps", "https")
 _STALL_S = 10.0
+_FIRST_WAIT_S = 1.0
+_MOST_WAIT_S = 30.0
 # A thread that waits for a dead camera ends with the process.
 _CLOSE_S = 1.0
 # Of the time between two frames: how much one may come early.
@@ -122,7 +124,7 @@ class CameraSource:
         self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
-        backoff = Backoff()
+        backoff = Backoff(_FIRST_WAIT_S, _MOST_WAIT_S)
         while not self._closing.is_set():
             try:
                 self._follow(backoff)

@@ -11,8 +11,8 @@ from threading import Lock
 import av
 from av.video.stream import VideoStream
 
+from elastic_yolo.stream.cameras.frames import upright_frame
 from elastic_yolo.stream.errors import BadAddress
-from elastic_yolo.stream.frames import upright_frame
 from elastic_yolo.stream.message import Message
 
 # Cameras whose clock was never set write 1904 or 1970.

@@ -17,8 +17,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
-from elastic_yolo.stream.events import Outbox
 from elastic_yolo.stream.message import Result
+from elastic_yolo.stream.sinks.events import Outbox
 from elastic_yolo.stream.urls import read_options, split_url
 
 SCHEMES = ("mqtt", "mqtts")

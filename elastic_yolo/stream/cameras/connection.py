@@ -15,7 +15,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from elastic_yolo.stream.arrivals import Arrivals
+from elastic_yolo.stream.cameras.arrivals import Arrivals
 
 _OPTIONS = {
     # Over UDP, a full network loses parts of pictures.

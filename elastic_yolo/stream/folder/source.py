@@ -17,8 +17,8 @@ from threading import Event, Thread
 
 from elastic_yolo.durable import write_atomic
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
-from elastic_yolo.stream.folder_claims import Claim, Claims
-from elastic_yolo.stream.folder_waiting import WaitingPictures
+from elastic_yolo.stream.folder.claims import Claim, Claims
+from elastic_yolo.stream.folder.waiting import WaitingPictures
 from elastic_yolo.stream.message import Message
 from elastic_yolo.write_errors import describe_write_error, require_writable
 

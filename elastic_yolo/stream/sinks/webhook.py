@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
-from elastic_yolo.stream.events import Outbox
 from elastic_yolo.stream.message import Result
+from elastic_yolo.stream.sinks.events import Outbox
 from elastic_yolo.stream.urls import public_name, split_url, take_option
 
 SCHEMES = ("http", "https")

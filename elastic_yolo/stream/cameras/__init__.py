@@ -1,0 +1,1 @@
+"""Cameras and video files as sources of a stream."""

@@ -1,0 +1,1 @@
+"""A folder that is being filled as source of a stream."""
