@@ -7,7 +7,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import ClassVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    exposition,
+)
 
 # From frames of cameras to pictures that waited for hours.
 _AGES_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
@@ -19,6 +26,7 @@ class StreamMetrics:
     def __init__(self) -> None:
         """Create a registry of their own, so that several can exist."""
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.messages = Counter(
             "elastic_yolo_stream_messages",
             "Pictures by what became of them: answered or rejected.",
@@ -39,19 +47,19 @@ class StreamMetrics:
         )
         self.dropped = Counter(
             "elastic_yolo_stream_frames_dropped",
-            "Frames of a camera that were never looked at because a newer one came.",
+            "Frames of a camera that nobody took before a newer one came.",
             ["source"],
             registry=self.registry,
         )
         self.lag = Gauge(
             "elastic_yolo_stream_lag",
-            "Messages that are not acknowledged yet.",
+            "Messages of the source that are not acknowledged yet.",
             ["source"],
             registry=self.registry,
         )
         self.age = Gauge(
             "elastic_yolo_stream_answered_age_seconds",
-            "Age of the newest answered picture of a source: how old its results are now.",
+            "How old the newest answered picture of a source is now.",
             ["source"],
             registry=self.registry,
         )
@@ -64,7 +72,7 @@ class StreamMetrics:
         )
         self.in_flight = Gauge(
             "elastic_yolo_stream_in_flight",
-            "Messages that are received and not acknowledged.",
+            "Messages that this process has received and not acknowledged.",
             registry=self.registry,
         )
         self._newest: dict[str, float] = {}

@@ -119,6 +119,8 @@ class Stream:
                     for message in self._messages(source):
                         self._start(source, message)
                 except Unavailable as error:
+                    self._reached.discard(source.name)
+                    self._health.ready = False
                     self._pause(source.name, error, backoff)
                 else:
                     backoff.reset()

@@ -1,0 +1,90 @@
+"""The metrics and probes of a stream, over HTTP."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.stream.metrics import Health, StreamMetrics, serve_metrics
+
+Exported = dict[str, tuple[str, frozenset[str]]]
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[StreamMetrics, Health, str]]:
+    metrics, health = StreamMetrics(), Health()
+    server = serve_metrics(metrics, health, 0)
+    yield metrics, health, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def documented() -> Exported:
+    """Return type and labels of each metric of streams in docs/metrics.md."""
+    rows = re.findall(
+        r"^\| `(elastic_yolo_stream_\w+)` \| (\w+) \|([^|]*)\|",
+        (ROOT / "docs" / "metrics.md").read_text(),
+        re.MULTILINE,
+    )
+    return {name: (kind, frozenset(re.findall(r"\w+", labels))) for name, kind, labels in rows}
+
+
+def exported(url: str) -> Exported:
+    found: Exported = {}
+    for family in text_string_to_metric_families(httpx.get(f"{url}/metrics").text):
+        if family.name.startswith("elastic_yolo_"):
+            labels = {label for one in family.samples for label in one.labels} - {"le"}
+            name = family.name + ("_total" if family.type == "counter" else "")
+            found[name] = (family.type, frozenset(labels))
+    return found
+
+
+def test_the_page_has_every_metric_with_its_type_and_labels(
+    served: tuple[StreamMetrics, Health, str],
+) -> None:
+    metrics, _, url = served
+    metrics.answered("yard", time.time())
+    for one in (metrics.redelivered, metrics.dropped, metrics.lag):
+        one.labels("yard")
+    metrics.retries.labels("yard")
+
+    assert exported(url) == documented()
+    assert len(documented()) == 8
+
+
+def test_the_age_is_that_of_the_newest_answered_picture(
+    served: tuple[StreamMetrics, Health, str],
+) -> None:
+    metrics, _, url = served
+    now = time.time()
+    for added_at in (now - 100, now - 10, now - 50):
+        metrics.answered("yard", added_at)
+
+    text = httpx.get(f"{url}/metrics").text
+
+    found = re.search(r'answered_age_seconds\{source="yard"\} (\S+)', text)
+    assert found
+    assert 10 <= float(found[1]) < 50
+
+
+def test_the_probes_say_whether_the_loop_turns_and_the_sources_are_there(
+    served: tuple[StreamMetrics, Health, str],
+) -> None:
+    _, health, url = served
+
+    def status(path: str) -> int:
+        return httpx.get(f"{url}{path}").status_code
+
+    assert (status("/livez"), status("/readyz"), status("/other")) == (200, 503, 404)
+    health.ready = True
+    assert status("/readyz") == 200
+    health.turned_at -= 61
+    assert status("/livez") == 503
+    health.turned()
+    assert status("/livez") == 200
