@@ -82,7 +82,7 @@ def _parameters(query: str, known: Sequence[str]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in known:
-            raise _Wrong(f"unknown parameter {name!r}, known are {', '.join(known)}")
+            raise _Wrong(f"unknown parameter {name!r}, known are {', '.join(known) or 'none'}")
         if name in found:
             raise _Wrong(f"the parameter {name!r} is given twice")
         if not value:
