@@ -124,8 +124,11 @@ def create_client(
 
 def is_denied(error: KafkaError) -> bool:
     """Return whether the same will be denied again."""
-    is_bad_certificate = "certificate verify failed" in error.str()
-    return error.code() in _DENIED or is_bad_certificate
+    said = error.str()
+    if error.code() == KafkaError._AUTHENTICATION and "transport failure" in said:  # noqa: SLF001
+        # A broker that stops closes the connection before it has answered.
+        return False
+    return error.code() in _DENIED or "certificate verify failed" in said
 
 
 def as_stream_error(error: KafkaError, address: KafkaAddress) -> StreamError:

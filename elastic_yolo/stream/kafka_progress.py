@@ -79,9 +79,9 @@ class PartitionProgress:
         """Return whether an earlier process may have died of this message."""
         return offset < self._found.to
 
-    def clear_suspects(self) -> None:
-        """Note that no more suspects come: there never were so many, or they were deleted."""
-        to = min(self._found.to, self._position)
+    def limit_suspects(self, to: int) -> None:
+        """Note that no undelivered message from `to` on is suspect: there are none yet."""
+        to = min(self._found.to, max(to, self._position))
         self._found = Mark(self._found.offset, self._found.tries, to)
 
     def deliver(self, offset: int) -> int:

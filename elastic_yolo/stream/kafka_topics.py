@@ -26,12 +26,18 @@ from elastic_yolo.stream.kafka_client import (
     parse_kafka_address,
 )
 from elastic_yolo.stream.kafka_progress import Mark, PartitionProgress, parse_mark
+from elastic_yolo.stream.kafka_records import (
+    added_at,
+    fields_of,
+    headers_of,
+    offset_of,
+    partition_of,
+)
 from elastic_yolo.stream.kafka_writer import KafkaWriter, Record, RecordTooLarge
 from elastic_yolo.stream.message import Message, Result
 
 with naming_extra("kafka://", "kafka"):
     from confluent_kafka import (
-        TIMESTAMP_NOT_AVAILABLE,
         Consumer,
         KafkaError,
         KafkaException,
@@ -49,8 +55,6 @@ _TIMEOUT_S = 10.0
 _TURN_S = 0.05
 # A consumer that nobody asks for so long polls by itself: otherwise its group would exclude it.
 _AWAY_S = 5.0
-# Suspects that did not come for so long do not exist.
-_QUIET_S = 5.0
 _NOT_ASSIGNED = frozenset(
     {
         KafkaError.ILLEGAL_GENERATION,
@@ -90,7 +94,7 @@ class KafkaSource:
         self._held: dict[int, deque[Received]] = {}
         self._ready: list[Message] = []
         self._error: StreamError | None = None
-        self._last_receive = self._last_delivery = time.monotonic()
+        self._last_receive = time.monotonic()
         self._writer: KafkaWriter | None = None
         self._consumer = create_client(
             Consumer,
@@ -100,6 +104,7 @@ class KafkaSource:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
                 # Only the partitions that move are revoked when consumers come and go.
                 "partition.assignment.strategy": "cooperative-sticky",
                 "error_cb": self._note_error,
@@ -152,8 +157,7 @@ class KafkaSource:
         with self._lock:
             for one in messages:
                 handle: _Handle = one.handle
-                handle.progress.finish(_offset(handle.received))
-            self._last_delivery = time.monotonic()
+                handle.progress.finish(offset_of(handle.received))
             self._commit()
 
     def reject(self, message: Message, reason: str) -> None:
@@ -166,7 +170,9 @@ class KafkaSource:
         received: Received = message.handle.received
         if self._writer is None:
             self._writer = KafkaWriter(self._address)
-        headers = [(name, value) for name, value in _headers(received) if name not in _OWN_HEADERS]
+        headers = [
+            (name, value) for name, value in headers_of(received) if name not in _OWN_HEADERS
+        ]
         headers += [
             ("reason", reason.encode(errors="replace")),
             ("original-id", message.id.encode()),
@@ -221,21 +227,24 @@ class KafkaSource:
             if received is not None:
                 self._hold(received)
                 continue
-            self._clear_missing_suspects()
             if time.monotonic() >= until:
                 return None
 
     def _poll(self, wait_s: float) -> Received | None:
         """Return what comes next, after callbacks have run."""
-        received = self._consumer.poll(wait_s)
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        try:
+            received = self._consumer.poll(wait_s)
+        except KafkaException as error:
+            raise as_stream_error(error.args[0], self._address) from None
+        noted, self._error = self._error, None
+        if noted is not None:
+            raise noted
         if received is None:
             return None
         fault = received.error()
         if fault is not None:
             if fault.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                self._note_end(partition_of(received))
                 return None
             raise as_stream_error(fault, self._address)
         return received if received.partition() in self._progress else None
@@ -247,27 +256,25 @@ class KafkaSource:
                 return True
             if any(one.in_hand for one in self._progress.values()):
                 return False
-            return self._progress[_partition(received)].has_suspects
+            return self._progress[partition_of(received)].has_suspects
 
     def _deliver(self, received: Received) -> Message:
-        progress = self._progress[_partition(received)]
+        progress = self._progress[partition_of(received)]
         with self._lock:
-            deliveries = progress.deliver(_offset(received))
-        self._last_delivery = time.monotonic()
-        kind, milliseconds = received.timestamp()
+            deliveries = progress.deliver(offset_of(received))
         return Message(
             source=self.name,
             id=f"{received.partition()}-{received.offset()}",
             picture=received.value() or b"",
-            added_at=time.time() if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds / 1000,
+            added_at=added_at(received),
             deliveries=deliveries,
-            fields=_fields(received),
+            fields=fields_of(received),
             handle=_Handle(received, progress),
         )
 
     def _hold(self, received: Received) -> None:
         """Keep a message for later; its partition brings no others until then."""
-        number = _partition(received)
+        number = partition_of(received)
         self._held.setdefault(number, deque()).append(received)
         with suppress(KafkaException):
             self._consumer.pause([TopicPartition(self._topic, number)])
@@ -284,14 +291,13 @@ class KafkaSource:
                 return received
         return None
 
-    def _clear_missing_suspects(self) -> None:
-        """Go on without suspects that do not come; see RESERVED, and retention deletes some."""
-        if time.monotonic() < self._last_delivery + _QUIET_S:
-            return
+    def _note_end(self, number: int) -> None:
+        """Note that all messages of a partition came: more were suspected than there are."""
+        waiting = self._held.get(number)
         with self._lock:
-            if not any(one.in_hand for one in self._progress.values()):
-                for one in self._progress.values():
-                    one.clear_suspects()
+            progress = self._progress.get(number)
+            if progress is not None:
+                progress.limit_suspects(offset_of(waiting[-1]) + 1 if waiting else 0)
 
     def _commit(self) -> None:
         """Commit what is due in all partitions."""
@@ -336,7 +342,6 @@ class KafkaSource:
             for one in committed:
                 mark = parse_mark(max(one.offset, 0), one.metadata)
                 self._progress[one.partition] = PartitionProgress(mark)
-        self._last_delivery = time.monotonic()
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = [one.partition for one in partitions if one.partition in self._progress]
@@ -365,7 +370,7 @@ class KafkaSource:
     def _note_error(self, error: KafkaError) -> None:
         """Keep what the next call raises; a single broker that is away is no error yet."""
         is_down = error.code() == KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
-        if is_denied(error) or error.fatal() or is_down:
+        if is_denied(error) or (is_down and self._error is None):
             self._error = as_stream_error(error, self._address)
         else:
             _LOG.info("%s: %s", self.name, error.str())
@@ -386,31 +391,6 @@ class KafkaSource:
                 _LOG.info("%s", error)
             finally:
                 self._polling.release()
-
-
-def _partition(received: Received) -> int:
-    number = received.partition()
-    return -1 if number is None else number
-
-
-def _offset(received: Received) -> int:
-    number = received.offset()
-    return -1 if number is None else number
-
-
-def _headers(received: Received) -> list[tuple[str, bytes | None]]:
-    found = received.headers() or []
-    pairs = found.items() if isinstance(found, dict) else found
-    return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
-
-
-def _fields(received: Received) -> dict[str, str]:
-    fields = {name: (value or b"").decode(errors="replace") for name, value in _headers(received)}
-    with suppress(UnicodeDecodeError):
-        key = received.key()
-        if key is not None:
-            fields["key"] = key.decode()
-    return fields
 
 
 class KafkaSink:

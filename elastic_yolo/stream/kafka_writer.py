@@ -60,7 +60,11 @@ class KafkaWriter:
             except KafkaException as error:
                 failed.append(error.args[0])
                 break
-        self._flush()
+        try:
+            self._flush()
+        except KafkaException as error:
+            # A fatal error of the producer comes as an exception.
+            failed.insert(0, error.args[0])
         if failed:
             raise self._reason(failed)
 
@@ -113,5 +117,5 @@ class KafkaWriter:
         return reason
 
     def _note_error(self, error: KafkaError) -> None:
-        if is_denied(error) or error.fatal():
+        if is_denied(error):
             self._denied = error

@@ -170,12 +170,15 @@ def test_leaving_while_there_are_suspects_keeps_them_and_their_count() -> None:
     assert last.in_hand == {0: 2}
 
 
-def test_suspects_that_do_not_exist_can_be_cleared() -> None:
+def test_suspects_that_do_not_exist_are_suspects_no_more() -> None:
     progress = PartitionProgress(Mark(5, 1, 100))
+    progress.limit_suspects(6)
     assert progress.has_suspects
-    progress.clear_suspects()
+    assert progress.deliver(5) == 2
+    progress.finish(5)
     assert not progress.has_suspects
-    assert progress.deliver(5) == 1
+    assert progress.due() == Mark(6, 0, 6)
+    assert progress.deliver(6) == 1
 
 
 def test_a_steady_consumer_commits_only_when_the_first_message_finishes() -> None:

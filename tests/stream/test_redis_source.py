@@ -66,7 +66,7 @@ def receive(source: RedisSource, count: int, most: int = 100) -> list[Message]:
     found: list[Message] = []
     wait_until(
         lambda: bool(found.extend(source.receive(most, 0.5)) or len(found) >= count),
-        f"{count} messages, not just {len(found)}",
+        f"{count} messages",
     )
     return found
 
