@@ -193,30 +193,28 @@ class KafkaSource:
         None as long as none is assigned.
         """
         with self._lock:
-            lowest = {number: one.lowest for number, one in self._progress.items()}
-        if not lowest:
-            return None
-        total = 0
-        for number, first in lowest.items():
-            partition = TopicPartition(self._topic, number)
-            try:
-                ends = self._consumer.get_watermark_offsets(partition, timeout=_TIMEOUT_S)
-            except KafkaException as error:
-                raise as_stream_error(error.args[0], self._address) from None
-            if ends is not None:
-                oldest, after_newest = ends
-                total += max(0, after_newest - max(oldest, first))
-        return total
+            if not self._progress:
+                return None
+            return sum(self._lag_of(number, one) for number, one in self._progress.items())
 
     def close(self) -> None:
         """Leave the group; what is in hand goes to other consumers, and is not counted."""
         self._closing.set()
         self._keeper.join()
-        with self._polling:
+        with self._polling, self._lock:
             # Revokes all partitions.
             self._consumer.close()
         if self._writer is not None:
             self._writer.close()
+
+    def _lag_of(self, number: int, progress: PartitionProgress) -> int:
+        partition = TopicPartition(self._topic, number)
+        try:
+            ends = self._consumer.get_watermark_offsets(partition, timeout=_TIMEOUT_S)
+        except KafkaException as error:
+            raise as_stream_error(error.args[0], self._address) from None
+        oldest, after_newest = ends or (0, 0)
+        return max(0, after_newest - max(oldest, progress.lowest))
 
     def _next(self, until: float) -> Message | None:
         """Return the next message that may be delivered, None if there is none until then."""
@@ -236,18 +234,22 @@ class KafkaSource:
             received = self._consumer.poll(wait_s)
         except KafkaException as error:
             raise as_stream_error(error.args[0], self._address) from None
-        noted, self._error = self._error, None
-        if noted is not None:
-            raise noted
-        if received is None:
-            return None
-        fault = received.error()
-        if fault is not None:
+        fault = None if received is None else received.error()
+        if received is not None and fault is not None:
             if fault.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                 self._note_end(partition_of(received))
-                return None
-            raise as_stream_error(fault, self._address)
-        return received if received.partition() in self._progress else None
+            else:
+                self._error = self._error or as_stream_error(fault, self._address)
+            received = None
+        if received is not None and partition_of(received) not in self._progress:
+            received = None
+        noted, self._error = self._error, None
+        if noted is not None:
+            if received is not None:
+                # The client does not return it again.
+                self._hold(received)
+            raise noted
+        return received
 
     def _may_deliver(self, received: Received) -> bool:
         """While there are suspects, nothing else is delivered, and one of them at a time."""

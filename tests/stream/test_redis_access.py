@@ -176,7 +176,7 @@ def test_rediss_checks_the_certificate(tmp_path: Path, monkeypatch: pytest.Monke
         ("redis://host", "'stream' is missing"),
         ("redis://host?stream=", "'stream' is empty"),
         ("redis://host?stream=p&stream=q", "given twice"),
-        ("redis://host?stream=p&grup=g", "unknown parameter 'grup', known are stream, group"),
+        ("redis://host?stream=p&topic=g", "unknown parameter 'topic', known are stream, group"),
         ("redis://?stream=p", "host is missing"),
         ("redis://:6379?stream=p", "host is missing"),
         ("redis://host:port?stream=p", "port is no number"),
