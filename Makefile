@@ -9,7 +9,7 @@ OVERLAY ?= minikube
 PORT ?= 5000
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test test-all fuzz registries k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs oracle model-table browser http-clients cameras images e2e cluster-test clean
+.PHONY: help setup demo up test test-all fuzz registries brokers k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs oracle model-table browser http-clients cameras images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,16 @@ registries: .venv-registries/ready .venv-registries/docker-registry ## install t
 
 .venv-registries/docker-registry: .venv-registries/ready
 	@tools/apt-unpack $@ docker-registry usr/bin/docker-registry
+
+brokers: .venv-brokers/ready ## install Redis, Mosquitto and a broker that speaks Kafka's protocol, for tests of streams
+	@tools/apt-install /usr/bin/redis-server redis-server
+	@tools/apt-install /usr/sbin/mosquitto mosquitto
+
+.venv-brokers/ready: locks/brokers.txt
+	@$(PYTHON) -m venv --clear .venv-brokers
+	@.venv-brokers/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
+		--only-binary :all: -r locks/brokers.txt
+	@touch $@
 
 k8s-tools: .venv-k8s/ready ## install the checkers of the Kubernetes manifests
 
@@ -150,4 +160,4 @@ cameras: ## install Debian's GStreamer with its RTSP server, which plays a camer
 
 clean: ## remove what make created
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	rm -rf .venv .venv-fuzz .venv-registries .venv-k8s .venv-monitoring .venv-load .venv-ray load-report demo-output
+	rm -rf .venv .venv-fuzz .venv-registries .venv-brokers .venv-k8s .venv-monitoring .venv-load .venv-ray load-report demo-output

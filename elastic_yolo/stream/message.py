@@ -62,4 +62,5 @@ class Result:
 def result_id(message: Message, model_digest: str) -> str:
     """Return the id of the result for a message, whichever consumer processes it, and how often."""
     named = f"{message.source}\n{message.id}\n{model_digest}"
-    return hashlib.sha256(named.encode()).hexdigest()[:32]
+    # The name of a file may be no UTF-8, and then has surrogates.
+    return hashlib.sha256(named.encode(errors="surrogatepass")).hexdigest()[:32]

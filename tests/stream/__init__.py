@@ -1,1 +1,1 @@
-"""Tests of streams."""
+"""Tests of elastic_yolo.stream."""
