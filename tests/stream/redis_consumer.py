@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from elastic_yolo.stream.errors import Unavailable
-from elastic_yolo.stream.redis_streams import RedisSink, RedisSource
+from elastic_yolo.stream.redis.streams import RedisSink, RedisSource
 from tests.stream.results import result_of
 
 _Found = TypeVar("_Found")

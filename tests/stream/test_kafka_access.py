@@ -11,8 +11,8 @@ import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.stream.errors import BadAddress, Refused
-from elastic_yolo.stream.kafka_client import create_client, parse_kafka_address
-from elastic_yolo.stream.kafka_topics import KafkaSink, KafkaSource
+from elastic_yolo.stream.kafka.client import create_client, parse_kafka_address
+from elastic_yolo.stream.kafka.topics import KafkaSink, KafkaSource
 from tests.stream.kafka_brokers import Cluster, receive, tansu
 from tests.stream.results import a_result
 
@@ -118,9 +118,9 @@ def test_the_name_is_the_address_without_the_group() -> None:
 def test_without_the_package_the_extra_is_named() -> None:
     program = (
         "import sys; sys.modules['confluent_kafka'] = None\n"
-        "import elastic_yolo.stream.redis_streams\n"
+        "import elastic_yolo.stream.redis.streams\n"
         "from elastic_yolo.extras import MissingPackage\n"
-        "try:\n    import elastic_yolo.stream.kafka_topics\n"
+        "try:\n    import elastic_yolo.stream.kafka.topics\n"
         "except MissingPackage as error:\n    print(error)\n"
     )
     done = subprocess.run(

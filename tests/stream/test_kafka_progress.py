@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastic_yolo.stream.kafka_progress import Mark, PartitionProgress, parse_mark
+from elastic_yolo.stream.kafka.progress import Mark, PartitionProgress, parse_mark
 
 TRIES = 3
 

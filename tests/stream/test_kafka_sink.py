@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
-from elastic_yolo.stream import kafka_writer
+from elastic_yolo.stream.kafka import writer
 from elastic_yolo.stream.errors import Unavailable
-from elastic_yolo.stream.kafka_topics import KafkaSink
+from elastic_yolo.stream.kafka.topics import KafkaSink
 from tests.stream.kafka_brokers import Cluster, mock_cluster, tansu
 from tests.stream.results import a_result
 from tests.support.waiting import wait_until
@@ -69,7 +69,7 @@ def test_a_result_that_is_written_again_has_the_same_key_and_partition(
 def test_results_are_written_again_after_the_broker_was_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka_writer, "DELIVERY_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(writer, "DELIVERY_TIMEOUT_S", 2.0)
     with tansu(tmp_path) as broken:
         broken.create_topic("results", 1)
         sink = KafkaSink.open(broken.address("results"), {})
@@ -94,7 +94,7 @@ def test_results_are_written_again_after_the_broker_was_away(
 
 
 def test_a_broker_that_is_not_there_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_writer, "DELIVERY_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(writer, "DELIVERY_TIMEOUT_S", 1.0)
     sink = KafkaSink.open(f"kafka://{LOOPBACK}:{free_port()}/results", {})
     with pytest.raises(Unavailable) as unavailable:
         sink.write([a_result("1")])

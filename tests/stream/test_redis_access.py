@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
-from elastic_yolo.stream.redis_streams import RedisSink, RedisSource
+from elastic_yolo.stream.redis.streams import RedisSink, RedisSource
 from tests.stream.redis_server import RedisServer, redis_server
 from tests.stream.results import a_result
 

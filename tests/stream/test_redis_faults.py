@@ -16,7 +16,7 @@ import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.stream.message import Message, result_id
-from elastic_yolo.stream.redis_streams import RedisSource
+from elastic_yolo.stream.redis.streams import RedisSource
 from tests.stream.redis_server import RedisServer, redis_server
 from tests.stream.results import MODEL
 from tests.support.waiting import wait_until

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from elastic_yolo.stream.errors import Refused, Unavailable
-from elastic_yolo.stream.redis_streams import RedisSink
+from elastic_yolo.stream.redis.streams import RedisSink
 from tests.stream.redis_server import RedisServer, redis_server
 from tests.stream.results import a_result
 

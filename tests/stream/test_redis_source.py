@@ -18,7 +18,7 @@ import pytest
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.stream.errors import Refused, Unavailable
 from elastic_yolo.stream.message import Message
-from elastic_yolo.stream.redis_streams import MOST_DEAD_LETTERS, RedisSource
+from elastic_yolo.stream.redis.streams import MOST_DEAD_LETTERS, RedisSource
 from tests.stream.redis_server import RedisServer, redis_server
 from tests.support.waiting import wait_until
 

@@ -23,7 +23,7 @@ from elastic_yolo.stream.errors import BadAddress, Refused, StreamError, Unavail
 
 PORT = 6379
 CONNECT_TIMEOUT_S = 5.0
-# Longer than any command blocks: see MOST_BLOCKED_S of redis_streams.py.
+# Longer than any command blocks: see MOST_BLOCKED_S of streams.py.
 ANSWER_TIMEOUT_S = 15.0
 
 # Both are also base classes of errors that do not pass: these are looked for first.

@@ -2,7 +2,7 @@
 
 A message is a record whose value is the bytes of a picture file; its headers, and its key if that
 is text, are the producer's fields. Delivery is at least once: the offset that is committed is that
-of the first message whose result is not written. kafka_progress.py says how deliveries are counted.
+of the first message whose result is not written. progress.py says how deliveries are counted.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from threading import Event, Lock, RLock, Thread
 
 from elastic_yolo.extras import naming_extra
 from elastic_yolo.stream.errors import Refused, StreamError
-from elastic_yolo.stream.kafka_client import (
+from elastic_yolo.stream.kafka.client import (
     KafkaAddress,
     as_stream_error,
     create_client,
     is_denied,
     parse_kafka_address,
 )
-from elastic_yolo.stream.kafka_progress import Mark, PartitionProgress, parse_mark
-from elastic_yolo.stream.kafka_records import (
+from elastic_yolo.stream.kafka.progress import Mark, PartitionProgress, parse_mark
+from elastic_yolo.stream.kafka.records import (
     added_at,
     fields_of,
     headers_of,
     offset_of,
     partition_of,
 )
-from elastic_yolo.stream.kafka_writer import KafkaWriter, Record, RecordTooLarge
+from elastic_yolo.stream.kafka.writer import KafkaWriter, Record, RecordTooLarge
 from elastic_yolo.stream.message import Message, Result
 
 with naming_extra("kafka://", "kafka"):

@@ -21,13 +21,13 @@ import redis
 
 from elastic_yolo.stream.errors import BadAddress
 from elastic_yolo.stream.message import Message, Result
-from elastic_yolo.stream.redis_connection import (
+from elastic_yolo.stream.redis.connection import (
     RedisAddress,
     Reporting,
     connect,
     parse_redis_address,
 )
-from elastic_yolo.stream.redis_group import ConsumerGroup, Entry, order
+from elastic_yolo.stream.redis.group import ConsumerGroup, Entry, order
 
 SOURCE_FORM = "redis://[USER:PASSWORD@]HOST[:PORT][/DB]?stream=NAME[&group=NAME]"
 SINK_FORM = "redis://[USER:PASSWORD@]HOST[:PORT][/DB]?stream=NAME[&maxlen=N]"

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import redis
 from redis import exceptions
 
-from elastic_yolo.stream.redis_connection import is_missing_group
+from elastic_yolo.stream.redis.connection import is_missing_group
 
 _LOG = logging.getLogger(__name__)
 _Reply = TypeVar("_Reply")

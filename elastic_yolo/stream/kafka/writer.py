@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from elastic_yolo.extras import naming_extra
 from elastic_yolo.stream.errors import Refused, StreamError, Unavailable
-from elastic_yolo.stream.kafka_client import KafkaAddress, as_stream_error, create_client, is_denied
+from elastic_yolo.stream.kafka.client import KafkaAddress, as_stream_error, create_client, is_denied
 
 with naming_extra("kafka://", "kafka"):
     from confluent_kafka import KafkaError, KafkaException, Producer
