@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
-from elastic_yolo.stream.kafka import writer
 from elastic_yolo.stream.errors import Unavailable
+from elastic_yolo.stream.kafka import writer
 from elastic_yolo.stream.kafka.topics import KafkaSink
 from tests.stream.kafka_brokers import Cluster, mock_cluster, tansu
 from tests.stream.results import a_result
