@@ -69,6 +69,7 @@ class OpenVinoEngine:
         self.precision = precision
         self._threads = threads
         self._compiled = compiled
+        _initialise_binding()
         try:
             self._model = graph if isinstance(graph, ov.Model) else read_onnx(graph)
         except RuntimeError as error:
@@ -175,6 +176,15 @@ class _Networks:
         except (OSError, RuntimeError) as error:
             _LOG.warning("cannot load cached %s, compiling again: %s", name, error)
             return None
+
+
+def _initialise_binding() -> None:
+    """Have OpenVINO's Python binding build the table of element types, in one thread.
+
+    It does so on the first access to a tensor's data, and lets other threads run meanwhile: if one
+    of these makes its own first access then, both wait for each other for ever.
+    """
+    _ = ov.Tensor(np.zeros(1, np.uint8)).data
 
 
 def _blob_of(network: ov.CompiledModel) -> dict[str, bytes]:
