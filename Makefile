@@ -39,7 +39,7 @@ test-all: test ## run the fast tests, then the long ones; still no container eng
 	@$(BIN)/python -m pytest -m "long and not e2e"
 
 images: ## build the container images; BUILD_FLAGS go to docker build
-	@./build_docker.sh web preprocess inference tools load -- $(BUILD_FLAGS)
+	@./build_docker.sh web preprocess inference tools batch stream load -- $(BUILD_FLAGS)
 
 e2e: .venv/ready images .venv-monitoring/prometheus ## run the containers together, scale them, kill one container; needs a container engine
 	@$(BIN)/python -m pytest -n 0 -p no:randomly -m e2e tests/e2e

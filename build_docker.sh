@@ -3,6 +3,7 @@
 #
 #   ./build_docker.sh                        web, preprocess, inference and tools, for this machine
 #   ./build_docker.sh web                    one of them
+#   ./build_docker.sh batch stream           jobs and consumers of streams, which need no services
 #   ./build_docker.sh gpu                    inference for nodes with an NVIDIA GPU; some gigabytes
 #   ./build_docker.sh load                   locust, for compose's profile "load"
 #   ./build_docker.sh --load minikube        ... and load them into a cluster on this machine
@@ -30,7 +31,7 @@ while [[ $# -gt 0 ]]; do
     --platform) options+=(--platform "${2:?--platform needs a value}"); shift 2 ;;
     --load) cluster=${2:?--load needs minikube, microk8s, kind or k3s}; shift 2 ;;
     --) shift; options+=("$@"); break ;;
-    web | preprocess | inference | tools | gpu | load) images+=("$1"); shift ;;
+    web | preprocess | inference | tools | batch | stream | gpu | load) images+=("$1"); shift ;;
     *) fail "unknown argument: $1; see --help" ;;
   esac
 done
@@ -43,6 +44,8 @@ dockerfile() {
     tools) echo elastic_yolo/Dockerfile ;;
     gpu) echo services/inference/Dockerfile.gpu ;;
     load) echo loadtest/Dockerfile ;;
+    batch) echo elastic_yolo/Dockerfile.batch ;;
+    stream) echo elastic_yolo/Dockerfile.stream ;;
     *) echo "services/$1/Dockerfile" ;;
   esac
 }

@@ -36,7 +36,7 @@ def test_addresses_have_the_ports_that_the_services_listen_on() -> None:
 
 
 def test_every_container_is_locked_down_and_bounded() -> None:
-    for name in (*KINDS, "models"):
+    for name in (*KINDS, "models", "batch", "redis", "stream"):
         service = COMPOSE[name]
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -49,6 +49,14 @@ def test_services_have_longer_to_stop_than_they_take() -> None:
         fields = kind.model_fields
         needed = fields["drain_delay_s"].default + fields["drain_timeout_s"].default
         assert int(COMPOSE[name]["stop_grace_period"].removesuffix("s")) > needed
+
+
+def test_a_stream_has_longer_to_stop_than_it_drains() -> None:
+    stream = COMPOSE["stream"]
+    (drain_s,) = re.findall(r"--drain-timeout (\d+)", stream["command"])
+
+    assert int(stream["stop_grace_period"].removesuffix("s")) > int(drain_s)
+    assert f"--threads {stream['cpus']} " in stream["command"]
 
 
 def test_images_are_those_that_are_built() -> None:
@@ -71,3 +79,14 @@ def test_traces_go_from_every_service_to_one_collector() -> None:
         host = urlsplit(stated["OTEL_EXPORTER_OTLP_ENDPOINT"])
         assert host.hostname in traces
         assert f":{host.port}" in str(traces[host.hostname]["command"])
+
+
+def test_batch_and_stream_share_the_layer_of_what_both_need() -> None:
+    """An identical first stage is built once, and stored once."""
+    stages = [
+        (ROOT / "elastic_yolo" / f"Dockerfile.{name}").read_text().split("FROM ")[1]
+        for name in ("batch", "stream")
+    ]
+
+    assert stages[0] == stages[1]
+    assert "locks/detect.txt" in stages[0]

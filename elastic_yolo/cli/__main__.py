@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -38,6 +39,7 @@ _EXTRAS = {"provision": "provision", "batch": "batch", "stream": "stream"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `elastic-yolo` and return its exit status."""
     _open_streams()
+    _heed_sigterm()
     try:
         try:
             return _run(sys.argv[1:] if arguments is None else arguments)
@@ -75,6 +77,17 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _import(command: str) -> Any:
     return import_module(f"elastic_yolo.cli.{command.replace('-', '_')}")
+
+
+def _heed_sigterm() -> None:
+    """Let SIGTERM end the process also as process 1 of a container.
+
+    For process 1 the kernel ignores signals without a handler, and commands that have one set it
+    only when their imports are done: a container that is stopped as it starts would run on until
+    it is killed.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def _open_streams() -> None:

@@ -8,11 +8,17 @@ import json
 import signal
 import sys
 import tempfile
-import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+from elastic_yolo.cli.hpa_simulation import (
+    RATE,
+    STARTUP_S,
+    say_foreseen,
+    simulate_consumers,
+    simulate_tiers,
+)
 from elastic_yolo.cli.options import (
     MODEL_HELP,
     count,
@@ -26,31 +32,26 @@ from elastic_yolo.cli.options import (
 )
 from elastic_yolo.lab.autoscaler.manifest import MANIFESTS, Tier, read_tiers
 from elastic_yolo.lab.errors import AutoscalerError, LabFailed
-from elastic_yolo.lab.lab import CONTROLLER, LOW, Lab, LabReport, Plan, Tick
-from elastic_yolo.lab.load.arrivals import Arrivals, Shape
+from elastic_yolo.lab.lab import CONTROLLER, Lab, LabReport, Plan, Tick
+from elastic_yolo.lab.load.arrivals import Shape
 from elastic_yolo.lab.load.picture_load import MAX_IN_FLIGHT, MAX_RATE
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, has_repository
 from elastic_yolo.lab.sample_pictures import SCENES, find_samples, read_labels
-from elastic_yolo.lab.screen import LINE_HEAD, Screen, clock, line
-from elastic_yolo.lab.simulate import Totals, Work, simulate
+from elastic_yolo.lab.screen import Screen, clock
 from elastic_yolo.lab.sizing import (
     REQUESTED,
     ScaledTiers,
     cores,
     require_tiers,
     scale_to_cores,
-    with_max,
     with_target,
 )
-from elastic_yolo.lab.stays import Stays, Told, count_stays, describe_stays, foresee
+from elastic_yolo.lab.stays import Stays, count_stays, describe_stays, foresee
 from elastic_yolo.lab.timeline import Sample, append_samples
 from elastic_yolo.progress import print_status
+from elastic_yolo.tiers import TIERS
 
-# docs/sizing.md: yolov3-tiny, int8.
-_COSTS_MS = {"web": 1.0, "preprocess": 4.1, "inference": 10.5}
-_STARTUP_S = 5.0
-_SIMULATED_RATE = 300.0
-_DURATION_S = {"lab": 180.0, "simulation": 1800.0}
+_DURATION_S = 180.0
 _NO_REPOSITORY = (
     "hpa-lab starts the services, whose sources are in the repository only: run it in a checkout "
     "of elastic-yolo, or add --simulate"
@@ -63,11 +64,13 @@ def add_parser(commands: Any) -> None:
         "hpa-lab",
         description="Run the three services as processes on this machine, put load on them, and "
         "scale every tier as its HorizontalPodAutoscaler would. With --simulate, calculate the "
-        "same for modelled pods, any number of them, from the CPU cost of a picture.",
+        "same for modelled pods, any number of them, from the CPU cost of a picture; with "
+        "--stream as well, for the consumers of a stream that are scaled on its lag.",
     )
     parser.add_argument(
-        "--hpa", type=Path, default=MANIFESTS, metavar="PATH",
-        help="file or folder with the manifests (default: those of k8s/base)",
+        "--hpa", type=Path, metavar="PATH",
+        help="file or folder with the manifests (default: those of k8s/base, or with --stream "
+        "those of k8s/components/stream)",
     )  # fmt: skip
     parser.add_argument(
         "--simulate", action="store_true", help="calculate with modelled pods; start no processes"
@@ -89,7 +92,7 @@ def add_parser(commands: Any) -> None:
         "--rate", type=positive, metavar="R",
         help="pictures per second at the peak, an eighth of it otherwise (default: in the lab, the "
         "measured rate for which inference needs nearly all its pods; in the simulation, "
-        f"{_SIMULATED_RATE:.0f})",
+        f"{RATE:.0f})",
     )  # fmt: skip
     parser.add_argument(
         "--duration",
@@ -136,88 +139,55 @@ def _add_lab_options(parser: argparse.ArgumentParser) -> None:
 def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
     simulation = parser.add_argument_group("the simulation")
     simulation.add_argument(
-        "--cost-ms", type=_costs, default=_COSTS_MS, metavar="WEB,PREPROCESS,INFERENCE",
-        help="CPU milliseconds of a picture in each tier (default: 1.0,4.1,10.5, docs/sizing.md)",
+        "--stream", action="store_true",
+        help="simulate the consumers of a stream, scaled on its lag by KEDA or by an HPA with an "
+        "External metric",
     )  # fmt: skip
     simulation.add_argument(
-        "--startup-s", type=positive, default=_STARTUP_S, metavar="S",
+        "--cost-ms", type=_costs, metavar="WEB,PREPROCESS,INFERENCE",
+        help="CPU milliseconds of a picture in each tier (default: 1.0,4.1,10.5, docs/sizing.md); "
+        "with --stream one number (default: 14.6)",
+    )  # fmt: skip
+    simulation.add_argument(
+        "--startup-s", type=positive, default=STARTUP_S, metavar="S",
         help="time from the start of a pod until it is ready (default: 5)",
     )  # fmt: skip
 
 
 def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     """Run lab or simulation; the exit status is 1 if a picture of the lab's own load failed."""
-    if parsed.simulate and parsed.load == "none":
-        parser.error("--load none: a simulation needs a load")
-    if not parsed.simulate and (parsed.rate or 0) > MAX_RATE:
-        parser.error(f"--rate: the lab sends at most {MAX_RATE:.0f} pictures per second")
+    _check(parser, parsed)
     try:
         if not (parsed.simulate or has_repository()):
             raise LabFailed(_NO_REPOSITORY)
-        tiers = require_tiers(read_tiers(parsed.hpa))
-        if parsed.target:
-            tiers = {name: with_target(tier, parsed.target) for name, tier in tiers.items()}
         if parsed.timeline:
             parsed.timeline.write_text("", encoding="utf-8")
+        if parsed.stream:
+            return simulate_consumers(parsed)
+        tiers = require_tiers(read_tiers(parsed.hpa or MANIFESTS))
+        if parsed.target:
+            tiers = {name: with_target(tier, parsed.target) for name, tier in tiers.items()}
         for tier in tiers.values():
-            for reason in foresee(tier):
-                print(f"{tier.name}: {reason}", file=sys.stderr if parsed.json else sys.stdout)
-        return _simulate(parsed, tiers) if parsed.simulate else _run_lab(parsed, tiers)
+            say_foreseen(parsed, tier.name, foresee(tier))
+        return simulate_tiers(parsed, tiers) if parsed.simulate else _run_lab(parsed, tiers)
     except AutoscalerError as error:
         print_status(f"elastic-yolo: {error}")
         return 1
 
 
-def _simulate(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
-    duration_s = parsed.duration or _DURATION_S["simulation"]
-    rate = parsed.rate or _SIMULATED_RATE
-    began, samples = time.time(), list[Sample]()
-    totals = simulate(
-        [
-            (
-                with_max(tier, parsed.max_replicas) if parsed.max_replicas else tier,
-                Work(parsed.cost_ms[name] / 1000, parsed.startup_s),
-            )
-            for name, tier in tiers.items()
-        ],
-        Arrivals(parsed.load, rate * LOW, rate, duration_s),
-        CONTROLLER,
-        samples.append,
-    )
-    if parsed.timeline:
-        append_samples(parsed.timeline, [replace(one, at=began + one.at) for one in samples])
-    stays = count_stays(samples)
-    if parsed.json:
-        print(json.dumps({**asdict(totals), "stays": stays}, indent=2))
-        return 0
-    print(LINE_HEAD)
-    told = Told()
-    for sample in samples:
-        new = told.is_new(sample)
-        if sample.desired != sample.replicas:
-            print(line(sample.at, sample))
-        elif new:
-            why = f"stays at {sample.replicas}: {sample.held}"
-            print(line(sample.at, replace(sample, why=why)))
-    print()
-    print(_describe_totals(totals, duration_s, stays))
-    return 0
-
-
-def _describe_totals(totals: Totals, duration_s: float, stays: Stays) -> str:
-    lines = [f"{'tier':<10}  {'most pods':>9}  {'changes':>7}  {'CPU h used':>10}  requested"]
-    lines += [
-        f"{one.tier:<10}  {one.peak_replicas:>9}  {one.changes:>7}  {one.cpu_hours:>10.2f}  "
-        f"{one.requested_cpu_hours:>9.2f}"
-        for one in totals.tiers
-    ]
-    lines += [
-        "",
-        *describe_stays(stays),
-        f"{totals.pictures:,} pictures in {clock(duration_s)}, {totals.unserved:,} rejected",
-        f"overloaded for {totals.overloaded_s} s, longest wait {totals.longest_wait_s} s",
-    ]
-    return "\n".join(lines)
+def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """End with a usage error if options do not go together."""
+    if parsed.simulate and parsed.load == "none":
+        parser.error("--load none: a simulation needs a load")
+    if not parsed.simulate and (parsed.rate or 0) > MAX_RATE:
+        parser.error(f"--rate: the lab sends at most {MAX_RATE:.0f} pictures per second")
+    if parsed.stream and not parsed.simulate:
+        parser.error("--stream: there is only a simulation of it; add --simulate")
+    if parsed.stream and parsed.target:
+        parser.error("--target: a target of CPU; a stream's consumers are scaled on its lag")
+    expected = 1 if parsed.stream else len(TIERS)
+    if parsed.cost_ms and len(parsed.cost_ms) != expected:
+        parser.error(f"--cost-ms: expected {expected} number{'s' if expected > 1 else ''}")
 
 
 def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
@@ -231,7 +201,7 @@ def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
             resolve_model(str(parsed.model)),
             [path.read_bytes() for path in sorted(pictures.glob("*.jpg"))],
             parsed.load,
-            parsed.duration or _DURATION_S["lab"],
+            parsed.duration or _DURATION_S,
             parsed.logs or Path(temporary),
             parsed.speed,
             parsed.rate,
@@ -329,8 +299,5 @@ def _percent(text: str) -> int:
     raise argparse.ArgumentTypeError("expected a whole number of per cent, 1 to 1000")
 
 
-def _costs(text: str) -> dict[str, float]:
-    parts = text.split(",")
-    if len(parts) != len(_COSTS_MS):
-        raise argparse.ArgumentTypeError("expected three numbers separated by commas")
-    return dict(zip(_COSTS_MS, map(positive, parts), strict=True))
+def _costs(text: str) -> tuple[float, ...]:
+    return tuple(map(positive, text.split(",")))

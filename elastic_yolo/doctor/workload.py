@@ -6,11 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 from elastic_yolo.doctor.finding import Place
 from elastic_yolo.doctor.manifests import Manifest
-from elastic_yolo.doctor.values import Path, dig, mapping, mappings, quantity, text, whole
+from elastic_yolo.doctor.values import (
+    Path,
+    dig,
+    mapping,
+    mappings,
+    quantity,
+    strings,
+    text,
+    whole,
+)
 
 TEMPLATES: dict[str, Path] = {
     "Deployment": ("spec", "template"),
@@ -200,6 +210,17 @@ class Workload:
             (one.resource_request(resource) or Fraction(0) for one in self.containers), Fraction()
         )
         return max([together, *(one or Fraction(0) for one in every)])
+
+
+def options_of(container: Container) -> dict[str, str]:
+    """Return the options of a container's command, written as --name=value or --name value."""
+    words = [*strings(container.body, "command"), *strings(container.body, "args")]
+    found = {}
+    for word, following in pairwise([*words, ""]):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            found[name] = value if equals else following
+    return found
 
 
 def is_pod_resource(name: object) -> bool:

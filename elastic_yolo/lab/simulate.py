@@ -8,7 +8,7 @@ of the first tier they are rejected, as web rejects them.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from elastic_yolo.lab.autoscaler.hpa import Autoscaler, Decision
@@ -71,7 +71,7 @@ class _Pod:
 
 
 @dataclass
-class _Model:
+class Model:
     """One tier: its pods, its queue, its CPU usage."""
 
     tier: Tier
@@ -95,6 +95,7 @@ class _Model:
         return (self.tier.request_milli if milli is None else milli) / 1000
 
     def add(self, number: int, now: float, startup_s: float) -> None:
+        """Start pods; none if the number is not above 0."""
         for _ in range(number):
             self.made += 1
             name = f"{self.tier.name}-{self.made}"
@@ -118,12 +119,39 @@ class _Model:
         return done
 
     def wait_s(self, now: float) -> float:
+        """Return how long a picture that comes now waits, 0 without pods."""
         able = self.ready(now) * self.limit / self.work.picture_cpu_s
         return self.waiting / able if able else 0.0
 
-    def sync(self, now: float) -> tuple[Decision, list[Pod], dict[str, Usage]]:
-        """Run the autoscaler once and start or delete pods accordingly."""
-        seen = [self._as_seen(pod, now) for pod in self.pods]
+    def sync(self, now: float, external: Mapping[str, int] | None = None) -> Sample:
+        """Run the autoscaler once and start or delete pods accordingly.
+
+        `external` has the values of External metrics, in thousandths.
+        """
+        seen, usages = self._observe(now)
+        decision = self.autoscaler.decide(
+            now, len(self.pods), seen, by_metric(self.tier, usages), external
+        )
+        self.scale_to(decision.desired, now)
+        return sample(now, self.tier, decision, seen, usages)
+
+    def follow(self, decision: Decision, now: float) -> Sample:
+        """Start or delete pods as another than the autoscaler decided."""
+        seen, usages = self._observe(now)
+        self.scale_to(decision.desired, now)
+        return sample(now, self.tier, decision, seen, usages)
+
+    def scale_to(self, desired: int, now: float) -> None:
+        """Start or delete pods."""
+        more = desired - len(self.pods)
+        if more:
+            self.changes += 1
+        self.add(more, now, self.work.startup_s)
+        # The newest pods are deleted first, as a Deployment does.
+        del self.pods[desired:]
+        self.peak = max(self.peak, len(self.pods))
+
+    def _observe(self, now: float) -> tuple[list[Pod], dict[str, Usage]]:
         since = now - METRICS_PERIOD_S
         usages = {
             pod.name: Usage(self._used_milli(pod, since, now), now, METRICS_PERIOD_S)
@@ -131,15 +159,7 @@ class _Model:
             # A pod that started after the previous sync has only one reading.
             if pod.started_at <= since
         }
-        decision = self.autoscaler.decide(now, len(self.pods), seen, by_metric(self.tier, usages))
-        more = decision.desired - len(self.pods)
-        if more:
-            self.changes += 1
-        self.add(more, now, self.work.startup_s)
-        # The newest pods are deleted first, as a Deployment does.
-        del self.pods[decision.desired :]
-        self.peak = max(self.peak, len(self.pods))
-        return decision, seen, usages
+        return [self._as_seen(pod, now) for pod in self.pods], usages
 
     def _as_seen(self, pod: _Pod, now: float) -> Pod:
         ready = pod.ready_at <= now
@@ -161,6 +181,7 @@ class _Model:
         return self.shares[max(0, bisect_right(self.times, at) - 1)]
 
     def totals(self) -> TierTotals:
+        """Return the sums so far."""
         return TierTotals(
             self.tier.name,
             self.peak,
@@ -169,6 +190,14 @@ class _Model:
             round(self.cpu_s / 3600, 3),
             round(self.held_s / 3600, 3),
         )
+
+
+def start_model(tier: Tier, work: Work, controller: Controller) -> Model:
+    """Return a tier with minReplicas pods that have been ready for long, at least one."""
+    model = Model(tier, work, Autoscaler(tier.hpa, controller))
+    model.add(max(1, tier.hpa.min_replicas), -controller.cpu_initialization_period_s, 0)
+    model.peak = len(model.pods)
+    return model
 
 
 def simulate(
@@ -181,18 +210,14 @@ def simulate(
 
     The samples' times are seconds since the start, when every tier has minReplicas pods.
     """
-    models = [_Model(tier, work, Autoscaler(tier.hpa, controller)) for tier, work in tiers]
-    for model in models:
-        model.add(max(1, model.tier.hpa.min_replicas), -controller.cpu_initialization_period_s, 0)
-        model.peak = len(model.pods)
+    models = [start_model(tier, work, controller) for tier, work in tiers]
     pictures = unserved = longest_s = 0.0
     overloaded_s = 0
     for second in range(round(arrivals.duration_s)):
         now = float(second)
         if second and now % controller.sync_period_s < _STEP_S:
             for model in models:
-                decision, seen, usages = model.sync(now)
-                record(sample(now, model.tier, decision, seen, usages))
+                record(model.sync(now))
         coming = arrivals.rate(now) * _STEP_S
         pictures += coming
         for model in models:
@@ -209,7 +234,7 @@ def simulate(
     )
 
 
-def _reject(models: Sequence[_Model], now: float) -> float:
+def _reject(models: Sequence[Model], now: float) -> float:
     """Remove pictures that wait beyond the first tier's limit, and return how many."""
     room = MAX_WAITING * max(1, models[0].ready(now))
     over = max(0.0, sum(model.waiting for model in models) - room)

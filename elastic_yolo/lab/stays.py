@@ -59,11 +59,17 @@ def describe_stays(stays: Stays) -> list[str]:
     return [f"{'tier':<10}  syncs  without a change, because of", *rows, ""] if rows else []
 
 
-def foresee(tier: Tier) -> Iterator[str]:
-    """Yield what keeps a tier from scaling whatever the load is, one sentence each."""
+def foresee(tier: Tier, *, with_external: bool = False) -> Iterator[str]:
+    """Yield what keeps a tier from scaling whatever the load is, one sentence each.
+
+    `with_external` tells that External metrics have values.
+    """
     hpa, behavior = tier.hpa, tier.hpa.behavior
     lost = [
-        reason for metric in hpa.metrics if (reason := _why_without_value(tier, metric)) is not None
+        reason
+        for metric in hpa.metrics
+        if not (with_external and metric.type == "External")
+        and (reason := _why_without_value(tier, metric)) is not None
     ]
     yield from lost
     if lost:
@@ -75,7 +81,7 @@ def foresee(tier: Tier) -> Iterator[str]:
         )
     if hpa.min_replicas == hpa.max_replicas:
         yield f"minReplicas and maxReplicas are both {hpa.max_replicas}: the number never changes"
-    if hpa.min_replicas == 0:
+    if hpa.min_replicas == 0 and not with_external:
         yield "minReplicas is 0: it starts with one pod, since an autoscaler never leaves 0 by CPU"
     if behavior is not None and behavior.up.select == "Disabled":
         yield "scaleUp is disabled: no pod is ever added"

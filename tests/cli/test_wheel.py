@@ -64,7 +64,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("elastic_yolo", "k8s/base"):
+    for name in ("elastic_yolo", "k8s/base", "k8s/components/stream"):
         shutil.copytree(
             ROOT / name,
             source / name,
@@ -105,6 +105,8 @@ def test_the_wheel_holds_one_package_with_its_manifests_and_fonts(wheel: Path) -
     assert "web.yaml" in manifests
     expected |= {"elastic_yolo/py.typed"}
     expected |= {f"elastic_yolo/lab/manifests/{name}" for name in manifests}
+    consumers = (ROOT / "k8s" / "components" / "stream").glob("*.yaml")
+    expected |= {f"elastic_yolo/lab/stream-manifests/{path.name}" for path in consumers}
     fonts = ROOT / "elastic_yolo" / "picture" / "fonts"
     expected |= {
         path.relative_to(ROOT).as_posix() for path in (*ENTRIES.iterdir(), *fonts.iterdir())
@@ -196,6 +198,10 @@ def _try_commands(installed: Installed, model: Path, picture: Path, *, module: b
     assert simulated.returncode == 0, simulated.stderr
     tiers = [tier["tier"] for tier in json.loads(simulated.stdout)["tiers"]]
     assert tiers == ["web", "preprocess", "inference"]
+    command = ("hpa-lab", "--simulate", "--stream", "--duration", "60", "--json")
+    streamed = installed.run(*command, module=module)
+    assert streamed.returncode == 0, streamed.stderr
+    assert json.loads(streamed.stdout)["tiers"][0]["tier"] == "stream"
 
     refused = installed.run("serve", model, module=module)
     assert (refused.returncode, refused.stdout) == (1, "")

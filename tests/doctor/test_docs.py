@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
 
+from elastic_yolo.cli.stream import add_parser
 from elastic_yolo.doctor import manifests, sources
 from elastic_yolo.doctor.rules import RULES
-from elastic_yolo.doctor.rules.lifecycle import DRAIN_DEFAULTS_S
+from elastic_yolo.doctor.rules.lifecycle import DRAIN_DEFAULTS_S, STREAM_DRAIN_S
 from elastic_yolo.lab.processes.stack import ROOT
 from services.common.core.settings import ServiceSettings
 from tests.support.doctor_cases import all_cases
@@ -42,3 +44,12 @@ def test_the_drain_defaults_are_those_of_the_services() -> None:
     fields = ServiceSettings.model_fields
 
     assert {name: fields[name.lower()].default for name in DRAIN_DEFAULTS_S} == DRAIN_DEFAULTS_S
+
+
+def test_the_drain_default_of_a_stream_is_that_of_the_command() -> None:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+
+    parsed = parser.parse_args(["stream", "--source", "x"])
+
+    assert parsed.drain_timeout == STREAM_DRAIN_S

@@ -5,13 +5,19 @@ Each check yields a line for every fault.
 
 from __future__ import annotations
 
+import argparse
+import io
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from elastic_yolo.cli.__main__ import COMMANDS
 from elastic_yolo.lab.processes.stack import ROOT
 from services.common.core.settings import ServiceSettings, variables
 from services.common.core.trace_settings import TraceSettings
@@ -35,9 +41,9 @@ Check = Callable[[list[Manifest]], Iterator[str]]
 def selectors_choose_something(manifests: list[Manifest]) -> Iterator[str]:
     """Deployments select their own pods; every other selector matches at least one pod."""
     labels = [template["metadata"]["labels"] for _, template in pod_templates(manifests)]
-    for one in of_kind(manifests, "Deployment"):
+    for one in of_kind(manifests, "Deployment", "StatefulSet"):
         if not matches(one["spec"]["selector"], one["spec"]["template"]["metadata"]["labels"]):
-            yield f"Deployment {name_of(one)} does not choose its own pods"
+            yield f"{one['kind']} {name_of(one)} does not choose its own pods"
     for one in of_kind(manifests, "Service", "PodDisruptionBudget"):
         if not any(matches(one["spec"]["selector"], there) for there in labels):
             yield f"{one['kind']} {name_of(one)} chooses nothing"
@@ -52,18 +58,21 @@ def selectors_choose_something(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def ports_are_those_of_the_services(manifests: list[Manifest]) -> Iterator[str]:
-    """A container has its service's default port, and Services target it by name."""
+    """A container has its service's default port, and Services target a port by its name."""
     for tier, container in _tiers(manifests):
         default = SETTINGS[tier].model_fields["port"].default
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         if ports != {"http": default}:
             yield f"{tier}: ports {ports}, but it listens on {default}"
     for one in of_kind(manifests, "Service"):
-        tier = name_of(one)
-        default = SETTINGS[tier].model_fields["port"].default
         (port,) = one["spec"]["ports"]
-        if (port["port"], port["targetPort"]) != (default, "http"):
-            yield f"Service {tier}: {port}"
+        for name, template in pod_templates(manifests):
+            if not matches(one["spec"]["selector"], template["metadata"]["labels"]):
+                continue
+            (container,) = template["spec"]["containers"]
+            ports = {stated["name"]: stated["containerPort"] for stated in container["ports"]}
+            if ports.get(port["targetPort"]) != port["port"]:
+                yield f"Service {name_of(one)}: {port}, but {name} has {ports}"
 
 
 def variables_exist_and_are_valid(manifests: list[Manifest]) -> Iterator[str]:
@@ -85,11 +94,11 @@ def addresses_lead_to_services(manifests: list[Manifest]) -> Iterator[str]:
     services = {
         name_of(one): one["spec"]["ports"][0]["port"] for one in of_kind(manifests, "Service")
     }
-    for tier, container in _tiers(manifests):
+    for tier, container in _deployed(manifests):
         for name, value in _environment(manifests, container).items():
-            if not name.endswith("_URL"):
-                continue
             url = urlsplit(value)
+            if not url.port or "." in str(url.hostname):
+                continue
             if services.get(str(url.hostname)) != url.port:
                 yield f"{tier}: {name}={value} leads to no Service"
             elif not _is_allowed(manifests, tier, str(url.hostname), url.port):
@@ -142,6 +151,10 @@ def pods_have_time_to_drain(manifests: list[Manifest]) -> Iterator[str]:
         ]
         if pod["terminationGracePeriodSeconds"] <= needed:
             yield f"{tier}: {needed} s to drain, {pod['terminationGracePeriodSeconds']} s given"
+    for name, template in pod_templates(manifests):
+        drain_s = float(_options(template)["--drain-timeout"] or 0)
+        if drain_s and template["spec"]["terminationGracePeriodSeconds"] <= drain_s:
+            yield f"{name}: {drain_s} s to drain, less given"
 
 
 def slow_starts_are_waited_for(manifests: list[Manifest]) -> Iterator[str]:
@@ -155,21 +168,24 @@ def slow_starts_are_waited_for(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def images_are_built_here(manifests: list[Manifest]) -> Iterator[str]:
-    """build_docker.sh builds every image of these manifests."""
+    """build_docker.sh builds every image of these manifests; those of others have a version."""
     script = (ROOT / "build_docker.sh").read_text()
     built = re.search(r"^    ([a-z |]+)\) images\+=", script, re.MULTILINE)
     assert built is not None
     names = {"inference-gpu" if one == "gpu" else one for one in built[1].split(" | ")}
     for name, template in pod_templates(manifests):
         for container in template["spec"]["containers"]:
-            image = container["image"].rpartition("elastic-yolo/")[2].partition(":")[0]
-            if image not in names:
+            _, ours, image = container["image"].rpartition("elastic-yolo/")
+            if not ours:
+                if not re.fullmatch(r"\w+:\d[\w.-]*", image):
+                    yield f"{name}: {container['image']} has no version"
+            elif image.partition(":")[0] not in names:
                 yield f"{name}: {container['image']} is built by nobody"
 
 
 def the_first_job_is_the_usual_one(manifests: list[Manifest]) -> Iterator[str]:
     """The first job is the same as the one that runs every ten minutes."""
-    (usual,) = of_kind(manifests, "CronJob")
+    usual = _models_job(manifests)
     (first,) = of_kind(manifests, "Job")
     if first["spec"] != usual["spec"]["jobTemplate"]["spec"]:
         yield "the first job is another one than the usual"
@@ -177,7 +193,7 @@ def the_first_job_is_the_usual_one(manifests: list[Manifest]) -> Iterator[str]:
 
 def what_is_prepared_is_used(manifests: list[Manifest]) -> Iterator[str]:
     """The job fills the cache that inference reads, on the shared volume."""
-    (usual,) = of_kind(manifests, "CronJob")
+    usual = _models_job(manifests)
     pod = usual["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     arguments = dict(one.split("=", 1) for one in pod["containers"][0]["args"] if "=" in one)
     for tier, container in _tiers(manifests):
@@ -188,6 +204,57 @@ def what_is_prepared_is_used(manifests: list[Manifest]) -> Iterator[str]:
             yield f"the job prepares {arguments['--cache']}, pods read {stated.get('CACHE_DIR')}"
         if not stated["MODEL_PATH"].startswith(f"store:{arguments['--store']}/"):
             yield f"the job fills {arguments['--store']}, pods read {stated['MODEL_PATH']}"
+
+
+def engines_have_the_threads_of_their_limit(manifests: list[Manifest]) -> Iterator[str]:
+    """--threads is the CPU limit, which the commands do not look at."""
+    for name, template in pod_templates(manifests):
+        stated = _options(template)["--threads"]
+        for container in template["spec"]["containers"]:
+            limit = container["resources"]["limits"].get("cpu")
+            if stated and str(limit) != stated:
+                yield f"{name}: --threads={stated} with a CPU limit of {limit}"
+
+
+def commands_are_accepted(manifests: list[Manifest]) -> Iterator[str]:
+    """The console command has the subcommands and options that containers state."""
+    for name, template in pod_templates(manifests):
+        for container in template["spec"]["containers"]:
+            stated = container.get("args", [])
+            if not stated or stated[0] not in COMMANDS:
+                if stated:
+                    yield f"{name}: no command {stated[0]}"
+                continue
+            parser = argparse.ArgumentParser()
+            module = import_module(f"elastic_yolo.cli.{stated[0]}")
+            module.add_parser(parser.add_subparsers())
+            words = [one.replace("$(JOB_COMPLETION_INDEX)", "0") for one in stated]
+            said = io.StringIO()
+            try:
+                with redirect_stderr(said):
+                    parser.parse_args(
+                        [re.sub(r"\$\(\w+\)", "store:/models/m@c", one) for one in words]
+                    )
+            except SystemExit:
+                yield f"{name}: {said.getvalue().splitlines()[-1]}"
+
+
+def every_part_of_a_job_is_done(manifests: list[Manifest]) -> Iterator[str]:
+    """A job has as many completions as its command divides the pictures into."""
+    for one in of_kind(manifests, "CronJob"):
+        job = one["spec"]["jobTemplate"]["spec"]
+        options = _options(job["template"])
+        if not options["--completions"]:
+            continue
+        if (job.get("completionMode"), str(job.get("completions"))) != (
+            "Indexed",
+            options["--completions"],
+        ):
+            yield f"{name_of(one)}: {job.get('completions')} completions, {options}"
+        if options["--index"] != "$(JOB_COMPLETION_INDEX)":
+            yield f"{name_of(one)}: --index={options['--index']}"
+        if "$(JOB_NAME)" not in options["--output"]:
+            yield f"{name_of(one)}: its jobs write into one folder"
 
 
 CHECKS: tuple[Check, ...] = (
@@ -202,15 +269,37 @@ CHECKS: tuple[Check, ...] = (
     images_are_built_here,
     the_first_job_is_the_usual_one,
     what_is_prepared_is_used,
+    engines_have_the_threads_of_their_limit,
+    commands_are_accepted,
+    every_part_of_a_job_is_done,
 )
 
 
 def _tiers(manifests: list[Manifest]) -> Iterator[tuple[str, Any]]:
-    """Yield the tier and the container of every Deployment."""
+    """Yield the tier and the container of the Deployments of the three services."""
+    for name, container in _deployed(manifests):
+        if name in SETTINGS:
+            yield name, container
+
+
+def _deployed(manifests: list[Manifest]) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the container of every Deployment."""
     for one in of_kind(manifests, "Deployment"):
         labels = one["spec"]["template"]["metadata"]["labels"]
         (container,) = one["spec"]["template"]["spec"]["containers"]
         yield labels["app.kubernetes.io/name"], container
+
+
+def _models_job(manifests: list[Manifest]) -> Manifest:
+    return next(one for one in of_kind(manifests, "CronJob") if name_of(one) == "models")
+
+
+def _options(template: Manifest) -> defaultdict[str, str]:
+    """Return the options of a pod's command; "" for one that it does not state."""
+    stated = [
+        one for container in template["spec"]["containers"] for one in container.get("args", [])
+    ]
+    return defaultdict(str, (one.split("=", 1) for one in stated if "=" in one))
 
 
 def _environment(manifests: list[Manifest], container: Manifest) -> dict[str, str]:
@@ -219,7 +308,11 @@ def _environment(manifests: list[Manifest], container: Manifest) -> dict[str, st
     for source in container.get("envFrom", []):
         found |= maps[source["configMapRef"]["name"]]
     # The value of a Secret is unknown: a valid token of the minimum length.
-    return found | {one["name"]: one.get("value", "x" * 16) for one in container.get("env", [])}
+    for one in container.get("env", []):
+        source = one.get("valueFrom", {}).get("configMapKeyRef")
+        value = maps[source["name"]][source["key"]] if source else one.get("value", "x" * 16)
+        found[one["name"]] = value
+    return found
 
 
 def _is_allowed(manifests: list[Manifest], tier: str, to: str, port: int | None) -> bool:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 
+from elastic_yolo.doctor.manifest_set import ManifestSet
+from elastic_yolo.doctor.manifests import read_text
+from elastic_yolo.doctor.rules import diagnose
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
 from elastic_yolo.provision.config import read_models_config
 from elastic_yolo.store.reader import resolve
@@ -25,6 +31,7 @@ from tests.support.rendered import (
     OVERLAYS,
     TOOLS,
     Manifest,
+    name_of,
     of_kind,
     parse,
     render_overlay,
@@ -39,6 +46,7 @@ FOREIGN = {"PodMonitor", "PrometheusRule", "ScaledObject"}
 SUPPRESSED = {
     "CKV_K8S_14": "images are built on the spot; the cloud overlay shows where tags go",
     "CKV_K8S_43": "the same: an image without a registry has no digest",
+    "CKV_K8S_35": "the command reads the password of a broker from its environment",
     "CKV_K8S_15": "Always would pull local images from a registry that does not have them",
 }
 # Validates each line of JSON, and prints a line for it: what is wrong, or nothing.
@@ -100,8 +108,9 @@ def validator() -> Iterator[Validator]:
 
 
 @pytest.fixture(scope="module")
-def manifests() -> list[Manifest]:
-    return parse(render_overlay("minikube"))
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
+    """The base with jobs and streams."""
+    return parse(render_with(["batch", "stream"], tmp_path_factory.mktemp("all")))
 
 
 def all_faults(manifests: list[Manifest]) -> list[str]:
@@ -140,6 +149,87 @@ def test_two_components_go_together(
     assert validator.faults(rendered) == []
 
 
+TEACHING = sorted((K8S / "teaching").iterdir())
+
+
+@pytest.mark.parametrize("path", TEACHING, ids=lambda path: path.name)
+def test_a_teaching_manifest_is_valid_and_permitted(path: Path, validator: Validator) -> None:
+    """Without an overlay, and in a namespace that enforces restricted pods."""
+    restricted = K8S / "base" / "namespace.yaml"
+    reading = read_text(f"{restricted.read_text()}---\n{path.read_text()}", path.name)
+    for one in reading.manifests:
+        if one.kind != "Namespace":
+            one.body["metadata"]["namespace"] = "elastic-yolo"
+
+    assert reading.findings == []
+    assert diagnose(ManifestSet(reading.manifests)) == []
+    assert validator.faults(parse(path.read_text())) == []
+
+
+def test_the_teaching_job_has_the_pod_of_the_teaching_pod() -> None:
+    """With a Job's own place for it."""
+    job, pod = (parse(path.read_text())[0] for path in TEACHING)
+
+    assert job["spec"]["template"]["spec"] == pod["spec"]
+    assert pod["spec"]["containers"][0]["image"] == "elastic-yolo/batch"
+
+
+def test_the_teaching_pod_prints_what_is_in_its_pictures(tmp_path: Path) -> None:
+    """The command of its container, with the folders of the image and the volume."""
+    (container,) = parse(TEACHING[1].read_text())[0]["spec"]["containers"]
+    (script,) = container["args"]
+    script = script.replace(" /results", f" {tmp_path}/results")
+    script = script.replace("/app/", f"{ROOT}/").replace("python ", f"{sys.executable} ")
+
+    done = subprocess.run(
+        [*container["command"], script], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    summary, *results = done.stdout[done.stdout.index("manifest: ") :].splitlines()
+    assert summary.endswith("manifest.json")
+    assert {"scene-01.jpg", "scene-10.bmp"} <= {json.loads(line)["picture"] for line in results}
+
+
+def test_without_keda_an_hpa_scales_the_consumers(tmp_path: Path, validator: Validator) -> None:
+    rendered = parse(render_with(["stream", "stream/without-keda"], tmp_path))
+
+    assert all_faults(rendered) == []
+    assert validator.faults(rendered) == []
+    assert of_kind(rendered, "ScaledObject") == []
+    found = diagnose(ManifestSet(read_text(yaml.safe_dump_all(rendered), "rendered").manifests))
+    # The class of a volume is the overlays' to state.
+    assert {one.code for one in found} == {"PVC01"}
+    (hpa,) = (
+        one for one in of_kind(rendered, "HorizontalPodAutoscaler") if name_of(one) == "stream"
+    )
+    assert hpa["spec"]["metrics"][0]["type"] == "External"
+
+
+def test_the_adapter_has_the_metric_that_the_hpa_asks_for() -> None:
+    folder = K8S / "components" / "stream" / "without-keda"
+    (rule,) = yaml.safe_load((folder / "adapter-rule.yaml").read_text())["rules"]["external"]
+    (hpa,) = parse((folder / "hpa.yaml").read_text())
+    (metric,) = hpa["spec"]["metrics"]
+
+    name = metric["external"]["metric"]["name"]
+    assert rule["seriesQuery"].startswith(f"{name}{{")
+    # Each consumer reports the lag of the whole group.
+    assert rule["metricsQuery"].startswith("max(")
+
+
+def test_the_trigger_reads_the_stream_that_the_consumers_read(manifests: list[Manifest]) -> None:
+    (scaled,) = of_kind(manifests, "ScaledObject")
+    trigger = scaled["spec"]["triggers"][0]["metadata"]
+    source = urlsplit(config(manifests, "stream")["SOURCE"])
+    asked = parse_qs(source.query)
+
+    assert trigger["address"] == f"{source.hostname}.elastic-yolo.svc:{source.port}"
+    assert trigger["databaseIndex"] == source.path.removeprefix("/")
+    assert [trigger["stream"]] == asked["stream"]
+    assert [trigger["consumerGroup"]] == asked["group"]
+
+
 def test_the_validator_refuses_what_a_schema_does_not_allow(
     manifests: list[Manifest], validator: Validator
 ) -> None:
@@ -154,7 +244,7 @@ def test_the_validator_refuses_what_a_schema_does_not_allow(
 def test_every_pod_may_run_where_restricted_is_enforced(tmp_path: Path) -> None:
     """Checkov checks the Pod Security Standard, and more."""
     require_tools()
-    (tmp_path / "all.yaml").write_text(render_with(["gpu", "ingress"], tmp_path))
+    (tmp_path / "all.yaml").write_text(render_with(["gpu", "ingress", "batch", "stream"], tmp_path))
     done = subprocess.run(
         [
             *(TOOLS / "checkov", "--framework", "kubernetes", "--quiet", "--compact"),
@@ -223,6 +313,15 @@ def policy(manifests: list[Manifest], name: str) -> Any:
 
 def service(manifests: list[Manifest], name: str) -> Any:
     return named(manifests, "Service", name)["spec"]
+
+
+def batch_job(manifests: list[Manifest]) -> Any:
+    return named(manifests, "CronJob", "batch")["spec"]["jobTemplate"]["spec"]
+
+
+def replace_argument(template: Manifest, old: str, new: str) -> None:
+    arguments = template["spec"]["containers"][0]["args"]
+    arguments[arguments.index(old)] = new
 
 
 Mutation = Callable[[list[Manifest]], object]
@@ -320,6 +419,66 @@ MISTAKES: list[tuple[str, Mutation, Check]] = [
         "a cache that is not filled",
         lambda all_: config(all_, "inference").update(CACHE_DIR="/tmp/cache"),  # noqa: S108
         checks.what_is_prepared_is_used,
+    ),
+    (
+        "a Service whose port the pods do not have",
+        lambda all_: service(all_, "redis")["ports"][0].update(targetPort="http"),
+        checks.ports_are_those_of_the_services,
+    ),
+    (
+        "an address of a broker that is not there",
+        lambda all_: config(all_, "stream").update(SOURCE="redis://broker:6379/0"),
+        checks.addresses_lead_to_services,
+    ),
+    (
+        "a stream that is killed while it drains",
+        lambda all_: deployment(all_, "stream")["spec"]["template"]["spec"].update(
+            terminationGracePeriodSeconds=25
+        ),
+        checks.pods_have_time_to_drain,
+    ),
+    (
+        "a foreign image without a version",
+        lambda all_: named(all_, "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"][
+            0
+        ].update(image="redis"),
+        checks.images_are_built_here,
+    ),
+    (
+        "more threads than CPUs",
+        lambda all_: replace_argument(batch_job(all_)["template"], "--threads=1", "--threads=4"),
+        checks.engines_have_the_threads_of_their_limit,
+    ),
+    (
+        "an option that the command does not have",
+        lambda all_: replace_argument(batch_job(all_)["template"], "--completions=4", "--parts=4"),
+        checks.commands_are_accepted,
+    ),
+    (
+        "fewer parts than the pictures are divided into",
+        lambda all_: batch_job(all_).update(completions=2),
+        checks.every_part_of_a_job_is_done,
+    ),
+    (
+        "a job whose pods have no number",
+        lambda all_: batch_job(all_).pop("completionMode"),
+        checks.every_part_of_a_job_is_done,
+    ),
+    (
+        "the number of no pod",
+        lambda all_: replace_argument(
+            batch_job(all_)["template"], "--index=$(JOB_COMPLETION_INDEX)", "--index=0"
+        ),
+        checks.every_part_of_a_job_is_done,
+    ),
+    (
+        "one folder for all jobs",
+        lambda all_: replace_argument(
+            batch_job(all_)["template"],
+            "--output=/pictures/results/$(JOB_NAME)",
+            "--output=/pictures/results",
+        ),
+        checks.every_part_of_a_job_is_done,
     ),
     (
         "another store",

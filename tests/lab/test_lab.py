@@ -166,6 +166,10 @@ def test_a_simulation_says_first_what_it_cannot_follow(tmp_path: Path) -> None:
         ["--port", "70000"],
         ["--cost-ms", "1,2"],
         ["--cost-ms", "1,2,x"],
+        ["--simulate", "--cost-ms", "1"],
+        ["--stream"],
+        ["--simulate", "--stream", "--cost-ms", "1,2,3"],
+        ["--simulate", "--stream", "--target", "60"],
         ["--timeline", "/absent/t.jsonl"],
     ],
 )

@@ -105,9 +105,17 @@ def test_absolute_targets_and_external_metrics_are_read(tmp_path: Path) -> None:
 
     hpa = read_tiers(write(tmp_path, DEPLOYMENT, HPA + metrics))["inference"].hpa
 
-    assert hpa.metrics == (Metric("cpu", average_milli=300), Metric("qps", "External"))
+    assert hpa.metrics == (
+        Metric("cpu", average_milli=300),
+        Metric("qps", "External", value_milli=30_000),
+    )
 
 
+EXTERNAL = """
+  metrics:
+    - type: External
+      external: {metric: {name: lag}, target: {type: AverageValue, averageValue: 100}}
+"""
 SIDECAR = """
         - name: logs
           resources: {requests: {cpu: 50m}}
@@ -217,6 +225,11 @@ def test_without_a_request_the_limit_is_used(tmp_path: Path) -> None:
          "scaleTargetRef is StatefulSet of apps/v1"),
         ([DEPLOYMENT, HPA + OF_CONTAINER.replace(" container: inference,", "")],
          "a ContainerResource without container"),
+        ([DEPLOYMENT, HPA + EXTERNAL.replace("averageValue: 100", "")],
+         "lag: expected value or averageValue"),
+        ([DEPLOYMENT, HPA + EXTERNAL.replace("100", "100, value: 5")],
+         "lag: expected value or averageValue"),
+        ([DEPLOYMENT, HPA + EXTERNAL.replace("100", "0")], "averageValue: Input should be greater"),
     ],
 )  # fmt: skip
 def test_an_invalid_manifest_is_one_line(tmp_path: Path, parts: list[str], words: str) -> None:

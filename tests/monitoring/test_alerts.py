@@ -32,6 +32,8 @@ LOOKED = 'elastic_yolo_model_looked_timestamp_seconds{model="m",channel="stable"
 PSI = 'elastic_yolo_drift_psi{model="m",version="1",digest="d",feature="score"}'
 SUCCESS = 'kube_cronjob_status_last_successful_time{cronjob="models"}'
 CREATED = 'kube_cronjob_created{cronjob="models"}'
+STREAM = 'elastic_yolo_stream_lag{source="s",pod="%s"}'
+MESSAGES = 'elastic_yolo_stream_messages_total{source="s",outcome="%s",pod="a"}'
 KEDA = 'kube_horizontalpodautoscaler_%s{horizontalpodautoscaler="keda-hpa-inference"}'
 
 
@@ -161,6 +163,34 @@ CASES = (
             {SUCCESS: "0+60x90", CREATED: "0x90", WEB % "": "1x90"},
             {SUCCESS: "0x90", WEB % ',namespace="ours"': "1x90"},
         ),
+    ),
+    Case(
+        "StreamStands",
+        {"severity": "critical", "source": "s"},
+        {STREAM % "a": "7x90", MESSAGES % "answered": "0+60x70 4200x20"},
+        (
+            {STREAM % "a": "7x90", MESSAGES % "answered": "0+60x90"},
+            {STREAM % "a": "0x90", MESSAGES % "answered": "4200x90"},
+            # Pictures came a moment ago.
+            {STREAM % "a": "0x88 7x2", MESSAGES % "answered": "4200x90"},
+        ),
+    ),
+    Case(
+        "StreamLagGrows",
+        {"severity": "warning", "source": "s"},
+        {STREAM % "a": "0+90x90", STREAM % "b": "0+90x90", MESSAGES % "answered": "0+60x90"},
+        (
+            {STREAM % "a": "9000-90x90", MESSAGES % "answered": "0+60x90"},
+            # Each picture is answered a while after it came.
+            {STREAM % "a": "0 5x90", MESSAGES % "answered": "0+60x90"},
+            {STREAM % "a": "0+90x20 1800-90x20 0x50", MESSAGES % "answered": "0+60x90"},
+        ),
+    ),
+    Case(
+        "StreamRejects",
+        {"severity": "warning", "source": "s"},
+        {MESSAGES % "rejected": "0x80 1x10"},
+        ({MESSAGES % "rejected": "0x40 1x50"}, {MESSAGES % "answered": "0+60x90"}),
     ),
     # The job never succeeded.
     Case(

@@ -69,7 +69,7 @@ def name_of(manifest: Manifest) -> str:
 
 def pod_templates(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     """Yield the name and the pod template of everything that makes pods."""
-    for manifest in of_kind(manifests, "Deployment", "Job"):
+    for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"):
         yield name_of(manifest), manifest["spec"]["template"]
     for manifest in of_kind(manifests, "CronJob"):
         yield name_of(manifest), manifest["spec"]["jobTemplate"]["spec"]["template"]

@@ -12,7 +12,7 @@ from elastic_yolo.doctor.values import text
 from elastic_yolo.doctor.workload import Container
 
 # Built by build_docker.sh; they are in no public registry.
-_BUILT_HERE = re.compile(r"elastic-yolo/(web|preprocess|inference(-gpu)?|tools)")
+_BUILT_HERE = re.compile(r"elastic-yolo/(web|preprocess|inference(-gpu)?|tools|batch|stream)")
 
 
 def pulled_without_registry(manifests: ManifestSet) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.selectors import label_values, show
 from elastic_yolo.doctor.values import mapping, seconds, share_of, strings, text, whole
-from elastic_yolo.doctor.workload import Container
+from elastic_yolo.doctor.workload import Container, options_of
 
 # Python with a model to load does not start faster than this.
 _SLOW_START_S = 10
@@ -19,7 +19,10 @@ _DEFAULT_GRACE_S = 30
 _LARGEST = 10**6
 # The defaults of services/common/core/settings.py; a test compares them.
 DRAIN_DEFAULTS_S = {"DRAIN_DELAY_S": 0.0, "DRAIN_TIMEOUT_S": 25.0}
+# The default of elastic_yolo/cli/stream.py; a test compares it.
+STREAM_DRAIN_S = 30.0
 _SERVICE = re.compile(r"(^|/)elastic-yolo/(web|preprocess|inference(-gpu)?)([:@]|$)")
+_STREAM = re.compile(r"(^|/)elastic-yolo/stream([:@]|$)")
 _SLEEP = re.compile(r"(?:^|[\s/;&])sleep\s+(\d{1,6}(?:\.\d{1,6})?)([smh]?)(?:$|[\s;&])")
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -73,10 +76,10 @@ def killed_while_draining(manifests: ManifestSet) -> Iterator[Finding]:
             drain = _drain_s(manifests, container)
             if sleep + drain < grace or sleep + drain == 0:
                 continue
+            stream = _STREAM.search(container.image)
+            names = "--drain-timeout" if stream else "DRAIN_DELAY_S and DRAIN_TIMEOUT_S"
             parts = [f"preStop sleeps {sleep:g} s"] if sleep else []
-            parts += [f"draining may take {drain:g} s (DRAIN_DELAY_S and DRAIN_TIMEOUT_S)"] * (
-                drain > 0
-            )
+            parts += [f"draining may take {drain:g} s ({names})"] * (drain > 0)
             yield error(
                 workload.at("terminationGracePeriodSeconds"),
                 f"The container {container.name} is killed {grace} s after SIGTERM; "
@@ -164,21 +167,6 @@ def eviction_never_allowed(manifests: ManifestSet) -> Iterator[Finding]:
             )
 
 
-def job_never_ends(manifests: ManifestSet) -> Iterator[Finding]:
-    """JOB01: the restartPolicy of a job is Always, or not set."""
-    for workload in manifests.workloads:
-        if workload.manifest.kind not in ("Job", "CronJob") or not workload.containers:
-            continue
-        stated = text(workload.pod, "restartPolicy")
-        if stated in ("", "Always"):
-            yield error(
-                workload.at("restartPolicy"),
-                f"restartPolicy is {stated or 'not set, so it is Always'}.",
-                "A job whose containers always restart never completes: the API server rejects it.",
-                "Set restartPolicy: Never (a new pod for each try) or OnFailure (the same pod).",
-            )
-
-
 def _failure_after_s(probe: dict[object, object]) -> int:
     """Return the seconds from the start until a probe has failed failureThreshold times."""
 
@@ -196,6 +184,9 @@ def _is_service(container: Container) -> bool:
 
 def _drain_s(manifests: ManifestSet, container: Container) -> float:
     stated = manifests.environment(container)
+    if _STREAM.search(container.image):
+        timeout = options_of(container).get("--drain-timeout", STREAM_DRAIN_S)
+        return max(0.0, seconds(timeout) or 0.0)
     if not _is_service(container) and not DRAIN_DEFAULTS_S.keys() & stated.keys():
         return 0.0
     found = {name: seconds(stated.get(name)) for name in DRAIN_DEFAULTS_S}
@@ -230,5 +221,4 @@ RULES = (
     Rule("DEP02", rollout_blocked),
     Rule("PDB01", eviction_never_allowed),
     Rule("PDB03", budget_stated_twice),
-    Rule("JOB01", job_never_ends),
 )

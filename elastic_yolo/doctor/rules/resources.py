@@ -11,14 +11,14 @@ from elastic_yolo.doctor.finding import Finding, Place, error, warning
 from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.values import dig, mapping, mappings, quantity, text
-from elastic_yolo.doctor.workload import Container, Workload, is_pod_resource
+from elastic_yolo.doctor.workload import Container, Workload, is_pod_resource, options_of
 
 # Variables that set the number of threads of a program.
 _THREADS = (
     "THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT",
     "TF_NUM_INTRAOP_THREADS", "GOMAXPROCS",
 )  # fmt: skip
-_ENGINE = re.compile(r"(^|/)elastic-yolo/inference(-gpu)?([:@]|$)")
+_ENGINE = re.compile(r"(^|/)elastic-yolo/(inference(-gpu)?|batch|stream)([:@]|$)")
 _REJECTED = "The API server rejects the pods; only the events of the ReplicaSet show it."
 _GPU = re.compile(r"nvidia\.com/(gpu|mig-.+)|amd\.com/gpu|gpu\.intel\.com/.+")
 
@@ -201,7 +201,9 @@ def _excess_threads(
     manifests: ManifestSet, container: Container, room: int
 ) -> tuple[str, int] | None:
     stated = manifests.environment(container)
-    for name in _THREADS:
+    if _ENGINE.search(container.image):
+        stated = stated | {"--threads": options_of(container).get("--threads", "")}
+    for name in ("--threads", *_THREADS):
         value = stated.get(name, "")
         if value.isdecimal() and len(value) < 6 and int(value) > room:
             return name, int(value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from elastic_yolo.lab.autoscaler.external import propose_external
 from elastic_yolo.lab.autoscaler.limits import (
     WITHIN,
     History,
@@ -42,7 +43,7 @@ class Decision:
     why: str
     """Human-readable, one line: the change first, such as `2 -> 3: 96 % > 70 %`."""
     value: int | None
-    """The deciding metric's: per cent of the pods' requests, or thousandths per pod."""
+    """The deciding metric's: per cent of the pods' requests, or thousandths per pod or in all."""
     conditions: tuple[Condition, ...]
     held: str = ""
     """Why the number of pods stays, the same words in each sync; empty if it changes."""
@@ -66,26 +67,37 @@ class Autoscaler:
         current: int,
         pods: Sequence[Pod],
         usages: Mapping[str, Usages | None],
+        external: Mapping[str, int] | None = None,
     ) -> Decision:
         """Return the desired number of replicas; call it once every `sync_period_s`.
 
         `now` is in seconds and never decreases; `current` is the Deployment's number of replicas;
-        `usages` are by the key of a metric. The change counts as made: the caller has to apply it.
+        `usages` are by the key of a metric, and `external` the values of External metrics, in
+        thousandths. The change counts as made: the caller has to apply it.
         """
         if not self.history.recommendations:
             self.history.recommendations.append(Recommendation(current, now))
-        if current == 0:
+        if current == 0 and not self._leaves_zero:
             disabled = Condition("ScalingActive", False, "ScalingDisabled")
             why = "stays at 0: the autoscaler is disabled until there is a replica"
             return Decision(0, 0, why, None, (_ABLE, disabled), "disabled at 0 replicas")
         if not self.spec.min_replicas <= current <= self.spec.max_replicas:
             return self._bring_within(current, now)
         try:
-            best, active = self._evaluate(now, current, pods, usages)
+            best, active = self._evaluate(now, current, pods, usages, external or {})
         except _Undecided as error:
             why = f"stays at {current}: {error}"
             return Decision(current, current, why, None, error.conditions, error.held)
         return self._apply(best, active, current, now)
+
+    @property
+    def _leaves_zero(self) -> bool:
+        """Whether it starts the first pod as well: minReplicas is 0, and a metric needs no pod.
+
+        Source: Kubernetes' enhancement 2021; enabled by default since 1.37.
+        """
+        kinds = {metric.type for metric in self.spec.metrics}
+        return self.spec.min_replicas == 0 and "External" in kinds
 
     def _bring_within(self, current: int, now: float) -> Decision:
         spec = self.spec
@@ -98,7 +110,12 @@ class Autoscaler:
         return Decision(current, bound, why, None, (_RESCALED,))
 
     def _evaluate(
-        self, now: float, current: int, pods: Sequence[Pod], usages: Mapping[str, Usages | None]
+        self,
+        now: float,
+        current: int,
+        pods: Sequence[Pod],
+        usages: Mapping[str, Usages | None],
+        external: Mapping[str, int],
     ) -> tuple[Proposal, Condition]:
         """Return the largest proposal; raises _Undecided."""
         tolerances = Tolerances.of(self.spec, self.controller)
@@ -106,9 +123,12 @@ class Autoscaler:
         failed: list[tuple[Metric, MetricUnavailable]] = []
         for metric in self.spec.metrics:
             try:
-                found = propose(
-                    metric, pods, usages.get(metric.key), current, tolerances, self.controller, now
-                )
+                if metric.type == "External":
+                    value = external.get(metric.key)
+                    found = propose_external(metric, value, pods, current, tolerances)
+                else:
+                    used = usages.get(metric.key)
+                    found = propose(metric, pods, used, current, tolerances, self.controller, now)
             except MetricUnavailable as error:
                 failed.append((metric, error))
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,6 +30,9 @@ from elastic_yolo.quantity import parse_milli
 
 MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
 """The manifests of k8s/base: package data, in the repository a link to that folder."""
+
+Located = tuple[Path, dict[str, Any]]
+"""An object and the file that has it."""
 
 
 @dataclass(frozen=True)
@@ -66,25 +69,28 @@ def read_tiers(place: Path) -> dict[str, Tier]:
 
     Raises ManifestError, whose message names the file.
     """
-    objects = list(_objects(place))
-    deployments = {
-        _name(found): (path, found) for path, found in objects if found.get("kind") == "Deployment"
-    }
+    objects = list(read_objects(place))
+    deployments = find_deployments(objects)
     tiers: dict[str, Tier] = {}
     for path, found in objects:
         if found.get("kind") != "HorizontalPodAutoscaler":
             continue
-        target, hpa = _read_hpa(path, found)
+        target, hpa = read_hpa(path, found)
         if target in tiers:
             raise ManifestError(f"{path}: a second HorizontalPodAutoscaler of {target}")
         if target not in deployments:
             raise ManifestError(
                 f"{path}: {hpa.name} scales {target}, but no manifest has that Deployment"
             )
-        tiers[target] = _read_tier(*deployments[target], hpa)
+        tiers[target] = read_tier(*deployments[target], hpa)
     if not tiers:
         raise ManifestError(f"{place}: no HorizontalPodAutoscaler found")
     return tiers
+
+
+def find_deployments(objects: Iterable[Located]) -> dict[str, Located]:
+    """Return the Deployments by name."""
+    return {_name(one): (path, one) for path, one in objects if one.get("kind") == "Deployment"}
 
 
 def _name(found: dict[str, Any]) -> str:
@@ -95,23 +101,25 @@ def _name(found: dict[str, Any]) -> str:
 Milli = Annotated[int, BeforeValidator(parse_milli)]
 
 
-class _Read(BaseModel):
+class Read(BaseModel):
     """A part of a manifest; other fields are ignored."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel)
 
 
-class _Name(_Read):
+class Name(Read):
+    """The name of something."""
+
     name: str
 
 
-class _Policy(_Read):
+class _Policy(Read):
     type: PolicyType
     value: int = Field(gt=0)
     period_seconds: int = Field(gt=0, le=1800)
 
 
-class _Rules(_Read):
+class _Rules(Read):
     stabilization_window_seconds: int | None = Field(None, ge=0, le=3600)
     select_policy: SelectPolicy = "Max"
     policies: list[_Policy] | None = None
@@ -130,25 +138,32 @@ class _Rules(_Read):
         )
 
 
-class _Behavior(_Read):
+class BehaviorBody(Read):
+    """The limits of both directions."""
+
     scale_up: _Rules = _Rules()
     scale_down: _Rules = _Rules()
 
+    def behavior(self) -> Behavior:
+        """Return them with the API's defaults."""
+        return Behavior(self.scale_up.rules(SCALE_UP), self.scale_down.rules(SCALE_DOWN))
 
-class _Target(_Read):
+
+class _Target(Read):
     type: Literal["Utilization", "AverageValue", "Value"]
     average_utilization: int | None = Field(None, gt=0)
     average_value: Annotated[Milli | None, Field(gt=0)] = None
+    value: Annotated[Milli | None, Field(gt=0)] = None
 
 
-class _Source(_Read):
+class _Source(Read):
     name: str | None = None
     container: str = ""
-    metric: _Name | None = None
+    metric: Name | None = None
     target: _Target
 
 
-class _Metric(_Read):
+class _Metric(Read):
     type: MetricType
     resource: _Source | None = None
     container_resource: _Source | None = None
@@ -170,11 +185,14 @@ class _Metric(_Read):
             raise ValueError(f"{name}: expected averageUtilization or averageValue")
         if self.type == "ContainerResource" and not source.container:
             raise ValueError(f"{name}: a ContainerResource without container")
+        if self.type == "External" and (target.value is None) == (target.average_value is None):
+            raise ValueError(f"{name}: expected value or averageValue")
         return Metric(
             name,
             self.type,
             target.average_utilization,
             target.average_value,
+            target.value if self.type in ("External", "Object") else None,
             source.container if self.type == "ContainerResource" else "",
         )
 
@@ -188,40 +206,40 @@ class _Metric(_Read):
         }
 
 
-class _Reference(_Name):
+class _Reference(Name):
     kind: str = ""
     api_version: str = ""
 
 
-class _HpaBody(_Read):
+class _HpaBody(Read):
     scale_target_ref: _Reference
     min_replicas: int = Field(1, ge=0)
     max_replicas: int = Field(ge=1)
     metrics: list[_Metric] = []
-    behavior: _Behavior | None = None
+    behavior: BehaviorBody | None = None
 
 
-class _Hpa(_Read):
+class _Hpa(Read):
     api_version: Literal["autoscaling/v2"]
-    metadata: _Name
+    metadata: Name
     spec: _HpaBody
 
 
-class _Cpu(_Read):
+class _Cpu(Read):
     cpu: Milli | None = None
 
 
-class _Resources(_Read):
+class _Resources(Read):
     requests: _Cpu = _Cpu()
     limits: _Cpu = _Cpu()
 
 
-class _Probe(_Read):
+class _Probe(Read):
     period_seconds: float = Field(10, gt=0)
     failure_threshold: int = Field(3, ge=1)
 
 
-class _Container(_Read):
+class _Container(Read):
     name: str
     restart_policy: str = ""
     resources: _Resources = _Resources()
@@ -229,7 +247,7 @@ class _Container(_Read):
     startup_probe: _Probe | None = None
 
 
-class _PodSpec(_Read):
+class _PodSpec(Read):
     containers: list[_Container] = Field(min_length=1)
     init_containers: list[_Container] = []
     resources: _Resources = _Resources()
@@ -240,20 +258,21 @@ class _PodSpec(_Read):
         return [*self.containers, *sidecars]
 
 
-class _Template(_Read):
+class _Template(Read):
     spec: _PodSpec
 
 
-class _DeploymentBody(_Read):
+class _DeploymentBody(Read):
     template: _Template
 
 
-class _Deployment(_Read):
-    metadata: _Name
+class _Deployment(Read):
+    metadata: Name
     spec: _DeploymentBody
 
 
-def _objects(place: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def read_objects(place: Path) -> Iterator[Located]:
+    """Yield the objects of a file or folder; raises ManifestError."""
     if not place.exists():
         raise ManifestError(f"{place}: no such file or folder")
     kinds = ("*.yaml", "*.yml", "*.json")
@@ -284,8 +303,8 @@ def _items(documents: list[Any]) -> Iterator[dict[str, Any]]:
                 yield found
 
 
-def _read_hpa(path: Path, found: dict[str, Any]) -> tuple[str, HpaSpec]:
-    """Return the name of the scaled Deployment, and the autoscaler's specification."""
+def read_hpa(path: Path, found: dict[str, Any]) -> tuple[str, HpaSpec]:
+    """Return the name of the scaled Deployment, and the autoscaler; raises ManifestError."""
     try:
         body = _Hpa.model_validate(found)
         spec = body.spec
@@ -294,26 +313,23 @@ def _read_hpa(path: Path, found: dict[str, Any]) -> tuple[str, HpaSpec]:
         _check_reference(spec.scale_target_ref)
         metrics = tuple(metric.metric() for metric in spec.metrics)
     except ValueError as error:
-        raise ManifestError(f"{path}: HorizontalPodAutoscaler: {_first(error)}") from None
-    behavior = None
-    if spec.behavior is not None:
-        up, down = spec.behavior.scale_up, spec.behavior.scale_down
-        behavior = Behavior(up.rules(SCALE_UP), down.rules(SCALE_DOWN))
+        raise ManifestError(f"{path}: HorizontalPodAutoscaler: {first_fault(error)}") from None
     hpa = HpaSpec(
         body.metadata.name,
         spec.max_replicas,
         metrics or (Metric(utilization=80),),
         spec.min_replicas,
-        behavior,
+        spec.behavior.behavior() if spec.behavior else None,
     )
     return spec.scale_target_ref.name, hpa
 
 
-def _read_tier(path: Path, found: dict[str, Any], hpa: HpaSpec) -> Tier:
+def read_tier(path: Path, found: dict[str, Any], hpa: HpaSpec) -> Tier:
+    """Return a Deployment with its autoscaler; raises ManifestError."""
     try:
         deployment = _Deployment.model_validate(found)
     except ValueError as error:
-        raise ManifestError(f"{path}: Deployment: {_first(error)}") from None
+        raise ManifestError(f"{path}: Deployment: {first_fault(error)}") from None
     name, pod = deployment.metadata.name, deployment.spec.template.spec
     containers = pod.lasting()
     requests = {one.name: _request(one.resources) for one in containers}
@@ -378,7 +394,8 @@ def _limit(pod: _PodSpec) -> int | None:
     return min(stated, default=None)
 
 
-def _first(error: ValueError) -> str:
+def first_fault(error: ValueError) -> str:
+    """Return what is wrong first, and where."""
     if not isinstance(error, ValidationError):
         return str(error)
     wrong = error.errors()[0]

@@ -35,6 +35,12 @@ class Tolerances:
         """Return whether a ratio is within the tolerance."""
         return 1.0 - self.down <= ratio <= 1.0 + self.up
 
+    def describe(self) -> str:
+        """Return a clause that says that a ratio is within."""
+        down, up = (f"{tolerance:.0%}" for tolerance in (self.down, self.up))
+        within = up if down == up else f"-{down} to +{up}"
+        return f"within the tolerance of {within.replace('%', ' %')}"
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -42,7 +48,8 @@ class Proposal:
 
     replicas: int
     value: int
-    """Per cent of the requests, or thousandths per pod, of the ready pods only."""
+    """Per cent of the requests, or thousandths per pod, of the ready pods only; of an External
+    metric, thousandths per pod or in all."""
     comparison: str
     """Value and target, such as `96 % > 70 %`."""
     notes: tuple[str, ...] = ()
@@ -125,9 +132,9 @@ class _Scale:
         if self.metric.utilization is not None:
             target = self.metric.utilization
             what = "" if self.metric.name == "cpu" else f"{self.metric.name} "
-            return f"{what}{value} % {_sign(value, target)} {target} %"
+            return f"{what}{value} % {sign(value, target)} {target} %"
         target = self.metric.average_milli or 0
-        return f"{self.metric.name} {value}m {_sign(value, target)} {target}m per pod"
+        return f"{self.metric.name} {value}m {sign(value, target)} {target}m per pod"
 
     def describe_value(self, value: int) -> str:
         return f"{value} %" if self.metric.utilization is not None else f"{value}m"
@@ -143,17 +150,17 @@ class _Calculation:
 
     def propose(self) -> Proposal:
         ratio, value = self.scale.measure(self.known)
+        near = self.tolerances.describe()
         comparison = self.scale.describe(value)
         idle_starters = bool(self.groups.unready) and ratio > 1.0
         if not idle_starters and not self.groups.missing:
             if self.tolerances.contains(ratio):
-                return Proposal(self.current, value, comparison, (self._near(),), is_near=True)
+                return Proposal(self.current, value, comparison, (near,), is_near=True)
             return Proposal(math.ceil(ratio * len(self.groups.ready)), value, comparison)
         counted, assumption = self._fill(ratio)
         again, recalculated = self.scale.measure(counted)
         but = f"but {self.scale.describe_value(recalculated)} if {assumption}: "
         if self.tolerances.contains(again):
-            near = self._near()
             notes = (but + near if assumption else near,)
             return Proposal(self.current, value, comparison, notes, is_near=True)
         wanted = math.ceil(again * len(counted))
@@ -176,11 +183,6 @@ class _Calculation:
             return self.known | idle, _assume("idle", missing, unready)
         return dict(self.known), ""
 
-    def _near(self) -> str:
-        down, up = (f"{tolerance:.0%}" for tolerance in (self.tolerances.down, self.tolerances.up))
-        within = up if down == up else f"-{down} to +{up}"
-        return f"within the tolerance of {within.replace('%', ' %')}"
-
 
 def _assume(state: str, missing: Sequence[str], unready: Sequence[str]) -> str:
     """Return a clause such as `the pod without metrics counts as idle`."""
@@ -193,7 +195,8 @@ def _assume(state: str, missing: Sequence[str], unready: Sequence[str]) -> str:
     return f"{' and '.join(groups)} {verb} as {state}"
 
 
-def _sign(value: int, target: int) -> str:
+def sign(value: int, target: int) -> str:
+    """Return how a value compares with its target."""
     if value == target:
         return "="
     return ">" if value > target else "<"

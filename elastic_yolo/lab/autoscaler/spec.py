@@ -50,7 +50,7 @@ class Behavior:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric and its target average; one of the two targets is set."""
+    """One metric and its target; one of the three targets is set."""
 
     name: str = "cpu"
     type: MetricType = "Resource"
@@ -58,6 +58,8 @@ class Metric:
     """Per cent of the pods' requests."""
     average_milli: int | None = None
     """Thousandths per pod."""
+    value_milli: int | None = None
+    """Thousandths of the whole metric, whatever the number of pods; of External and Object only."""
     container: str = ""
     """The container that counts, of a ContainerResource; all of them if empty."""
 
