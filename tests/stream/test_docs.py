@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from elastic_yolo.lab.processes.stack import ROOT, free_port
+from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT
 from tests.stream.videos import write_video
 from tests.support.doc_commands import commands_of, make_room
 
@@ -30,6 +31,13 @@ def room(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["/usr/bin/pkill", "-f", str(room)], check=False)
 
 
+def _free_port() -> int:
+    """Return a port that is free, and that this process does not reserve for itself."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
 def test_the_commands_of_the_page_run(room: Path) -> None:
     """In one shell, on free ports; jobs in the background are jobs of that shell."""
     if shutil.which("redis-server") is None:
@@ -37,17 +45,19 @@ def test_the_commands_of_the_page_run(room: Path) -> None:
     commands = [one for one in commands_of("stream.md") if _NAMED_ONLY not in one]
     script = "set -e -m\n" + "\n".join(f"{one}\necho 'END {n}'" for n, one in enumerate(commands))
     for port in ("6390", "9101", "5002"):
-        script = script.replace(port, str(free_port()))
+        script = script.replace(port, str(_free_port()))
     script = script.replace("--dir /tmp", f"--dir {room}")
 
+    out = (room / "out").open("w")
     ended = subprocess.run(
         ["/bin/bash", "-c", script],
         cwd=room,
         env={**os.environ, "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"},
-        stdout=(room / "out").open("w"),
+        stdout=out,
         stderr=subprocess.STDOUT,
         check=False,
     )
+    out.close()
 
     said = (room / "out").read_text()
     assert ended.returncode == 0, said
