@@ -16,8 +16,9 @@ from uuid import uuid4
 import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
-from elastic_yolo.stream.errors import Refused, Unavailable
+from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.message import Message
+from elastic_yolo.stream.redis.group import ConsumerGroup
 from elastic_yolo.stream.redis.streams import MOST_DEAD_LETTERS, RedisSource
 from tests.stream.redis_server import RedisServer, redis_server
 from tests.support.waiting import wait_until
@@ -51,8 +52,8 @@ def opened(server: RedisServer, stream: str) -> Iterator[Open]:
     """Opens sources of the test's stream, and closes them at the end."""
     sources: list[RedisSource] = []
 
-    def open_source(claim_after_s: float = NEVER_S) -> RedisSource:
-        address = server.address(f"stream={stream}&group=detect")
+    def open_source(claim_after_s: float = NEVER_S, further: str = "") -> RedisSource:
+        address = server.address(f"stream={stream}&group=detect{further}")
         sources.append(RedisSource.open(address, claim_after_s))
         return sources[-1]
 
@@ -508,3 +509,66 @@ def test_a_server_that_lost_its_data_is_used_anew(tmp_path: Path) -> None:
             assert [one.picture for one in source.receive(10, 5)] == [b"after"]
         finally:
             source.close()
+
+
+def test_with_trim_what_every_group_has_acknowledged_is_deleted(
+    client: Any, stream: str, opened: Open
+) -> None:
+    """Not what waits, is in hand, or another group has not acknowledged."""
+    ids = [client.xadd(stream, {"picture": b"x"}).decode() for _ in range(10)]
+    client.xgroup_create(stream, "archive", id="0")
+
+    def left() -> list[str]:
+        return [one.decode() for one, _ in client.xrange(stream)]
+
+    source = opened()
+    found = receive(source, 6, most=6)
+    source.acknowledge([one for one in found if one.id != ids[4]])
+    group = ConsumerGroup(client, stream, "detect", "janitor")
+    group.trim()
+    assert left() == ids
+
+    client.xreadgroup("archive", "reader", {stream: ">"}, count=3)
+    client.xack(stream, "archive", *ids[:2])
+    group.trim()
+    assert left() == ids[2:]
+
+    client.xgroup_destroy(stream, "archive")
+    group.trim()
+    assert left() == ids[4:]
+    assert source.lag() == 5
+
+
+def test_a_source_with_trim_leaves_nothing_of_what_it_answered(
+    client: Any, stream: str, opened: Open
+) -> None:
+    for _ in range(3):
+        client.xadd(stream, {"picture": b"x"})
+    first = opened()
+    first.acknowledge(receive(first, 3))
+
+    opened(further="&trim=answered").receive(1, 0)
+
+    assert client.xlen(stream) == 0
+
+
+def test_trimming_a_stream_that_does_not_exist_does_nothing(client: Any, stream: str) -> None:
+    ConsumerGroup(client, stream, "detect", "janitor").trim()
+
+    assert not client.exists(stream)
+
+
+def test_without_trim_acknowledged_entries_stay(client: Any, stream: str, opened: Open) -> None:
+    for _ in range(3):
+        client.xadd(stream, {"picture": b"x"})
+    source = opened()
+
+    source.acknowledge(receive(source, 3))
+    source.receive(1, 0)
+
+    assert client.xlen(stream) == 3
+
+
+def test_trim_has_one_value(server: RedisServer, stream: str) -> None:
+    with pytest.raises(BadAddress, match="trim is not answered"):
+        RedisSource.open(server.address(f"stream={stream}&trim=yes"), NEVER_S)

@@ -155,6 +155,31 @@ class ConsumerGroup:
             )
         )
 
+    def trim(self) -> None:
+        """Delete the entries from the beginning of the stream that every group has acknowledged.
+
+        What is delivered between the two commands has later ids than any of these.
+        """
+        try:
+            groups = self._client.xinfo_groups(self._stream)
+        except exceptions.ResponseError as error:
+            if "no such key" in str(error):
+                return
+            raise
+        needed = [self._first_needed(one) for one in groups]
+        if needed:
+            milliseconds, count = min(needed)
+            self._client.xtrim(self._stream, minid=f"{milliseconds}-{count}", approximate=False)
+
+    def _first_needed(self, group: Mapping[str, Any]) -> tuple[int, int]:
+        """Return the id of a group's oldest pending entry, or the one behind the last delivered."""
+        if group["pending"]:
+            oldest = self._client.xpending(self._stream, group["name"])["min"]
+            if oldest is not None:
+                return order(oldest)
+        milliseconds, count = order(group["last-delivered-id"])
+        return milliseconds, count + 1
+
     def lag(self) -> int | None:
         """Return how many entries are not acknowledged; None if the server cannot count them."""
         try:

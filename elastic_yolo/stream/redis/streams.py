@@ -29,9 +29,10 @@ from elastic_yolo.stream.redis.connection import (
 )
 from elastic_yolo.stream.redis.group import ConsumerGroup, Entry, order
 
-SOURCE_FORM = "redis://[USER:PASSWORD@]HOST[:PORT][/DB]?stream=NAME[&group=NAME]"
+SOURCE_FORM = "redis://[USER:PASSWORD@]HOST[:PORT][/DB]?stream=NAME[&group=NAME][&trim=answered]"
 SINK_FORM = "redis://[USER:PASSWORD@]HOST[:PORT][/DB]?stream=NAME[&maxlen=N]"
 DEFAULT_GROUP = "detect"
+_ANSWERED = "answered"
 
 PICTURE = b"picture"
 # A dead letter has a whole picture, and Redis keeps it in memory: the oldest ones go.
@@ -43,6 +44,8 @@ _MOST_LOOK_S = 5.0
 # While one claimed message is in hand, the next one waits for it.
 _SOON_S = 0.1
 _LOOKED_AT = 100
+# With trim=answered: how often each consumer deletes what is answered.
+_TRIM_S = 5.0
 # A consumer without messages is removed after so many times `claim_after_s`.
 _GONE_AFTER = 10
 
@@ -51,14 +54,18 @@ class RedisSource:
     """A consumer of a group; other processes with the same group share the work.
 
     Messages that another consumer did not acknowledge for `claim_after_s` seconds are taken over,
-    one at a time: if one of them ends the process, it is known which.
+    one at a time: if one of them ends the process, it is known which. With `trim`, entries that
+    every group of the stream has acknowledged are deleted; otherwise they stay, and whoever adds
+    entries has to limit the stream.
     """
 
     newest_only = False
     dropped = 0
     finished = False
 
-    def __init__(self, address: RedisAddress, group: str, claim_after_s: float) -> None:
+    def __init__(
+        self, address: RedisAddress, group: str, claim_after_s: float, *, trim: bool = False
+    ) -> None:
         """Start to keep messages alive; connects when it is used."""
         self.name = address.name
         self._stream = address.stream
@@ -74,6 +81,8 @@ class RedisSource:
         self._claim_after_ms = max(1, round(claim_after_s * 1000))
         self._next_look = 0.0
         self._next_removal = 0.0
+        self._trim = trim
+        self._next_trim = 0.0
         self._lock = Lock()
         self._in_hand: dict[str, Message] = {}
         self._claimed: str | None = None
@@ -90,8 +99,13 @@ class RedisSource:
 
         The environment, by default the process's, may have REDIS_PASSWORD.
         """
-        parsed = parse_redis_address(address, SOURCE_FORM, ("stream", "group"), environment)
-        return cls(parsed, parsed.server.parameters.get("group", DEFAULT_GROUP), claim_after_s)
+        known = ("stream", "group", "trim")
+        parsed = parse_redis_address(address, SOURCE_FORM, known, environment)
+        parameters = parsed.server.parameters
+        if parameters.get("trim", _ANSWERED) != _ANSWERED:
+            raise BadAddress(f"trim is not {_ANSWERED}; expected {SOURCE_FORM}")
+        group = parameters.get("group", DEFAULT_GROUP)
+        return cls(parsed, group, claim_after_s, trim="trim" in parameters)
 
     def receive(self, most: int, wait_s: float) -> list[Message]:
         """Return claimed messages, or new ones; see Source.receive.
@@ -101,6 +115,7 @@ class RedisSource:
         until = time.monotonic() + wait_s
         with self._report:
             self._remove_consumers()
+            self._trim_answered()
             while True:
                 entries = self._claim() or self._read(most, until - time.monotonic())
                 found = [one for entry in entries if (one := self._take(entry))]
@@ -220,6 +235,11 @@ class RedisSource:
         # Housekeeping: without permission for scripts, the names of ended consumers stay.
         with suppress(redis.ResponseError):
             self._group.remove_consumers(_GONE_AFTER * self._claim_after_ms)
+
+    def _trim_answered(self) -> None:
+        if self._trim and time.monotonic() >= self._next_trim:
+            self._next_trim = time.monotonic() + _TRIM_S
+            self._group.trim()
 
     def _keep_alive(self) -> None:
         """Reset the idle time of what is in hand, however long it takes.
