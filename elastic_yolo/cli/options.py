@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elastic_yolo.cli.errors import CommandFailed, failing_on_provision_errors
+from elastic_yolo.detector.detector import available_cpus
 from elastic_yolo.detector.engines.choose import DEVICES, ENGINES, MOST_THREADS, EngineOptions
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.precision import PRECISIONS
@@ -64,7 +64,7 @@ def add_engine_options(
 
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """Add --threads."""
-    cpus = len(os.sched_getaffinity(0))
+    cpus = available_cpus()
     parser.add_argument(
         "--threads",
         type=thread_count,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from elastic_yolo.detector.nms import suppress
 from elastic_yolo.detector.placement import Placement
 from elastic_yolo.detector.prepare import prepare_frame, prepare_picture
 from elastic_yolo.extras import naming_extra
+from elastic_yolo.machine import read_cpu_quota
 from elastic_yolo.names import Resize
 
 
@@ -126,5 +128,10 @@ class Detector:
 
 
 def available_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Return the number of CPUs that this process may use: by affinity, and its container's quota.
+
+    More threads than that take turns, and the kernel stops all of them when the quota is used up.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    quota = read_cpu_quota()
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))

@@ -71,8 +71,9 @@ class ParallelDetector:
         """Start the threads.
 
         `streams` is how many pictures the engine works on at the same time, each with its share of
-        the engine's threads: by default one for each CPU, if the engine gains from it; with 1, all
-        threads work on one picture, which takes the shortest time for each. `decoding_bytes` limits
+        the engine's threads, if the engine gains from it: as many as it has threads give the
+        highest rate, and are the default if it has one for each CPU; with 1, all threads work on
+        one picture, which takes the shortest time for each. `decoding_bytes` limits
         the memory of all pictures that are decoded at the same time.
         """
         self.detector = detector
