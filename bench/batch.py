@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -31,9 +32,9 @@ from bench.peers.work import SharedDetector
 from elastic_yolo.batch.detecting import LocalDetecting
 from elastic_yolo.batch.formats import CocoIds, encoder
 from elastic_yolo.batch.job import Checkpoint, Share, describe_job
+from elastic_yolo.batch.output import open_output
 from elastic_yolo.batch.pictures import open_pictures
 from elastic_yolo.batch.run import Batch, Limits
-from elastic_yolo.batch.storage import open_output
 from elastic_yolo.detector.conversion import make_int8
 from elastic_yolo.detector.decode import decode_upright
 from elastic_yolo.detector.detector import Detector
@@ -135,7 +136,7 @@ class Loops:
             while (number := next(numbers)) < total:
                 self._parallel.engines[engine].execute(self._images[number % len(self._images)])
 
-        _run_threads([lambda n=n: work(n) for n in range(len(self._parallel.engines))])
+        _run_threads([partial(work, n) for n in range(len(self._parallel.engines))])
 
 
 def _in_threads(threads: int, work: Callable[[int], object], total: int) -> None:
@@ -177,9 +178,8 @@ def _rounds(loops: Loops, rounds: int) -> dict[str, list[float]]:
 
 def report(rates: dict[str, list[float]], parsed: argparse.Namespace) -> None:
     """Print medians and paired ratios, and write all values."""
-    print(
-        f"{parsed.model.name}, {parsed.precision}, {parsed.pictures:,} JPEGs of 640x480; {describe_cpu()}"
-    )
+    work = f"{parsed.pictures:,} JPEGs of 640x480"
+    print(f"{parsed.model.name}, {parsed.precision}, {work}; {describe_cpu()}")
     print(f"{'':14}{'pictures/s':>11}  batch is, median of paired ratios (lowest to highest)")
     for name, values in rates.items():
         ratios = [own / other for own, other in zip(rates["batch"], values, strict=True)]
