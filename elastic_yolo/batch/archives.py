@@ -18,7 +18,7 @@ from typing import IO, Self
 from elastic_yolo.batch.errors import BadInput
 from elastic_yolo.batch.listing import is_picture
 from elastic_yolo.batch.storage import MOST_PICTURE_BYTES, judged, open_file, require_size
-from elastic_yolo.picture.errors import PictureUndecodable
+from elastic_yolo.picture.errors import PictureError, PictureUndecodable
 
 # What the libraries raise for content that is damaged, or compressed in an unknown way.
 _DAMAGED = (
@@ -48,8 +48,9 @@ class ZipPictures:
     def __init__(self, address: str) -> None:
         """Read the directory of the file; raises BadInput, OSError or StorageFailed."""
         self._address = address
-        with _refusing(address, "a zip file"):
-            self._archive = zipfile.ZipFile(open_file(address))
+        self._raw = open_file(address)
+        with _refusing(address, "a zip file", self._raw):
+            self._archive = zipfile.ZipFile(self._raw)
         # The last of several members with the same name is the valid one.
         members = {
             one.filename.removeprefix("./"): one
@@ -73,6 +74,11 @@ class ZipPictures:
         with self._turn, _judging_a_member(self._address), self._archive.open(member) as file:
             return file.read(MOST_PICTURE_BYTES)
 
+    def close(self) -> None:
+        """See Pictures.close."""
+        self._archive.close()
+        self._raw.close()
+
 
 class TarPictures:
     """Pictures in a tar file; one that is compressed is unpacked while it is read."""
@@ -82,14 +88,14 @@ class TarPictures:
     def __init__(self, address: str) -> None:
         """Read the headers of all members; raises BadInput, OSError or StorageFailed."""
         self._address = address
-        raw = open_file(address)
-        with _refusing(address, "a tar file"):
-            archive = tarfile.open(fileobj=raw, mode="r:*", tarinfo=_Member)  # noqa: SIM115  # read later
+        self._raw = open_file(address)
+        with _refusing(address, "a tar file", self._raw):
+            archive = tarfile.open(fileobj=self._raw, mode="r:*", tarinfo=_Member)  # noqa: SIM115  # read later
             members = _members(archive)
             # What is unpacked, if it is compressed.
             self._file: IO[bytes] = archive.fileobj  # type: ignore[assignment]
         ordered = sorted(members.items(), key=lambda item: item[1])
-        self.sequential = self._file is not raw
+        self.sequential = self._file is not self._raw
         self.names = [name for name, _ in ordered]
         # Of a million members, the objects of tarfile take a gigabyte.
         self._starts = array("q", (start for _, (start, _) in ordered))
@@ -112,6 +118,11 @@ class TarPictures:
         if len(content) < size:
             raise PictureUndecodable("not all of it is in the archive")
         return content
+
+    def close(self) -> None:
+        """See Pictures.close."""
+        self._file.close()
+        self._raw.close()
 
 
 class _Member(tarfile.TarInfo):
@@ -147,33 +158,41 @@ def _members(archive: tarfile.TarFile) -> dict[str, tuple[int, int]]:
 
 
 @contextmanager
-def _refusing(address: str, what: str) -> Iterator[None]:
-    """Raise BadInput for an archive that cannot be read."""
-    with judged(address):
-        try:
+def _refusing(address: str, what: str, raw: IO[bytes]) -> Iterator[None]:
+    """Raise BadInput for an archive that cannot be read, and close it; or what `judged` raises."""
+    try:
+        with judged(address), _naming_damage():
             yield
-        except _DAMAGED as error:
-            raise BadInput(f"{address}: not {what}, or not all of it: {error}") from error
-        except OSError as error:
-            if _is_damage(error):
-                raise BadInput(f"{address}: not {what}, or not all of it: {error}") from error
-            raise
+    except _Damage as damage:
+        raw.close()
+        raise BadInput(f"{address}: not {what}, or not all of it: {damage}") from damage
+    except BaseException:
+        raw.close()
+        raise
 
 
 @contextmanager
 def _judging_a_member(address: str) -> Iterator[None]:
     """Raise PictureUndecodable for damage, and what `judged` raises."""
-    with judged(address):
-        try:
+    try:
+        with judged(address), _naming_damage():
             yield
-        except _DAMAGED as error:
-            raise PictureUndecodable(f"damaged in the archive: {error}") from error
-        except OSError as error:
-            if _is_damage(error):
-                raise PictureUndecodable(f"damaged in the archive: {error}") from error
-            raise
+    except _Damage as damage:
+        raise PictureUndecodable(f"damaged in the archive: {damage}") from damage
 
 
-def _is_damage(error: OSError) -> bool:
-    # bz2 has no error of its own.
-    return type(error) is OSError and error.errno is None
+class _Damage(PictureError):
+    """What a library says about a damaged archive."""
+
+
+@contextmanager
+def _naming_damage() -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGED as error:
+        raise _Damage(error) from error
+    except OSError as error:
+        # bz2 has no error of its own.
+        if type(error) is OSError and error.errno is None:
+            raise _Damage(error) from error
+        raise

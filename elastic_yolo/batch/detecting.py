@@ -77,6 +77,10 @@ class LocalDetecting:
         try:
             for number, future in in_order(numbers, submit, ahead, stop, self._pictures.size):
                 yield number, outcome_of(future.result)
+        except StorageFailed:
+            # The pictures that follow need not wait as long.
+            stop.set()
+            raise
         finally:
             readers.shutdown(cancel_futures=True)
 
@@ -106,12 +110,12 @@ def in_order(
     held = 0
     try:
         for item in items:
-            if stop.is_set():
-                break
             held += size(item)
             while waiting and (len(waiting) >= ahead or held > _MOST_AHEAD_BYTES):
                 held -= size(waiting[0][0])
                 yield waiting.popleft()
+            if stop.is_set():
+                break
             waiting.append((item, submit(item)))
         while waiting and not (stop.is_set() and not waiting[0][1].done()):
             yield waiting.popleft()

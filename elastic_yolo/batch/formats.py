@@ -260,8 +260,11 @@ def _numbers_in(names: Sequence[str]) -> dict[str, int]:
 def _category_ids(labels: Sequence[str]) -> dict[str, int]:
     is_coco = (len(labels), labels[0], labels[-1]) == (len(_COCO_NUMBERS), "person", "toothbrush")
     numbers = _COCO_NUMBERS if is_coco else range(1, len(labels) + 1)
-    # Of two classes with the same label, the first.
-    return dict(reversed(list(zip(labels, numbers, strict=True))))
+    ids: dict[str, int] = {}
+    for label, number in zip(labels, numbers, strict=True):
+        # Of two classes with the same label, the first.
+        ids.setdefault(label, number)
+    return ids
 
 
 # The numbers of COCO's 80 categories in the order of coco.names: of 90, ten were never used

@@ -54,6 +54,9 @@ class Pictures(Protocol):
         Raises PictureError or OSError for a bad one, and StorageFailed if a retry may succeed.
         """
 
+    def close(self) -> None:
+        """Close what is open."""
+
 
 class FilePictures:
     """Picture files, each with a location of its own."""
@@ -73,6 +76,9 @@ class FilePictures:
     def read(self, number: int) -> bytes:
         """See Pictures.read."""
         return read_picture(self._locations[number])
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
 
 
 class ObjectPictures:
@@ -100,6 +106,9 @@ class ObjectPictures:
         with judged(f"{self._address}: {self.names[number]}"):
             return read_object(self._system, self._paths[number], self._sizes[number])
 
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
+
 
 class KeptPictures:
     """Pictures whose content is kept from `read` to `take`: it is detected in, and then drawn on.
@@ -112,7 +121,7 @@ class KeptPictures:
         self.names, self.sequential, self.remote = (
             pictures.names, pictures.sequential, pictures.remote,
         )  # fmt: skip
-        self.size = pictures.size
+        self.size, self.close = pictures.size, pictures.close
         self._read = pictures.read
         self._kept: dict[int, bytes] = {}
 
@@ -134,6 +143,7 @@ def open_pictures(address: str) -> Pictures:
     """
     pictures = _open(address)
     if not pictures.names:
+        pictures.close()
         raise BadInput(f"{address}: no pictures: expected {', '.join(sorted(SUFFIXES))} files")
     return pictures
 

@@ -7,7 +7,7 @@ import glob
 import json
 import os
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Event
 from typing import Any, Self
@@ -168,8 +168,8 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     """Run the job, or what is left of it, and return the exit status."""
     _check(parser, parsed)
     try:
-        with _Signals() as signals:
-            manifest = _run(parsed, signals)
+        with _Signals() as signals, ExitStack() as stack:
+            manifest = _run(parsed, signals, stack)
     except (BatchError, MemoryError, CommandFailed, OSError) as error:
         again = isinstance(error, TryAgain | MemoryError) or is_temporary(error)
         print_status(f"elastic-yolo: {describe_error(error) or 'out of memory'}")
@@ -214,12 +214,13 @@ def _is_inside(inner: str, outer: str) -> bool:
     return f"{inner.rstrip('/')}/".startswith(f"{outer.rstrip('/')}/")
 
 
-def _run(parsed: argparse.Namespace, signals: _Signals) -> Manifest:
+def _run(parsed: argparse.Namespace, signals: _Signals, stack: ExitStack) -> Manifest:
+    """Run the job; `stack` closes everything."""
     model = chosen_model(parsed.model, parsed.resize)
     output = open_output(_share(parsed).in_output(parsed.output))
     if is_remote(parsed.input):
         print_status(f"listing {parsed.input}")
-    pictures = open_pictures(parsed.input)
+    pictures = stack.enter_context(closing(open_pictures(parsed.input)))
     annotations = parsed.annotations.read_bytes() if parsed.annotations else None
     encoders = _encoders(parsed, annotations, pictures, model)
     if DRAWN in parsed.formats:
@@ -235,18 +236,18 @@ def _run(parsed: argparse.Namespace, signals: _Signals) -> Manifest:
         annotations and digest_of_bytes(annotations),
     )
     limits = Limits(parsed.shard_size, parsed.max_errors)
-    with output.locked(), ExitStack() as stack:
-        checkpoint = read_checkpoint(output, job)
-        batch = Batch(parsed.input, pictures, output, encoders, checkpoint, limits)
-        if checkpoint.finished:
-            if checkpoint.done:
-                print_status("this job is finished already")
-            return batch.finish()
-        before = f", {checkpoint.done:,} of them done before" if checkpoint.done else ""
-        print_status(f"{len(job.numbers()):,} pictures in {parsed.input}{before}")
-        detecting = _detecting(parsed, model, job, pictures, stack)
-        progress = stack.enter_context(RateLine())
-        return batch.run(detecting, progress, signals.begin())
+    stack.enter_context(output.locked())
+    checkpoint = read_checkpoint(output, job)
+    batch = Batch(parsed.input, pictures, output, encoders, checkpoint, limits)
+    if checkpoint.finished:
+        if checkpoint.done:
+            print_status("this job is finished already")
+        return batch.finish()
+    before = f", {checkpoint.done:,} of them done before" if checkpoint.done else ""
+    print_status(f"{len(job.numbers()):,} pictures in {parsed.input}{before}")
+    detecting = _detecting(parsed, model, job, pictures, stack)
+    progress = stack.enter_context(RateLine())
+    return batch.run(detecting, progress, signals.begin())
 
 
 def _detecting(
