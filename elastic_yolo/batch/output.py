@@ -56,17 +56,26 @@ class LocalOutput:
         with self._failing():
             make_folder(self._folder)
             handle = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        room = self._folder / _ROOM
         try:
             with self._failing():
                 self._lock(handle)
-                shutil.rmtree(room, ignore_errors=True)
-                make_folder(room)
+            with self._room():
+                yield
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Keep an empty folder for files that are being written."""
+        room = self._folder / _ROOM
+        with self._failing():
+            shutil.rmtree(room, ignore_errors=True)
+            make_folder(room)
+        try:
             yield
         finally:
             with suppress(OSError):
                 room.rmdir()
-            os.close(handle)
 
     def _lock(self, handle: int) -> None:
         try:

@@ -320,7 +320,7 @@ class _Signals:
         signal.signal(number, self._before[number])
         self._stop.set()
         if not self._working:
-            raise Interrupted("stopped before the first picture: run the same command again")
+            raise Interrupted("stopped before the work began: run the same command again")
 
 
 def _address(text: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _BLOB = "model.blob"
+_MEETING = Lock()
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -136,6 +137,7 @@ class _Networks:
         self, model: ov.Model, config: dict[str, object], compiled: Compiled | None
     ) -> None:
         """Compile for uint8 pixels; raises EngineError."""
+        _meet_numpy()
         self._core = ov.Core()
         self._model = model
         self._config = config
@@ -195,6 +197,16 @@ def read_onnx(graph: onnx.ModelProto) -> ov.Model:
     height, width = (dim.dim_value for dim in graph.graph.input[0].type.tensor_type.shape.dim[1:3])
     model.reshape([1, height, width, 3])
     return model
+
+
+def _meet_numpy() -> None:
+    """Let OpenVINO look up NumPy's types, before several threads use both at the same time.
+
+    The first look-up waits for the interpreter's lock inside of a C++ lock, and a second thread has
+    them in the other order: both would wait for ever.
+    """
+    with _MEETING:
+        ov.Tensor(np.zeros(1, np.float32)).data[:] = 0
 
 
 def _run_one(request: ov.InferRequest, image: Image) -> list[Floats]:
