@@ -33,9 +33,9 @@ from bench.peers.work import SharedDetector
 from elastic_yolo.batch.detecting import LocalDetecting
 from elastic_yolo.batch.formats import CocoIds, encoder
 from elastic_yolo.batch.job import Checkpoint, Share, describe_job
+from elastic_yolo.batch.output import open_output
 from elastic_yolo.batch.pictures import open_pictures
 from elastic_yolo.batch.run import Batch, Limits
-from elastic_yolo.batch.storage import open_output
 from elastic_yolo.detector.conversion import make_int8
 from elastic_yolo.detector.decode import decode_upright
 from elastic_yolo.detector.detector import Detector
@@ -110,9 +110,9 @@ class Loops:
         pictures = open_pictures(str(self._folder))
         parameters = Parameters()
         job = describe_job(self._detector.model, parameters, ["jsonl"], pictures, Share())
-        with TemporaryDirectory() as room:
+        with TemporaryDirectory() as room, (output := open_output(room)).locked():
             batch = Batch(
-                str(self._folder), pictures, open_output(room),
+                str(self._folder), pictures, output,
                 {"jsonl": encoder("jsonl", CocoIds())}, Checkpoint(job=job), Limits(),
             )  # fmt: skip
             detecting = LocalDetecting(self._parallel, pictures)

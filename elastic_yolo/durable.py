@@ -14,10 +14,14 @@ UNFINISHED = ".new-"
 """Prefix of the name of every unfinished file or folder; readers ignore these."""
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or all of the new one; raises OSError."""
+def write_atomic(path: Path, content: bytes, room: Path | None = None) -> None:
+    """Write a file so that a reader sees the old content or all of the new one; raises OSError.
+
+    The unfinished file is in the folder `room` of the same file system, or else beside the file.
+    """
+    folder = path.parent if room is None else room
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=UNFINISHED, delete=False) as file:
             try:
                 file.write(content)
                 file.flush()
@@ -32,12 +36,12 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write_durable(path: Path, content: bytes) -> None:
+def write_durable(path: Path, content: bytes, room: Path | None = None) -> None:
     """Write a file like `write_atomic` and sync its folder, so that it survives a power failure.
 
     Raises OSError.
     """
-    write_atomic(path, content)
+    write_atomic(path, content, room)
     sync_folder(path.parent)
 
 

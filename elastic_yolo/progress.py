@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 _EVERY_S = 10.0
 _REFRESH_S = 0.1
@@ -90,15 +91,27 @@ class TransferLine:
 class RateLine:
     """Prints the progress of work on pictures on stderr: how many, the rate, and the time left.
 
-    A terminal's line is updated; a log gets a line every 10 s.
+    A terminal's line is updated; a log gets a line every 10 s. A context manager, which ends the
+    terminal's line.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Start the time; nothing is printed yet."""
-        self._terminal = sys.stderr.isatty()
+        self._line = StatusLine()
         self._clock = clock
         self._started = self._shown_at = clock()
         self._before: int | None = None
+        self._shown = ""
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave what was shown last above the lines that follow."""
+        if self._line.terminal and self._shown:
+            print(file=sys.stderr, flush=True)
+        self._shown = ""
 
     def __call__(self, done: int, total: int, bad: int) -> None:
         """Print that `done` of `total` pictures are done, of which `bad` cannot be used."""
@@ -106,16 +119,16 @@ class RateLine:
         if self._before is None:
             # What an earlier run did is not part of this one's rate.
             self._before = done - 1
-        if done < total and now - self._shown_at < (_REFRESH_S if self._terminal else _EVERY_S):
+        every_s = _REFRESH_S if self._line.terminal else _EVERY_S
+        if done < total and now - self._shown_at < every_s:
             return
         self._shown_at = now
-        line = rate_state(done, total, done - self._before, now - self._started)
-        line += f", {bad:,} bad" if bad else ""
-        if self._terminal:
-            end = "\n" if done == total else ""
-            print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
+        self._shown = rate_state(done, total, done - self._before, now - self._started)
+        self._shown += f", {bad:,} bad" if bad else ""
+        if self._line.terminal:
+            self._line.show(self._shown)
         else:
-            print_status(line)
+            print_status(self._shown)
 
 
 def rate_state(done: int, total: int, now_done: int, seconds: float) -> str:
@@ -129,8 +142,10 @@ def rate_state(done: int, total: int, now_done: int, seconds: float) -> str:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Return a duration in words: `8 s`, `3 min 5 s`, `2 h 10 min`."""
+    """Return a duration in words: `0.8 s`, `14 s`, `3 min 5 s`, `2 h 10 min`."""
     whole = round(seconds)
+    if whole < 10:
+        return f"{seconds:.1f} s"
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

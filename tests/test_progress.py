@@ -1,10 +1,10 @@
-"""Progress of downloads, in words."""
+"""Progress of downloads and of work on pictures, in words."""
 
 from __future__ import annotations
 
 import pytest
 
-from elastic_yolo.progress import TransferLine, transfer_state
+from elastic_yolo.progress import RateLine, TransferLine, describe_seconds, transfer_state
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,63 @@ def test_a_log_gets_the_end_of_a_transfer(capsys: pytest.CaptureFixture[str]) ->
     assert len(said) == 2
     assert said[0] == "from here"
     assert said[1].startswith("file: 1.0 of 1.0 MB")
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        """Begin at 100 s."""
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_log_gets_the_rate_and_the_time_left_every_10_s(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = Clock()
+    with RateLine(clock) as line:
+        for done in range(1, 2001):
+            clock.now = 100 + done / 50
+            line(done, 2000, done // 500)
+
+    # Later than 10 s after the last one, and at the end.
+    assert capsys.readouterr().err.splitlines() == [
+        "500 of 2,000 pictures, 50.0 pictures/s, 30 s left, 1 bad",
+        "1,000 of 2,000 pictures, 50.0 pictures/s, 20 s left, 2 bad",
+        "1,500 of 2,000 pictures, 50.0 pictures/s, 10 s left, 3 bad",
+        "2,000 of 2,000 pictures, 50.0 pictures/s, 4 bad",
+    ]
+
+
+def test_the_rate_is_that_of_this_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a job that goes on, most pictures may be done already."""
+    clock = Clock()
+    line = RateLine(clock)
+    for done in range(9_001, 9_021):
+        clock.now += 1
+        line(done, 10_000, 0)
+
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "9,010 of 10,000 pictures, 1.0 pictures/s, 16 min 30 s left"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "0.0 s"),
+        (0.84, "0.8 s"),
+        (9.44, "9.4 s"),
+        (9.5, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (185, "3 min 5 s"),
+        (3599.7, "1 h 0 min"),
+        (7_800_000, "2,166 h 40 min"),
+    ],
+)
+def test_a_duration_in_words(seconds: float, expected: str) -> None:
+    assert describe_seconds(seconds) == expected

@@ -1,4 +1,4 @@
-"""Errors of a batch.
+"""Errors of a batch. A bad picture is none: it is a result (BadPicture).
 
 BatchError
 ├── BadInput             the input is not there, is nothing that can be read, or has no pictures

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
+from elastic_yolo.batch.detecting import BadPicture
+from elastic_yolo.batch.errors import BadInput
 from elastic_yolo.detector.parallel import Found
 from elastic_yolo.extras import naming_extra
 
 DRAWN = "drawn"
 FORMATS = ("jsonl", "coco", "parquet", DRAWN)
+# Of ext4, XFS, tmpfs and others.
+_MOST_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,7 @@ def encode_parquet(rows: Sequence[Row]) -> bytes:
     )
     values = [
         {
-            # A name that is not UTF-8, as Linux allows.
-            "picture": row.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+            "picture": as_utf8(row.name),
             "width": row.found.size[0],
             "height": row.found.size[1],
             "detections": [
@@ -141,37 +144,56 @@ def encode_parquet(rows: Sequence[Row]) -> bytes:
     return target.getvalue()
 
 
+def as_utf8(name: str) -> str:
+    """Return a name of Linux, which may be any bytes, as text that every reader takes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def drawn_name(name: str) -> str:
     """Return where a picture with boxes is written, relative to the output folder.
 
     No part of it leads out of that folder, whatever an archive or a list file says.
     """
-    parts = [part for part in re.split(r"[/\\]|://", name) if part not in ("", ".", "..")]
-    path = PurePosixPath(*parts) if parts else PurePosixPath("picture")
-    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-    return f"drawn/{path}" if is_jpeg else f"drawn/{path}.jpg"
+    parts = [part for part in re.split(r"[/\\\0]|://", name) if part not in ("", ".", "..")]
+    path = "/".join(parts) or "picture"
+    is_jpeg = path.lower().endswith((".jpg", ".jpeg"))
+    return f"{DRAWN}/{path}" if is_jpeg else f"{DRAWN}/{path}.jpg"
 
 
-def require_different_targets(names: Sequence[str]) -> None:
-    """Raise ValueError if two pictures with boxes would have the same name."""
+def require_drawable_names(names: Iterable[str]) -> None:
+    """Raise BadInput if two pictures with boxes, or a folder of them, would have the same name.
+
+    And for a name that is too long.
+    """
     taken: dict[str, str] = {}
     for name in names:
-        other = taken.setdefault(drawn_name(name), name)
-        if other != name:
-            raise ValueError(f"--format drawn: {other} and {name} would become {drawn_name(name)}")
+        target = drawn_name(name)
+        if max(len(os.fsencode(part)) for part in target.split("/")) > _MOST_NAME_BYTES:
+            raise BadInput(
+                f"--format drawn: expected names of at most {_MOST_NAME_BYTES} bytes: {target}"
+            )
+        if target in taken:
+            raise BadInput(f"--format drawn: {taken[target]} and {name} would become {target}")
+        taken[target] = name
+    for target, name in taken.items():
+        for folder in _folders_of(target):
+            if folder in taken:
+                raise BadInput(
+                    f"--format drawn: {taken[folder]} would become {folder}, the folder of {name}"
+                )
 
 
-def errors_jsonl(bad: Sequence[tuple[str, Exception]]) -> bytes:
+def _folders_of(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def encode_errors(bad: Sequence[tuple[str, BadPicture]]) -> bytes:
     """Return a line for each bad picture: its name, what is wrong, and the kind of error."""
     lines = (
-        json.dumps({"picture": name, "error": _described(error), "type": type(error).__name__})
-        for name, error in bad
+        json.dumps({"picture": name, "error": why.reason, "type": why.kind}) for name, why in bad
     )
     return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _described(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def coco_ids(
@@ -182,7 +204,7 @@ def coco_ids(
     Those of `annotations`, a COCO ground truth, as parsed; otherwise the digits at the end of the
     names, as Darknet takes them (`examples/detector.c`, get_coco_image_id), if every name has some
     and they differ, or else 1 and up. Labels get the numbers that COCO gave its 80 categories if
-    they are these, or else 1 and up. Raises ValueError if the annotations lack a name.
+    they are these, or else 1 and up. Raises BadInput if the annotations lack a name.
     """
     if annotations is None:
         return CocoIds(_numbers_in(names), _category_ids(labels))
@@ -190,13 +212,17 @@ def coco_ids(
         images = {str(one["file_name"]): int(one["id"]) for one in annotations["images"]}
         categories = {str(one["name"]): int(one["id"]) for one in annotations["categories"]}
     except (KeyError, TypeError, ValueError):
-        raise ValueError(
+        raise BadInput(
             "expected a COCO ground truth: an object with `images` (id, file_name) and "
             "`categories` (id, name)"
         ) from None
-    by_last = {PurePosixPath(name).name: number for name, number in images.items()}
-    found = {name: images.get(name, by_last.get(PurePosixPath(name).name)) for name in names}
+    by_last: dict[str, set[int]] = {}
+    for name, number in images.items():
+        by_last.setdefault(_last(name), set()).add(number)
+    found = {name: images.get(name, _only(by_last.get(_last(name)))) for name in names}
     _require(found, "file_name")
+    if len(set(found.values())) < len(found):
+        raise BadInput("several pictures have the same id")
     ids = {
         label: categories.get(label, categories.get(_COCO_NAMES.get(label, ""))) for label in labels
     }
@@ -204,11 +230,19 @@ def coco_ids(
     return CocoIds(_without_none(found), _without_none(ids))
 
 
+def _last(name: str) -> str:
+    return name[name.rfind("/") + 1 :]
+
+
+def _only(values: set[int] | None) -> int | None:
+    return next(iter(values)) if values and len(values) == 1 else None
+
+
 def _require(found: Mapping[str, int | None], what: str) -> None:
     missing = [name for name, number in found.items() if number is None]
     if missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-        raise ValueError(f"no {what} {missing[0]}{more}")
+        raise BadInput(f"no {what} {missing[0]}{more}")
 
 
 def _without_none(found: Mapping[str, int | None]) -> dict[str, int]:
@@ -216,8 +250,8 @@ def _without_none(found: Mapping[str, int | None]) -> dict[str, int]:
 
 
 def _numbers_in(names: Sequence[str]) -> dict[str, int]:
-    stems = [re.fullmatch(r"(?:.*_)?(\d{1,15})", PurePosixPath(name).stem) for name in names]
-    numbers = [int(stem[1]) for stem in stems if stem]
+    found = [re.fullmatch(r"(?:.*_)?([0-9]{1,15})(?:\.[^.]*)?", _last(name)) for name in names]
+    numbers = [int(one[1]) for one in found if one]
     if len(set(numbers)) == len(names):
         return dict(zip(names, numbers, strict=True))
     return {name: number for number, name in enumerate(names, 1)}
@@ -226,8 +260,11 @@ def _numbers_in(names: Sequence[str]) -> dict[str, int]:
 def _category_ids(labels: Sequence[str]) -> dict[str, int]:
     is_coco = (len(labels), labels[0], labels[-1]) == (len(_COCO_NUMBERS), "person", "toothbrush")
     numbers = _COCO_NUMBERS if is_coco else range(1, len(labels) + 1)
-    # Of two classes with the same label, the first.
-    return dict(reversed(list(zip(labels, numbers, strict=True))))
+    ids: dict[str, int] = {}
+    for label, number in zip(labels, numbers, strict=True):
+        # Of two classes with the same label, the first.
+        ids.setdefault(label, number)
+    return ids
 
 
 # The numbers of COCO's 80 categories in the order of coco.names: of 90, ten were never used

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from elastic_yolo.batch.errors import OtherJob
+from elastic_yolo.batch.formats import DRAWN, FORMATS, as_utf8, file_name
+from elastic_yolo.batch.output import Output
 from elastic_yolo.batch.pictures import Pictures, listing_digest, numbers_of
-from elastic_yolo.batch.storage import Output
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.parallel import Parameters
 
@@ -48,6 +49,8 @@ class Job(BaseModel):
     iou: float
     exact: bool
     formats: tuple[str, ...]
+    annotations: str | None
+    """Digest of the file with COCO's ids, if there is one."""
     pictures: int
     """Of the whole input, whatever the share."""
     listing: str
@@ -66,7 +69,7 @@ class Checkpoint(BaseModel):
     A file that it does not count is written again.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     job: Job
     done: int = 0
@@ -112,18 +115,24 @@ class Manifest(BaseModel):
 
 
 def describe_job(
-    model: Model, parameters: Parameters, formats: Sequence[str], pictures: Pictures, share: Share
+    model: Model,
+    parameters: Parameters,
+    formats: Sequence[str],
+    pictures: Pictures,
+    share: Share,
+    annotations: str | None = None,
 ) -> Job:
-    """Return what identifies a job."""
+    """Return what identifies a job; `annotations` is the digest of the file with COCO's ids."""
     return Job(
-        model=model.name,
-        version=model.version,
+        model=as_utf8(model.name),
+        version=as_utf8(model.version),
         digest=model.digest,
         resize=model.resize,
         threshold=model.threshold if parameters.threshold is None else parameters.threshold,
         iou=model.iou if parameters.iou is None else parameters.iou,
         exact=parameters.exact,
-        formats=tuple(formats),
+        formats=tuple(form for form in FORMATS if form in formats),
+        annotations=annotations,
         pictures=len(pictures.names),
         listing=listing_digest(pictures.names),
         index=share.index,
@@ -135,6 +144,7 @@ def read_checkpoint(output: Output, job: Job) -> Checkpoint:
     """Return how far a job is; raises OtherJob if the folder belongs to a different one."""
     content, finished = output.read(CHECKPOINT), output.read(MANIFEST)
     if content is None and finished is None:
+        _require_unused(output)
         return Checkpoint(job=job)
     try:
         # The manifest is written last: if both are there, the job is finished.
@@ -161,11 +171,23 @@ def write_checkpoint(output: Output, checkpoint: Checkpoint) -> None:
     output.write(CHECKPOINT, checkpoint.model_dump_json().encode())
 
 
+def _require_unused(output: Output) -> None:
+    for name in (file_name(form, 0) for form in FORMATS if form != DRAWN):
+        if output.read(name) is not None:
+            raise OtherJob(
+                f"{output.address}: has {name}, but neither {CHECKPOINT} nor {MANIFEST}: choose "
+                "another --output, or delete the folder"
+            )
+
+
 _WORDS = {
     "digest": "digest of the model",
+    "annotations": "digest of --annotations",
     "pictures": "number of pictures in the input",
-    "listing": "names in the input",
+    "listing": "digest of the names in the input",
 }
+# Enough of a digest to tell two apart.
+_SHOWN = len("sha256:") + 12
 
 
 def _differences(before: Job, now: Job) -> list[str]:
@@ -179,4 +201,5 @@ def _differences(before: Job, now: Job) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    return " ".join(value) if isinstance(value, tuple) else str(value)
+    text = " ".join(value) if isinstance(value, tuple) else str(value)
+    return text[:_SHOWN] if text.startswith("sha256:") else text

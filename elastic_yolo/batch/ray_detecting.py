@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from elastic_yolo.batch.detecting import LocalDetecting, Outcome
+from elastic_yolo.batch.detecting import LocalDetecting, Outcome, Outcomes
 from elastic_yolo.batch.errors import BadInput, StorageFailed
 from elastic_yolo.batch.pictures import listing_digest, open_pictures
 from elastic_yolo.detector.engines.choose import EngineOptions
@@ -55,7 +55,7 @@ class RayDetecting:
         with naming_extra("--engine ray", "ray"):
             import ray  # noqa: PLC0415
             import ray.data  # noqa: PLC0415
-        self.engine = f"ray {step.options.precision}"
+        self.engine = "ray"
         self._ray = ray
         self._step = step
         self._workers = workers
@@ -68,7 +68,7 @@ class RayDetecting:
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
 
-    def outcomes(self, numbers: Iterable[int], stop: Event) -> Iterator[tuple[int, Outcome]]:
+    def outcomes(self, numbers: Iterable[int], stop: Event) -> Outcomes:
         """See Detecting.outcomes; raises EngineError if a worker cannot start."""
         found = self._ray.data.from_items([{"number": number} for number in numbers]).map_batches(
             _Worker,
@@ -79,6 +79,7 @@ class RayDetecting:
         )
         try:
             for batch in found.iter_batches(batch_size=None):
+                self.engine = f"ray, {batch['engine'][0]}"
                 for number, outcome in zip(batch["number"], batch["outcome"], strict=True):
                     if stop.is_set():
                         return
@@ -95,9 +96,8 @@ class _Worker:
         if listing_digest(self._pictures.names) != step.listing:
             raise BadInput(f"{step.input}: a worker finds other pictures there than the driver")
         detector, _ = load_detector(step.model, step.options, resize=step.resize)
-        self._detecting = LocalDetecting(
-            ParallelDetector(detector, step.parameters), self._pictures
-        )
+        parallel = ParallelDetector(detector, step.parameters, threads=step.options.threads)
+        self._detecting = LocalDetecting(parallel, self._pictures)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         numbers = [int(number) for number in batch["number"]]
@@ -109,7 +109,11 @@ class _Worker:
             # Passed on as a value: Ray would wrap it, and try again by itself.
             packed.append(pickle.dumps(error))
         done = len(packed)
-        return {"number": np.array(numbers[:done]), "outcome": packed}
+        return {
+            "number": np.array(numbers[:done]),
+            "outcome": packed,
+            "engine": [self._detecting.engine] * done,
+        }
 
 
 def _opened(packed: bytes) -> Outcome:

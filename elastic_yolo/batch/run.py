@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event
 
-from elastic_yolo.batch.detecting import Detecting, Outcome, in_order, read_patiently
-from elastic_yolo.batch.errors import Interrupted, TooManyBad
+from elastic_yolo.batch.detecting import BadPicture, Detecting, Outcome, Outcomes
+from elastic_yolo.batch.drawing import Drawing
+from elastic_yolo.batch.errors import Interrupted, OtherJob, TooManyBad
 from elastic_yolo.batch.formats import (
     DRAWN,
     Encode,
     Row,
-    drawn_name,
+    as_utf8,
+    encode_errors,
     error_file_name,
-    errors_jsonl,
     file_name,
 )
 from elastic_yolo.batch.job import CHECKPOINT, MANIFEST, Checkpoint, Manifest, write_checkpoint
+from elastic_yolo.batch.output import Output
 from elastic_yolo.batch.pictures import Pictures
-from elastic_yolo.batch.storage import Output
-from elastic_yolo.detector.decode import decode_upright
-from elastic_yolo.detector.detector import available_cpus
 from elastic_yolo.detector.parallel import Found
-from elastic_yolo.picture.drawing import draw_boxes
-from elastic_yolo.picture.drawn_types import JPEG
-from elastic_yolo.picture.errors import PictureError
 
 ERRORS = "errors.jsonl"
 # A slow network notes how far it is by time: a killed job repeats no more than this.
@@ -53,7 +50,7 @@ class _Shard:
 
     started: float = field(default_factory=time.monotonic)
     rows: list[Row] = field(default_factory=list)
-    bad: list[tuple[str, Exception]] = field(default_factory=list)
+    bad: list[tuple[str, BadPicture]] = field(default_factory=list)
 
     @property
     def pictures(self) -> int:
@@ -74,7 +71,8 @@ class Batch:
     ) -> None:
         """Prepare a job that is as far as `checkpoint` says.
 
-        `address` is that of the input, for the manifest; `output` is the job's own folder.
+        `address` is that of the input, for the manifest; `output` is the job's own folder. Raises
+        TooManyBad if an earlier run found more bad pictures than `limits` has.
         """
         self.checkpoint = checkpoint
         self._address = address
@@ -82,9 +80,9 @@ class Batch:
         self._output = output
         self._encoders = encoders
         self._limits = limits
-        self._drawn = DRAWN in checkpoint.job.formats
         self._started = time.monotonic()
         self._seconds_before = checkpoint.seconds
+        self._require_few(checkpoint.bad, "")
 
     def run(self, detecting: Detecting, progress: Progress, stop: Event) -> Manifest:
         """Detect in the pictures that are left, and write everything.
@@ -92,12 +90,14 @@ class Batch:
         Raises Interrupted once `stop` is set, TooManyBad, StorageFailed, OSError, and what the
         engine raises. What was done is written before.
         """
-        numbers = self.checkpoint.job.numbers()[self.checkpoint.done :]
-        if detecting.engine not in self.checkpoint.engines:
-            self.checkpoint.engines.append(detecting.engine)
+        self._started = time.monotonic()
+        # Shows at once whether the folder can be written to.
+        write_checkpoint(self._output, self.checkpoint)
+        # A killed run may have written it, and this one may find no bad picture.
+        self._output.remove(error_file_name(len(self.checkpoint.shards)))
         # One thread writes, so that the engine does not wait for a disk or an upload.
         with ThreadPoolExecutor(1, "write") as writer:
-            self._work(self._outcomes(detecting, numbers, stop), writer, progress)
+            self._work(detecting, writer, progress, stop)
         if not self.checkpoint.finished:
             raise Interrupted(
                 f"stopped after {self.checkpoint.done:,} of {len(self.checkpoint.job.numbers()):,} "
@@ -106,60 +106,40 @@ class Batch:
         return self.finish()
 
     def _work(
-        self,
-        outcomes: Iterator[tuple[int, Outcome]],
-        writer: ThreadPoolExecutor,
-        progress: Progress,
+        self, detecting: Detecting, writer: ThreadPoolExecutor, progress: Progress, stop: Event
     ) -> None:
         shard, before = _Shard(), self.checkpoint
         done, bad, total = before.done, before.bad, len(before.job.numbers())
         writing: Future[None] | None = None
         try:
-            for number, outcome in outcomes:
-                self._add(shard, number, outcome)
-                done, bad = done + 1, bad + (not isinstance(outcome, Found))
-                progress(done, total, bad)
-                if self._limits.bad is not None and bad > self._limits.bad:
-                    raise TooManyBad(self._too_many(shard))
-                if self._is_full(shard):
-                    if writing is not None:
-                        # At most one shard waits: memory stays bounded if writing is slow.
-                        writing.result()
-                    writing, shard = writer.submit(self._commit, shard), _Shard()
+            with closing(self._outcomes(detecting, stop)) as outcomes:
+                for number, outcome in outcomes:
+                    self._add(shard, number, outcome)
+                    done, bad = done + 1, bad + isinstance(outcome, BadPicture)
+                    progress(done, total, bad)
+                    if isinstance(outcome, BadPicture):
+                        name = self._pictures.names[number]
+                        self._require_few(bad, f", the last one {name}: {outcome.reason}")
+                    if self._is_full(shard):
+                        if writing is not None:
+                            # At most one shard waits: memory stays bounded if writing is slow.
+                            writing.result()
+                        writing = writer.submit(self._commit, shard, detecting.engine)
+                        shard = _Shard()
         finally:
             if writing is not None:
                 writing.result()
             if shard.pictures:
-                self._commit(shard)
+                self._commit(shard, detecting.engine)
 
-    def _outcomes(
-        self, detecting: Detecting, numbers: Iterable[int], stop: Event
-    ) -> Iterator[tuple[int, Outcome]]:
-        found = detecting.outcomes(numbers, stop)
-        if not self._drawn:
-            yield from found
-            return
-        cpus = available_cpus()
-        with ThreadPoolExecutor(cpus, "draw") as drawing:
-
-            def submit(item: tuple[int, Outcome]) -> Future[Outcome]:
-                return drawing.submit(self._draw, *item, stop)
-
-            for (number, _), future in in_order(found, submit, 2 * cpus, stop):
-                yield number, future.result()
-
-    def _draw(self, number: int, outcome: Outcome, stop: Event) -> Outcome:
-        """Write a picture with its boxes; return the outcome, or why it cannot be drawn."""
-        if not isinstance(outcome, Found):
-            return outcome
-        boxes = [(item.label, item.score, item.box) for item in outcome.detections]
-        try:
-            content = read_patiently(self._pictures, number, stop)
-            drawn = draw_boxes(decode_upright(content), boxes, JPEG)
-        except (PictureError, OSError) as error:
-            return error
-        self._output.write(drawn_name(self._pictures.names[number]), drawn)
-        return outcome
+    def _outcomes(self, detecting: Detecting, stop: Event) -> Outcomes:
+        numbers = self.checkpoint.job.numbers()[self.checkpoint.done :]
+        with closing(detecting.outcomes(numbers, stop)) as found:
+            if DRAWN in self.checkpoint.job.formats:
+                with closing(Drawing(self._pictures, self._output).drawn(found, stop)) as drawn:
+                    yield from drawn
+            else:
+                yield from found
 
     def _add(self, shard: _Shard, number: int, outcome: Outcome) -> None:
         name = self._pictures.names[number]
@@ -172,30 +152,38 @@ class Batch:
         late = time.monotonic() - shard.started >= _SHARD_S
         return shard.pictures >= self._limits.shard_pictures or (late and shard.pictures > 0)
 
-    def _commit(self, shard: _Shard) -> None:
+    def _require_few(self, bad: int, last: str) -> None:
+        if self._limits.bad is not None and bad > self._limits.bad:
+            raise TooManyBad(
+                f"{bad:,} bad pictures, more than --max-errors {self._limits.bad:,}{last}"
+            )
+
+    def _commit(self, shard: _Shard, engine: str) -> None:
         """Write a shard under its final names, then that it is done."""
-        checkpoint = self.checkpoint
-        number = len(checkpoint.shards)
+        number = len(self.checkpoint.shards)
         for form, encode in self._encoders.items():
             self._output.write(file_name(form, number), encode(shard.rows))
         if shard.bad:
-            content = errors_jsonl(shard.bad)
-            self._output.write(error_file_name(number), content)
-            checkpoint.bad_shards.append(number)
-        found = Counter(item.label for row in shard.rows for item in row.found.detections)
-        checkpoint.labels = dict((Counter(checkpoint.labels) + found).most_common())
-        checkpoint.detections += found.total()
-        checkpoint.shards.append(shard.pictures)
-        checkpoint.done += shard.pictures
-        checkpoint.bad += len(shard.bad)
-        checkpoint.seconds = self._seconds_before + time.monotonic() - self._started
+            self._output.write(error_file_name(number), encode_errors(shard.bad))
+        checkpoint = self._after(shard, engine)
         write_checkpoint(self._output, checkpoint)
+        self.checkpoint = checkpoint
 
-    def _too_many(self, shard: _Shard) -> str:
-        name, error = shard.bad[-1]
-        return (
-            f"more than {self._limits.bad:,} bad pictures (--max-errors), the last one {name}: "
-            f"{error}"
+    def _after(self, shard: _Shard, engine: str) -> Checkpoint:
+        """Return how far the job is with a shard."""
+        before = self.checkpoint
+        found = Counter(item.label for row in shard.rows for item in row.found.detections)
+        return before.model_copy(
+            update={
+                "done": before.done + shard.pictures,
+                "shards": [*before.shards, shard.pictures],
+                "bad_shards": before.bad_shards + ([len(before.shards)] if shard.bad else []),
+                "bad": before.bad + len(shard.bad),
+                "detections": before.detections + found.total(),
+                "labels": dict((Counter(before.labels) + found).most_common()),
+                "engines": list(dict.fromkeys([*before.engines, engine])),
+                "seconds": self._seconds_before + time.monotonic() - self._started,
+            }
         )
 
     def finish(self) -> Manifest:
@@ -203,16 +191,22 @@ class Batch:
         parts = [error_file_name(one) for one in self.checkpoint.bad_shards]
         written = self._output.read(MANIFEST)
         if written is None:
-            errors = b"".join(self._output.read(part) or b"" for part in parts)
-            self._output.write(ERRORS, errors)
+            self._output.write(ERRORS, b"".join(map(self._read_again, parts)))
             manifest = self._manifest()
-            content = manifest.model_dump_json(indent=2).encode()
-            self._output.write(MANIFEST, content)
+            self._output.write(MANIFEST, manifest.model_dump_json(indent=2).encode())
         else:
             manifest = Manifest.model_validate_json(written)
         for part in (*parts, CHECKPOINT):
             self._output.remove(part)
         return manifest
+
+    def _read_again(self, name: str) -> bytes:
+        content = self._output.read(name)
+        if content is None:
+            raise OtherJob(
+                f"{self._output.address}: {name} is gone: delete the folder, and begin again"
+            )
+        return content
 
     def _manifest(self) -> Manifest:
         checkpoint, job = self.checkpoint, self.checkpoint.job
@@ -220,15 +214,16 @@ class Batch:
             form: [file_name(form, number) for number in range(len(checkpoint.shards))]
             for form in self._encoders
         }
+        drawn = {DRAWN: [DRAWN]} if DRAWN in job.formats else {}
         return Manifest(
-            input=self._address,
+            input=as_utf8(self._address),
             model={"name": job.model, "version": job.version, "digest": job.digest},
             pictures=checkpoint.done,
             results=checkpoint.done - checkpoint.bad,
             errors=checkpoint.bad,
             detections=checkpoint.detections,
             labels=checkpoint.labels,
-            files={**files, **({DRAWN: ["drawn"]} if self._drawn else {}), "errors": [ERRORS]},
+            files={**files, **drawn, "errors": [ERRORS]},
             engines=checkpoint.engines,
             seconds=round(checkpoint.seconds, 3),
             pictures_per_s=round(checkpoint.done / max(checkpoint.seconds, 1e-9), 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from elastic_yolo.batch.formats import as_utf8
 from elastic_yolo.batch.job import MANIFEST, Manifest
 from elastic_yolo.progress import describe_seconds
 
@@ -11,6 +12,7 @@ _MOST_LABELS = 30
 
 def describe(manifest: Manifest, folder: str) -> str:
     """Return the summary of a finished job, several lines."""
+    folder = as_utf8(folder).rstrip("/")
     bad = f", {manifest.errors:,} bad" if manifest.errors else ""
     took = f"{describe_seconds(manifest.seconds)}, {manifest.pictures_per_s:.1f} pictures/s"
     lines = [
@@ -18,7 +20,7 @@ def describe(manifest: Manifest, folder: str) -> str:
         f"{manifest.pictures:,} pictures in {took}{bad}; {manifest.detections:,} detections",
         *histogram(manifest.labels),
         *(f"{form}: {_files(folder, names)}" for form, names in manifest.files.items() if names),
-        f"manifest: {folder.rstrip('/')}/{MANIFEST}",
+        f"manifest: {folder}/{MANIFEST}",
     ]
     return "\n".join(lines)
 
@@ -39,5 +41,5 @@ def histogram(labels: dict[str, int]) -> list[str]:
 
 
 def _files(folder: str, names: list[str]) -> str:
-    first = f"{folder.rstrip('/')}/{names[0]}"
+    first = f"{folder}/{names[0]}"
     return first if len(names) == 1 else f"{first} to {names[-1]}, {len(names):,} files"

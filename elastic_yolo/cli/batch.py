@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import json
+import os
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Self
 
 from elastic_yolo.batch.detecting import Detecting, LocalDetecting
-from elastic_yolo.batch.errors import BatchError, TryAgain
+from elastic_yolo.batch.errors import BadInput, BatchError, Interrupted, TryAgain
 from elastic_yolo.batch.formats import (
     DRAWN,
     FORMATS,
     CocoIds,
+    Encode,
     coco_ids,
     encoder,
-    require_different_targets,
+    require_drawable_names,
 )
 from elastic_yolo.batch.job import Job, Manifest, Share, describe_job, read_checkpoint
-from elastic_yolo.batch.pictures import Pictures, open_pictures
+from elastic_yolo.batch.listing import before_wildcard
+from elastic_yolo.batch.output import open_output
+from elastic_yolo.batch.pictures import KeptPictures, Pictures, open_pictures
 from elastic_yolo.batch.ray_detecting import RayDetecting, Step
 from elastic_yolo.batch.run import Batch, Limits
-from elastic_yolo.batch.storage import is_remote, open_output
+from elastic_yolo.batch.storage import is_remote
 from elastic_yolo.batch.summary import describe
 from elastic_yolo.cli.errors import CommandFailed, describe_error
 from elastic_yolo.cli.options import (
@@ -44,11 +48,14 @@ from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.choose import build_engine
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.parallel import ParallelDetector, Parameters
+from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.progress import RateLine, print_status
+from elastic_yolo.store.faults import is_temporary
 
 # sysexits.h: EX_TEMPFAIL.
 TRY_AGAIN = 75
 _RAY = "ray"
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def add_parser(commands: Any) -> None:
@@ -63,6 +70,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--input",
+        type=_address,
         required=True,
         metavar="ADDRESS",
         help="folder, glob in quotes, list file (.txt: a path or URL a line) or archive (.tar, "
@@ -70,6 +78,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--output",
+        type=_address,
         required=True,
         metavar="ADDRESS",
         help="folder for the results, local or a URL; one job has one folder",
@@ -159,12 +168,12 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     """Run the job, or what is left of it, and return the exit status."""
     _check(parser, parsed)
     try:
-        manifest = _run(parsed)
-    except BatchError as error:
-        print_status(f"elastic-yolo: {error}")
-        return TRY_AGAIN if isinstance(error, TryAgain) else 1
-    except ValueError as error:
-        raise CommandFailed(describe_error(error)) from error
+        with _Signals() as signals, ExitStack() as stack:
+            manifest = _run(parsed, signals, stack)
+    except (BatchError, MemoryError, CommandFailed, OSError) as error:
+        again = isinstance(error, TryAgain | MemoryError) or is_temporary(error)
+        print_status(f"elastic-yolo: {describe_error(error) or 'out of memory'}")
+        return TRY_AGAIN if again else 1
     if parsed.json:
         print(manifest.model_dump_json(indent=2, exclude={"checkpoint"}))
     else:
@@ -182,36 +191,63 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         parser.error("--annotations: only --format coco uses it")
     if parsed.workers > 1 and parsed.engine != _RAY:
         parser.error("--workers: only with --engine ray")
-    if is_remote(parsed.input) or is_remote(parsed.output):
-        return
-    source, target = Path(parsed.input).resolve(), Path(parsed.output).resolve()
-    if target.is_file():
+    if not is_remote(parsed.output) and Path(parsed.output).is_file():
         parser.error(f"--output: not a folder: {parsed.output}")
-    if DRAWN in parsed.formats and target.is_relative_to(source):
-        parser.error("--output: in the input folder, pictures with boxes would become its input")
+    if DRAWN in parsed.formats and _would_overlap(parsed.input, parsed.output):
+        parser.error("--output: pictures with boxes would be among those of --input")
 
 
-def _run(parsed: argparse.Namespace) -> Manifest:
+def _would_overlap(source: str, output: str) -> bool:
+    """Return whether an input may find drawn pictures, or may be overwritten by them."""
+    drawn = _real(f"{output.rstrip('/')}/{DRAWN}")
+    pattern = glob.has_magic(source)
+    root = _real(before_wildcard(source) if pattern else source)
+    # A glob finds no deeper folders, except by **.
+    return _is_inside(root, drawn) or (_is_inside(drawn, root) and (not pattern or "**" in source))
+
+
+def _real(address: str) -> str:
+    return address if is_remote(address) else os.path.realpath(address)
+
+
+def _is_inside(inner: str, outer: str) -> bool:
+    return f"{inner.rstrip('/')}/".startswith(f"{outer.rstrip('/')}/")
+
+
+def _run(parsed: argparse.Namespace, signals: _Signals, stack: ExitStack) -> Manifest:
+    """Run the job; `stack` closes everything."""
     model = chosen_model(parsed.model, parsed.resize)
-    pictures = open_pictures(parsed.input)
-    parameters = Parameters(parsed.threshold, parsed.iou, parsed.exact)
-    share = _share(parsed)
-    output = open_output(share.in_output(parsed.output))
-    job = describe_job(model, parameters, parsed.formats, pictures, share)
-    ids = _coco_ids(parsed, pictures, model)
-    encoders = {form: encoder(form, ids) for form in parsed.formats if form != DRAWN}
+    output = open_output(_share(parsed).in_output(parsed.output))
+    if is_remote(parsed.input):
+        print_status(f"listing {parsed.input}")
+    pictures = stack.enter_context(closing(open_pictures(parsed.input)))
+    annotations = parsed.annotations.read_bytes() if parsed.annotations else None
+    encoders = _encoders(parsed, annotations, pictures, model)
     if DRAWN in parsed.formats:
-        require_different_targets(pictures.names)
+        require_drawable_names(pictures.names)
+        if pictures.remote or pictures.sequential:
+            pictures = KeptPictures(pictures)
+    job = describe_job(
+        model,
+        Parameters(parsed.threshold, parsed.iou, parsed.exact),
+        parsed.formats,
+        pictures,
+        _share(parsed),
+        annotations and digest_of_bytes(annotations),
+    )
     limits = Limits(parsed.shard_size, parsed.max_errors)
-    with output.locked(), _stopped_by_signals() as stop, ExitStack() as stack:
-        checkpoint = read_checkpoint(output, job)
-        batch = Batch(parsed.input, pictures, output, encoders, checkpoint, limits)
-        if checkpoint.finished:
+    stack.enter_context(output.locked())
+    checkpoint = read_checkpoint(output, job)
+    batch = Batch(parsed.input, pictures, output, encoders, checkpoint, limits)
+    if checkpoint.finished:
+        if checkpoint.done:
             print_status("this job is finished already")
-            return batch.finish()
-        before = f", {checkpoint.done:,} of them done before" if checkpoint.done else ""
-        print_status(f"{len(job.numbers()):,} pictures in {parsed.input}{before}")
-        return batch.run(_detecting(parsed, model, job, pictures, stack), RateLine(), stop)
+        return batch.finish()
+    before = f", {checkpoint.done:,} of them done before" if checkpoint.done else ""
+    print_status(f"{len(job.numbers()):,} pictures in {parsed.input}{before}")
+    detecting = _detecting(parsed, model, job, pictures, stack)
+    progress = stack.enter_context(RateLine())
+    return batch.run(detecting, progress, signals.begin())
 
 
 def _detecting(
@@ -232,41 +268,65 @@ def _detecting(
         return RayDetecting(step, parsed.workers)
     engine, choice = build_engine(model, engine_options(parsed))
     print_status(f"{model.name} {model.version}, {choice.why}")
-    detector = stack.enter_context(ParallelDetector(Detector(model, engine), parameters))
-    return LocalDetecting(detector, pictures)
+    parallel = ParallelDetector(Detector(model, engine), parameters, threads=parsed.threads)
+    return LocalDetecting(stack.enter_context(parallel), pictures)
 
 
 def _share(parsed: argparse.Namespace) -> Share:
     return Share(parsed.index or 0, parsed.completions)
 
 
-def _coco_ids(parsed: argparse.Namespace, pictures: Pictures, model: Model) -> CocoIds:
-    if "coco" not in parsed.formats:
-        return CocoIds()
-    if parsed.annotations is None:
-        return coco_ids(pictures.names, model.labels)
-    try:
-        annotations = json.loads(parsed.annotations.read_bytes())
-        return coco_ids(pictures.names, model.labels, annotations)
-    except ValueError as error:
-        raise ValueError(f"{parsed.annotations}: {error}") from error
+def _encoders(
+    parsed: argparse.Namespace, annotations: bytes | None, pictures: Pictures, model: Model
+) -> dict[str, Encode]:
+    ids = CocoIds()
+    if "coco" in parsed.formats:
+        try:
+            truth = None if annotations is None else json.loads(annotations)
+            ids = coco_ids(pictures.names, model.labels, truth)
+        except (ValueError, BadInput) as error:
+            raise BadInput(f"{parsed.annotations}: {error}") from error
+    return {form: encoder(form, ids) for form in parsed.formats if form != DRAWN}
 
 
-@contextmanager
-def _stopped_by_signals() -> Iterator[Event]:
-    """Set an event on SIGTERM and Ctrl-C; a second one ends the process at once."""
-    stop = Event()
+class _Signals:
+    """SIGTERM and Ctrl-C: they end the preparations at once, and the work at the next picture.
 
-    def handle(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
+    A second one ends the process at once.
+    """
 
-    before = {one: signal.signal(one, handle) for one in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
+    def __init__(self) -> None:
+        self._stop = Event()
+        self._working = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {one: signal.signal(one, self._handle) for one in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def begin(self) -> Event:
+        """Return what is set by a signal from now on."""
+        self._working = True
+        for one in _SIGNALS:
+            # Ray has handlers of its own.
+            signal.signal(one, self._handle)
+        return self._stop
+
+    def _handle(self, number: int, _: object) -> None:
+        signal.signal(number, self._before[number])
+        self._stop.set()
+        if not self._working:
+            raise Interrupted("stopped before the work began: run the same command again")
+
+
+def _address(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path or a URL")
+    return text
 
 
 def _index(text: str) -> int:

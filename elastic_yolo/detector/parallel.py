@@ -15,10 +15,11 @@ from typing import Self
 
 import numpy as np
 
-from elastic_yolo.detector.boxes import Detection, Image, name_detections
+from elastic_yolo.detector.boxes import Detection, Floats, Image, name_detections
 from elastic_yolo.detector.decoding_memory import DecodingMemory
 from elastic_yolo.detector.detector import Detector, available_cpus
 from elastic_yolo.detector.engines.base import Engine
+from elastic_yolo.detector.errors import EngineError
 from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.detector.placement import Placement
 from elastic_yolo.detector.prepare import prepare_frame, prepare_picture
@@ -65,16 +66,17 @@ class ParallelDetector:
         detector: Detector,
         parameters: Parameters = Parameters(),
         *,
+        threads: int | None = None,
         streams: int | None = None,
         decoding_bytes: int = _DECODING_BYTES,
     ) -> None:
         """Start the threads.
 
-        `streams` is how many pictures the engine works on at the same time, each with its share of
-        the engine's threads, if the engine gains from it: as many as it has threads give the
-        highest rate, and are the default if it has one for each CPU; with 1, all threads work on
-        one picture, which takes the shortest time for each. `decoding_bytes` limits
-        the memory of all pictures that are decoded at the same time.
+        `threads` decode: by default one for each CPU. `streams` is how many pictures the engine
+        works on at the same time, each with its share of the engine's threads: by default as many
+        as `threads`, if the engine gains from it; with 1, all threads work on one picture, which
+        takes the shortest time for each. `decoding_bytes` limits the memory of all pictures that
+        are decoded at the same time.
         """
         self.detector = detector
         model = detector.model
@@ -83,11 +85,11 @@ class ParallelDetector:
         self._exact = parameters.exact
         self._memory = DecodingMemory(decoding_bytes)
         self._prepared: SimpleQueue[_Prepared | None] = SimpleQueue()
-        cpus = available_cpus()
-        wanted = cpus if streams is None else streams
+        self._threads = available_cpus() if threads is None else threads
+        wanted = self._threads if streams is None else streams
         engines = detector.engine.split(wanted) if wanted > 1 else []
         self.engines = engines or [detector.engine]
-        self._decoding = ThreadPoolExecutor(cpus, "decode")
+        self._decoding = ThreadPoolExecutor(self._threads, "decode")
         self._running = [
             Thread(target=self._run, args=(engine,), name=f"engine-{number}", daemon=True)
             for number, engine in enumerate(self.engines)
@@ -99,7 +101,7 @@ class ParallelDetector:
     def ahead(self) -> int:
         """How many pictures to submit so that no engine waits for a decoded picture."""
         batch = MOST_BATCHED if self.engines[0].batches else 1
-        return 2 * available_cpus() + 4 * batch * len(self.engines)
+        return 2 * self._threads + 4 * batch * len(self.engines)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -120,10 +122,12 @@ class ParallelDetector:
     def submit(self, load: Load) -> Future[Found]:
         """Detect in a picture; the future has the result, or what `load` and decoding raised.
 
-        That is PictureError for a picture that cannot be used.
+        That is PictureError for a picture that cannot be used; or EngineError, or MemoryError.
         """
         result: Future[Found] = Future()
-        self._decoding.submit(self._prepare, load, result)
+        decoding = self._decoding.submit(self._prepare, load, result)
+        # A caller must not wait for a picture that `close` removed from the queue.
+        decoding.add_done_callback(lambda _: _end_if_cancelled(decoding, result))
         return result
 
     def _prepare(self, load: Load, result: Future[Found]) -> None:
@@ -171,9 +175,25 @@ class ParallelDetector:
 
     def _detect(self, engine: Engine, batch: list[_Prepared]) -> list[Found]:
         images: Image = np.concatenate([one.image[np.newaxis] for one in batch])
-        rows = self.detector.postprocess(engine.execute(images), self._threshold, self._iou)
+        outputs = _execute(engine, images)
+        rows = self.detector.postprocess(outputs, self._threshold, self._iou)
         labels = self.detector.model.labels
         return [
             Found(tuple(name_detections(one.place.to_picture(found), labels)), one.place.picture)
             for one, found in zip(batch, rows, strict=True)
         ]
+
+
+def _end_if_cancelled(decoding: Future[None], result: Future[Found]) -> None:
+    if decoding.cancelled() and result.cancel():
+        result.set_running_or_notify_cancel()
+
+
+def _execute(engine: Engine, images: Image) -> list[Floats]:
+    try:
+        return engine.execute(images)
+    except (EngineError, MemoryError):
+        raise
+    except Exception as error:
+        # The engines' own exceptions have no common base class.
+        raise EngineError(f"{engine.name} cannot run the network: {error}") from error

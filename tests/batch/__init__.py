@@ -1,1 +1,1 @@
-"""Tests of batches."""
+"""Tests of elastic_yolo.batch and its command."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _BLOB = "model.blob"
+_INITIALISING = Lock()
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -69,7 +70,6 @@ class OpenVinoEngine:
         self.precision = precision
         self._threads = threads
         self._compiled = compiled
-        _initialise_binding()
         try:
             self._model = graph if isinstance(graph, ov.Model) else read_onnx(graph)
         except RuntimeError as error:
@@ -137,6 +137,7 @@ class _Networks:
         self, model: ov.Model, config: dict[str, object], compiled: Compiled | None
     ) -> None:
         """Compile for uint8 pixels; raises EngineError."""
+        _initialise_binding()
         self._core = ov.Core()
         self._model = model
         self._config = config
@@ -178,15 +179,6 @@ class _Networks:
             return None
 
 
-def _initialise_binding() -> None:
-    """Have OpenVINO's Python binding build the table of element types, in one thread.
-
-    It does so on the first access to a tensor's data, and lets other threads run meanwhile: if one
-    of these makes its own first access then, both wait for each other for ever.
-    """
-    _ = ov.Tensor(np.zeros(1, np.uint8)).data
-
-
 def _blob_of(network: ov.CompiledModel) -> dict[str, bytes]:
     return {_BLOB: network.export_model().getvalue()}
 
@@ -205,6 +197,17 @@ def read_onnx(graph: onnx.ModelProto) -> ov.Model:
     height, width = (dim.dim_value for dim in graph.graph.input[0].type.tensor_type.shape.dim[1:3])
     model.reshape([1, height, width, 3])
     return model
+
+
+def _initialise_binding() -> None:
+    """Have OpenVINO's Python binding build its table of NumPy's types, in one thread.
+
+    It does so on the first access to a tensor's data, inside of a C++ lock, and lets other threads
+    run meanwhile: if one of these makes its own first access then, both wait for each other for
+    ever.
+    """
+    with _INITIALISING:
+        ov.Tensor(np.zeros(1, np.float32)).data[:] = 0
 
 
 def _run_one(request: ov.InferRequest, image: Image) -> list[Floats]:
