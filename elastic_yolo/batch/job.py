@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,12 @@ class Share:
 
     index: int = 0
     completions: int = 1
+
+    def others(self) -> list[Share]:
+        """Return the shares of the other processes."""
+        return [
+            Share(one, self.completions) for one in range(self.completions) if one != self.index
+        ]
 
     def in_output(self, address: str) -> str:
         """Return the folder that belongs to it: the output itself, if it is the only one."""
@@ -142,28 +148,47 @@ def describe_job(
 
 def read_checkpoint(output: Output, job: Job) -> Checkpoint:
     """Return how far a job is; raises OtherJob if the folder belongs to a different one."""
-    content, finished = output.read(CHECKPOINT), output.read(MANIFEST)
-    if content is None and finished is None:
+    checkpoint = _find_checkpoint(output)
+    if checkpoint is None:
         _require_unused(output)
         return Checkpoint(job=job)
-    try:
-        # The manifest is written last: if both are there, the job is finished.
-        checkpoint = (
-            Checkpoint.model_validate_json(content or b"")
-            if finished is None
-            else Manifest.model_validate_json(finished).checkpoint
-        )
-    except ValidationError:
-        raise OtherJob(
-            f"{output.address}: its {CHECKPOINT} or {MANIFEST} is not one that this version of "
-            "elastic-yolo writes: choose another --output, or delete the folder"
-        ) from None
     if differences := _differences(checkpoint.job, job):
         raise OtherJob(
             f"{output.address}: has results of another job: {'; '.join(differences)}: choose "
             "another --output, or delete the folder"
         )
     return checkpoint
+
+
+def require_same_input(others: Iterable[Output], job: Job) -> None:
+    """Raise OtherJob if one of the other processes of a job found other pictures in the input.
+
+    `others` are their folders; each process deals out the pictures that it finds itself.
+    """
+    for output in others:
+        other = _find_checkpoint(output)
+        if other is not None and other.job.listing != job.listing:
+            raise OtherJob(
+                f"{output.address}: its process found {other.job.pictures:,} pictures in the "
+                f"input, this one finds {job.pictures:,}, or with other names: the input must not "
+                "change while a job runs: choose another --output, and start all of them again"
+            )
+
+
+def _find_checkpoint(output: Output) -> Checkpoint | None:
+    content, finished = output.read(CHECKPOINT), output.read(MANIFEST)
+    if content is None and finished is None:
+        return None
+    try:
+        # The manifest is written last: if both are there, the job is finished.
+        if finished is not None:
+            return Manifest.model_validate_json(finished).checkpoint
+        return Checkpoint.model_validate_json(content or b"")
+    except ValidationError:
+        raise OtherJob(
+            f"{output.address}: its {CHECKPOINT} or {MANIFEST} is not one that this version of "
+            "elastic-yolo writes: choose another --output, or delete the folder"
+        ) from None
 
 
 def write_checkpoint(output: Output, checkpoint: Checkpoint) -> None:

@@ -23,7 +23,14 @@ from elastic_yolo.batch.formats import (
     encoder,
     require_drawable_names,
 )
-from elastic_yolo.batch.job import Job, Manifest, Share, describe_job, read_checkpoint
+from elastic_yolo.batch.job import (
+    Job,
+    Manifest,
+    Share,
+    describe_job,
+    read_checkpoint,
+    require_same_input,
+)
 from elastic_yolo.batch.listing import before_wildcard
 from elastic_yolo.batch.output import open_output
 from elastic_yolo.batch.pictures import KeptPictures, Pictures, open_pictures
@@ -238,6 +245,8 @@ def _run(parsed: argparse.Namespace, signals: _Signals, stack: ExitStack) -> Man
     limits = Limits(parsed.shard_size, parsed.max_errors)
     stack.enter_context(output.locked())
     checkpoint = read_checkpoint(output, job)
+    others = (open_output(one.in_output(parsed.output)) for one in _share(parsed).others())
+    require_same_input(others, job)
     batch = Batch(parsed.input, pictures, output, encoders, checkpoint, limits)
     if checkpoint.finished:
         if checkpoint.done:

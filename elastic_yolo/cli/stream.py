@@ -216,8 +216,10 @@ def _detecting(parsed: argparse.Namespace, *, newest_only: bool) -> Detecting:
     print_status(f"{model.name} {model.version}, {choice.why}")
     parameters = Parameters(parsed.threshold, parsed.iou)
     # With all threads on one frame, each answer is as new as it can be.
-    streams = 1 if newest_only else parsed.threads
-    detector = ParallelDetector(Detector(model, engine), parameters, streams=streams)
+    streams = 1 if newest_only else None
+    detector = ParallelDetector(
+        Detector(model, engine), parameters, threads=parsed.threads, streams=streams
+    )
     return InProcess(detector, newest_only=newest_only)
 
 

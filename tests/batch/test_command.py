@@ -371,6 +371,22 @@ def test_processes_that_share_an_input_find_what_one_finds(
     assert [path.name for path in (tmp_path / "four").iterdir() if path.is_file()] == []
 
 
+def test_a_process_that_finds_other_pictures_than_the_others_refuses_to_work(
+    batch: Batch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would deal them out otherwise: some twice, some to nobody."""
+    folder = write_pictures(tmp_path / "in", 6)
+    assert batch(folder, tmp_path / "out", "--index", "0", "--completions", "2") == 0
+    write_pictures(tmp_path / "new", 7)
+    (tmp_path / "new" / "0006.png").rename(folder / "0006.png")
+    capsys.readouterr()
+
+    assert batch(folder, tmp_path / "out", "--index", "1", "--completions", "2") == 1
+
+    said = capsys.readouterr().err
+    assert "index-0-of-2: its process found 6 pictures in the input, this one finds 7" in said
+
+
 def test_a_process_without_pictures_is_done(
     batch: Batch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -495,7 +511,7 @@ def test_what_no_second_run_mends_is_status_1_and_one_line(
 def test_names_that_are_not_utf8_come_through(tmp_path: Path) -> None:
     """Of pictures, of the folders of input and output, and of the model."""
     folder = write_pictures(tmp_path / os.fsdecode(b"in-\xff"), 1)
-    (folder / "0000.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
+    (folder / "0000.png").rename(folder / os.fsdecode(b"\xe9t\xe9.png"))
     model = write_tiny_model(tmp_path / os.fsdecode(b"model-\xe9"))
     output = tmp_path / os.fsdecode(b"out-\xff")
     options = [
@@ -507,8 +523,8 @@ def test_names_that_are_not_utf8_come_through(tmp_path: Path) -> None:
         status, said, err = run("batch", *given)
         assert status == 0, err
 
-    assert list(read_results(output)) == ["caf\udce9.png"]
-    assert (output / "drawn" / "caf\udce9.png.jpg").exists()
+    assert list(read_results(output)) == ["\udce9t\udce9.png"]
+    assert (output / "drawn" / "\udce9t\udce9.png.jpg").exists()
     assert read_manifest(output)["model"]["name"] == "tiny"
     assert read_manifest(output)["input"] == f"{tmp_path}/in-\ufffd"
     assert said.endswith("out-\ufffd/manifest.json\n")
