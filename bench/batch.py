@@ -109,9 +109,9 @@ class Loops:
         pictures = open_pictures(str(self._folder))
         parameters = Parameters()
         job = describe_job(self._detector.model, parameters, ["jsonl"], pictures, Share())
-        with TemporaryDirectory() as room:
+        with TemporaryDirectory() as room, (output := open_output(room)).locked():
             batch = Batch(
-                str(self._folder), pictures, open_output(room),
+                str(self._folder), pictures, output,
                 {"jsonl": encoder("jsonl", CocoIds())}, Checkpoint(job=job), Limits(),
             )  # fmt: skip
             detecting = LocalDetecting(self._parallel, pictures)
