@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event
@@ -49,7 +49,7 @@ class Detecting(Protocol):
     engine: str
     """Engine and precision, for the manifest: `openvino int8`. Known with the first outcome."""
 
-    def outcomes(self, numbers: Iterable[int], stop: Event) -> Outcomes:
+    def outcomes(self, numbers: Sequence[int], stop: Event) -> Outcomes:
         """Yield the outcomes in the order of the numbers; after `stop`, none that takes time.
 
         Raises StorageFailed, and what the engine raises.
@@ -66,7 +66,7 @@ class LocalDetecting:
         self._detector = detector
         self._pictures = pictures
 
-    def outcomes(self, numbers: Iterable[int], stop: Event) -> Outcomes:
+    def outcomes(self, numbers: Sequence[int], stop: Event) -> Outcomes:
         """See Detecting.outcomes."""
         readers = ThreadPoolExecutor(_READERS, "read")
 

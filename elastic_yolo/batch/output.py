@@ -25,7 +25,10 @@ _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "ad
 
 
 class Output(Protocol):
-    """A folder for results. Every method raises StorageFailed, or OSError for what will stay."""
+    """A folder for results; written to inside `locked`.
+
+    Every method raises StorageFailed, or OSError for what will stay.
+    """
 
     address: str
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elastic_yolo.batch.detecting import LocalDetecting, Outcome, Outcomes
-from elastic_yolo.batch.errors import BadInput, StorageFailed
+from elastic_yolo.batch.errors import BadInput
 from elastic_yolo.batch.pictures import listing_digest, open_pictures
 from elastic_yolo.detector.engines.choose import EngineOptions
 from elastic_yolo.detector.errors import EngineError
@@ -28,6 +29,8 @@ from elastic_yolo.names import Resize
 
 # What an actor gets at once: enough to keep its engine busy.
 _BATCH = 64
+# More cost the driver more time than they save.
+_MOST_BLOCKS = 2000
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,20 @@ class RayDetecting:
         if not ray.is_initialized():
             ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         for name in ("ray", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         context = ray.data.DataContext.get_current()
         # Shards are written in the order of the input.
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
 
-    def outcomes(self, numbers: Iterable[int], stop: Event) -> Outcomes:
-        """See Detecting.outcomes; raises EngineError if a worker cannot start."""
-        found = self._ray.data.from_items([{"number": number} for number in numbers]).map_batches(
+    def outcomes(self, numbers: Sequence[int], stop: Event) -> Outcomes:
+        """See Detecting.outcomes.
+
+        Raises what a worker failed with, or EngineError for Ray's own failures.
+        """
+        # Not ray.data.range: it needs a CPU, and the actors may have taken all.
+        blocks = _blocks(numbers, self._workers)
+        found = self._ray.data.from_numpy(blocks).map_batches(
             _Worker,
             fn_constructor_args=(self._step,),
             batch_size=_BATCH,
@@ -89,36 +97,60 @@ class RayDetecting:
 
 
 class _Worker:
-    """An actor: it has the model loaded, and detects in batches of numbers."""
+    """An actor: it has the model loaded, and detects in batches of numbers.
+
+    An error is passed on as a value. If it were raised, Ray would wrap it, print it several times,
+    and try again by itself.
+    """
 
     def __init__(self, step: Step) -> None:
-        self._pictures = open_pictures(step.input)
-        if listing_digest(self._pictures.names) != step.listing:
-            raise BadInput(f"{step.input}: a worker finds other pictures there than the driver")
-        detector, _ = load_detector(step.model, step.options, resize=step.resize)
-        parallel = ParallelDetector(detector, step.parameters, threads=step.options.threads)
-        self._detecting = LocalDetecting(parallel, self._pictures)
+        try:
+            self._detecting: LocalDetecting | Exception = _load(step)
+        except Exception as error:  # noqa: BLE001  # the driver raises it
+            self._detecting = error
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        numbers = [int(number) for number in batch["number"]]
+        numbers = [int(number) for number in batch["data"]]
         packed: list[bytes] = []
         try:
+            if isinstance(self._detecting, Exception):
+                raise self._detecting  # noqa: TRY301  # as those of the work
             for _, outcome in self._detecting.outcomes(numbers, Event()):
                 packed.append(pickle.dumps(outcome))
-        except StorageFailed as error:
-            # Passed on as a value: Ray would wrap it, and try again by itself.
-            packed.append(pickle.dumps(error))
+        except Exception as error:  # noqa: BLE001  # the driver raises it
+            packed.append(_packed(error))
         done = len(packed)
-        return {
-            "number": np.array(numbers[:done]),
-            "outcome": packed,
-            "engine": [self._detecting.engine] * done,
-        }
+        engine = getattr(self._detecting, "engine", "no engine")
+        return {"number": np.array(numbers[:done]), "outcome": packed, "engine": [engine] * done}
+
+
+def _blocks(numbers: Sequence[int], workers: int) -> list[NDArray[np.int64]]:
+    """Return numbers in blocks: Ray hands on the results of a block when all of it is done."""
+    size = max(1, min(_BATCH, len(numbers) // workers), len(numbers) // _MOST_BLOCKS)
+    return [np.array(numbers[at : at + size]) for at in range(0, len(numbers), size)]
+
+
+def _load(step: Step) -> LocalDetecting:
+    pictures = open_pictures(step.input)
+    if listing_digest(pictures.names) != step.listing:
+        raise BadInput(f"{step.input}: a worker finds other pictures there than the driver")
+    detector, _ = load_detector(step.model, step.options, resize=step.resize)
+    parallel = ParallelDetector(detector, step.parameters, threads=step.options.threads)
+    return LocalDetecting(parallel, pictures)
+
+
+def _packed(error: Exception) -> bytes:
+    packed = pickle.dumps(error)
+    try:
+        pickle.loads(packed)  # noqa: S301  # our own
+    except Exception:  # noqa: BLE001  # an exception of a library with a constructor of its own
+        return pickle.dumps(EngineError(f"{type(error).__name__}: {error}"))
+    return packed
 
 
 def _opened(packed: bytes) -> Outcome:
-    outcome: Outcome | StorageFailed = pickle.loads(packed)  # noqa: S301  # of our own worker
-    if isinstance(outcome, StorageFailed):
+    outcome: Outcome | Exception = pickle.loads(packed)  # noqa: S301  # of our own worker
+    if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
