@@ -167,7 +167,9 @@ def _add_detection_options(parser: argparse.ArgumentParser) -> None:
     )
     add_resize_option(parser)
     add_engine_options(
-        parser, further=(_RAY,), hint="; ray: Ray Data runs it in actors, with the engine of auto"
+        parser,
+        further=(_RAY,),
+        hint="; ray: actors of Ray Data run it, each with the engine that auto chooses",
     )
 
 

@@ -19,12 +19,14 @@ def test_the_table_compares_batch_with_the_bare_loops(
 
     assert main(["--model", str(tiny_model), *options]) == 0
 
-    rates = json.loads(output.read_text())
-    assert list(rates) == ["batch", "detect loop", "engine alone"]
+    written = json.loads(output.read_text())
+    assert list(written) == ["batch", "detect loop", "engine alone"]
+    rates = {name: [one["pictures_per_s"] for one in turns] for name, turns in written.items()}
     assert all(len(values) == 2 and min(values) > 0 for values in rates.values())
+    assert all(one["cpu_ms"] > 0 for turns in written.values() for one in turns)
     first, head, *rows = capsys.readouterr().out.splitlines()
-    assert first.startswith("tiny, fp32, 12 JPEGs of 640x480; ")
-    assert head.split()[:3] == ["pictures/s", "batch", "is,"]
+    assert first.startswith("tiny fp32, 12 JPEGs; ")
+    assert head.split()[:3] == ["pictures/s", "CPU", "ms"]
     assert [row[:14].strip() for row in rows] == list(rates)
     ratio = sorted(
         one / other for one, other in zip(rates["batch"], rates["detect loop"], strict=True)
