@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +29,11 @@ class Share:
     index: int = 0
     completions: int = 1
 
-    def others(self) -> list[Share]:
-        """Return the shares of the other processes."""
-        return [
-            Share(one, self.completions) for one in range(self.completions) if one != self.index
-        ]
+    def other(self) -> Share | None:
+        """Return the share of another process, the first one; None if there is none."""
+        if self.completions == 1:
+            return None
+        return Share(1 if self.index == 0 else 0, self.completions)
 
     def in_output(self, address: str) -> str:
         """Return the folder that belongs to it: the output itself, if it is the only one."""
@@ -160,19 +160,18 @@ def read_checkpoint(output: Output, job: Job) -> Checkpoint:
     return checkpoint
 
 
-def require_same_input(others: Iterable[Output], job: Job) -> None:
-    """Raise OtherJob if one of the other processes of a job found other pictures in the input.
+def require_same_input(output: Output, job: Job) -> None:
+    """Raise OtherJob if another process of a job, that of `output`, found other pictures.
 
-    `others` are their folders; each process deals out the pictures that it finds itself.
+    Each process deals out the pictures that it finds in the input itself.
     """
-    for output in others:
-        other = _find_checkpoint(output)
-        if other is not None and other.job.listing != job.listing:
-            raise OtherJob(
-                f"{output.address}: its process found {other.job.pictures:,} pictures in the "
-                f"input, this one finds {job.pictures:,}, or with other names: the input must not "
-                "change while a job runs: choose another --output, and start all of them again"
-            )
+    other = _find_checkpoint(output)
+    if other is not None and other.job.listing != job.listing:
+        raise OtherJob(
+            f"{output.address}: its process found {other.job.pictures:,} pictures in the input, "
+            f"this one finds {job.pictures:,}, or with other names: the input must not change "
+            "while a job runs: choose another --output, and start all processes again"
+        )
 
 
 def _find_checkpoint(output: Output) -> Checkpoint | None:

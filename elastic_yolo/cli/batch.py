@@ -247,8 +247,8 @@ def _run(parsed: argparse.Namespace, signals: _Signals, stack: ExitStack) -> Man
     limits = Limits(parsed.shard_size, parsed.max_errors)
     stack.enter_context(output.locked())
     checkpoint = read_checkpoint(output, job)
-    others = (open_output(one.in_output(parsed.output)) for one in _share(parsed).others())
-    require_same_input(others, job)
+    if other := _share(parsed).other():
+        require_same_input(open_output(other.in_output(parsed.output)), job)
     batch = Batch(parsed.input, pictures, output, encoders, checkpoint, limits)
     if checkpoint.finished:
         if checkpoint.done:
