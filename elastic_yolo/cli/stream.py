@@ -46,6 +46,7 @@ sources:
 sinks:
   -                                              JSON lines on stdout (the default)
   FILE.jsonl                                     JSON lines, appended
+  FOLDER                                         a JSON file for each result
   redis://HOST:PORT/DB?stream=NAME&maxlen=N      a Redis stream; also rediss://
   kafka://HOST:PORT/TOPIC                        a Kafka topic
   http://... https://...                         a webhook: events such as "person entered"

@@ -16,8 +16,8 @@ _SOURCES = (
     "redis://, rediss://, kafka://, rtsp://, rtsps://, http://, https://, a video file or a folder"
 )
 _SINKS = (
-    "-, a file that ends in .jsonl, redis://, rediss://, kafka://, http://, https://, mqtt:// or "
-    "mqtts://"
+    "-, a file that ends in .jsonl, a folder, redis://, rediss://, kafka://, http://, https://, "
+    "mqtt:// or mqtts://"
 )
 
 
@@ -80,9 +80,7 @@ def open_sink(address: str, debounce_s: float) -> Sink:
 
                 return MqttSink(address, debounce_s)
             case "":
-                from elastic_yolo.stream.sinks.files import FileSink, StdoutSink  # noqa: PLC0415
-
-                return StdoutSink() if address == StdoutSink.name else FileSink(address)
+                return _to_path(address)
     raise BadAddress(f"--sink: unknown kind of address, {scheme}://: expected {_SINKS}")
 
 
@@ -96,6 +94,18 @@ def _of_path(path: str, options: SourceOptions) -> Source:
 
         return VideoSource(path, options.fps)
     raise BadAddress(f"--source: no such file or folder: {path}: expected {_SOURCES}")
+
+
+def _to_path(path: str) -> Sink:
+    from elastic_yolo.stream.sinks.files import (  # noqa: PLC0415
+        FileSink,
+        FolderSink,
+        StdoutSink,
+    )
+
+    if path == StdoutSink.name:
+        return StdoutSink()
+    return FolderSink(path) if Path(path).is_dir() else FileSink(path)
 
 
 def _scheme(address: str) -> str:

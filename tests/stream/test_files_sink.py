@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.stream.addresses import open_sink
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.message import Message, Result
 from elastic_yolo.stream.sinks.files import FileSink
@@ -137,3 +138,32 @@ def test_a_read_only_place_is_refused(tmp_path: Path) -> None:
     path.touch(0o444)
     with pytest.raises((BadAddress, Refused)):
         write(path, seen(1))
+
+
+def test_a_folder_gets_a_file_for_each_result_and_one_that_comes_again_replaces_it(
+    tmp_path: Path,
+) -> None:
+    first, second = seen(1, "person"), seen(2, "cat")
+    sink = open_sink(str(tmp_path), 1.0)
+
+    sink.write([first])
+    sink.write([first, second])
+    sink.close()
+
+    assert {path.name: lines(path) for path in tmp_path.iterdir()} == {
+        f"{one.id}.json": [one.to_json()] for one in (first, second)
+    }
+
+
+def test_a_folder_that_is_gone_is_waited_for_and_one_that_never_was_is_an_error(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    sink = open_sink(str(folder), 1.0)
+    folder.rmdir()
+
+    with pytest.raises((Unavailable, Refused), match="results"):
+        sink.write([seen(1, "person")])
+    with pytest.raises(BadAddress, match=r"expected a file whose name ends in .jsonl"):
+        open_sink(str(folder), 1.0)

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from elastic_yolo.durable import sync_folder
+from elastic_yolo.durable import sync_folder, write_atomic
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.message import Result
-from elastic_yolo.write_errors import describe_write_error
+from elastic_yolo.write_errors import describe_write_error, require_writable
 
 STDOUT = "-"
 SUFFIX = ".jsonl"
@@ -106,6 +106,32 @@ class FileSink:
             os.close(file)
             raise
         return file
+
+
+class FolderSink:
+    """Writes a file for each result, `ID.json`, at once; one that is written again replaces it."""
+
+    def __init__(self, path: str) -> None:
+        """Use a folder that exists; raises BadAddress if it cannot be written to."""
+        self.name = path
+        self._folder = Path(path)
+        try:
+            require_writable(self._folder)
+        except OSError as error:
+            raise BadAddress(f"{path}: {describe_write_error(self._folder, error)}") from None
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Write the files and sync the folder; raises Unavailable, or Refused."""
+        try:
+            for one in results:
+                write_atomic(self._folder / f"{one.id}.json", _to_lines([one]))
+            sync_folder(self._folder)
+        except OSError as error:
+            message = f"{self.name}: {describe_write_error(self._folder, error)}"
+            raise (Refused if error.errno in _FOR_GOOD else Unavailable)(message) from error
+
+    def close(self) -> None:
+        """Do nothing: no file is open."""
 
 
 def _to_lines(results: Sequence[Result]) -> bytes:
