@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import posixpath
@@ -192,7 +193,7 @@ def _naming_damage() -> Iterator[None]:
     except _DAMAGED as error:
         raise _Damage(error) from error
     except OSError as error:
-        # bz2 has no error of its own.
-        if type(error) is OSError and error.errno is None:
+        # bz2 has no error of its own; zipfile seeks to where a damaged file says, before its start.
+        if type(error) is OSError and error.errno in (None, errno.EINVAL):
             raise _Damage(error) from error
         raise

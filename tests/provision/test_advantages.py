@@ -131,7 +131,7 @@ def test_the_build_context_has_the_listed_files_only() -> None:
 
     assert "*" in ignored
     # The manifests are what hpa-lab reads in the image elastic-yolo/tools.
-    code = {"elastic_yolo", "services", "k8s/base"}
+    code = {"elastic_yolo", "services", "k8s/base", "k8s/components/stream"}
     # For the image that makes load, which sends the client's pictures.
     load = {"client", "loadtest"}
     # For the image elastic-yolo/tools: clusters without internet.
