@@ -6,9 +6,10 @@ import argparse
 import logging
 import os
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from threading import Event
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from http.server import ThreadingHTTPServer
+from threading import Event, Thread
 from typing import Any
 
 from elastic_yolo.cli.errors import CommandFailed
@@ -33,9 +34,15 @@ from elastic_yolo.stream.addresses import SourceOptions, open_sink, open_source
 from elastic_yolo.stream.detecting import Detecting, InProcess
 from elastic_yolo.stream.ends import Sink, Source
 from elastic_yolo.stream.errors import BadAddress, StreamError
-from elastic_yolo.stream.metrics import Health, StreamMetrics, serve_metrics
+from elastic_yolo.stream.metrics import Health, StreamMetrics, metrics_server
 from elastic_yolo.stream.runner import Limits, Stream
 
+# Longer waits overflow timers, shorter ones only keep the processor busy.
+_LEAST_S, _MOST_S = 0.1, 86_400.0
+# After the drain: the time for closing the ends before the process ends anyhow.
+_CLOSE_S = 5.0
+_FAILED = 1
+_LOG = logging.getLogger(__name__)
 _EPILOG = """\
 sources:
   redis://HOST:PORT/DB?stream=NAME&group=NAME   a Redis stream; also rediss://
@@ -52,8 +59,8 @@ sinks:
   http://... https://...                         a webhook: events such as "person entered"
   mqtt://HOST:PORT/TOPIC                         events by MQTT; also mqtts://
 
-Exit status: 0 a source has ended, or stopped by SIGTERM or Ctrl-C and drained; 1 failed; 2 wrong
-usage. What is not acknowledged is delivered again.
+Exit status: 0 all sources have ended, or stopped by SIGTERM or Ctrl-C; 1 failed; 2 wrong usage.
+What is not acknowledged is delivered again.
 """
 
 
@@ -124,7 +131,7 @@ def _add_stream_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--claim-after",
-        type=positive,
+        type=_seconds,
         default=60.0,
         metavar="S",
         help="seconds after which the messages of a consumer that vanished are taken over "
@@ -145,11 +152,19 @@ def _add_stream_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--drain-timeout",
-        type=positive,
+        type=_seconds,
         default=30.0,
         metavar="S",
         help="seconds to finish what was received, after SIGTERM or Ctrl-C (default: 30)",
     )
+
+
+def _seconds(text: str) -> float:
+    """Parse a time to wait."""
+    value = positive(text)
+    if _LEAST_S <= value <= _MOST_S:
+        return value
+    raise argparse.ArgumentTypeError(f"expected seconds, {_LEAST_S:g} to {_MOST_S:,.0f}")
 
 
 def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
@@ -161,7 +176,11 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     # It logs every request.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        with stopped_by_signals() as stop, ExitStack() as stack:
+        with (
+            stopped_by_signals() as stop,
+            _ending_in_time(stop, parsed.drain_timeout + _CLOSE_S),
+            ExitStack() as stack,
+        ):
             return _run(parsed, stop, stack)
     except BadAddress as error:
         parser.error(str(error))
@@ -170,22 +189,23 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
 
 
 def _run(parsed: argparse.Namespace, stop: Event, stack: ExitStack) -> int:
+    metrics, health = StreamMetrics(), Health()
+    server = _listen(parsed, metrics, health, stack)
     options = SourceOptions(parsed.fps, parsed.claim_after)
     sources: list[Source] = []
-    for address in parsed.sources:
-        sources.append(open_source(address, options))
-        stack.callback(sources[-1].close)
     sinks: list[Sink] = []
-    for address in parsed.sinks:
-        sinks.append(open_sink(address, parsed.debounce))
-        stack.callback(sinks[-1].close)
+    stack.callback(_close, sources)
+    stack.callback(_close, sinks)
+    sources.extend(open_source(address, options) for address in parsed.sources)
+    sinks.extend(open_sink(address, parsed.debounce) for address in parsed.sinks)
+    _require_distinct("--source", sources)
+    _require_distinct("--sink", sinks)
     newest_only = any(source.newest_only for source in sources)
     detecting = _detecting(parsed, newest_only=newest_only)
     stack.callback(detecting.close)
-    metrics, health = StreamMetrics(), Health()
-    if parsed.metrics_port is not None:
-        server = serve_metrics(metrics, health, parsed.metrics_port)
-        stack.callback(server.server_close)
+    if server is not None:
+        health.turned()
+        Thread(target=server.serve_forever, name="metrics", daemon=True).start()
         stack.callback(server.shutdown)
     limits = Limits(parsed.tries, parsed.drain_timeout)
     stream = Stream(sources, sinks, detecting, limits, metrics, health, stop)
@@ -198,6 +218,59 @@ def _run(parsed: argparse.Namespace, stop: Event, stack: ExitStack) -> int:
         rejected = f", {stream.rejected:,} rejected" if stream.rejected else ""
         print_status(f"{stream.answered:,} pictures answered, {rate:.1f}/s{rejected}")
     return 0
+
+
+def _listen(
+    parsed: argparse.Namespace, metrics: StreamMetrics, health: Health, stack: ExitStack
+) -> ThreadingHTTPServer | None:
+    """Take the port before the model is loaded, which may be for nothing otherwise."""
+    if parsed.metrics_port is None:
+        return None
+    try:
+        server = metrics_server(metrics, health, parsed.metrics_port)
+    except OSError as error:
+        raise CommandFailed(f"--metrics-port {parsed.metrics_port}: {error.strerror}") from error
+    stack.callback(server.server_close)
+    return server
+
+
+def _require_distinct(option: str, ends: Sequence[Source] | Sequence[Sink]) -> None:
+    """Raise BadAddress for two ends with one name: results and metrics would be mixed."""
+    names = [end.name for end in ends]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadAddress(f"{option}: two of them have the name {name}")
+
+
+def _close(ends: Sequence[Source] | Sequence[Sink]) -> None:
+    """Close all ends at the same time: each may wait for another end that does not respond."""
+    threads = [Thread(target=end.close, daemon=True) for end in ends]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@contextmanager
+def _ending_in_time(stop: Event, seconds: float) -> Iterator[None]:
+    """End the process if the block still runs so long after the stop, because some end hangs.
+
+    Whoever stopped it would kill it soon, and for the messages that is the same.
+    """
+    ended = Event()
+
+    def watch() -> None:
+        stop.wait()
+        if not ended.wait(seconds):
+            _LOG.error("%.0f s after the stop something hangs: the process ends", seconds)
+            os._exit(_FAILED)
+
+    Thread(target=watch, name="end-in-time", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+        stop.set()
 
 
 def _names(ends: Sequence[Source] | Sequence[Sink]) -> str:
@@ -226,10 +299,6 @@ def _detecting(parsed: argparse.Namespace, *, newest_only: bool) -> Detecting:
 
 def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     parsed.sinks = parsed.sinks or ["-"]
-    for option, addresses in (("--source", parsed.sources), ("--sink", parsed.sinks)):
-        twice = [address for address in addresses if addresses.count(address) > 1]
-        if twice:
-            parser.error(f"{option}: {twice[0]} is given twice")
     if parsed.url is None and parsed.model is None:
         parser.error("expected --model MODEL, or --url with the URL of web")
     if parsed.url is None:

@@ -85,6 +85,9 @@ def open_sink(address: str, debounce_s: float) -> Sink:
 
 
 def _of_path(path: str, options: SourceOptions) -> Source:
+    if not path:
+        # Not the current folder, whose pictures would be moved.
+        raise BadAddress(f"--source: the address is empty: expected {_SOURCES}")
     if Path(path).is_dir():
         from elastic_yolo.stream.folder.source import FolderSource  # noqa: PLC0415
 

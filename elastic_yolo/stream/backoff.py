@@ -26,6 +26,11 @@ class Backoff:
         self._next_s = min(self._most_s, 2 * self._next_s)
         return max(wait_s, min(asked_s or 0.0, _MOST_ASKED_S))
 
+    @property
+    def waited(self) -> bool:
+        """Whether an attempt failed since the last one that worked."""
+        return self._next_s > self._first_s
+
     def reset(self) -> None:
         """Begin again: an attempt worked."""
         self._next_s = self._first_s

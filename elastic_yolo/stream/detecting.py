@@ -7,9 +7,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from elastic_yolo.detector.boxes import Detection
 from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.detector.parallel import Found, ParallelDetector
+from elastic_yolo.picture.errors import PictureError
+from elastic_yolo.stream.errors import Refused
+
+PLAIN = Frame(np.full((64, 64, 3), 128, np.uint8), is_bgr=True)
+"""A picture with which detection works, or it works with none."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Detecting(Protocol):
     """Detects in several pictures at the same time."""
 
     window: int
-    """How many pictures to submit before the first one is answered."""
+    """How many pictures of a source to submit before the first one is answered."""
 
     def submit(self, picture: bytes | Frame) -> Future[Answer]:
         """Detect in a picture.
@@ -58,11 +65,14 @@ class InProcess:
         answer: Future[Answer] = Future()
 
         def pass_on(found: Future[Found]) -> None:
-            if error := found.exception():
-                answer.set_exception(error)
-            else:
+            error = found.exception()
+            if error is None:
                 result = found.result()
                 answer.set_result(Answer(result.detections, result.size, self._model))
+            elif isinstance(error, PictureError):
+                answer.set_exception(error)
+            else:
+                self._blame(error, answer)
 
         self._detector.submit(lambda: picture).add_done_callback(pass_on)
         return answer
@@ -70,3 +80,16 @@ class InProcess:
     def close(self) -> None:
         """See Detecting.close."""
         self._detector.close()
+
+    def _blame(self, error: BaseException, answer: Future[Answer]) -> None:
+        """Answer with an error of the picture, or Refused if detection fails with a plain one too.
+
+        An engine that is broken, as after an error of the GPU, must not turn every picture that
+        waits into a dead letter.
+        """
+
+        def pass_on(plain: Future[Found]) -> None:
+            reason = f"detection fails with every picture: {type(error).__name__}: {error}"
+            answer.set_exception(Refused(reason) if plain.exception() else error)
+
+        self._detector.submit(lambda: PLAIN).add_done_callback(pass_on)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import ClassVar
 
 from prometheus_client import (
@@ -79,11 +78,13 @@ class StreamMetrics:
 
     def answered(self, source: str, added_at: float) -> None:
         """Count an answered picture that entered its source at a time, in seconds since 1970."""
+        now = time.time()
         self.messages.labels(source, "answered").inc()
-        self.delay.labels(source).observe(max(0.0, time.time() - added_at))
+        self.delay.labels(source).observe(max(0.0, now - added_at))
         if source not in self._newest:
             self.age.labels(source).set_function(lambda: time.time() - self._newest[source])
-        self._newest[source] = max(self._newest.get(source, 0.0), added_at)
+        # A producer's clock may be ahead of ours: until ours is there, the age would not rise.
+        self._newest[source] = max(self._newest.get(source, 0.0), min(added_at, now))
 
 
 class Health:
@@ -107,10 +108,17 @@ class Health:
 _STUCK_S = 60.0
 
 
-def serve_metrics(metrics: StreamMetrics, health: Health, port: int) -> ThreadingHTTPServer:
-    """Serve /metrics, /livez and /readyz in a thread, on all addresses; raises OSError.
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
 
-    The caller shuts the server down. Port 0 is any free one.
+    def handle_error(self, *_: object) -> None:
+        """Log nothing: a scraper that gives up is no fault of the stream."""
+
+
+def metrics_server(metrics: StreamMetrics, health: Health, port: int) -> ThreadingHTTPServer:
+    """Return a server of /metrics, /livez and /readyz, which listens on all addresses.
+
+    It responds once the caller runs `serve_forever`. Port 0 is any free one. Raises OSError.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -139,7 +147,4 @@ def serve_metrics(metrics: StreamMetrics, health: Health, port: int) -> Threadin
         def log_message(self, *_: object) -> None:
             """Log nothing: probes and scrapes come every few seconds."""
 
-    server = ThreadingHTTPServer(("", port), Handler)
-    server.daemon_threads = True
-    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    return server
+    return _Server(("", port), Handler)

@@ -1,6 +1,6 @@
 """Run a stream: receive pictures, detect, write results, acknowledge; in this order for each.
 
-A thread for each source receives, as long as fewer messages are in hand than the window; the main
+A thread for each source receives, as long as it has fewer messages in hand than the window; the main
 thread writes the results of what is answered to every sink and then acknowledges it. So a message
 whose result is not written is never acknowledged, and a slow sink slows the sources.
 """
@@ -22,15 +22,16 @@ from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.stream.backoff import Backoff
 from elastic_yolo.stream.detecting import Answer, Detecting
 from elastic_yolo.stream.ends import Sink, Source
-from elastic_yolo.stream.errors import Refused, StreamError, Unavailable
+from elastic_yolo.stream.errors import Refused, Unavailable
 from elastic_yolo.stream.message import Message, Result, result_id
 from elastic_yolo.stream.metrics import Health, StreamMetrics
+from elastic_yolo.stream.sampler import Sampler
 
 _LOG = logging.getLogger(__name__)
 _WAIT_S = 0.5
+_LEAVE_S = 2.0
 # How many answers are written together if they come faster than a sink takes them.
 _MOST_WRITTEN = 256
-_SAMPLE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,19 @@ class Stream:
         self._health = health
         self._stop = stop
         self._done: SimpleQueue[_Done] = SimpleQueue()
-        self._window = Semaphore(detecting.window)
+        # A source holds its places while it waits for messages, so each has a window of its own.
+        # Cameras share one: each frame that waits for another's makes all of them older.
+        shared = Semaphore(detecting.window)
+        self._windows = {
+            id(source): shared if source.newest_only else Semaphore(detecting.window)
+            for source in sources
+        }
         self._in_hand = 0
         self._in_hand_lock = Lock()
         self._reached: set[str] = set()
         self._failure: BaseException | None = None
         self._given_up_at: float | None = None
+        metrics.in_flight.set_function(lambda: self._in_hand)
 
     def run(self) -> None:
         """Work until every source has ended, or the stop and the drain that follows.
@@ -95,8 +103,9 @@ class Stream:
         ]
         for thread in receivers:
             thread.start()
-        sampler = Thread(target=self._sample, name="sample", daemon=True)
-        sampler.start()
+        sampler = Sampler(self._sources, self._metrics, lambda: (self.answered, self.rejected))
+        sampling = Thread(target=sampler.run, args=(self._stop,), name="sample", daemon=True)
+        sampling.start()
         try:
             while any(thread.is_alive() for thread in receivers) or self._in_hand:
                 self._health.turned()
@@ -106,6 +115,10 @@ class Stream:
         finally:
             self._health.ready = False
             self._stop.set()
+            # The caller closes what they use. One whose end hangs is left alone.
+            until = time.monotonic() + _LEAVE_S
+            for thread in (*receivers, sampling):
+                thread.join(max(0.0, until - time.monotonic()))
         if self._failure is not None:
             raise self._failure
 
@@ -121,24 +134,26 @@ class Stream:
                 except Unavailable as error:
                     self._reached.discard(source.name)
                     self._health.ready = False
-                    self._pause(source.name, error, backoff)
+                    self._stop.wait(self._failed(source.name, error, backoff))
                 else:
-                    backoff.reset()
+                    self._worked(source.name, backoff)
                     self._note_reached(source)
         except BaseException as error:  # noqa: BLE001  # the main thread raises it
             self._failure = self._failure or error
             self._stop.set()
 
     def _messages(self, source: Source) -> list[Message]:
-        """Return messages, each with a place in the window."""
+        """Return messages, each with a place in the window of the source."""
         if source.newest_only:
             return self._newest(source)
-        room = self._room()
+        window = self._windows[id(source)]
+        room = self._room(window)
         found: list[Message] = []
         try:
             found = source.receive(room, _WAIT_S) if room else []
         finally:
-            self._release(room - len(found))
+            if room > len(found):
+                window.release(room - len(found))
         return found
 
     def _newest(self, source: Source) -> list[Message]:
@@ -146,10 +161,11 @@ class Stream:
 
         A camera without frames does not take a place while others wait for one.
         """
+        window = self._windows[id(source)]
         found = source.receive(1, _WAIT_S)
-        if not found or self._window.acquire(blocking=False):
+        if not found or window.acquire(blocking=False):
             return found
-        while not self._window.acquire(timeout=_WAIT_S):
+        while not window.acquire(timeout=_WAIT_S):
             if self._stop.is_set():
                 return []
         newer = source.receive(1, 0)
@@ -157,18 +173,14 @@ class Stream:
             self._metrics.dropped.labels(source.name).inc()
         return newer or found
 
-    def _room(self) -> int:
-        """Take places of the window: one after waiting, and what else is free."""
-        if not self._window.acquire(timeout=_WAIT_S):
+    def _room(self, window: Semaphore) -> int:
+        """Take places of a window: one after waiting, and what else is free."""
+        if not window.acquire(timeout=_WAIT_S):
             return 0
         room = 1
-        while room < self._detecting.window and self._window.acquire(blocking=False):
+        while room < self._detecting.window and window.acquire(blocking=False):
             room += 1
         return room
-
-    def _release(self, places: int) -> None:
-        if places:
-            self._window.release(places)
 
     def _start(self, source: Source, message: Message) -> None:
         with self._in_hand_lock:
@@ -215,7 +227,7 @@ class Stream:
                 raise error
             elif isinstance(error, Unavailable | CancelledError):
                 # Detection was given up because the process ends: the message comes again.
-                self._leave()
+                self._leave(one.source)
             elif isinstance(error, PictureError | _TooOften) or one.attempt >= self._limits.tries:
                 self._reject(one, error)
             else:
@@ -235,15 +247,16 @@ class Stream:
         results = [result for _, result in answered]
         for sink in self._sinks:
             if not self._patiently(sink.name, partial(sink.write, results)):
-                self._leave(len(answered))
+                for one, _ in answered:
+                    self._leave(one.source)
                 return
         for source in {id(one.source): one.source for one, _ in answered}.values():
             messages = [one.message for one, _ in answered if one.source is source]
             self._patiently(source.name, partial(source.acknowledge, messages))
             for message in messages:
                 self._metrics.answered(source.name, message.added_at)
-        self.answered += len(answered)
-        self._leave(len(answered))
+            self.answered += len(messages)
+            self._leave(source, len(messages))
 
     def _reject(self, one: _Done, error: BaseException) -> None:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -251,13 +264,13 @@ class Stream:
         if self._patiently(one.source.name, partial(one.source.reject, one.message, reason)):
             self._metrics.messages.labels(one.source.name, "rejected").inc()
             self.rejected += 1
-        self._leave()
+        self._leave(one.source)
 
-    def _leave(self, messages: int = 1) -> None:
-        """Note that messages are out of hand: done, or given up."""
+    def _leave(self, source: Source, messages: int = 1) -> None:
+        """Note that messages of a source are out of hand: done, or given up."""
         with self._in_hand_lock:
             self._in_hand -= messages
-        self._window.release(messages)
+        self._windows[id(source)].release(messages)
 
     def _patiently(self, name: str, attempt: Callable[[], object]) -> bool:
         """Try until it works, or the drain ends; return whether it worked."""
@@ -267,14 +280,12 @@ class Stream:
                 attempt()
             except Unavailable as error:
                 self._health.turned()
-                self._metrics.retries.labels(name).inc()
                 if self._must_give_up():
-                    _LOG.error("%s: given up, the messages are delivered again: %s", name, error)
+                    _LOG.error("%s: given up, the messages are delivered again", error)
                     return False
-                wait_s = backoff.next_s(error.retry_after_s)
-                _LOG.warning("%s: %s: next attempt in %.1f s", name, error, wait_s)
-                self._wait(wait_s)
+                self._wait(self._failed(name, error, backoff))
             else:
+                self._worked(name, backoff)
                 return True
 
     def _wait(self, seconds: float) -> None:
@@ -292,28 +303,18 @@ class Stream:
             self._given_up_at = time.monotonic() + self._limits.drain_s
         return self._failure is not None or time.monotonic() > self._given_up_at
 
-    def _pause(self, name: str, error: Unavailable, backoff: Backoff) -> None:
+    def _failed(self, name: str, error: Unavailable, backoff: Backoff) -> float:
+        """Note that an end is not available; return how long to wait."""
         self._metrics.retries.labels(name).inc()
         wait_s = backoff.next_s(error.retry_after_s)
-        _LOG.warning("%s: %s: next attempt in %.1f s", name, error, wait_s)
-        self._stop.wait(wait_s)
+        # The message begins with the name of the end.
+        _LOG.warning("%s: next attempt in %.1f s", error, wait_s)
+        return wait_s
 
-    # Sampling: a thread, because a source may take its time to answer.
-
-    def _sample(self) -> None:
-        dropped = {id(source): 0 for source in self._sources}
-        while True:
-            for source in self._sources:
-                now = source.dropped
-                self._metrics.dropped.labels(source.name).inc(now - dropped[id(source)])
-                dropped[id(source)] = now
-                with suppress(StreamError):
-                    lag = source.lag()
-                    if lag is not None:
-                        self._metrics.lag.labels(source.name).set(lag)
-            self._metrics.in_flight.set(self._in_hand)
-            if self._stop.wait(_SAMPLE_S):
-                return
+    def _worked(self, name: str, backoff: Backoff) -> None:
+        if backoff.waited:
+            _LOG.info("%s: it works again", name)
+        backoff.reset()
 
 
 class _TooOften(Exception):

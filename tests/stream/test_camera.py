@@ -101,6 +101,12 @@ def test_a_slow_consumer_gets_the_newest_frame_and_the_others_count_as_dropped()
     assert max(ages[-8:]) < queued_s / 2
 
 
+def test_the_scheme_of_an_address_may_be_in_capitals() -> None:
+    camera = MjpegCamera()
+    with camera.on(), watching(camera.url.replace("http:", "HTTP:")) as source:
+        assert receive(source).source == camera.url
+
+
 @needs_rtsp
 @pytest.mark.parametrize("changes", [{}, {"codec": "h265", "width": 512, "height": 288}])
 def test_frames_go_on_after_a_camera_restarts_perhaps_with_other_settings(

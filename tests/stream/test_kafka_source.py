@@ -5,6 +5,7 @@ Joining a group takes three seconds: brokers wait for further consumers.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -297,6 +299,35 @@ def test_a_consumer_that_waits_for_a_slow_sink_stays_in_its_group_and_loses_noth
     assert len({one.id for one in found}) == len(found) == 40
     source.acknowledge(found)
     assert source.lag() == 0
+
+
+@pytest.mark.long
+def test_a_source_is_unavailable_until_its_broker_is_back_and_the_log_stays_short(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client says only once that all brokers are down, and tries twenty times a second."""
+    caplog.set_level(logging.INFO)
+    with tansu(tmp_path) as broker:
+        broker.create_topic("pictures", 1)
+        source = open_source(broker, "pictures")
+        broker.produce("pictures", [b"one"])
+        receive(source, 1)
+        broker.kill()
+
+        def is_unavailable() -> bool:
+            try:
+                source.receive(1, 0.1)
+            except Unavailable:
+                return True
+            return False
+
+        wait_until(is_unavailable, "the outage is noticed", 60)
+        assert [is_unavailable() for _ in range(3)] == [True] * 3
+        broker.start()
+        broker.create_topic("pictures", 1)
+        wait_until(lambda: not is_unavailable(), "the broker is back", 60)
+        source.close()
+    assert len([one for one in caplog.records if "elastic_yolo" in one.name]) < 12
 
 
 def test_a_broker_that_is_not_there_is_unavailable() -> None:

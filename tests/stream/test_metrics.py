@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import socket
+import struct
 import time
 from collections.abc import Iterator
+from threading import Thread
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from elastic_yolo.lab.processes.stack import ROOT
-from elastic_yolo.stream.metrics import Health, StreamMetrics, serve_metrics
+from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT
+from elastic_yolo.stream.metrics import Health, StreamMetrics, metrics_server
 
 Exported = dict[str, tuple[str, frozenset[str]]]
 
@@ -19,7 +22,8 @@ Exported = dict[str, tuple[str, frozenset[str]]]
 @pytest.fixture
 def served() -> Iterator[tuple[StreamMetrics, Health, str]]:
     metrics, health = StreamMetrics(), Health()
-    server = serve_metrics(metrics, health, 0)
+    server = metrics_server(metrics, health, 0)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
     yield metrics, health, f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
@@ -72,6 +76,37 @@ def test_the_age_is_that_of_the_newest_answered_picture(
     found = re.search(r'answered_age_seconds\{source="yard"\} (\S+)', text)
     assert found
     assert 10 <= float(found[1]) < 50
+
+
+def test_a_picture_from_a_clock_that_is_ahead_does_not_hide_a_stream_that_hangs(
+    served: tuple[StreamMetrics, Health, str],
+) -> None:
+    metrics, _, _ = served
+
+    metrics.answered("yard", time.time() + 86_400)
+
+    age = metrics.registry.get_sample_value(
+        "elastic_yolo_stream_answered_age_seconds", {"source": "yard"}
+    )
+    assert age is not None
+    assert age >= 0
+
+
+def test_a_scraper_that_breaks_off_leaves_nothing_in_the_log(
+    served: tuple[StreamMetrics, Health, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, _, url = served
+    port = httpx.URL(url).port or 0
+    for _ in range(5):
+        with socket.create_connection((LOOPBACK, port)) as scraper:
+            scraper.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            # Closing sends a reset.
+            linger = struct.pack("ii", 1, 0)
+            scraper.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    assert httpx.get(f"{url}/livez").status_code == 200
+
+    assert capfd.readouterr().err == ""
 
 
 def test_the_probes_say_whether_the_loop_turns_and_the_sources_are_there(

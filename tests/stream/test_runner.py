@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Event, Thread
 
+import numpy as np
 import pytest
 
+from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.detector import Detector
+from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.detector.parallel import ParallelDetector
 from elastic_yolo.stream.detecting import Answer, Detecting, InProcess
@@ -59,6 +64,47 @@ class Failing:
 
     def close(self) -> None:
         pass
+
+
+class Broken:
+    """An engine that fails with the pictures that `fails` says; the rest is another one's."""
+
+    batches = False
+
+    def __init__(self, inside: Engine, fails: Callable[[Image], bool]) -> None:
+        """Use an engine."""
+        self._inside = inside
+        self._fails = fails
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inside, name)
+
+    def execute(self, images: Image) -> list[Floats]:
+        if self._fails(images):
+            raise RuntimeError("device lost")
+        return self._inside.execute(images)
+
+    def split(self, parts: int) -> list[Engine]:
+        del parts
+        return []
+
+
+@pytest.fixture
+def breaking(
+    detector: Detector,
+) -> Iterator[Callable[[Callable[[Image], bool]], InProcess]]:
+    """Return detection in this process with an engine that fails with some pictures."""
+    made: list[InProcess] = []
+
+    def make(fails: Callable[[Image], bool]) -> InProcess:
+        engine = Broken(detector.engine, fails)
+        broken = Detector(detector.model, engine)  # type: ignore[arg-type]
+        made.append(InProcess(ParallelDetector(broken), newest_only=False))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 def raising(times: int, error: Exception) -> Callable[[], None]:
@@ -238,6 +284,60 @@ def test_detection_that_always_fails_ends_in_the_dead_letters(detecting: InProce
     assert failing.asked[PICTURE] == 3
 
 
+def test_an_engine_that_fails_with_every_picture_ends_the_stream_and_rejects_none(
+    breaking: Callable[[Callable[[Image], bool]], InProcess],
+) -> None:
+    """As after an error of the GPU: a queue must not become dead letters."""
+    source = MemorySource(messages([PICTURE] * 50), events := [])
+
+    with pytest.raises(Refused, match=r"with every picture: RuntimeError: device lost"):
+        stream(source, [MemorySink(events)], breaking(lambda _: True)).run()
+
+    assert events == []
+
+
+def test_an_engine_that_fails_with_one_picture_rejects_that_one(
+    breaking: Callable[[Callable[[Image], bool]], InProcess],
+) -> None:
+    white = encode(np.full((64, 64, 3), 255, np.uint8))
+    source = MemorySource(messages([PICTURE, white, PICTURE]), events := [])
+
+    stream(source, [MemorySink(events)], breaking(lambda images: images.min() > 250)).run()
+
+    assert source.rejected == {"1": "RuntimeError: device lost"}
+    assert [name for what, name in events if what == "acknowledged"] == ["0", "2"]
+
+
+def test_the_log_says_once_when_an_end_that_was_away_works_again(
+    detecting: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    source = MemorySource(messages([PICTURE] * 3), [])
+    source.fail = raising(2, Unavailable("memory: connection refused"))
+
+    stream(source, [MemorySink([])], detecting).run()
+
+    said = [one.getMessage() for one in caplog.records if "memory:" in one.getMessage()]
+    assert [one.partition(": next attempt")[0] for one in said] == [
+        "memory: connection refused",
+        "memory: connection refused",
+        "memory: it works again",
+    ]
+
+
+def test_no_thread_uses_the_ends_when_the_caller_closes_them(detecting: InProcess) -> None:
+    stop = Event()
+    source = MemorySource(messages([PICTURE]), [], ends=False)
+    sink = MemorySink([])
+    sink.fail = raising(1, Refused("no such topic"))
+
+    with pytest.raises(Refused):
+        stream(source, [sink], detecting, stop=stop).run()
+
+    names = {thread.name for thread in threading.enumerate()}
+    assert not names & {"sample", "receive-0"}
+
+
 def test_a_message_that_was_delivered_too_often_is_not_tried_once_more(
     detecting: InProcess,
 ) -> None:
@@ -267,13 +367,31 @@ def test_after_the_stop_nothing_is_received_and_what_is_in_hand_is_finished(
     assert acknowledged < 1000
 
 
-def test_several_sources_share_the_window(detecting: InProcess) -> None:
+def test_all_messages_of_several_sources_are_answered(detecting: InProcess) -> None:
     events: list[tuple[str, str]] = []
     sources = [MemorySource(messages([PICTURE] * 50), events, name=f"s{n}") for n in range(3)]
 
     stream(sources, [MemorySink(events)], detecting).run()
 
     assert sum(what == "acknowledged" for what, _ in events) == 150
+
+
+def test_sources_that_wait_for_messages_hold_up_no_other_one(detecting: InProcess) -> None:
+    stop, waiting = Event(), Event()
+    idle = [MemorySource([], [], name=f"idle-{number}", ends=False) for number in range(3)]
+    for one in idle:
+        # As a broker that is asked to wait for the next message.
+        one.fail = waiting.wait  # type: ignore[assignment]
+    busy = MemorySource(messages([PICTURE] * 100), events := [], ends=False)
+    thread = Thread(target=stream([*idle, busy], [MemorySink(events)], detecting, stop=stop).run)
+    thread.start()
+
+    try:
+        wait_until(lambda: busy.lag() == 0, "all are answered", 60)
+    finally:
+        waiting.set()
+        stop.set()
+        thread.join()
 
 
 def test_the_metrics_count_what_became_of_messages(detecting: InProcess) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -10,10 +14,16 @@ import pytest
 
 from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.inputs import Frame
-from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, Stack, free_port
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, LOOPBACK, ROOT, Stack, free_port
 from elastic_yolo.picture.errors import PictureError
-from elastic_yolo.stream.errors import Refused, Unavailable
-from elastic_yolo.stream.through_services import PictureRefused, Query, ThroughServices
+from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
+from elastic_yolo.stream.through_services import (
+    PictureRefused,
+    Query,
+    ServiceFailed,
+    ThroughServices,
+)
+from tests.support.scripted_server import Response, serve
 
 SCENE = ROOT / "client" / "images" / "scene-01.jpg"
 TOKEN = "token-of-the-tests-0123"  # noqa: S105
@@ -104,6 +114,101 @@ def test_services_that_are_away_are_waited_for_until_the_end() -> None:
 
     with pytest.raises(Unavailable):
         answer.result(60)
+
+
+VALID = json.dumps(
+    {
+        "data": [["square", 0.9, [1.0, 2.0, 3.0, 4.0]]],
+        "image": {"width": 64, "height": 48},
+        "model": {"name": "tiny", "version": "1", "digest": "sha256:a"},
+    }
+).encode()
+ANSWER = Response(body=VALID)
+
+
+@contextmanager
+def answering(*responses: Response, token: str | None = None) -> Iterator[ThroughServices]:
+    """Send to a server that gives these responses, the last one again and again."""
+    with serve(*responses) as server:
+        through = ThroughServices(server.url, Query(), token, newest_only=False)
+        yield through
+        through.close()
+
+
+@pytest.mark.parametrize("status", [0, 408, 429, 500, 502, 503, 504])
+def test_a_failure_of_the_services_is_not_the_pictures_fault(status: int) -> None:
+    """The picture and a plain one fail; a moment later all is well."""
+    failure = Response(status, b"")
+    with answering(failure, failure, ANSWER) as through:
+        assert through.submit(SCENE.read_bytes()).result(60).size == (64, 48)
+
+
+@pytest.mark.parametrize("status", [0, 500, 502, 504])
+def test_a_failure_with_one_picture_only_is_reported_as_an_attempt(status: int) -> None:
+    with answering(Response(status, b""), ANSWER) as through, pytest.raises(ServiceFailed):
+        through.submit(SCENE.read_bytes()).result(60)
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        (Response(400, b""), "refuses every picture: 400"),
+        (Response(422, b'{"detail": "unknown parameter"}'), "422: unknown parameter"),
+        (Response(418, b""), "refuses every picture: 418"),
+        (Response(301, b"", {"Location": "https://other/"}), "301"),
+        (Response(200, b"<html>Log in</html>"), "not the web of elastic-yolo"),
+        (Response(200, b'{"data": []}'), "not the web of elastic-yolo"),
+    ],
+)
+def test_a_url_that_serves_no_picture_ends_the_stream_and_rejects_none(
+    response: Response, expected: str
+) -> None:
+    with answering(response) as through, pytest.raises(Refused, match=expected):
+        through.submit(SCENE.read_bytes()).result(60)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "web", "web:5000", "127.0.0.1:5000", "ftp://web/", "http://", "http://[::1"]
+)
+def test_a_url_that_is_none_is_wrong_usage(url: str) -> None:
+    with pytest.raises(BadAddress, match="--url http://HOST:PORT"):
+        ThroughServices(url, Query(), None, newest_only=False)
+
+
+def test_messages_name_neither_user_nor_password() -> None:
+    with serve(Response(401, b"")) as server:
+        url = server.url.replace("://", "://user:hidden@")
+        through = ThroughServices(url, Query(), None, newest_only=False)
+        with pytest.raises(Refused) as refused:
+            through.submit(SCENE.read_bytes()).result(60)
+        through.close()
+
+    assert "hidden" not in str(refused.value)
+    assert "user" not in str(refused.value)
+
+
+def test_a_token_may_end_with_a_newline_and_has_no_other_control_characters() -> None:
+    with answering(ANSWER, token=f"{TOKEN}\n") as through:
+        assert through.submit(SCENE.read_bytes()).result(60).size == (64, 48)
+
+    for token in (f"{TOKEN}\nX: y", f"{TOKEN}\u20ac"):
+        with pytest.raises(BadAddress, match="ACCESS_TOKEN"):
+            ThroughServices("http://web", Query(), token, newest_only=False)
+
+
+def test_a_request_that_hangs_does_not_delay_the_end() -> None:
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        url = f"http://{LOOPBACK}:{silent.getsockname()[1]}"
+        through = ThroughServices(url, Query(), None, newest_only=False)
+        through.submit(SCENE.read_bytes())
+        connection, _ = silent.accept()
+
+        began_at = time.monotonic()
+        through.close()
+
+        # The request itself may take a minute.
+        assert time.monotonic() - began_at < 30
+        connection.close()
 
 
 def test_more_pictures_than_the_services_take_at_once_are_all_answered(

@@ -64,7 +64,8 @@ class CameraSource:
             )
         self.connected = False
         """Whether the camera sends frames now."""
-        self._address = address
+        # FFmpeg knows no HTTP:// in capitals.
+        self._address = parts.geturl()
         self._fps = fps
         self._stall_s = stall_s
         self._changed = Condition()

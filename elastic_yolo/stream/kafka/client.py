@@ -22,6 +22,8 @@ PORT = 9092
 # What Kafka allows.
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _PREFIX = "KAFKA_"
+# As syslog numbers it.
+_CRITICAL = 2
 _UNKNOWN_PROPERTY = re.compile(r'No such configuration property: "([^"]*)"')
 _PROPERTY = re.compile(r'property "([^"]*)"')
 # Asking again does not help: credentials, permissions, names, and what only an operator changes.
@@ -101,6 +103,8 @@ def create_client(
         try:
             return create(
                 {
+                    # It would log each attempt to connect, twenty a second. Errors reach callbacks.
+                    "log_level": _CRITICAL,
                     **properties,
                     "bootstrap.servers": address.servers,
                     "logger": _LOG,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +52,10 @@ DEFAULT_GROUP = "detect"
 DEAD = ".dead"
 
 _LOG = logging.getLogger(__name__)
+# What differs from one attempt to connect to the next.
+_DETAIL = re.compile(r" \(after .*")
 _TIMEOUT_S = 10.0
+_ASK_S = 1.0
 _TURN_S = 0.05
 # A consumer that nobody asks for so long polls by itself: otherwise its group would exclude it.
 _AWAY_S = 5.0
@@ -94,6 +98,8 @@ class KafkaSource:
         self._held: dict[int, deque[Received]] = {}
         self._ready: list[Message] = []
         self._error: StreamError | None = None
+        self._is_down = False
+        self._said: set[str] = set()
         self._last_receive = time.monotonic()
         self._writer: KafkaWriter | None = None
         self._consumer = create_client(
@@ -147,6 +153,8 @@ class KafkaSource:
                 found = [one for one in self._ready if not one.handle.progress.lost]
                 self._ready = []
             self._last_receive = time.monotonic()
+            if self._is_down:
+                self._require_broker(found)
         return found
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
@@ -369,13 +377,31 @@ class KafkaSource:
             if progress is not None:
                 progress.lost = True
 
+    def _require_broker(self, found: Sequence[Message]) -> None:
+        """Raise Unavailable until a broker responds: the client says only once that all are down.
+
+        Messages that came are as good as a response.
+        """
+        if not found:
+            try:
+                self._consumer.list_topics(self._topic, timeout=_ASK_S)
+            except KafkaException as error:
+                raise as_stream_error(error.args[0], self._address) from None
+        self._is_down = False
+        self._said.clear()
+
     def _note_error(self, error: KafkaError) -> None:
         """Keep what the next call raises; a single broker that is away is no error yet."""
         is_down = error.code() == KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
+        self._is_down = self._is_down or is_down
         if is_denied(error) or (is_down and self._error is None):
             self._error = as_stream_error(error, self._address)
-        else:
-            _LOG.info("%s: %s", self.name, error.str())
+            return
+        said = _DETAIL.sub("", error.str())
+        if said not in self._said:
+            # The client tries to connect several times a second.
+            self._said.add(said)
+            _LOG.info("%s: %s", self.name, said)
 
     def _keep_membership(self) -> None:
         """Poll while nobody receives, as when a sink is down: messages that come are held."""
