@@ -155,7 +155,8 @@ class Batch:
     def _require_few(self, bad: int, last: str) -> None:
         if self._limits.bad is not None and bad > self._limits.bad:
             raise TooManyBad(
-                f"{bad:,} bad pictures, more than --max-errors {self._limits.bad:,}{last}"
+                f"{bad:,} bad pictures, more than --max-errors {self._limits.bad:,}{last}; "
+                f"{self._output.address}/errors-*.jsonl lists them"
             )
 
     def _commit(self, shard: _Shard, engine: str) -> None:

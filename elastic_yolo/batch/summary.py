@@ -19,7 +19,11 @@ def describe(manifest: Manifest, folder: str) -> str:
         f"{manifest.model['name']} {manifest.model['version']}, {', '.join(manifest.engines)}",
         f"{manifest.pictures:,} pictures in {took}{bad}; {manifest.detections:,} detections",
         *histogram(manifest.labels),
-        *(f"{form}: {_files(folder, names)}" for form, names in manifest.files.items() if names),
+        *(
+            f"{form}: {_files(folder, names)}"
+            for form, names in manifest.files.items()
+            if names and (form != "errors" or manifest.errors)
+        ),
         f"manifest: {folder}/{MANIFEST}",
     ]
     return "\n".join(lines)
