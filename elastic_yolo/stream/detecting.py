@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,11 +65,11 @@ class InProcess:
         answer: Future[Answer] = Future()
 
         def pass_on(found: Future[Found]) -> None:
-            error = found.exception()
+            error = CancelledError() if found.cancelled() else found.exception()
             if error is None:
                 result = found.result()
                 answer.set_result(Answer(result.detections, result.size, self._model))
-            elif isinstance(error, PictureError):
+            elif isinstance(error, PictureError | CancelledError):
                 answer.set_exception(error)
             else:
                 self._blame(error, answer)
@@ -90,6 +90,7 @@ class InProcess:
 
         def pass_on(plain: Future[Found]) -> None:
             reason = f"detection fails with every picture: {type(error).__name__}: {error}"
-            answer.set_exception(Refused(reason) if plain.exception() else error)
+            works = not plain.cancelled() and plain.exception() is None
+            answer.set_exception(error if works else Refused(reason))
 
         self._detector.submit(lambda: PLAIN).add_done_callback(pass_on)

@@ -1,8 +1,8 @@
 """Run a stream: receive pictures, detect, write results, acknowledge; in this order for each.
 
-A thread for each source receives, as long as it has fewer messages in hand than the window; the main
-thread writes the results of what is answered to every sink and then acknowledges it. So a message
-whose result is not written is never acknowledged, and a slow sink slows the sources.
+A thread for each source receives, as long as fewer of its messages are in hand than the window; the
+main thread writes the results of what is answered to every sink and then acknowledges it. So a
+message whose result is not written is never acknowledged, and a slow sink slows the sources.
 """
 
 from __future__ import annotations
