@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import signal
+import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Event
@@ -51,6 +52,7 @@ from elastic_yolo.cli.options import (
     fraction,
     model_name,
 )
+from elastic_yolo.cli.signals import SAME_S
 from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.choose import build_engine
 from elastic_yolo.detector.model import Model
@@ -309,6 +311,7 @@ class _Signals:
     def __init__(self) -> None:
         self._stop = Event()
         self._working = False
+        self._first_at = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -328,10 +331,15 @@ class _Signals:
         return self._stop
 
     def _handle(self, number: int, _: object) -> None:
-        signal.signal(number, self._before[number])
-        self._stop.set()
-        if not self._working:
-            raise Interrupted("stopped before the work began: run the same command again")
+        now = time.monotonic()
+        if not self._stop.is_set():
+            self._first_at = now
+            self._stop.set()
+            if not self._working:
+                raise Interrupted("stopped before the work began: run the same command again")
+        elif now - self._first_at > SAME_S:
+            signal.signal(number, self._before[number])
+            signal.raise_signal(number)
 
 
 def _address(text: str) -> str:

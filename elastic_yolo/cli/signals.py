@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 
-# `timeout` sends its signal to the process, and at once to its process group as well.
-_SAME_S = 0.5
+# Two signals within this time are one: `timeout` sends its signal to the process, and at once to
+# its process group as well.
+SAME_S = 0.5
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def stopped_by_signals() -> Iterator[Event]:
         if first_at is None:
             first_at = now
             stop.set()
-        elif now - first_at > _SAME_S:
+        elif now - first_at > SAME_S:
             signal.signal(number, before[signal.Signals(number)])
             signal.raise_signal(number)
 

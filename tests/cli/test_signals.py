@@ -16,7 +16,7 @@ with signals.stopped_by_signals() as stop:
     os.kill(os.getpid(), {first})
     assert stop.wait(30)
     if {later}:
-        time.sleep(2 * signals._SAME_S)
+        time.sleep(2 * signals.SAME_S)
     os.kill(os.getpid(), {second})
     time.sleep(0.01)
 print("drained")
