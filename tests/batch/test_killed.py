@@ -120,7 +120,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pictures(tmp_path_factory.mktemp("killed") / "in", COUNT, BAD)
 
 
-@pytest.mark.parametrize("every", [29, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [29, pytest.param(3, marks=pytest.mark.long)])
 def test_a_kill_before_any_step_loses_and_repeats_nothing(
     tmp_path: Path, tiny_model: Path, source: Path, every: int
 ) -> None:
