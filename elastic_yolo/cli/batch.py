@@ -254,7 +254,10 @@ def _run(parsed: argparse.Namespace, signals: _Signals, stack: ExitStack) -> Man
     batch = Batch(parsed.input, pictures, output, encoders, checkpoint, limits)
     if checkpoint.finished:
         if checkpoint.done:
-            print_status("this job is finished already")
+            print_status(
+                f"this job is finished already, by {', '.join(checkpoint.engines)}: choose another "
+                "--output to run it again"
+            )
         return batch.finish()
     before = f", {checkpoint.done:,} of them done before" if checkpoint.done else ""
     print_status(f"{len(job.numbers()):,} pictures in {parsed.input}{before}")
