@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT
+from tests.stream.mosquitto import Mosquitto, needs_mosquitto
+from tests.stream.rtsp_server import Camera, needs_rtsp
 from tests.stream.videos import write_video
 from tests.support.doc_commands import commands_of, make_room
 
@@ -68,3 +70,25 @@ def test_the_commands_of_the_page_run(room: Path) -> None:
     counts = [text.strip() for one, text in outputs.items() if one.endswith("wc -l")]
     assert counts == ["9", "7"], said
     assert len((room / "street.jsonl").read_text().splitlines()) > 1
+
+
+@needs_rtsp
+@needs_mosquitto
+def test_the_command_for_a_camera_runs_with_a_real_camera_and_a_real_broker(room: Path) -> None:
+    """Its addresses and its model are replaced by those that are here."""
+    (command,) = [one for one in commands_of("stream.md") if _NAMED_ONLY in one]
+    with Camera(fps=10) as camera, Mosquitto(room) as broker:
+        here = (
+            command.replace(_NAMED_ONLY, camera.url)
+            .replace("mqtt://broker/yard", f"mqtt://{broker.place}/yard")
+            .replace("yolov3-tiny", "models/demo")
+        )
+        ended = subprocess.run(
+            ["/bin/bash", "-c", f"timeout -s INT 20 {here} || test $? -eq 124"],
+            cwd=room, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr
+    found = re.search(r"([\d,]+) pictures? answered", ended.stderr)
+    assert found, ended.stderr
+    assert int(found[1].replace(",", "")) > 10
