@@ -63,6 +63,9 @@ Exit status: 0 all sources have ended, or stopped by SIGTERM or Ctrl-C; 1 failed
 What is not acknowledged is delivered again.
 """
 
+# Options that have no effect on the services behind --url.
+_OF_THIS_PROCESS = ("engine", "precision", "device", "cache", "resize")
+
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
@@ -301,8 +304,12 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     parsed.sinks = parsed.sinks or ["-"]
     if parsed.url is None and parsed.model is None:
         parser.error("expected --model MODEL, or --url with the URL of web")
-    if parsed.url is None:
-        try:
-            model_name(parsed.model)
-        except argparse.ArgumentTypeError as error:
-            parser.error(f"argument --model: {error}")
+    if parsed.url is not None:
+        for name in _OF_THIS_PROCESS:
+            if getattr(parsed, name) not in (None, "auto"):
+                parser.error(f"--{name}: not with --url: the services decide")
+        return
+    try:
+        model_name(parsed.model)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"argument --model: {error}")

@@ -33,6 +33,14 @@ REDIS = "redis://127.0.0.1:1/0?stream=pictures"
         (["--source", REDIS, "--claim-after", "1e300"], "expected seconds, 0.1 to 86,400"),
         (["--source", REDIS, "--drain-timeout", "1e-9"], "expected seconds, 0.1 to 86,400"),
         (["--source", REDIS, "--url", "web:5000"], "expected --url http://HOST:PORT"),
+        (
+            ["--source", REDIS, "--url", "http://web:5000", "--engine", "openvino"],
+            "--engine: not with --url: the services decide",
+        ),
+        (
+            ["--source", REDIS, "--url", "http://web:5000", "--resize", "stretch"],
+            "--resize: not with --url: the services decide",
+        ),
     ],
 )
 def test_wrong_usage_is_status_2_and_says_what_is_expected(
