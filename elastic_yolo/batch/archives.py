@@ -18,7 +18,8 @@ from typing import IO, Self
 
 from elastic_yolo.batch.errors import BadInput
 from elastic_yolo.batch.listing import is_picture
-from elastic_yolo.batch.storage import MOST_PICTURE_BYTES, judged, open_file, require_size
+from elastic_yolo.batch.storage import judged, open_file, require_size
+from elastic_yolo.detector.files import MOST_PICTURE_BYTES
 from elastic_yolo.picture.errors import PictureError, PictureUndecodable
 
 # What the libraries raise for content that is damaged, or compressed in an unknown way.

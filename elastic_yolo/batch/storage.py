@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from elastic_yolo.batch.errors import BadInput, StorageFailed
+from elastic_yolo.detector.files import MOST_PICTURE_BYTES
 from elastic_yolo.extras import naming_extra
 from elastic_yolo.picture.errors import PictureError, PictureTooLarge
 from elastic_yolo.store.faults import is_temporary
-
-MOST_PICTURE_BYTES = 64 * 2**20
-"""As large as the largest upload that preprocess can be set to accept."""
 
 # What no second attempt changes.
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)

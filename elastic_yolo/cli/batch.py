@@ -6,12 +6,9 @@ import argparse
 import glob
 import json
 import os
-import signal
-import time
 from contextlib import ExitStack, closing
 from pathlib import Path
-from threading import Event
-from typing import Any, Self
+from typing import Any
 
 from elastic_yolo.batch.detecting import Detecting, LocalDetecting
 from elastic_yolo.batch.errors import BadInput, BatchError, Interrupted, TryAgain
@@ -39,32 +36,28 @@ from elastic_yolo.batch.ray_detecting import RayDetecting, Step
 from elastic_yolo.batch.run import Batch, Limits
 from elastic_yolo.batch.storage import is_remote
 from elastic_yolo.batch.summary import describe
-from elastic_yolo.cli.errors import CommandFailed, describe_error
+from elastic_yolo.cli.errors import TRY_AGAIN, CommandFailed, describe_error
 from elastic_yolo.cli.options import (
     MODEL_HELP,
-    absolute_address,
     add_engine_options,
+    add_exact_option,
     add_resize_option,
+    add_threshold_options,
+    build_detector,
     chosen_model,
     count,
     engine_options,
     existing_file,
-    fraction,
     model_name,
 )
-from elastic_yolo.cli.signals import SAME_S
-from elastic_yolo.detector.detector import Detector
-from elastic_yolo.detector.engines.choose import build_engine
+from elastic_yolo.cli.signals import StopSignals
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.parallel import ParallelDetector, Parameters
 from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.progress import RateLine, print_status
 from elastic_yolo.store.faults import is_temporary
 
-# sysexits.h: EX_TEMPFAIL.
-TRY_AGAIN = 75
 _RAY = "ray"
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def add_parser(commands: Any) -> None:
@@ -152,21 +145,8 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_detection_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--threshold",
-        type=fraction,
-        help="keep detections whose score exceeds this, 0 to 1 (default: the model's)",
-    )
-    parser.add_argument(
-        "--iou",
-        type=fraction,
-        help="overlap above which NMS removes a box, 0 to 1 (default: the model's)",
-    )
-    parser.add_argument(
-        "--exact",
-        action="store_true",
-        help="decode large JPEGs at full size, as Darknet and OpenCV do; do not round a letterbox",
-    )
+    add_threshold_options(parser)
+    add_exact_option(parser)
     add_resize_option(parser)
     add_engine_options(
         parser,
@@ -179,7 +159,8 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     """Run the job, or what is left of it, and return the exit status."""
     _check(parser, parsed)
     try:
-        with _Signals() as signals, ExitStack() as stack:
+        early = Interrupted("stopped before the work began: run the same command again")
+        with StopSignals(early) as signals, ExitStack() as stack:
             manifest = _run(parsed, signals, stack)
     except (BatchError, MemoryError, CommandFailed, OSError) as error:
         again = isinstance(error, TryAgain | MemoryError) or is_temporary(error)
@@ -218,6 +199,7 @@ def _would_overlap(source: str, output: str) -> bool:
 
 
 def _real(address: str) -> str:
+    """Return a local path that is valid in any folder; a URL stays as it is."""
     return address if is_remote(address) else os.path.realpath(address)
 
 
@@ -225,7 +207,7 @@ def _is_inside(inner: str, outer: str) -> bool:
     return f"{inner.rstrip('/')}/".startswith(f"{outer.rstrip('/')}/")
 
 
-def _run(parsed: argparse.Namespace, signals: _Signals, stack: ExitStack) -> Manifest:
+def _run(parsed: argparse.Namespace, signals: StopSignals, stack: ExitStack) -> Manifest:
     """Run the job; `stack` closes everything."""
     model = chosen_model(parsed.model, parsed.resize)
     output = open_output(_share(parsed).in_output(parsed.output))
@@ -274,7 +256,7 @@ def _detecting(
     if parsed.engine == _RAY:
         options = engine_options(argparse.Namespace(**{**vars(parsed), "engine": "auto"}))
         step = Step(
-            absolute_address(parsed.input),
+            _real(parsed.input),
             job.listing,
             model.folder.resolve(),
             model.resize,
@@ -282,9 +264,7 @@ def _detecting(
             parameters,
         )
         return RayDetecting(step, parsed.workers)
-    engine, choice = build_engine(model, engine_options(parsed))
-    print_status(f"{model.name} {model.version}, {choice.why}")
-    parallel = ParallelDetector(Detector(model, engine), parameters, threads=parsed.threads)
+    parallel = ParallelDetector(build_detector(model, parsed), parameters, threads=parsed.threads)
     return LocalDetecting(stack.enter_context(parallel), pictures)
 
 
@@ -303,46 +283,6 @@ def _encoders(
         except (ValueError, BadInput) as error:
             raise BadInput(f"{parsed.annotations}: {error}") from error
     return {form: encoder(form, ids) for form in parsed.formats if form != DRAWN}
-
-
-class _Signals:
-    """SIGTERM and Ctrl-C: they end the preparations at once, and the work at the next picture.
-
-    A second one ends the process at once.
-    """
-
-    def __init__(self) -> None:
-        self._stop = Event()
-        self._working = False
-        self._first_at = 0.0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        self._before = {one: signal.signal(one, self._handle) for one in _SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def begin(self) -> Event:
-        """Return what is set by a signal from now on."""
-        self._working = True
-        for one in _SIGNALS:
-            # Ray has handlers of its own.
-            signal.signal(one, self._handle)
-        return self._stop
-
-    def _handle(self, number: int, _: object) -> None:
-        now = time.monotonic()
-        if not self._stop.is_set():
-            self._first_at = now
-            self._stop.set()
-            if not self._working:
-                raise Interrupted("stopped before the work began: run the same command again")
-        elif now - self._first_at > SAME_S:
-            signal.signal(number, self._before[number])
-            signal.raise_signal(number)
 
 
 def _address(text: str) -> str:

@@ -37,13 +37,12 @@ from elastic_yolo.detector.boxes import Detection
 from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.choose import build_engine
 from elastic_yolo.detector.errors import ModelError
-from elastic_yolo.detector.files import read_small
+from elastic_yolo.detector.files import MOST_PICTURE_BYTES, read_small
 from elastic_yolo.detector.model import Model
 from elastic_yolo.names import Resize
 from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.progress import ProgressLine, print_status
 
-_MOST_PICTURE_BYTES = 64 * 2**20
 _MOST_CLASSES, _MOST_DIFFERENCES = 100, 10
 _OWN: dict[str, type[OpenCvReference | DarknetReference]] = {
     "opencv": OpenCvReference,
@@ -176,7 +175,7 @@ def run(parsed: argparse.Namespace) -> int:
     progress = ProgressLine()
     for number, path in enumerate(paths, start=1):
         try:
-            picture = Picture(path, read_small(path, _MOST_PICTURE_BYTES))
+            picture = Picture(path, read_small(path, MOST_PICTURE_BYTES))
             pairs = comparison.compare(picture)
             if parsed.save:
                 _save(target_of(parsed.save, path), picture, pairs, comparison)

@@ -12,9 +12,10 @@ from elastic_yolo.cli.errors import describe_failure
 from elastic_yolo.cli.options import (
     MODEL_HELP,
     add_engine_options,
+    add_exact_option,
     add_resize_option,
+    add_threshold_options,
     engine_options,
-    fraction,
     model_folder,
     model_name,
     output_folder,
@@ -37,25 +38,12 @@ def add_parser(commands: Any) -> None:
         help="JPEG, PNG, WebP or BMP file, or folder of them",
     )  # fmt: skip
     parser.add_argument("--model", type=model_name, required=True, metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument(
-        "--threshold",
-        type=fraction,
-        help="keep detections whose score exceeds this, 0 to 1 (default: the model's)",
-    )
-    parser.add_argument(
-        "--iou",
-        type=fraction,
-        help="overlap above which NMS removes a box, 0 to 1 (default: the model's)",
-    )
+    add_threshold_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
     parser.add_argument(
         "--save", type=output_folder, metavar="DIR", help="write pictures with boxes to this folder"
     )
-    parser.add_argument(
-        "--exact",
-        action="store_true",
-        help="decode large JPEGs at full size, as Darknet and OpenCV do; do not round a letterbox",
-    )
+    add_exact_option(parser)
     add_resize_option(parser)
     add_engine_options(parser)
     parser.set_defaults(run=run, refuse=parser.error)

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TRY_AGAIN = 75
+"""Exit status, beside 0 and 1, of a failure that may be over later (sysexits.h: EX_TEMPFAIL)."""
+
 
 class CommandFailed(Exception):
     """The work failed; the message is one line. The exit status is 1."""

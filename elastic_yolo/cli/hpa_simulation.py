@@ -17,7 +17,7 @@ from elastic_yolo.lab.screen import LINE_HEAD, clock, line
 from elastic_yolo.lab.simulate import TierTotals, Totals, Work, simulate
 from elastic_yolo.lab.simulate_stream import StreamTotals, simulate_stream
 from elastic_yolo.lab.sizing import with_max
-from elastic_yolo.lab.stays import Stays, Told, count_stays, describe_stays, foresee
+from elastic_yolo.lab.stays import Told, count_stays, describe_stays, foresee
 from elastic_yolo.lab.timeline import Sample, append_samples
 
 RATE = 300.0
@@ -47,13 +47,12 @@ def simulate_tiers(parsed: argparse.Namespace, tiers: Mapping[str, Tier]) -> int
         CONTROLLER,
         samples.append,
     )
-    _write_timeline(parsed, samples, began)
-    stays = count_stays(samples)
-    if parsed.json:
-        print(json.dumps({**asdict(totals), "stays": stays}, indent=2))
-        return 0
-    _print_decisions(samples)
-    print(_describe_totals(totals, arrivals.duration_s, stays))
+    pictures = f"{totals.pictures:,} pictures in {clock(arrivals.duration_s)}"
+    last = [
+        f"{pictures}, {totals.unserved:,} rejected",
+        f"overloaded for {totals.overloaded_s} s, longest wait {totals.longest_wait_s} s",
+    ]
+    _report(parsed, samples, began, totals, last)
     return 0
 
 
@@ -68,13 +67,12 @@ def simulate_consumers(parsed: argparse.Namespace) -> int:
     work = Work(cost_ms / 1000, parsed.startup_s)
     began = time.time()
     totals = simulate_stream(stream, work, arrivals, CONTROLLER, samples.append)
-    _write_timeline(parsed, samples, began)
-    stays = count_stays(samples)
-    if parsed.json:
-        print(json.dumps({**asdict(totals), "stays": stays}, indent=2))
-        return 0
-    _print_decisions(samples)
-    print(_describe_stream_totals(totals, arrivals.duration_s, stays))
+    pictures = f"{totals.pictures:,} pictures in {clock(arrivals.duration_s)}"
+    last = [
+        f"{pictures}, {totals.unanswered:,} left",
+        f"largest lag {totals.largest_lag:,}, longest wait {totals.longest_wait_s:.0f} s",
+    ]
+    _report(parsed, samples, began, totals, last)
     return 0
 
 
@@ -89,9 +87,22 @@ def _arrivals(parsed: argparse.Namespace) -> Arrivals:
     return Arrivals(parsed.load, rate * LOW, rate, parsed.duration or _DURATION_S)
 
 
-def _write_timeline(parsed: argparse.Namespace, samples: Iterable[Sample], began: float) -> None:
+def _report(
+    parsed: argparse.Namespace,
+    samples: Sequence[Sample],
+    began: float,
+    totals: Totals | StreamTotals,
+    last: Sequence[str],
+) -> None:
+    """Write the timeline, and print decisions, totals and `last`; or all totals as JSON."""
     if parsed.timeline:
         append_samples(parsed.timeline, [replace(one, at=began + one.at) for one in samples])
+    stays = count_stays(samples)
+    if parsed.json:
+        print(json.dumps({**asdict(totals), "stays": stays}, indent=2))
+        return
+    _print_decisions(samples)
+    print("\n".join([*_table(totals.tiers), *describe_stays(stays), *last]))
 
 
 def _print_decisions(samples: Iterable[Sample]) -> None:
@@ -119,23 +130,3 @@ def _table(tiers: Sequence[TierTotals]) -> list[str]:
         ),
         "",
     ]
-
-
-def _describe_totals(totals: Totals, duration_s: float, stays: Stays) -> str:
-    lines = [
-        *_table(totals.tiers),
-        *describe_stays(stays),
-        f"{totals.pictures:,} pictures in {clock(duration_s)}, {totals.unserved:,} rejected",
-        f"overloaded for {totals.overloaded_s} s, longest wait {totals.longest_wait_s} s",
-    ]
-    return "\n".join(lines)
-
-
-def _describe_stream_totals(totals: StreamTotals, duration_s: float, stays: Stays) -> str:
-    lines = [
-        *_table(totals.tiers),
-        *describe_stays(stays),
-        f"{totals.pictures:,} pictures in {clock(duration_s)}, {totals.unanswered:,} left",
-        f"largest lag {totals.largest_lag:,}, longest wait {totals.longest_wait_s:.0f} s",
-    ]
-    return "\n".join(lines)

@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elastic_yolo.cli.errors import CommandFailed, failing_on_provision_errors
-from elastic_yolo.detector.detector import available_cpus
-from elastic_yolo.detector.engines.choose import DEVICES, ENGINES, MOST_THREADS, EngineOptions
+from elastic_yolo.detector.detector import Detector, available_cpus
+from elastic_yolo.detector.engines.choose import (
+    DEVICES,
+    ENGINES,
+    MOST_THREADS,
+    EngineOptions,
+    build_engine,
+)
 from elastic_yolo.detector.model import Model, read_model
 from elastic_yolo.detector.precision import PRECISIONS
 from elastic_yolo.names import RESIZES, STORE_SCHEME, Resize
-from elastic_yolo.progress import TransferLine
+from elastic_yolo.progress import TransferLine, print_status
 
 if TYPE_CHECKING:
     from elastic_yolo.store.reader import Published
@@ -73,6 +79,29 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_threshold_options(parser: argparse.ArgumentParser) -> None:
+    """Add --threshold and --iou."""
+    parser.add_argument(
+        "--threshold",
+        type=fraction,
+        help="keep detections whose score exceeds this, 0 to 1 (default: the model's)",
+    )
+    parser.add_argument(
+        "--iou",
+        type=fraction,
+        help="overlap above which NMS removes a box, 0 to 1 (default: the model's)",
+    )
+
+
+def add_exact_option(parser: argparse.ArgumentParser) -> None:
+    """Add --exact."""
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="decode large JPEGs at full size, as Darknet and OpenCV do; do not round a letterbox",
+    )
+
+
 def add_resize_option(
     parser: argparse.ArgumentParser,
     default: str = "what model.yaml or the .cfg states, or else letterbox",
@@ -95,6 +124,16 @@ def engine_options(parsed: argparse.Namespace) -> EngineOptions:
         device=parsed.device,
         cache=parsed.cache,
     )
+
+
+def build_detector(model: Model, parsed: argparse.Namespace) -> Detector:
+    """Load a model into the engine of a command line, and print which one that is.
+
+    Raises ModelError or EngineError.
+    """
+    engine, choice = build_engine(model, engine_options(parsed))
+    print_status(f"{model.name} {model.version}, {choice.why}")
+    return Detector(model, engine)
 
 
 def fraction(text: str) -> float:
@@ -231,11 +270,6 @@ def resolve_model(text: str) -> Path | str:
     Raises ArgumentTypeError if `text` names no model, ProvisionError or OSError for a failed pull.
     """
     return absolute_path(text) if text.startswith(STORE_SCHEME) else model_folder(text).resolve()
-
-
-def absolute_address(value: str) -> str:
-    """Return a local path that is valid in any folder; a URL stays as it is."""
-    return value if "://" in value else str(Path(value).resolve())
 
 
 def absolute_path(value: str) -> str:

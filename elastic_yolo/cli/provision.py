@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from elastic_yolo.cli.errors import describe_error
+from elastic_yolo.cli.errors import TRY_AGAIN, describe_error
 from elastic_yolo.cli.options import add_threads_option, count
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.progress import ProgressLine, print_skipped, print_status
@@ -27,8 +27,6 @@ from elastic_yolo.store.reader import list_channels, list_models, list_versions,
 from elastic_yolo.store.records import ChannelRecord, VersionRecord
 from elastic_yolo.store.writer import Writer, damaged_copies, verify_blob
 
-# Exit status beside 0 (done) and 1 (permanent failure): a later run may succeed.
-LATER = 75
 _MEGABYTE = 1_000_000
 _KEEP = 3
 
@@ -39,7 +37,7 @@ def add_parser(commands: Any) -> None:
         "provision",
         description="Download the models of models.yaml into a store, from which services read "
         "them. Files that are in the store are not downloaded again.",
-        epilog=f"Exit status: 0 done, 1 failed, 2 wrong usage, {LATER} failed, retry later.",
+        epilog=f"Exit status: 0 done, 1 failed, 2 wrong usage, {TRY_AGAIN} failed, retry later.",
     )
     parser.add_argument(
         "action", nargs="?", choices=ACTIONS, default="pull", help="what to do (default: pull)"
@@ -104,7 +102,7 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
         return ACTIONS[parsed.action](parsed, layout)
     except (StoreError, ProvisionError, ModelError, OSError) as error:
         print_status(f"elastic-yolo: {describe_error(error)}")
-        return LATER if is_temporary(error) else 1
+        return TRY_AGAIN if is_temporary(error) else 1
 
 
 def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
@@ -132,7 +130,7 @@ def _pull(parsed: argparse.Namespace, layout: Layout) -> int:
     failed = [report for report in reports if report.outcome == "failed"]
     if not failed:
         return 0
-    return LATER if all(report.retryable for report in failed) else 1
+    return TRY_AGAIN if all(report.retryable for report in failed) else 1
 
 
 def _line(report: Report) -> str:
@@ -242,7 +240,7 @@ def _verify(parsed: argparse.Namespace, layout: Layout) -> int:
             print("`elastic-yolo provision --config FILE` with their models fetches them again")
     if not wrong:
         return 0
-    return LATER if unreadable == len(wrong) else 1
+    return TRY_AGAIN if unreadable == len(wrong) else 1
 
 
 def _roll_back(parsed: argparse.Namespace, layout: Layout) -> int:

@@ -4,34 +4,50 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Event
+from typing import Any, Self
 
 # Two signals within this time are one: `timeout` sends its signal to the process, and at once to
 # its process group as well.
 SAME_S = 0.5
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-@contextmanager
-def stopped_by_signals() -> Iterator[Event]:
-    """Set an event on SIGTERM and Ctrl-C; a later second one ends the process at once."""
-    stop = Event()
-    first_at: float | None = None
+class StopSignals:
+    """SIGTERM and Ctrl-C set `stop`; a later second one ends the process at once."""
 
-    def handle(number: int, _: object) -> None:
-        nonlocal first_at
-        now = time.monotonic()
-        if first_at is None:
-            first_at = now
-            stop.set()
-        elif now - first_at > SAME_S:
-            signal.signal(number, before[signal.Signals(number)])
-            signal.raise_signal(number)
+    def __init__(self, early: Exception | None = None) -> None:
+        """With `early`, the first signal raises it, until `begin` is called."""
+        self.stop = Event()
+        self._early = early
+        self._first_at = 0.0
+        self._before: dict[int, Any] = {}
 
-    before = {one: signal.signal(one, handle) for one in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> Self:
+        """Handle the signals."""
+        self._before = {one: signal.signal(one, self._handle) for one in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Handle them as before."""
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def begin(self) -> Event:
+        """Raise nothing from now on; return `stop`."""
+        self._early = None
+        for one in _SIGNALS:
+            # Libraries that were loaded meanwhile, such as Ray, have handlers of their own.
+            signal.signal(one, self._handle)
+        return self.stop
+
+    def _handle(self, number: int, _: object) -> None:
+        now = time.monotonic()
+        if not self.stop.is_set():
+            self._first_at = now
+            self.stop.set()
+            if self._early is not None:
+                raise self._early
+        elif now - self._first_at > SAME_S:
+            signal.signal(number, self._before[number])
+            signal.raise_signal(number)

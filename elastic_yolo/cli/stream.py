@@ -17,17 +17,15 @@ from elastic_yolo.cli.options import (
     MODEL_HELP,
     add_engine_options,
     add_resize_option,
+    add_threshold_options,
+    build_detector,
     chosen_model,
     count,
-    engine_options,
-    fraction,
     model_name,
     positive,
     tcp_port,
 )
-from elastic_yolo.cli.signals import stopped_by_signals
-from elastic_yolo.detector.detector import Detector
-from elastic_yolo.detector.engines.choose import build_engine
+from elastic_yolo.cli.signals import StopSignals
 from elastic_yolo.detector.parallel import ParallelDetector, Parameters
 from elastic_yolo.progress import print_status
 from elastic_yolo.stream.addresses import SourceOptions, open_sink, open_source
@@ -103,16 +101,7 @@ def add_parser(commands: Any) -> None:
         "ACCESS_TOKEN in the environment is web's token",
     )
     _add_stream_options(parser)
-    parser.add_argument(
-        "--threshold",
-        type=fraction,
-        help="keep detections whose score exceeds this, 0 to 1 (default: the model's)",
-    )
-    parser.add_argument(
-        "--iou",
-        type=fraction,
-        help="overlap above which NMS removes a box, 0 to 1 (default: the model's)",
-    )
+    add_threshold_options(parser)
     add_resize_option(parser)
     add_engine_options(parser)
     parser.set_defaults(run=lambda parsed: run(parser, parsed))
@@ -180,11 +169,11 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         with (
-            stopped_by_signals() as stop,
-            _ending_in_time(stop, parsed.drain_timeout + _CLOSE_S),
+            StopSignals() as signals,
+            _ending_in_time(signals.stop, parsed.drain_timeout + _CLOSE_S),
             ExitStack() as stack,
         ):
-            return _run(parsed, stop, stack)
+            return _run(parsed, signals.stop, stack)
     except BadAddress as error:
         parser.error(str(error))
     except StreamError as error:
@@ -289,13 +278,11 @@ def _detecting(parsed: argparse.Namespace, *, newest_only: bool) -> Detecting:
         token = os.environ.get("ACCESS_TOKEN") or None
         return ThroughServices(parsed.url, query, token, newest_only=newest_only)
     model = chosen_model(parsed.model, parsed.resize)
-    engine, choice = build_engine(model, engine_options(parsed))
-    print_status(f"{model.name} {model.version}, {choice.why}")
     parameters = Parameters(parsed.threshold, parsed.iou)
     # With all threads on one frame, each answer is as new as it can be.
     streams = 1 if newest_only else None
     detector = ParallelDetector(
-        Detector(model, engine), parameters, threads=parsed.threads, streams=streams
+        build_detector(model, parsed), parameters, threads=parsed.threads, streams=streams
     )
     return InProcess(detector, newest_only=newest_only)
 

@@ -29,7 +29,7 @@ from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
 from elastic_yolo.detector.engines.libdarknet import find_libdarknet
 from elastic_yolo.detector.errors import DetectorError, EngineError, ModelError, SampleError
-from elastic_yolo.detector.files import read_small
+from elastic_yolo.detector.files import MOST_PICTURE_BYTES, read_small
 from elastic_yolo.detector.golden import golden_difference
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.samples import SampleFolder, list_pictures
@@ -38,7 +38,6 @@ from elastic_yolo.progress import ProgressLine, print_skipped
 
 # In a checkout; an installed wheel has no photographs.
 _PHOTO = Path(__file__).parents[2] / "client" / "photos" / "dog.jpg"
-_MOST_PICTURE_BYTES = 2**26
 _CHOOSE = (
     "Choose by how the model was trained: write resize: letterbox (pjreddie's Darknet) or "
     "resize: stretch (AlexeyAB's fork, OpenCV's DetectionModel) to model.yaml"
@@ -215,7 +214,7 @@ def _check_resize(detector: Detector, picture: Path | None, *, given: bool) -> C
         detail += "; to see what the model detects by both rules, pass --picture FILE"
         return Check("resize", passed=None, detail=detail)
     try:
-        data = read_small(picture, _MOST_PICTURE_BYTES)
+        data = read_small(picture, MOST_PICTURE_BYTES)
         both = detect_by_both_rules(detector, picture.name, data)
     except (ModelError, PictureError) as error:
         return Check("resize", passed=None, detail=f"{detail}; {picture}: {error}")

@@ -12,6 +12,8 @@ from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.foreign import HEAD_BYTES, convert_advice, foreign_kind
 from elastic_yolo.digest import digest_of_open_file
 
+MOST_PICTURE_BYTES = 64 * 2**20
+"""Of a picture file: as large as the largest upload that preprocess can be set to accept."""
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 

@@ -17,13 +17,12 @@ from elastic_yolo.detector.errors import (
     PictureUnusable,
     SampleError,
 )
-from elastic_yolo.detector.files import read_small, read_text
+from elastic_yolo.detector.files import MOST_PICTURE_BYTES, read_small, read_text
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.prepare import prepare_picture
 from elastic_yolo.picture.errors import PictureError
 
-# The largest upload that preprocess accepts, and a label file of a thousand objects.
-_MOST_BYTES = 64 * 2**20
+# A label file of a thousand objects.
 _MOST_LABEL_BYTES = 2**17
 _Item = TypeVar("_Item")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -51,7 +50,7 @@ def list_pictures(folder: Path) -> list[Path]:
 def read_sample(path: Path, wanted: InputFormat, classes: int) -> Sample:
     """Read a picture and its labels; raises PictureUnusable, or SampleError for invalid labels."""
     try:
-        image, place = prepare_picture(read_small(path, _MOST_BYTES), wanted)
+        image, place = prepare_picture(read_small(path, MOST_PICTURE_BYTES), wanted)
     except (PictureError, ModelError) as error:
         raise PictureUnusable(str(error)) from error
     labels = find_labels(path)

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from elastic_yolo.cli.batch import TRY_AGAIN
+from elastic_yolo.cli.errors import TRY_AGAIN
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.writer import Writer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from elastic_yolo.cli.batch import TRY_AGAIN
+from elastic_yolo.cli.errors import TRY_AGAIN
 from elastic_yolo.lab.processes.stack import ROOT
 from tests.batch.conftest import Batch
 from tests.support.batches import (

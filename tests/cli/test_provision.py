@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from elastic_yolo.cli.provision import LATER
+from elastic_yolo.cli.errors import TRY_AGAIN
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.lock import locked
@@ -62,7 +62,7 @@ def test_permanent_and_temporary_failures_have_other_exit_statuses(tmp_path: Pat
     with locked(Layout(tmp_path / "store")):
         done = provision(tmp_path / "store", "--config", missing)
 
-    assert done.returncode == LATER
+    assert done.returncode == TRY_AGAIN
     assert "another process is writing" in done.stderr
 
 

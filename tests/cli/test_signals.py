@@ -12,9 +12,9 @@ from elastic_yolo.lab.processes.stack import ROOT
 PROGRAM = """
 import os, signal, time
 from elastic_yolo.cli import signals
-with signals.stopped_by_signals() as stop:
+with signals.StopSignals() as stopping:
     os.kill(os.getpid(), {first})
-    assert stop.wait(30)
+    assert stopping.stop.wait(30)
     if {later}:
         time.sleep(2 * signals.SAME_S)
     os.kill(os.getpid(), {second})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from elastic_yolo.cli.provision import LATER
+from elastic_yolo.cli.errors import TRY_AGAIN
 from elastic_yolo.lab.processes.stack import ROOT
 from tests.support.unshare import find_unshare
 
@@ -43,7 +43,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, limit: str) -
     assert len(failed) >= 5, "several steps find the disk full"
     assert tried[-1]["status"] == 0, "in the end there is room enough"
     for one in failed:
-        assert one["status"] == LATER, one
+        assert one["status"] == TRY_AGAIN, one
         failures = [line for line in one["said"].splitlines() if "failed" in line]
         assert len(failures) == 1, one
         full = "No space left on device", "no space for "

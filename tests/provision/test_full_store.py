@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from elastic_yolo.cli.__main__ import main as elastic_yolo
-from elastic_yolo.cli.provision import LATER
+from elastic_yolo.cli.errors import TRY_AGAIN
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.write_errors import describe_write_error
 from tests.support.models import wanted, write_config, write_source
@@ -40,13 +40,13 @@ def test_a_full_disk_is_temporary_for_every_command_and_a_full_cache_is_named(
     cache = tmp_path / "cache"
 
     assert {action: status for action, (status, _) in found.items()} == {
-        "pull": LATER,
-        "rollback": LATER,
+        "pull": TRY_AGAIN,
+        "rollback": TRY_AGAIN,
         # It only deletes.
         "gc": 0,
-        "new store": LATER,
+        "new store": TRY_AGAIN,
         "rollback with room": 0,
-        "pull with a full cache": LATER,
+        "pull with a full cache": TRY_AGAIN,
         "pull with room in the cache": 0,
     }
     assert found["rollback"][1].endswith("stable.json: No space left on device\n")

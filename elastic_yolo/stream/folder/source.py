@@ -15,6 +15,7 @@ from itertools import chain, count
 from pathlib import Path
 from threading import Event, Thread
 
+from elastic_yolo.detector.files import MOST_PICTURE_BYTES
 from elastic_yolo.durable import write_atomic
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.folder.claims import Claim, Claims
@@ -24,8 +25,6 @@ from elastic_yolo.write_errors import describe_write_error, require_writable
 
 _LOOK_S = 0.5
 _CLOSE_S = 5.0
-# As for samples: the largest upload that preprocess accepts.
-_MOST_BYTES = 64 * 2**20
 _FOR_GOOD = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _LOG = logging.getLogger(__name__)
 
@@ -161,7 +160,7 @@ class FolderSource:
         try:
             with claim.path.open("rb") as file:
                 found = os.fstat(file.fileno())
-                content = file.read(_MOST_BYTES + 1)
+                content = file.read(MOST_PICTURE_BYTES + 1)
         except FileNotFoundError:
             self._claims.forget(claim)
             return None
@@ -171,8 +170,8 @@ class FolderSource:
         except OSError:
             self._claims.forget(claim)
             raise
-        if len(content) > _MOST_BYTES:
-            self._move(claim, self._failed, f"it has more than {_MOST_BYTES:,} bytes")
+        if len(content) > MOST_PICTURE_BYTES:
+            self._move(claim, self._failed, f"it has more than {MOST_PICTURE_BYTES:,} bytes")
             return None
         name = os.fsencode(claim.name).decode("utf-8", "backslashreplace")
         return Message(
