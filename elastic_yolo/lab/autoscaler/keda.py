@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from elastic_yolo.lab.autoscaler.manifest import BehaviorBody, Name, Read, first_fault
+from elastic_yolo.lab.autoscaler.hpa_manifest import BehaviorBody, Name, Read, first_fault
 from elastic_yolo.lab.autoscaler.spec import HpaSpec, Metric
 from elastic_yolo.lab.errors import ManifestError
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from elastic_yolo.lab.autoscaler.hpa_manifest import read_hpa
 from elastic_yolo.lab.autoscaler.keda import KedaSpec, read_scaled_object
-from elastic_yolo.lab.autoscaler.manifest import (
-    Tier,
-    find_deployments,
-    read_hpa,
-    read_objects,
-    read_tier,
-)
+from elastic_yolo.lab.autoscaler.manifest import Tier, find_deployments, read_objects, read_tier
 from elastic_yolo.lab.errors import ManifestError
 
 STREAM_MANIFESTS = Path(__file__).resolve().parents[1] / "stream-manifests"
