@@ -1,9 +1,13 @@
-"""How long to wait before the next attempt: exponential back-off with jitter."""
+"""How long to wait before the next attempt: exponential back-off with jitter, and Retry-After."""
 
 from __future__ import annotations
 
+import math
 import random
+import time
+from email.utils import parsedate_to_datetime
 
+_MOST_RETRY_AFTER_S = 3600.0
 # An end that asks for hours would stop a stream for ever.
 _MOST_ASKED_S = 60.0
 
@@ -34,3 +38,19 @@ class Backoff:
     def reset(self) -> None:
         """Begin again: an attempt worked."""
         self._next_s = self._first_s
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Return how long a Retry-After asks to wait, RFC 9110, 10.2.3; None if it cannot be read."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    if not math.isfinite(seconds):
+        return None
+    return min(max(seconds, 0.0), _MOST_RETRY_AFTER_S)

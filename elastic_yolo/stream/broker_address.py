@@ -21,12 +21,16 @@ class BrokerAddress:
     password: str | None = field(default=None, repr=False)
 
     @property
-    def without_credentials(self) -> str:
-        """Scheme, servers and path, for names and messages."""
-        servers = ",".join(
+    def hosts(self) -> str:
+        """The servers as HOST:PORT, with commas between them."""
+        return ",".join(
             f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.servers
         )
-        return f"{self.scheme}://{servers}/{self.path}"
+
+    @property
+    def without_credentials(self) -> str:
+        """Scheme, servers and path, for names and messages."""
+        return f"{self.scheme}://{self.hosts}/{self.path}"
 
 
 def split_broker_address(

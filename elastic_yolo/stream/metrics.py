@@ -46,7 +46,7 @@ class StreamMetrics:
         )
         self.dropped = Counter(
             "elastic_yolo_stream_frames_dropped",
-            "Frames of a camera that nobody took before a newer one came.",
+            "Frames of a camera that were dropped because a newer one came first.",
             ["source"],
             registry=self.registry,
         )

@@ -18,7 +18,7 @@ from elastic_yolo.detector.boxes import Detection
 from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.picture.header import read_header
-from elastic_yolo.stream.backoff import Backoff
+from elastic_yolo.stream.backoff import Backoff, parse_retry_after
 from elastic_yolo.stream.detecting import PLAIN, Answer
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.urls import public_name, split_url
@@ -175,7 +175,8 @@ class ThroughServices:
         if status == httpx.codes.OK:
             return self._answer(response)
         if status in _LATER:
-            raise Unavailable(_detail(response), _retry_after_s(response))
+            asked_s = parse_retry_after(response.headers.get("Retry-After"))
+            raise Unavailable(_detail(response), asked_s)
         if status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise ServiceFailed(_detail(response))
         if status < httpx.codes.BAD_REQUEST or status in _NEVER:
@@ -212,11 +213,6 @@ def _detail(response: httpx.Response) -> str:
         return f"{response.status_code}: {problem['detail']}"
     except (ValueError, KeyError, TypeError):
         return f"{response.status_code} {response.reason_phrase}"
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else None
 
 
 def _encoded(frame: Frame) -> bytes:

@@ -76,9 +76,6 @@ def parse_kafka_address(
         )
     if not _TOPIC.fullmatch(parts.path) or parts.path in {".", ".."}:
         raise BadAddress(f"a topic has 1 to 249 letters, digits, '.', '_' and '-'; expected {form}")
-    servers = ",".join(
-        f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in parts.servers
-    )
     variables = os.environ if environment is None else environment
     properties = {
         name.removeprefix(_PREFIX).lower().replace("_", "."): value
@@ -86,7 +83,7 @@ def parse_kafka_address(
         if name.startswith(_PREFIX)
     }
     return KafkaAddress(
-        servers, parts.path, parts.parameters, parts.without_credentials, properties
+        parts.hosts, parts.path, parts.parameters, parts.without_credentials, properties
     )
 
 

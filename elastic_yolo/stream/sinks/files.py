@@ -1,4 +1,4 @@
-"""JSON lines as a sink: stdout, or a file that grows."""
+"""JSON as a sink: lines on stdout or in a file that grows, or a file for each result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from elastic_yolo.durable import sync_folder, write_atomic
@@ -57,19 +58,14 @@ class FileSink:
         self._torn = False
         if self._path.suffix != SUFFIX:
             raise BadAddress(f"{path}: expected a file whose name ends in {SUFFIX}")
-        try:
+        with _beginning(path, self._folder):
             self._file = self._open()
-        except OSError as error:
-            raise BadAddress(f"{path}: {describe_write_error(self._folder, error)}") from None
 
     def write(self, results: Sequence[Result]) -> None:
         """Append lines; raises Unavailable, as when the disk is full, or Refused."""
-        try:
+        with _writing(self.name, self._folder):
             self._follow()
             self._append(_to_lines(results))
-        except OSError as error:
-            message = f"{self.name}: {describe_write_error(self._folder, error)}"
-            raise (Refused if error.errno in _FOR_GOOD else Unavailable)(message) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -115,23 +111,37 @@ class FolderSink:
         """Use a folder that exists; raises BadAddress if it cannot be written to."""
         self.name = path
         self._folder = Path(path)
-        try:
+        with _beginning(path, self._folder):
             require_writable(self._folder)
-        except OSError as error:
-            raise BadAddress(f"{path}: {describe_write_error(self._folder, error)}") from None
 
     def write(self, results: Sequence[Result]) -> None:
         """Write the files and sync the folder; raises Unavailable, or Refused."""
-        try:
+        with _writing(self.name, self._folder):
             for one in results:
                 write_atomic(self._folder / f"{one.id}.json", _to_lines([one]))
             sync_folder(self._folder)
-        except OSError as error:
-            message = f"{self.name}: {describe_write_error(self._folder, error)}"
-            raise (Refused if error.errno in _FOR_GOOD else Unavailable)(message) from error
 
     def close(self) -> None:
         """Do nothing: no file is open."""
+
+
+@contextmanager
+def _beginning(path: str, folder: Path) -> Iterator[None]:
+    """Raise BadAddress for a folder that cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        raise BadAddress(f"{path}: {describe_write_error(folder, error)}") from None
+
+
+@contextmanager
+def _writing(name: str, folder: Path) -> Iterator[None]:
+    """Raise Refused for what somebody has to change, Unavailable for a full disk and the like."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{name}: {describe_write_error(folder, error)}"
+        raise (Refused if error.errno in _FOR_GOOD else Unavailable)(message) from error
 
 
 def _to_lines(results: Sequence[Result]) -> bytes:

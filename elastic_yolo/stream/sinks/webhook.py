@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import time
 from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
+from elastic_yolo.stream.backoff import parse_retry_after
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.message import Result
 from elastic_yolo.stream.sinks.events import Outbox
@@ -21,7 +19,6 @@ SCHEMES = ("http", "https")
 _TIMEOUT = httpx.Timeout(10.0)
 _MOST_SENT = 100
 _MOST_READ = 2**16
-_MOST_RETRY_AFTER_S = 3600.0
 _SHOWN = 200
 # Statuses (RFC 9110) that say something about what was sent; 409 that it was sent before.
 _ABOUT_CONTENT = frozenset({400, 409, 413, 422})
@@ -71,7 +68,7 @@ class WebhookSink:
             return
         message = f"{self.name}: HTTP status {status}{f': {text}' if text else ''}"
         if status in _LATER or status >= 500:
-            raise Unavailable(message, _seconds(retry_after))
+            raise Unavailable(message, parse_retry_after(retry_after))
         if status not in _ABOUT_CONTENT:
             raise Refused(message)
         if len(items) == 1:
@@ -100,19 +97,3 @@ class WebhookSink:
         if response.is_redirect:
             text = f"it redirects to {public_name(response.headers['Location'])}"
         return response.status_code, response.headers.get("Retry-After"), " ".join(text.split())
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Return how long a Retry-After asks to wait, RFC 9110, 10.2.3; None if it cannot be read."""
-    if retry_after is None:
-        return None
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
-        except ValueError:
-            return None
-    if not math.isfinite(seconds):
-        return None
-    return min(max(seconds, 0.0), _MOST_RETRY_AFTER_S)
