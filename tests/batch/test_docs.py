@@ -12,10 +12,10 @@ from pathlib import Path
 import boto3
 import pytest
 
-from elastic_yolo.lab.processes.stack import DEMO_MODEL, LOOPBACK, ROOT, free_port
-from tests.provision.registries import program, running
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, LOOPBACK, ROOT
 from tests.support.doc_commands import commands_of, make_room
 from tests.support.examples import codes_of
+from tests.support.registries import moto_server
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 PAGE = "batch.md"
@@ -24,18 +24,16 @@ PAGE = "batch.md"
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of the commands, with a server for S3 that has pictures."""
-    port = free_port()
     s3 = {
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
         "AWS_SECRET_ACCESS_KEY": "secret-of-the-tests",
-        "AWS_ENDPOINT_URL_S3": f"http://{LOOPBACK}:{port}",
     }
-    command = [program("bin/moto_server"), "-H", LOOPBACK, "-p", str(port)]
     with (
-        running(command, port, "/moto-api/data.json", tmp_path_factory.mktemp("moto"), {}),
+        moto_server(tmp_path_factory.mktemp("moto")) as port,
         pytest.MonkeyPatch.context() as patch,
     ):
+        s3["AWS_ENDPOINT_URL_S3"] = f"http://{LOOPBACK}:{port}"
         for name, value in s3.items():
             patch.setenv(name, value)
         client = boto3.client("s3")

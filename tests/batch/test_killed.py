@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 
 from elastic_yolo.cli.__main__ import main
 from tests.support.batches import names_in, read_errors, read_results, write_pictures
+from tests.support.killed_steps import count_steps
 
 # The system calls that change the output.
 STEPS = ("fsync", "replace", "mkdir", "unlink", "rmdir")
@@ -35,22 +35,7 @@ def work(arguments: list[str], log: Path, killed_at: int | None, steps: Any) -> 
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    taken = 0
-
-    def counted(step: Callable[..., Any]) -> Callable[..., Any]:
-        def take(*given: Any, **options: Any) -> Any:
-            nonlocal taken
-            taken += 1
-            if steps is not None:
-                steps.value = taken
-            if taken == killed_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return step(*given, **options)
-
-        return take
-
-    for name in STEPS:
-        setattr(os, name, counted(getattr(os, name)))
+    count_steps(STEPS, killed_at, steps)
     os._exit(main(arguments))
 
 

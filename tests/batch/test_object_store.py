@@ -15,11 +15,11 @@ import boto3
 import fsspec
 import pytest
 
-from elastic_yolo.cli.batch import TRY_AGAIN
-from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
+from elastic_yolo.cli.errors import TRY_AGAIN
+from elastic_yolo.lab.processes.stack import LOOPBACK
 from tests.batch.conftest import Batch
-from tests.provision.registries import program, running
 from tests.support.batches import read_results, started, write_pictures
+from tests.support.registries import moto_server
 from tests.support.waiting import wait_until
 
 BUCKET = "pictures"
@@ -29,9 +29,7 @@ COUNT, BAD = 60, (3, 30)
 @pytest.fixture(scope="module")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Run moto and return its port."""
-    port = free_port()
-    command = [program("bin/moto_server"), "-H", LOOPBACK, "-p", str(port)]
-    with running(command, port, "/moto-api/data.json", tmp_path_factory.mktemp("moto"), {}):
+    with moto_server(tmp_path_factory.mktemp("moto")) as port:
         yield port
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
-from tests.provision.registries import program, running
+from tests.support.registries import program, running
 
 
 @contextmanager

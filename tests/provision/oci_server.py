@@ -22,7 +22,7 @@ from google.auth import crypt, jwt
 
 from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
-from tests.provision.registries import program, running
+from tests.support.registries import program, running
 
 USER = "reader"
 PASSWORD = "password-of-the-tests"  # noqa: S105

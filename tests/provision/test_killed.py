@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from elastic_yolo.store.lock import locked
 from elastic_yolo.store.reader import resolve
 from elastic_yolo.store.reference import Reference
 from elastic_yolo.store.writer import verify_blob
+from tests.support.killed_steps import count_steps
 from tests.support.models import QUIET, wanted, write_config, write_source
 from tests.support.pictures import encode, plain
 
@@ -36,22 +36,7 @@ def pull(
     store: Path, config: Path, killed_at: int | None, steps: Any, cache: Path | None = None
 ) -> None:
     """Provision in this process and exit; with `killed_at`, SIGKILL itself before that step."""
-    taken = 0
-
-    def counted(step: Callable[..., Any]) -> Callable[..., Any]:
-        def take(*arguments: Any, **options: Any) -> Any:
-            nonlocal taken
-            taken += 1
-            if steps is not None:
-                steps.value = taken
-            if taken == killed_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return step(*arguments, **options)
-
-        return take
-
-    for name in STEPS:
-        setattr(os, name, counted(getattr(os, name)))
+    count_steps(STEPS, killed_at, steps)
     layout = Layout(store)
     with locked(layout):
         job = Job(layout, QUIET, threads=1, cache=cache)

@@ -19,8 +19,8 @@ from tests.provision.file_server import Site, serving
 from tests.provision.leaks import provision
 from tests.provision.mlflow_server import Registrar, tracking_server
 from tests.provision.proxy import Proxy, before
-from tests.provision.registries import program, running
 from tests.support.models import FILES, wanted, write_config, write_source
+from tests.support.registries import program, running
 
 SECRET = "token-of-the-tests"  # noqa: S105
 

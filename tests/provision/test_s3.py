@@ -10,14 +10,13 @@ import boto3
 import pytest
 
 from elastic_yolo.digest import digest_of_bytes
-from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from elastic_yolo.provision.errors import ConfigError, SourceRefused, SourceUnavailable
 from tests.provision.fetcher import CONTENT, Fetcher
 from tests.provision.file_server import Site, serving
 from tests.provision.leaks import provision
 from tests.provision.proxy import Proxy, before
-from tests.provision.registries import program, running
 from tests.support.models import FILES, wanted, write_config, write_source
+from tests.support.registries import moto_server
 
 SECRET = "wJalrXUtnFEMI-secret-of-the-tests"  # noqa: S105
 BUCKET = "models"
@@ -26,9 +25,7 @@ BUCKET = "models"
 @pytest.fixture(scope="module")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Run moto and return its port."""
-    port = free_port()
-    command = [program("bin/moto_server"), "-H", LOOPBACK, "-p", str(port)]
-    with running(command, port, "/moto-api/data.json", tmp_path_factory.mktemp("moto"), {}):
+    with moto_server(tmp_path_factory.mktemp("moto")) as port:
         yield port
 
 

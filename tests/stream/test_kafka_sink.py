@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,27 +12,9 @@ from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from elastic_yolo.stream.errors import Unavailable
 from elastic_yolo.stream.kafka import writer
 from elastic_yolo.stream.kafka.topics import KafkaSink
-from tests.stream.kafka_brokers import Cluster, mock_cluster, tansu
+from tests.stream.kafka_brokers import Cluster, tansu
 from tests.stream.results import a_result
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def mock() -> Iterator[Cluster]:
-    with mock_cluster() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with tansu(tmp_path_factory.mktemp("tansu")) as running:
-        yield running
-
-
-@pytest.fixture(params=["mock", "broker"])
-def cluster(request: pytest.FixtureRequest) -> Cluster:
-    found: Cluster = request.getfixturevalue(request.param)
-    return found
 
 
 @pytest.fixture

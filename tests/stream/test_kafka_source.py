@@ -26,30 +26,11 @@ from elastic_yolo.stream.message import Message
 from tests.stream.kafka_brokers import (
     SESSION,
     Cluster,
-    mock_cluster,
     open_source,
     receive,
     tansu,
 )
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def mock() -> Iterator[Cluster]:
-    with mock_cluster() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with tansu(tmp_path_factory.mktemp("tansu")) as running:
-        yield running
-
-
-@pytest.fixture(params=["mock", "broker"])
-def cluster(request: pytest.FixtureRequest) -> Cluster:
-    found: Cluster = request.getfixturevalue(request.param)
-    return found
 
 
 @pytest.fixture

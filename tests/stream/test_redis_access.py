@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.redis.streams import RedisSink, RedisSource
 from tests.stream.redis_server import RedisServer, redis_server
 from tests.stream.results import a_result
+from tests.stream.tls_front import make_certificate
 
 NEVER_S = 3600.0
 PASSWORD = "p@ss/word?#%:1"  # noqa: S105
@@ -127,38 +123,12 @@ def test_a_replica_is_unavailable_until_it_becomes_the_primary(tmp_path: Path) -
         source.close()
 
 
-def write_certificate(folder: Path) -> Path:
-    """Write server.key, and a certificate for the loopback address that vouches for itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis")])
-    now = dt.datetime.now(dt.UTC)
-    address = x509.IPAddress(ipaddress.ip_address(LOOPBACK))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    unprotected = serialization.NoEncryption()
-    written = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, unprotected)
-    (folder / "server.key").write_bytes(written)
-    (folder / "server.crt").write_bytes(certificate.public_bytes(encoding))
-    return folder / "server.crt"
-
-
 def test_rediss_checks_the_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    certificate, port = write_certificate(tmp_path), free_port()
+    (key, certificate), port = make_certificate(tmp_path), free_port()
     options = {
         "tls-port": str(port),
         "tls-cert-file": str(certificate),
-        "tls-key-file": str(tmp_path / "server.key"),
+        "tls-key-file": str(key),
         "tls-ca-cert-file": str(certificate),
         "tls-auth-clients": "no",
     }

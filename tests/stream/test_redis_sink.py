@@ -15,12 +15,6 @@ from tests.stream.redis_server import RedisServer, redis_server
 from tests.stream.results import a_result
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
 @pytest.fixture
 def client(server: RedisServer) -> Iterator[Any]:
     with server.client as connected:

@@ -27,12 +27,6 @@ NEVER_S = 3600.0
 SOON_S = 0.2
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
 @pytest.fixture
 def client(server: RedisServer) -> Iterator[Any]:
     with server.client as connected:

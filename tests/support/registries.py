@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT
+from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
 
 ROOM = ROOT / ".venv-registries"
 _READY_S = 60.0
@@ -48,6 +48,15 @@ def running(
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@contextmanager
+def moto_server(folder: Path) -> Iterator[int]:
+    """Run moto, which speaks S3's protocol, until the block ends; yields its port."""
+    port = free_port()
+    command = [program("bin/moto_server"), "-H", LOOPBACK, "-p", str(port)]
+    with running(command, port, "/moto-api/data.json", folder, {}):
+        yield port
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
