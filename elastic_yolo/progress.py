@@ -20,6 +20,11 @@ def print_status(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 picture`, or `2,000 pictures`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def print_skipped(path: Path, error: Exception) -> None:
     """Print that a picture was skipped, and why."""
     print_status(f"skipped: {path.name}: {error}")
@@ -133,7 +138,7 @@ class RateLine:
 
 def rate_state(done: int, total: int, now_done: int, seconds: float) -> str:
     """Describe work on pictures, `now_done` of them in `seconds`: `120 of 500, 12.1 pictures/s`."""
-    state = f"{done:,} of {total:,} pictures"
+    state = f"{done:,} of {counted(total, 'picture')}"
     if not seconds:
         return state
     rate = now_done / seconds

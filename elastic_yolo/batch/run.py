@@ -27,6 +27,7 @@ from elastic_yolo.batch.job import CHECKPOINT, MANIFEST, Checkpoint, Manifest, w
 from elastic_yolo.batch.output import Output
 from elastic_yolo.batch.pictures import Pictures
 from elastic_yolo.detector.parallel import Found
+from elastic_yolo.progress import counted
 
 ERRORS = "errors.jsonl"
 # A slow network notes how far it is by time: a killed job repeats no more than this.
@@ -100,8 +101,9 @@ class Batch:
             self._work(detecting, writer, progress, stop)
         if not self.checkpoint.finished:
             raise Interrupted(
-                f"stopped after {self.checkpoint.done:,} of {len(self.checkpoint.job.numbers()):,} "
-                "pictures: run the same command again to go on"
+                f"stopped after {self.checkpoint.done:,} of "
+                f"{counted(len(self.checkpoint.job.numbers()), 'picture')}: "
+                "run the same command again to go on"
             )
         return self.finish()
 
@@ -155,8 +157,8 @@ class Batch:
     def _require_few(self, bad: int, last: str) -> None:
         if self._limits.bad is not None and bad > self._limits.bad:
             raise TooManyBad(
-                f"{bad:,} bad pictures, more than --max-errors {self._limits.bad:,}{last}; "
-                f"{self._output.address}/errors-*.jsonl lists them"
+                f"{counted(bad, 'bad picture')}, more than --max-errors {self._limits.bad:,}"
+                f"{last}; {self._output.address}/errors-*.jsonl lists them"
             )
 
     def _commit(self, shard: _Shard, engine: str) -> None:

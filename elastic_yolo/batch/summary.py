@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from elastic_yolo.batch.formats import as_utf8
 from elastic_yolo.batch.job import MANIFEST, Manifest
-from elastic_yolo.progress import describe_seconds
+from elastic_yolo.progress import counted, describe_seconds
 
 _BAR = 40
 _MOST_LABELS = 30
@@ -15,9 +15,10 @@ def describe(manifest: Manifest, folder: str) -> str:
     folder = as_utf8(folder).rstrip("/")
     bad = f", {manifest.errors:,} bad" if manifest.errors else ""
     took = f"{describe_seconds(manifest.seconds)}, {manifest.pictures_per_s:.1f} pictures/s"
+    pictures = counted(manifest.pictures, "picture")
     lines = [
         f"{manifest.model['name']} {manifest.model['version']}, {', '.join(manifest.engines)}",
-        f"{manifest.pictures:,} pictures in {took}{bad}; {manifest.detections:,} detections",
+        f"{pictures} in {took}{bad}; {counted(manifest.detections, 'detection')}",
         *histogram(manifest.labels),
         *(
             f"{form}: {_files(folder, names)}"
@@ -41,7 +42,7 @@ def histogram(labels: dict[str, int]) -> list[str]:
         for label, number in shown
     ]
     hidden = len(labels) - len(shown)
-    return [*lines, f"  and {hidden} more labels"] if hidden else lines
+    return [*lines, f"  and {counted(hidden, 'more label')}"] if hidden else lines
 
 
 def _files(folder: str, names: list[str]) -> str:

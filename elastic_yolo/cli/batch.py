@@ -54,7 +54,8 @@ from elastic_yolo.cli.signals import StopSignals
 from elastic_yolo.detector.model import Model
 from elastic_yolo.detector.parallel import ParallelDetector, Parameters
 from elastic_yolo.digest import digest_of_bytes
-from elastic_yolo.progress import RateLine, print_status
+from elastic_yolo.printable import escape_unprintable
+from elastic_yolo.progress import RateLine, counted, print_status
 from elastic_yolo.store.faults import is_temporary
 
 _RAY = "ray"
@@ -73,6 +74,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--input",
         type=_address,
+        nargs="+",
         required=True,
         metavar="ADDRESS",
         help="folder, glob in quotes, list file (.txt: a path or URL a line) or archive (.tar, "
@@ -164,7 +166,8 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
             manifest = _run(parsed, signals, stack)
     except (BatchError, MemoryError, CommandFailed, OSError) as error:
         again = isinstance(error, TryAgain | MemoryError) or is_temporary(error)
-        print_status(f"elastic-yolo: {describe_error(error) or 'out of memory'}")
+        reason = escape_unprintable(describe_error(error) or "out of memory")
+        print_status(f"elastic-yolo: {reason}")
         return TRY_AGAIN if again else 1
     if parsed.json:
         print(manifest.model_dump_json(indent=2, exclude={"checkpoint"}))
@@ -174,6 +177,12 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
 
 
 def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    if len(parsed.input) > 1:
+        # The shell replaced a glob by the names that it matches.
+        parser.error(
+            f"--input: expected one address, got {len(parsed.input)}: put a glob in quotes"
+        )
+    (parsed.input,) = parsed.input
     parsed.formats = tuple(dict.fromkeys(parsed.formats or ["jsonl"]))
     if parsed.completions > 1 and parsed.index is None:
         parser.error("--completions: needs --index, which of them this is")
@@ -242,7 +251,7 @@ def _run(parsed: argparse.Namespace, signals: StopSignals, stack: ExitStack) -> 
             )
         return batch.finish()
     before = f", {checkpoint.done:,} of them done before" if checkpoint.done else ""
-    print_status(f"{len(job.numbers()):,} pictures in {parsed.input}{before}")
+    print_status(f"{counted(len(job.numbers()), 'picture')} in {parsed.input}{before}")
     detecting = _detecting(parsed, model, job, pictures, stack)
     progress = stack.enter_context(RateLine())
     return batch.run(detecting, progress, signals.begin())

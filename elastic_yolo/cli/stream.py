@@ -27,7 +27,8 @@ from elastic_yolo.cli.options import (
 )
 from elastic_yolo.cli.signals import StopSignals
 from elastic_yolo.detector.parallel import ParallelDetector, Parameters
-from elastic_yolo.progress import print_status
+from elastic_yolo.printable import escape_unprintable
+from elastic_yolo.progress import counted, print_status
 from elastic_yolo.stream.addresses import SourceOptions, open_sink, open_source
 from elastic_yolo.stream.detecting import Detecting, InProcess
 from elastic_yolo.stream.ends import Sink, Source
@@ -57,8 +58,9 @@ sinks:
   http://... https://...                         a webhook: events such as "person entered"
   mqtt://HOST:PORT/TOPIC                         events by MQTT; also mqtts://
 
-Exit status: 0 all sources have ended, or stopped by SIGTERM or Ctrl-C; 1 failed; 2 wrong usage.
-What is not acknowledged is delivered again.
+Exit status: 0 all sources have ended, or stopped by SIGTERM or Ctrl-C; 1 failed, or stopped with
+pictures that could not be finished within --drain-timeout; 2 wrong usage. What is not acknowledged
+is delivered again.
 """
 
 # Options that have no effect on the services behind --url.
@@ -162,9 +164,9 @@ def _seconds(text: str) -> float:
 def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     """Run until the sources end or a signal comes; return the exit status."""
     _check(parser, parsed)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # It logs every request.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -178,6 +180,14 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
         parser.error(str(error))
     except StreamError as error:
         raise CommandFailed(str(error)) from error
+
+
+class _OneLine(logging.Formatter):
+    """Writes a message in one line: a name of a file or a topic may have line breaks."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        record.message = escape_unprintable(record.message)
+        return super().formatMessage(record)
 
 
 def _run(parsed: argparse.Namespace, stop: Event, stack: ExitStack) -> int:
@@ -208,7 +218,12 @@ def _run(parsed: argparse.Namespace, stop: Event, stack: ExitStack) -> int:
     finally:
         rate = stream.answered / max(time.monotonic() - started, 1e-9)
         rejected = f", {stream.rejected:,} rejected" if stream.rejected else ""
-        print_status(f"{stream.answered:,} pictures answered, {rate:.1f}/s{rejected}")
+        print_status(f"{counted(stream.answered, 'picture')} answered, {rate:.1f}/s{rejected}")
+    if stream.given_up:
+        raise CommandFailed(
+            f"{counted(stream.given_up, 'picture')} not finished within --drain-timeout "
+            f"{parsed.drain_timeout:g}; what is not acknowledged is delivered again"
+        )
     return 0
 
 

@@ -11,6 +11,8 @@ DetectorError
     └── PictureUnusable    one of these pictures is unusable and can be skipped
 """
 
+from elastic_yolo.printable import escape_unprintable
+
 # Enough for a long path and the reason; a quoted line of a file may have a million characters.
 _MOST_LETTERS = 1000
 
@@ -46,12 +48,7 @@ class EngineError(DetectorError):
 def one_line(message: str) -> str:
     """Return a message that quotes a file as one printable line of bounded length."""
     # Shortened before escaping, to bound the work, and after it, because escapes are longer.
-    return _shortened(
-        "".join(
-            letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-            for letter in _shortened(message)
-        )
-    )
+    return _shortened(escape_unprintable(_shortened(message)))
 
 
 def _shortened(message: str) -> str:

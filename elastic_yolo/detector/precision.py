@@ -14,7 +14,9 @@ from elastic_yolo.detector.uncertainty import ENOUGH_PICTURES
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 REPORT = "accuracy"
-_UNMEASURED = "fp32, because no other precision has been measured: run `elastic-yolo convert`"
+_UNMEASURED = (
+    "fp32, because no other precision has been measured: run `elastic-yolo convert --cache DIR`"
+)
 # Usual order, fastest first, for machines without measurements. fp16 is not in the list for CPUs:
 # it may be slower there than fp32 (Sapphire Rapids: 18.7 against 10.4 ms).
 _USUALLY = {"cpu": ("int8", "bf16", "fp32"), "cuda": ("fp16", "fp32")}

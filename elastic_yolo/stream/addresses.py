@@ -43,7 +43,7 @@ def open_source(address: str, options: SourceOptions) -> Source:
 
                 return RedisSource.open(address, options.claim_after_s)
             case "kafka":
-                from elastic_yolo.stream.kafka.topics import KafkaSource  # noqa: PLC0415
+                from elastic_yolo.stream.kafka.source import KafkaSource  # noqa: PLC0415
 
                 return KafkaSource.open(address)
             case "rtsp" | "rtsps" | "http" | "https":
@@ -68,7 +68,7 @@ def open_sink(address: str, debounce_s: float) -> Sink:
 
                 return RedisSink.open(address)
             case "kafka":
-                from elastic_yolo.stream.kafka.topics import KafkaSink  # noqa: PLC0415
+                from elastic_yolo.stream.kafka.sink import KafkaSink  # noqa: PLC0415
 
                 return KafkaSink.open(address)
             case "http" | "https":

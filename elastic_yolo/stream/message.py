@@ -9,6 +9,7 @@ from typing import Any
 
 from elastic_yolo.detector.boxes import Detection
 from elastic_yolo.detector.inputs import Frame
+from elastic_yolo.picture.errors import PictureError
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Message:
     `id` is unique in the source and the same whenever the message is delivered again. `added_at` is
     when the picture entered the source, or was taken, in seconds since 1970. `deliveries` counts
     this delivery as well. `fields` are the producer's own, and become part of the result. `handle`
-    is what the source needs in order to acknowledge the message.
+    is what the source needs in order to acknowledge the message. `fault` says why the picture
+    cannot be used, if the source knows that already; `picture` is empty then.
     """
 
     source: str
@@ -28,6 +30,7 @@ class Message:
     deliveries: int = 1
     fields: Mapping[str, str] = field(default_factory=dict)
     handle: Any = None
+    fault: PictureError | None = None
 
 
 @dataclass(frozen=True)

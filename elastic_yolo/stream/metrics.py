@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -110,6 +111,13 @@ _STUCK_S = 60.0
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        """Listen on IPv6 and IPv4: a cluster may have only one of them."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def handle_error(self, *_: object) -> None:
         """Log nothing: a scraper that gives up is no fault of the stream."""

@@ -70,6 +70,8 @@ class Stream:
         """Prepare; the caller closes sources, sinks and `detecting` afterwards."""
         self.answered = 0
         self.rejected = 0
+        self.given_up = 0
+        """How many messages were not finished when the drain ended."""
         self._sources = sources
         self._sinks = sinks
         self._detecting = detecting
@@ -110,6 +112,7 @@ class Stream:
             while any(thread.is_alive() for thread in receivers) or self._in_hand:
                 self._health.turned()
                 if self._must_give_up():
+                    self.given_up += self._in_hand
                     break
                 self._finish(self._next_done())
         finally:
@@ -187,13 +190,16 @@ class Stream:
             self._in_hand += 1
         if message.deliveries > 1:
             self._metrics.redelivered.labels(source.name).inc()
+        fault: Exception | None = message.fault
         if message.deliveries > self._limits.tries:
             # It may end the process: it is not tried even once more.
-            answer: Future[Answer] = Future()
-            answer.set_exception(_TooOften(message.deliveries - 1))
-            self._done.put(_Done(source, message, self._limits.tries, answer))
-        else:
+            fault = _TooOften(message.deliveries - 1)
+        if fault is None:
             self._submit(source, message, attempt=1)
+        else:
+            answer: Future[Answer] = Future()
+            answer.set_exception(fault)
+            self._done.put(_Done(source, message, self._limits.tries, answer))
 
     def _submit(self, source: Source, message: Message, attempt: int) -> None:
         answer = self._detecting.submit(message.picture)
@@ -226,8 +232,8 @@ class Stream:
             elif isinstance(error, Refused):
                 raise error
             elif isinstance(error, Unavailable | CancelledError):
-                # Detection was given up because the process ends: the message comes again.
-                self._leave(one.source)
+                # Detection was given up because the process ends.
+                self._give_up(one.source)
             elif isinstance(error, PictureError | _TooOften) or one.attempt >= self._limits.tries:
                 self._reject(one, error)
             else:
@@ -248,11 +254,13 @@ class Stream:
         for sink in self._sinks:
             if not self._patiently(sink.name, partial(sink.write, results)):
                 for one, _ in answered:
-                    self._leave(one.source)
+                    self._give_up(one.source)
                 return
         for source in {id(one.source): one.source for one, _ in answered}.values():
             messages = [one.message for one, _ in answered if one.source is source]
-            self._patiently(source.name, partial(source.acknowledge, messages))
+            if not self._patiently(source.name, partial(source.acknowledge, messages)):
+                self._give_up(source, len(messages))
+                continue
             for message in messages:
                 self._metrics.answered(source.name, message.added_at)
             self.answered += len(messages)
@@ -264,13 +272,20 @@ class Stream:
         if self._patiently(one.source.name, partial(one.source.reject, one.message, reason)):
             self._metrics.messages.labels(one.source.name, "rejected").inc()
             self.rejected += 1
-        self._leave(one.source)
+            self._leave(one.source)
+        else:
+            self._give_up(one.source)
 
     def _leave(self, source: Source, messages: int = 1) -> None:
-        """Note that messages of a source are out of hand: done, or given up."""
+        """Note that messages of a source are not in hand any more."""
         with self._in_hand_lock:
             self._in_hand -= messages
         self._windows[id(source)].release(messages)
+
+    def _give_up(self, source: Source, messages: int = 1) -> None:
+        """Leave messages without an acknowledgement: they are delivered again, to another run."""
+        self.given_up += messages
+        self._leave(source, messages)
 
     def _patiently(self, name: str, attempt: Callable[[], object]) -> bool:
         """Try until it works, or the drain ends; return whether it worked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -14,6 +15,9 @@ _PRIVATE = "pass|pwd|secret|token|key|auth|sig|user|usr|login|cred|session"
 _PRIVATE_PARAMETER = re.compile(_PRIVATE, re.IGNORECASE)
 # Some recorders take credentials in the path: /user=admin_password=12345_channel=1_stream=0.sdp
 _PRIVATE_IN_PATH = re.compile(rf"((?:{_PRIVATE})\w*?=)(?:(?!_[a-z]+=)[^&/;])*", re.IGNORECASE)
+
+# Telegram's, Slack's, Discord's and IFTTT's keys in paths are longer; few words are.
+_LONG_SEGMENT = re.compile(r"(?<![^/])[^/=]{20,}(?![^/])")
 
 
 def split_url(address: str, schemes: Sequence[str], example: str) -> SplitResult:
@@ -39,12 +43,16 @@ def split_url(address: str, schemes: Sequence[str], example: str) -> SplitResult
 
 
 def public_name(address: str) -> str:
-    """Return a URL without user name, password, fragment, and without the values of secrets."""
+    """Return a URL without user name, password, fragment, and without the values of secrets.
+
+    The path of a webhook may be its secret, as a chat's: a long segment is shown as the beginning
+    of its SHA-256, which tells one from another.
+    """
     parts = urlsplit(address)
     query = "&".join(_hide(piece) for piece in parts.query.split("&"))
     return parts._replace(
         netloc=parts.netloc.rpartition("@")[2],
-        path=_PRIVATE_IN_PATH.sub(rf"\1{_HIDDEN}", parts.path),
+        path=_LONG_SEGMENT.sub(_shorten, _PRIVATE_IN_PATH.sub(rf"\1{_HIDDEN}", parts.path)),
         query=query,
         fragment="",
     ).geturl()
@@ -82,6 +90,10 @@ def read_options(parts: SplitResult, known: Mapping[str, Sequence[str]]) -> dict
             raise BadAddress(f"?{name}={value}: expected one of {', '.join(known[name])}")
         options[name] = value
     return options
+
+
+def _shorten(found: re.Match[str]) -> str:
+    return f"{_HIDDEN}{hashlib.sha256(found[0].encode()).hexdigest()[:8]}"
 
 
 def _hide(piece: str) -> str:

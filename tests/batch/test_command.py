@@ -155,7 +155,8 @@ def test_too_many_bad_pictures_fail_until_more_are_accepted(
     for limit, done in ((0, 2), (0, 2), (1, 4), (2, 8), (2, 8)):
         assert batch(folder, output, "--max-errors", str(limit)) == 1
         said = capsys.readouterr().err.splitlines()[-1]
-        assert f"{limit + 1} bad pictures, more than --max-errors {limit}" in said
+        bad = "1 bad picture" if limit == 0 else f"{limit + 1} bad pictures"
+        assert f"{bad}, more than --max-errors {limit}" in said
         assert not (output / "manifest.json").exists()
         assert len(read_results(output)) == done - limit - 1
     assert batch(folder, output, "--max-errors", "3") == 0
@@ -270,7 +271,7 @@ def test_a_channel_that_was_switched_is_another_job(
         assert status == 1
         said = capsys.readouterr().err.splitlines()[-1]
         if version == "1":
-            assert "1 bad pictures, more than" in said
+            assert "1 bad picture, more than" in said
     assert "another job: version: 1, now 2; digest of the model: sha256:" in said
 
     Writer(Layout(store)).switch_channel("yolo", "stable", records[0].id)
@@ -417,6 +418,7 @@ def test_a_process_without_pictures_is_done(
         (("--output", "truth.json"), "--output: not a folder: truth.json"),
         (("--output", ""), "--output: expected a path or a URL"),
         (("--input", ""), "--input: expected a path or a URL"),
+        (("--input", "a.jpg", "b.jpg"), "expected one address, got 2: put a glob in quotes"),
         (("--model", "nothing"), "--model: nothing: no such folder"),
     ],
 )

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
-from elastic_yolo.stream.kafka.topics import KafkaSource
+from elastic_yolo.stream.kafka.source import KafkaSource
 from elastic_yolo.stream.message import Message
 from tests.support.waiting import wait_until
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from elastic_yolo.stream.kafka.topics import KafkaSource
+from elastic_yolo.stream.kafka.source import KafkaSource
 
 
 def main(address: str) -> None:

@@ -68,14 +68,20 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize("fps", [pytest.param(4, marks=pytest.mark.long), 30])
 def test_a_frame_says_when_it_was_taken(codec: str, fps: int) -> None:
     with Camera(codec, fps=fps) as camera, watching(camera.url) as source:
-        differences = []
-        for _ in range(8):
+
+        def difference_s() -> float:
             message = receive(source)
             age_s = time.time() - message.added_at
-            differences.append(shown_age_s(pixels(message)) - age_s)
-    # The server draws, compresses and sends between the two. Half of a frame's time at 4 frames a
-    # second; a source that forgets the frame which the parser holds is wrong by twice that.
-    assert abs(statistics.median(differences)) < 0.125
+            return shown_age_s(pixels(message)) - age_s
+
+        # The server draws, compresses and sends between the two; on a busy machine it falls behind,
+        # and catches up. Half of a frame's time at 4 frames a second; a source that forgets the
+        # frame which the parser holds is wrong by twice that in every frame.
+        wait_until(
+            lambda: abs(statistics.median(difference_s() for _ in range(8))) < 0.125,
+            "the age that a frame shows is the one that its message says",
+            PATIENCE_S,
+        )
 
 
 @needs_rtsp

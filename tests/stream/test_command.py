@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import subprocess
@@ -12,8 +13,8 @@ from threading import Barrier
 
 import pytest
 
-from elastic_yolo.cli.stream import _close
-from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT
+from elastic_yolo.cli.stream import _close, _OneLine
+from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
 from elastic_yolo.stream.addresses import SourceOptions, open_source
 from elastic_yolo.stream.errors import BadAddress
 from tests.stream.memory_ends import MemorySource
@@ -105,6 +106,42 @@ def test_the_command_ends_in_time_even_if_an_end_hangs(tmp_path: Path, tiny_mode
 
     assert process.returncode == 1
     assert "6 s after the stop something hangs" in said
+
+
+@pytest.mark.long
+def test_what_the_drain_did_not_finish_is_said_and_is_status_1(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    with redis_server(tmp_path) as server:
+        server.client.xadd("pictures", {"picture": encode(plain(40, 30))})
+        command = [
+            sys.executable, "-m", "elastic_yolo.cli", "stream", "--model", str(tiny_model),
+            "--source", server.address("stream=pictures"),
+            "--sink", f"http://{LOOPBACK}:{free_port()}/?send=results", "--drain-timeout", "1",
+        ]  # fmt: skip
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            while "next attempt in" not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=60)
+        (waiting,) = server.client.xpending_range("pictures", "detect", "-", "+", 10)
+
+    assert process.returncode == 1
+    assert "1 picture not finished within --drain-timeout 1;" in said
+    assert waiting["message_id"]
+
+
+def test_a_name_with_a_line_break_is_one_line_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(levelname)s %(message)s"))
+    record = logging.makeLogRecord(
+        {"levelname": "WARNING", "msg": "%s: rejected", "args": ("a\n2026 INFO b\x1b[2J.jpg",)}
+    )
+
+    handler.handle(record)
+
+    assert capfd.readouterr().err == "WARNING a\\n2026 INFO b\\x1b[2J.jpg: rejected\n"
 
 
 def test_help_names_the_exit_statuses() -> None:

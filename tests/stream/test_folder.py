@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.picture.errors import PictureTooLarge
 from elastic_yolo.stream.errors import BadAddress
 from elastic_yolo.stream.folder.source import FolderSource
 from elastic_yolo.stream.folder.waiting import WaitingPictures
@@ -251,15 +252,17 @@ def test_a_picture_of_a_dead_consumer_is_delivered_with_one_more_delivery(tmp_pa
     dead.close()
 
 
-def test_a_picture_that_cannot_be_read_ends_in_failed(tmp_path: Path) -> None:
+def test_a_picture_that_is_too_large_comes_without_its_content(tmp_path: Path) -> None:
     with (tmp_path / "large.jpg").open("wb") as file:
         file.truncate(64 * 2**20 + 1)
     (tmp_path / "small.jpg").write_bytes(b"content")
     with consuming(tmp_path) as source:
-        (message,) = receive(source, 1)
-        assert message.picture == b"content"
-        wait_until(lambda: not source.receive(1, 0) and source.lag() == 1, "large.jpg is rejected")
-    assert files(tmp_path / "failed") == ["large.jpg", "large.jpg.reason.txt"]
+        large, small = sorted(receive(source, 2), key=lambda message: message.id)
+    assert (small.picture, small.fault) == (b"content", None)
+    assert large.id.startswith("large.jpg@")
+    assert large.picture == b""
+    assert isinstance(large.fault, PictureTooLarge)
+    assert str(large.fault) == "it has more than 67,108,864 bytes"
 
 
 def test_done_and_failed_can_be_emptied_or_removed_at_any_time(tmp_path: Path) -> None:

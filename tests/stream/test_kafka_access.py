@@ -12,7 +12,8 @@ import pytest
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.stream.errors import BadAddress, Refused
 from elastic_yolo.stream.kafka.client import create_client, parse_kafka_address
-from elastic_yolo.stream.kafka.topics import KafkaSink, KafkaSource
+from elastic_yolo.stream.kafka.sink import KafkaSink
+from elastic_yolo.stream.kafka.source import KafkaSource
 from tests.stream.kafka_brokers import Cluster, receive, tansu
 from tests.stream.results import a_result
 
@@ -120,7 +121,7 @@ def test_without_the_package_the_extra_is_named() -> None:
         "import sys; sys.modules['confluent_kafka'] = None\n"
         "import elastic_yolo.stream.redis.streams\n"
         "from elastic_yolo.extras import MissingPackage\n"
-        "try:\n    import elastic_yolo.stream.kafka.topics\n"
+        "try:\n    import elastic_yolo.stream.kafka.source\n"
         "except MissingPackage as error:\n    print(error)\n"
     )
     done = subprocess.run(

@@ -11,7 +11,7 @@ import pytest
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from elastic_yolo.stream.errors import Unavailable
 from elastic_yolo.stream.kafka import writer
-from elastic_yolo.stream.kafka.topics import KafkaSink
+from elastic_yolo.stream.kafka.sink import KafkaSink
 from tests.stream.kafka_brokers import Cluster, tansu
 from tests.stream.results import a_result
 from tests.support.waiting import wait_until

@@ -21,7 +21,7 @@ import pytest
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
 from elastic_yolo.stream.errors import Unavailable
-from elastic_yolo.stream.kafka.topics import KafkaSource
+from elastic_yolo.stream.kafka.source import KafkaSource
 from elastic_yolo.stream.message import Message
 from tests.stream.kafka_brokers import (
     SESSION,

@@ -92,6 +92,15 @@ def test_a_picture_from_a_clock_that_is_ahead_does_not_hide_a_stream_that_hangs(
     assert age >= 0
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_a_cluster_with_ipv6_alone_reaches_the_probes(
+    served: tuple[StreamMetrics, Health, str],
+) -> None:
+    _, _, url = served
+
+    assert httpx.get(f"{url.replace('127.0.0.1', '[::1]')}/livez").text == "ok\n"
+
+
 def test_a_scraper_that_breaks_off_leaves_nothing_in_the_log(
     served: tuple[StreamMetrics, Health, str], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,10 +141,21 @@ def test_user_name_and_password_come_from_the_address_or_the_environment(
             with pytest.raises(Refused, match="broker refuses") as raised:
                 sink.write([seen(1)])
             assert "secret" not in str(raised.value)
+        with sink_to(f"mqtt://us%40er:secret@{broker.place}/all", wait_s=0.1) as sink:
+            # Before the first event.
+            wait_until(lambda: _refuses(sink), "the wrong password is noticed", PATIENCE_S)
         monkeypatch.setenv("MQTT_USERNAME", "us@er")
         monkeypatch.setenv("MQTT_PASSWORD", "p/w")
         with sink_to(f"mqtt://{broker.place}/all?send=results") as sink:
             sink.write([seen(1)])
+
+
+def _refuses(sink: MqttSink) -> bool:
+    try:
+        sink.write([])
+    except Refused:
+        return True
+    return False
 
 
 @needs_mosquitto

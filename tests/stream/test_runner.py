@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from elastic_yolo.detector.detector import Detector
 from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.detector.parallel import ParallelDetector
+from elastic_yolo.picture.errors import PictureTooLarge
 from elastic_yolo.stream.detecting import Answer, Detecting, InProcess
 from elastic_yolo.stream.errors import Refused, Unavailable
 from elastic_yolo.stream.message import Message, result_id
@@ -203,6 +205,22 @@ def test_a_picture_that_does_not_decode_is_rejected_with_the_reason(detecting: I
     assert (running.answered, running.rejected) == (2, 3)
 
 
+def test_a_picture_that_the_source_found_unusable_is_rejected_and_counted(
+    detecting: InProcess,
+) -> None:
+    (message,) = messages([b""])
+    message = dataclasses.replace(message, fault=PictureTooLarge("it has more than 1 byte"))
+    source, metrics = MemorySource([message], []), StreamMetrics()
+
+    running = stream(source, [MemorySink([])], detecting, metrics=metrics)
+    running.run()
+
+    assert list(source.rejected.values()) == ["PictureTooLarge: it has more than 1 byte"]
+    assert running.rejected == 1
+    labels = {"source": source.name, "outcome": "rejected"}
+    assert metrics.registry.get_sample_value("elastic_yolo_stream_messages_total", labels) == 1
+
+
 def test_a_sink_that_is_away_delays_and_loses_nothing(detecting: InProcess) -> None:
     source = MemorySource(messages([PICTURE] * 10), events := [])
     first, second = MemorySink(events, "first"), MemorySink(events, "second")
@@ -227,9 +245,11 @@ def test_what_no_sink_takes_is_not_acknowledged(detecting: InProcess) -> None:
 
     sink.fail = fail
 
-    stream(source, [sink], detecting, stop=stop, drain_s=0.2).run()
+    running = stream(source, [sink], detecting, stop=stop, drain_s=0.2)
+    running.run()
 
     assert events == []
+    assert running.given_up == 10
 
 
 def test_the_window_bounds_what_is_in_hand(detecting: InProcess) -> None:

@@ -70,6 +70,19 @@ def test_a_login_is_sent_and_not_shown() -> None:
         assert sink.name == receiver.url
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/services/T01/B02/abcdefghijklmnopqrstuvwx", "/services/T01/B02/***93b0cabf"),
+        ("/bot123456:abcdefghijklmnop/sendMessage", "/***c5a686d2/sendMessage"),
+        ("/events/yard?token=abc", "/events/yard?token=***"),
+    ],
+)
+def test_a_key_in_the_path_or_the_query_is_not_shown(path: str, shown: str) -> None:
+    with sink_to(f"http://hooks.example{path}") as sink:
+        assert sink.name == f"http://hooks.example{shown}"
+
+
 # A date, which the test writes when it runs.
 _IN_1000_S = "in 1000 seconds"
 

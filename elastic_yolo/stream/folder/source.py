@@ -17,6 +17,7 @@ from threading import Event, Thread
 
 from elastic_yolo.detector.files import MOST_PICTURE_BYTES
 from elastic_yolo.durable import write_atomic
+from elastic_yolo.picture.errors import PictureError, PictureTooLarge, PictureUndecodable
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.folder.claims import Claim, Claims
 from elastic_yolo.stream.folder.waiting import WaitingPictures
@@ -156,8 +157,14 @@ class FolderSource:
                 yield claim
 
     def _read(self, claim: Claim) -> Message | None:
-        """Return the message of a claimed picture; None if it cannot be read, which is reported."""
+        """Return the message of a claimed picture, with a fault if it cannot be used.
+
+        None if it is gone.
+        """
+        fault: PictureError | None = None
+        content = b""
         try:
+            found = claim.path.stat()
             with claim.path.open("rb") as file:
                 found = os.fstat(file.fileno())
                 content = file.read(MOST_PICTURE_BYTES + 1)
@@ -165,14 +172,13 @@ class FolderSource:
             self._claims.forget(claim)
             return None
         except PermissionError as error:
-            self._move(claim, self._failed, f"it cannot be read: {error.strerror}")
-            return None
+            fault = PictureUndecodable(f"it cannot be read: {error.strerror}")
         except OSError:
             self._claims.forget(claim)
             raise
         if len(content) > MOST_PICTURE_BYTES:
-            self._move(claim, self._failed, f"it has more than {MOST_PICTURE_BYTES:,} bytes")
-            return None
+            fault = PictureTooLarge(f"it has more than {MOST_PICTURE_BYTES:,} bytes")
+            content = b""
         name = os.fsencode(claim.name).decode("utf-8", "backslashreplace")
         return Message(
             source=self.name,
@@ -181,6 +187,7 @@ class FolderSource:
             added_at=found.st_mtime,
             deliveries=claim.deliveries,
             handle=claim,
+            fault=fault,
         )
 
     def _move(self, claim: Claim, folder: Path, reason: str | None) -> None:

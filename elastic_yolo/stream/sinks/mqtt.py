@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import ssl
 import sys
@@ -24,6 +25,7 @@ from elastic_yolo.stream.urls import read_options, split_url
 SCHEMES = ("mqtt", "mqtts")
 _EXAMPLE = "mqtt://[user:password@]host[:port]/topic, or mqtts://"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+_LOG = logging.getLogger(__name__)
 _QOS = 1
 _WAIT_S = 10.0
 _LOOK_S = 0.2
@@ -65,6 +67,7 @@ class MqttSink:
         If the connection breaks before the broker confirmed a message, the client sends it again by
         itself; the next call waits for that.
         """
+        self._require_login()
         items = self._outbox.add(results)
         until = time.monotonic() + self._wait_s
         for item in items[len(self._published) :]:
@@ -127,11 +130,15 @@ class MqttSink:
         with self._changed:
             self._connected = not code.is_failure
             self._refused = str(code) if code.value in _LOGIN_CODES else None
+            self._reason = ""
             self._changed.notify_all()
 
     def _on_connect_fail(self, *_: Any) -> None:
         # The client calls this where it handles the exception, and does not pass it on.
-        self._reason = f": {sys.exception()}"
+        reason = f": {sys.exception()}"
+        if reason != self._reason:
+            _LOG.warning("%s: no connection yet%s", self.name, reason)
+        self._reason = reason
 
     def _on_disconnect(self, *_: Any) -> None:
         with self._changed:

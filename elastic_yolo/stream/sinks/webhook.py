@@ -80,7 +80,7 @@ class WebhookSink:
         self._send(items[middle:])
 
     def _post(self, items: list[dict[str, Any]]) -> tuple[int, str | None, str]:
-        """Return status, the header Retry-After, and the begin of the body as one line."""
+        """Return status, the header Retry-After, and the beginning of the body as one line."""
         body = json.dumps({self._outbox.kind: items}).encode()
         headers = {"Content-Type": "application/json"}
         try:

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, TextIO, cast
 import orjson
 import structlog
 
+from elastic_yolo.printable import escape_unprintable
+
 span_ids: ContextVar[dict[str, str] | None] = ContextVar("span_ids", default=None)
 """The trace id and span id of the current request, for its log lines."""
 
@@ -113,13 +115,9 @@ def _escape_control_characters(
 ) -> structlog.typing.EventDict:
     """Escape what could move a terminal's cursor or begin a line; a path or a name may have it."""
     for key, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            event[key] = "".join(map(_escape, value))
+        if isinstance(value, str):
+            event[key] = escape_unprintable(value)
     return event
-
-
-def _escape(char: str) -> str:
-    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
 
 
 @cache

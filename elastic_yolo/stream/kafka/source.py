@@ -1,4 +1,4 @@
-"""Kafka topics as source and sink.
+"""A Kafka topic as a source.
 
 A message is a record whose value is the bytes of a picture file; its headers, and its key if that
 is text, are the producer's fields. Delivery is at least once: the offset that is committed is that
@@ -7,7 +7,6 @@ of the first message whose result is not written. progress.py says how deliverie
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -35,7 +34,7 @@ from elastic_yolo.stream.kafka.records import (
     partition_of,
 )
 from elastic_yolo.stream.kafka.writer import KafkaWriter, Record, RecordTooLarge
-from elastic_yolo.stream.message import Message, Result
+from elastic_yolo.stream.message import Message
 
 with naming_extra("kafka://", "kafka"):
     from confluent_kafka import (
@@ -47,7 +46,6 @@ with naming_extra("kafka://", "kafka"):
     from confluent_kafka import Message as Received
 
 SOURCE_FORM = "kafka://HOST[:PORT][,HOST[:PORT]...]/TOPIC[?group=NAME]"
-SINK_FORM = "kafka://HOST[:PORT][,HOST[:PORT]...]/TOPIC"
 DEFAULT_GROUP = "detect"
 DEAD = ".dead"
 
@@ -419,33 +417,3 @@ class KafkaSource:
                 _LOG.info("%s", error)
             finally:
                 self._polling.release()
-
-
-class KafkaSink:
-    """Writes a record for each result: the key is its id, the value its JSON.
-
-    The key lets a compacted topic drop what is written twice.
-    """
-
-    def __init__(self, address: KafkaAddress) -> None:
-        """Create the producer, which connects by itself; raises BadAddress."""
-        self.name = address.name
-        self._topic = address.topic
-        self._writer = KafkaWriter(address)
-
-    @classmethod
-    def open(cls, address: str, environment: Mapping[str, str] | None = None) -> KafkaSink:
-        """Return the sink of an address like SINK_FORM; raises BadAddress.
-
-        KAFKA_* of the environment, by default the process's, are properties of librdkafka.
-        """
-        return cls(parse_kafka_address(address, SINK_FORM, (), environment))
-
-    def write(self, results: Sequence[Result]) -> None:
-        """Write the results and wait for the brokers; see Sink.write."""
-        records = [Record(json.dumps(one.to_json()).encode(), one.id.encode()) for one in results]
-        self._writer.write(self._topic, records)
-
-    def close(self) -> None:
-        """Disconnect."""
-        self._writer.close()

@@ -1,0 +1,16 @@
+"""Text from files and from other machines, as it is safe on a terminal and in a log."""
+
+from __future__ import annotations
+
+
+def escape_unprintable(text: str) -> str:
+    r"""Return a text with escapes, such as `\n`, for what cannot be printed: one line, no colours.
+
+    Names of files and messages of other programs must not forge a line of a log.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
