@@ -62,28 +62,34 @@ class InferEndpoint:
             sizes = self.models.current_split(name).sizes
             context = context_of(request.scope)
             decoded = await self._decode(context, body, header_length, sizes)
-            split = self.models.current_split(name)
-            if wanted is None:
-                version = split.pick_version(context.uid, decoded)
-            else:
-                version = require_version(split, wanted)
-                version.require_format(decoded)
-            with version.in_use():
-                started = time.perf_counter()
-                detections = await version.predict(context, decoded)
-                seconds = time.perf_counter() - started
-                self._record(split, version, decoded, detections, seconds)
+            response = await self.infer(context, name, wanted, decoded)
+        content, headers = protocol.encode_response(response, binary=decoded.binary_outputs)
+        return Response(content, headers=headers)
+
+    async def infer(
+        self, context: RequestContext, name: str, wanted: str | None, request: InferRequest
+    ) -> InferResponse:
+        """Run the network of a version, `wanted` or by the traffic split. Raises ServiceError."""
+        split = self.models.current_split(name)
+        if wanted is None:
+            version = split.pick_version(context.uid, request)
+        else:
+            version = require_version(split, wanted)
+            version.require_format(request)
+        with version.in_use():
+            started = time.perf_counter()
+            detections = await version.predict(context, request)
+            seconds = time.perf_counter() - started
+            self._record(split, version, request, detections, seconds)
         context.name_model(version.facts())
-        response = InferResponse(
-            decoded.id,
+        return InferResponse(
+            request.id,
             version.name,
             version.version,
             version.digest,
             version.detector.model.labels,
             detections,
         )
-        content, headers = protocol.encode_response(response, binary=decoded.binary_outputs)
-        return Response(content, headers=headers)
 
     async def _decode(
         self,
