@@ -56,6 +56,8 @@ def launch(camera: dict[str, Any]) -> str:
     )
     video = (
         f"appsrc name=frames is-live=true do-timestamp=true format=time caps={caps} "
+        # As a camera: if the encoder falls behind on a busy machine, it never sees some frames.
+        "max-buffers=1 leaky-type=downstream "
         f"! videoconvert ! video/x-raw,format=I420 ! {ENCODERS[camera['codec']]} pt=96"
     ).format(fps=camera["fps"])
     sound = "audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay1 pt=97"
