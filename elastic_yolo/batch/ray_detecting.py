@@ -62,7 +62,8 @@ class RayDetecting:
         self._ray = ray
         self._step = step
         self._workers = workers
-        if not ray.is_initialized():
+        self._own = not ray.is_initialized()
+        if self._own:
             ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -70,6 +71,11 @@ class RayDetecting:
         # Shards are written in the order of the input.
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
+
+    def close(self) -> None:
+        """Disconnect, and end the Ray that was started here: afterwards it prints nothing."""
+        if self._own:
+            self._ray.shutdown()
 
     def outcomes(self, numbers: Sequence[int], stop: Event) -> Outcomes:
         """See Detecting.outcomes.

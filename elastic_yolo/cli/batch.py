@@ -6,7 +6,8 @@ import argparse
 import glob
 import json
 import os
-from contextlib import ExitStack, closing
+import sys
+from contextlib import ExitStack, closing, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +273,9 @@ def _detecting(
             options,
             parameters,
         )
-        return RayDetecting(step, parsed.workers)
+        # Ray prints what it notices on stdout, which is for results.
+        stack.enter_context(redirect_stdout(sys.stderr))
+        return stack.enter_context(closing(RayDetecting(step, parsed.workers)))
     parallel = ParallelDetector(build_detector(model, parsed), parameters, threads=parsed.threads)
     return LocalDetecting(stack.enter_context(parallel), pictures)
 
