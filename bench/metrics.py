@@ -88,9 +88,7 @@ def _counter(tier: str) -> Callable[[], None]:
     header = read_header(min(_PICTURE.glob("*.jpg")).read_bytes())
     models = ModelMetrics(metrics) if tier == "inference" else None
     drift = DriftWatch(("a", "b"), 0.5, 0.45, None)
-    request = InferRequest(
-        None, np.zeros((1, 416, 416, 3), np.uint8), None, None, binary_outputs=True
-    )
+    request = InferRequest(None, np.zeros((1, 416, 416, 3), np.uint8), None, None)
     found = [np.array([[8, 12, 24, 20, 0.9, 0]] * 4, np.float32)]
 
     def count() -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 from elastic_yolo.detector.detector import Detector
@@ -19,12 +18,13 @@ from elastic_yolo.freed_memory import return_freed_memory
 from elastic_yolo.store.errors import StoreError
 from services.common.observe.logs import get_logger
 from services.inference.golden import prepare_golden
-from services.inference.scheduler import Scheduler
+from services.inference.scheduler import RunTimes, Scheduler
 from services.inference.versions.drift import DriftWatch
 from services.inference.versions.hook_process import start_hook
 from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.model_source import ModelSource, read_version
 from services.inference.versions.picture_sample import PictureSample
+from services.inference.versions.statistics import VersionStatistics
 
 # One stream per thread; more streams make each request slower and add little throughput.
 _MAX_STREAMS = 4
@@ -97,13 +97,15 @@ class VersionLoader:
             device=engine.device,
             why=choice.why,
         )
+        statistics = VersionStatistics()
         return LoadedVersion(
             detector,
             golden,
-            self._schedule(model, engine),
+            self._schedule(model, engine, statistics),
             DriftWatch(model.labels, model.threshold, model.iou, reference),
             golden_agrees=difference is None,
             load_s=time.perf_counter() - started,
+            statistics=statistics,
             hook=hook,
             pictures=PictureSample(model.threshold) if self.keep_pictures else None,
         )
@@ -111,7 +113,8 @@ class VersionLoader:
     def rebuild(self, version: LoadedVersion, precision: str) -> LoadedVersion:
         """Load a version's network once more, in another precision.
 
-        The new object continues the drift counts and the sample of pictures. Raises VersionRefused.
+        The new object continues the statistics, the drift counts and the sample of pictures. Raises
+        VersionRefused.
         """
         started = time.perf_counter()
         model, before = version.detector.model, version.detector.engine
@@ -128,21 +131,26 @@ class VersionLoader:
         return LoadedVersion(
             detector,
             golden,
-            self._schedule(model, engine),
+            self._schedule(model, engine, version.statistics),
             version.drift,
             golden_agrees=difference is None,
             load_s=time.perf_counter() - started,
+            statistics=version.statistics,
             hook=hook,
             pictures=version.pictures,
         )
 
-    def _schedule(self, model: Model, engine: Engine) -> Scheduler:
+    def _schedule(self, model: Model, engine: Engine, statistics: VersionStatistics) -> Scheduler:
+        def count_run(pictures: int, times: RunTimes) -> None:
+            self.on_run(model.name, model.version, pictures, times.engine_s)
+            statistics.record_run(pictures, times)
+
         return Scheduler(
             engine,
             max_streams=min(self.options.threads, _MAX_STREAMS),
             max_queued=self.max_queue,
             max_batch=self.max_batch,
-            on_run=partial(self.on_run, model.name, model.version),
+            on_run=count_run,
         )
 
 
