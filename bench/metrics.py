@@ -18,6 +18,7 @@ from elastic_yolo.picture.header import read_header
 from services.common.observe.telemetry import Metrics
 from services.common.request.context import Timings
 from services.inference.protocol import InferRequest
+from services.inference.scheduler import RunTimes
 from services.inference.versions.drift import DriftWatch
 from services.inference.versions.model_metrics import ModelMetrics
 from services.web.routes import PictureMetrics
@@ -99,7 +100,7 @@ def _counter(tier: str) -> Callable[[], None]:
         if pictures is not None:
             pictures.count_picture(80_000, header)
         if models is not None:
-            models.count_run("yolov3", "1", 1, 0.02)
+            models.count_run("yolov3", "1", 1, RunTimes(0, 0.02, 0))
             models.count_prediction("yolov3", "1", 1, 0.02)
             drift.record_prediction(request, found)
 

@@ -20,18 +20,19 @@ from numpy.typing import NDArray
 from elastic_yolo.detector.boxes import CLASS, COLUMNS, Floats, Image
 from elastic_yolo.names import RESIZES, Resize
 from services.common.request.errors import MalformedRequest, ParameterOutOfRange
-from services.inference.members import note_null, optional_flag, optional_object
-from services.inference.tensors import (
-    INPUT_NAME,
-    has_pictures,
-    only_input,
-    read_pictures,
-    read_pixels,
-)
+from services.inference.elements import read_strings, split_elements
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+INPUT_NAME = "images"
 DETECTIONS = "detections"
 COUNTS = "counts"
+# Pixels from 0 to 255, rounded or not.
+_PIXELS: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
+# Encoded pictures.
+_FILES = "BYTES"
+_DATATYPES = (*_PIXELS, _FILES)
+
+Shape = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -134,19 +135,19 @@ def decode_request(
         raise MalformedRequest("the request's JSON cannot be parsed") from None
     if not isinstance(request, dict):
         raise MalformedRequest("the request's JSON is not an object")
-    tensor = only_input(request)
-    parameters = optional_object(request, "parameters")
+    tensor = _only_input(request)
+    parameters = _object(request, "parameters")
     identity = request.get("id")
     if identity is not None and not isinstance(identity, str):
         raise MalformedRequest("id: expected a string")
     threshold, iou = _fraction(parameters, "threshold"), _fraction(parameters, "iou")
     outputs, resize = _outputs(request, parameters), _resize(parameters)
-    if has_pictures(tensor):
+    if tensor["datatype"] == _FILES:
         if resize is not None:
             raise MalformedRequest("resize: picture files are resized as the model requires")
-        pictures = read_pictures(tensor, raw, max_batch)
+        pictures = _read_pictures(tensor, raw, max_batch)
         return PictureRequest(identity, pictures, threshold, iou, outputs)
-    images = read_pixels(tensor, raw, sizes, max_batch)
+    images = _read_pixels(tensor, raw, sizes, max_batch)
     return InferRequest(identity, images, threshold, iou, outputs, resize)
 
 
@@ -207,6 +208,96 @@ def describe_outputs() -> list[dict[str, Any]]:
     ]
 
 
+def _only_input(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON of the tensor `images`."""
+    inputs = request.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        expected = f"expected a list with exactly one tensor, {INPUT_NAME!r}"
+        raise MalformedRequest(f"inputs: {expected}{_null(request, 'inputs')}")
+    tensor: dict[str, Any] = inputs[0]
+    if tensor.get("name") != INPUT_NAME:
+        expected = f"expected the tensor {INPUT_NAME!r}"
+        raise MalformedRequest(f"inputs: {expected}{_null(tensor, 'name')}")
+    if tensor.get("datatype") not in _DATATYPES:
+        expected = f"expected datatype {', '.join(_DATATYPES[:-1])} or {_DATATYPES[-1]}"
+        raise MalformedRequest(f"{INPUT_NAME}: {expected}{_null(tensor, 'datatype')}")
+    return tensor
+
+
+def _read_pixels(
+    tensor: dict[str, Any], raw: memoryview, sizes: Sequence[tuple[int, int]], max_batch: int
+) -> Image:
+    """Return the pixels of a UINT8 or FP32 tensor; `raw` is what follows the JSON."""
+    shape = _read_shape(tensor, sizes, max_batch)
+    kind = _PIXELS[tensor["datatype"]]
+    expected = int(np.prod(shape)) * kind.itemsize
+    if not _is_binary(tensor, raw, expected):
+        return _read_numbers(tensor, kind, shape)
+    images: Image = np.frombuffer(raw, kind).reshape(shape)
+    if kind.kind == "f" and not np.isfinite(images).all():
+        raise MalformedRequest(f"{INPUT_NAME}: expected finite numbers")
+    return images
+
+
+def _read_pictures(tensor: dict[str, Any], raw: memoryview, max_batch: int) -> tuple[bytes, ...]:
+    """Return the elements of a BYTES tensor of shape [n] or [n, 1]."""
+    shape: Any = tensor.get("shape")
+    is_shape = isinstance(shape, list) and shape and all(type(n) is int for n in shape)
+    if not is_shape or shape[1:] not in ([], [1]):
+        expected = f"expected shape [n] or [n, 1] of datatype {_FILES}"
+        raise MalformedRequest(f"{INPUT_NAME}: {expected}{_null(tensor, 'shape')}")
+    count = _check_count(shape[0], max_batch)
+    is_binary = _is_binary(tensor, raw, len(raw))
+    try:
+        return split_elements(raw, count) if is_binary else read_strings(tensor.get("data"), count)
+    except MalformedRequest as error:
+        raise MalformedRequest(f"{INPUT_NAME}: {error}{_null(tensor, 'data')}") from None
+
+
+def _is_binary(tensor: dict[str, Any], raw: memoryview, expected: int) -> bool:
+    """Return whether a tensor has binary data; raises MalformedRequest for another length."""
+    declared = _object(tensor, "parameters").get("binary_data_size")
+    if declared is None:
+        return False
+    if declared != expected or len(raw) != expected:
+        raise MalformedRequest(
+            f"{INPUT_NAME}: expected {expected} bytes of binary data, "
+            f"binary_data_size is {declared}, the body has {len(raw)}"
+        )
+    return True
+
+
+def _read_shape(tensor: dict[str, Any], sizes: Sequence[tuple[int, int]], max_batch: int) -> Shape:
+    shape: Any = tensor.get("shape")
+    is_shape = isinstance(shape, list) and len(shape) == 4 and all(type(n) is int for n in shape)
+    if not is_shape or shape[3] != 3 or (shape[2], shape[1]) not in sizes:
+        width, height = sizes[0]
+        expected = f"expected shape [n, {height}, {width}, 3]"
+        raise MalformedRequest(f"{INPUT_NAME}: {expected}{_null(tensor, 'shape')}")
+    return _check_count(shape[0], max_batch), shape[1], shape[2], 3
+
+
+def _check_count(count: int, max_batch: int) -> int:
+    if not 1 <= count <= max_batch:
+        raise ParameterOutOfRange(f"{INPUT_NAME}: expected 1 to {max_batch} pictures")
+    return count
+
+
+def _read_numbers(tensor: dict[str, Any], kind: np.dtype[Any], shape: Shape) -> Image:
+    """Read JSON numbers; the protocol allows nested lists, and a flat list in row-major order."""
+    expected = int(np.prod(shape))
+    try:
+        values = np.array(tensor.get("data"))
+        numbers = values.dtype.kind in ("iuf" if kind.kind == "f" else "iu")
+        if numbers and values.size == expected and values.min() >= 0 and values.max() <= 255:
+            return values.astype(kind).reshape(shape)
+    except ValueError:
+        pass  # a ragged list is reported below like any other wrong data
+    raise MalformedRequest(
+        f"{INPUT_NAME}: expected {expected} numbers from 0 to 255 as data{_null(tensor, 'data')}"
+    )
+
+
 def _outputs(request: dict[str, Any], parameters: dict[str, Any]) -> tuple[Output, ...]:
     """Return the outputs that a request asks for, by default all of them.
 
@@ -217,18 +308,41 @@ def _outputs(request: dict[str, Any], parameters: dict[str, Any]) -> tuple[Outpu
         listed = []
     if not isinstance(listed, list) or not all(isinstance(output, dict) for output in listed):
         raise MalformedRequest("outputs: expected a list of objects")
-    binary = optional_flag(parameters, "binary_data_output") or False
+    binary = _flag(parameters, "binary_data_output") or False
     found: dict[str, Output] = {}
     for output in listed:
         name = output.get("name")
         if name not in (DETECTIONS, COUNTS):
             expected = f"expected {DETECTIONS!r} or {COUNTS!r}"
-            raise MalformedRequest(f"outputs: {expected}{note_null(output, 'name')}")
+            raise MalformedRequest(f"outputs: {expected}{_null(output, 'name')}")
         if name in found:
             raise MalformedRequest(f"outputs: {name!r} is there twice")
-        own = optional_flag(optional_object(output, "parameters"), "binary_data")
+        own = _flag(_object(output, "parameters"), "binary_data")
         found[name] = Output(name, binary if own is None else own)
     return tuple(found.values()) or tuple(Output(output.name, binary) for output in ALL_OUTPUTS)
+
+
+def _null(parent: dict[str, Any], key: str) -> str:
+    """Return the end of a message if null is where a value is needed."""
+    return f", {key} is null" if key in parent and parent[key] is None else ""
+
+
+def _object(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return an optional object; null is as if it were absent."""
+    value = parent.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise MalformedRequest(f"{key}: expected an object")
+    return value
+
+
+def _flag(parent: dict[str, Any], key: str) -> bool | None:
+    """Return an optional truth value; None is that it is absent or null."""
+    value = parent.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise MalformedRequest(f"{key}: expected true or false")
+    return value
 
 
 def _fraction(parameters: dict[str, Any], key: str) -> float | None:

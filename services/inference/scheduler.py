@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -86,12 +86,12 @@ class Scheduler:
         max_streams: int,
         max_queued: int,
         max_batch: int,
-        on_run: Callable[[int, RunTimes], None] = lambda _pictures, _times: None,
+        on_run: Sequence[Callable[[int, RunTimes], None]] = (),
     ) -> None:
         """Queue at most `max_queued` requests; a batch of several has at most `max_batch` pictures.
 
-        `partition` later creates up to `max_streams` streams. `on_run` is called on the event loop
-        after each run, with its pictures and times.
+        `partition` later creates up to `max_streams` streams. `on_run` are called on the event
+        loop after each run, with its pictures and times.
         """
         self._full_width = full_width
         self._full_width_busy = False
@@ -213,7 +213,8 @@ class Scheduler:
         if error is None:
             times, results = run.result()
             pictures = sum(len(job.images) for job in jobs)
-            self._on_run(pictures, times)
+            for call in self._on_run:
+                call(pictures, times)
             if engine is self._full_width:
                 self._times.record(pictures, times.engine_s)
             for job, result in zip(jobs, results, strict=True):

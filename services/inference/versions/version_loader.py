@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from elastic_yolo.detector.detector import Detector
@@ -58,8 +59,8 @@ class VersionLoader:
     """Whether versions keep a sample of the pictures that they receive."""
     on_phase: Callable[[str], None] = lambda _: None
     """Called with the name of each phase of loading when it ends."""
-    on_run: Callable[[str, str, int, float], None] = lambda *_: None
-    """Called after each run of an engine: model, version, pictures, seconds."""
+    on_run: Callable[[str, str, int, RunTimes], None] = lambda *_: None
+    """Called after each run of an engine: model, version, pictures, times."""
 
     def load(
         self, source: ModelSource, identity: str, *, golden_must_agree: bool = True
@@ -141,16 +142,12 @@ class VersionLoader:
         )
 
     def _schedule(self, model: Model, engine: Engine, statistics: VersionStatistics) -> Scheduler:
-        def count_run(pictures: int, times: RunTimes) -> None:
-            self.on_run(model.name, model.version, pictures, times.engine_s)
-            statistics.record_run(pictures, times)
-
         return Scheduler(
             engine,
             max_streams=min(self.options.threads, _MAX_STREAMS),
             max_queued=self.max_queue,
             max_batch=self.max_batch,
-            on_run=count_run,
+            on_run=[partial(self.on_run, model.name, model.version), statistics.record_run],
         )
 
 
