@@ -17,6 +17,7 @@ from services.common.core.access_token import TokenGate
 from services.common.core.app import build_app
 from services.common.core.golden import require_agreement
 from services.common.core.probes import Readiness
+from services.common.core.tls import Tls
 from services.common.observe.telemetry import Metrics
 from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
@@ -47,6 +48,7 @@ def create_app(
     model_metrics: ModelMetrics,
     tracing: Tracing | None = None,
     search: PrecisionSearch | None = None,
+    tls: Tls | None = None,
 ) -> FastAPI:
     """Return the app for models that are loaded; `search` runs in the background."""
     readiness = Readiness()
@@ -119,4 +121,5 @@ def create_app(
         resources=resources,
         gates=gates,
         tracing=tracing,
+        tls=tls,
     )
