@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = timedelta(days=1)
+_HOUR = timedelta(hours=1)
 
 
 @dataclass
@@ -56,6 +56,10 @@ class Authority:
         pair.write(_pem(certificate), _key_pem(key), _pem(self.certificate))
         return pair
 
+    def write_expired(self, folder: Path, names: Sequence[str]) -> MountedPair:
+        """Write a pair that was valid until an hour ago."""
+        return self.write_pair(folder, names, lasts=-_HOUR)
+
 
 @dataclass(frozen=True)
 class MountedPair:
@@ -85,7 +89,7 @@ class MountedPair:
                 link.symlink_to(Path("..data") / name)
         fresh = self.folder / "..data_tmp"
         fresh.symlink_to(new.name)
-        os.replace(fresh, self.folder / "..data")
+        fresh.replace(self.folder / "..data")
 
     def client_context(self, *, certificate: bool = True) -> ssl.SSLContext:
         """Return the context of a caller that trusts the CA, with the certificate or without."""
