@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NoReturn, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
     Field,
-    FilePath,
     HttpUrl,
     SecretStr,
     TypeAdapter,
@@ -74,11 +74,11 @@ class ServiceSettings(BaseSettings):
     """Seconds after the delay for requests in progress to finish."""
     probe_port: int | None = Field(None, ge=0, le=65535)
     """A second port, always without TLS: /livez, /readyz, /health/ping and /metrics only."""
-    tls_cert_file: FilePath | None = None
+    tls_cert_file: Path | None = None
     """PEM file with the certificate and its chain; turns on TLS together with the next two."""
-    tls_key_file: FilePath | None = None
+    tls_key_file: Path | None = None
     """PEM file with the certificate's private key, not encrypted."""
-    tls_ca_file: FilePath | None = None
+    tls_ca_file: Path | None = None
     """PEM file with the CA that signs the certificates of the other services."""
     tls_client_auth: Literal["required", "none"] = "required"
     """Whether callers must present a certificate of the CA."""
