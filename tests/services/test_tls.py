@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -324,6 +324,36 @@ def test_an_upload_that_is_too_large_is_answered_before_it_ends(limited: TlsServ
             answer += connection.recv(65536)
 
         assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.long
+def test_callers_that_send_fast_take_bounded_memory(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """A hundred connections that send on when their bodies are refused: 0.4 MB each, and bodies."""
+    folder = tmp_path_factory.mktemp("memory")
+    pair = Authority().write_pair(folder / "pair", ["localhost"])
+    env = {**pair.env, "PREPROCESS_URL": f"http://{LOOPBACK}:{free_port()}"}
+    body = (
+        b"POST /inference HTTP/1.1\r\nContent-Type: image/jpeg\r\nContent-Length: 19000000\r\n\r\n"
+    )
+    service = TlsService("web", free_port(), env, folder / "log")
+    with service, ExitStack() as opened:
+        wait_until(lambda: bool(service.events("listening")), "the service listens", 60)
+        before = service.resident_bytes()
+        callers = [opened.enter_context(handshake(service)) for _ in range(100)]
+        for one in callers:
+            one.sendall(body)
+            one.settimeout(0.01)
+        grown = 0
+        for _ in range(50):
+            for one in callers:
+                with suppress(OSError):
+                    one.sendall(bytes(65536))
+            grown = max(grown, service.resident_bytes() - before)
+        assert service.get("/livez") == b'{"status":"alive"}'
+
+    assert grown < 96_000_000
 
 
 def test_a_drain_does_not_wait_for_handshakes_or_idle_callers(

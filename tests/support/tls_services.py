@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -51,6 +52,11 @@ class TlsService(Service):
         assert self.log
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [line for line in lines if line["event"] == name]
+
+    def resident_bytes(self) -> int:
+        """Return how much memory the process has."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
 
     def metric(self, name: str) -> float:
         """Return the value of a metric without labels of its own."""

@@ -69,7 +69,7 @@ class Tls:
     def __init__(self, files: TlsFiles, *, requires_client_certificate: bool) -> None:
         """Read the files; raises TlsUnusable."""
         self._files = files
-        self._requires_client_certificate = requires_client_certificate
+        self.requires_client_certificate = requires_client_certificate
         self._loaded = self._load(files.digest())
         self._refused = ""
         self._handshake_failures: Counter | None = None
@@ -142,7 +142,7 @@ class Tls:
         files = self._files
         expires_at = _read_expiry(files.certificate)
         server = _make_context(files, ssl.PROTOCOL_TLS_SERVER)
-        if self._requires_client_certificate:
+        if self.requires_client_certificate:
             server.verify_mode = ssl.CERT_REQUIRED
         # Verifies the certificate of the next service, and its name.
         client = _make_context(files, ssl.PROTOCOL_TLS_CLIENT)
