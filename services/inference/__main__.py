@@ -7,6 +7,7 @@ import sys
 from elastic_yolo.detector.engines.choose import EngineOptions
 from services.common.core.server import serve
 from services.common.core.settings import load_settings
+from services.common.core.tls import load_tls
 from services.common.core.trace_settings import start_tracing
 from services.common.observe.cpu_quota import cpu_quota, thread_count
 from services.common.observe.logs import configure_logs, get_logger
@@ -27,6 +28,7 @@ def main() -> None:
     startup.done("imports")
     settings = load_settings(InferenceSettings)
     configure_logs("inference", settings.log_level)
+    tls = load_tls(settings)
     tracing = start_tracing("inference")
     threads = settings.threads or thread_count()
     options = EngineOptions(
@@ -64,7 +66,7 @@ def main() -> None:
         if settings.cache_dir is not None and may_measure(options)
         else None
     )
-    app = create_app(settings, models, metrics, model_metrics, tracing, search)
+    app = create_app(settings, models, metrics, model_metrics, tracing, search, tls)
     main_version = models.current_split(models.default.name).main
     get_logger().info(
         "loaded",

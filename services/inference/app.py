@@ -18,6 +18,7 @@ from services.common.core.access_token import TokenGate
 from services.common.core.app import build_app
 from services.common.core.golden import require_agreement
 from services.common.core.probes import Readiness
+from services.common.core.tls import Tls
 from services.common.observe.cpu_quota import thread_count
 from services.common.observe.telemetry import Metrics
 from services.common.picture_inputs import PictureInputs
@@ -54,6 +55,7 @@ def create_app(
     model_metrics: ModelMetrics,
     tracing: Tracing | None = None,
     search: PrecisionSearch | None = None,
+    tls: Tls | None = None,
 ) -> FastAPI:
     """Return the app for models that are loaded; `search` runs in the background."""
     # One worker thread decodes each picture; OpenCV's own threads would compete with the engine.
@@ -136,4 +138,5 @@ def create_app(
         resources=resources,
         gates=gates,
         tracing=tracing,
+        tls=tls,
     )

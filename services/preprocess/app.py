@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from services.common.core.app import build_app
 from services.common.core.golden import Golden, check_golden
 from services.common.core.probes import Readiness
+from services.common.core.tls import Tls
 from services.common.observe.cpu_quota import thread_count
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
@@ -29,13 +30,17 @@ if TYPE_CHECKING:
     from services.common.observe.tracing import Tracing
 
 
-def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> FastAPI:
+def create_app(
+    settings: PreprocessSettings, tracing: Tracing | None = None, tls: Tls | None = None
+) -> FastAPI:
     """Return the app; it connects to inference with the first request."""
     # One worker thread decodes each picture; OpenCV's own threads would compete with them.
     cv2.setNumThreads(1)
     readiness = Readiness()
     metrics = Metrics("preprocess")
-    inference = Peer("inference", settings.inference_url, metrics)
+    inference = Peer(
+        "inference", settings.inference_url, metrics, None if tls is None else tls.client_context
+    )
     inputs = PictureInputs.start(
         workers=settings.threads or thread_count(),
         max_waiting=settings.max_queue,
@@ -80,4 +85,5 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
         check_status=check_status,
         resources=resources,
         tracing=tracing,
+        tls=tls,
     )

@@ -14,6 +14,7 @@ from services.common.core.access_token import TokenGate
 from services.common.core.app import build_app
 from services.common.core.golden import Golden, check_golden
 from services.common.core.probes import Readiness
+from services.common.core.tls import Tls
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
 from services.common.queue import ServiceRate
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from services.common.observe.tracing import Tracing
 
 
-def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI:
+def create_app(
+    settings: WebSettings, tracing: Tracing | None = None, tls: Tls | None = None
+) -> FastAPI:
     """Return the app; it connects to preprocess with the first request."""
     readiness = Readiness()
     metrics = Metrics("web")
-    preprocess = Peer("preprocess", settings.preprocess_url, metrics)
+    preprocess = Peer(
+        "preprocess", settings.preprocess_url, metrics, None if tls is None else tls.client_context
+    )
     web = Web(
         preprocess=preprocess,
         admission=Admission(settings.max_in_flight, ServiceRate()),
@@ -80,4 +85,5 @@ def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI
         resources=resources,
         gates=gates,
         tracing=tracing,
+        tls=tls,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, SecretStr
 
 from elastic_yolo.tiers import PORTS
@@ -23,3 +25,5 @@ class WebSettings(ServiceSettings):
     """Pictures in flight; one more is refused with 429, as is one that would be too late."""
     access_token: SecretStr | None = Field(None, min_length=16)
     """Requests must carry this bearer token (16 characters at least); if unset, the API is open."""
+    tls_client_auth: Literal["required", "none"] = "none"
+    """Whether callers must present a certificate of the CA."""

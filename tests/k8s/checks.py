@@ -62,8 +62,10 @@ def ports_are_those_of_the_services(manifests: list[Manifest]) -> Iterator[str]:
     for tier, container in _tiers(manifests):
         default = SETTINGS[tier].model_fields["port"].default
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        if ports != {"http": default}:
-            yield f"{tier}: ports {ports}, but it listens on {default}"
+        probe_port = _environment(manifests, container).get("PROBE_PORT")
+        expected = {"http": default} | ({"probes": int(probe_port)} if probe_port else {})
+        if ports != expected:
+            yield f"{tier}: ports {ports}, but it listens on {expected}"
     for one in of_kind(manifests, "Service"):
         (port,) = one["spec"]["ports"]
         for name, template in pod_templates(manifests):
@@ -111,10 +113,45 @@ def probes_have_real_routes(manifests: list[Manifest]) -> Iterator[str]:
     described = app.openapi()["paths"]
     wanted = {"startupProbe": "/livez", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
     for tier, container in _tiers(manifests):
+        stated = _environment(manifests, container)
+        # The kubelet has no certificate, so a port with TLS is none for probes.
+        port = "probes" if "TLS_CERT_FILE" in stated or "PROBE_PORT" in stated else "http"
         for probe, path in wanted.items():
             asked = container.get(probe, {}).get("httpGet", {})
-            if asked.get("path") != path or asked.get("port") != "http" or path not in described:
+            if asked != {"path": path, "port": port} or path not in described:
                 yield f"{tier}: {probe} asks {asked}"
+
+
+def certificates_have_the_names_of_urls(manifests: list[Manifest]) -> Iterator[str]:
+    """A tier mounts the certificate whose names and usages its callers and it need."""
+    certificates = {
+        one["spec"]["secretName"]: one["spec"] for one in of_kind(manifests, "Certificate")
+    }
+    mounted = {}
+    for tier, container in _tiers(manifests):
+        stated = _environment(manifests, container)
+        if "TLS_CERT_FILE" not in stated:
+            continue
+        folder = stated["TLS_CERT_FILE"].rpartition("/")[0]
+        (pod,) = [
+            template["spec"]
+            for _, template in pod_templates(manifests)
+            if container in template["spec"]["containers"]
+        ]
+        names = {one["mountPath"]: one["name"] for one in container["volumeMounts"]}
+        secrets = {one["name"]: one.get("secret", {}).get("secretName") for one in pod["volumes"]}
+        mounted[tier] = certificates.get(secrets.get(names.get(folder, ""), ""), {})
+        if not {"server auth"} <= set(mounted[tier].get("usages", [])):
+            yield f"{tier}: {folder} has no certificate of a server"
+    for tier, container in _tiers(manifests):
+        for name, value in _environment(manifests, container).items():
+            url = urlsplit(value)
+            if url.scheme != "https" or not name.endswith("_URL"):
+                continue
+            if url.hostname not in mounted.get(str(url.hostname), {}).get("dnsNames", []):
+                yield f"{tier}: no certificate has the name in {name}={value}"
+            if "client auth" not in mounted.get(tier, {}).get("usages", []):
+                yield f"{tier}: its certificate is none of a client"
 
 
 def autoscalers_can_compute(manifests: list[Manifest]) -> Iterator[str]:
@@ -263,6 +300,7 @@ CHECKS: tuple[Check, ...] = (
     variables_exist_and_are_valid,
     addresses_lead_to_services,
     probes_have_real_routes,
+    certificates_have_the_names_of_urls,
     autoscalers_can_compute,
     pods_have_time_to_drain,
     slow_starts_are_waited_for,

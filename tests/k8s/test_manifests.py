@@ -41,7 +41,7 @@ from tests.support.rendered import (
 
 VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34")
 # Kinds of operators, whose schemas the validator does not have.
-FOREIGN = {"PodMonitor", "PrometheusRule", "ScaledObject"}
+FOREIGN = {"Certificate", "Issuer", "PodMonitor", "PrometheusRule", "ScaledObject"}
 # Checkov's policies that these manifests do not follow, and why.
 SUPPRESSED = {
     "CKV_K8S_14": "images are built on the spot; the cloud overlay shows where tags go",
@@ -109,8 +109,8 @@ def validator() -> Iterator[Validator]:
 
 @pytest.fixture(scope="module")
 def manifests(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
-    """The base with jobs and streams."""
-    return parse(render_with(["batch", "stream"], tmp_path_factory.mktemp("all")))
+    """The base with jobs, streams and TLS."""
+    return parse(render_with(["batch", "stream", "mtls"], tmp_path_factory.mktemp("all")))
 
 
 def all_faults(manifests: list[Manifest]) -> list[str]:
@@ -244,7 +244,9 @@ def test_the_validator_refuses_what_a_schema_does_not_allow(
 def test_every_pod_may_run_where_restricted_is_enforced(tmp_path: Path) -> None:
     """Checkov checks the Pod Security Standard, and more."""
     require_tools()
-    (tmp_path / "all.yaml").write_text(render_with(["gpu", "ingress", "batch", "stream"], tmp_path))
+    (tmp_path / "all.yaml").write_text(
+        render_with(["gpu", "ingress", "batch", "stream", "mtls"], tmp_path)
+    )
     done = subprocess.run(
         [
             *(TOOLS / "checkov", "--framework", "kubernetes", "--quiet", "--compact"),
@@ -384,6 +386,26 @@ MISTAKES: list[tuple[str, Mutation, Check]] = [
         "a probe that is missing",
         lambda all_: container(all_, "web").pop("startupProbe"),
         checks.probes_have_real_routes,
+    ),
+    (
+        "a probe of a port with TLS",
+        lambda all_: container(all_, "inference")["readinessProbe"]["httpGet"].update(port="http"),
+        checks.probes_have_real_routes,
+    ),
+    (
+        "a certificate without the name of the Service",
+        lambda all_: named(all_, "Certificate", "inference-tls")["spec"].update(dnsNames=["x"]),
+        checks.certificates_have_the_names_of_urls,
+    ),
+    (
+        "a caller whose certificate is for servers only",
+        lambda all_: named(all_, "Certificate", "web-tls")["spec"].update(usages=["server auth"]),
+        checks.certificates_have_the_names_of_urls,
+    ),
+    (
+        "files of TLS that are not mounted",
+        lambda all_: container(all_, "web")["volumeMounts"].pop(),
+        checks.certificates_have_the_names_of_urls,
     ),
     (
         "a missing CPU request",

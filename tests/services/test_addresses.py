@@ -24,18 +24,20 @@ async def test_an_ip_address_resolves_to_itself(url: str, expected: Address) -> 
     assert await Origin.parse(url).resolve() == [expected]
 
 
-@pytest.mark.parametrize(
-    ("url", "host", "port"),
-    [
-        ("https://inference.invalid", "inference.invalid", 443),
-        ("https://inference.invalid:4002", "inference.invalid:4002", 4002),
-    ],
-)
-async def test_an_https_name_is_not_resolved(url: str, host: str, port: int) -> None:
-    """The certificate is valid for the name. That it does not exist shows at the connection."""
-    found = await Origin.parse(url).resolve()
+@with_own_hosts_file
+async def test_an_https_name_resolves_to_addresses_whose_certificates_have_the_name(
+    hosts: HostsFile,
+) -> None:
+    """Connections go to the addresses; the name of the URL is what a certificate must have."""
+    hosts.set("127.0.0.3", "127.0.0.2")
+    ips = ("127.0.0.2", "127.0.0.3")
 
-    assert found == [Address("inference.invalid", port, host, "inference.invalid")]
+    for url, port, host in (
+        (f"https://{NAME}:4002", 4002, f"{NAME}:4002"),
+        (f"https://{NAME}", 443, NAME),
+    ):
+        found = await Origin.parse(url).resolve()
+        assert found == [Address(ip, port, host, NAME) for ip in ips]
 
 
 async def test_an_invalid_host_name_is_an_error() -> None:

@@ -30,8 +30,10 @@ def metrics(found):
         {"type": "TIMER", "key": "thinking", "value": 20.5, "tags": {"mood": "calm"}},
     ]
 """
-# Only some kernels and container engines have these figures.
-CONDITIONAL = re.compile(r"elastic_yolo_(cpu_.*periods|cpu_throttled_seconds|memory_limit_bytes)")
+# Only some kernels and container engines have these figures. Those of TLS: test_tls.py.
+CONDITIONAL = re.compile(
+    r"elastic_yolo_(cpu_.*periods|cpu_throttled_seconds|memory_limit_bytes|tls_)"
+)
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ METHODS = {
     "on_message_complete": ["self"],
     "on_response_complete": ["self"],
     "send_400_response": ["self", "msg"],
+    "shutdown": ["self"],
 }
 CALLED = {"_unset_keepalive_if_required": ["self"], "timeout_keep_alive_handler": ["self"]}
 ATTRIBUTES = [

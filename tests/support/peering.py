@@ -5,7 +5,8 @@ All of 127.0.0.0/8 is loopback: the servers have one port and an address each, a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -20,11 +21,12 @@ class Downstream:
     """A service as its caller sees it: a Peer, with the metrics that it exports."""
 
     urls: str
+    tls_context: Callable[[], ssl.SSLContext] | None = None
     metrics: Metrics = field(default_factory=lambda: Metrics("test"))
     peer: Peer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.peer = Peer("inference", self.urls, self.metrics)
+        self.peer = Peer("inference", self.urls, self.metrics, self.tls_context)
 
     async def send(self, text: str = "picture", budget_ms: float = PATIENCE_S * 1000) -> str:
         """Send a text; return the text of the response."""

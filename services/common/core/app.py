@@ -16,9 +16,10 @@ from services.common.core.access_token import TokenGate
 from services.common.core.api_docs import add_api_docs, complete_schema
 from services.common.core.middleware import RequestMiddleware
 from services.common.core.picture_route import PictureRoute, add_picture_routes
-from services.common.core.probes import Phase, Readiness, add_probes
+from services.common.core.probes import Phase, ProbePortGate, Readiness, add_probes
 from services.common.core.settings import ServiceSettings
 from services.common.core.status import SharedStatus, StatusCheck
+from services.common.core.tls import Tls
 from services.common.observe.telemetry import Metrics, measure_lag
 
 if TYPE_CHECKING:
@@ -38,24 +39,29 @@ def build_app(
     picture_routes: Sequence[PictureRoute],
     gates: Sequence[Middleware] = (),
     tracing: Tracing | None = None,
+    tls: Tls | None = None,
 ) -> FastAPI:
     """Return the app; `resources` opens and closes what the routes need.
 
     `gates` may refuse a request with a ServiceError before it is routed.
-    The process is ready once the resources are open. The server reads `readiness` and `tracing`
-    from `app.state`: it sets the one to draining at shutdown, and closes the other afterwards.
+    The process is ready once the resources are open. The server reads `readiness`, `tracing` and
+    `tls` from `app.state`: it sets the first to draining at shutdown, and closes the second
+    afterwards.
     """
     status = SharedStatus(check_status, settings.request_timeout_ms)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        measuring = asyncio.create_task(measure_lag(metrics.record_lag))
+        tasks = [asyncio.create_task(measure_lag(metrics.record_lag))]
+        if tls is not None:
+            tasks.append(asyncio.create_task(tls.watch()))
         try:
             async with resources():
                 readiness.phase = Phase.SERVING
                 yield
         finally:
-            measuring.cancel()
+            for task in tasks:
+                task.cancel()
             status.close()
 
     app = FastAPI(
@@ -73,6 +79,9 @@ def build_app(
     )
     app.state.readiness = readiness
     app.state.tracing = tracing
+    app.state.tls = tls
+    if tls is not None:
+        tls.export(metrics)
     # No handlers of FastAPI's: RequestMiddleware alone makes responses of exceptions.
     app.exception_handlers.clear()
     app.add_exception_handler(HTTPException, _raise_again)
@@ -84,6 +93,8 @@ def build_app(
     complete_schema(app, _guarded_prefixes(gates))
     for gate in gates:
         app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
+    if settings.probe_port is not None:
+        app.add_middleware(ProbePortGate)
     app.add_middleware(
         RequestMiddleware,
         metrics=metrics,

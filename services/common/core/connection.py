@@ -421,6 +421,11 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             self.cycle.body = bytearray()
             return_freed_memory_soon()
 
+    def shutdown(self) -> None:
+        """End an idle connection now, and another one after its response: the service stops."""
+        super().shutdown()
+        self._end_unanswered()
+
     def end_after_response(self) -> None:
         """Close the connection, at once unless the caller may still send a part of the request."""
         if self._in_head and not self._held and self._states_length:
@@ -485,10 +490,24 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._ending = True
         self._held = b""
         self._discarded_left = max_bytes
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS has no half-closed connections
+            self.transport.write_eof()
         self.transport.resume_reading()
-        self._limit_input(_LINGER_S, self.transport.close)
+        self._limit_input(_LINGER_S, self._end_lingering)
         self._limit_output()
+
+    def _end_lingering(self) -> None:
+        self.transport.close()
+        self._end_unanswered()
+
+    def _end_unanswered(self) -> None:
+        """Limit the wait for the caller's end of TLS, for which many clients do not look."""
+        if self.transport.is_closing():
+            self.loop.call_later(_LINGER_S, self._abort_if_flushed)
+
+    def _abort_if_flushed(self) -> None:
+        if not self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def _is_over(self) -> bool:
         return self._ending or self.transport.is_closing()

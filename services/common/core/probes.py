@@ -5,15 +5,40 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client.exposition import choose_encoder
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common.core.status import SharedStatus
 from services.common.observe.telemetry import Metrics
 from services.common.request.context import Context
 from services.common.request.errors import Unavailable
+
+PROBES_ONLY = "probes_only"
+"""The key of a connection's state that says that it came to PROBE_PORT."""
+_PROBE_PATHS = frozenset({"/livez", "/readyz", "/health/ping", "/metrics"})
+
+
+class ProbePortGate:
+    """Answers 404 to everything but probes and metrics on PROBE_PORT."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Guard an app that may be served on both ports."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or raise HTTPException."""
+        if (
+            scope["type"] == "http"
+            and PROBES_ONLY in scope.get("state", {})
+            and scope["path"] not in _PROBE_PATHS
+        ):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        await self._app(scope, receive, send)
 
 
 class Phase(Enum):

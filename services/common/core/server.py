@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import cast
 
@@ -26,8 +27,9 @@ from fastapi import FastAPI
 from elastic_yolo.freed_memory import keep_little_freed_memory
 from services.common.core.connection import Connection
 from services.common.core.open_files import ConnectionLimit, fit_connections
-from services.common.core.probes import Phase, Readiness
+from services.common.core.probes import PROBES_ONLY, Phase, Readiness
 from services.common.core.settings import ServiceSettings, warn_of_removed_variables
+from services.common.core.tls_entrance import Handshakes, TlsEntrance
 from services.common.observe.log_limit import LogLimit
 from services.common.observe.logs import get_logger
 
@@ -35,14 +37,34 @@ from services.common.observe.logs import get_logger
 _TICK_S = 0.1
 # Connections that are accepted in one turn of the event loop.
 _ACCEPTED_PER_TURN = 8
+# Connections to PROBE_PORT beyond MAX_CONNECTIONS: the kubelet's, and Prometheus'.
+_PROBE_CONNECTIONS = 16
+
+
+@dataclass(frozen=True)
+class ProbeListener:
+    """A second port without TLS, for probes and metrics."""
+
+    port: int
+    make_connection: Callable[..., Connection]
 
 
 class DrainingServer(uvicorn.Server):
     """A uvicorn server that becomes not ready before it stops accepting connections."""
 
-    def __init__(self, config: uvicorn.Config, readiness: Readiness, delay_s: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        readiness: Readiness,
+        delay_s: float,
+        *,
+        handshakes: Handshakes | None = None,
+        probes: ProbeListener | None = None,
+    ) -> None:
         """Wait `delay_s` seconds between SIGTERM and closing the listener; Ctrl-C skips that."""
         super().__init__(config)
+        self._handshakes = handshakes
+        self._probes = probes
         self._readiness = readiness
         self._delay_s = delay_s
         self._hurry = False
@@ -58,8 +80,30 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             await self._accept_faster()
+            if self._probes is not None:
+                await self._listen_for_probes(self._probes)
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            get_logger().info("listening", address=f"http://{host}:{port}", port=port)
+            address = f"{'https' if self._handshakes else 'http'}://{host}:{port}"
+            get_logger().info("listening", address=address, port=port)
+
+    async def _listen_for_probes(self, probes: ProbeListener) -> None:
+        connect = functools.partial(
+            probes.make_connection,
+            config=self.config,
+            server_state=self.server_state,
+            app_state={**self.lifespan.state, PROBES_ONLY: True},
+        )
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                connect, self.config.host, probes.port
+            )
+        except OSError as error:
+            get_logger().error(f"PROBE_PORT: {error}")  # as uvicorn for PORT
+            await self.lifespan.shutdown()
+            sys.exit(1)
+        self.servers.append(server)
+        port = server.sockets[0].getsockname()[1]
+        get_logger().info("listening for probes", port=port)
 
     async def _accept_faster(self) -> None:
         """Watch the listener several times: uvloop accepts one connection for each and turn.
@@ -89,6 +133,8 @@ class DrainingServer(uvicorn.Server):
         # A signal handler sets the flag, so no event can be awaited here.
         while time.monotonic() < until and not self._hurry:  # noqa: ASYNC110
             await asyncio.sleep(_TICK_S)
+        if self._handshakes is not None:
+            self._handshakes.cancel()
         await super().shutdown(sockets)
         get_logger().info("stopped")
 
@@ -115,15 +161,23 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
 
 def build_server(app: FastAPI, settings: ServiceSettings, limit: ConnectionLimit) -> DrainingServer:
     """Return the server for an app; it has not opened its socket."""
+    head_timeout_s = settings.request_timeout_ms / 1000
+    log_limit = LogLimit()
     connection = functools.partial(
-        Connection,
-        head_timeout_s=settings.request_timeout_ms / 1000,
-        limit=limit,
-        log_limit=LogLimit(),
+        Connection, head_timeout_s=head_timeout_s, limit=limit, log_limit=log_limit
     )
+    handshakes = app.state.tls and Handshakes(
+        app.state.tls, head_timeout_s, limit, log_limit, connection
+    )
+    entrance = functools.partial(TlsEntrance, handshakes=handshakes)
+    probes = None
+    if settings.probe_port is not None:
+        # Probes are answered also if callers have opened all the connections that they may.
+        more = replace(limit, connections=limit.connections + _PROBE_CONNECTIONS)
+        probes = ProbeListener(settings.probe_port, functools.partial(connection, limit=more))
     config = uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", connection),
+        http=cast("type[asyncio.Protocol]", entrance if handshakes else connection),
         ws="none",
         loop="uvloop",
         host=settings.host,
@@ -138,4 +192,6 @@ def build_server(app: FastAPI, settings: ServiceSettings, limit: ConnectionLimit
         # and never sends a request into one that closes here.
         timeout_keep_alive=75,
     )
-    return DrainingServer(config, app.state.readiness, settings.drain_delay_s)
+    return DrainingServer(
+        config, app.state.readiness, settings.drain_delay_s, handshakes=handshakes, probes=probes
+    )

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, ClassVar, Literal, NoReturn, TypeVar, get_args
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, NoReturn, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -63,6 +72,32 @@ class ServiceSettings(BaseSettings):
     """Seconds after SIGTERM during which the service is not ready but still accepts requests."""
     drain_timeout_s: float = Field(25.0, ge=0, le=3600)
     """Seconds after the delay for requests in progress to finish."""
+    probe_port: int | None = Field(None, ge=0, le=65535)
+    """A second port, always without TLS: /livez, /readyz, /health/ping and /metrics only."""
+    tls_cert_file: Path | None = None
+    """PEM file with the certificate and its chain; turns on TLS together with the next two."""
+    tls_key_file: Path | None = None
+    """PEM file with the certificate's private key, not encrypted."""
+    tls_ca_file: Path | None = None
+    """PEM file with the CA that signs the certificates of the other services."""
+    tls_client_auth: Literal["required", "none"] = "required"
+    """Whether callers must present a certificate of the CA."""
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        """Raise ValueError for a part of TLS: the rest would be plain HTTP, and nobody notices."""
+        files = {
+            name.upper(): getattr(self, name)
+            for name in ("tls_cert_file", "tls_key_file", "tls_ca_file")
+        }
+        unset = [name for name, path in files.items() if path is None]
+        if unset and len(unset) < len(files):
+            raise ValueError(f"{', '.join(files)}: set all or none; not set: {', '.join(unset)}")
+        if unset and "tls_client_auth" in self.model_fields_set:
+            raise ValueError(f"TLS_CLIENT_AUTH: has no effect without {', '.join(files)}")
+        if self.probe_port and self.probe_port == self.port:
+            raise ValueError(f"PROBE_PORT: {self.probe_port} is PORT too")
+        return self
 
 
 T = TypeVar("T", bound=BaseSettings)

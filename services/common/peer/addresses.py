@@ -52,8 +52,7 @@ class Origin:
         If a host has IPv4 and IPv6 addresses, only the IPv4 ones are returned: in a dual-stack
         cluster each pod has both and would count twice.
         """
-        if self.secure or _is_ip(self.name):
-            # A certificate is valid for the name, not for the addresses that it resolves to.
+        if _is_ip(self.name):
             return [self._address(self.name)]
         try:
             found = await asyncio.get_running_loop().getaddrinfo(

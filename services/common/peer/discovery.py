@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 
 from services.common.observe.log_limit import LogLimit
@@ -30,8 +31,18 @@ _MAX_NAMED = 10
 class Discovery:
     """The background tasks of one peer, and the connection pool of each of its endpoints."""
 
-    def __init__(self, name: str, origins: Sequence[Origin]) -> None:
-        """Nothing is resolved before `start`."""
+    def __init__(
+        self,
+        name: str,
+        origins: Sequence[Origin],
+        tls_context: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        """Nothing is resolved before `start`.
+
+        `tls_context` returns what a new connection with TLS gets; by default, the system's CAs.
+        """
+        # Once for all connections: reading the system's CAs takes many milliseconds.
+        self._tls_context = tls_context or cache(ssl.create_default_context)
         self.endpoints = Endpoints(time.monotonic, on_change=self._log_change)
         self._log_limit = LogLimit()
         self._name = name
@@ -81,7 +92,7 @@ class Discovery:
         """Return the connections to an endpoint."""
         address = endpoint.address
         if address not in self._pools:
-            self._pools[address] = ConnectionPool(address, _CONNECT_TIMEOUT_S)
+            self._pools[address] = ConnectionPool(address, _CONNECT_TIMEOUT_S, self._tls_context)
         return self._pools[address]
 
     def close_idle(self) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -208,11 +208,13 @@ class _Connection(asyncio.Protocol):
 class ConnectionPool:
     """The connections to one address. It opens as many as there are concurrent requests."""
 
-    def __init__(self, address: Address, connect_timeout_s: float) -> None:
-        """Connections open with the first request."""
+    def __init__(
+        self, address: Address, connect_timeout_s: float, tls_context: Callable[[], ssl.SSLContext]
+    ) -> None:
+        """Connections open with the first request; `tls_context` is called for each with TLS."""
         self._address = address
         self._connect_timeout_s = connect_timeout_s
-        self._tls = ssl.create_default_context() if address.tls_name else None
+        self._tls_context = tls_context
         self._idle: list[_Connection] = []
         self._busy: set[_Connection] = set()
         self.requests = 0
@@ -288,7 +290,7 @@ class ConnectionPool:
                     _Connection,
                     address.ip,
                     address.port,
-                    ssl=self._tls,
+                    ssl=self._tls_context() if address.tls_name else None,
                     server_hostname=address.tls_name,
                 )
         except TimeoutError:

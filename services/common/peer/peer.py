@@ -7,7 +7,8 @@ another one, if the first cannot be reached or is not ready.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
@@ -82,10 +83,21 @@ class Peer:
     `name` is what error messages call it; they contain no addresses.
     """
 
-    def __init__(self, name: str, urls: str, metrics: Metrics) -> None:
-        """Accept one URL, or several separated by commas; connections open with requests."""
+    def __init__(
+        self,
+        name: str,
+        urls: str,
+        metrics: Metrics,
+        tls_context: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        """Accept one URL, or several separated by commas; connections open with requests.
+
+        `tls_context` returns the context for each new connection to an https:// URL: the
+        certificate that it presents, and the CA that it trusts. By default, those of the system.
+        """
         self.name = name
-        self._discovery = Discovery(name, [Origin.parse(url) for url in urls.split(",")])
+        origins = [Origin.parse(url) for url in urls.split(",")]
+        self._discovery = Discovery(name, origins, tls_context)
         self._endpoints = self._discovery.endpoints
         self._budget = RetryBudget()
         self._metrics = PeerMetrics(metrics, name, self._endpoints)
