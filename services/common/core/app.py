@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from elastic_yolo import __version__
-from services.common.core.access_token import TokenGate
 from services.common.core.api_docs import add_api_docs, complete_schema
 from services.common.core.middleware import RequestMiddleware
 from services.common.core.picture_route import PictureRoute, add_picture_routes
-from services.common.core.probes import Phase, Readiness, add_probes
+from services.common.core.probes import Phase, Readiness, add_metrics, add_probes
 from services.common.core.settings import ServiceSettings
 from services.common.core.status import SharedStatus, StatusCheck
 from services.common.observe.telemetry import Metrics, measure_lag
@@ -42,8 +42,9 @@ def build_app(
     """Return the app; `resources` opens and closes what the routes need.
 
     `gates` may refuse a request with a ServiceError before it is routed.
-    The process is ready once the resources are open. The server reads `readiness` and `tracing`
-    from `app.state`: it sets the one to draining at shutdown, and closes the other afterwards.
+    The process is ready once the resources are open. The server reads `readiness`, `tracing` and
+    `metrics_app` from `app.state`: it sets the first to draining at shutdown, closes the second
+    afterwards, and serves the third on METRICS_PORT.
     """
     status = SharedStatus(check_status, settings.request_timeout_ms)
 
@@ -58,11 +59,41 @@ def build_app(
             measuring.cancel()
             status.close()
 
+    app = _create_bare_app(
+        title=f"elastic-yolo {metrics.service}", summary=summary, lifespan=lifespan
+    )
+    app.state.readiness = readiness
+    app.state.tracing = tracing
+    app.state.metrics_app = None
+    wrap = functools.partial(
+        RequestMiddleware,
+        metrics=metrics,
+        readiness=readiness,
+        longest_ms=settings.request_timeout_ms,
+    )
+    add_picture_routes(app, picture_routes)
+    for router in routers:
+        app.include_router(router)
+    add_probes(app, readiness, check_dependencies, status)
+    if settings.metrics_port is None:
+        add_metrics(app, metrics)
+    else:
+        app.state.metrics_app = metrics_app = _create_bare_app(
+            title=f"{app.title}: metrics", openapi_url=None
+        )
+        add_metrics(metrics_app, metrics)
+        metrics_app.add_middleware(wrap)
+    add_api_docs(app)
+    complete_schema(app, _guarded_prefixes(gates))
+    for gate in gates:
+        app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
+    app.add_middleware(wrap, tracing=tracing)
+    return app
+
+
+def _create_bare_app(**options: Any) -> FastAPI:
     app = FastAPI(
-        title=f"elastic-yolo {metrics.service}",
-        summary=summary,
         version=__version__,
-        lifespan=lifespan,
         # FastAPI's spans know neither the phases nor the next service: tracing.py has them.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         # A client that follows a redirect may send a POST twice, or without its body.
@@ -70,33 +101,17 @@ def build_app(
         # These pages load scripts from other hosts.
         docs_url=None,
         redoc_url=None,
+        **options,
     )
-    app.state.readiness = readiness
-    app.state.tracing = tracing
     # No handlers of FastAPI's: RequestMiddleware alone makes responses of exceptions.
     app.exception_handlers.clear()
     app.add_exception_handler(HTTPException, _raise_again)
-    add_picture_routes(app, picture_routes)
-    for router in routers:
-        app.include_router(router)
-    add_probes(app, readiness, metrics, check_dependencies, status)
-    add_api_docs(app)
-    complete_schema(app, _guarded_prefixes(gates))
-    for gate in gates:
-        app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
-    app.add_middleware(
-        RequestMiddleware,
-        metrics=metrics,
-        readiness=readiness,
-        longest_ms=settings.request_timeout_ms,
-        tracing=tracing,
-    )
     return app
 
 
 def _guarded_prefixes(gates: Sequence[Middleware]) -> list[str]:
-    """Return the prefixes of the paths that require a token."""
-    return [str(gate.kwargs["prefix"]) for gate in gates if cast("object", gate.cls) is TokenGate]
+    """Return the prefixes of the paths that require a token or a key."""
+    return [str(gate.kwargs["prefix"]) for gate in gates if "prefix" in gate.kwargs]
 
 
 async def _raise_again(_request: Request, error: Exception) -> NoReturn:

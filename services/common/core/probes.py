@@ -30,17 +30,27 @@ class Readiness:
     def __init__(self) -> None:
         """Start as not ready."""
         self.phase = Phase.STARTING
+        self._ends_at_s = 0.0
+
+    def begin_drain(self, longest_s: float) -> None:
+        """Become not ready; the process ends in `longest_s` seconds at the latest."""
+        self.phase = Phase.DRAINING
+        self._ends_at_s = time.monotonic() + longest_s
+
+    @property
+    def retry_after_s(self) -> float:
+        """The seconds until another process may have taken the place of this one."""
+        return max(1.0, self._ends_at_s - time.monotonic())
 
     def require(self) -> None:
         """Raise Unavailable unless the process is serving."""
         if self.phase is not Phase.SERVING:
-            raise Unavailable(f"this service is {self.phase.value}")
+            raise Unavailable(f"this service is {self.phase.value}", self.retry_after_s)
 
 
 def add_probes(
     app: FastAPI,
     readiness: Readiness,
-    metrics: Metrics,
     check_dependencies: Callable[[], Awaitable[None]],
     shared_status: SharedStatus,
 ) -> None:
@@ -73,6 +83,13 @@ def add_probes(
         readiness.require()
         checked = await shared_status.read(context)
         return {"status": "ok", "uptime_s": round(time.monotonic() - started, 1), **checked}
+
+    app.include_router(router)
+
+
+def add_metrics(app: FastAPI, metrics: Metrics) -> None:
+    """Add the route of the metrics."""
+    router = APIRouter(tags=["probes"])
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def export_metrics(request: Request) -> Response:

@@ -26,7 +26,7 @@ from fastapi import FastAPI
 from elastic_yolo.freed_memory import keep_little_freed_memory
 from services.common.core.connection import Connection
 from services.common.core.open_files import ConnectionLimit, fit_connections
-from services.common.core.probes import Phase, Readiness
+from services.common.core.probes import Readiness
 from services.common.core.settings import ServiceSettings, warn_of_removed_variables
 from services.common.observe.log_limit import LogLimit
 from services.common.observe.logs import get_logger
@@ -40,9 +40,19 @@ _ACCEPTED_PER_TURN = 8
 class DrainingServer(uvicorn.Server):
     """A uvicorn server that becomes not ready before it stops accepting connections."""
 
-    def __init__(self, config: uvicorn.Config, readiness: Readiness, delay_s: float) -> None:
-        """Wait `delay_s` seconds between SIGTERM and closing the listener; Ctrl-C skips that."""
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        readiness: Readiness,
+        delay_s: float,
+        metrics_config: uvicorn.Config | None = None,
+    ) -> None:
+        """Wait `delay_s` seconds between SIGTERM and closing the listener; Ctrl-C skips that.
+
+        `metrics_config` is that of a second listener, which lives as long as the first.
+        """
         super().__init__(config)
+        self._metrics_config = metrics_config
         self._readiness = readiness
         self._delay_s = delay_s
         self._hurry = False
@@ -60,6 +70,30 @@ class DrainingServer(uvicorn.Server):
             await self._accept_faster()
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             get_logger().info("listening", address=f"http://{host}:{port}", port=port)
+            if self._metrics_config is not None:
+                await self._serve_metrics(self._metrics_config)
+
+    async def _serve_metrics(self, config: uvicorn.Config) -> None:
+        config.load()
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                self._connect(config), config.host, config.port, backlog=config.backlog
+            )
+        except OSError as error:
+            await self.lifespan.shutdown()
+            raise SystemExit(f"METRICS_PORT: {error.strerror}, found {config.port}") from error
+        self.servers.append(server)
+        host, port = server.sockets[0].getsockname()[:2]
+        get_logger().info("listening for metrics", address=f"http://{host}:{port}", port=port)
+
+    def _connect(self, config: uvicorn.Config) -> Callable[[], asyncio.Protocol]:
+        """Return what begins a connection; those of all listeners count together."""
+        return functools.partial(
+            cast("Callable[..., asyncio.Protocol]", config.http_protocol_class),
+            config=config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
 
     async def _accept_faster(self) -> None:
         """Watch the listener several times: uvloop accepts one connection for each and turn.
@@ -67,12 +101,7 @@ class DrainingServer(uvicorn.Server):
         An attack: a hundred connections, each opened again when it is refused. A new one would wait
         behind them for a hundred turns of the event loop.
         """
-        connect = functools.partial(
-            cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class),
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-        )
+        connect = self._connect(self.config)
         for listener in [one for server in self.servers for one in server.sockets]:
             for _ in range(_ACCEPTED_PER_TURN - 1):
                 again = socket.socket(fileno=os.dup(listener.fileno()))
@@ -83,7 +112,8 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Become not ready, wait for load balancers, then let uvicorn finish requests."""
-        self._readiness.phase = Phase.DRAINING
+        grace_s = self.config.timeout_graceful_shutdown or 0
+        self._readiness.begin_drain(self._delay_s + grace_s)
         get_logger().info("draining", delay_s=self._delay_s)
         until = time.monotonic() + self._delay_s
         # A signal handler sets the flag, so no event can be awaited here.
@@ -121,21 +151,26 @@ def build_server(app: FastAPI, settings: ServiceSettings, limit: ConnectionLimit
         limit=limit,
         log_limit=LogLimit(),
     )
-    config = uvicorn.Config(
-        app,
+    configure = functools.partial(
+        uvicorn.Config,
         http=cast("type[asyncio.Protocol]", connection),
         ws="none",
         loop="uvloop",
         host=settings.host,
-        port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
-        # No service uses the caller's address.
+        # A header of the caller's does not change its address.
         proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
         # Longer than the usual 60 s of proxies in front: the proxy closes idle connections first,
         # and never sends a request into one that closes here.
         timeout_keep_alive=75,
     )
-    return DrainingServer(config, app.state.readiness, settings.drain_delay_s)
+    metrics_app, metrics_port = app.state.metrics_app, settings.metrics_port
+    return DrainingServer(
+        configure(app, port=settings.port),
+        app.state.readiness,
+        settings.drain_delay_s,
+        None if metrics_port is None else configure(metrics_app, port=metrics_port),
+    )

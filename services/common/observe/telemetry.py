@@ -27,6 +27,8 @@ SECONDS_BUCKETS = (
 
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _LAG_PERIOD_S = 0.5
+# Client names that become a label; an issuer of tokens may know any number of them.
+MOST_CLIENTS = 100
 
 
 class QueueLoad(NamedTuple):
@@ -105,6 +107,13 @@ class Metrics:
             ("service", "reason"),
             registry=self.registry,
         )
+        self._clients = Counter(
+            "elastic_yolo_client_requests_total",
+            f"Finished requests of the first {MOST_CLIENTS} known clients, then of (other).",
+            ("service", "client", "status"),
+            registry=self.registry,
+        )
+        self._client_names: set[str] = set()
         self._phases = Histogram(
             "elastic_yolo_phase_duration_seconds",
             "Duration of each phase of a request in this process; queues by their names.",
@@ -141,6 +150,15 @@ class Metrics:
     def record_lag(self, seconds: float) -> None:
         """Record a delay of the event loop."""
         self._lag.observe(seconds)
+
+    def count_client(self, client: str, status: int) -> None:
+        """Count a finished request of a known client."""
+        if client not in self._client_names:
+            if len(self._client_names) < MOST_CLIENTS:
+                self._client_names.add(client)
+            else:
+                client = "(other)"
+        self._clients.labels(self.service, client, str(status)).inc()
 
     def count_phases(self, phases_ms: Iterable[tuple[str, float]]) -> None:
         """Record the phases of a request."""
