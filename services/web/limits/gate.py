@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.common.request.context import RequestContext, context_of
+from services.common.request.context import context_of
 from services.common.request.errors import TooManyRequests
-from services.common.request.identity import Limits
+from services.common.request.identity import Identity, Limits
 from services.web.limits.headers import describe_left, describe_policies
 from services.web.limits.stores import UsageStore
 from services.web.limits.usage import Verdict
@@ -40,7 +41,8 @@ class LimitGate:
         if limits == NO_LIMITS:
             await self._app(scope, receive, send)
             return
-        grant = await self._store.take(_name_client(scope, context), limits)
+        host = scope["client"][0] if scope.get("client") else ""
+        grant = await self._store.take(name_client(context.identity, host), limits)
         context.response_headers["RateLimit-Policy"] = describe_policies(limits)
         context.response_headers["RateLimit"] = describe_left(limits, grant.verdict)
         if grant.verdict.refusal is not None:
@@ -51,17 +53,14 @@ class LimitGate:
             grant.give_back()
 
 
-def _name_client(scope: Scope, context: RequestContext) -> str:
-    identity = context.identity
+def name_client(identity: Identity | None, host: str) -> str:
+    """Return the name under which pictures are counted; `host` is the caller's address."""
     if identity is not None:
         return f"{identity.kind}:{identity.client}"
-    host = scope["client"][0] if scope.get("client") else ""
-    try:
+    with suppress(ValueError):
         address = ip_address(host)
-    except ValueError:
-        return f"address:{host}"
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return f"network:{int(address) >> (128 - _NETWORK_BITS):x}"
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+            return f"network:{int(address) >> (128 - _NETWORK_BITS):x}"
     return f"address:{host}"
 
 
