@@ -35,6 +35,7 @@ def create_app(settings: WebSettings, tracing: Tracing | None = None) -> FastAPI
     door = Door(settings, PATH)
     readiness = Readiness()
     metrics = Metrics("web")
+    metrics.watch_clients()
     preprocess = Peer("preprocess", settings.preprocess_url, metrics)
     web = Web(
         preprocess=preprocess,

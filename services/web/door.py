@@ -94,6 +94,10 @@ class Door:
             models_claim=settings.oidc_models_claim,
         )
         issuer_keys = IssuerKeys(issuer, settings.oidc_stale_s)
+        if not issuer.startswith("https://"):
+            get_logger().warning(
+                "OIDC_ISSUER is not https: whoever is between it and here can make valid tokens"
+            )
         self._kinds.append("OIDC_ISSUER")
         self._followers.append(issuer_keys.follow)
         return TokenVerifier(rules, issuer_keys)

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import Histogram
+from starlette.datastructures import Headers
 
 from elastic_yolo.picture.drawn_types import FORMATS, JPEG, PNG
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
@@ -27,13 +28,13 @@ from services.common.request.body import Bodies, JsonResponse
 from services.common.request.context import RequestContext, context_of
 from services.common.request.model_headers import from_headers
 from services.web.admission import Admission
-from services.web.forwarding import forwarded_headers
 from services.web.identity.rights import choose_model
 from services.web.upload import find_body
 
 PATH = "/inference"
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _TAG = "web"
+_ROUTE_PREFIX = "x-route-"
 _JSON = "application/json"
 # Media ranges of an Accept header that are read; browsers send eight.
 _MAX_RANGES = 32
@@ -211,7 +212,9 @@ def build_picture_route(web: Web) -> PictureRoute:
     async def inference(request: Request) -> Response:
         context = context_of(request.scope)
         params = {name: str(value) for name, value in read_fractions(request.query_params).items()}
-        model = choose_model(context.identity, read_model_name(request.query_params))
+        model = read_model_name(request.query_params)
+        if context.identity is not None:
+            model = choose_model(context.identity, model)
         forwarded = forwarded_headers(context, request.headers)
         if model is not None:
             params["model"] = model
@@ -253,6 +256,17 @@ def build_router() -> APIRouter:
         return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
 
     return router
+
+
+def forwarded_headers(context: RequestContext, headers: Headers) -> dict[str, str]:
+    """Return what preprocess may route by: the caller's X-Route-... headers and its tenant.
+
+    None of the caller's other headers goes on. X-Tenant is web's: what a caller sends is ignored.
+    """
+    found = {name: value for name, value in headers.items() if name.startswith(_ROUTE_PREFIX)}
+    if context.identity is not None:
+        found |= context.identity.to_header()
+    return found
 
 
 def to_json(processed: dict[str, Any], uid: str) -> dict[str, Any]:

@@ -81,7 +81,8 @@ class DrainingServer(uvicorn.Server):
             )
         except OSError as error:
             await self.lifespan.shutdown()
-            raise SystemExit(f"METRICS_PORT: {error.strerror}, found {config.port}") from error
+            reason = os.strerror(error.errno or 0)
+            raise SystemExit(f"METRICS_PORT: {reason}, found {config.port}") from error
         self.servers.append(server)
         host, port = server.sockets[0].getsockname()[:2]
         get_logger().info("listening for metrics", address=f"http://{host}:{port}", port=port)

@@ -107,13 +107,6 @@ class Metrics:
             ("service", "reason"),
             registry=self.registry,
         )
-        self._clients = Counter(
-            "elastic_yolo_client_requests_total",
-            f"Finished requests of the first {MOST_CLIENTS} known clients, then of (other).",
-            ("service", "client", "status"),
-            registry=self.registry,
-        )
-        self._client_names: set[str] = set()
         self._phases = Histogram(
             "elastic_yolo_phase_duration_seconds",
             "Duration of each phase of a request in this process; queues by their names.",
@@ -128,6 +121,8 @@ class Metrics:
             buckets=_LAG_BUCKETS,
             registry=self.registry,
         ).labels(service)
+        self._clients: Counter | None = None
+        self._client_names: set[str] = set()
         self._queues = _QueueCollector(service)
         self.registry.register(self._queues)
         self.registry.register(CgroupCollector(service))
@@ -147,12 +142,23 @@ class Metrics:
         for phase, milliseconds in phases_ms.items():
             gauge.labels(self.service, phase).set(milliseconds / 1000)
 
+    def watch_clients(self) -> None:
+        """Export the requests of each known client."""
+        self._clients = Counter(
+            "elastic_yolo_client_requests_total",
+            f"Finished requests of the first {MOST_CLIENTS} known clients, then of (other).",
+            ("service", "client", "status"),
+            registry=self.registry,
+        )
+
     def record_lag(self, seconds: float) -> None:
         """Record a delay of the event loop."""
         self._lag.observe(seconds)
 
     def count_client(self, client: str, status: int) -> None:
-        """Count a finished request of a known client."""
+        """Count a finished request of a known client, if `watch_clients` was called."""
+        if self._clients is None:
+            return
         if client not in self._client_names:
             if len(self._client_names) < MOST_CLIENTS:
                 self._client_names.add(client)

@@ -10,12 +10,12 @@ from services.common.request.identity import Identity
 _ENSEMBLE = "ensemble:"
 
 
-def choose_model(identity: Identity | None, wanted: str | None) -> str | None:
+def choose_model(identity: Identity, wanted: str | None) -> str | None:
     """Return the model for a request that wants one, or any (None); raises Forbidden.
 
     A client with limited rights that names no model gets the first one that it may use.
     """
-    if identity is None or identity.models is None:
+    if identity.models is None:
         return wanted
     if wanted is None:
         if not identity.models:

@@ -1,5 +1,6 @@
 // An OpenID Connect provider (npm's oidc-provider) that gives tokens to one client, by client credentials.
-// Arguments: its port, and a file with its private keys as a JSON Web Key Set, the first of which signs.
+// Arguments: its port, and a file with its private keys as a JSON Web Key Set, the first of which signs; without it,
+// keys that are the same everywhere.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
@@ -7,7 +8,7 @@ const require = createRequire(process.env.ISSUER_MODULES + "/");
 const { default: Provider } = await import(require.resolve("oidc-provider"));
 const [port, keys] = process.argv.slice(2);
 const provider = new Provider(`http://127.0.0.1:${port}`, {
-  jwks: JSON.parse(readFileSync(keys, "utf8")),
+  ...(keys && { jwks: JSON.parse(readFileSync(keys, "utf8")) }),
   clients: [{
     client_id: "camera-7", client_secret: "the secret of camera 7", grant_types: ["client_credentials"],
     redirect_uris: [], response_types: [],
