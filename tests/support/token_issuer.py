@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -61,7 +60,6 @@ class TokenIssuer:
         with (self.folder / "issuer.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [_node(), str(_PROGRAM), str(self.port), str(path)],
-                env={**os.environ, "ISSUER_MODULES": str(_MODULES)},
                 stdout=log,
                 stderr=log,
             )

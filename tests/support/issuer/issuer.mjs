@@ -4,7 +4,8 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
-const require = createRequire(process.env.ISSUER_MODULES + "/");
+// Where `make issuer` has installed it.
+const require = createRequire(new URL("../../../.venv-issuer/", import.meta.url));
 const { default: Provider } = await import(require.resolve("oidc-provider"));
 const [port, keys] = process.argv.slice(2);
 const provider = new Provider(`http://127.0.0.1:${port}`, {
