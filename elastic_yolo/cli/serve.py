@@ -221,8 +221,7 @@ class Serving:
         if self._as_json:
             print(json.dumps(summary.to_json()), flush=True)
             return
-        with_token = bool(os.environ.get("ACCESS_TOKEN"))
-        lines = summary.lines(self._stack.web.host, self._logs, with_token=with_token)
+        lines = summary.lines(self._stack.web.host, self._logs, token=_token_variable())
         print("\n".join(lines), flush=True)
 
     def _report_events(self) -> None:
@@ -233,6 +232,12 @@ class Serving:
                 self._say(line)
             if len(lines) > _MAX_LINES_AT_ONCE:
                 self._say(f"and {len(lines) - _MAX_LINES_AT_ONCE} more in {follower.path}")
+
+
+def _token_variable() -> str | None:
+    """Return a name for what requests must carry, None if they need nothing."""
+    names = {"ACCESS_TOKEN": "ACCESS_TOKEN", "API_KEYS_FILE": "KEY", "OIDC_ISSUER": "TOKEN"}
+    return next((names[one] for one in names if os.environ.get(one)), None)
 
 
 @dataclass(frozen=True)
@@ -254,13 +259,13 @@ class Summary:
         pictures = None if self.pictures is None else str(self.pictures)
         return vars(self) | {"pictures": pictures}
 
-    def lines(self, host: str, logs: Path | None, *, with_token: bool = False) -> list[str]:
-        """Return it as text for a terminal; `with_token` if web requires one."""
+    def lines(self, host: str, logs: Path | None, *, token: str | None = None) -> list[str]:
+        """Return it as text for a terminal; `token` is a variable for the one that web requires."""
         family = _ALL_ADDRESSES.get(host)
         everywhere = f" (and all other {family} addresses of this machine)" if family else ""
         picture = "photo.jpg" if self.pictures is None else _shorten(first_picture(self.pictures))
         form = shlex.quote(f"image=@{picture}")
-        header = '-H "Authorization: Bearer $ACCESS_TOKEN" ' if with_token else ""
+        header = f'-H "Authorization: Bearer ${token}" ' if token else ""
         rows = {
             "page": f"{self.web}/{everywhere}",
             "try": f"curl {header}-F {form} {self.web}/inference",
