@@ -221,7 +221,7 @@ class Serving:
         if self._as_json:
             print(json.dumps(summary.to_json()), flush=True)
             return
-        lines = summary.lines(self._stack.web.host, self._logs, token=_token_variable())
+        lines = summary.lines(self._stack.web.host, self._logs, variable=_token_variable())
         print("\n".join(lines), flush=True)
 
     def _report_events(self) -> None:
@@ -259,13 +259,13 @@ class Summary:
         pictures = None if self.pictures is None else str(self.pictures)
         return vars(self) | {"pictures": pictures}
 
-    def lines(self, host: str, logs: Path | None, *, token: str | None = None) -> list[str]:
-        """Return it as text for a terminal; `token` is a variable for the one that web requires."""
+    def lines(self, host: str, logs: Path | None, *, variable: str | None = None) -> list[str]:
+        """Return it as text for a terminal; `variable` has the token that web requires."""
         family = _ALL_ADDRESSES.get(host)
         everywhere = f" (and all other {family} addresses of this machine)" if family else ""
         picture = "photo.jpg" if self.pictures is None else _shorten(first_picture(self.pictures))
         form = shlex.quote(f"image=@{picture}")
-        header = f'-H "Authorization: Bearer ${token}" ' if token else ""
+        header = f'-H "Authorization: Bearer ${variable}" ' if variable else ""
         rows = {
             "page": f"{self.web}/{everywhere}",
             "try": f"curl {header}-F {form} {self.web}/inference",

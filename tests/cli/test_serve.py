@@ -394,7 +394,7 @@ def test_the_example_request_has_the_token_if_one_is_required() -> None:
     web = "http://127.0.0.1:5000"
     summary = Summary(web, "", [], "tiny", "openvino", "fp32", "cpu", None)
 
-    shown = summary.lines("127.0.0.1", None, token="ACCESS_TOKEN")
+    shown = summary.lines("127.0.0.1", None, variable="ACCESS_TOKEN")
 
     header = '-H "Authorization: Bearer $ACCESS_TOKEN"'
     assert f"  try         curl {header} -F image=@photo.jpg {web}/inference" in shown

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,16 @@ import httpx
 import pytest
 
 from elastic_yolo.api_key import key_digest, new_key
-from elastic_yolo.lab.processes.stack import Service, Stack, free_port
+from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
 from services.common.observe.telemetry import MOST_CLIENTS, Metrics
 from services.common.request.errors import Forbidden
 from services.common.request.identity import Identity
 from services.web.identity.rights import choose_model
+from tests.support.collector import Collector
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
 from tests.support.token_issuer import AUDIENCE, TokenIssuer, new_ec_key, token_issuer
+from tests.support.tracing import caller, only, web_alone
 from tests.support.versions import sample
 from tests.support.waiting import wait_until
 
@@ -382,3 +386,32 @@ def test_secrets_can_be_files(tmp_path: Path) -> None:
 
         assert gate_passes(web, TOKEN) == 415
         assert gate_passes(web, "another long token") == 401
+
+
+def test_the_trace_of_a_picture_names_the_client(tmp_path: Path) -> None:
+    sender = caller()
+    with (
+        Collector().running() as collector,
+        web_alone(tmp_path, collector, "http://127.0.0.1:1", ACCESS_TOKEN=TOKEN) as web,
+    ):
+        post(web, {**bearer(TOKEN), **sender.headers})
+        spans = collector.wait(sender.trace_id, sender.span_id)
+
+    assert only(spans, "POST /inference", "SERVER").attributes["elastic_yolo.client"] == (
+        "access-token"
+    )
+
+
+def test_without_identity_and_limits_their_libraries_are_not_loaded() -> None:
+    program = """
+import sys
+from services.web.app import create_app
+from services.web.settings import WebSettings
+create_app(WebSettings(preprocess_url="http://127.0.0.1:1"))
+print(*{"jwt", "cryptography", "httpx", "redis", "yaml"} & sys.modules.keys())
+"""
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert loaded.stdout.split() == []
