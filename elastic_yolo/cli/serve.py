@@ -53,8 +53,11 @@ _SETTINGS = {
 # Of a burst of warnings; all of them are in the log.
 _MAX_LINES_AT_ONCE = 5
 _ALL_ADDRESSES = {"0.0.0.0": "IPv4", "::": "IPv6"}  # noqa: S104
-# Variables of inference that name files, which may be relative to the user's folder.
-_PATHS = re.compile(r"CACHE_DIR|CALIBRATION_DIR|MODEL_[A-Z0-9_]+_PATH")
+# Variables of inference and web that name files, which may be relative to the user's folder.
+_PATHS = re.compile(
+    r"CACHE_DIR|CALIBRATION_DIR|MODEL_[A-Z0-9_]+_PATH"
+    r"|ACCESS_TOKEN_FILE|API_KEYS_FILE|LIMIT_REDIS_URL_FILE"
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -115,7 +118,10 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
                 model=model,
                 ports=ports,
                 logs=logs,
-                env={"inference": inference_settings(parsed, model)},
+                env={
+                    "inference": inference_settings(parsed, model),
+                    "web": absolute_paths(os.environ),
+                },
                 host=parsed.host,
                 own_session=True,
             )
