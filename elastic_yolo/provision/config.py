@@ -19,11 +19,11 @@ from pydantic import (
 
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import read_text
-from elastic_yolo.detector.strict_yaml import parse_strict_yaml
 from elastic_yolo.names import Digest, FileName, Name
 from elastic_yolo.provision.errors import ConfigError
 from elastic_yolo.provision.zoo.folder import models_yaml_entry
 from elastic_yolo.provision.zoo.table import UnknownZooModel
+from elastic_yolo.strict_yaml import parse_strict_yaml
 
 _MOST_BYTES = 2**20
 # Nesting: models, one model, files, one file, its sources, an address.

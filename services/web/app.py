@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from services.common.core.access_token import TokenGate
 from services.common.core.app import build_app
 from services.common.core.golden import Golden, check_golden
 from services.common.core.probes import Readiness
@@ -21,6 +20,7 @@ from services.common.queue import ServiceRate
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
 from services.web.admission import Admission, AdmissionGate
+from services.web.door import Door
 from services.web.routes import PATH, PictureMetrics, Web, build_picture_route, build_router
 from services.web.settings import WebSettings
 
@@ -31,9 +31,14 @@ if TYPE_CHECKING:
 def create_app(
     settings: WebSettings, tracing: Tracing | None = None, tls: Tls | None = None
 ) -> FastAPI:
-    """Return the app; it connects to preprocess with the first request."""
+    """Return the app; it connects to preprocess with the first request.
+
+    Raises KeysFileInvalid.
+    """
+    door = Door(settings, PATH)
     readiness = Readiness()
     metrics = Metrics("web")
+    metrics.watch_clients()
     preprocess = Peer(
         "preprocess", settings.preprocess_url, metrics, None if tls is None else tls.client_context
     )
@@ -48,15 +53,14 @@ def create_app(
 
     metrics.watch_queue("admission", lambda: web.admission.load)
     gates = [Middleware(AdmissionGate, admission=web.admission, path=PATH)]
-    if settings.access_token is not None:
-        # Added last, so it comes first: a request without the token must not learn about the load.
-        gate = Middleware(TokenGate, token=settings.access_token, prefix=PATH, what="this service")
-        gates.append(gate)
+    # Added last, so they come first: who may not send a picture must not learn about the load.
+    gates += door.gates
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
         preprocess.start()
-        yield
+        async with door.opened():
+            yield
         preprocess.close()
 
     async def check_status(context: RequestContext) -> dict[str, Any]:

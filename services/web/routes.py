@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import Histogram
+from starlette.datastructures import Headers
 
 from elastic_yolo.picture.drawn_types import FORMATS, JPEG, PNG
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
@@ -25,10 +28,13 @@ from services.common.request.body import Bodies, JsonResponse
 from services.common.request.context import RequestContext, context_of
 from services.common.request.model_headers import from_headers
 from services.web.admission import Admission
+from services.web.identity.rights import choose_model
 from services.web.upload import find_body
 
 PATH = "/inference"
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _TAG = "web"
+_ROUTE_PREFIX = "x-route-"
 _JSON = "application/json"
 # Media ranges of an Accept header that are read; browsers send eight.
 _MAX_RANGES = 32
@@ -93,16 +99,23 @@ class Web:
     metrics: PictureMetrics
 
     async def request_detections(
-        self, context: RequestContext, picture: bytes, params: dict[str, str]
+        self,
+        context: RequestContext,
+        picture: bytes,
+        params: dict[str, str],
+        forwarded: Mapping[str, str] = NO_HEADERS,
     ) -> dict[str, Any]:
-        """Check a picture's header, send the picture to preprocess and return its response."""
+        """Check a picture's header, send the picture to preprocess and return its response.
+
+        `forwarded` are headers for preprocess.
+        """
         response = await self.preprocess.send(
             context,
             "POST",
             "/process",
             content=[picture],
             params=params,
-            headers={"Content-Type": self._check(picture)},
+            headers={**forwarded, "Content-Type": self._check(picture)},
         )
         processed = self.preprocess.read_json(response)
         if not isinstance(processed, dict) or not processed.keys() >= _RESPONSE_KEYS:
@@ -110,7 +123,12 @@ class Web:
         return processed
 
     async def request_drawing(
-        self, context: RequestContext, picture: bytes, params: dict[str, str], picture_type: str
+        self,
+        context: RequestContext,
+        picture: bytes,
+        params: dict[str, str],
+        picture_type: str,
+        forwarded: Mapping[str, str],
     ) -> tuple[bytes, dict[str, str]]:
         """Return the picture with boxes as a file of `picture_type`, and the facts of the model."""
         response = await self.preprocess.send(
@@ -119,7 +137,7 @@ class Web:
             "/process",
             content=[picture],
             params=params,
-            headers={"Content-Type": self._check(picture), "Accept": picture_type},
+            headers={**forwarded, "Content-Type": self._check(picture), "Accept": picture_type},
         )
         if response.headers.get("content-type") != picture_type:
             raise self.preprocess.invalid_response()
@@ -195,6 +213,9 @@ def build_picture_route(web: Web) -> PictureRoute:
         context = context_of(request.scope)
         params = {name: str(value) for name, value in read_fractions(request.query_params).items()}
         model = read_model_name(request.query_params)
+        if context.identity is not None:
+            model = choose_model(context.identity, model)
+        forwarded = forwarded_headers(context, request.headers)
         if model is not None:
             params["model"] = model
         body = find_body(request.headers.get("content-type"))
@@ -204,10 +225,12 @@ def build_picture_route(web: Web) -> PictureRoute:
             # Only now: a slow upload takes no slot from other callers.
             with web.admission.slot(context):
                 if picture_type is None:
-                    processed = await web.request_detections(context, picture, params)
+                    processed = await web.request_detections(context, picture, params, forwarded)
                     context.name_model(processed["model"])
                     return JsonResponse(to_json(processed, context.uid))
-                drawn, facts = await web.request_drawing(context, picture, params, picture_type)
+                drawn, facts = await web.request_drawing(
+                    context, picture, params, picture_type, forwarded
+                )
                 context.name_model(facts)
                 return Response(drawn, media_type=picture_type)
 
@@ -233,6 +256,17 @@ def build_router() -> APIRouter:
         return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
 
     return router
+
+
+def forwarded_headers(context: RequestContext, headers: Headers) -> dict[str, str]:
+    """Return what preprocess may route by: the caller's X-Route-... headers and its tenant.
+
+    None of the caller's other headers goes on. X-Tenant is web's: what a caller sends is ignored.
+    """
+    found = {name: value for name, value in headers.items() if name.startswith(_ROUTE_PREFIX)}
+    if context.identity is not None:
+        found |= context.identity.to_header()
+    return found
 
 
 def to_json(processed: dict[str, Any], uid: str) -> dict[str, Any]:

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from elastic_yolo.tiers import PORTS
-from services.common.core.settings import PeerUrls, ServiceSettings
+from services.common.core.settings import PeerUrls, SecretFile, ServiceSettings
+from services.common.request.identity import Limits
+from services.web.identity.algorithms import ALGORITHMS
+
+_URL = TypeAdapter(HttpUrl)
+
+
+def _check_issuer(text: str) -> str:
+    url = _URL.validate_python(text)
+    if url.query or url.fragment or url.username or url.password:
+        raise ValueError("expected a URL without a query and without a user")
+    # As it is: tokens must state the same, character by character.
+    return text
+
+
+def _check_algorithms(text: str) -> str:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in ALGORITHMS:
+            raise ValueError(f"expected some of {', '.join(sorted(ALGORITHMS))}")
+    return ",".join(names)
+
+
+IssuerUrl = Annotated[str, AfterValidator(_check_issuer)]
+AlgorithmNames = Annotated[str, AfterValidator(_check_algorithms)]
 
 
 class WebSettings(ServiceSettings):
@@ -24,6 +59,83 @@ class WebSettings(ServiceSettings):
     max_in_flight: int = Field(128, ge=1, le=100_000)
     """Pictures in flight; one more is refused with 429, as is one that would be too late."""
     access_token: SecretStr | None = Field(None, min_length=16)
-    """Requests must carry this bearer token (16 characters at least); if unset, the API is open."""
+    """Requests must carry this bearer token (16 characters at least), unless they have another."""
+    access_token_file: SecretFile | None = Field(None, min_length=16)
+    """File with that token, in place of it."""
     tls_client_auth: Literal["required", "none"] = "none"
     """Whether callers must present a certificate of the CA."""
+    api_keys_file: Path | None = None
+    """YAML file of API keys, their clients and rights; read again when it changes."""
+    oidc_issuer: IssuerUrl | None = None
+    """OpenID Connect issuer whose tokens are accepted, as its discovery document states it."""
+    oidc_audience: str | None = Field(None, min_length=1)
+    """What a token's `aud` must contain; required with OIDC_ISSUER."""
+    oidc_algorithms: AlgorithmNames = "RS256,ES256"
+    """Algorithms of signatures that are accepted, separated by commas; none with a shared key."""
+    oidc_skew_s: float = Field(60.0, ge=0, le=600)
+    """Seconds that the issuer's clock may differ."""
+    oidc_stale_s: float = Field(3600.0, ge=1, le=604_800)
+    """Seconds for which known keys of the issuer stay valid while it cannot be reached."""
+    oidc_client_claim: str = Field("sub", min_length=1)
+    """Claim that is the client's name."""
+    oidc_tenant_claim: str | None = None
+    """Claim that is the client's tenant; if unset, the tenant is the client."""
+    oidc_models_claim: str | None = None
+    """Claim that lists the models a client may use; if unset, all."""
+    limit_rate: float | None = Field(None, gt=0, le=1e6)
+    """Pictures per second of one client, on average; one more is refused with 429."""
+    limit_burst: int | None = Field(None, ge=1, le=1_000_000)
+    """Pictures of one client at once, with LIMIT_RATE; if unset, those of one second."""
+    limit_concurrency: int | None = Field(None, ge=1, le=100_000)
+    """Pictures of one client in progress; one more is refused with 429."""
+    limit_daily: int | None = Field(None, ge=1)
+    """Pictures of one client in a day (UTC); one more is refused with 429."""
+    limit_redis_url: SecretStr | None = None
+    """redis:// or rediss:// URL where all web processes count; if unset, each for itself."""
+    limit_redis_url_file: SecretFile | None = None
+    """File with that URL, in place of it."""
+    limit_redis_down: Literal["open", "closed"] = "open"
+    """Without Redis: `open`, each process enforces the limits alone; `closed`, 503."""
+
+    @field_validator("access_token_file", "limit_redis_url_file")
+    @classmethod
+    def _require_one(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        other = str(info.field_name).removesuffix("_file")
+        if value is not None and info.data.get(other) is not None:
+            raise ValueError(f"expected either this or {other.upper()}")
+        return value
+
+    @field_validator("limit_redis_url", "limit_redis_url_file")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            url = urlsplit(value.get_secret_value())
+            # Reading the port checks it.
+            if url.scheme not in ("redis", "rediss") or not url.hostname or url.port == 0:
+                raise ValueError("expected redis://... or rediss://...")
+        return value
+
+    @model_validator(mode="after")
+    def _require_audience(self) -> Self:
+        if self.oidc_issuer is not None and self.oidc_audience is None:
+            raise ValueError("OIDC_AUDIENCE: Field required with OIDC_ISSUER")
+        return self
+
+    @property
+    def token(self) -> str | None:
+        """ACCESS_TOKEN, or what its file has."""
+        return _reveal(self.access_token or self.access_token_file)
+
+    @property
+    def redis_url(self) -> str | None:
+        """LIMIT_REDIS_URL, or what its file has."""
+        return _reveal(self.limit_redis_url or self.limit_redis_url_file)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of each client."""
+        return Limits(self.limit_rate, self.limit_burst, self.limit_concurrency, self.limit_daily)
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

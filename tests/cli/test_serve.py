@@ -29,6 +29,7 @@ from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
 from tests.support.waiting import in_flight, wait_until
 
+TOKEN = "a long enough token"  # noqa: S105
 JPEG = encode(plain(64, 48), "JPEG")
 
 
@@ -337,13 +338,18 @@ def test_paths_in_the_environment_are_relative_to_the_users_folder(
     (tmp_path / "other" / "model.yaml").write_text("name: other\n")
     (tmp_path / "typical").mkdir()
     (tmp_path / "typical" / "one.jpg").write_bytes(JPEG)
+    (tmp_path / "token").write_text(TOKEN)
     relative = {
-        "CACHE_DIR": "compiled", "CALIBRATION_DIR": "typical", "MODEL_OTHER_PATH": "other"
+        "CACHE_DIR": "compiled", "CALIBRATION_DIR": "typical", "MODEL_OTHER_PATH": "other",
+        "ACCESS_TOKEN_FILE": "token",
     }  # fmt: skip
     with serving(environment | relative, "model", "--port", "0", folder=tmp_path) as served:
         url = f"{served.facts['web']}/inference?model=other"
-        answer = httpx.post(url, files={"image": JPEG}, timeout=60).json()
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        refused = httpx.post(url, files={"image": JPEG}, timeout=60)
+        answer = httpx.post(url, files={"image": JPEG}, headers=headers, timeout=60).json()
 
+    assert refused.status_code == 401
     assert answer["model"]["name"] == "other"
     assert list((tmp_path / "compiled").rglob("*.xml"))
 
@@ -394,7 +400,7 @@ def test_the_example_request_has_the_token_if_one_is_required() -> None:
     web = "http://127.0.0.1:5000"
     summary = Summary(web, "", [], "tiny", "openvino", "fp32", "cpu", None)
 
-    shown = summary.lines("127.0.0.1", None, with_token=True)
+    shown = summary.lines("127.0.0.1", None, variable="ACCESS_TOKEN")
 
     header = '-H "Authorization: Bearer $ACCESS_TOKEN"'
     assert f"  try         curl {header} -F image=@photo.jpg {web}/inference" in shown

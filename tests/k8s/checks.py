@@ -62,7 +62,7 @@ def ports_are_those_of_the_services(manifests: list[Manifest]) -> Iterator[str]:
     for tier, container in _tiers(manifests):
         default = SETTINGS[tier].model_fields["port"].default
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        probe_port = _environment(manifests, container).get("PROBE_PORT")
+        probe_port = _environment(manifests, container).get("METRICS_PORT")
         expected = {"http": default} | ({"probes": int(probe_port)} if probe_port else {})
         if ports != expected:
             yield f"{tier}: ports {ports}, but it listens on {expected}"
@@ -115,7 +115,7 @@ def probes_have_real_routes(manifests: list[Manifest]) -> Iterator[str]:
     for tier, container in _tiers(manifests):
         stated = _environment(manifests, container)
         # The kubelet has no certificate, so a port with TLS is none for probes.
-        port = "probes" if "TLS_CERT_FILE" in stated or "PROBE_PORT" in stated else "http"
+        port = "probes" if "TLS_CERT_FILE" in stated or "METRICS_PORT" in stated else "http"
         for probe, path in wanted.items():
             asked = container.get(probe, {}).get("httpGet", {})
             if asked != {"path": path, "port": port} or path not in described:

@@ -106,7 +106,7 @@ def test_the_component_alone_names_the_same_port_everywhere(tmp_path: Path) -> N
         for port in container.get("ports", [])
         if port["name"] == "probes" and name in TIERS
     }
-    stated = {one["data"].get("PROBE_PORT") for one in of_kind(rendered, "ConfigMap")} - {None}
+    stated = {one["data"].get("METRICS_PORT") for one in of_kind(rendered, "ConfigMap")} - {None}
 
     assert ports == {8081}
     assert stated == {"8081"}

@@ -37,10 +37,11 @@ def test_every_error_has_exactly_one_status() -> None:
 def test_the_statuses_are_those_of_the_contract() -> None:
     of_pictures = {400, 404, 411, 413, 415, 422, 429, 503, 504}
     of_the_repository = {401}
+    of_clients = {403}
 
     statuses = {int(status) for status in STATUS.values()}
 
-    assert statuses == of_pictures | of_the_repository
+    assert statuses == of_pictures | of_the_repository | of_clients
 
 
 def test_an_unexpected_error_reveals_nothing() -> None:

@@ -164,6 +164,7 @@ def test_the_reasons_in_the_metrics_do_not_follow_renamed_classes() -> None:
         "malformed_request",
         "unknown_model",
         "not_allowed",
+        "forbidden",
         "model_unusable",
         "unsupported_media",
         "body_too_large",

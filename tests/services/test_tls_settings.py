@@ -88,9 +88,9 @@ def test_two_listeners_need_two_ports(
 ) -> None:
     monkeypatch.setenv("PREPROCESS_URL", "http://localhost:8000")
     monkeypatch.setenv("PORT", "5000")
-    monkeypatch.setenv("PROBE_PORT", "5000")
+    monkeypatch.setenv("METRICS_PORT", "5000")
 
-    assert refusal(capsys) == "PROBE_PORT: 5000 is PORT too"
+    assert refusal(capsys) == "METRICS_PORT: expected another port than PORT, found '5000'"
 
 
 @pytest.mark.parametrize(

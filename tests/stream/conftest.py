@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.stream.kafka_brokers import Cluster, mock_cluster, tansu
-from tests.stream.redis_server import RedisServer, redis_server
+from tests.support.redis_server import RedisServer, redis_server
 
 
 @pytest.fixture(scope="module")

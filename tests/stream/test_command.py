@@ -18,9 +18,9 @@ from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
 from elastic_yolo.stream.addresses import SourceOptions, open_source
 from elastic_yolo.stream.errors import BadAddress
 from tests.stream.memory_ends import MemorySource
-from tests.stream.redis_server import redis_server
 from tests.support.command import run
 from tests.support.pictures import encode, plain
+from tests.support.redis_server import redis_server
 from tests.support.waiting import wait_until
 
 REDIS = "redis://127.0.0.1:1/0?stream=pictures"

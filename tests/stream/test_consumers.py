@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT, free_port
-from tests.stream.redis_server import RedisServer, redis_server
 from tests.support.pictures import encode, plain
+from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]

@@ -10,9 +10,9 @@ import pytest
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.redis.streams import RedisSink, RedisSource
-from tests.stream.redis_server import RedisServer, redis_server
 from tests.stream.results import a_result
 from tests.stream.tls_front import make_certificate
+from tests.support.redis_server import RedisServer, redis_server
 
 NEVER_S = 3600.0
 PASSWORD = "p@ss/word?#%:1"  # noqa: S105

@@ -17,8 +17,8 @@ import pytest
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.stream.message import Message, result_id
 from elastic_yolo.stream.redis.streams import RedisSource
-from tests.stream.redis_server import RedisServer, redis_server
 from tests.stream.results import MODEL
+from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import wait_until
 
 COUNT = 10_000

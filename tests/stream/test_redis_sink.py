@@ -11,8 +11,8 @@ import pytest
 
 from elastic_yolo.stream.errors import Refused, Unavailable
 from elastic_yolo.stream.redis.streams import RedisSink
-from tests.stream.redis_server import RedisServer, redis_server
 from tests.stream.results import a_result
+from tests.support.redis_server import RedisServer, redis_server
 
 
 @pytest.fixture

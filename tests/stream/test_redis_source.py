@@ -20,7 +20,7 @@ from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.message import Message
 from elastic_yolo.stream.redis.group import ConsumerGroup
 from elastic_yolo.stream.redis.streams import MOST_DEAD_LETTERS, RedisSource
-from tests.stream.redis_server import RedisServer, redis_server
+from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import wait_until
 
 NEVER_S = 3600.0

@@ -1,4 +1,4 @@
-"""Services that listen with TLS: their URLs are https://, and PROBE_PORT has their probes."""
+"""Services that listen with TLS: their URLs are https://, and METRICS_PORT has their probes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class TlsService(Service):
     probe_port: int = field(default_factory=free_port)
 
     def __post_init__(self) -> None:
-        """Set PROBE_PORT."""
-        self.env = {**self.env, "PROBE_PORT": str(self.probe_port)}
+        """Set METRICS_PORT."""
+        self.env = {**self.env, "METRICS_PORT": str(self.probe_port)}
 
     @property
     def url(self) -> str:

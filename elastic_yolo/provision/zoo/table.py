@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from elastic_yolo.detector.files import read_text
 from elastic_yolo.detector.manifest import GoldenSpec
-from elastic_yolo.detector.strict_yaml import parse_strict_yaml
 from elastic_yolo.names import Digest, FileName, Name, Resize, nearest_names
 from elastic_yolo.provision.errors import ConfigError
+from elastic_yolo.strict_yaml import parse_strict_yaml
 
 ENTRIES = Path(__file__).parent / "entries"
 

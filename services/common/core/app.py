@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from elastic_yolo import __version__
-from services.common.core.access_token import TokenGate
 from services.common.core.api_docs import add_api_docs, complete_schema
 from services.common.core.middleware import RequestMiddleware
 from services.common.core.picture_route import PictureRoute, add_picture_routes
-from services.common.core.probes import Phase, ProbePortGate, Readiness, add_probes
+from services.common.core.probes import MetricsPortGate, Phase, Readiness, add_metrics, add_probes
 from services.common.core.settings import ServiceSettings
 from services.common.core.status import SharedStatus, StatusCheck
 from services.common.core.tls import Tls
@@ -88,13 +87,15 @@ def build_app(
     add_picture_routes(app, picture_routes)
     for router in routers:
         app.include_router(router)
-    add_probes(app, readiness, metrics, check_dependencies, status)
+    has_port = settings.metrics_port is not None
+    add_probes(app, readiness, check_dependencies, status)
+    add_metrics(app, metrics, in_schema=not has_port)
     add_api_docs(app)
     complete_schema(app, _guarded_prefixes(gates))
     for gate in gates:
         app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
-    if settings.probe_port is not None:
-        app.add_middleware(ProbePortGate)
+    if has_port:
+        app.add_middleware(MetricsPortGate)
     app.add_middleware(
         RequestMiddleware,
         metrics=metrics,
@@ -106,8 +107,8 @@ def build_app(
 
 
 def _guarded_prefixes(gates: Sequence[Middleware]) -> list[str]:
-    """Return the prefixes of the paths that require a token."""
-    return [str(gate.kwargs["prefix"]) for gate in gates if cast("object", gate.cls) is TokenGate]
+    """Return the prefixes of the paths that require a token or a key."""
+    return [str(gate.kwargs["prefix"]) for gate in gates if "prefix" in gate.kwargs]
 
 
 async def _raise_again(_request: Request, error: Exception) -> NoReturn:

@@ -95,7 +95,10 @@ class RequestMiddleware:
             _uncancel()
             if not caller.disconnected:
                 # The server cancels what is left when its drain time is over.
-                error = Unavailable("the service is shutting down and cannot finish this request")
+                error = Unavailable(
+                    "the service is shutting down and cannot finish this request",
+                    self._readiness.retry_after_s,
+                )
                 caller.stop_watching()
                 await _send_problem(error, scope, receive, context, response)
         except Exception as error:  # noqa: BLE001  # last resort: every exception becomes a response
@@ -115,6 +118,10 @@ class RequestMiddleware:
         elapsed_ms = context.timings.elapsed_ms()
         self._metrics.count_request(path or "(no route)", method, status, elapsed_ms / 1000)
         self._metrics.count_phases(context.timings.own_phases())
+        caller = {}
+        if context.identity is not None:
+            caller["client"] = context.identity.client[:_MAX_TEXT]
+            self._metrics.count_client(context.identity.client, status)
         if context.problem is not None:
             self._metrics.count_problem(context.problem)
         failed = status >= HTTPStatus.BAD_REQUEST
@@ -133,6 +140,7 @@ class RequestMiddleware:
             status=status,
             ms=round(elapsed_ms, 1),
             uid=context.uid,
+            **caller,
             **failure,
         )
         if context.trace is not None:
@@ -199,6 +207,8 @@ class _ResponseWatch:
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self._context.request_id
             headers["Server-Timing"] = self._context.timings.to_header(self._tier)
+            for name, value in self._context.response_headers.items():
+                headers[name] = value
             if self._readiness.phase is Phase.DRAINING:
                 # The caller sends its next request over a new connection, to another pod.
                 headers["Connection"] = "close"

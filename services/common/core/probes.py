@@ -18,13 +18,14 @@ from services.common.observe.telemetry import Metrics
 from services.common.request.context import Context
 from services.common.request.errors import Unavailable
 
-PROBES_ONLY = "probes_only"
-"""The key of a connection's state that says that it came to PROBE_PORT."""
-_PROBE_PATHS = frozenset({"/livez", "/readyz", "/health/ping", "/metrics"})
+ON_METRICS_PORT = "on_metrics_port"
+"""The key of a connection's state that says that it came to METRICS_PORT."""
+_METRICS = "/metrics"
+_PROBE_PATHS = frozenset({"/livez", "/readyz", "/health/ping", _METRICS})
 
 
-class ProbePortGate:
-    """Answers 404 to everything but probes and metrics on PROBE_PORT."""
+class MetricsPortGate:
+    """Answers 404 to all but probes and metrics on METRICS_PORT, and to metrics elsewhere."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Guard an app that may be served on both ports."""
@@ -32,12 +33,11 @@ class ProbePortGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise HTTPException."""
-        if (
-            scope["type"] == "http"
-            and PROBES_ONLY in scope.get("state", {})
-            and scope["path"] not in _PROBE_PATHS
-        ):
-            raise HTTPException(HTTPStatus.NOT_FOUND)
+        if scope["type"] == "http":
+            path = scope["path"]
+            there = ON_METRICS_PORT in scope.get("state", {})
+            if path not in _PROBE_PATHS if there else path == _METRICS:
+                raise HTTPException(HTTPStatus.NOT_FOUND)
         await self._app(scope, receive, send)
 
 
@@ -55,17 +55,27 @@ class Readiness:
     def __init__(self) -> None:
         """Start as not ready."""
         self.phase = Phase.STARTING
+        self._ends_at_s = 0.0
+
+    def begin_drain(self, longest_s: float) -> None:
+        """Become not ready; the process ends in `longest_s` seconds at the latest."""
+        self.phase = Phase.DRAINING
+        self._ends_at_s = time.monotonic() + longest_s
+
+    @property
+    def retry_after_s(self) -> float:
+        """The seconds until another process may have taken the place of this one."""
+        return max(1.0, self._ends_at_s - time.monotonic())
 
     def require(self) -> None:
         """Raise Unavailable unless the process is serving."""
         if self.phase is not Phase.SERVING:
-            raise Unavailable(f"this service is {self.phase.value}")
+            raise Unavailable(f"this service is {self.phase.value}", self.retry_after_s)
 
 
 def add_probes(
     app: FastAPI,
     readiness: Readiness,
-    metrics: Metrics,
     check_dependencies: Callable[[], Awaitable[None]],
     shared_status: SharedStatus,
 ) -> None:
@@ -99,7 +109,19 @@ def add_probes(
         checked = await shared_status.read(context)
         return {"status": "ok", "uptime_s": round(time.monotonic() - started, 1), **checked}
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    app.include_router(router)
+
+
+def add_metrics(app: FastAPI, metrics: Metrics, *, in_schema: bool) -> None:
+    """Add the route of the metrics; `in_schema` is whether OpenAPI lists it."""
+    router = APIRouter(tags=["probes"])
+
+    @router.get(
+        _METRICS,
+        summary="Prometheus metrics",
+        response_class=Response,
+        include_in_schema=in_schema,
+    )
     async def export_metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), headers={"Content-Type": content_type})

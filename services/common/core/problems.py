@@ -6,6 +6,8 @@ before there is a request.
 
 from __future__ import annotations
 
+import math
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -27,6 +29,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.MalformedRequest: HTTPStatus.BAD_REQUEST,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.ModelUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     PictureTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -48,6 +51,7 @@ _REASON: dict[type[Exception], str] = {
     errors.MalformedRequest: "malformed_request",
     errors.UnknownModel: "unknown_model",
     errors.Unauthorized: "not_allowed",
+    errors.Forbidden: "forbidden",
     errors.ModelUnusable: "model_unusable",
     errors.BodyTooLarge: "body_too_large",
     PictureTooLarge: "picture_too_large",
@@ -95,25 +99,9 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 def problem_response(error: Exception, uid: str) -> JsonResponse:
     """Return the response for an exception; an unexpected one becomes a 500 without details."""
-    headers: dict[str, str] = {}
     match error:
         case errors.RemoteProblem():
             status, title, detail = error.status, error.title, str(error)
-            if error.retry_after is not None:
-                headers["Retry-After"] = error.retry_after
-        case errors.TooManyRequests():
-            status, title, detail = _known(error)
-            headers["Retry-After"] = str(error.retry_after_s)
-        case errors.Unauthorized():
-            status, title, detail = _known(error)
-            headers["WWW-Authenticate"] = "Bearer"
-        case errors.UnsupportedEncoding():
-            status, title, detail = _known(error)
-            headers["Accept-Encoding"] = "gzip, deflate"
-        case errors.LengthRequired():
-            status, title, detail = _known(error)
-            # The body's bytes would be taken for the next request.
-            headers["Connection"] = "close"
         case RequestValidationError():
             status = HTTPStatus.UNPROCESSABLE_ENTITY
             title, detail = status.phrase, _first_error(error)
@@ -121,9 +109,9 @@ def problem_response(error: Exception, uid: str) -> JsonResponse:
             # The router raises it: no route has this path, or not with this method.
             status = error.status_code
             title = detail = HTTPStatus(status).phrase
-            headers |= error.headers or {}
         case _ if type(error) in STATUS:
-            status, title, detail = _known(error)
+            status = STATUS[type(error)]
+            title, detail = status.phrase, str(error)
         case _:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             title, detail = status.phrase, INTERNAL_DETAIL
@@ -139,7 +127,7 @@ def problem_response(error: Exception, uid: str) -> JsonResponse:
         },
         status_code=int(status),
         media_type=MEDIA_TYPE,
-        headers=headers,
+        headers=_headers(error),
     )
 
 
@@ -167,9 +155,47 @@ def problem_reason(error: Exception) -> str:
             return _REASON.get(type(error), "unexpected")
 
 
-def _known(error: Exception) -> tuple[HTTPStatus, str, str]:
-    status = STATUS[type(error)]
-    return status, status.phrase, str(error)
+def _headers(error: Exception) -> dict[str, str]:
+    """Return the headers that a status requires."""
+    again = _retry_after(error)
+    headers = {} if again is None else {"Retry-After": again}
+    match error:
+        case errors.Unauthorized():
+            headers["WWW-Authenticate"] = _challenge(error)
+        case errors.UnsupportedEncoding():
+            headers["Accept-Encoding"] = "gzip, deflate"
+        case errors.LengthRequired():
+            # The body's bytes would be taken for the next request.
+            headers["Connection"] = "close"
+        case HTTPException():
+            headers |= error.headers or {}
+    return headers
+
+
+def _retry_after(error: Exception) -> str | None:
+    """Return Retry-After, which every 429 and 503 has."""
+    match error:
+        case errors.TooManyRequests():
+            return str(error.retry_after_s)
+        case errors.Unavailable():
+            return str(max(1, math.ceil(error.retry_after_s)))
+        case errors.RemoteProblem(status=HTTPStatus.SERVICE_UNAVAILABLE):
+            return error.retry_after or "1"
+        case errors.RemoteProblem():
+            return error.retry_after
+    return None
+
+
+# What an error_description may have, RFC 6750, section 3.
+_DESCRIBING = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+
+
+def _challenge(error: errors.Unauthorized) -> str:
+    """Return WWW-Authenticate; a request without a token gets no error code."""
+    if error.error is None:
+        return "Bearer"
+    described = _DESCRIBING.sub("'", str(error))
+    return f'Bearer error="{error.error}", error_description="{described}"'
 
 
 def _first_error(error: RequestValidationError) -> str:

@@ -27,7 +27,7 @@ from fastapi import FastAPI
 from elastic_yolo.freed_memory import keep_little_freed_memory
 from services.common.core.connection import Connection
 from services.common.core.open_files import ConnectionLimit, fit_connections
-from services.common.core.probes import PROBES_ONLY, Phase, Readiness
+from services.common.core.probes import ON_METRICS_PORT, Readiness
 from services.common.core.settings import ServiceSettings, warn_of_removed_variables
 from services.common.core.tls_entrance import Handshakes, TlsEntrance
 from services.common.observe.log_limit import LogLimit
@@ -37,12 +37,12 @@ from services.common.observe.logs import get_logger
 _TICK_S = 0.1
 # Connections that are accepted in one turn of the event loop.
 _ACCEPTED_PER_TURN = 8
-# Connections to PROBE_PORT beyond MAX_CONNECTIONS: the kubelet's, and Prometheus'.
-_PROBE_CONNECTIONS = 16
+# Connections to METRICS_PORT beyond MAX_CONNECTIONS: the kubelet's, and Prometheus'.
+_METRICS_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
-class ProbeListener:
+class MetricsListener:
     """A second port without TLS, for probes and metrics."""
 
     port: int
@@ -59,12 +59,12 @@ class DrainingServer(uvicorn.Server):
         delay_s: float,
         *,
         handshakes: Handshakes | None = None,
-        probes: ProbeListener | None = None,
+        metrics: MetricsListener | None = None,
     ) -> None:
         """Wait `delay_s` seconds between SIGTERM and closing the listener; Ctrl-C skips that."""
         super().__init__(config)
         self._handshakes = handshakes
-        self._probes = probes
+        self._metrics = metrics
         self._readiness = readiness
         self._delay_s = delay_s
         self._hurry = False
@@ -80,30 +80,30 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             await self._accept_faster()
-            if self._probes is not None:
-                await self._listen_for_probes(self._probes)
+            if self._metrics is not None:
+                await self._listen_for_metrics(self._metrics)
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             address = f"{'https' if self._handshakes else 'http'}://{host}:{port}"
             get_logger().info("listening", address=address, port=port)
 
-    async def _listen_for_probes(self, probes: ProbeListener) -> None:
+    async def _listen_for_metrics(self, metrics: MetricsListener) -> None:
         connect = functools.partial(
-            probes.make_connection,
+            metrics.make_connection,
             config=self.config,
             server_state=self.server_state,
-            app_state={**self.lifespan.state, PROBES_ONLY: True},
+            app_state={**self.lifespan.state, ON_METRICS_PORT: True},
         )
         try:
             server = await asyncio.get_running_loop().create_server(
-                connect, self.config.host, probes.port
+                connect, self.config.host, metrics.port
             )
         except OSError as error:
-            get_logger().error(f"PROBE_PORT: {error}")  # as uvicorn for PORT
             await self.lifespan.shutdown()
-            sys.exit(1)
+            reason = os.strerror(error.errno or 0)
+            raise SystemExit(f"METRICS_PORT: {reason}, found {metrics.port}") from error
         self.servers.append(server)
         port = server.sockets[0].getsockname()[1]
-        get_logger().info("listening for probes", port=port)
+        get_logger().info("listening for metrics", port=port)
 
     async def _accept_faster(self) -> None:
         """Watch the listener several times: uvloop accepts one connection for each and turn.
@@ -127,7 +127,8 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Become not ready, wait for load balancers, then let uvicorn finish requests."""
-        self._readiness.phase = Phase.DRAINING
+        grace_s = self.config.timeout_graceful_shutdown or 0
+        self._readiness.begin_drain(self._delay_s + grace_s)
         get_logger().info("draining", delay_s=self._delay_s)
         until = time.monotonic() + self._delay_s
         # A signal handler sets the flag, so no event can be awaited here.
@@ -170,11 +171,11 @@ def build_server(app: FastAPI, settings: ServiceSettings, limit: ConnectionLimit
         app.state.tls, head_timeout_s, limit, log_limit, connection
     )
     entrance = functools.partial(TlsEntrance, handshakes=handshakes)
-    probes = None
-    if settings.probe_port is not None:
+    metrics = None
+    if settings.metrics_port is not None:
         # Probes are answered also if callers have opened all the connections that they may.
-        more = replace(limit, connections=limit.connections + _PROBE_CONNECTIONS)
-        probes = ProbeListener(settings.probe_port, functools.partial(connection, limit=more))
+        more = replace(limit, connections=limit.connections + _METRICS_CONNECTIONS)
+        metrics = MetricsListener(settings.metrics_port, functools.partial(connection, limit=more))
     config = uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", entrance if handshakes else connection),
@@ -185,7 +186,7 @@ def build_server(app: FastAPI, settings: ServiceSettings, limit: ConnectionLimit
         log_config=None,
         access_log=False,
         server_header=False,
-        # No service uses the caller's address.
+        # A header of the caller's does not change its address.
         proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
         # Longer than the usual 60 s of proxies in front: the proxy closes idle connections first,
@@ -193,5 +194,5 @@ def build_server(app: FastAPI, settings: ServiceSettings, limit: ConnectionLimit
         timeout_keep_alive=75,
     )
     return DrainingServer(
-        config, app.state.readiness, settings.drain_delay_s, handshakes=handshakes, probes=probes
+        config, app.state.readiness, settings.drain_delay_s, handshakes=handshakes, metrics=metrics
     )

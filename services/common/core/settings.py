@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NoReturn, Self, TypeVar, get_args
+from typing import Annotated, ClassVar, Literal, NoReturn, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     HttpUrl,
     SecretStr,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -43,6 +46,18 @@ PeerUrls = Annotated[str, AfterValidator(_check_urls)]
 """One http:// or https:// address of a service, or several separated by commas."""
 
 
+def _read_secret(path: object) -> object:
+    try:
+        return Path(str(path)).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ValueError(f"{path}: {reason}") from error
+
+
+SecretFile = Annotated[SecretStr, BeforeValidator(_read_secret)]
+"""A secret whose variable names the file that it is in, as clusters mount it."""
+
+
 class ServiceSettings(BaseSettings):
     """The settings that all services have. Each process has one frozen object."""
 
@@ -60,6 +75,8 @@ class ServiceSettings(BaseSettings):
     """Address to listen on."""
     port: int = Field(ge=0, le=65535)
     """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
+    metrics_port: int | None = Field(None, ge=0, le=65535)
+    """A second port, without TLS: probes, and /metrics, which is then on no other."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level of messages to log."""
     request_timeout_ms: int = Field(30_000, ge=1, le=3_600_000)
@@ -72,8 +89,6 @@ class ServiceSettings(BaseSettings):
     """Seconds after SIGTERM during which the service is not ready but still accepts requests."""
     drain_timeout_s: float = Field(25.0, ge=0, le=3600)
     """Seconds after the delay for requests in progress to finish."""
-    probe_port: int | None = Field(None, ge=0, le=65535)
-    """A second port, always without TLS: /livez, /readyz, /health/ping and /metrics only."""
     tls_cert_file: Path | None = None
     """PEM file with the certificate and its chain; turns on TLS together with the next two."""
     tls_key_file: Path | None = None
@@ -95,9 +110,14 @@ class ServiceSettings(BaseSettings):
             raise ValueError(f"{', '.join(files)}: set all or none; not set: {', '.join(unset)}")
         if unset and "tls_client_auth" in self.model_fields_set:
             raise ValueError(f"TLS_CLIENT_AUTH: has no effect without {', '.join(files)}")
-        if self.probe_port and self.probe_port == self.port:
-            raise ValueError(f"PROBE_PORT: {self.probe_port} is PORT too")
         return self
+
+    @field_validator("metrics_port")
+    @classmethod
+    def _check_metrics_port(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value and value == info.data.get("port"):
+            raise ValueError("expected another port than PORT")
+        return value
 
 
 T = TypeVar("T", bound=BaseSettings)
@@ -136,7 +156,7 @@ def _exit_with_reason(error: ValidationError, kind: type[BaseSettings]) -> NoRet
     # Of a group of variables, like MODEL_<NAME>_PATH: the invalid one.
     variable = where[1] if "<" in where[0] else "_".join(where).upper()
     field = variables(kind).get(variable)
-    secret = field is not None and SecretStr in get_args(field.annotation)
+    secret = field is not None and "SecretStr" in repr(field.annotation)
     shown = not secret and first["type"] != "missing"
     found = f", found {first['input']!r}" if shown else ""
     print(f"{variable}: {reason}{found}", file=sys.stderr)

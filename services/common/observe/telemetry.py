@@ -27,6 +27,8 @@ SECONDS_BUCKETS = (
 
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _LAG_PERIOD_S = 0.5
+# Client names that become a label; an issuer of tokens may know any number of them.
+MOST_CLIENTS = 100
 
 
 class QueueLoad(NamedTuple):
@@ -119,6 +121,8 @@ class Metrics:
             buckets=_LAG_BUCKETS,
             registry=self.registry,
         ).labels(service)
+        self._clients: Counter | None = None
+        self._client_names: set[str] = set()
         self._queues = _QueueCollector(service)
         self.registry.register(self._queues)
         self.registry.register(CgroupCollector(service))
@@ -138,9 +142,29 @@ class Metrics:
         for phase, milliseconds in phases_ms.items():
             gauge.labels(self.service, phase).set(milliseconds / 1000)
 
+    def watch_clients(self) -> None:
+        """Export the requests of each known client."""
+        self._clients = Counter(
+            "elastic_yolo_client_requests_total",
+            f"Finished requests of the first {MOST_CLIENTS} known clients, then of (other).",
+            ("service", "client", "status"),
+            registry=self.registry,
+        )
+
     def record_lag(self, seconds: float) -> None:
         """Record a delay of the event loop."""
         self._lag.observe(seconds)
+
+    def count_client(self, client: str, status: int) -> None:
+        """Count a finished request of a known client, if `watch_clients` was called."""
+        if self._clients is None:
+            return
+        if client not in self._client_names:
+            if len(self._client_names) < MOST_CLIENTS:
+                self._client_names.add(client)
+            else:
+                client = "(other)"
+        self._clients.labels(self.service, client, str(status)).inc()
 
     def count_phases(self, phases_ms: Iterable[tuple[str, float]]) -> None:
         """Record the phases of a request."""

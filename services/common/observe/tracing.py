@@ -138,6 +138,11 @@ class RequestTrace:
             }
         )
 
+    def name_client(self, client: str) -> None:
+        """Add the name of the client to the SERVER span."""
+        if self._recording:
+            self._span.set_attribute("elastic_yolo.client", client)
+
     def name_model(self, facts: Mapping[str, str]) -> None:
         """Add name, version and digest of the model to the SERVER span."""
         if self._recording:

@@ -177,6 +177,15 @@ class Endpoints:
             and now - endpoint.last_active_at > SILENCE_S
         ]
 
+    def seconds_to_probe(self) -> float:
+        """Return the seconds until an ejected endpoint may return; 0 if one is not ejected."""
+        now = self.clock()
+        ends = [
+            0.0 if endpoint.ejected_until is None else endpoint.ejected_until - now
+            for endpoint in self.known.values()
+        ]
+        return max(0.0, min(ends, default=0.0))
+
     def _is_other_available(self, endpoint: Endpoint) -> bool:
         return any(
             other is not endpoint and self.state(other) != "ejected"

@@ -193,7 +193,7 @@ class Peer:
             for task in probes:
                 task.cancel()
         if False in results:
-            raise Unavailable(f"the {self.name} service is not ready")
+            raise Unavailable(f"the {self.name} service is not ready", self._retry_after_s())
         raise self._unreachable()
 
     def read_json(self, response: Response) -> Any:
@@ -215,7 +215,11 @@ class Peer:
         return Unavailable(f"the {self.name} service returned an invalid response")
 
     def _unreachable(self) -> Unavailable:
-        return Unavailable(f"the {self.name} service cannot be reached")
+        return Unavailable(f"the {self.name} service cannot be reached", self._retry_after_s())
+
+    def _retry_after_s(self) -> float:
+        """Return when the first ejection ends: an endpoint may return with a probe after that."""
+        return self._endpoints.seconds_to_probe()
 
     def _choose_for_probes(self) -> list[Endpoint]:
         chosen: list[Endpoint] = []
@@ -331,7 +335,7 @@ class Peer:
         if response.status_code == HTTPStatus.OK:
             return response
         if response.status_code not in _FORWARDED:
-            raise Unavailable(f"the {self.name} service failed")
+            raise Unavailable(f"the {self.name} service failed", self._retry_after_s())
         try:
             problem = orjson.loads(response.content)
             title, detail = str(problem["title"]), str(problem["detail"])

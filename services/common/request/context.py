@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 
 from elastic_yolo.tiers import TIERS
 from services.common.request.errors import DeadlineExceeded, MalformedRequest
+from services.common.request.identity import Identity
 
 if TYPE_CHECKING:
     from services.common.observe.tracing import RequestTrace
@@ -152,11 +153,21 @@ class RequestContext:
     """The last failure of the next service; the request may have succeeded since."""
     trace: RequestTrace | None = None
     """None if traces are off."""
+    identity: Identity | None = None
+    """The caller; None if the service does not ask, or has not asked yet."""
+    response_headers: dict[str, str] = field(default_factory=dict)
+    """Headers that the response carries, whatever its status."""
 
     @property
     def uid(self) -> str:
         """The request id as 32 hex digits."""
         return self.request_id.replace("-", "").lower()
+
+    def identify(self, identity: Identity) -> None:
+        """Note who sent the request."""
+        self.identity = identity
+        if self.trace is not None:
+            self.trace.name_client(identity.client)
 
     def name_model(self, facts: Mapping[str, str]) -> None:
         """Give the trace name, version and digest of the model that made the prediction."""

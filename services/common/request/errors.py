@@ -4,14 +4,15 @@ ServiceError
 ├── MalformedRequest      the request is not what the route accepts
 ├── UnknownModel          the service has no model of that name or version
 ├── Unauthorized          the route requires a token, and the request has none or a wrong one
+├── Forbidden             the caller is known, and may not use what it asks for
 ├── ModelUnusable         a requested model or version cannot be loaded
 ├── UnsupportedMedia      the body's media type is not accepted
 ├── UnsupportedEncoding   the body's compression is not accepted
 ├── LengthRequired        the request does not say where its body ends
 ├── BodyTooLarge          the body exceeds the limit on bytes
 ├── ParameterOutOfRange   a parameter is known but its value is not allowed
-├── TooManyRequests       the queue is full; carries when to try again
-├── Unavailable           starting, draining, or the next service cannot be reached
+├── TooManyRequests       the queue is full, or a limit is reached; carries when to try again
+├── Unavailable           starting, draining, or a service cannot be reached; carries the same
 ├── DeadlineExceeded      the caller's time is up
 └── RemoteProblem         the next service answered with a problem of its own
 """
@@ -20,7 +21,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-RefusalReason = Literal["queue_full", "would_be_late", "bodies_too_large"]
+RefusalReason = Literal[
+    "queue_full",
+    "would_be_late",
+    "bodies_too_large",
+    "rate_limit",
+    "concurrency_limit",
+    "daily_limit",
+]
 
 
 class ServiceError(Exception):
@@ -37,6 +45,15 @@ class UnknownModel(ServiceError):
 
 class Unauthorized(ServiceError):
     """The request has no token, or a wrong one."""
+
+    def __init__(self, message: str, error: str | None = None) -> None:
+        """Take the error code of RFC 6750, section 3.1; None if the request has no token."""
+        super().__init__(message)
+        self.error = error
+
+
+class Forbidden(ServiceError):
+    """The caller has no right to what the request asks for."""
 
 
 class ModelUnusable(ServiceError):
@@ -64,7 +81,7 @@ class ParameterOutOfRange(ServiceError):
 
 
 class TooManyRequests(ServiceError):
-    """The service has more work than it can queue."""
+    """The service has more work than it can queue, or the caller has used up its limit."""
 
     def __init__(self, message: str, retry_after_s: int, reason: RefusalReason) -> None:
         """Set Retry-After in seconds, and the metric label for the refusal."""
@@ -75,6 +92,11 @@ class TooManyRequests(ServiceError):
 
 class Unavailable(ServiceError):
     """The service cannot answer now, but may later."""
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        """Set Retry-After in seconds; the response has it rounded up, from 1."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceeded(ServiceError):

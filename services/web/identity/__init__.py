@@ -1,0 +1,1 @@
+"""Identity: who sent a picture, by API key or by a token of an OpenID Connect issuer."""

@@ -1,0 +1,67 @@
+"""Refuses requests of unknown callers before their bodies are read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.common.request.context import RequestContext, context_of
+from services.common.request.errors import DeadlineExceeded, MalformedRequest, Unauthorized
+from services.common.request.identity import Identity
+from services.web.identity.api_keys import ApiKeys
+
+if TYPE_CHECKING:
+    from services.web.identity.tokens import TokenVerifier
+
+_REQUIRED = "this service requires a token: Authorization: Bearer ..."
+
+
+class IdentityGate:
+    """Finds out who sends a request: by an API key, or by a token of the issuer."""
+
+    def __init__(
+        self, app: ASGIApp, prefix: str, keys: ApiKeys, tokens: TokenVerifier | None
+    ) -> None:
+        """Guard the paths of `app` that begin with `prefix`; without `tokens`, keys alone count."""
+        self._app = app
+        self._prefix = prefix
+        self._keys = keys
+        self._tokens = tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its identity in the context.
+
+        Raises Unauthorized, MalformedRequest for two credentials, and Unavailable.
+        """
+        if scope["type"] == "http" and scope["path"].startswith(self._prefix):
+            context = context_of(scope)
+            context.identify(await self._identify(Headers(scope=scope), context))
+        await self._app(scope, receive, send)
+
+    async def _identify(self, headers: Headers, context: RequestContext) -> Identity:
+        bearer, key = _read_bearer(headers.get("authorization", "")), headers.get("x-api-key")
+        if bearer is not None and key is not None:
+            raise MalformedRequest("send either Authorization: Bearer ... or X-API-Key, not both")
+        credential = bearer if bearer is not None else key
+        if not credential:
+            raise Unauthorized(_REQUIRED)
+        identity = self._keys.find(credential)
+        if identity is not None:
+            return identity
+        if bearer is None or self._tokens is None:
+            raise Unauthorized(_REQUIRED)
+        try:
+            async with asyncio.timeout(context.deadline.remaining_s()):
+                return await self._tokens.identify(bearer)
+        except TimeoutError:
+            raise DeadlineExceeded("the token could not be checked in time") from None
+
+
+def _read_bearer(authorization: str) -> str | None:
+    """Return the bearer token of the header; None if it has none."""
+    # The scheme in any case, and one or more spaces: RFC 9110, section 11.
+    scheme, _, stated = authorization.partition(" ")
+    return stated.strip(" ") if scheme.lower() == "bearer" else None

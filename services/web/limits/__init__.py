@@ -1,0 +1,1 @@
+"""Limits: how many pictures each client may send."""
