@@ -8,7 +8,7 @@ tags, dates.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -50,7 +50,7 @@ def parse_strict_yaml(
     kind: type[M],
     text: str,
     *,
-    path: Path,
+    path: Path | str,
     most_depth: int,
     error: type[Exception],
     context: dict[str, Any] | None = None,
@@ -81,8 +81,20 @@ def parse_strict_yaml(
 
 
 def _unknown_field(kind: type[BaseModel], place: tuple[int | str, ...]) -> str:
-    if len(place) != 1:
-        return "unknown field"
-    known = [field.alias or name for name, field in kind.model_fields.items()]
-    near = nearest_names(str(place[0]), known)
+    parents: list[type[BaseModel]] = [kind]
+    for part in place[:-1]:
+        # A number or the key of a map leads to the same models as the list or the map itself.
+        fields = [parent.model_fields[part] for parent in parents if part in parent.model_fields]
+        parents = [model for field in fields for model in _models_in(field.annotation)] or parents
+    known = {
+        field.alias or name for parent in parents for name, field in parent.model_fields.items()
+    }
+    near = nearest_names(str(place[-1]), known)
     return f"unknown field, did you mean {near[0]}?" if near else "unknown field"
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models in a field's type: in the elements of a list, the values of a map."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

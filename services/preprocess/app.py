@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -15,40 +16,46 @@ from services.common.core.golden import Golden, check_golden
 from services.common.core.probes import Readiness
 from services.common.observe.cpu_quota import thread_count
 from services.common.observe.telemetry import Metrics
-from services.common.peer import Peer
 from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
+from services.preprocess.detection_request import DetectionRequest
 from services.preprocess.drawing import Drawing
-from services.preprocess.inference_client import ModelDirectory
-from services.preprocess.pipeline import DetectionRequest, Pipeline, decoding_memory
+from services.preprocess.pipeline import Pipeline, decoding_memory
 from services.preprocess.routes import build_picture_route, build_router, to_json
+from services.preprocess.routing.build import build_backend
+from services.preprocess.routing.follower import TableFollower, TableMetrics
+from services.preprocess.routing.router import RouteMetrics, Router
+from services.preprocess.routing.table import Table, single_table
 from services.preprocess.settings import PreprocessSettings
 
 if TYPE_CHECKING:
     from services.common.observe.tracing import Tracing
 
 
-def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> FastAPI:
-    """Return the app; it connects to inference with the first request."""
+def create_app(
+    settings: PreprocessSettings, tracing: Tracing | None = None, table: Table | None = None
+) -> FastAPI:
+    """Return the app; it connects to its back ends when it starts.
+
+    `table` is what `settings.routes` had at the start; without either all goes to inference.
+    """
     # One worker thread decodes each picture; OpenCV's own threads would compete with them.
     cv2.setNumThreads(1)
     readiness = Readiness()
     metrics = Metrics("preprocess")
-    inference = Peer("inference", settings.inference_url, metrics)
     memory = decoding_memory(settings.max_pixels)
-    pipeline = Pipeline(
-        inference=inference,
-        models=ModelDirectory(inference),
-        decoding=WorkQueue(
-            "decode_queue",
-            workers=settings.threads or thread_count(),
-            max_waiting=settings.max_queue,
-            memory=memory,
-        ),
+    decoding = WorkQueue(
+        "decode_queue",
+        workers=settings.threads or thread_count(),
+        max_waiting=settings.max_queue,
         memory=memory,
-        max_pixels=settings.max_pixels,
     )
+    source = settings.table_source()
+    router = Router(
+        partial(build_backend, metrics, decoding), None if source is None else RouteMetrics(metrics)
+    )
+    pipeline = Pipeline(router, decoding, memory, settings.max_pixels)
 
     drawing = Drawing.start(memory)
 
@@ -59,15 +66,21 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
-        inference.start()
-        yield
+        if source is None:
+            assert settings.inference_url is not None, "checked by the settings"  # noqa: S101
+            router.take(single_table(settings.inference_url))
+            yield
+        else:
+            follower = TableFollower(source, settings.inference_url, router, TableMetrics(metrics))
+            async with follower.following(table):
+                yield
         pipeline.decoding.close()
         drawing.queue.close()
-        inference.close()
+        router.close()
 
     async def check_status(context: RequestContext) -> dict[str, Any]:
         async def request_golden() -> Golden:
-            return await pipeline.models.request_golden(context)
+            return await router.request_golden(context)
 
         async def predict(golden: Golden) -> dict[str, Any]:
             picture = base64.b64decode(golden.picture)
@@ -84,7 +97,7 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
         metrics=metrics,
         routers=[build_router(pipeline)],
         picture_routes=[route],
-        check_dependencies=inference.check_ready,
+        check_dependencies=router.check_ready,
         check_status=check_status,
         resources=resources,
         tracing=tracing,

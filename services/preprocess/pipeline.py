@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from elastic_yolo.detector.boxes import Detection, Image, name_detections
 from elastic_yolo.detector.decode import decode, decoding_bytes
 from elastic_yolo.detector.placement import Placement, draw_input
 from elastic_yolo.picture.errors import PictureTooLarge
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
-from services.common.peer import Peer
 from services.common.queue import ByteBudget, WorkQueue
 from services.common.request.context import RequestContext
 from services.common.request.errors import RemoteProblem
-from services.preprocess.inference_client import (
-    ModelDirectory,
-    ModelInfo,
-    Prediction,
-    request_prediction,
-)
-
-ENSEMBLE_PREFIX = "ensemble:"
+from services.preprocess.backend import RemoteModel
+from services.preprocess.detection_request import DetectionRequest
+from services.preprocess.inference_client import Prediction
+from services.preprocess.routing.router import Router
 
 # Memory for the pictures that are being decoded, all together: enough for one of the largest size
 # in any common format, see `decoding_bytes`. An attack: a WebP of 2.5 KB has 64 megapixels and
 # cannot be decoded smaller; eight at once took more than the memory limit of the pod.
 _BYTES_PER_PIXEL = 8
-
-
-@dataclass(frozen=True)
-class DetectionRequest:
-    """The model and the thresholds for a picture; without `model` the default one."""
-
-    model: str | None = None
-    version: str | None = None
-    parameters: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def is_for_ensemble(self) -> bool:
-        """Whether several models are to process the picture."""
-        return self.model is not None and self.model.startswith(ENSEMBLE_PREFIX)
 
 
 @dataclass(frozen=True)
@@ -58,8 +39,7 @@ class Processed:
 class Pipeline:
     """Decodes a picture, has it inferred and maps the boxes back."""
 
-    inference: Peer
-    models: ModelDirectory
+    router: Router
     decoding: WorkQueue
     memory: ByteBudget
     """What pictures that are being decoded take, those of `decoding` and of others."""
@@ -74,23 +54,21 @@ class Pipeline:
         """
         header = read_header(data)
         check_pixels(header, self.max_pixels)
-        info = await self.models.model_info(context, wanted.model)
-        try:
-            place, prediction = await self._predict(
-                context, data, header, info, wanted, self.inference
-            )
-        except RemoteProblem as problem:
-            if not problem.is_rejection:
-                raise
-            # The cached input format is out of date, or this endpoint serves another version still.
-            # Request metadata and prediction from the same endpoint, so that they match.
-            inference = self.inference.with_affinity()
-            info = await self.models.refresh_model_info(context, wanted.model, inference)
-            place, prediction = await self._predict(context, data, header, info, wanted, inference)
+        async with self.router.route(context, wanted) as backend:
+            model = await backend.find_model(context, wanted.model)
+            try:
+                place, prediction = await self._predict(context, data, header, model, wanted)
+            except RemoteProblem as problem:
+                if not problem.is_rejection:
+                    raise
+                # The cached input format is out of date, or this endpoint serves another version
+                # still. Request metadata and prediction from the same endpoint, so that they match.
+                model = await backend.refresh_model(context, wanted.model)
+                place, prediction = await self._predict(context, data, header, model, wanted)
         try:
             detections = name_detections(place.to_picture(prediction.rows), prediction.labels)
         except LookupError as error:
-            raise self.inference.invalid_response() from error
+            raise model.peer.invalid_response() from error
         width, height = header.upright_size
         return Processed(
             detections=detections,
@@ -101,17 +79,21 @@ class Pipeline:
             height=height,
         )
 
+    async def own_name(self, context: RequestContext, wanted: DetectionRequest) -> str:
+        """Return the own name of the model that a request is for; raises ServiceError."""
+        async with self.router.route(context, wanted, is_picture=False) as backend:
+            return (await backend.find_model(context, wanted.model)).name
+
     async def _predict(
         self,
         context: RequestContext,
         data: bytes,
         header: PictureHeader,
-        info: ModelInfo,
+        model: RemoteModel,
         wanted: DetectionRequest,
-        inference: Peer,
     ) -> tuple[Placement, Prediction]:
-        """Prepare the network's input in a worker thread and send it to the inference service."""
-        place = Placement.fit(header.upright_size, info.input_format)
+        """Prepare the network's input in a worker thread and send it to the model's back end."""
+        place = Placement.fit(header.upright_size, model.input_format)
 
         def prepare_input() -> Image:
             with context.timings.measure("decode"):
@@ -123,13 +105,7 @@ class Pipeline:
         size = decoding_bytes(header, place.inner)
         require_fitting(size, self.memory)
         image = await self.decoding.run_job(context, prepare_input, size)
-        path = f"/v2/models/{info.name}"
-        if wanted.version is not None:
-            path += f"/versions/{wanted.version}"
-        # With the rule, so that no version of another rule responds.
-        parameters = {**wanted.parameters, "resize": place.resize}
-        prediction = await request_prediction(inference, context, path, image, parameters)
-        return place, prediction
+        return place, await model.predict(context, image, wanted)
 
 
 def decoding_memory(max_pixels: int) -> ByteBudget:

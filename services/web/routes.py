@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from services.common.peer import Peer
 from services.common.request.body import Bodies, JsonResponse
 from services.common.request.context import RequestContext, context_of
 from services.common.request.model_headers import from_headers
+from services.common.request.route_headers import read_route_headers
 from services.web.admission import Admission
 from services.web.upload import find_body
 
@@ -32,6 +34,7 @@ _TAG = "web"
 _JSON = "application/json"
 # Media ranges of an Accept header that are read; browsers send eight.
 _MAX_RANGES = 32
+_NO_HEADERS: Mapping[str, str] = {}
 
 # Only the page's own inline script and style, and pictures from its own script.
 _PAGE_POLICY = (
@@ -93,16 +96,23 @@ class Web:
     metrics: PictureMetrics
 
     async def request_detections(
-        self, context: RequestContext, picture: bytes, params: dict[str, str]
+        self,
+        context: RequestContext,
+        picture: bytes,
+        params: dict[str, str],
+        route: Mapping[str, str] = _NO_HEADERS,
     ) -> dict[str, Any]:
-        """Check a picture's header, send the picture to preprocess and return its response."""
+        """Check a picture's header, send the picture to preprocess and return its response.
+
+        `route` are the headers by which preprocess chooses the back end.
+        """
         response = await self.preprocess.send(
             context,
             "POST",
             "/process",
             content=[picture],
             params=params,
-            headers={"Content-Type": self._check(picture)},
+            headers={**route, "Content-Type": self._check(picture)},
         )
         processed = self.preprocess.read_json(response)
         if not isinstance(processed, dict) or not processed.keys() >= _RESPONSE_KEYS:
@@ -110,7 +120,12 @@ class Web:
         return processed
 
     async def request_drawing(
-        self, context: RequestContext, picture: bytes, params: dict[str, str], picture_type: str
+        self,
+        context: RequestContext,
+        picture: bytes,
+        params: dict[str, str],
+        picture_type: str,
+        route: Mapping[str, str] = _NO_HEADERS,
     ) -> tuple[bytes, dict[str, str]]:
         """Return the picture with boxes as a file of `picture_type`, and the facts of the model."""
         response = await self.preprocess.send(
@@ -119,7 +134,7 @@ class Web:
             "/process",
             content=[picture],
             params=params,
-            headers={"Content-Type": self._check(picture), "Accept": picture_type},
+            headers={**route, "Content-Type": self._check(picture), "Accept": picture_type},
         )
         if response.headers.get("content-type") != picture_type:
             raise self.preprocess.invalid_response()
@@ -197,6 +212,7 @@ def build_picture_route(web: Web) -> PictureRoute:
         model = read_model_name(request.query_params)
         if model is not None:
             params["model"] = model
+        route = read_route_headers(request.headers)
         body = find_body(request.headers.get("content-type"))
         async with web.bodies.receive_body(request, web.max_body_bytes, body.select) as kept:
             picture = body.finish(kept)
@@ -204,10 +220,12 @@ def build_picture_route(web: Web) -> PictureRoute:
             # Only now: a slow upload takes no slot from other callers.
             with web.admission.slot(context):
                 if picture_type is None:
-                    processed = await web.request_detections(context, picture, params)
+                    processed = await web.request_detections(context, picture, params, route)
                     context.name_model(processed["model"])
                     return JsonResponse(to_json(processed, context.uid))
-                drawn, facts = await web.request_drawing(context, picture, params, picture_type)
+                drawn, facts = await web.request_drawing(
+                    context, picture, params, picture_type, route
+                )
                 context.name_model(facts)
                 return Response(drawn, media_type=picture_type)
 

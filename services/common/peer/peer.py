@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.common.observe.telemetry import Metrics
 from services.common.peer.addresses import Origin
-from services.common.peer.discovery import Discovery
+from services.common.peer.discovery import Discovery, ProbePaths
 from services.common.peer.endpoints import Endpoint
 from services.common.peer.exchange import (
     Buffer,
@@ -45,6 +45,7 @@ _PROBE_HEAD_START_S = 0.2
 _READY_TIMEOUT_S = 1.0
 _RETRIES_PER_REQUEST = 0.2
 _MAX_SAVED_RETRIES = 100.0
+_OWN_PROBES = ProbePaths()
 
 
 @dataclass
@@ -82,10 +83,12 @@ class Peer:
     `name` is what error messages call it; they contain no addresses.
     """
 
-    def __init__(self, name: str, urls: str, metrics: Metrics) -> None:
+    def __init__(
+        self, name: str, urls: str, metrics: Metrics, probes: ProbePaths = _OWN_PROBES
+    ) -> None:
         """Accept one URL, or several separated by commas; connections open with requests."""
         self.name = name
-        self._discovery = Discovery(name, [Origin.parse(url) for url in urls.split(",")])
+        self._discovery = Discovery(name, [Origin.parse(url) for url in urls.split(",")], probes)
         self._endpoints = self._discovery.endpoints
         self._budget = RetryBudget()
         self._metrics = PeerMetrics(metrics, name, self._endpoints)
@@ -96,8 +99,9 @@ class Peer:
         self._discovery.start()
 
     def close(self) -> None:
-        """Abort all connections."""
+        """Abort all connections, and end the metrics."""
         self._discovery.close()
+        self._metrics.remove()
 
     def with_affinity(self) -> Peer:
         """Return a view of this peer that sends all its requests to one endpoint.
@@ -322,8 +326,10 @@ class Peer:
             raise Unavailable(f"the {self.name} service failed")
         try:
             problem = orjson.loads(response.content)
-            title, detail = str(problem["title"]), str(problem["detail"])
-        except (ValueError, KeyError, TypeError):
+            # The Open Inference Protocol knows `error` alone.
+            title = str(problem.get("title", HTTPStatus(response.status_code).phrase))
+            detail = str(problem["detail"] if "detail" in problem else problem["error"])
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise self.invalid_response() from None
         retry_after = response.headers.get("retry-after")
         raise RemoteProblem(response.status_code, title, detail, retry_after)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from services.common.request.errors import MalformedRequest
+from services.common.request.hash_point import hash_point
 from services.inference.protocol import InferRequest
 from services.inference.versions.loaded_version import LoadedVersion
 
@@ -58,7 +58,7 @@ class TrafficSplit:
         The choice depends only on the request id and the weights, so every process makes the same.
         Raises MalformedRequest for pictures of a size or rule that no version accepts.
         """
-        point = _hash_point(uid, sum(weight for _, weight in self.weights))
+        point = hash_point(uid, sum(weight for _, weight in self.weights))
         for version, weight in self.weights:
             point -= weight
             if point < 0 and version is not None and version.accepts(request):
@@ -73,10 +73,3 @@ class TrafficSplit:
                 f"send {', '.join(formats)}"
             )
         return fitting
-
-
-def _hash_point(uid: str, total: int) -> int:
-    """Return a number below `total`; ids that count up, or share a prefix, spread evenly."""
-    digest = hashlib.blake2b(uid.encode(), digest_size=8).digest()
-    # Scaled, not the remainder: multiplying all weights by one factor moves no id.
-    return int.from_bytes(digest) * total >> 64

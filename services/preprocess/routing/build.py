@@ -1,0 +1,23 @@
+"""Makes a back end of its entry in the table of routes."""
+
+from __future__ import annotations
+
+from services.common.observe.telemetry import Metrics
+from services.common.peer import Peer, ProbePaths
+from services.common.queue import WorkQueue
+from services.preprocess.backend import Backend
+from services.preprocess.inference_client import InferenceBackend
+from services.preprocess.routing.foreign import ForeignBackend
+from services.preprocess.routing.table import BackendEntry
+
+# The paths of the Open Inference Protocol, which every server has.
+_FOREIGN_PROBES = ProbePaths("/v2/health/ready", "/v2/health/live")
+
+
+def build_backend(metrics: Metrics, work: WorkQueue, name: str, entry: BackendEntry) -> Backend:
+    """Return a back end that is not connected yet; `work` has threads for its tensors."""
+    config = entry.config
+    if entry.decoder is None:
+        return InferenceBackend(Peer(name, config.url, metrics), config.model)
+    peer = Peer(name, config.url, metrics, _FOREIGN_PROBES)
+    return ForeignBackend(peer, config, entry.decoder, work)
