@@ -65,7 +65,11 @@ def parse_strict_yaml(
         loader.most_depth = most_depth
         return kind.model_validate(loader.get_single_data() or {}, context=context)
     except ValidationError as reason:
-        first = reason.errors(include_url=False, include_input=False)[0]
+        errors = reason.errors(include_url=False, include_input=False)
+        first = errors[0]
+        if first["type"] == "missing":
+            # It may be there, but misspelt.
+            first = next((one for one in errors if one["type"] == "extra_forbidden"), first)
         field = ".".join(str(part) for part in first["loc"]) or "the whole file"
         message = _EXPECTED.get(first["type"], first["msg"]).removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
