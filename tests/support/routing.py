@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
 from elastic_yolo.lab.processes.stack import Service, free_port
 from tests.support.pictures import encode, plain
@@ -75,7 +75,8 @@ class Routed:
 
 def write_table(path: Path, table: Mapping[str, Any] | str) -> None:
     """Write a table beside its place, and move it there."""
-    text = table if isinstance(table, str) else yaml.safe_dump(dict(table), sort_keys=False)
+    # JSON is YAML, and has no aliases for lists that occur twice.
+    text = table if isinstance(table, str) else json.dumps(table, indent=1)
     draft = path.with_suffix(".new")
     draft.write_text(text)
     os.replace(draft, path)  # noqa: PTH105  # atomic
