@@ -19,8 +19,8 @@ from services.common.observe.telemetry import Metrics
 from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
-from services.preprocess.detection_request import DetectionRequest
 from services.preprocess.drawing import Drawing
+from services.preprocess.inference_client import DetectionRequest
 from services.preprocess.pipeline import Pipeline, decoding_memory
 from services.preprocess.routes import build_picture_route, build_router, to_json
 from services.preprocess.routing.build import build_backend

@@ -8,8 +8,7 @@ from typing import Protocol
 from elastic_yolo.detector.boxes import Image, InputFormat
 from services.common.peer import Peer
 from services.common.request.context import RequestContext
-from services.preprocess.detection_request import DetectionRequest
-from services.preprocess.inference_client import Prediction
+from services.preprocess.inference_client import DetectionRequest, Prediction
 
 
 class RemoteModel(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from elastic_yolo.detector.fusion import fuse
 from services.common.request.context import RequestContext
 from services.common.request.errors import ParameterOutOfRange
-from services.preprocess.detection_request import ENSEMBLE_PREFIX, DetectionRequest
+from services.preprocess.inference_client import ENSEMBLE_PREFIX, DetectionRequest
 from services.preprocess.pipeline import Pipeline, Processed
 
 # Each model costs as much as a request of its own.

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,30 @@ from services.common.observe.logs import get_logger
 from services.common.peer import Peer
 from services.common.request.context import RequestContext
 from services.common.request.errors import ServiceError, UnknownModel
-from services.preprocess.detection_request import DetectionRequest
 
 # Models by each of their names, which callers may write in many ways.
 _MAX_CACHED = 64
+ENSEMBLE_PREFIX = "ensemble:"
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 # A list of names only explains why there is no model of a name.
 _NAMES_FRESH_S = 5.0
 _NAMES_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True)
+class DetectionRequest:
+    """The model and the thresholds for a picture; without `model` the default one."""
+
+    model: str | None = None
+    version: str | None = None
+    parameters: dict[str, float] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By which the table of routes may choose a back end; names in lower case."""
+
+    @property
+    def is_for_ensemble(self) -> bool:
+        """Whether several models are to process the picture."""
+        return self.model is not None and self.model.startswith(ENSEMBLE_PREFIX)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from services.common.queue import ByteBudget, WorkQueue
 from services.common.request.context import RequestContext
 from services.common.request.errors import RemoteProblem
 from services.preprocess.backend import RemoteModel
-from services.preprocess.detection_request import DetectionRequest
-from services.preprocess.inference_client import Prediction
+from services.preprocess.inference_client import DetectionRequest, Prediction
 from services.preprocess.routing.router import Router
 
 # Memory for the pictures that are being decoded, all together: enough for one of the largest size

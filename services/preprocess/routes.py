@@ -20,9 +20,9 @@ from services.common.core.picture_route import (
 from services.common.request.body import Bodies, JsonResponse
 from services.common.request.context import Context, context_of
 from services.common.request.model_headers import to_headers
-from services.preprocess.detection_request import DetectionRequest
 from services.preprocess.drawing import Drawing
 from services.preprocess.ensemble import process_ensemble
+from services.preprocess.inference_client import DetectionRequest
 from services.preprocess.pipeline import Pipeline, Processed
 
 PATH = "/process"

@@ -19,13 +19,13 @@ from services.common.core.picture_route import (
     picture_route,
     read_fractions,
     read_model_name,
+    read_route_headers,
 )
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
 from services.common.request.body import Bodies, JsonResponse
 from services.common.request.context import RequestContext, context_of
 from services.common.request.model_headers import from_headers
-from services.common.request.route_headers import read_route_headers
 from services.web.admission import Admission
 from services.web.upload import find_body
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
+from services.common.core.picture_route import read_route_headers
+from services.common.request.context import hash_point
 from services.common.request.errors import MalformedRequest
-from services.common.request.hash_point import hash_point
-from services.common.request.route_headers import read_route_headers
 from services.preprocess.routing.etcd import EtcdAddress
 from services.preprocess.routing.table import Table, TableError, load_table
 from tests.support.tiny import write_tiny_model
@@ -163,7 +163,7 @@ def test_web_passes_on_route_headers_only() -> None:
     ("raw", "reason"),
     [
         ([(b"x-route-%d" % number, b"1") for number in range(9)], "at most 8 headers"),
-        ([(b"x-route-a", b"x" * 201)], "x-route-a: expected at most 200 characters"),
+        ([(b"x-route-a", b"x" * 201)], "x-route-a: expected at most 200 characters in each"),
         ([(b"x-route-" + b"a" * 200, b"x")], "expected at most 200 characters"),
         ([(b"x-route-a", b"1"), (b"x-route-a", b"2")], "x-route-a: given several times"),
     ],

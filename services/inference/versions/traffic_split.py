@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.common.request.context import hash_point
 from services.common.request.errors import MalformedRequest
-from services.common.request.hash_point import hash_point
 from services.inference.protocol import InferRequest
 from services.inference.versions.loaded_version import LoadedVersion
 

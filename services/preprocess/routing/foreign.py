@@ -29,8 +29,7 @@ from services.common.request.errors import (
     ServiceError,
     Unavailable,
 )
-from services.preprocess.detection_request import DetectionRequest
-from services.preprocess.inference_client import Prediction
+from services.preprocess.inference_client import DetectionRequest, Prediction
 from services.preprocess.routing.table import BackendConfig
 from services.preprocess.routing.tensors import (
     InferResult,

@@ -24,9 +24,9 @@ from elastic_yolo.names import STORE_SCHEME, Name, nearest_names
 from elastic_yolo.store.errors import StoreError
 from elastic_yolo.store.reader import resolve
 from elastic_yolo.store.reference import parse_reference
+from services.common.core.picture_route import MOST_ROUTE_CHARACTERS, ROUTE_PREFIX, TENANT
 from services.common.core.settings import PeerUrls
-from services.common.request.hash_point import hash_point
-from services.common.request.route_headers import MOST_CHARACTERS, PREFIX, TENANT
+from services.common.request.context import hash_point
 
 INFERENCE = "inference"
 """The back end of INFERENCE_URL, which no table needs to define."""
@@ -55,12 +55,12 @@ def _to_weights(value: Any) -> Any:
 
 
 def _check_header(name: Any) -> Any:
-    if isinstance(name, str) and not name.lower().startswith(PREFIX):
-        raise ValueError(f"expected a header {PREFIX}*: web passes on no others")
+    if isinstance(name, str) and not name.lower().startswith(ROUTE_PREFIX):
+        raise ValueError(f"expected a header {ROUTE_PREFIX}*: web passes on no others")
     return name.lower() if isinstance(name, str) else name
 
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARACTERS)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MOST_ROUTE_CHARACTERS)]
 HeaderName = Annotated[Text, BeforeValidator(_check_header)]
 Weight = Annotated[int, Field(ge=0, le=9999)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_to_list), Field(min_length=1, max_length=256)]
