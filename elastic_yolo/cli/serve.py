@@ -53,8 +53,9 @@ _SETTINGS = {
 # Of a burst of warnings; all of them are in the log.
 _MAX_LINES_AT_ONCE = 5
 _ALL_ADDRESSES = {"0.0.0.0": "IPv4", "::": "IPv6"}  # noqa: S104
-# Variables of inference that name files, which may be relative to the user's folder.
+# Variables of inference and preprocess that name files, which may be relative to the user's folder.
 _PATHS = re.compile(r"CACHE_DIR|CALIBRATION_DIR|MODEL_[A-Z0-9_]+_PATH")
+_ROUTING_PATHS = re.compile(r"ROUTES|ETCD_(CA|CERT|KEY)_FILE")
 
 
 def add_parser(commands: Any) -> None:
@@ -115,7 +116,10 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
                 model=model,
                 ports=ports,
                 logs=logs,
-                env={"inference": inference_settings(parsed, model)},
+                env={
+                    "inference": inference_settings(parsed, model),
+                    "preprocess": absolute_paths(os.environ, _ROUTING_PATHS),
+                },
                 host=parsed.host,
                 own_session=True,
             )
@@ -130,12 +134,14 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     return 1
 
 
-def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
+def absolute_paths(
+    environment: Mapping[str, str], names: re.Pattern[str] = _PATHS
+) -> dict[str, str]:
     """Return the variables that name files with absolute paths: services run in another folder."""
     return {
         name: absolute_path(value)
         for name, value in environment.items()
-        if value and _PATHS.fullmatch(name)
+        if value and names.fullmatch(name)
     }
 
 

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
+from elastic_yolo.lab.processes.stack import ROOT
 from services.common.core.picture_route import read_route_headers
 from services.common.request.context import hash_point
 from services.common.request.errors import MalformedRequest
 from services.preprocess.routing.etcd import EtcdAddress
 from services.preprocess.routing.table import Table, TableError, load_table
 from tests.support.tiny import write_tiny_model
+from tests.support.versions import Versions
 
 BACKENDS = """
 backends:
@@ -92,6 +94,40 @@ def test_the_files_of_a_back_end_are_read_with_the_table(tmp_path: Path) -> None
         0.25,
         "32x32 stretch",
     )
+
+
+def test_relative_files_start_at_the_folder_of_the_table(tmp_path: Path) -> None:
+    """Of a folder, and of a model in a store, which has name and version of its own."""
+    store = Versions(tmp_path)
+    store.publish("7", "square")
+    write_tiny_model(tmp_path / "folder")
+    text = """
+backends:
+  folder: {url: "http://t", files: folder, heads: [out]}
+  store: {url: "http://t", files: "store:store/tiny@stable", heads: [out]}
+routes: [{backends: {folder: 1, store: 1}}]
+"""
+
+    backends = load_table(text, "routes.yaml", None, tmp_path).backends
+
+    folder, of_store = backends["folder"].decoder, backends["store"].decoder
+    assert folder is not None
+    assert of_store is not None
+    assert (folder.name, folder.version) == ("tiny", "1")
+    assert (of_store.name, of_store.version) == ("tiny", "7")
+
+
+def test_the_table_of_the_kubernetes_component_is_valid() -> None:
+    """Also with the back ends that it has as comments; the model folder is not here."""
+    text = (ROOT / "k8s" / "components" / "routes" / "routes.yaml").read_text()
+    with_examples = "\n".join(
+        line.removeprefix("# ") if line.startswith(("# backends", "#   ")) else line
+        for line in text.splitlines()
+    )
+
+    assert list(load(text, "http://inference:4002").backends) == ["inference"]
+    with pytest.raises(TableError, match=r"triton\.files: /models/yolov3-tiny: no such folder"):
+        load(with_examples, "http://inference:4002")
 
 
 def test_the_first_route_that_matches_wins() -> None:

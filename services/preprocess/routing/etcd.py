@@ -98,6 +98,11 @@ class EtcdSource:
         """Return the address."""
         return str(self.address)
 
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the process."""
+        return Path()
+
     async def read(self) -> str:
         """Return the value of the key from the first server that responds; raises TableError."""
         failures = []

@@ -51,7 +51,7 @@ async def read_table(source: TableSource, inference_url: str | None) -> Table:
     """Read and check the table that a source has now; raises TableError."""
     text = await source.read()
     # It may name many files.
-    return await asyncio.to_thread(load_table, text, str(source), inference_url)
+    return await asyncio.to_thread(load_table, text, str(source), inference_url, source.folder)
 
 
 class TableFollower:

@@ -22,6 +22,10 @@ class TableSource(Protocol):
     def __str__(self) -> str:
         """Return its address, without a password; begins the messages about the table."""
 
+    @property
+    def folder(self) -> Path:
+        """Where the relative paths in the table start."""
+
     async def read(self) -> str:
         """Return the text as it is now; raises TableError if it cannot be read."""
 
@@ -41,6 +45,11 @@ class FileSource:
     def __str__(self) -> str:
         """Return the path."""
         return str(self.path)
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the file."""
+        return self.path.parent
 
     async def read(self) -> str:
         """Return the content; raises TableError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -40,6 +41,7 @@ _MOST_ROUTES = 256
 # Nesting: routes, one route, its headers, a value.
 _MOST_DEPTH = 5
 _PURPOSE = b"routes"
+_HERE = Path()
 
 
 class TableError(Exception):
@@ -200,7 +202,21 @@ class Table:
 
     def find_route(self, model: str | None, headers: Mapping[str, str]) -> RouteConfig | None:
         """Return the first route for a request, or None."""
-        return next((route for route in self.routes if route.matches(model, headers)), None)
+        routes = self._by_model.get(model, self._for_any_model)
+        return next((route for route in routes if route.matches(model, headers)), None)
+
+    @cached_property
+    def _by_model(self) -> Mapping[str | None, tuple[RouteConfig, ...]]:
+        """The routes that may be for a model which any route names: a long table has many."""
+        named = {name for route in self.routes for name in route.model or ()}
+        return {
+            name: tuple(one for one in self.routes if one.model is None or name in one.model)
+            for name in named
+        }
+
+    @cached_property
+    def _for_any_model(self) -> tuple[RouteConfig, ...]:
+        return tuple(route for route in self.routes if route.model is None)
 
     def may_have(self, backend: str, route: RouteConfig, model: str | None) -> bool:
         """Return whether a route's requests for a model are for what the back end has.
@@ -217,10 +233,10 @@ def single_table(inference_url: str) -> Table:
     return Table({INFERENCE: entry}, (RouteConfig(backends={INFERENCE: 1}),))
 
 
-def load_table(text: str, where: str, inference_url: str | None) -> Table:
+def load_table(text: str, where: str, inference_url: str | None, folder: Path = _HERE) -> Table:
     """Parse a table and read the files that it names, which may take a while.
 
-    `where` begins the messages. Raises TableError.
+    `where` begins the messages; relative paths of files start at `folder`. Raises TableError.
     """
     config = parse_strict_yaml(
         TableConfig,
@@ -233,22 +249,22 @@ def load_table(text: str, where: str, inference_url: str | None) -> Table:
     backends = {}
     for name, backend in config.backends.items():
         try:
-            backends[name] = BackendEntry(backend, _read_files(backend))
+            backends[name] = BackendEntry(backend, _read_files(backend, folder))
         except (ModelError, StoreError) as error:
             raise TableError(f"{where}: backends.{name}.files: {error}") from error
     return Table(backends, config.routes)
 
 
-def _read_files(config: BackendConfig) -> OutputDecoder | None:
+def _read_files(config: BackendConfig, folder: Path) -> OutputDecoder | None:
     if config.files is None:
         return None
     if config.files.startswith(STORE_SCHEME):
         reference = parse_reference(config.files)
-        published = resolve(reference)
+        published = resolve(replace(reference, root=folder / reference.root))
         decoder = read_output_decoder(published.folder)
         decoder = replace(decoder, name=reference.name, version=published.record.version)
     else:
-        decoder = read_output_decoder(Path(config.files))
+        decoder = read_output_decoder(folder / config.files)
     heads = len(decoder.network.heads)
     if config.heads and len(config.heads) != heads:
         raise ModelError(f"{decoder.network.name}.cfg has {heads} heads, not {len(config.heads)}")
