@@ -25,6 +25,8 @@ _EXPECTED = {
     "list_type": _LIST,
     "dict_type": _MAP,
     "model_type": _MAP,
+    "too_short": "too few entries",
+    "int_parsing": "expected a whole number",
     "float_parsing": _NUMBER,
     "float_type": _NUMBER,
 }

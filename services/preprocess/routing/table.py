@@ -169,14 +169,13 @@ class TableConfig(_StrictModel):
             )
         return {**data, "backends": {INFERENCE: {"url": url}, **backends}}
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def require_backends(self, where: str) -> None:
+        """Raise TableError for a route to a back end that there is not."""
         for number, route in enumerate(self.routes):
             for name in route.backends.keys() - self.backends.keys():
                 near = nearest_names(name, self.backends)
                 hint = f", did you mean {near[0]}?" if near else ""
-                raise ValueError(f"routes.{number}: no back end {name!r}{hint}")
-        return self
+                raise TableError(f"{where}: routes.{number}.backends: no back end {name!r}{hint}")
 
 
 @dataclass(frozen=True)
@@ -246,6 +245,7 @@ def load_table(text: str, where: str, inference_url: str | None, folder: Path = 
         error=TableError,
         context={"inference_url": inference_url},
     )
+    config.require_backends(where)
     backends = {}
     for name, backend in config.backends.items():
         try:
