@@ -25,7 +25,6 @@ _EXPECTED = {
     "list_type": _LIST,
     "dict_type": _MAP,
     "model_type": _MAP,
-    "too_short": "too few entries",
     "int_parsing": "expected a whole number",
     "float_parsing": _NUMBER,
     "float_type": _NUMBER,
@@ -74,6 +73,9 @@ def parse_strict_yaml(
             first = next((one for one in errors if one["type"] == "extra_forbidden"), first)
         field = ".".join(str(part) for part in first["loc"]) or "the whole file"
         message = _EXPECTED.get(first["type"], first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "too_short":
+            limits = first["ctx"]
+            message = f"expected at least {limits['min_length']}, found {limits['actual_length']}"
         if first["type"] == "extra_forbidden":
             message = _unknown_field(kind, first["loc"])
         raise error(f"{path}: {field}: {message}") from reason

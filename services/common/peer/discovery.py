@@ -36,10 +36,15 @@ class ProbePaths:
     liveness: str = "/livez"
 
 
+OWN_PROBES = ProbePaths()
+
+
 class Discovery:
     """The background tasks of one peer, and the connection pool of each of its endpoints."""
 
-    def __init__(self, name: str, origins: Sequence[Origin], probes: ProbePaths) -> None:
+    def __init__(
+        self, name: str, origins: Sequence[Origin], probes: ProbePaths = OWN_PROBES
+    ) -> None:
         """Nothing is resolved before `start`."""
         self.endpoints = Endpoints(time.monotonic, on_change=self._log_change)
         self._log_limit = LogLimit()

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.common.observe.telemetry import Metrics
 from services.common.peer.addresses import Origin
-from services.common.peer.discovery import Discovery, ProbePaths
+from services.common.peer.discovery import OWN_PROBES, Discovery, ProbePaths
 from services.common.peer.endpoints import Endpoint
 from services.common.peer.exchange import (
     Buffer,
@@ -45,7 +45,6 @@ _PROBE_HEAD_START_S = 0.2
 _READY_TIMEOUT_S = 1.0
 _RETRIES_PER_REQUEST = 0.2
 _MAX_SAVED_RETRIES = 100.0
-_OWN_PROBES = ProbePaths()
 
 
 @dataclass
@@ -84,7 +83,7 @@ class Peer:
     """
 
     def __init__(
-        self, name: str, urls: str, metrics: Metrics, probes: ProbePaths = _OWN_PROBES
+        self, name: str, urls: str, metrics: Metrics, probes: ProbePaths = OWN_PROBES
     ) -> None:
         """Accept one URL, or several separated by commas; connections open with requests."""
         self.name = name
