@@ -19,12 +19,13 @@ import pytest
 
 from elastic_yolo.detector.engines.load import make_graph
 from elastic_yolo.detector.model import read_model, read_output_decoder
-from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, Service
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, Service, free_port
 from elastic_yolo.picture.agreement import first_difference
 from tests.support.mlserver import mlserver
 from tests.support.routing import Routed, inference, routed
 from tests.support.tiny import write_tiny_model
 from tests.support.versions import sample
+from tests.support.waiting import wait_until
 
 PICTURE = (ROOT / "client" / "images" / "scene-01.jpg").read_bytes()
 PIXELS = 0.05
@@ -227,6 +228,31 @@ def test_a_foreign_server_is_probed_by_the_paths_of_its_protocol(runtimes: Runti
 
     labels = {"peer": "mlserver", "state": "serving"}
     assert sample(runtimes.services.preprocess, "elastic_yolo_peer_endpoints", **labels) == 1
+
+
+def test_a_foreign_server_that_comes_late_gets_pictures(runtimes: Runtimes, tmp_path: Path) -> None:
+    """It is found by the readiness path of its protocol, and the others serve meanwhile."""
+    port = free_port()
+    foreign = {"url": f"http://127.0.0.1:{port}", "files": str(runtimes.files), "heads": HEADS}
+    table = {
+        "backends": {
+            "late": {**foreign, "model": "yolo-onnx"},
+            "own": {"url": runtimes.openvino.url},
+        },
+        "routes": [{"model": "emoji", "backends": "late"}, {"backends": "own"}],
+    }
+    with routed(tmp_path, table) as services:
+        away, other = services.detect(model="emoji"), services.detect(picture=PICTURE)
+        with mlserver(tmp_path / "mlserver", write_networks(tmp_path), port):
+            wait_until(
+                lambda: services.detect(picture=PICTURE, model="emoji").status_code == 200,
+                "the server gets pictures",
+            )
+        gone = services.detect(model="emoji")
+
+    assert (away.status_code, gone.status_code) == (503, 503)
+    assert away.json()["detail"] == "the late service cannot be reached"
+    assert len(boxes(other)) == 5
 
 
 def test_only_foreign_back_ends_make_preprocess_ready(runtimes: Runtimes, tmp_path: Path) -> None:

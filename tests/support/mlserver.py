@@ -21,12 +21,12 @@ _DATATYPES = {onnx.TensorProto.UINT8: "UINT8", onnx.TensorProto.FLOAT: "FP32"}
 
 
 @contextmanager
-def mlserver(folder: Path, networks: Mapping[str, Path]) -> Iterator[str]:
+def mlserver(folder: Path, networks: Mapping[str, Path], port: int | None = None) -> Iterator[str]:
     """Serve ONNX files by name until the block ends; yields the URL."""
     if not (_ROOM / "ready").exists():
         pytest.skip("needs .venv-oip-server, which `make oip-servers` installs")
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     settings = {"debug": False, "host": LOOPBACK, "http_port": port, "grpc_port": free_port(),
                 "metrics_port": free_port(), "parallel_workers": 0}  # fmt: skip
     (folder / "settings.json").write_text(json.dumps(settings))

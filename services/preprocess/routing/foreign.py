@@ -105,7 +105,7 @@ class ForeignBackend:
         return [self.own_name]
 
     async def _request_metadata(self, context: RequestContext, peer: Peer, name: str) -> Served:
-        server = peer.read_json(await peer.send(context, "GET", "/v2"))
+        extensions = await self._request_extensions(context, peer)
         try:
             response = await peer.send(context, "GET", f"/v2/models/{name}")
         except RemoteProblem as problem:
@@ -117,12 +117,26 @@ class ForeignBackend:
             raise self.explain(problem) from problem
         metadata = peer.read_json(response)
         try:
-            return read_served(server, metadata, self.config, self.outputs, self.decoder)
+            return read_served(
+                metadata, self.config, self.outputs, self.decoder, binary=_BINARY in extensions
+            )
         except _LABELLED as error:
             self.log("the model does not fit the table of routes", why=str(error))
             raise Unavailable(
                 f"the {peer.name} service has a model that does not fit the table of routes"
             ) from error
+
+    async def _request_extensions(self, context: RequestContext, peer: Peer) -> Sequence[str]:
+        try:
+            response = await peer.send(context, "GET", "/v2")
+        except RemoteProblem as problem:
+            if problem.status != HTTPStatus.NOT_FOUND:
+                raise self.explain(problem) from problem
+            # A server that says nothing of itself has no extension.
+            return ()
+        server = peer.read_json(response)
+        extensions = server.get("extensions") if isinstance(server, dict) else None
+        return extensions if isinstance(extensions, list) else ()
 
     def explain(self, problem: RemoteProblem) -> ServiceError:
         """Return a server's problem as the caller may see it; the log has what the server said."""
@@ -141,24 +155,21 @@ class ForeignBackend:
 
 
 def read_served(
-    server: Any,
     metadata: Any,
     config: BackendConfig,
     outputs: Sequence[str],
     decoder: OutputDecoder,
+    *,
+    binary: bool,
 ) -> Served:
-    """Read the metadata of a server and of a model; raises as `read_input` does."""
+    """Read the metadata of a model; raises as `read_input` does."""
     tensor = read_input(metadata, config.input, decoder.input_format.size)
     described = {output["name"] for output in metadata.get("outputs") or ()}
     missing = [name for name in outputs if described and name not in described]
     if missing:
         raise ValueError(f"it has no output {missing[0]!r}, but {', '.join(sorted(described))}")
     versions = metadata.get("versions") or [None]
-    return Served(
-        tensor,
-        binary=_BINARY in (server.get("extensions") or ()),
-        version=None if versions[-1] is None else str(versions[-1]),
-    )
+    return Served(tensor, binary, None if versions[-1] is None else str(versions[-1]))
 
 
 @dataclass(frozen=True)
