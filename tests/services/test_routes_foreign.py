@@ -172,7 +172,9 @@ def test_a_foreign_server_is_the_default_where_a_route_says_so(runtimes: Runtime
     response = runtimes.services.detect(picture=PICTURE)
 
     assert response.json()["model"]["name"] == "yolo-onnx"
-    assert "inference;dur=" in response.headers["Server-Timing"]
+    timing = response.headers["Server-Timing"]
+    assert "inference;dur=" in timing
+    assert "heads;dur=" in timing
     unknown = runtimes.services.detect(picture=PICTURE, model="other")
     assert unknown.status_code == 404
     assert unknown.json()["detail"] == "no model 'other' here; available: 'yolo-onnx'"

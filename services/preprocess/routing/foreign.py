@@ -224,7 +224,7 @@ class ForeignModel:
         spent_ms = (time.perf_counter() - started) * 1000
         context.timings.absorb(f"inference;dur={spent_ms:.2f}")
         rows, version = await backend.work.run_job(
-            context, lambda: self._decode(response, wanted.parameters)
+            context, lambda: self._decode(context, response, wanted.parameters)
         )
         decoder = backend.decoder
         return Prediction(
@@ -236,7 +236,7 @@ class ForeignModel:
         )
 
     def _decode(
-        self, response: Response, parameters: Mapping[str, float]
+        self, context: RequestContext, response: Response, parameters: Mapping[str, float]
     ) -> tuple[Floats, str | None]:
         backend = self.backend
         decoder, config = backend.decoder, backend.config
@@ -245,7 +245,8 @@ class ForeignModel:
             result = decode_result(response)
             if config.heads:
                 heads = take_heads(result, config.heads, decoder)
-                rows = decoder.decode(heads, threshold, parameters.get("iou", decoder.iou))
+                with context.timings.measure("heads"):
+                    rows = decoder.decode(heads, threshold, parameters.get("iou", decoder.iou))
             else:
                 rows = take_detections(result, config.detections or "", config.counts or "")
                 rows = rows[rows[:, SCORE] > threshold]
