@@ -38,7 +38,7 @@ def create_app(
 ) -> FastAPI:
     """Return the app; it connects to its back ends when it starts.
 
-    `table` is what `settings.routes` had at the start; without either all goes to inference.
+    `table` is what `settings.routes` had at the start. Without routes everything goes to inference.
     """
     # One worker thread decodes each picture; OpenCV's own threads would compete with them.
     cv2.setNumThreads(1)

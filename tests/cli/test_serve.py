@@ -338,8 +338,10 @@ def test_paths_in_the_environment_are_relative_to_the_users_folder(
     (tmp_path / "typical").mkdir()
     (tmp_path / "typical" / "one.jpg").write_bytes(JPEG)
     relative = {
-        "CACHE_DIR": "compiled", "CALIBRATION_DIR": "typical", "MODEL_OTHER_PATH": "other"
+        "CACHE_DIR": "compiled", "CALIBRATION_DIR": "typical", "MODEL_OTHER_PATH": "other",
+        "ROUTES": "routes.yaml",
     }  # fmt: skip
+    (tmp_path / "routes.yaml").write_text("routes: [{backends: inference}]")
     with serving(environment | relative, "model", "--port", "0", folder=tmp_path) as served:
         url = f"{served.facts['web']}/inference?model=other"
         answer = httpx.post(url, files={"image": JPEG}, timeout=60).json()

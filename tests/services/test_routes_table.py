@@ -41,7 +41,7 @@ def chosen(table: Table, model: str | None, uid: str = "0" * 32, **headers: str)
         ("", "routes: Field required"),
         ("routes: []", "routes: expected at least 1, found 0"),
         ("- cpu", "the whole file: expected a map of names and values"),
-        (BACKENDS + "rutes: []", "rutes: unknown field, did you mean routes?"),
+        (BACKENDS + "routs: []", "routs: unknown field, did you mean routes?"),
         (BACKENDS + "routes: [{backend: cpu}]", "did you mean backends?"),
         ("backends: {cpu: {ulr: x}}", "backends.cpu.ulr: unknown field, did you mean url?"),
         ("backends: {cpu: {url: cpu}}", "backends.cpu.url: Input should be a valid URL"),

@@ -119,14 +119,12 @@ class TableFollower:
 
     async def _reload(self) -> None:
         try:
-            table = await read_table(self._source, self._inference_url)
+            self.take(await read_table(self._source, self._inference_url))
         except TableError as error:
             self._refuse(str(error))
         except Exception:  # noqa: BLE001  # whatever it is, the last table stays in use
             get_logger().exception("the table of routes cannot be read", table=str(self._source))
             self._refuse("unexpected error")
-        else:
-            self.take(table)
 
     def _refuse(self, why: str) -> None:
         self._metrics.record_refused()
