@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -333,6 +335,30 @@ def test_a_table_is_tried_again_when_the_files_it_names_come_later(
         wait_until(lambda: not services.is_valid(), "the table is refused")
         write_tiny_model(tmp_path / "later")
         wait_until(services.is_valid, "the table is taken")
+
+
+def test_a_request_ends_at_the_back_end_where_it_began(tmp_path: Path) -> None:
+    """Its back end has left the table meanwhile, and closes afterwards."""
+    with ExitStack() as stack:
+        backends = stack.enter_context(two_backends(tmp_path))
+        services = stack.enter_context(routed(tmp_path, backends.table({"backends": "b"})))
+        assert version(services.detect()) == "b"
+        frozen = backends.b.process
+        frozen.send_signal(signal.SIGSTOP)
+        stack.callback(frozen.send_signal, signal.SIGCONT)
+        with ThreadPoolExecutor(1) as threads:
+            begun = threads.submit(services.detect)
+            wait_until(lambda: services.pictures("b") == 2, "the picture has its back end")
+            taken_at = services.taken_at()
+            services.write(
+                {"backends": {"a": backends.entries["a"]}, "routes": [{"backends": "a"}]}
+            )
+            services.wait_taken(taken_at)
+            other = version(services.detect())
+            frozen.send_signal(signal.SIGCONT)
+
+            assert (other, version(begun.result())) == ("a", "b")
+        wait_until(lambda: '"b"' not in " ".join(peers(services)), "the back end is closed")
 
 
 @pytest.mark.long
