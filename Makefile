@@ -9,7 +9,7 @@ OVERLAY ?= minikube
 PORT ?= 5000
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test test-all fuzz registries brokers k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs oracle model-table browser http-clients cameras issuer images e2e cluster-test clean
+.PHONY: help setup demo up test test-all fuzz registries brokers oip-servers etcd k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs oracle model-table browser http-clients cameras issuer images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,24 @@ issuer: .venv-issuer/ready ## install an OpenID Connect provider of npm, for tes
 	@cp tests/support/issuer/package.json tests/support/issuer/package-lock.json .venv-issuer
 	@npm ci --silent --no-fund --no-audit --prefix .venv-issuer
 	@touch $@
+
+oip-servers: .venv-oip-server/ready ## install MLServer, which tests route to
+
+.venv-oip-server/ready: locks/oip-servers.txt
+	@echo "setting up .venv-oip-server (once, a minute, 0.6 GB) ..."
+	@$(PYTHON) -m venv --clear .venv-oip-server
+	@.venv-oip-server/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes -r locks/oip-servers.txt
+	@touch $@
+
+etcd: .venv-etcd/etcd .venv-etcd/etcdctl ## unpack Debian's etcd, for tests of tables of routes
+
+.venv-etcd/etcd:
+	@mkdir -p .venv-etcd
+	@tools/apt-unpack $@ etcd-server usr/bin/etcd
+
+.venv-etcd/etcdctl:
+	@mkdir -p .venv-etcd
+	@tools/apt-unpack $@ etcd-client usr/bin/etcdctl
 
 k8s-tools: .venv-k8s/ready ## install the checkers of the Kubernetes manifests
 
@@ -169,4 +187,4 @@ cameras: ## install Debian's GStreamer with its RTSP server, which plays a camer
 
 clean: ## remove what make created
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	rm -rf .venv .venv-fuzz .venv-registries .venv-brokers .venv-k8s .venv-monitoring .venv-load .venv-ray .venv-issuer load-report demo-output
+	rm -rf .venv .venv-fuzz .venv-registries .venv-brokers .venv-oip-server .venv-etcd .venv-k8s .venv-monitoring .venv-load .venv-ray .venv-issuer load-report demo-output

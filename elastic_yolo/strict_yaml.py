@@ -8,7 +8,7 @@ tags, dates.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -25,6 +25,7 @@ _EXPECTED = {
     "list_type": _LIST,
     "dict_type": _MAP,
     "model_type": _MAP,
+    "int_parsing": "expected a whole number",
     "float_parsing": _NUMBER,
     "float_type": _NUMBER,
 }
@@ -50,7 +51,7 @@ def parse_strict_yaml(
     kind: type[M],
     text: str,
     *,
-    path: Path,
+    path: Path | str,
     most_depth: int,
     error: type[Exception],
     context: dict[str, Any] | None = None,
@@ -65,9 +66,16 @@ def parse_strict_yaml(
         loader.most_depth = most_depth
         return kind.model_validate(loader.get_single_data() or {}, context=context)
     except ValidationError as reason:
-        first = reason.errors(include_url=False, include_input=False)[0]
+        errors = reason.errors(include_url=False, include_input=False)
+        first = errors[0]
+        if first["type"] == "missing":
+            # It may be there, but misspelt.
+            first = next((one for one in errors if one["type"] == "extra_forbidden"), first)
         field = ".".join(str(part) for part in first["loc"]) or "the whole file"
         message = _EXPECTED.get(first["type"], first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "too_short":
+            limits = first["ctx"]
+            message = f"expected at least {limits['min_length']}, found {limits['actual_length']}"
         if first["type"] == "extra_forbidden":
             message = _unknown_field(kind, first["loc"])
         raise error(f"{path}: {field}: {message}") from reason
@@ -81,8 +89,20 @@ def parse_strict_yaml(
 
 
 def _unknown_field(kind: type[BaseModel], place: tuple[int | str, ...]) -> str:
-    if len(place) != 1:
-        return "unknown field"
-    known = [field.alias or name for name, field in kind.model_fields.items()]
-    near = nearest_names(str(place[0]), known)
+    parents: list[type[BaseModel]] = [kind]
+    for part in place[:-1]:
+        # A number or the key of a map leads to the same models as the list or the map itself.
+        fields = [parent.model_fields[part] for parent in parents if part in parent.model_fields]
+        parents = [model for field in fields for model in _models_in(field.annotation)] or parents
+    known = {
+        field.alias or name for parent in parents for name, field in parent.model_fields.items()
+    }
+    near = nearest_names(str(place[-1]), known)
     return f"unknown field, did you mean {near[0]}?" if near else "unknown field"
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models in a field's type: in the elements of a list, the values of a map."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

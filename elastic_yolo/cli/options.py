@@ -273,7 +273,9 @@ def resolve_model(text: str) -> Path | str:
 
 
 def absolute_path(value: str) -> str:
-    """Return a path, or the address of a store, that is valid in any folder."""
+    """Return a path, or the address of a store, that is valid in any folder; a URL stays."""
+    if "://" in value:
+        return value
     scheme = STORE_SCHEME if value.startswith(STORE_SCHEME) else ""
     return f"{scheme}{Path(value.removeprefix(scheme)).resolve()}"
 

@@ -53,11 +53,13 @@ _SETTINGS = {
 # Of a burst of warnings; all of them are in the log.
 _MAX_LINES_AT_ONCE = 5
 _ALL_ADDRESSES = {"0.0.0.0": "IPv4", "::": "IPv6"}  # noqa: S104
-# Variables of inference and web that name files, which may be relative to the user's folder.
+# Variables that name files, which may be relative to the user's folder: of inference and web, and
+# of preprocess.
 _PATHS = re.compile(
     r"CACHE_DIR|CALIBRATION_DIR|MODEL_[A-Z0-9_]+_PATH"
     r"|ACCESS_TOKEN_FILE|API_KEYS_FILE|LIMIT_REDIS_URL_FILE"
 )
+_ROUTING_PATHS = re.compile(r"ROUTES|ETCD_(CA|CERT|KEY)_FILE")
 
 
 def add_parser(commands: Any) -> None:
@@ -121,6 +123,7 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
                 env={
                     "inference": inference_settings(parsed, model),
                     "web": absolute_paths(os.environ),
+                    "preprocess": absolute_paths(os.environ, _ROUTING_PATHS),
                 },
                 host=parsed.host,
                 own_session=True,
@@ -136,12 +139,14 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     return 1
 
 
-def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
+def absolute_paths(
+    environment: Mapping[str, str], names: re.Pattern[str] = _PATHS
+) -> dict[str, str]:
     """Return the variables that name files with absolute paths: services run in another folder."""
     return {
         name: absolute_path(value)
         for name, value in environment.items()
-        if value and _PATHS.fullmatch(name)
+        if value and names.fullmatch(name)
     }
 
 

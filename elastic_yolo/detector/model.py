@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elastic_yolo.detector.arguments import check_choice
-from elastic_yolo.detector.boxes import InputFormat
+from elastic_yolo.detector.boxes import Floats, InputFormat
 from elastic_yolo.detector.darknet.cfg import Section, read_cfg
 from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import Weights, check_weights, read_weights
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import digest_of_regular, read_small, read_text
+from elastic_yolo.detector.heads import decode_heads
 from elastic_yolo.detector.manifest import GoldenSpec, Manifest, read_manifest
-from elastic_yolo.detector.model_files import find_model_files
+from elastic_yolo.detector.model_files import find_model_files, find_text_files
+from elastic_yolo.detector.nms import suppress
 from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.names import NAME, NAME_RULE, RESIZES, Resize, suggest_name
 
@@ -84,6 +86,53 @@ class Model:
         A start that finds the network in the cache, under the same digest, skips this.
         """
         return read_weights(self.weights_file, self.network)
+
+
+@dataclass(frozen=True)
+class OutputDecoder:
+    """What turns a network's outputs into detections: the model without its weights.
+
+    `digest` identifies cfg and names; all else as in Model.
+    """
+
+    name: str
+    version: str
+    digest: str
+    network: Network
+    labels: tuple[str, ...]
+    threshold: float
+    iou: float
+    input_format: InputFormat
+
+    def decode(self, outputs: list[Floats], threshold: float, iou: float) -> Floats:
+        """Return the detections of one picture, (k, 6) float32 in network pixels, best score first.
+
+        `outputs` are those of the heads, in the order of the .cfg; see `decode_heads`.
+        """
+        found = decode_heads(self.network, outputs, threshold)
+        return suppress(found, iou, self.network.heads[-1])
+
+
+def read_output_decoder(folder: Path) -> OutputDecoder:
+    """Read .cfg, .names and model.yaml of a folder; raises ModelError as `read_model` does."""
+    files = find_text_files(folder)
+    manifest = read_manifest(folder)
+    cfg = read_cfg(files.cfg)
+    network = plan_network(cfg)
+    if files.data is not None:
+        files.data.check_classes(network.classes, files.cfg.name)
+    size = network.input.width, network.input.height
+    resize = manifest.resize or _read_letter_box(cfg.net) or _DEFAULT_RESIZE
+    return OutputDecoder(
+        name=manifest.name or _printable(files.cfg.stem, files.cfg),
+        version=manifest.version,
+        digest=digest_of_parts(digest_of_regular(path) for path in (files.cfg, files.names)),
+        network=network,
+        labels=_read_labels(files.names, network),
+        threshold=manifest.threshold,
+        iou=manifest.iou,
+        input_format=InputFormat(size, resize),
+    )
 
 
 def read_model(folder: Path, resize: Resize | None = None) -> Model:

@@ -11,13 +11,19 @@ from elastic_yolo.detector.files import unreadable
 
 
 @dataclass(frozen=True)
-class ModelFiles:
-    """The files of a model; `data` is the .data file, which a folder need not have."""
+class TextFiles:
+    """The files that describe a network; `data` is the .data file, which a folder need not have."""
 
     cfg: Path
-    weights: Path
     names: Path
     data: DataFile | None
+
+
+@dataclass(frozen=True)
+class ModelFiles(TextFiles):
+    """The files of a model."""
+
+    weights: Path
 
 
 def find_model_files(folder: Path) -> ModelFiles:
@@ -26,19 +32,32 @@ def find_model_files(folder: Path) -> ModelFiles:
     The labels are in the file that the .data file names, by its base name in the same folder, or
     else in the only .names file.
     """
+    listing = _list(folder, ".cfg, .weights and .names")
+    cfg, weights = (_only(folder, listing, suffix) for suffix in (".cfg", ".weights"))
+    data = _read_data(folder, listing)
+    return ModelFiles(cfg, _find_names(folder, listing, data), data, weights)
+
+
+def find_text_files(folder: Path) -> TextFiles:
+    """Return those files of a model folder that need no weights beside them; raises ModelError."""
+    listing = _list(folder, ".cfg and .names")
+    cfg, data = _only(folder, listing, ".cfg"), _read_data(folder, listing)
+    return TextFiles(cfg, _find_names(folder, listing, data), data)
+
+
+def _list(folder: Path, expected: str) -> list[str]:
     try:
         if not folder.is_dir():
-            raise ModelError(
-                f"{folder}: no such folder: expected one with .cfg, .weights and .names"
-            )
-        listing = sorted(path.name for path in folder.iterdir())
+            raise ModelError(f"{folder}: no such folder: expected one with {expected}")
+        return sorted(path.name for path in folder.iterdir())
     except OSError as error:
         raise unreadable(folder, error) from error
-    cfg, weights = (_only(folder, listing, suffix) for suffix in (".cfg", ".weights"))
+
+
+def _read_data(folder: Path, listing: list[str]) -> DataFile | None:
     found = _with_suffix(listing, ".data")
     # Several are for training on several sets of pictures, and none of them is the model's.
-    data = read_data_file(folder / found[0]) if len(found) == 1 else None
-    return ModelFiles(cfg, weights, _find_names(folder, listing, data), data)
+    return read_data_file(folder / found[0]) if len(found) == 1 else None
 
 
 def _find_names(folder: Path, listing: list[str], data: DataFile | None) -> Path:

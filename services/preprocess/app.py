@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -16,14 +17,17 @@ from services.common.core.probes import Readiness
 from services.common.core.tls import Tls
 from services.common.observe.cpu_quota import thread_count
 from services.common.observe.telemetry import Metrics
-from services.common.peer import Peer
 from services.common.picture_inputs import PictureInputs
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
 from services.preprocess.drawing import Drawing
-from services.preprocess.inference_client import ModelDirectory
-from services.preprocess.pipeline import DetectionRequest, Pipeline
+from services.preprocess.inference_client import DetectionRequest
+from services.preprocess.pipeline import Pipeline
 from services.preprocess.routes import build_picture_route, build_router, to_json
+from services.preprocess.routing.build import build_backend
+from services.preprocess.routing.follower import TableFollower, TableMetrics
+from services.preprocess.routing.router import RouteMetrics, Router
+from services.preprocess.routing.table import Table, single_table
 from services.preprocess.settings import PreprocessSettings
 
 if TYPE_CHECKING:
@@ -31,22 +35,30 @@ if TYPE_CHECKING:
 
 
 def create_app(
-    settings: PreprocessSettings, tracing: Tracing | None = None, tls: Tls | None = None
+    settings: PreprocessSettings,
+    tracing: Tracing | None = None,
+    tls: Tls | None = None,
+    table: Table | None = None,
 ) -> FastAPI:
-    """Return the app; it connects to inference with the first request."""
+    """Return the app; it connects to its back ends when it starts.
+
+    `table` is what `settings.routes` had at the start. Without routes everything goes to inference.
+    """
     # One worker thread decodes each picture; OpenCV's own threads would compete with them.
     cv2.setNumThreads(1)
     readiness = Readiness()
     metrics = Metrics("preprocess")
-    inference = Peer(
-        "inference", settings.inference_url, metrics, None if tls is None else tls.client_context
-    )
     inputs = PictureInputs.start(
         workers=settings.threads or thread_count(),
         max_waiting=settings.max_queue,
         max_pixels=settings.max_pixels,
     )
-    pipeline = Pipeline(inference, ModelDirectory(inference), inputs)
+    source = settings.table_source()
+    router = Router(
+        partial(build_backend, metrics, inputs.queue, tls),
+        None if source is None else RouteMetrics(metrics),
+    )
+    pipeline = Pipeline(router, inputs)
     drawing = Drawing.start(inputs.memory)
 
     metrics.watch_queue(inputs.queue.name, lambda: inputs.queue.load)
@@ -56,15 +68,21 @@ def create_app(
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
-        inference.start()
-        yield
+        if source is None:
+            assert settings.inference_url is not None, "checked by the settings"  # noqa: S101
+            router.take(single_table(settings.inference_url))
+            yield
+        else:
+            follower = TableFollower(source, settings.inference_url, router, TableMetrics(metrics))
+            async with follower.following(table):
+                yield
         inputs.queue.close()
         drawing.queue.close()
-        inference.close()
+        router.close()
 
     async def check_status(context: RequestContext) -> dict[str, Any]:
         async def request_golden() -> Golden:
-            return await pipeline.models.request_golden(context)
+            return await router.request_golden(context)
 
         async def predict(golden: Golden) -> dict[str, Any]:
             picture = base64.b64decode(golden.picture)
@@ -81,7 +99,7 @@ def create_app(
         metrics=metrics,
         routers=[build_router(pipeline)],
         picture_routes=[route],
-        check_dependencies=inference.check_ready,
+        check_dependencies=router.check_ready,
         check_status=check_status,
         resources=resources,
         tracing=tracing,

@@ -10,7 +10,8 @@ from dataclasses import replace
 from elastic_yolo.detector.fusion import fuse
 from services.common.request.context import RequestContext
 from services.common.request.errors import ParameterOutOfRange
-from services.preprocess.pipeline import ENSEMBLE_PREFIX, DetectionRequest, Pipeline, Processed
+from services.preprocess.inference_client import ENSEMBLE_PREFIX, DetectionRequest
+from services.preprocess.pipeline import Pipeline, Processed
 
 # Each model costs as much as a request of its own.
 _MAX_MODELS = 4
@@ -28,7 +29,9 @@ async def process_ensemble(
     """
     names = _split_names(wanted.model or "")
     # A model has two names if a variable MODEL_<NAME>_PATH sets it.
-    _require_different([(await pipeline.models.model_info(context, one)).name for one in names])
+    _require_different(
+        [await pipeline.own_name(context, replace(wanted, model=name)) for name in names]
+    )
     tasks = [
         asyncio.create_task(pipeline.process_picture(context, data, replace(wanted, model=name)))
         for name in names

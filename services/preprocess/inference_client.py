@@ -5,7 +5,11 @@ Source: Triton, `docs/protocol/extension_binary_data.md`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,13 +18,34 @@ import orjson
 from elastic_yolo.detector.boxes import COLUMNS, Floats, Image, InputFormat
 from elastic_yolo.names import NAME, NAME_RULE, RESIZES
 from services.common.core.golden import Golden
+from services.common.observe.logs import get_logger
 from services.common.peer import Peer
 from services.common.request.context import RequestContext
-from services.common.request.errors import UnknownModel
+from services.common.request.errors import ServiceError, UnknownModel
 
 # Models by each of their names, which callers may write in many ways.
 _MAX_CACHED = 64
+ENSEMBLE_PREFIX = "ensemble:"
 _HEADER_LENGTH = "Inference-Header-Content-Length"
+# A list of names only explains why there is no model of a name.
+_NAMES_FRESH_S = 5.0
+_NAMES_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True)
+class DetectionRequest:
+    """The model and the thresholds for a picture; without `model` the default one."""
+
+    model: str | None = None
+    version: str | None = None
+    parameters: dict[str, float] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By which the table of routes may choose a back end; names in lower case."""
+
+    @property
+    def is_for_ensemble(self) -> bool:
+        """Whether several models are to process the picture."""
+        return self.model is not None and self.model.startswith(ENSEMBLE_PREFIX)
 
 
 @dataclass(frozen=True)
@@ -82,19 +107,18 @@ class ModelDirectory:
         self._cached[name] = info
         return info
 
-    async def request_golden(self, context: RequestContext) -> Golden:
-        """Return the default model's golden picture with its expected detections."""
+    async def request_golden(self, context: RequestContext, name: str | None) -> Golden:
+        """Return a model's golden picture with its expected detections; None as above."""
         inference = self._inference.with_affinity()
-        name = await self._default_name(context, inference)
-        path = f"/v2/models/{name}/golden"
+        known_name = name or await self._default_name(context, inference)
+        path = f"/v2/models/{known_name}/golden"
         return inference.read_model(Golden, await inference.send(context, "GET", path))
 
     async def _default_name(self, context: RequestContext, inference: Peer) -> str:
-        response = await inference.send(context, "GET", "/v2")
-        try:
-            return str(inference.read_json(response)["models"][0])
-        except (KeyError, IndexError, TypeError) as error:
-            raise inference.invalid_response() from error
+        names = await request_names(context, inference)
+        if not names:
+            raise inference.invalid_response()
+        return names[0]
 
     async def _request_info(self, context: RequestContext, name: str, inference: Peer) -> ModelInfo:
         path = f"/v2/models/{name}"
@@ -103,6 +127,86 @@ class ModelDirectory:
             return parse_model_info(inference.read_json(response))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise inference.invalid_response() from error
+
+
+async def request_names(context: RequestContext, inference: Peer) -> list[str]:
+    """Return the names of all models, loaded or not, the default one first.
+
+    Raises what `Peer.send` raises.
+    """
+    response = await inference.send(context, "GET", "/v2")
+    try:
+        return [str(name) for name in inference.read_json(response)["models"]]
+    except (KeyError, TypeError) as error:
+        raise inference.invalid_response() from error
+
+
+@dataclass(frozen=True)
+class InferenceModel:
+    """A model of an inference service, with the metadata that pictures are prepared by."""
+
+    peer: Peer
+    info: ModelInfo
+
+    @property
+    def name(self) -> str:
+        """The model's own name."""
+        return self.info.name
+
+    @property
+    def input_format(self) -> InputFormat:
+        """What it requires of its pictures."""
+        return self.info.input_format
+
+    async def predict(
+        self, context: RequestContext, image: Image, wanted: DetectionRequest
+    ) -> Prediction:
+        """Send one image, (height, width, 3) at network size; raises what `Peer.send` raises."""
+        path = f"/v2/models/{self.info.name}"
+        if wanted.version is not None:
+            path += f"/versions/{wanted.version}"
+        # With the rule, so that no version of another rule responds.
+        parameters = {**wanted.parameters, "resize": self.input_format.resize}
+        return await request_prediction(self.peer, context, path, image, parameters)
+
+
+class InferenceBackend:
+    """Our own inference service as a back end; `fixed_name` replaces the names of requests."""
+
+    def __init__(self, peer: Peer, fixed_name: str | None = None) -> None:
+        """Know no model yet."""
+        self.peer = peer
+        self._fixed_name = fixed_name
+        self._models = ModelDirectory(peer)
+        self._names: list[str] = []
+        self._names_at = -math.inf
+
+    async def find_model(self, context: RequestContext, name: str | None) -> InferenceModel:
+        """Return a model with its cached metadata; raises as `ModelDirectory.model_info` does."""
+        info = await self._models.model_info(context, self._fixed_name or name)
+        return InferenceModel(self.peer, info)
+
+    async def refresh_model(self, context: RequestContext, name: str | None) -> InferenceModel:
+        """Return a model with metadata of now, at the endpoint that it is from."""
+        peer = self.peer.with_affinity()
+        info = await self._models.refresh_model_info(context, self._fixed_name or name, peer)
+        return InferenceModel(peer, info)
+
+    async def list_names(self, context: RequestContext) -> list[str]:
+        """Return the names of its models, at most some seconds old, or the last known ones."""
+        if self._names_at < time.monotonic() - _NAMES_FRESH_S:
+            try:
+                async with asyncio.timeout(_NAMES_TIMEOUT_S):
+                    self._names = await request_names(context, self.peer)
+            except (ServiceError, TimeoutError):
+                # What it had before is the best guess. A flood of wrong names asks no more often.
+                get_logger().debug("models not listed", peer=self.peer.name)
+            self._names_at = time.monotonic()
+        return self._names
+
+    async def request_golden(self, context: RequestContext, name: str | None) -> Golden:
+        """Return a model's golden picture; raises what `Peer.send` raises."""
+        return await self._models.request_golden(context, self._fixed_name or name)
 
 
 def parse_model_info(metadata: Any) -> ModelInfo:

@@ -22,7 +22,8 @@ from services.common.request.context import Context, context_of
 from services.common.request.model_headers import to_headers
 from services.preprocess.drawing import Drawing
 from services.preprocess.ensemble import process_ensemble
-from services.preprocess.pipeline import DetectionRequest, Pipeline, Processed
+from services.preprocess.inference_client import DetectionRequest
+from services.preprocess.pipeline import Pipeline, Processed
 
 PATH = "/process"
 _TAG = "preprocess"
@@ -43,6 +44,7 @@ def build_picture_route(
             model=read_model_name(request.query_params),
             version=read_version(request.query_params),
             parameters=read_fractions(request.query_params),
+            headers=request.headers,
         )
         accepted = request.headers.get("accept")
         picture_type = accepted if accepted in FORMATS else None
@@ -77,7 +79,7 @@ def build_router(pipeline: Pipeline) -> APIRouter:
 
     @router.get("/golden", summary="The golden picture and its expected detections")
     async def golden(context: Context) -> Golden:
-        return await pipeline.models.request_golden(context)
+        return await pipeline.router.request_golden(context)
 
     return router
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, model_validator
 
 from elastic_yolo.tiers import PORTS
 from services.common.core.settings import PeerUrls, ServiceSettings
+from services.preprocess.routing.etcd import SCHEME, EtcdAccess, EtcdAddress, EtcdSource
+from services.preprocess.routing.sources import FileSource, TableSource
+
+
+def _read_address(value: Any) -> Any:
+    is_etcd = isinstance(value, str) and value.startswith(SCHEME)
+    return EtcdAddress.parse(value) if is_etcd else value
+
+
+RoutesAddress = Annotated[Path | EtcdAddress, BeforeValidator(_read_address)]
+"""The value of ROUTES."""
 
 
 class PreprocessSettings(ServiceSettings):
@@ -21,8 +33,20 @@ class PreprocessSettings(ServiceSettings):
 
     port: int = Field(PORTS["preprocess"], ge=0, le=65535)
     """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
-    inference_url: PeerUrls
-    """Address of inference: http://host:port (all its DNS addresses), or several with commas."""
+    inference_url: PeerUrls | None = None
+    """Address of inference: http://host:port (all its DNS addresses), or several; or ROUTES."""
+    routes: RoutesAddress | None = None
+    """Table of routes to back ends: a YAML file, or etcd://host:port[,host:port]/key."""
+    etcd_user: str | None = None
+    """User of etcd, with ETCD_PASSWORD."""
+    etcd_password: SecretStr | None = None
+    """Password of ETCD_USER."""
+    etcd_ca_file: FilePath | None = None
+    """Authorities that etcd's certificate may be from; with it, connections use TLS."""
+    etcd_cert_file: FilePath | None = None
+    """Certificate that this service shows to etcd, with ETCD_KEY_FILE."""
+    etcd_key_file: FilePath | None = None
+    """Private key of ETCD_CERT_FILE."""
     max_body_bytes: int = Field(20_000_000, ge=1_000, le=1_000_000_000)
     """Largest picture file, in bytes."""
     max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)
@@ -31,3 +55,28 @@ class PreprocessSettings(ServiceSettings):
     """Pictures that may wait for decoding; one more is refused with 429."""
     threads: int = Field(0, ge=0, le=1024)
     """Threads that decode pictures; 0: as many as the container's CPU quota."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.inference_url is None and self.routes is None:
+            raise ValueError("INFERENCE_URL: Field required, unless ROUTES is set")
+        if (self.etcd_user is None) != (self.etcd_password is None):
+            raise ValueError("ETCD_USER and ETCD_PASSWORD: expected both or none")
+        if (self.etcd_cert_file is None) != (self.etcd_key_file is None):
+            raise ValueError("ETCD_CERT_FILE and ETCD_KEY_FILE: expected both or none")
+        if self.etcd_cert_file is not None and self.etcd_ca_file is None:
+            raise ValueError("ETCD_CERT_FILE: expected ETCD_CA_FILE as well")
+        return self
+
+    def table_source(self) -> TableSource | None:
+        """Return where the table of routes is, or None without one."""
+        if not isinstance(self.routes, EtcdAddress):
+            return FileSource(self.routes) if self.routes is not None else None
+        access = EtcdAccess(
+            user=self.etcd_user,
+            password=self.etcd_password,
+            ca_file=self.etcd_ca_file,
+            cert_file=self.etcd_cert_file,
+            key_file=self.etcd_key_file,
+        )
+        return EtcdSource(self.routes, access)

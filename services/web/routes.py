@@ -21,6 +21,7 @@ from services.common.core.picture_route import (
     picture_route,
     read_fractions,
     read_model_name,
+    read_route_headers,
 )
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
@@ -34,7 +35,6 @@ from services.web.upload import find_body
 PATH = "/inference"
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _TAG = "web"
-_ROUTE_PREFIX = "x-route-"
 _JSON = "application/json"
 # Media ranges of an Accept header that are read; browsers send eight.
 _MAX_RANGES = 32
@@ -262,8 +262,9 @@ def forwarded_headers(context: RequestContext, headers: Headers) -> dict[str, st
     """Return what preprocess may route by: the caller's X-Route-... headers and its tenant.
 
     None of the caller's other headers goes on. X-Tenant is web's: what a caller sends is ignored.
+    Raises MalformedRequest for too many, or too long ones.
     """
-    found = {name: value for name, value in headers.items() if name.startswith(_ROUTE_PREFIX)}
+    found = read_route_headers(headers)
     if context.identity is not None:
         found |= context.identity.to_header()
     return found

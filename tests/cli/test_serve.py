@@ -342,7 +342,9 @@ def test_paths_in_the_environment_are_relative_to_the_users_folder(
     relative = {
         "CACHE_DIR": "compiled", "CALIBRATION_DIR": "typical", "MODEL_OTHER_PATH": "other",
         "ACCESS_TOKEN_FILE": "token",
+        "ROUTES": "routes.yaml",
     }  # fmt: skip
+    (tmp_path / "routes.yaml").write_text("routes: [{backends: inference}]")
     with serving(environment | relative, "model", "--port", "0", folder=tmp_path) as served:
         url = f"{served.facts['web']}/inference?model=other"
         headers = {"Authorization": f"Bearer {TOKEN}"}

@@ -57,7 +57,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(logs=folder, env=env) as running:
         # A free port gives failures, retries and an ejection.
         urls = f"http://127.0.0.1:{free_port()},{running.inference.url}"
-        with Service("preprocess", free_port(), {"INFERENCE_URL": urls}) as preprocess:
+        table = folder / "routes.yaml"
+        table.write_text("routes: [{backends: inference}]")
+        preprocess_env = {"INFERENCE_URL": urls, "ROUTES": str(table)}
+        with Service("preprocess", free_port(), preprocess_env) as preprocess:
             preprocess.wait_ready()
             with Service("web", free_port(), {"PREPROCESS_URL": preprocess.url}) as web:
                 web.wait_ready()

@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.datastructures import QueryParams
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from elastic_yolo.names import MOST_NAME, NAME, nearest_names
-from services.common.request.errors import ParameterOutOfRange, UnknownModel
+from services.common.request.errors import MalformedRequest, ParameterOutOfRange, UnknownModel
 
 # `ensemble:` and four names.
 _MAX_NAME = 10 + 4 * (MOST_NAME + 1)
@@ -57,6 +57,13 @@ VERSION: dict[str, Any] = {
     "description": "Version of the model; default: any version that is served.",
     "schema": {"type": "string", "maxLength": MOST_NAME},
 }
+
+ROUTE_PREFIX = "x-route-"
+"""Begins the headers that callers choose, and by which preprocess may choose a back end."""
+# Web copies them to another request, so a caller may not make them many or long.
+_MOST_ROUTE_HEADERS = 8
+_RAW_PREFIX = ROUTE_PREFIX.encode()
+MOST_ROUTE_CHARACTERS = 200
 
 _PICTURE = {"type": "string", "format": "binary"}
 
@@ -225,3 +232,25 @@ def _fraction(name: str, text: str) -> float:
     if not 0 <= value <= 1:
         raise ParameterOutOfRange(f"{name}: expected a number from 0 to 1, found {text[:40]!r}")
     return value
+
+
+def read_route_headers(headers: Headers) -> dict[str, str]:
+    """Return a request's `X-Route-*` headers, with names in lower case.
+
+    Raises MalformedRequest for too many, too long ones, and a name that is given twice.
+    """
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers.raw:
+        if not raw_name.startswith(_RAW_PREFIX):
+            continue
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if len(name) > MOST_ROUTE_CHARACTERS or len(value) > MOST_ROUTE_CHARACTERS:
+            raise MalformedRequest(
+                f"{name[:40]}: expected at most {MOST_ROUTE_CHARACTERS} characters in each"
+            )
+        if name in found:
+            raise MalformedRequest(f"{name}: given several times, expected once")
+        found[name] = value
+    if len(found) > _MOST_ROUTE_HEADERS:
+        raise MalformedRequest(f"expected at most {_MOST_ROUTE_HEADERS} headers {ROUTE_PREFIX}*")
+    return found

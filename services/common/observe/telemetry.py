@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -29,6 +29,9 @@ _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _LAG_PERIOD_S = 0.5
 # Client names that become a label; an issuer of tokens may know any number of them.
 MOST_CLIENTS = 100
+
+
+F = TypeVar("F")
 
 
 class QueueLoad(NamedTuple):
@@ -126,6 +129,16 @@ class Metrics:
         self._queues = _QueueCollector(service)
         self.registry.register(self._queues)
         self.registry.register(CgroupCollector(service))
+        self._families: dict[type[object], object] = {}
+
+    def family(self, kind: type[F]) -> F:
+        """Return the service's one object of a class that adds metrics, created at its first use.
+
+        `kind` takes this object. A registry has each metric once, whatever number of peers use it.
+        """
+        if kind not in self._families:
+            self._families[kind] = kind(self)  # type: ignore[call-arg]  # described above
+        return cast("F", self._families[kind])
 
     def watch_queue(self, name: str, load: Callable[[], QueueLoad]) -> None:
         """Export the load of a queue; `load` is called at every scrape."""

@@ -1,5 +1,6 @@
 """HTTP to the next service: finds its endpoints, balances requests over them, retries once."""
 
+from services.common.peer.discovery import ProbePaths
 from services.common.peer.peer import Peer
 
-__all__ = ["Peer"]
+__all__ = ["Peer", "ProbePaths"]

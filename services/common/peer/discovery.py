@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from http import HTTPStatus
 
@@ -28,6 +29,17 @@ _MAX_TEXT = 300
 _MAX_NAMED = 10
 
 
+@dataclass(frozen=True)
+class ProbePaths:
+    """Where a peer's endpoints respond 200 if they are ready, and in any way if they are alive."""
+
+    readiness: str = "/readyz"
+    liveness: str = "/livez"
+
+
+OWN_PROBES = ProbePaths()
+
+
 class Discovery:
     """The background tasks of one peer, and the connection pool of each of its endpoints."""
 
@@ -36,6 +48,7 @@ class Discovery:
         name: str,
         origins: Sequence[Origin],
         tls_context: Callable[[], ssl.SSLContext] | None = None,
+        probes: ProbePaths = OWN_PROBES,
     ) -> None:
         """Nothing is resolved before `start`.
 
@@ -47,6 +60,7 @@ class Discovery:
         self._log_limit = LogLimit()
         self._name = name
         self._origins = origins
+        self._probes = probes
         self._pools: dict[Address, ConnectionPool] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._is_resolved = asyncio.Event()
@@ -109,8 +123,8 @@ class Discovery:
             del self._pools[address]
 
     async def probe_readiness(self, endpoint: Endpoint) -> bool:
-        """Return whether `/readyz` responds 200; raises ConnectionFailed or TimeoutError."""
-        response = await self._probe(endpoint, "/readyz")
+        """Return whether an endpoint is ready; raises ConnectionFailed or TimeoutError."""
+        response = await self._probe(endpoint, self._probes.readiness)
         return response.status_code == HTTPStatus.OK
 
     async def _probe(self, endpoint: Endpoint, path: str) -> Response:
@@ -200,14 +214,14 @@ class Discovery:
     async def _eject_if_dead(self, endpoint: Endpoint) -> None:
         """Eject an endpoint after two missed liveness probes: frozen, or its node is down.
 
-        Any response shows that it is alive. The probe is not `/readyz`: that depends on the
+        Any response shows that it is alive. It is not the readiness probe: that depends on the
         services behind the endpoint, and one frozen process there would get this endpoint ejected.
         """
         if self.endpoints.choose((endpoint,)) is None:
             # There is no other endpoint to fail over to.
             return
         try:
-            await self._probe(endpoint, "/livez")
+            await self._probe(endpoint, self._probes.liveness)
         except (ConnectionFailed, TimeoutError):
             if endpoint not in self._missed_probe:
                 self._missed_probe.add(endpoint)

@@ -1,4 +1,4 @@
-"""Metrics of a peer: its endpoints by state, failures, ejections and retries."""
+"""Metrics of peers: their endpoints by state, failures, ejections and retries."""
 
 from __future__ import annotations
 
@@ -13,35 +13,61 @@ from services.common.peer.endpoints import Endpoints, State
 _LABELS = ("service", "peer")
 
 
-class PeerMetrics:
-    """The gauges and counters of one peer."""
+class _Families:
+    """The metrics of all peers of a service."""
 
-    def __init__(self, metrics: Metrics, peer: str, endpoints: Endpoints) -> None:
-        """Register them with the service's registry; endpoints are counted at each scrape."""
-        labels, registry = (metrics.service, peer), metrics.registry
-        known = Gauge(
+    def __init__(self, metrics: Metrics) -> None:
+        registry = metrics.registry
+        self.endpoints = Gauge(
             "elastic_yolo_peer_endpoints",
             "Endpoints of the next service by state: serving, ejected, or leaving (draining).",
             (*_LABELS, "state"),
             registry=registry,
         )
-        for state in get_args(State):
-            known.labels(*labels, state).set_function(partial(endpoints.count, state))
         self.retries = Counter(
             "elastic_yolo_peer_retries_total",
             "Requests to the next service that were sent a second time.",
             _LABELS,
             registry=registry,
-        ).labels(*labels)
+        )
         self.failures = Counter(
             "elastic_yolo_peer_failures_total",
             "Failed connections to the next service, and responses 500, 502 and 503 from it.",
             _LABELS,
             registry=registry,
-        ).labels(*labels)
+        )
         self.ejections = Counter(
             "elastic_yolo_peer_ejections_total",
             "Ejections: an endpoint that failed gets no requests until a probe succeeds.",
             _LABELS,
             registry=registry,
-        ).labels(*labels)
+        )
+        self.owners: dict[str, PeerMetrics] = {}
+        """The latest peer of each name: a peer may end after its successor has begun."""
+
+
+class PeerMetrics:
+    """The gauges and counters of one peer."""
+
+    def __init__(self, metrics: Metrics, peer: str, endpoints: Endpoints) -> None:
+        """Export them until `remove`; endpoints are counted at each scrape."""
+        self._families = metrics.family(_Families)
+        self._labels = labels = (metrics.service, peer)
+        for state in get_args(State):
+            known = self._families.endpoints.labels(*labels, state)
+            known.set_function(partial(endpoints.count, state))
+        self.retries = self._families.retries.labels(*labels)
+        self.failures = self._families.failures.labels(*labels)
+        self.ejections = self._families.ejections.labels(*labels)
+        self._families.owners[peer] = self
+
+    def remove(self) -> None:
+        """Export them no longer, unless another peer of this name does."""
+        families, (_, peer) = self._families, self._labels
+        if families.owners.get(peer) is not self:
+            return
+        del families.owners[peer]
+        for state in get_args(State):
+            families.endpoints.remove(*self._labels, state)
+        for counter in (families.retries, families.failures, families.ejections):
+            counter.remove(*self._labels)

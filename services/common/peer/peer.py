@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.common.observe.telemetry import Metrics
 from services.common.peer.addresses import Origin
-from services.common.peer.discovery import Discovery
+from services.common.peer.discovery import OWN_PROBES, Discovery, ProbePaths
 from services.common.peer.endpoints import Endpoint
 from services.common.peer.exchange import (
     Buffer,
@@ -89,6 +89,7 @@ class Peer:
         urls: str,
         metrics: Metrics,
         tls_context: Callable[[], ssl.SSLContext] | None = None,
+        probes: ProbePaths = OWN_PROBES,
     ) -> None:
         """Accept one URL, or several separated by commas; connections open with requests.
 
@@ -97,7 +98,7 @@ class Peer:
         """
         self.name = name
         origins = [Origin.parse(url) for url in urls.split(",")]
-        self._discovery = Discovery(name, origins, tls_context)
+        self._discovery = Discovery(name, origins, tls_context, probes)
         self._endpoints = self._discovery.endpoints
         self._budget = RetryBudget()
         self._metrics = PeerMetrics(metrics, name, self._endpoints)
@@ -108,8 +109,9 @@ class Peer:
         self._discovery.start()
 
     def close(self) -> None:
-        """Abort all connections."""
+        """Abort all connections, and end the metrics."""
         self._discovery.close()
+        self._metrics.remove()
 
     def with_affinity(self) -> Peer:
         """Return a view of this peer that sends all its requests to one endpoint.
@@ -338,8 +340,10 @@ class Peer:
             raise Unavailable(f"the {self.name} service failed", self._retry_after_s())
         try:
             problem = orjson.loads(response.content)
-            title, detail = str(problem["title"]), str(problem["detail"])
-        except (ValueError, KeyError, TypeError):
+            # The Open Inference Protocol knows `error` alone.
+            title = str(problem.get("title", HTTPStatus(response.status_code).phrase))
+            detail = str(problem["detail"] if "detail" in problem else problem["error"])
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise self.invalid_response() from None
         retry_after = response.headers.get("retry-after")
         raise RemoteProblem(response.status_code, title, detail, retry_after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 import uuid
@@ -66,6 +67,17 @@ class Deadline:
     def to_header(self) -> dict[str, str]:
         """Return the header that gives the next service the remaining time."""
         return {TIMEOUT_HEADER: str(max(1, int(self.remaining_s() * 1000)))}
+
+
+def hash_point(uid: str, total: int, purpose: bytes = b"") -> int:
+    """Return a number below `total` that is always the same for a request id.
+
+    Ids that count up, or share a prefix, spread evenly. Choices with different `purpose`, at most
+    16 bytes, are independent: the ids that one choice selects are spread over all of another's.
+    """
+    digest = hashlib.blake2b(uid.encode(), digest_size=8, person=purpose).digest()
+    # Scaled, not the remainder: multiplying all weights by one factor moves no id.
+    return int.from_bytes(digest) * total >> 64
 
 
 class Timings:

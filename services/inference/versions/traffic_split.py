@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
+from services.common.request.context import hash_point
 from services.common.request.errors import MalformedRequest
 from services.inference.protocol import InferRequest
 from services.inference.versions.loaded_version import LoadedVersion
@@ -79,16 +79,9 @@ class TrafficSplit:
 
     def _draw(self, uid: str) -> LoadedVersion | None:
         """Return the version on whose weight the id falls; None for a channel without one."""
-        point = _hash_point(uid, sum(weight for _, weight in self.weights))
+        point = hash_point(uid, sum(weight for _, weight in self.weights))
         for version, weight in self.weights:
             point -= weight
             if point < 0:
                 return version
         raise AssertionError("the point is below the sum of the weights")
-
-
-def _hash_point(uid: str, total: int) -> int:
-    """Return a number below `total`; ids that count up, or share a prefix, spread evenly."""
-    digest = hashlib.blake2b(uid.encode(), digest_size=8).digest()
-    # Scaled, not the remainder: multiplying all weights by one factor moves no id.
-    return int.from_bytes(digest) * total >> 64
