@@ -43,7 +43,8 @@ def build_app(
 
     `gates` may refuse a request with a ServiceError before it is routed.
     The process is ready once the resources are open. The server reads `readiness` and `tracing`
-    from `app.state`: it sets the one to draining at shutdown, and closes the other afterwards.
+    from `app.state`: it sets the one to draining at shutdown, and closes the other afterwards. It
+    writes `connection_limit` before the resources are opened.
     """
     status = SharedStatus(check_status, settings.request_timeout_ms)
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from http import HTTPStatus
 from traceback import clear_frames
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common.core.probes import Phase, Readiness
+from services.common.core.probes import Readiness
 from services.common.core.problems import (
     is_expected,
     problem_detail,
     problem_reason,
     problem_response,
 )
-from services.common.observe.log_limit import LogLimit
+from services.common.core.record import CALLER_LEFT, Recorder
 from services.common.observe.logs import get_logger
 from services.common.observe.telemetry import Metrics
 from services.common.request.context import (
@@ -33,16 +31,8 @@ from services.common.request.errors import Unavailable
 if TYPE_CHECKING:
     from services.common.observe.tracing import Tracing
 
-# Logged at debug level only: Kubernetes requests them every few seconds.
-_QUIET = frozenset({"/livez", "/readyz", "/health/ping", "/metrics"})
-# Anyone may request it without end. Its failures are logged.
-_STATUS = "/health/status"
-# Characters of a path or a detail in a log line; a caller chooses some of them.
-_MAX_TEXT = 300
 # Methods that may become a metric label; a caller could invent any number of others.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# nginx's status for a caller that closed the connection before the response began.
-_CALLER_LEFT = 499
 
 
 class RequestMiddleware:
@@ -65,7 +55,7 @@ class RequestMiddleware:
         self._readiness = readiness
         self._longest_ms = longest_ms
         self._tracing = tracing
-        self._log_limit = LogLimit()
+        self._recorder = Recorder(metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; no exception passes on to the server, except CancelledError."""
@@ -104,54 +94,13 @@ class RequestMiddleware:
         finally:
             caller.stop_watching()
             self._metrics.in_flight.dec()
-            self._record(scope, routed.get("route"), context, response.status)
-
-    def _record(
-        self, scope: Mapping[str, Any], route: object, context: RequestContext, status: int
-    ) -> None:
-        """Count, log and trace a request that is over."""
-        path = getattr(route, "path", None)
-        method = scope["method"] if scope["method"] in _METHODS else "(other)"
-        elapsed_ms = context.timings.elapsed_ms()
-        self._metrics.count_request(path or "(no route)", method, status, elapsed_ms / 1000)
-        self._metrics.count_phases(context.timings.own_phases())
-        if context.problem is not None:
-            self._metrics.count_problem(context.problem)
-        failed = status >= HTTPStatus.BAD_REQUEST
-        failure = _describe_failure(context, status) if failed else {}
-        if failed:
-            # Under overload a line for each refusal would cost more than the refusal.
-            kind = str(status), failure["reason"], failure.get("endpoint", "")
-            quiet = path in _QUIET or not self._log_limit.passes("request", *kind)
-        else:
-            quiet = path in _QUIET or path == _STATUS
-        log = get_logger().debug if quiet else get_logger().info
-        log(
-            "request",
-            method=method,
-            path=scope["path"][:_MAX_TEXT],
-            status=status,
-            ms=round(elapsed_ms, 1),
-            uid=context.uid,
-            **failure,
-        )
-        if context.trace is not None:
-            context.trace.end(path, status)
-
-
-def _describe_failure(context: RequestContext, status: int) -> dict[str, str]:
-    """Return why a request failed: fields of its log line."""
-    if status == _CALLER_LEFT:
-        return {"reason": "caller_left"}
-    found = {"reason": context.problem or "unknown"}
-    if context.detail is not None:
-        found["detail"] = context.detail[:_MAX_TEXT]
-    failure = context.peer_failure
-    if failure is not None:
-        found["peer"] = failure.peer
-        found["endpoint"] = failure.endpoint
-        found["peer_failure"] = failure.why[:_MAX_TEXT]
-    return found
+            self._recorder.record(
+                context,
+                method=scope["method"] if scope["method"] in _METHODS else "(other)",
+                path=scope["path"],
+                route=getattr(routed.get("route"), "path", None),
+                status=response.status,
+            )
 
 
 async def _send_problem(
@@ -184,7 +133,7 @@ class _ResponseWatch:
     def __init__(
         self, context: RequestContext, tier: str, readiness: Readiness, send: Send
     ) -> None:
-        self.status = _CALLER_LEFT
+        self.status = CALLER_LEFT
         self.begun = False
         self.complete = False
         self._context = context
@@ -199,7 +148,7 @@ class _ResponseWatch:
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self._context.request_id
             headers["Server-Timing"] = self._context.timings.to_header(self._tier)
-            if self._readiness.phase is Phase.DRAINING:
+            if self._readiness.is_ending:
                 # The caller sends its next request over a new connection, to another pod.
                 headers["Connection"] = "close"
         elif not message.get("more_body"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
@@ -22,6 +23,9 @@ class Phase(Enum):
     STARTING = "starting"
     SERVING = "serving"
     DRAINING = "draining"
+    """Not ready, and still accepting requests."""
+    STOPPING = "stopping"
+    """The drain delay is over: only requests in progress finish."""
 
 
 class Readiness:
@@ -29,7 +33,29 @@ class Readiness:
 
     def __init__(self) -> None:
         """Start as not ready."""
-        self.phase = Phase.STARTING
+        self._phase = Phase.STARTING
+        self._changed = asyncio.Event()
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that the process is in."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        self._phase = phase
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the process has got the signal to end."""
+        return self._phase in (Phase.DRAINING, Phase.STOPPING)
+
+    async def wait_for_end_of(self, phase: Phase) -> None:
+        """Return when the process is in another phase."""
+        while self._phase is phase:
+            await self._changed.wait()
 
     def require(self) -> None:
         """Raise Unavailable unless the process is serving."""

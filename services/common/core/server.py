@@ -89,6 +89,7 @@ class DrainingServer(uvicorn.Server):
         # A signal handler sets the flag, so no event can be awaited here.
         while time.monotonic() < until and not self._hurry:  # noqa: ASYNC110
             await asyncio.sleep(_TICK_S)
+        self._readiness.phase = Phase.STOPPING
         await super().shutdown(sockets)
         get_logger().info("stopped")
 
@@ -97,7 +98,9 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
     """Serve until SIGTERM or SIGINT and return; ends the process with 1 if start-up fails."""
     warn_of_removed_variables(type(settings))
     keep_little_freed_memory()
-    server = build_server(app, settings, fit_connections(settings))
+    limit = fit_connections(settings)
+    app.state.connection_limit = limit
+    server = build_server(app, settings, limit)
     # After a clean drain uvicorn raises the signal again for the default handler, and the exit
     # status would be "killed by SIGTERM" instead of 0.
     for number in (signal.SIGTERM, signal.SIGINT):
