@@ -18,6 +18,7 @@ from elastic_yolo.picture.header import read_header
 from services.common.observe.telemetry import Metrics
 from services.common.request.context import Timings
 from services.inference.protocol import InferRequest
+from services.inference.scheduler import RunTimes
 from services.inference.versions.drift import DriftWatch
 from services.inference.versions.model_metrics import ModelMetrics
 from services.web.routes import PictureMetrics
@@ -88,9 +89,7 @@ def _counter(tier: str) -> Callable[[], None]:
     header = read_header(min(_PICTURE.glob("*.jpg")).read_bytes())
     models = ModelMetrics(metrics) if tier == "inference" else None
     drift = DriftWatch(("a", "b"), 0.5, 0.45, None)
-    request = InferRequest(
-        None, np.zeros((1, 416, 416, 3), np.uint8), None, None, binary_outputs=True
-    )
+    request = InferRequest(None, np.zeros((1, 416, 416, 3), np.uint8), None, None)
     found = [np.array([[8, 12, 24, 20, 0.9, 0]] * 4, np.float32)]
 
     def count() -> None:
@@ -101,7 +100,7 @@ def _counter(tier: str) -> Callable[[], None]:
         if pictures is not None:
             pictures.count_picture(80_000, header)
         if models is not None:
-            models.count_run("yolov3", "1", 1, 0.02)
+            models.count_run("yolov3", "1", 1, RunTimes(0, 0.02, 0))
             models.count_prediction("yolov3", "1", 1, 0.02)
             drift.record_prediction(request, found)
 

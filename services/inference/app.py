@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -17,7 +18,9 @@ from services.common.core.access_token import TokenGate
 from services.common.core.app import build_app
 from services.common.core.golden import require_agreement
 from services.common.core.probes import Readiness
+from services.common.observe.cpu_quota import thread_count
 from services.common.observe.telemetry import Metrics
+from services.common.picture_inputs import PictureInputs
 from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
@@ -30,7 +33,11 @@ from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.drift import DriftCollector
 from services.inference.versions.model_metrics import ModelMetrics
 from services.inference.versions.models import Models
-from services.inference.versions.repository_routes import PREFIX, build_repository_router
+from services.inference.versions.repository_routes import (
+    PREFIX,
+    build_index_router,
+    build_load_router,
+)
 from services.inference.versions.shadow import ShadowRunner
 
 if TYPE_CHECKING:
@@ -49,7 +56,14 @@ def create_app(
     search: PrecisionSearch | None = None,
 ) -> FastAPI:
     """Return the app for models that are loaded; `search` runs in the background."""
+    # One worker thread decodes each picture; OpenCV's own threads would compete with the engine.
+    cv2.setNumThreads(1)
     readiness = Readiness()
+    inputs = PictureInputs.start(
+        workers=settings.threads or thread_count(),
+        max_waiting=settings.max_queue,
+        max_pixels=settings.max_pixels,
+    )
     endpoint = InferEndpoint(
         models=models,
         metrics=model_metrics,
@@ -57,20 +71,22 @@ def create_app(
         custom_metrics=CustomMetrics(metrics.registry),
         bodies=Bodies(settings.max_held_bytes),
         decoding=WorkQueue("json_queue", workers=1, max_waiting=_MAX_WAITING_JSON),
+        inputs=inputs,
         max_batch=settings.max_batch,
     )
     metrics.watch_queue("queue", models.queue_load)
     metrics.watch_queue(endpoint.decoding.name, lambda: endpoint.decoding.load)
+    metrics.watch_queue(inputs.queue.name, lambda: inputs.queue.load)
     metrics.registry.register(DriftCollector(models.drift_watches))
     model_metrics.call_on_forget(endpoint.custom_metrics.forget)
     token = settings.repository_token
-    repository = [] if token is None else [build_repository_router(models, endpoint.bodies)]
-    gates = (
-        []
-        if token is None
-        else [Middleware(TokenGate, token=token, prefix=PREFIX, what="the repository")]
-    )
-    extensions = ["model_repository"] if repository else []
+    routers = [build_index_router(models, endpoint.bodies)]
+    gates: list[Middleware] = []
+    extensions: list[str] = []
+    if token is not None:
+        routers.append(build_load_router(models, endpoint.bodies))
+        gates.append(Middleware(TokenGate, token=token, prefix=PREFIX, what="the repository"))
+        extensions.append("model_repository")
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
@@ -88,6 +104,7 @@ def create_app(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             endpoint.decoding.close()
+            inputs.queue.close()
             await models.close()
 
     async def check_dependencies() -> None:
@@ -99,7 +116,7 @@ def create_app(
         picture = base64.b64decode(version.golden.picture)
         with version.in_use():
             image, place = await asyncio.to_thread(version.detector.prepare, picture)
-            request = InferRequest(None, image[np.newaxis], None, None, binary_outputs=False)
+            request = InferRequest(None, image[np.newaxis], None, None)
             rows = await version.predict(context, request)
         found = to_golden_form(
             name_detections(place.to_picture(rows[0]), version.detector.model.labels)
@@ -112,7 +129,7 @@ def create_app(
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_router(endpoint, readiness, extensions), *repository],
+        routers=[build_router(endpoint, readiness, extensions), *routers],
         picture_routes=build_picture_routes(endpoint),
         check_dependencies=check_dependencies,
         check_status=check_status,

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from elastic_yolo import __version__
-from elastic_yolo.detector.boxes import Floats
+from elastic_yolo.detector.boxes import Floats, Image, InputFormat
+from elastic_yolo.detector.placement import Placement
+from elastic_yolo.picture.header import PictureHeader
 from services.common.core.golden import Golden
 from services.common.core.picture_route import PictureRoute, picture_route
 from services.common.core.probes import Readiness
+from services.common.picture_inputs import PictureInputs
 from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext, context_of
 from services.common.request.errors import UnknownModel
 from services.inference import protocol
-from services.inference.protocol import InferRequest, InferResponse
+from services.inference.protocol import InferRequest, InferResponse, PictureRequest
 from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.loaded_version import LoadedVersion
+from services.inference.versions.model_config import describe_config
 from services.inference.versions.model_metrics import ModelMetrics
 from services.inference.versions.models import Models
 from services.inference.versions.shadow import ShadowRunner
 from services.inference.versions.traffic_split import TrafficSplit
 
 _TAG = "open inference protocol v2"
+# Triton's names.
+_EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
 _INFER = "/v2/models/{name}/infer"
 _INFER_VERSION = "/v2/models/{name}/versions/{version}/infer"
 # Limit of the JSON in front of the tensors.
@@ -36,6 +44,8 @@ _HEAD_BYTES = 64 * 1024
 _FLOAT_BYTES = 4
 # A pixel value in JSON takes up to three digits and a comma, and some clients add a blank.
 _JSON_BYTES_PER_VALUE = 5
+# All picture files of a request together: as much as web takes of one by default.
+_PICTURES_BYTES = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -48,10 +58,15 @@ class InferEndpoint:
     custom_metrics: CustomMetrics
     bodies: Bodies
     decoding: WorkQueue
+    """Decodes requests whose tensors are JSON."""
+    inputs: PictureInputs
     max_batch: int
 
     async def handle_infer(self, request: Request) -> Response:
-        """Decode the request, run the network, encode the response. Raises ServiceError."""
+        """Decode the request, run the network, encode the response.
+
+        Raises ServiceError, and PictureError for a picture file.
+        """
         name, wanted = request.path_params["name"], request.path_params.get("version")
         header_length = request.headers.get(protocol.HEADER_LENGTH)
         max_bytes = self._max_body_bytes(
@@ -62,8 +77,13 @@ class InferEndpoint:
             sizes = self.models.current_split(name).sizes
             context = context_of(request.scope)
             decoded = await self._decode(context, body, header_length, sizes)
-            response = await self.infer(context, name, wanted, decoded)
-        content, headers = protocol.encode_response(response, binary=decoded.binary_outputs)
+            # Picture files have been copied out of it.
+            del body
+            if isinstance(decoded, PictureRequest):
+                response = await self.infer_pictures(context, name, wanted, decoded)
+            else:
+                response = await self.infer(context, name, wanted, decoded)
+        content, headers = protocol.encode_response(response, decoded.outputs)
         return Response(content, headers=headers)
 
     async def infer(
@@ -76,33 +96,86 @@ class InferEndpoint:
         else:
             version = require_version(split, wanted)
             version.require_format(request)
-        with version.in_use():
-            started = time.perf_counter()
-            detections = await version.predict(context, request)
-            seconds = time.perf_counter() - started
-            self._record(split, version, request, detections, seconds)
+        with version.in_use(), version.statistics.count_request(context, len(request.images)):
+            detections = await self._predict(context, split, version, request)
         context.name_model(version.facts())
-        return InferResponse(
-            request.id,
-            version.name,
-            version.version,
-            version.digest,
-            version.detector.model.labels,
-            detections,
-        )
+        return _respond(request.id, version, detections)
+
+    async def infer_pictures(
+        self, context: RequestContext, name: str, wanted: str | None, request: PictureRequest
+    ) -> InferResponse:
+        """Prepare picture files for a version and run its network, as `infer` does for pixels.
+
+        The version comes first, because each may have its own input format. Boxes are in pixels of
+        the upright pictures. Raises PictureError for a file, ServiceError for everything else.
+        """
+        split = self.models.current_split(name)
+        if wanted is None:
+            version = split.pick_version_for_files(context.uid)
+        else:
+            version = require_version(split, wanted)
+        count = len(request.pictures)
+        with version.in_use(), version.statistics.count_request(context, count):
+            headers = [self.inputs.read_header(picture) for picture in request.pictures]
+            images, places = await self._prepare(
+                context, request.pictures, headers, version.input_format
+            )
+            prepared = request.prepared(images, version.input_format.resize)
+            detections = await self._predict(context, split, version, prepared)
+        context.name_model(version.facts())
+        mapped = [place.to_picture(rows) for place, rows in zip(places, detections, strict=True)]
+        return _respond(request.id, version, mapped)
+
+    async def _predict(
+        self,
+        context: RequestContext,
+        split: TrafficSplit,
+        version: LoadedVersion,
+        request: InferRequest,
+    ) -> list[Floats]:
+        """Return the detections of each picture in network pixels, after they are counted."""
+        started = time.perf_counter()
+        detections = await version.predict(context, request)
+        self._record(split, version, request, detections, time.perf_counter() - started)
+        return detections
+
+    async def _prepare(
+        self,
+        context: RequestContext,
+        pictures: Sequence[bytes],
+        headers: Sequence[PictureHeader],
+        wanted: InputFormat,
+    ) -> tuple[Image, list[Placement]]:
+        """Return (n, height, width, 3) network input, and the place of each picture there."""
+        if len(pictures) == 1:
+            image, place = await self.inputs.prepare(context, pictures[0], headers[0], wanted)
+            return image[np.newaxis], [place]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self.inputs.prepare(context, picture, header, wanted))
+                    for picture, header in zip(pictures, headers, strict=True)
+                ]
+        except ExceptionGroup as failures:
+            # The first one; the group has cancelled the others.
+            raise failures.exceptions[0] from None
+        prepared = [task.result() for task in tasks]
+        images = np.asarray(np.stack([image for image, _ in prepared]), np.uint8)
+        return images, [place for _, place in prepared]
 
     async def _decode(
         self,
         context: RequestContext,
         body: bytes,
-        header_length: str | None,
+        header: str | None,
         sizes: Sequence[tuple[int, int]],
-    ) -> InferRequest:
-        if header_length is not None:
-            return protocol.decode_request(body, header_length, sizes, self.max_batch)
+    ) -> InferRequest | PictureRequest:
+        length = protocol.read_header_length(header, body)
+        decode = partial(protocol.decode_request, body, length, sizes, self.max_batch)
+        if length is not None and length <= _HEAD_BYTES:
+            return decode()
         # Tensors as JSON numbers take up to a second, and more memory than their body: not on the
         # event loop, and one after the other.
-        decode = partial(protocol.decode_request, body, None, sizes, self.max_batch)
         return await self.decoding.run_job(context, decode)
 
     def _record(
@@ -130,7 +203,23 @@ class InferEndpoint:
         """Return the length of the longest valid body, in bytes."""
         pixels = max(width * height for width, height in split.sizes)
         values = self.max_batch * pixels * 3
-        return _HEAD_BYTES + values * (_FLOAT_BYTES if binary else _JSON_BYTES_PER_VALUE)
+        as_pixels = values * (_FLOAT_BYTES if binary else _JSON_BYTES_PER_VALUE)
+        # Base64 has four characters for three bytes.
+        as_files = _PICTURES_BYTES if binary else _PICTURES_BYTES * 4 // 3
+        return _HEAD_BYTES + max(as_pixels, as_files)
+
+
+def _respond(
+    identity: str | None, version: LoadedVersion, detections: list[Floats]
+) -> InferResponse:
+    return InferResponse(
+        identity,
+        version.name,
+        version.version,
+        version.digest,
+        version.detector.model.labels,
+        detections,
+    )
 
 
 def require_version(split: TrafficSplit, version: str | None) -> LoadedVersion:
@@ -145,7 +234,7 @@ def require_version(split: TrafficSplit, version: str | None) -> LoadedVersion:
 
 
 def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list[str]) -> APIRouter:
-    """Return all other routes under /v2; `extensions` are supported beside binary tensors."""
+    """Return all other routes under /v2; `extensions` are those of other routes."""
     router = APIRouter(prefix="/v2", tags=[_TAG])
     models = endpoint.models
 
@@ -154,7 +243,7 @@ def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list
         return {
             "name": "elastic-yolo",
             "version": __version__,
-            "extensions": ["binary_tensor_data", *extensions],
+            "extensions": [*_EXTENSIONS, *extensions],
             # Beyond the protocol: the names of all models, the default first.
             "models": models.names,
         }
@@ -167,6 +256,11 @@ def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list
     async def ready() -> dict[str, bool]:
         readiness.require()
         return {"ready": True}
+
+    # Before the routes of a model, which would take it for a name.
+    @router.get("/models/stats", summary="Statistics of all models")
+    async def all_statistics() -> dict[str, Any]:
+        return {"model_stats": [version.describe_statistics() for version in models.loaded]}
 
     @router.get("/models/{name}", summary="Model metadata")
     @router.get("/models/{name}/versions/{version}", summary="Model metadata")
@@ -182,6 +276,19 @@ def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list
         readiness.require()
         return {"name": name, "ready": True}
 
+    @router.get("/models/{name}/config", summary="Model configuration")
+    @router.get("/models/{name}/versions/{version}/config", summary="Model configuration")
+    async def model_config(name: str, version: str | None = None) -> dict[str, Any]:
+        found = require_version(models.current_split(name), version)
+        return describe_config(found, endpoint.max_batch)
+
+    @router.get("/models/{name}/stats", summary="Model statistics")
+    @router.get("/models/{name}/versions/{version}/stats", summary="Model statistics")
+    async def model_statistics(name: str, version: str | None = None) -> dict[str, Any]:
+        split = models.current_split(name)
+        found = split.loaded if version is None else [require_version(split, version)]
+        return {"model_stats": [one.describe_statistics() for one in found]}
+
     @router.get("/models/{name}/golden", summary="Golden picture and its expected detections")
     async def golden(name: str) -> Golden:
         return models.current_split(name).main.golden
@@ -191,7 +298,7 @@ def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list
 
 def build_picture_routes(endpoint: InferEndpoint) -> list[PictureRoute]:
     """Return the routes of inference requests."""
-    summary = "Detect objects in tensors"
+    summary = "Detect objects in pixels or picture files"
     return [
         picture_route(path, endpoint.handle_infer, summary=summary, tag=_TAG, name="infer")
         for path in (_INFER, _INFER_VERSION)

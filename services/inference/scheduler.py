@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,6 +41,16 @@ class Job:
     result: asyncio.Future[list[Floats]]
     queued: float = field(default_factory=time.perf_counter)
     started: bool = False
+
+
+class RunTimes(NamedTuple):
+    """How long the parts of one run took, in seconds."""
+
+    join_s: float
+    """Joining the pictures of several requests."""
+    engine_s: float
+    heads_s: float
+    """Decoding the heads and NMS, of all pictures."""
 
 
 class BatchTimes:
@@ -75,12 +86,12 @@ class Scheduler:
         max_streams: int,
         max_queued: int,
         max_batch: int,
-        on_run: Callable[[int, float], None] = lambda _pictures, _seconds: None,
+        on_run: Sequence[Callable[[int, RunTimes], None]] = (),
     ) -> None:
         """Queue at most `max_queued` requests; a batch of several has at most `max_batch` pictures.
 
-        `partition` later creates up to `max_streams` streams. `on_run` is called on the event loop
-        after each run, with its pictures and seconds.
+        `partition` later creates up to `max_streams` streams. `on_run` are called on the event
+        loop after each run, with its pictures and times.
         """
         self._full_width = full_width
         self._full_width_busy = False
@@ -188,7 +199,10 @@ class Scheduler:
         run.add_done_callback(lambda _: self._end(engine, jobs, run))
 
     def _end(
-        self, engine: Engine, jobs: list[Job], run: asyncio.Future[tuple[float, list[list[Floats]]]]
+        self,
+        engine: Engine,
+        jobs: list[Job],
+        run: asyncio.Future[tuple[RunTimes, list[list[Floats]]]],
     ) -> None:
         """Free the engine, hand out the results, and start what is queued."""
         if engine is self._full_width:
@@ -197,11 +211,12 @@ class Scheduler:
             self._idle_streams.append(engine)
         error = run.exception()
         if error is None:
-            seconds, results = run.result()
+            times, results = run.result()
             pictures = sum(len(job.images) for job in jobs)
-            self._on_run(pictures, seconds)
+            for call in self._on_run:
+                call(pictures, times)
             if engine is self._full_width:
-                self._times.record(pictures, seconds)
+                self._times.record(pictures, times.engine_s)
             for job, result in zip(jobs, results, strict=True):
                 job.result.set_result(result)
         else:
@@ -244,11 +259,12 @@ def take_batch(queue: deque[Job], max_pictures: int, times: BatchTimes) -> list[
     return batch
 
 
-def run_batch(engine: Engine, jobs: list[Job]) -> tuple[float, list[list[Floats]]]:
+def run_batch(engine: Engine, jobs: list[Job]) -> tuple[RunTimes, list[list[Floats]]]:
     """Run the pictures of all jobs as one batch.
 
-    Returns the engine's time in seconds, and for each job one (k, 6) array per picture.
+    Returns its times, and for each job one (k, 6) array per picture.
     """
+    began = time.perf_counter()
     images = jobs[0].images if len(jobs) == 1 else np.concatenate([job.images for job in jobs])
     started = time.perf_counter()
     heads = engine.execute(images)
@@ -261,4 +277,4 @@ def run_batch(engine: Engine, jobs: list[Job]) -> tuple[float, list[list[Floats]
         with job.context.timings.measure("heads"):
             results.append(job.postprocess([head[first:end] for head in heads]))
         first = end
-    return ended - started, results
+    return RunTimes(started - began, ended - started, time.perf_counter() - ended), results

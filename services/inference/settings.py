@@ -63,6 +63,8 @@ class InferenceSettings(ServiceSettings):
     """Requests that may be queued for the engine; further ones get status 429."""
     max_batch: int = Field(16, ge=1, le=1024)
     """Pictures that one request may hold."""
+    max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)
+    """Largest picture file, in pixels; all that are decoded at a time share 8 bytes for each."""
 
     @model_validator(mode="before")
     @classmethod

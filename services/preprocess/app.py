@@ -16,12 +16,12 @@ from services.common.core.probes import Readiness
 from services.common.observe.cpu_quota import thread_count
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
-from services.common.queue import WorkQueue
+from services.common.picture_inputs import PictureInputs
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
 from services.preprocess.drawing import Drawing
 from services.preprocess.inference_client import ModelDirectory
-from services.preprocess.pipeline import DetectionRequest, Pipeline, decoding_memory
+from services.preprocess.pipeline import DetectionRequest, Pipeline
 from services.preprocess.routes import build_picture_route, build_router, to_json
 from services.preprocess.settings import PreprocessSettings
 
@@ -36,23 +36,15 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
     readiness = Readiness()
     metrics = Metrics("preprocess")
     inference = Peer("inference", settings.inference_url, metrics)
-    memory = decoding_memory(settings.max_pixels)
-    pipeline = Pipeline(
-        inference=inference,
-        models=ModelDirectory(inference),
-        decoding=WorkQueue(
-            "decode_queue",
-            workers=settings.threads or thread_count(),
-            max_waiting=settings.max_queue,
-            memory=memory,
-        ),
-        memory=memory,
+    inputs = PictureInputs.start(
+        workers=settings.threads or thread_count(),
+        max_waiting=settings.max_queue,
         max_pixels=settings.max_pixels,
     )
+    pipeline = Pipeline(inference, ModelDirectory(inference), inputs)
+    drawing = Drawing.start(inputs.memory)
 
-    drawing = Drawing.start(memory)
-
-    metrics.watch_queue(pipeline.decoding.name, lambda: pipeline.decoding.load)
+    metrics.watch_queue(inputs.queue.name, lambda: inputs.queue.load)
     metrics.watch_queue(drawing.queue.name, lambda: drawing.queue.load)
     bodies = Bodies(settings.max_held_bytes)
     route = build_picture_route(pipeline, drawing, bodies, settings.max_body_bytes)
@@ -61,7 +53,7 @@ def create_app(settings: PreprocessSettings, tracing: Tracing | None = None) -> 
     async def resources() -> AsyncIterator[None]:
         inference.start()
         yield
-        pipeline.decoding.close()
+        inputs.queue.close()
         drawing.queue.close()
         inference.close()
 

@@ -8,9 +8,10 @@ from elastic_yolo.detector.decode import decode_upright, decoding_bytes
 from elastic_yolo.picture.drawn_types import JPEG, PNG, check_drawable, drawing_bytes
 from elastic_yolo.picture.errors import PictureNotDrawable
 from elastic_yolo.picture.header import read_header
+from services.common.picture_inputs import require_fitting
 from services.common.queue import ByteBudget, WorkQueue
 from services.common.request.context import RequestContext
-from services.preprocess.pipeline import Processed, require_fitting
+from services.preprocess.pipeline import Processed
 
 # One worker draws all, so that drawing does not delay those who want JSON.
 _MAX_WAITING = 32

@@ -40,7 +40,7 @@ async def process_ensemble(
         for task in tasks:
             task.cancel()
     best = [result.detections[:_MAX_DETECTIONS] for result in results]
-    fused = await pipeline.decoding.run_job(context, lambda: fuse(best))
+    fused = await pipeline.inputs.queue.run_job(context, lambda: fuse(best))
     digests = "\n".join(result.digest for result in results)
     return replace(
         results[0],

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from elastic_yolo.detector.boxes import Detection, Image, name_detections
-from elastic_yolo.detector.decode import decode, decoding_bytes
-from elastic_yolo.detector.placement import Placement, draw_input
-from elastic_yolo.picture.errors import PictureTooLarge
-from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
+from elastic_yolo.detector.boxes import Detection, name_detections
+from elastic_yolo.detector.placement import Placement
+from elastic_yolo.picture.header import PictureHeader
 from services.common.peer import Peer
-from services.common.queue import ByteBudget, WorkQueue
+from services.common.picture_inputs import PictureInputs
 from services.common.request.context import RequestContext
 from services.common.request.errors import RemoteProblem
 from services.preprocess.inference_client import (
@@ -21,11 +19,6 @@ from services.preprocess.inference_client import (
 )
 
 ENSEMBLE_PREFIX = "ensemble:"
-
-# Memory for the pictures that are being decoded, all together: enough for one of the largest size
-# in any common format, see `decoding_bytes`. An attack: a WebP of 2.5 KB has 64 megapixels and
-# cannot be decoded smaller; eight at once took more than the memory limit of the pod.
-_BYTES_PER_PIXEL = 8
 
 
 @dataclass(frozen=True)
@@ -60,10 +53,7 @@ class Pipeline:
 
     inference: Peer
     models: ModelDirectory
-    decoding: WorkQueue
-    memory: ByteBudget
-    """What pictures that are being decoded take, those of `decoding` and of others."""
-    max_pixels: int
+    inputs: PictureInputs
 
     async def process_picture(
         self, context: RequestContext, data: bytes, wanted: DetectionRequest
@@ -72,8 +62,7 @@ class Pipeline:
 
         Raises PictureError for the picture, ServiceError for everything else.
         """
-        header = read_header(data)
-        check_pixels(header, self.max_pixels)
+        header = self.inputs.read_header(data)
         info = await self.models.model_info(context, wanted.model)
         try:
             place, prediction = await self._predict(
@@ -110,19 +99,8 @@ class Pipeline:
         wanted: DetectionRequest,
         inference: Peer,
     ) -> tuple[Placement, Prediction]:
-        """Prepare the network's input in a worker thread and send it to the inference service."""
-        place = Placement.fit(header.upright_size, info.input_format)
-
-        def prepare_input() -> Image:
-            with context.timings.measure("decode"):
-                pixels = decode(data, header, place.inner)
-            # Dashboards and traces use this name, also for a stretched picture.
-            with context.timings.measure("letterbox"):
-                return draw_input(pixels, header.orientation, place)
-
-        size = decoding_bytes(header, place.inner)
-        require_fitting(size, self.memory)
-        image = await self.decoding.run_job(context, prepare_input, size)
+        """Prepare the network's input and send it to the inference service."""
+        image, place = await self.inputs.prepare(context, data, header, info.input_format)
         path = f"/v2/models/{info.name}"
         if wanted.version is not None:
             path += f"/versions/{wanted.version}"
@@ -130,17 +108,3 @@ class Pipeline:
         parameters = {**wanted.parameters, "resize": place.resize}
         prediction = await request_prediction(inference, context, path, image, parameters)
         return place, prediction
-
-
-def decoding_memory(max_pixels: int) -> ByteBudget:
-    """Return the memory of a process that accepts pictures of `max_pixels` pixels."""
-    return ByteBudget(_BYTES_PER_PIXEL * max_pixels)
-
-
-def require_fitting(size: int, memory: ByteBudget) -> None:
-    """Raise PictureTooLarge if a picture takes more memory than there is for all."""
-    if size > memory.limit:
-        raise PictureTooLarge(
-            f"the picture takes {size / 1e6:,.0f} MB of memory to decode and to draw, the limit is "
-            f"{memory.limit / 1e6:,.0f} MB: send a smaller one, or in another format"
-        )

@@ -123,7 +123,6 @@ def test_only_what_requires_a_token_says_so(stack: Stack) -> None:
     repository = "/v2/repository"
     assert guarded(stack.inference) == {
         "http bearer": {
-            f"{repository}/index",
             f"{repository}/models/{{name}}/load",
             f"{repository}/models/{{name}}/unload",
         }

@@ -22,10 +22,10 @@ from elastic_yolo.detector.decode import decoding_bytes
 from elastic_yolo.lab.processes.stack import ROOT, Stack
 from elastic_yolo.picture.errors import PictureTooLarge
 from elastic_yolo.picture.header import read_header
+from services.common.picture_inputs import decoding_memory, require_fitting
 from services.common.queue import ByteBudget, WorkQueue
 from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import DeadlineExceeded
-from services.preprocess.pipeline import decoding_memory, require_fitting
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
 

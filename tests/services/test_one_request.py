@@ -17,7 +17,7 @@ import pytest
 from elastic_yolo.lab.processes.stack import ROOT, Service, Stack
 from tests.support.waiting import wait_until
 
-MOST_MODULES = 35
+MOST_MODULES = 38
 PICTURE = ROOT / "client" / "images" / "scene-01.jpg"
 Calls = list[tuple[str, str]]
 

@@ -72,7 +72,12 @@ def test_a_request_selects_a_model_by_its_name(stack: Stack) -> None:
 def test_the_server_metadata_lists_all_models(stack: Stack) -> None:
     server = httpx.get(f"{stack.inference.url}/v2").json()
     assert server["models"] == ["tiny", "wide"]
-    assert server["extensions"] == ["binary_tensor_data", "model_repository"]
+    assert server["extensions"] == [
+        "binary_tensor_data",
+        "model_configuration",
+        "statistics",
+        "model_repository",
+    ]
     shape = httpx.get(f"{stack.inference.url}/v2/models/wide").json()["inputs"][0]["shape"]
     assert shape == [-1, 32, 64, 3]
 
@@ -127,7 +132,7 @@ def test_the_variable_of_the_default_model_gives_no_name(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer let me in"}])
-@pytest.mark.parametrize("path", ["index", "models/wide/load", "models/wide/unload"])
+@pytest.mark.parametrize("path", ["models/wide/load", "models/wide/unload"])
 def test_the_repository_refuses_requests_without_the_token(
     stack: Stack, path: str, headers: dict[str, str]
 ) -> None:
@@ -195,7 +200,11 @@ def test_a_refused_load_returns_the_reason(tmp_path: Path, own_stack: Stack) -> 
     assert refused.status_code == 422
     assert "tiny.weights" in refused.json()["error"]
     assert still.json()["model"]["version"] == "7"
-    assert [row["state"] for row in index if row["name"] == "wide"] == ["READY", "UNAVAILABLE"]
+    # The index needs no token, so it does not say which file is wrong.
+    assert [(row["state"], row["reason"]) for row in index if row["name"] == "wide"] == [
+        ("READY", ""),
+        ("UNAVAILABLE", "folder: model"),
+    ]
 
 
 def test_parameters_of_a_load_are_refused(stack: Stack) -> None:
@@ -204,12 +213,23 @@ def test_parameters_of_a_load_are_refused(stack: Stack) -> None:
     assert refused.status_code == 422
 
 
-def test_there_is_no_repository_unless_a_token_is_set(tiny_model: Path) -> None:
+def test_without_a_token_set_the_index_can_be_read_and_nothing_can_be_loaded(
+    tiny_model: Path,
+) -> None:
     with Service("inference", free_port(), {"MODEL_PATH": str(tiny_model)}) as service:
         service.wait_ready()
-        response = httpx.post(f"{service.url}/v2/repository/index")
+        url = f"{service.url}/v2/repository"
+        index = httpx.post(f"{url}/index")
+        changes = [httpx.post(f"{url}/models/tiny/{what}") for what in ("load", "unload")]
 
-    assert response.status_code == 404
+    assert index.json() == [{"name": "tiny", "version": "1", "state": "READY", "reason": ""}]
+    assert [response.status_code for response in changes] == [404, 404]
+
+
+def test_where_a_token_is_set_the_index_can_still_be_read_without_it(stack: Stack) -> None:
+    index = repository(stack, "index", headers={})
+
+    assert [row["name"] for row in index.json()] == ["tiny", "wide"]
 
 
 def test_an_ensemble_returns_the_detections_of_all_its_models(stack: Stack) -> None:

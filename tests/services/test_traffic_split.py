@@ -25,7 +25,7 @@ from tests.support.tiny import write_tiny_model
 def request_of(width: int, height: int, resize: Resize | None = None) -> InferRequest:
     """Return a request with a black picture; `resize` is the rule that the caller states."""
     images = np.zeros((1, height, width, 3), np.uint8)
-    return InferRequest(None, images, None, None, binary_outputs=True, resize=resize)
+    return InferRequest(None, images, None, None, resize=resize)
 
 
 SMALL, WIDE = request_of(32, 32), request_of(64, 32)

@@ -9,6 +9,7 @@ from typing import Any
 
 from elastic_yolo.detector.boxes import Floats, InputFormat
 from elastic_yolo.detector.detector import Detector
+from elastic_yolo.picture.header import ACCEPTED
 from services.common.core.golden import Golden
 from services.common.request.context import RequestContext
 from services.common.request.errors import MalformedRequest
@@ -18,6 +19,7 @@ from services.inference.scheduler import Scheduler
 from services.inference.versions.drift import DriftWatch
 from services.inference.versions.hook_process import HookProcess
 from services.inference.versions.picture_sample import PictureSample
+from services.inference.versions.statistics import VersionStatistics
 
 
 class LoadedVersion:
@@ -35,6 +37,7 @@ class LoadedVersion:
         *,
         golden_agrees: bool,
         load_s: float,
+        statistics: VersionStatistics,
         hook: HookProcess | None = None,
         pictures: PictureSample | None = None,
     ) -> None:
@@ -42,6 +45,7 @@ class LoadedVersion:
         self.pictures = pictures
         self.golden_agrees = golden_agrees
         self.load_s = load_s
+        self.statistics = statistics
         self.hook = hook
         self.detector = detector
         self.input_format: InputFormat = detector.model.input_format
@@ -84,6 +88,10 @@ class LoadedVersion:
                 f"version {self.version} takes pictures of {self.input_format}, "
                 f"not {request.describe_format()}"
             )
+
+    def describe_statistics(self) -> dict[str, Any]:
+        """Return what the version has done, in the JSON of Triton's statistics extension."""
+        return {"name": self.name, "version": self.version, **self.statistics.describe()}
 
     def facts(self) -> dict[str, str]:
         """Return name, version and digest, for responses and log lines."""
@@ -136,19 +144,16 @@ class LoadedVersion:
             "name": model.name,
             "versions": [model.version],
             "platform": f"darknet_{engine.name}",
-            "inputs": [
-                {"name": protocol.INPUT_NAME, "datatype": "UINT8", "shape": [-1, height, width, 3]}
-            ],
-            "outputs": [
-                {"name": protocol.DETECTIONS, "datatype": "FP32", "shape": [-1, 6]},
-                {"name": protocol.COUNTS, "datatype": "INT64", "shape": [-1]},
-            ],
+            "inputs": protocol.describe_inputs(width, height),
+            "outputs": protocol.describe_outputs(),
             "parameters": {
                 "digest": model.digest,
                 "labels": list(model.labels),
                 "threshold": model.threshold,
                 "iou": model.iou,
                 "resize": model.resize,
+                # What a BYTES tensor of the same name may have as elements.
+                "pictures": list(ACCEPTED),
                 "engine": engine.name,
                 "precision": engine.precision,
                 "device": engine.device,

@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.common.observe.logs import get_logger
 from services.common.observe.telemetry import SECONDS_BUCKETS, Metrics
+from services.inference.scheduler import RunTimes
 from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.version_loader import VersionRefused
 
@@ -175,12 +176,14 @@ class ModelMetrics:
             seconds
         )
 
-    def count_run(self, model: str, version: str, pictures: int, seconds: float) -> None:
+    def count_run(self, model: str, version: str, pictures: int, times: RunTimes) -> None:
         """Record one run of an engine."""
         self._histograms["elastic_yolo_engine_batch_pictures"].labels(model, version).observe(
             pictures
         )
-        self._histograms["elastic_yolo_engine_run_seconds"].labels(model, version).observe(seconds)
+        self._histograms["elastic_yolo_engine_run_seconds"].labels(model, version).observe(
+            times.engine_s
+        )
 
     def count_switch(self, model: str, channel: str) -> None:
         """Record that a channel has switched to another version."""

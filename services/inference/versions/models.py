@@ -105,7 +105,7 @@ class Models:
 
     def queue_load(self) -> QueueLoad:
         """Return the load of the fullest queue; every version has a queue."""
-        loads = [version.scheduler.load for version in self._loaded()]
+        loads = [version.scheduler.load for version in self.loaded]
         return max(
             loads, key=lambda load: (load.waiting / load.limit, load.wait_s), default=_NO_QUEUE
         )
@@ -117,10 +117,12 @@ class Models:
         """
         return {
             (version.name, version.version, version.digest): version.drift
-            for version in reversed(self._loaded())
+            for version in reversed(self.loaded)
         }
 
-    def _loaded(self) -> list[LoadedVersion]:
+    @property
+    def loaded(self) -> list[LoadedVersion]:
+        """All versions in memory: those of all models that may respond, and the shadows."""
         splits = (model.split for model in self.all)
         return [version for split in splits if split is not None for version in split.loaded]
 

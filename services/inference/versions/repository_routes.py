@@ -1,6 +1,6 @@
 """Routes of the protocol's model repository extension: list, load and unload models.
 
-Requests must carry REPOSITORY_TOKEN.
+Requests to load and unload must carry REPOSITORY_TOKEN; the index needs no token.
 
 Source: Triton, `docs/protocol/extension_model_repository.md`.
 """
@@ -21,7 +21,10 @@ from services.common.request.errors import MalformedRequest, ModelUnusable, Para
 from services.inference.versions.models import Models
 from services.inference.versions.served_model import ServedModel
 
-PREFIX = "/v2/repository"
+_REPOSITORY = "/v2/repository"
+_TAG = "model repository"
+PREFIX = f"{_REPOSITORY}/models"
+"""The paths that need a token begin with it."""
 _MAX_BODY_BYTES = 64 * 1024
 
 
@@ -41,9 +44,9 @@ class LoadQuery(BaseModel):
 Q = TypeVar("Q", bound=BaseModel)
 
 
-def build_repository_router(models: Models, bodies: Bodies) -> APIRouter:
-    """Return the routes under PREFIX; the caller must put a token check in front of them."""
-    router = APIRouter(prefix=PREFIX, tags=["model repository"])
+def build_index_router(models: Models, bodies: Bodies) -> APIRouter:
+    """Return the route of the index."""
+    router = APIRouter(prefix=_REPOSITORY, tags=[_TAG])
 
     @router.post(
         "/index", summary="All models, loaded or not", openapi_extra=_body_schema(IndexQuery)
@@ -53,8 +56,15 @@ def build_repository_router(models: Models, bodies: Bodies) -> APIRouter:
         rows = [row for model in models.all for row in _describe(model)]
         return [row for row in rows if row["state"] == "READY" or not query.ready]
 
+    return router
+
+
+def build_load_router(models: Models, bodies: Bodies) -> APIRouter:
+    """Return the routes under PREFIX; the caller must put a token check in front of them."""
+    router = APIRouter(prefix=PREFIX, tags=[_TAG])
+
     @router.post(
-        "/models/{name}/load",
+        "/{name}/load",
         summary="Load a model, or poll its channels for another version",
         openapi_extra=_body_schema(LoadQuery),
     )
@@ -66,7 +76,7 @@ def build_repository_router(models: Models, bodies: Bodies) -> APIRouter:
         return models.current_split(name).main.facts()
 
     @router.post(
-        "/models/{name}/unload",
+        "/{name}/unload",
         summary="Unload a model: it responds to no further requests",
         openapi_extra=_body_schema(LoadQuery),
     )
@@ -108,13 +118,22 @@ def _accept_query(models: Models, name: str, query: LoadQuery) -> ServedModel:
 
 
 def _describe(model: ServedModel) -> list[dict[str, str]]:
-    """Return a row for each loaded version, and one for each channel with a refused version."""
+    """Return a row for each loaded version, and one for each channel with a refused version.
+
+    Of a refusal it says only of which kind it is: the reason may name paths, and is in the log and
+    in the response to a load.
+    """
     rows = [
         {"name": model.name, "version": version.version, "state": "READY", "reason": ""}
         for version in (model.split.loaded if model.split else [])
     ]
     refused = [
-        {"name": model.name, "version": "", "state": "UNAVAILABLE", "reason": f"{channel}: {why}"}
+        {
+            "name": model.name,
+            "version": "",
+            "state": "UNAVAILABLE",
+            "reason": f"{channel}: {why.reason}",
+        }
         for channel, why in model.refusals.items()
     ]
     if not rows and not refused:

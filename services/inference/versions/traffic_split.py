@@ -53,18 +53,14 @@ class TrafficSplit:
         return next((one for one in self.versions if one.version == name), None)
 
     def pick_version(self, uid: str, request: InferRequest) -> LoadedVersion:
-        """Return the version for a request.
+        """Return the version for a request with pixels.
 
         The choice depends only on the request id and the weights, so every process makes the same.
         Raises MalformedRequest for pictures of a size or rule that no version accepts.
         """
-        point = _hash_point(uid, sum(weight for _, weight in self.weights))
-        for version, weight in self.weights:
-            point -= weight
-            if point < 0 and version is not None and version.accepts(request):
-                return version
-            if point < 0:
-                break
+        picked = self._draw(uid)
+        if picked is not None and picked.accepts(request):
+            return picked
         fitting = next((version for version in self.versions if version.accepts(request)), None)
         if fitting is None:
             formats = dict.fromkeys(str(version.input_format) for version in self.versions)
@@ -73,6 +69,22 @@ class TrafficSplit:
                 f"send {', '.join(formats)}"
             )
         return fitting
+
+    def pick_version_for_files(self, uid: str) -> LoadedVersion:
+        """Return the version for a request with picture files, which fit every version.
+
+        The choice is that of `pick_version`.
+        """
+        return self._draw(uid) or self.main
+
+    def _draw(self, uid: str) -> LoadedVersion | None:
+        """Return the version on whose weight the id falls; None for a channel without one."""
+        point = _hash_point(uid, sum(weight for _, weight in self.weights))
+        for version, weight in self.weights:
+            point -= weight
+            if point < 0:
+                return version
+        raise AssertionError("the point is below the sum of the weights")
 
 
 def _hash_point(uid: str, total: int) -> int:

@@ -19,12 +19,13 @@ from elastic_yolo.freed_memory import return_freed_memory
 from elastic_yolo.store.errors import StoreError
 from services.common.observe.logs import get_logger
 from services.inference.golden import prepare_golden
-from services.inference.scheduler import Scheduler
+from services.inference.scheduler import RunTimes, Scheduler
 from services.inference.versions.drift import DriftWatch
 from services.inference.versions.hook_process import start_hook
 from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.model_source import ModelSource, read_version
 from services.inference.versions.picture_sample import PictureSample
+from services.inference.versions.statistics import VersionStatistics
 
 # One stream per thread; more streams make each request slower and add little throughput.
 _MAX_STREAMS = 4
@@ -58,8 +59,8 @@ class VersionLoader:
     """Whether versions keep a sample of the pictures that they receive."""
     on_phase: Callable[[str], None] = lambda _: None
     """Called with the name of each phase of loading when it ends."""
-    on_run: Callable[[str, str, int, float], None] = lambda *_: None
-    """Called after each run of an engine: model, version, pictures, seconds."""
+    on_run: Callable[[str, str, int, RunTimes], None] = lambda *_: None
+    """Called after each run of an engine: model, version, pictures, times."""
 
     def load(
         self, source: ModelSource, identity: str, *, golden_must_agree: bool = True
@@ -97,13 +98,15 @@ class VersionLoader:
             device=engine.device,
             why=choice.why,
         )
+        statistics = VersionStatistics()
         return LoadedVersion(
             detector,
             golden,
-            self._schedule(model, engine),
+            self._schedule(model, engine, statistics),
             DriftWatch(model.labels, model.threshold, model.iou, reference),
             golden_agrees=difference is None,
             load_s=time.perf_counter() - started,
+            statistics=statistics,
             hook=hook,
             pictures=PictureSample(model.threshold) if self.keep_pictures else None,
         )
@@ -111,7 +114,8 @@ class VersionLoader:
     def rebuild(self, version: LoadedVersion, precision: str) -> LoadedVersion:
         """Load a version's network once more, in another precision.
 
-        The new object continues the drift counts and the sample of pictures. Raises VersionRefused.
+        The new object continues the statistics, the drift counts and the sample of pictures. Raises
+        VersionRefused.
         """
         started = time.perf_counter()
         model, before = version.detector.model, version.detector.engine
@@ -128,21 +132,22 @@ class VersionLoader:
         return LoadedVersion(
             detector,
             golden,
-            self._schedule(model, engine),
+            self._schedule(model, engine, version.statistics),
             version.drift,
             golden_agrees=difference is None,
             load_s=time.perf_counter() - started,
+            statistics=version.statistics,
             hook=hook,
             pictures=version.pictures,
         )
 
-    def _schedule(self, model: Model, engine: Engine) -> Scheduler:
+    def _schedule(self, model: Model, engine: Engine, statistics: VersionStatistics) -> Scheduler:
         return Scheduler(
             engine,
             max_streams=min(self.options.threads, _MAX_STREAMS),
             max_queued=self.max_queue,
             max_batch=self.max_batch,
-            on_run=partial(self.on_run, model.name, model.version),
+            on_run=[partial(self.on_run, model.name, model.version), statistics.record_run],
         )
 
 
