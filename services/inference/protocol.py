@@ -140,7 +140,7 @@ def decode_request(
 
 def read_request(
     request: dict[str, Any], raw: memoryview, sizes: Sequence[tuple[int, int]], max_batch: int
-) -> InferRequest:
+) -> InferRequest | PictureRequest:
     """Read a request whose JSON is parsed; `raw` are its tensors' bytes. Raises the same errors."""
     tensor = _only_input(request)
     parameters = _object(request, "parameters")

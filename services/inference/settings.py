@@ -32,6 +32,8 @@ class InferenceSettings(ServiceSettings):
 
     port: int = Field(PORTS["inference"], ge=0, le=65535)
     """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
+    grpc_port: int | None = Field(None, ge=0, le=65535)
+    """Port for gRPC, with 0 a free one; if unset, there is no gRPC."""
     # One FP32 request of 16 pictures of 416x416 has 33 MB.
     max_held_bytes: int = Field(40_000_000, ge=1_000)
     """Bytes of request bodies in memory, all requests together; more are refused with 429."""

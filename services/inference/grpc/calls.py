@@ -112,9 +112,7 @@ class Calls:
     def slot(self) -> Iterator[None]:
         """Count a call as open until the block ends; raises TooManyRequests if too many are."""
         if self._open >= self._max_calls:
-            raise TooManyRequests(
-                f"{self._open} calls are open: try again in 1 s", 1, "queue_full"
-            )
+            raise TooManyRequests(f"{self._open} calls are open: try again in 1 s", 1, "queue_full")
         self._open += 1
         try:
             yield
@@ -129,9 +127,7 @@ class Calls:
         try:
             with self.slot():
                 context.deadline = self._read_deadline(call, metadata)
-                message = await self._receiver.receive(call, context.deadline)
-                if message is None:
-                    raise MalformedRequest("the call has no message, or one that is too large")
+                message = _require(await self._receiver.receive(call, context.deadline))
                 with self._bodies.hold(len(message)):
                     response = await answer(Call(context, metadata), message)
             encoded = response.SerializeToString()
@@ -179,7 +175,9 @@ class Calls:
     def _read_deadline(self, call: Context, metadata: Mapping[str, str]) -> Deadline:
         """Return the earliest of the caller's deadline, its X-Timeout-Ms and the longest time."""
         left_s = call.time_remaining()
-        longest_ms = self._longest_ms if left_s is None else min(self._longest_ms, left_s * 1000)
+        longest_ms = (
+            self._longest_ms if left_s is None else min(self._longest_ms, int(left_s * 1000))
+        )
         return Deadline.from_header(metadata.get(TIMEOUT_HEADER), longest_ms)
 
     def _to_trailers(self, context: RequestContext) -> Trailers:
@@ -193,6 +191,12 @@ def parse(kind: type[M], message: bytes) -> M:
         return kind.FromString(message)
     except DecodeError:
         raise MalformedRequest(f"the message is no {kind.DESCRIPTOR.full_name}") from None
+
+
+def _require(message: bytes | None) -> bytes:
+    if message is None:
+        raise MalformedRequest("the call has no message, or one that is too large")
+    return message
 
 
 def _read_metadata(call: Context) -> dict[str, str]:

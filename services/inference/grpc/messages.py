@@ -8,22 +8,27 @@ Source: kserve/open-inference-protocol, `specification/protocol/inference_grpc.m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from elastic_yolo.detector.boxes import CLASS
 from services.common.request.errors import MalformedRequest
+from services.inference.elements import join_elements
 from services.inference.grpc import open_inference_pb2 as pb
-from services.inference.protocol import COUNTS, DETECTIONS, INPUT_NAME, InferResponse
+from services.inference.protocol import InferResponse, Output
 
 # Fields of a message beside raw tensors; more is data in typed contents.
 _HEAD_BYTES = 64 * 1024
 _RAW = pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
 _LENGTH_DELIMITED = 2
+# Where the numbers of a tensor are by its datatype, and their type in a message.
+_CONTENTS: dict[str, tuple[str, type[np.number[Any]]]] = {
+    "UINT8": ("uint_contents", np.uint32),
+    "FP32": ("fp32_contents", np.float32),
+}
 # A request has one raw tensor, an input, and a few parameters.
 _MOST_FIELDS = 64
 
@@ -52,92 +57,83 @@ def is_quick_to_parse(message: bytes) -> bool:
 
 
 def to_json(message: pb.ModelInferRequest) -> tuple[dict[str, Any], memoryview]:
-    """Return a request in the form of HTTP's JSON, and the bytes of its raw tensor.
+    """Return a request in the form of HTTP's JSON, and the binary data behind it.
 
-    Raises MalformedRequest if raw tensors and inputs do not match.
+    Raises MalformedRequest if the contents of the tensor are not those of its datatype.
     """
-    raw = list(message.raw_input_contents)
-    if raw and len(raw) != len(message.inputs):
-        raise MalformedRequest(
-            f"raw_input_contents: expected one for each input, found {len(raw)} for "
-            f"{len(message.inputs)} inputs"
-        )
-    inputs = [_input_to_json(one) for one in message.inputs]
-    for one, content in zip(inputs, raw, strict=False):
-        # What HTTP's JSON says of binary data behind it.
-        one["parameters"]["binary_data_size"] = len(content)
     request: dict[str, Any] = {
         "id": message.id or None,
-        "parameters": _parameters(message.parameters),
-        "inputs": inputs,
+        "parameters": _read_parameters(message.parameters),
+        "inputs": [
+            {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)}
+            for one in message.inputs
+        ],
         "outputs": [{"name": one.name} for one in message.outputs],
     }
-    return request, memoryview(raw[0] if raw else b"")
+    content = None
+    # Any other number of tensors is refused by whoever reads the JSON.
+    if len(message.inputs) == 1:
+        (described,), (tensor,) = request["inputs"], message.inputs
+        content = _read_bytes(message, tensor)
+        if content is None:
+            described["data"] = _read_numbers(tensor)
+        else:
+            described["parameters"] = {"binary_data_size": len(content)}
+    return request, memoryview(content or b"")
 
 
-def from_response(response: InferResponse) -> pb.ModelInferResponse:
-    """Return the message of a response.
+def from_response(response: InferResponse, outputs: Sequence[Output]) -> pb.ModelInferResponse:
+    """Return the message of a response with these outputs, in this order.
 
     Its parameter `labels` is JSON: a parameter cannot be an object.
     """
-    rows = np.concatenate(response.detections)
-    classes = sorted(set(rows[:, CLASS].astype(int).tolist()))
-    labels = {str(number): response.labels[number] for number in classes}
     message = pb.ModelInferResponse(
         model_name=response.model_name,
         model_version=response.model_version,
         id=response.id or "",
     )
     message.parameters["digest"].string_param = response.digest
-    message.parameters["labels"].string_param = orjson.dumps(labels).decode()
-    tensors: dict[str, NDArray[Any]] = {
-        DETECTIONS: rows.astype("<f4"),
-        COUNTS: np.array([len(rows) for rows in response.detections], "<i8"),
-    }
-    for name, tensor in tensors.items():
+    message.parameters["labels"].string_param = orjson.dumps(response.named_labels()).decode()
+    for output in outputs:
+        tensor = response.tensor(output.name)
         datatype = "FP32" if tensor.dtype.kind == "f" else "INT64"
-        message.outputs.add(name=name, datatype=datatype, shape=tensor.shape)
+        message.outputs.add(name=output.name, datatype=datatype, shape=tensor.shape)
         message.raw_output_contents.append(tensor.tobytes())
     return message
 
 
-def _input_to_json(tensor: pb.ModelInferRequest.InferInputTensor) -> dict[str, Any]:
-    return {
-        "name": tensor.name,
-        "datatype": tensor.datatype,
-        "shape": list(tensor.shape),
-        "parameters": {
-            name: value
-            for name, value in _parameters(tensor.parameters).items()
-            if name != "binary_data_size"
-        },
-        "data": _typed_contents(tensor),
-    }
+def _read_bytes(
+    message: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferInputTensor
+) -> bytes | None:
+    """Return a tensor's binary data, as over HTTP; None if it has numbers."""
+    raw = message.raw_input_contents
+    if raw:
+        if len(raw) != 1 or tensor.HasField("contents"):
+            raise MalformedRequest(
+                "raw_input_contents: expected one element for the input, and no contents"
+            )
+        return raw[0]
+    if tensor.datatype == "BYTES":
+        return join_elements(tensor.contents.bytes_contents)
+    return None
 
 
-def _typed_contents(tensor: pb.ModelInferRequest.InferInputTensor) -> NDArray[Any] | None:
-    """Return the numbers in a tensor's typed contents, if it has any; raises MalformedRequest."""
-    if not tensor.HasField("contents"):
+def _read_numbers(tensor: pb.ModelInferRequest.InferInputTensor) -> NDArray[Any] | None:
+    """Return the numbers of a tensor, or None for a datatype that is refused later."""
+    found = {field.name for field, _ in tensor.contents.ListFields()}
+    if tensor.datatype not in _CONTENTS:
         return None
-    filled = {field.name for field, _ in tensor.contents.ListFields()}
-    match tensor.datatype:
-        case "UINT8" if filled <= {"uint_contents"}:
-            return np.fromiter(tensor.contents.uint_contents, np.uint32)
-        case "FP32" if filled <= {"fp32_contents"}:
-            return np.fromiter(tensor.contents.fp32_contents, np.float32)
-        case "UINT8":
-            raise MalformedRequest(f"{INPUT_NAME}: expected uint_contents for UINT8")
-        case "FP32":
-            raise MalformedRequest(f"{INPUT_NAME}: expected fp32_contents for FP32")
-        case _:
-            return None
+    field, kind = _CONTENTS[tensor.datatype]
+    if not found <= {field}:
+        raise MalformedRequest(f"contents: expected {field} for {tensor.datatype}")
+    return np.fromiter(getattr(tensor.contents, field), kind)
 
 
-def _parameters(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
-    return {name: _value(parameter) for name, parameter in parameters.items()}
+def _read_parameters(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
+    return {name: _read_parameter(parameter) for name, parameter in parameters.items()}
 
 
-def _value(parameter: pb.InferParameter) -> Any:
+def _read_parameter(parameter: pb.InferParameter) -> Any:
     choice = parameter.WhichOneof("parameter_choice")
     return None if choice is None else getattr(parameter, choice)
 

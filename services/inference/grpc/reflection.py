@@ -22,7 +22,10 @@ class Reflection:
 
     def respond(self, messages: AsyncIterator[bytes]) -> AsyncIterator[ServerReflectionResponse]:
         """Yield a response to each request."""
-        return self._servicer.ServerReflectionInfo(_parse_all(messages), None)
+        responses: AsyncIterator[ServerReflectionResponse] = self._servicer.ServerReflectionInfo(
+            _parse_all(messages), None
+        )
+        return responses
 
 
 async def _parse_all(messages: AsyncIterator[bytes]) -> AsyncIterator[ServerReflectionRequest]:
