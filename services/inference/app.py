@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,8 @@ async def _serving_grpc(
     if settings.grpc_port is None:
         yield
         return
+    # A caller's bad header would put a line on stderr that is no JSON, without a limit.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from services.inference.grpc.server import serving_grpc  # noqa: PLC0415  # 0.05 s and 10 MB
 
     connections = app.state.connection_limit.connections

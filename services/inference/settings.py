@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import DirectoryPath, Field, SecretStr, model_validator
 
@@ -77,6 +77,12 @@ class InferenceSettings(ServiceSettings):
         for variable in further:
             _check_variable(variable, further)
         return {**given, FURTHER_MODELS: further}
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        if self.grpc_port and self.grpc_port == self.port:
+            raise ValueError(f"GRPC_PORT: {self.port} is PORT as well")
+        return self
 
     @property
     def model_paths(self) -> dict[str, ModelPath]:

@@ -7,6 +7,7 @@ over it refuses new calls and waits for those in progress.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -59,6 +60,9 @@ async def serving_grpc(
         max_calls=max_connections,
         tracing=tracing,
     )
+    # Calls logs a limited number of lines of what callers cause. gRPC would log a traceback for each
+    # call that it has ended itself.
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)
     server = _build_server(settings.max_held_bytes, max_connections)
     answering = Methods(endpoint, readiness, extensions, settings.repository_token)
     _add_methods(server, answering, calls)
