@@ -60,7 +60,7 @@ async def serving_grpc(
         max_calls=max_connections,
         tracing=tracing,
     )
-    # Calls logs a limited number of lines of what callers cause. gRPC would log a traceback for each
+    # Calls logs what callers cause, within limits. gRPC would log a traceback for each
     # call that it has ended itself.
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     server = _build_server(settings.max_held_bytes, max_connections)
