@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 
@@ -88,7 +89,9 @@ def _require_grpc_port(settings: InferenceSettings) -> None:
         socket.create_server((settings.host, settings.grpc_port), family=family).close()
     except OSError as error:
         where = f"{settings.host}, port {settings.grpc_port}"
-        print(f"GRPC_PORT: cannot listen on {where}: {error.strerror}", file=sys.stderr)
+        print(
+            f"GRPC_PORT: cannot listen on {where}: {os.strerror(error.errno or 0)}", file=sys.stderr
+        )
         raise SystemExit(1) from None
 
 

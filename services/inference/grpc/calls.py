@@ -89,7 +89,8 @@ class Calls:
         self._tracing = tracing
         self._recorder = Recorder(metrics)
         self._receiver = Receiver()
-        self._open = 0
+        self.open = 0
+        """The calls in progress."""
 
     def handler(self, path: str, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler of a method with one message and one response.
@@ -109,15 +110,15 @@ class Calls:
         return grpc.stream_stream_rpc_method_handler(serve)
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
+    def _slot(self) -> Iterator[None]:
         """Count a call as open until the block ends; raises TooManyRequests if too many are."""
-        if self._open >= self._max_calls:
-            raise TooManyRequests(f"{self._open} calls are open: try again in 1 s", 1, "queue_full")
-        self._open += 1
+        if self.open >= self._max_calls:
+            raise TooManyRequests(f"{self.open} calls are open: try again in 1 s", 1, "queue_full")
+        self.open += 1
         try:
             yield
         finally:
-            self._open -= 1
+            self.open -= 1
 
     async def _serve(self, path: str, answer: Answer, _messages: object, call: Context) -> bytes:
         metadata = _read_metadata(call)
@@ -125,11 +126,9 @@ class Calls:
         status: int = CALLER_LEFT
         self._metrics.in_flight.inc()
         try:
-            with self.slot():
+            with self._slot():
                 context.deadline = self._read_deadline(call, metadata)
-                message = _require(await self._receiver.receive(call, context.deadline))
-                with self._bodies.hold(len(message)):
-                    response = await answer(Call(context, metadata), message)
+                response = await self._receive(answer, Call(context, metadata), call)
             encoded = response.SerializeToString()
             call.set_trailing_metadata(self._to_trailers(context))
             status = HTTPStatus.OK
@@ -148,10 +147,21 @@ class Calls:
             self._metrics.in_flight.dec()
             self._recorder.record(context, method=_METHOD, path=path, route=path, status=status)
 
+    async def _receive(self, answer: Answer, call: Call, wire: Context) -> Message:
+        """Receive the message of a call and return the response; the message is free afterwards."""
+        message = await self._receiver.receive(wire, call.context.deadline)
+        if message is None:
+            raise MalformedRequest("the call has no message, or one that is too large")
+        with self._bodies.hold(len(message)):
+            response = answer(call, message)
+            # The method drops it when it is decoded.
+            del message
+            return await response
+
     async def _serve_stream(self, respond: Respond, _messages: object, call: Context) -> None:
         context = self._new_context(_read_metadata(call))
         try:
-            with self.slot():
+            with self._slot():
                 messages = self._receiver.receive_all(call, context.deadline)
                 async for response in respond(messages):
                     await call.write(response.SerializeToString())
@@ -191,12 +201,6 @@ def parse(kind: type[M], message: bytes) -> M:
         return kind.FromString(message)
     except DecodeError:
         raise MalformedRequest(f"the message is no {kind.DESCRIPTOR.full_name}") from None
-
-
-def _require(message: bytes | None) -> bytes:
-    if message is None:
-        raise MalformedRequest("the call has no message, or one that is too large")
-    return message
 
 
 def _read_metadata(call: Context) -> dict[str, str]:

@@ -70,7 +70,7 @@ class Methods:
         Raises ServiceError, and PictureError for a picture file.
         """
         name, wanted, request = await self._decode(call, message)
-        # Nothing here holds the message any more.
+        # Its tensor has been copied out of it.
         del message
         response = await self.endpoint.respond(call.context, name, wanted, request)
         return messages.from_response(response, request.outputs)
