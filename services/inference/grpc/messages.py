@@ -9,6 +9,7 @@ Source: kserve/open-inference-protocol, `specification/protocol/inference_grpc.m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ _CONTENTS: dict[str, tuple[str, type[np.number[Any]]]] = {
     "UINT8": ("uint_contents", np.uint32),
     "FP32": ("fp32_contents", np.float32),
 }
+# Taken as text as well: kserve's client sends numbers as parameters if they are whole.
+_FRACTIONS = ("threshold", "iou")
 # A request has one raw tensor, an input, and a few parameters.
 _MOST_FIELDS = 64
 
@@ -130,12 +133,16 @@ def _read_numbers(tensor: pb.ModelInferRequest.InferInputTensor) -> NDArray[Any]
 
 
 def _read_parameters(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
-    return {name: _read_parameter(parameter) for name, parameter in parameters.items()}
+    return {name: _read_parameter(name, parameter) for name, parameter in parameters.items()}
 
 
-def _read_parameter(parameter: pb.InferParameter) -> Any:
+def _read_parameter(name: str, parameter: pb.InferParameter) -> Any:
     choice = parameter.WhichOneof("parameter_choice")
-    return None if choice is None else getattr(parameter, choice)
+    value = None if choice is None else getattr(parameter, choice)
+    if name in _FRACTIONS and isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value
 
 
 def _read_varint(message: bytes, at: int) -> tuple[int, int]:

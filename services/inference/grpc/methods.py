@@ -131,10 +131,7 @@ class Methods:
         """Unload a model; raises Unauthorized and what `unload_model` raises."""
         self._require_token(call)
         query = parse(pb.RepositoryModelUnloadRequest, message)
-        parameters = dict(query.parameters)
-        # tritonclient always sends it.
-        parameters.pop("unload_dependents", None)
-        await unload_model(self._models, query.model_name, parameters, call.context)
+        await unload_model(self._models, query.model_name, query.parameters, call.context)
         return pb.RepositoryModelUnloadResponse()
 
     @property

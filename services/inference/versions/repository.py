@@ -6,7 +6,7 @@ Source: Triton, `docs/protocol/extension_model_repository.md`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from services.common.queue import finish_in_time
@@ -41,11 +41,13 @@ async def unload_model(
     models: Models, name: str, parameters: Mapping[str, Any] | None, context: RequestContext
 ) -> None:
     """Unload a model; raises UnknownModel, ParameterOutOfRange and DeadlineExceeded."""
-    model = _find_model(models, name, parameters)
+    # tritonclient always sends it. No model here depends on another one.
+    others = {one for one in parameters or () if one != "unload_dependents"}
+    model = _find_model(models, name, others)
     await finish_in_time(asyncio.ensure_future(model.unload()), context)
 
 
-def _find_model(models: Models, name: str, parameters: Mapping[str, Any] | None) -> ServedModel:
+def _find_model(models: Models, name: str, parameters: Collection[str] | None) -> ServedModel:
     if parameters:
         raise ParameterOutOfRange("parameters: not supported; a model is defined by its files")
     return models.find_model(name)
