@@ -24,6 +24,7 @@ NOT_IN_THE_REPOSITORY = frozenset(
         "docs/models.second.yaml",  # a reader creates it: docs/model-versions.md
         "docs/protocol/extension_binary_data.md",  # in Triton's server repository
         "docs/protocol/extension_model_repository.md",
+        "docs/protocol/extension_statistics.md",
     }
 )
 

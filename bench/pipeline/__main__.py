@@ -20,7 +20,7 @@ from bench.pipeline import report
 from bench.pipeline.benchmark import (
     BenchmarkConfig,
     RunningProcesses,
-    compare_pipeline,
+    compare_services,
     start_processes,
 )
 from bench.pipeline.compare import Result
@@ -124,17 +124,19 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     )
     print_status(f"{name}:")
     with start_processes(config) as up:
-        result = compare_pipeline(config, up)
-        print(f"\n{name}, {options.precision}\n{report.latency_table([result])}")
-        print(f"\n{report.cpu_table([result])}")
-        print(f"\n{report.memory_table([result])}", flush=True)
+        results = compare_services(config, up)
+        print(f"\n{name}, {options.precision}\n{report.latency_table(results)}")
+        print(f"\n{report.cpu_table(results)}")
+        print(f"\n{report.memory_table(results)}", flush=True)
+        result, inference = results
         loads = _offer(up, result.images_per_s.median, options)
         if not options.no_elastic:
             loads["elastic"] = _measure_scaling(config, up)
         if not options.no_swaps:
             loads["swaps"] = _change_model(config, up, result.images_per_s.median)
         peers = _compare_peers(config, up, options.peers)
-        return {"bare": up.bare, "pipeline": asdict(result), **loads, "peers": peers}
+        found = {"pipeline": asdict(result), "inference": asdict(inference), **loads}
+        return {"bare": up.bare, **found, "peers": peers}
 
 
 def _compare_peers(

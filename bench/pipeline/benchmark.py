@@ -39,6 +39,7 @@ class RunningProcesses:
 
     runner: TurnRunner
     services: Candidate
+    inference: Candidate
     bare: dict[str, Any]
 
     @property
@@ -69,25 +70,32 @@ def start_processes(config: BenchmarkConfig) -> Iterator[RunningProcesses]:
         print_status(_describe(first_message))
         loader = stack.enter_context(JsonProcess("bench.pipeline.loader"))
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="elastic-yolo-")))
-        services = stack.enter_context(
+        services, inference = stack.enter_context(
             pipeline(config.model, config.cache, config.precision, first_message["threshold"], logs)
         )
         found = RunningProcesses(
-            TurnRunner(loader, bare, config.picture.resolve()), services, first_message
+            TurnRunner(loader, bare, config.picture.resolve()), services, inference, first_message
         )
-        found.check(services)
+        for candidate in (services, inference):
+            found.check(candidate)
         yield found
 
 
-def compare_pipeline(config: BenchmarkConfig, up: RunningProcesses) -> Result:
-    """Let the services and the bare loop take turns; raises ProcessFailed."""
-    # After its start the inference service still prepares for concurrent requests.
-    up.runner.turn(up.services, BUSY, _WARM_UP_S)
-    pairs = Pairs()
+def compare_services(config: BenchmarkConfig, up: RunningProcesses) -> list[Result]:
+    """Let all services, inference alone and the bare loop take turns; raises ProcessFailed."""
+    candidates = (up.services, up.inference)
+    all_pairs = [Pairs() for _ in candidates]
+    for candidate in candidates:
+        # After its start the inference service still prepares for concurrent requests.
+        up.runner.turn(candidate, BUSY, _WARM_UP_S)
     for number in range(config.rounds):
-        print_status(f"pipeline: round {number + 1} of {config.rounds}")
-        pair(up.runner, up.services, up.services, config.seconds, pairs)
-    return summarise(up.services, up.services, pairs, up.services.memory())
+        print_status(f"services: round {number + 1} of {config.rounds}")
+        for candidate, pairs in zip(candidates, all_pairs, strict=True):
+            pair(up.runner, candidate, candidate, config.seconds, pairs)
+    return [
+        summarise(candidate, candidate, pairs, candidate.memory())
+        for candidate, pairs in zip(candidates, all_pairs, strict=True)
+    ]
 
 
 def _describe(first_message: dict[str, Any]) -> str:

@@ -177,7 +177,8 @@ def encode_response(
     }
     if response.id is not None:
         head["id"] = response.id
-    encoded = orjson.dumps(head)
+    # Numbers of float32 need half as many digits as the same numbers of float64.
+    encoded = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
     binary = [
         tensor.tobytes() for output, tensor in zip(outputs, tensors, strict=True) if output.binary
     ]
@@ -379,5 +380,5 @@ def _describe(output: Output, tensor: NDArray[Any]) -> dict[str, Any]:
     if output.binary:
         described["parameters"] = {"binary_data_size": tensor.nbytes}
     else:
-        described["data"] = tensor.ravel().tolist()
+        described["data"] = tensor.ravel()
     return described

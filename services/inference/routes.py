@@ -147,10 +147,14 @@ class InferEndpoint:
         version: LoadedVersion,
         request: InferRequest,
     ) -> list[Floats]:
-        """Return the detections of each picture in network pixels, after they are counted."""
+        """Return the detections of each picture in network pixels, and have them counted."""
         started = time.perf_counter()
         detections = await version.predict(context, request)
-        self._record(split, version, request, detections, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        # Next on the event loop: the caller does not wait for it, and the version is still in use.
+        asyncio.get_running_loop().call_soon(
+            self._record, split, version, request, detections, seconds
+        )
         return detections
 
     async def _prepare(

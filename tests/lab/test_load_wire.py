@@ -48,6 +48,33 @@ def test_a_request_has_the_headers_of_its_target() -> None:
     )
 
 
+def test_a_picture_is_sent_as_a_tensor_to_a_target_with_parameters() -> None:
+    url = "http://127.0.0.1:4002/v2/models/tiny/infer"
+    target = Target(url, "application/octet-stream", tensor_parameters={"threshold": 0.5})
+    head, _, body = target.request(b"picture").partition(b"\r\n\r\n")
+    headers = dict(line.split(": ") for line in head.decode().split("\r\n")[1:])
+    length = int(headers["Inference-Header-Content-Length"])
+
+    sent = json.loads(body[:length])
+    assert body[length:] == b"\x07\0\0\0picture"
+    assert int(headers["Content-Length"]) == len(body)
+    assert sent["parameters"] == {"threshold": 0.5}
+    assert sent["inputs"][0]["parameters"] == {"binary_data_size": 11}
+
+
+def test_detections_of_the_open_inference_protocol_are_compared_with_those_of_web() -> None:
+    """Corners in one list of numbers, against centres in a list for each object."""
+    output = {"name": "detections", "shape": [1, 6], "data": [8.5, 0, 11.5, 4, 0.9, 7]}
+    answer = {"parameters": {"labels": {"7": "bird"}}, "outputs": [output]}
+    expected = Expected(json.dumps(answer).encode())
+
+    assert expected.data == [["bird", 0.9, [10, 2, 3, 4]]]
+    assert expected.matches(body(0.9, 10.0))
+    assert not expected.matches(body(0.9, 20.0))
+    with pytest.raises(WrongResponse):
+        Expected(b'{"outputs": []}')
+
+
 def body(score: float, x: float, uid: str = "a", label: str = "bird") -> bytes:
     return json.dumps({"uid": uid, "data": [[label, score, [x, 2.0, 3.0, 4.0]]]}).encode()
 

@@ -88,6 +88,28 @@ def test_only_the_proportion_of_the_weights_counts(
     assert one == other
 
 
+@given(st.uuids(), st.integers(1, 99))
+def test_picture_files_get_the_version_that_pixels_get(
+    loaded: dict[str, LoadedVersion], uid: uuid.UUID, weight: int
+) -> None:
+    split = TrafficSplit(((loaded["a"], 100 - weight), (None, 5), (loaded["b"], weight)))
+
+    assert split.pick_version_for_files(uid.hex) is split.pick_version(uid.hex, SMALL)
+
+
+def test_picture_files_may_go_to_a_version_of_another_input_format(
+    loaded: dict[str, LoadedVersion],
+) -> None:
+    """Each is prepared for its version, so versions of several sizes share them by weight."""
+    split = TrafficSplit(((loaded["a"], 1), (loaded["wide"], 1), (loaded["stretched"], 2)))
+
+    picked = Counter(split.pick_version_for_files(uid).version for uid in IDS)
+
+    # The standard deviations are 27 and 32.
+    assert picked["a"] == pytest.approx(1000, abs=130)
+    assert picked["stretched"] == pytest.approx(2000, abs=150)
+
+
 def test_a_channel_without_a_version_leaves_its_share_to_the_main_one(
     loaded: dict[str, LoadedVersion],
 ) -> None:

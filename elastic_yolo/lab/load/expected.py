@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from elastic_yolo.lab.load.open_inference import read_detections
 from elastic_yolo.picture.agreement import is_same
 
 # Streams and machines round differently: the tolerances of a score and of a box, in pixels.
@@ -17,7 +18,7 @@ class WrongResponse(Exception):
 
 
 class Expected:
-    """The detections of a first response, under the key `data`."""
+    """The detections of a first response; its first key `data` holds them."""
 
     def __init__(self, body: bytes) -> None:
         """Parse a body; raises WrongResponse."""
@@ -36,15 +37,18 @@ class Expected:
 
 
 def detections(body: bytes) -> list[Any]:
-    """Return the list [[label, score, [x, y, w, h]], ...] of a response; raises WrongResponse."""
+    """Return [[label, score, [x, y, w, h]], ...] of a response; raises WrongResponse.
+
+    That is web's response, or one of the Open Inference Protocol.
+    """
     try:
         parsed = json.loads(body)
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict) or not isinstance(parsed.get("data"), list):
+        found = read_detections(parsed) if "outputs" in parsed else parsed["data"]
+    except (ValueError, LookupError, TypeError):
+        found = None
+    if not isinstance(found, list):
         raise WrongResponse(f"a response without detections: {body[:200]!r}")
-    data: list[Any] = parsed["data"]
-    return data
+    return found
 
 
 def agree(expected: list[Any], found: list[Any]) -> bool:

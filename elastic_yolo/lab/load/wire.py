@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from elastic_yolo.lab.load.open_inference import HEADER_LENGTH, encode_picture
+
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _RETRY_AFTER = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
@@ -30,6 +32,8 @@ class Target:
     timeout_ms: int | None = None
     """Sent as X-Timeout-Ms."""
     method: str = "POST"
+    tensor_parameters: dict[str, float] | None = None
+    """Of a request of the Open Inference Protocol, which has the body as a picture's tensor."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -42,12 +46,17 @@ class Target:
     def request(self, body: bytes) -> bytes:
         """Return the whole request, head and body, ready to be sent any number of times."""
         parts = urlsplit(self.url)
+        extra: list[str] = []
+        if self.tensor_parameters is not None:
+            body, length = encode_picture(body, self.tensor_parameters)
+            extra.append(f"{HEADER_LENGTH}: {length}")
         path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         lines = [
             f"{self.method} {path} HTTP/1.1",
             f"Host: {parts.netloc}",
             f"Content-Type: {self.content_type}",
             f"Content-Length: {len(body)}",
+            *extra,
         ]
         if self.timeout_ms is not None:
             lines.append(f"X-Timeout-Ms: {self.timeout_ms}")
