@@ -149,6 +149,7 @@ def test_the_response_has_the_outputs_that_were_asked_for_in_their_order(
         ({"threshold": 0.99}, 0),
         ({"threshold": 0}, 2),
         ({"threshold": 0.0, "iou": 1.0}, 2),
+        ({"threshold": "0.99"}, 0),
         ({"resize": "letterbox"}, 1),
         ({"priority": 7, "headers": "x", "binary_data_output": True}, 1),
     ],
