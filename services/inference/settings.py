@@ -85,6 +85,11 @@ class InferenceSettings(ServiceSettings):
         return self
 
     @property
+    def files_per_caller(self) -> int:
+        """As for all services; with gRPC there may be as many connections of its callers."""
+        return super().files_per_caller + (self.grpc_port is not None)
+
+    @property
     def model_paths(self) -> dict[str, ModelPath]:
         """All models by the variable that names them, the default model first."""
         return {"MODEL_PATH": self.model_path, **self.further_models}

@@ -14,10 +14,9 @@ from elastic_yolo.lab.processes.stack import DEMO_MODEL, LOOPBACK, ROOT, Service
 ROOM = ROOT / ".venv-clients"
 PROGRAMS = re.findall(r"(?ms)^```python\n(.*?)^```$", (ROOT / "docs" / "grpc.md").read_text())
 SHOWS = [
-    r"(class \d+, score [01]\.\d\d: from \(\d+, \d+\) to \(\d+, \d+\)\n)+",
+    r"(class \d+, score [01]\.\d\d: \d+ \d+ \d+ \d+\n)+",
     r"([\w ]+, score [01]\.\d\d: \d+ \d+ \d+ \d+\n)+",
-    r"(?s)grpc\.health\.v1\.Health\n.*inference\.GRPCInferenceService\n"
-    r'name: "yolov3-tiny-emoji"\n.*',
+    r"(?s)grpc\.health\.v1\.Health\n.*\.GRPCInferenceService\nname: .yolov3-tiny-emoji.\n.*",
 ]
 
 

@@ -12,7 +12,9 @@ from services.common.request.context import RequestContext
 CALLER_LEFT = 499
 """nginx's status for a caller that closed the connection before the response began."""
 # Logged at debug level only: Kubernetes requests them every few seconds.
-_QUIET = frozenset({"/livez", "/readyz", "/health/ping", "/metrics"})
+_QUIET = frozenset(
+    {"/livez", "/readyz", "/health/ping", "/metrics", "/grpc.health.v1.Health/Check"}
+)
 # Anyone may request it without end. Its failures are logged.
 _STATUS = "/health/status"
 # Characters of a path or a detail in a log line; a caller chooses some of them.

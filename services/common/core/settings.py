@@ -64,6 +64,11 @@ class ServiceSettings(BaseSettings):
     drain_timeout_s: float = Field(25.0, ge=0, le=3600)
     """Seconds after the delay for requests in progress to finish."""
 
+    @property
+    def files_per_caller(self) -> int:
+        """How many connections each of the MAX_CONNECTIONS of callers may need."""
+        return 1 + self.INNER_CONNECTIONS
+
 
 T = TypeVar("T", bound=BaseSettings)
 

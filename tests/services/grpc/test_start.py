@@ -13,6 +13,7 @@ import pytest
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, Service, free_port
 from services.inference.grpc import open_inference_pb2 as pb
+from services.inference.settings import InferenceSettings
 from tests.support.grpc_service import grpc_service
 from tests.support.tiny import write_tiny_model
 from tests.support.waiting import wait_until
@@ -105,6 +106,15 @@ def test_a_bad_port_ends_the_start_with_one_line(port: str, line: str) -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith(line)
     assert ended.stderr.count("\n") == 1
+
+
+def test_with_grpc_callers_may_open_twice_as_many_files() -> None:
+    """MAX_CONNECTIONS counts for each of the two ports."""
+    alone, both = (
+        InferenceSettings(model_path="/m", grpc_port=port).files_per_caller for port in (None, 4003)
+    )
+
+    assert (alone, both) == (1, 2)
 
 
 def test_what_callers_do_wrong_is_no_error_in_the_log(tmp_path: Path) -> None:
