@@ -53,7 +53,7 @@ def build_app(
         measuring = asyncio.create_task(measure_lag(metrics.record_lag))
         try:
             async with resources():
-                readiness.phase = Phase.SERVING
+                readiness.begin(Phase.SERVING)
                 yield
         finally:
             measuring.cancel()

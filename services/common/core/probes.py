@@ -28,33 +28,27 @@ class Phase(Enum):
     """The drain delay is over: only requests in progress finish."""
 
 
+ENDING = (Phase.DRAINING, Phase.STOPPING)
+"""The phases after the signal to end."""
+
+
 class Readiness:
     """Whether this process accepts new requests: start and drain set it, `/readyz` returns it."""
 
     def __init__(self) -> None:
         """Start as not ready."""
-        self._phase = Phase.STARTING
+        self.phase = Phase.STARTING
         self._changed = asyncio.Event()
 
-    @property
-    def phase(self) -> Phase:
-        """The phase that the process is in."""
-        return self._phase
-
-    @phase.setter
-    def phase(self, phase: Phase) -> None:
-        self._phase = phase
+    def begin(self, phase: Phase) -> None:
+        """Begin the next phase."""
+        self.phase = phase
         self._changed.set()
         self._changed = asyncio.Event()
 
-    @property
-    def is_ending(self) -> bool:
-        """Whether the process has got the signal to end."""
-        return self._phase in (Phase.DRAINING, Phase.STOPPING)
-
     async def wait_for_end_of(self, phase: Phase) -> None:
         """Return when the process is in another phase."""
-        while self._phase is phase:
+        while self.phase is phase:
             await self._changed.wait()
 
     def require(self) -> None:

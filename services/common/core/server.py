@@ -83,13 +83,13 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Become not ready, wait for load balancers, then let uvicorn finish requests."""
-        self._readiness.phase = Phase.DRAINING
+        self._readiness.begin(Phase.DRAINING)
         get_logger().info("draining", delay_s=self._delay_s)
         until = time.monotonic() + self._delay_s
         # A signal handler sets the flag, so no event can be awaited here.
         while time.monotonic() < until and not self._hurry:  # noqa: ASYNC110
             await asyncio.sleep(_TICK_S)
-        self._readiness.phase = Phase.STOPPING
+        self._readiness.begin(Phase.STOPPING)
         await super().shutdown(sockets)
         get_logger().info("stopped")
 

@@ -18,6 +18,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from starlette.datastructures import Headers
 
+from services.common.core.middleware import CALLER_LEFT, Recorder
 from services.common.core.problems import (
     GRPC_CODE,
     INTERNAL_DETAIL,
@@ -26,7 +27,6 @@ from services.common.core.problems import (
     problem_reason,
     problem_response,
 )
-from services.common.core.record import CALLER_LEFT, Recorder
 from services.common.observe.logs import get_logger
 from services.common.observe.telemetry import Metrics
 from services.common.request.body import Bodies
