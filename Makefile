@@ -9,7 +9,7 @@ OVERLAY ?= minikube
 PORT ?= 5000
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test test-all fuzz registries brokers oip-servers etcd k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs oracle model-table browser http-clients cameras issuer images e2e cluster-test clean
+.PHONY: help setup demo up test test-all fuzz registries brokers clients oip-servers etcd k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs proto oracle model-table browser http-clients cameras issuer images e2e cluster-test clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +105,15 @@ etcd: .venv-etcd/etcd .venv-etcd/etcdctl ## unpack Debian's etcd, for tests of t
 	@mkdir -p .venv-etcd
 	@tools/apt-unpack $@ etcd-client usr/bin/etcdctl
 
+clients: .venv-clients/ready ## install clients of the Open Inference Protocol by others, which tests run
+
+.venv-clients/ready: locks/clients.txt
+	@echo "setting up .venv-clients (once, half a minute, 0.4 GB) ..."
+	@$(PYTHON) -m venv --clear .venv-clients
+	@.venv-clients/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
+		--only-binary :all: -r locks/clients.txt
+	@touch $@
+
 k8s-tools: .venv-k8s/ready ## install the checkers of the Kubernetes manifests
 
 .venv-k8s/ready: locks/k8s.txt locks/kubectl.txt
@@ -168,6 +177,9 @@ docs: .venv/ready ## regenerate the generated parts of documents: READMEs' table
 	@$(BIN)/python -m tools.kubernetes_rules
 	@$(BIN)/python -m tools.zoo_table
 
+proto: .venv/ready ## regenerate the Python module of inference's gRPC messages from its .proto file
+	@$(BIN)/python -m tools.proto
+
 oracle: ## install Debian's darknet, which some tests compare with
 	@tools/apt-install /usr/lib/darknet/libdarknet.so darknet
 
@@ -187,4 +199,4 @@ cameras: ## install Debian's GStreamer with its RTSP server, which plays a camer
 
 clean: ## remove what make created
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	rm -rf .venv .venv-fuzz .venv-registries .venv-brokers .venv-oip-server .venv-etcd .venv-k8s .venv-monitoring .venv-load .venv-ray .venv-issuer load-report demo-output
+	rm -rf .venv .venv-fuzz .venv-registries .venv-brokers .venv-clients .venv-oip-server .venv-etcd .venv-k8s .venv-monitoring .venv-load .venv-ray .venv-issuer load-report demo-output

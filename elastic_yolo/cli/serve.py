@@ -258,6 +258,7 @@ class Summary:
     web: str
     preprocess: str
     inference: list[str]
+    grpc: list[str]
     model: str
     engine: str
     precision: str
@@ -282,6 +283,7 @@ class Summary:
             "try": f"curl {header}-F {form} {self.web}/inference",
             "preprocess": self.preprocess,
             "inference": ", ".join(self.inference),
+            "gRPC": ", ".join(self.grpc),
         }
         if logs:
             rows["logs"] = str(logs)
@@ -302,6 +304,7 @@ def summarise(stack: Stack) -> Summary:
         stack.web.url,
         stack.preprocess.url,
         [one.url for one in (stack.inference, *stack.copies)],
+        [f"{LOOPBACK}:{one.env['GRPC_PORT']}" for one in (stack.inference, *stack.copies)],
         name,
         facts["engine"],
         facts["precision"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 
 from elastic_yolo.detector.engines.choose import EngineOptions
@@ -29,6 +31,7 @@ def main() -> None:
     settings = load_settings(InferenceSettings)
     configure_logs("inference", settings.log_level)
     tls = load_tls(settings)
+    _require_grpc_port(settings)
     tracing = start_tracing("inference")
     threads = settings.threads or thread_count()
     options = EngineOptions(
@@ -77,6 +80,21 @@ def main() -> None:
         start_ms=startup.phases_ms,
     )
     serve(app, settings)
+
+
+def _require_grpc_port(settings: InferenceSettings) -> None:
+    """End the process with one line if GRPC_PORT is taken; gRPC's own error is a traceback."""
+    if not settings.grpc_port:
+        return
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.grpc_port), family=family).close()
+    except OSError as error:
+        where = f"{settings.host}, port {settings.grpc_port}"
+        print(
+            f"GRPC_PORT: cannot listen on {where}: {os.strerror(error.errno or 0)}", file=sys.stderr
+        )
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

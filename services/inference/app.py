@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,10 @@ def create_app(
             *([] if search is None else [asyncio.create_task(search.run())]),
         ]
         try:
-            yield
+            async with _serving_grpc(
+                settings, endpoint, readiness, metrics, extensions, tracing, app
+            ):
+                yield
         finally:
             if search is not None:
                 search.close()
@@ -126,7 +130,7 @@ def create_app(
         require_agreement(version.golden, found)
         return {"model": version.facts(), "found": found}
 
-    return build_app(
+    app = build_app(
         summary="Runs a Darknet network and answers the Open Inference Protocol v2.",
         settings=settings,
         readiness=readiness,
@@ -140,3 +144,29 @@ def create_app(
         tracing=tracing,
         tls=tls,
     )
+    return app
+
+
+@asynccontextmanager
+async def _serving_grpc(
+    settings: InferenceSettings,
+    endpoint: InferEndpoint,
+    readiness: Readiness,
+    metrics: Metrics,
+    extensions: list[str],
+    tracing: Tracing | None,
+    app: FastAPI,
+) -> AsyncIterator[None]:
+    """Serve gRPC until the end of the block, if it has a port."""
+    if settings.grpc_port is None:
+        yield
+        return
+    # A caller's bad header would put a line on stderr that is no JSON, without a limit.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from services.inference.grpc.server import serving_grpc  # noqa: PLC0415  # 0.05 s and 10 MB
+
+    connections = app.state.connection_limit.connections
+    async with serving_grpc(
+        settings, endpoint, readiness, metrics, extensions, tracing, connections
+    ):
+        yield

@@ -10,11 +10,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable
 from typing import Any
 
 from services.common.request.errors import MalformedRequest
 
 _LENGTH_BYTES = 4
+
+
+def join_elements(elements: Iterable[bytes]) -> bytes:
+    """Return elements as binary data."""
+    return b"".join(
+        part for one in elements for part in (len(one).to_bytes(_LENGTH_BYTES, "little"), one)
+    )
 
 
 def split_elements(raw: memoryview, count: int) -> tuple[bytes, ...]:

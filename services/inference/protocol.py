@@ -135,6 +135,13 @@ def decode_request(
         raise MalformedRequest("the request's JSON cannot be parsed") from None
     if not isinstance(request, dict):
         raise MalformedRequest("the request's JSON is not an object")
+    return read_request(request, raw, sizes, max_batch)
+
+
+def read_request(
+    request: dict[str, Any], raw: memoryview, sizes: Sequence[tuple[int, int]], max_batch: int
+) -> InferRequest | PictureRequest:
+    """Read a request whose JSON is parsed; `raw` are its tensors' bytes. Raises the same errors."""
     tensor = _only_input(request)
     parameters = _object(request, "parameters")
     identity = request.get("id")

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from elastic_yolo import __version__
 from elastic_yolo.detector.boxes import Floats, Image, InputFormat
 from elastic_yolo.detector.placement import Placement
 from elastic_yolo.picture.header import PictureHeader
@@ -23,10 +22,15 @@ from services.common.picture_inputs import PictureInputs
 from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext, context_of
-from services.common.request.errors import UnknownModel
 from services.inference import protocol
 from services.inference.protocol import InferRequest, InferResponse, PictureRequest
 from services.inference.versions.custom_metrics import CustomMetrics
+from services.inference.versions.descriptions import (
+    describe_model,
+    describe_server,
+    describe_statistics,
+    require_version,
+)
 from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.model_config import describe_config
 from services.inference.versions.model_metrics import ModelMetrics
@@ -35,8 +39,6 @@ from services.inference.versions.shadow import ShadowRunner
 from services.inference.versions.traffic_split import TrafficSplit
 
 _TAG = "open inference protocol v2"
-# Triton's names.
-_EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
 _INFER = "/v2/models/{name}/infer"
 _INFER_VERSION = "/v2/models/{name}/versions/{version}/infer"
 # Limit of the JSON in front of the tensors.
@@ -79,12 +81,24 @@ class InferEndpoint:
             decoded = await self._decode(context, body, header_length, sizes)
             # Picture files have been copied out of it.
             del body
-            if isinstance(decoded, PictureRequest):
-                response = await self.infer_pictures(context, name, wanted, decoded)
-            else:
-                response = await self.infer(context, name, wanted, decoded)
+            response = await self.respond(context, name, wanted, decoded)
         content, headers = protocol.encode_response(response, decoded.outputs)
         return Response(content, headers=headers)
+
+    async def respond(
+        self,
+        context: RequestContext,
+        name: str,
+        wanted: str | None,
+        request: InferRequest | PictureRequest,
+    ) -> InferResponse:
+        """Respond to a decoded request of any protocol.
+
+        Raises ServiceError, and PictureError for a picture file.
+        """
+        if isinstance(request, PictureRequest):
+            return await self.infer_pictures(context, name, wanted, request)
+        return await self.infer(context, name, wanted, request)
 
     async def infer(
         self, context: RequestContext, name: str, wanted: str | None, request: InferRequest
@@ -229,17 +243,6 @@ def _respond(
     )
 
 
-def require_version(split: TrafficSplit, version: str | None) -> LoadedVersion:
-    """Return a version by its name, or without a name the main one; raises UnknownModel."""
-    found = split.main if version is None else split.find_version(version)
-    if found is None:
-        available = ", ".join(repr(one.version) for one in split.versions)
-        raise UnknownModel(
-            f"no version {str(version)[:80]!r} of {split.main.name!r} here; available: {available}"
-        )
-    return found
-
-
 def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list[str]) -> APIRouter:
     """Return all other routes under /v2; `extensions` are those of other routes."""
     router = APIRouter(prefix="/v2", tags=[_TAG])
@@ -247,13 +250,7 @@ def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list
 
     @router.get("", summary="Server metadata")
     async def server_metadata() -> dict[str, Any]:
-        return {
-            "name": "elastic-yolo",
-            "version": __version__,
-            "extensions": [*_EXTENSIONS, *extensions],
-            # Beyond the protocol: the names of all models, the default first.
-            "models": models.names,
-        }
+        return describe_server(models, extensions)
 
     @router.get("/health/live", summary="Server live")
     async def live() -> dict[str, bool]:
@@ -267,14 +264,12 @@ def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list
     # Before the routes of a model, which would take it for a name.
     @router.get("/models/stats", summary="Statistics of all models")
     async def all_statistics() -> dict[str, Any]:
-        return {"model_stats": [version.describe_statistics() for version in models.loaded]}
+        return describe_statistics(models, None, None)
 
     @router.get("/models/{name}", summary="Model metadata")
     @router.get("/models/{name}/versions/{version}", summary="Model metadata")
     async def model_metadata(name: str, version: str | None = None) -> dict[str, Any]:
-        split = models.current_split(name)
-        metadata = require_version(split, version).metadata()
-        return metadata | {"versions": [one.version for one in split.versions]}
+        return describe_model(models, name, version)
 
     @router.get("/models/{name}/ready", summary="Model ready")
     @router.get("/models/{name}/versions/{version}/ready", summary="Model ready")
@@ -292,9 +287,7 @@ def build_router(endpoint: InferEndpoint, readiness: Readiness, extensions: list
     @router.get("/models/{name}/stats", summary="Model statistics")
     @router.get("/models/{name}/versions/{version}/stats", summary="Model statistics")
     async def model_statistics(name: str, version: str | None = None) -> dict[str, Any]:
-        split = models.current_split(name)
-        found = split.loaded if version is None else [require_version(split, version)]
-        return {"model_stats": [one.describe_statistics() for one in found]}
+        return describe_statistics(models, name, version)
 
     @router.get("/models/{name}/golden", summary="Golden picture and its expected detections")
     async def golden(name: str) -> Golden:

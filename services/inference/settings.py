@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import DirectoryPath, Field, SecretStr, model_validator
 
@@ -32,6 +32,8 @@ class InferenceSettings(ServiceSettings):
 
     port: int = Field(PORTS["inference"], ge=0, le=65535)
     """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
+    grpc_port: int | None = Field(None, ge=0, le=65535)
+    """Port for gRPC, with 0 a free one; if unset, there is no gRPC."""
     # One FP32 request of 16 pictures of 416x416 has 33 MB.
     max_held_bytes: int = Field(40_000_000, ge=1_000)
     """Bytes of request bodies in memory, all requests together; more are refused with 429."""
@@ -75,6 +77,17 @@ class InferenceSettings(ServiceSettings):
         for variable in further:
             _check_variable(variable, further)
         return {**given, FURTHER_MODELS: further}
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        if self.grpc_port and self.grpc_port == self.port:
+            raise ValueError(f"GRPC_PORT: {self.port} is PORT as well")
+        return self
+
+    @property
+    def files_per_caller(self) -> int:
+        """As for all services; with gRPC there may be as many connections of its callers."""
+        return super().files_per_caller + (self.grpc_port is not None)
 
     @property
     def model_paths(self) -> dict[str, ModelPath]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
@@ -25,6 +26,7 @@ from elastic_yolo.cli.serve import Summary
 from elastic_yolo.doctor.machine import find_holder, is_taken
 from elastic_yolo.lab.processes.stack import ROOT
 from tests.support.command import run
+from tests.support.grpc_service import GrpcClient
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
 from tests.support.waiting import in_flight, wait_until
@@ -113,6 +115,20 @@ def test_a_model_is_served_until_sigterm(environment: dict[str, str], model: Pat
     assert [is_taken(port) for port in served.ports] == [False] * 3
     cache = Path(environment["XDG_CACHE_HOME"]) / "elastic-yolo" / "cache"
     assert list(cache.rglob("*.xml")), "nothing is compiled for the next start"
+
+
+def test_each_inference_process_answers_grpc(environment: dict[str, str], model: Path) -> None:
+    """A port of the environment would be one for two processes."""
+    shared = {**environment, "GRPC_PORT": "4003"}
+    with serving(shared, model, "--port", "0", "--inference", "2") as served:
+        addresses = served.facts["grpc"]
+        live = []
+        for address in addresses:
+            with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+                live.append(GrpcClient(channel).call("ServerLive").live)
+
+    assert len({*addresses}) == 2
+    assert live == [True, True]
 
 
 def test_ctrl_c_lets_a_request_in_progress_finish(environment: dict[str, str], model: Path) -> None:
@@ -400,7 +416,7 @@ def test_serve_works_without_standard_error(environment: dict[str, str], model: 
 
 def test_the_example_request_has_the_token_if_one_is_required() -> None:
     web = "http://127.0.0.1:5000"
-    summary = Summary(web, "", [], "tiny", "openvino", "fp32", "cpu", None)
+    summary = Summary(web, "", [], [], "tiny", "openvino", "fp32", "cpu", None)
 
     shown = summary.lines("127.0.0.1", None, variable="ACCESS_TOKEN")
 

@@ -24,7 +24,9 @@ def test_the_usual_ports_are_preferred() -> None:
         pass
 
     first = usual["inference"]
-    assert chosen == StackPorts(web, usual["preprocess"], (first, first + 1))
+    assert chosen == StackPorts(
+        web, usual["preprocess"], (first, first + 1), (first + 2, first + 3)
+    )
 
 
 def test_other_ports_are_chosen_where_the_usual_ones_are_taken() -> None:
@@ -36,9 +38,9 @@ def test_other_ports_are_chosen_where_the_usual_ones_are_taken() -> None:
         with choose_ports(web, LOOPBACK, 2, usual) as chosen:
             pass
 
-    ports = {chosen.web, chosen.preprocess, *chosen.inference}
+    ports = {chosen.web, chosen.preprocess, *chosen.inference, *chosen.grpc}
     assert chosen.web == web
-    assert len(ports) == 4
+    assert len(ports) == 6
     assert not ports & taken
 
 
@@ -67,8 +69,8 @@ def test_stacks_that_start_at_the_same_moment_get_different_ports() -> None:
         choose_ports(web, LOOPBACK, 1, usual) as one,
         choose_ports(0, LOOPBACK, 1, usual) as other,
     ):
-        assert not {one.web, one.preprocess, *one.inference} & {
-            other.web, other.preprocess, *other.inference,
+        assert not {one.web, one.preprocess, *one.inference, *one.grpc} & {
+            other.web, other.preprocess, *other.inference, *other.grpc,
         }  # fmt: skip
         with pytest.raises(StackError, match=f"^port {web} is in use by a serve that starts"):
             choose_ports(web, LOOPBACK, 1, usual).__enter__()

@@ -91,7 +91,7 @@ def test_a_model_that_has_done_nothing_has_statistics(api: httpx.Client) -> None
 
     assert (other["name"], other["version"]) == ("other", "1")
     assert (other["last_inference"], other["inference_count"], other["execution_count"]) == (0,) * 3
-    assert set(other["inference_stats"]) == {"success", "fail", *PHASES}
+    assert set(other["inference_stats"]) == {"success", "fail", "cache_hit", "cache_miss", *PHASES}
     assert all(one == {"count": 0, "ns": 0} for one in other["inference_stats"].values())
     assert other["batch_stats"] == []
 

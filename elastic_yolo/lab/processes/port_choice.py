@@ -26,9 +26,10 @@ def choose_ports(
     """Yield free ports: `web` for web (0 for any), where possible the usual ones for the rest.
 
     `host` is the address that web listens on; all others listen on loopback. Inference processes
-    after the first prefer consecutive ports. Until the context ends, no other process gets these
-    ports from here: two stacks that start at the same moment would choose the same ones, and each
-    would take the other's services for its own. Raises StackError if web cannot listen.
+    after the first prefer consecutive ports, and the ports for gRPC follow them. Until the context
+    ends, no other process gets these ports from here: two stacks that start at the same moment
+    would choose the same ones, and each would take the other's services for its own. Raises
+    StackError if web cannot listen.
     """
     with ExitStack() as reservations:
 
@@ -50,8 +51,10 @@ def choose_ports(
             raise StackError(
                 f"port {web_port} is in use by a serve that starts; choose another one with --port"
             )
-        inference = tuple(choose(usual["inference"] + number) for number in range(copies))
-        yield StackPorts(web_port, choose(usual["preprocess"]), inference)
+        first = usual["inference"]
+        inference = tuple(choose(first + number) for number in range(copies))
+        grpc = tuple(choose(first + copies + number) for number in range(copies))
+        yield StackPorts(web_port, choose(usual["preprocess"]), inference, grpc)
 
 
 def _require(port: int, host: str) -> None:

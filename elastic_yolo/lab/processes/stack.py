@@ -171,6 +171,8 @@ class StackPorts:
     preprocess: int
     inference: tuple[int, ...]
     """One for each inference process."""
+    grpc: tuple[int, ...] = ()
+    """For gRPC, one for each inference process; empty if they have no gRPC."""
 
 
 class Stack:
@@ -208,10 +210,19 @@ class Stack:
             )
 
         first, *further = ports.inference
-        self.inference = service("inference", first, {"MODEL_PATH": str(model)})
+        # Empty is off: several processes cannot share one port of the environment.
+        grpc = [str(port) for port in ports.grpc] or [""] * len(ports.inference)
+        self.inference = service(
+            "inference", first, {"MODEL_PATH": str(model), "GRPC_PORT": grpc[0]}
+        )
         self.copies = [
-            service("inference", port, {"MODEL_PATH": str(model)}, f"inference-{port}")
-            for port in further
+            service(
+                "inference",
+                port,
+                {"MODEL_PATH": str(model), "GRPC_PORT": for_grpc},
+                f"inference-{port}",
+            )
+            for port, for_grpc in zip(further, grpc[1:], strict=True)
         ]
         urls = ",".join(one.url for one in (self.inference, *self.copies))
         self.preprocess = service("preprocess", ports.preprocess, {"INFERENCE_URL": urls})

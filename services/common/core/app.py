@@ -45,7 +45,7 @@ def build_app(
     `gates` may refuse a request with a ServiceError before it is routed.
     The process is ready once the resources are open. The server reads `readiness`, `tracing` and
     `tls` from `app.state`: it sets the first to draining at shutdown, and closes the second
-    afterwards.
+    afterwards. It writes `connection_limit` before the resources are opened.
     """
     status = SharedStatus(check_status, settings.request_timeout_ms)
 
@@ -56,7 +56,7 @@ def build_app(
             tasks.append(asyncio.create_task(tls.watch()))
         try:
             async with resources():
-                readiness.phase = Phase.SERVING
+                readiness.begin(Phase.SERVING)
                 yield
         finally:
             for task in tasks:

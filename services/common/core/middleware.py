@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from http import HTTPStatus
 from traceback import clear_frames
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common.core.probes import Phase, Readiness
+from services.common.core.probes import ENDING, Readiness
 from services.common.core.problems import (
     is_expected,
     problem_detail,
@@ -33,16 +32,18 @@ from services.common.request.errors import Unavailable
 if TYPE_CHECKING:
     from services.common.observe.tracing import Tracing
 
+CALLER_LEFT = 499
+"""nginx's status for a caller that closed the connection before the response began."""
 # Logged at debug level only: Kubernetes requests them every few seconds.
-_QUIET = frozenset({"/livez", "/readyz", "/health/ping", "/metrics"})
+_QUIET = frozenset(
+    {"/livez", "/readyz", "/health/ping", "/metrics", "/grpc.health.v1.Health/Check"}
+)
 # Anyone may request it without end. Its failures are logged.
 _STATUS = "/health/status"
 # Characters of a path or a detail in a log line; a caller chooses some of them.
 _MAX_TEXT = 300
 # Methods that may become a metric label; a caller could invent any number of others.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# nginx's status for a caller that closed the connection before the response began.
-_CALLER_LEFT = 499
 
 
 class RequestMiddleware:
@@ -65,7 +66,7 @@ class RequestMiddleware:
         self._readiness = readiness
         self._longest_ms = longest_ms
         self._tracing = tracing
-        self._log_limit = LogLimit()
+        self._recorder = Recorder(metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; no exception passes on to the server, except CancelledError."""
@@ -107,16 +108,32 @@ class RequestMiddleware:
         finally:
             caller.stop_watching()
             self._metrics.in_flight.dec()
-            self._record(scope, routed.get("route"), context, response.status)
+            self._recorder.record(
+                context,
+                method=scope["method"] if scope["method"] in _METHODS else "(other)",
+                path=scope["path"],
+                route=getattr(routed.get("route"), "path", None),
+                status=response.status,
+            )
 
-    def _record(
-        self, scope: Mapping[str, Any], route: object, context: RequestContext, status: int
+
+class Recorder:
+    """Counts, logs and traces requests that are over."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Take the metrics of the service."""
+        self._metrics = metrics
+        self._log_limit = LogLimit()
+
+    def record(
+        self, context: RequestContext, *, method: str, path: str, route: str | None, status: int
     ) -> None:
-        """Count, log and trace a request that is over."""
-        path = getattr(route, "path", None)
-        method = scope["method"] if scope["method"] in _METHODS else "(other)"
+        """Record a request; `route` is the pattern of its path, or None if there is no such route.
+
+        `method` must be one of a few words, whatever a caller sends.
+        """
         elapsed_ms = context.timings.elapsed_ms()
-        self._metrics.count_request(path or "(no route)", method, status, elapsed_ms / 1000)
+        self._metrics.count_request(route or "(no route)", method, status, elapsed_ms / 1000)
         self._metrics.count_phases(context.timings.own_phases())
         caller = {}
         if context.identity is not None:
@@ -129,14 +146,14 @@ class RequestMiddleware:
         if failed:
             # Under overload a line for each refusal would cost more than the refusal.
             kind = str(status), failure["reason"], failure.get("endpoint", "")
-            quiet = path in _QUIET or not self._log_limit.passes("request", *kind)
+            quiet = route in _QUIET or not self._log_limit.passes("request", *kind)
         else:
-            quiet = path in _QUIET or path == _STATUS
+            quiet = route in _QUIET or route == _STATUS
         log = get_logger().debug if quiet else get_logger().info
         log(
             "request",
             method=method,
-            path=scope["path"][:_MAX_TEXT],
+            path=path[:_MAX_TEXT],
             status=status,
             ms=round(elapsed_ms, 1),
             uid=context.uid,
@@ -144,12 +161,12 @@ class RequestMiddleware:
             **failure,
         )
         if context.trace is not None:
-            context.trace.end(path, status)
+            context.trace.end(route, status)
 
 
 def _describe_failure(context: RequestContext, status: int) -> dict[str, str]:
     """Return why a request failed: fields of its log line."""
-    if status == _CALLER_LEFT:
+    if status == CALLER_LEFT:
         return {"reason": "caller_left"}
     found = {"reason": context.problem or "unknown"}
     if context.detail is not None:
@@ -192,7 +209,7 @@ class _ResponseWatch:
     def __init__(
         self, context: RequestContext, tier: str, readiness: Readiness, send: Send
     ) -> None:
-        self.status = _CALLER_LEFT
+        self.status = CALLER_LEFT
         self.begun = False
         self.complete = False
         self._context = context
@@ -209,7 +226,7 @@ class _ResponseWatch:
             headers["Server-Timing"] = self._context.timings.to_header(self._tier)
             for name, value in self._context.response_headers.items():
                 headers[name] = value
-            if self._readiness.phase is Phase.DRAINING:
+            if self._readiness.phase in ENDING:
                 # The caller sends its next request over a new connection, to another pod.
                 headers["Connection"] = "close"
         elif not message.get("more_body"):

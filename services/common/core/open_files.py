@@ -31,7 +31,7 @@ def fit_connections(settings: ServiceSettings) -> ConnectionLimit:
     connections do not.
     """
     asked = settings.max_connections
-    per_caller = 1 + settings.INNER_CONNECTIONS
+    per_caller = settings.files_per_caller
     needed = asked * per_caller + _RESERVED
     limit = _raise_limit(needed)
     if limit >= needed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
@@ -47,6 +48,13 @@ class Phase(Enum):
     STARTING = "starting"
     SERVING = "serving"
     DRAINING = "draining"
+    """Not ready, and still accepting requests."""
+    STOPPING = "stopping"
+    """The drain delay is over: only requests in progress finish."""
+
+
+ENDING = (Phase.DRAINING, Phase.STOPPING)
+"""The phases after the signal to end."""
 
 
 class Readiness:
@@ -56,11 +64,23 @@ class Readiness:
         """Start as not ready."""
         self.phase = Phase.STARTING
         self._ends_at_s = 0.0
+        self._changed = asyncio.Event()
+
+    def begin(self, phase: Phase) -> None:
+        """Begin the next phase."""
+        self.phase = phase
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def begin_drain(self, longest_s: float) -> None:
         """Become not ready; the process ends in `longest_s` seconds at the latest."""
-        self.phase = Phase.DRAINING
         self._ends_at_s = time.monotonic() + longest_s
+        self.begin(Phase.DRAINING)
+
+    async def wait_for_end_of(self, phase: Phase) -> None:
+        """Return when the process is in another phase."""
+        while self.phase is phase:
+            await self._changed.wait()
 
     @property
     def retry_after_s(self) -> float:

@@ -27,7 +27,7 @@ from fastapi import FastAPI
 from elastic_yolo.freed_memory import keep_little_freed_memory
 from services.common.core.connection import Connection
 from services.common.core.open_files import ConnectionLimit, fit_connections
-from services.common.core.probes import ON_METRICS_PORT, Readiness
+from services.common.core.probes import ON_METRICS_PORT, Phase, Readiness
 from services.common.core.settings import ServiceSettings, warn_of_removed_variables
 from services.common.core.tls_entrance import Handshakes, TlsEntrance
 from services.common.observe.log_limit import LogLimit
@@ -136,6 +136,7 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(_TICK_S)
         if self._handshakes is not None:
             self._handshakes.cancel()
+        self._readiness.begin(Phase.STOPPING)
         await super().shutdown(sockets)
         get_logger().info("stopped")
 
@@ -144,7 +145,9 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
     """Serve until SIGTERM or SIGINT and return; ends the process with 1 if start-up fails."""
     warn_of_removed_variables(type(settings))
     keep_little_freed_memory()
-    server = build_server(app, settings, fit_connections(settings))
+    limit = fit_connections(settings)
+    app.state.connection_limit = limit
+    server = build_server(app, settings, limit)
     # After a clean drain uvicorn raises the signal again for the default handler, and the exit
     # status would be "killed by SIGTERM" instead of 0.
     for number in (signal.SIGTERM, signal.SIGINT):

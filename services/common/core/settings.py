@@ -119,6 +119,11 @@ class ServiceSettings(BaseSettings):
             raise ValueError("expected another port than PORT")
         return value
 
+    @property
+    def files_per_caller(self) -> int:
+        """How many connections each of the MAX_CONNECTIONS of callers may need."""
+        return 1 + self.INNER_CONNECTIONS
+
 
 T = TypeVar("T", bound=BaseSettings)
 

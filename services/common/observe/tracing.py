@@ -43,8 +43,12 @@ from services.common.observe.logs import get_logger, span_ids
 
 # Probes and scrapes, requested every few seconds.
 _UNTRACED = frozenset(
-    {"/livez", "/readyz", "/health/ping", "/metrics", "/v2/health/live", "/v2/health/ready"}
-)
+    {
+        "/livez", "/readyz", "/health/ping", "/metrics", "/v2/health/live", "/v2/health/ready",
+        "/grpc.health.v1.Health/Check", "/inference.GRPCInferenceService/ServerLive",
+        "/inference.GRPCInferenceService/ServerReady",
+    }
+)  # fmt: skip
 # The middleware's status for a caller that hung up before the response began.
 _CALLER_LEFT = 499
 # Time at the end of a process for sending its last spans.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -73,6 +73,18 @@ class Bodies:
             yield kept.join()
         finally:
             self.held_bytes -= kept.size
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Count a body of `size` bytes that arrived another way as held until the block ends.
+
+        Raises TooManyRequests if all bodies together would exceed their limit.
+        """
+        self._hold(size)
+        try:
+            yield
+        finally:
+            self.held_bytes -= size
 
     def _hold(self, size: int) -> None:
         if self.held_bytes + size > self._limit:

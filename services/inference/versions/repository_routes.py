@@ -7,19 +7,16 @@ Source: Triton, `docs/protocol/extension_model_repository.md`.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ValidationError
 
-from services.common.queue import finish_in_time
 from services.common.request.body import Bodies, states_length
 from services.common.request.context import context_of
-from services.common.request.errors import MalformedRequest, ModelUnusable, ParameterOutOfRange
+from services.common.request.errors import MalformedRequest
 from services.inference.versions.models import Models
-from services.inference.versions.served_model import ServedModel
+from services.inference.versions.repository import list_models, load_model, unload_model
 
 _REPOSITORY = "/v2/repository"
 _TAG = "model repository"
@@ -53,8 +50,7 @@ def build_index_router(models: Models, bodies: Bodies) -> APIRouter:
     )
     async def index(request: Request) -> list[dict[str, str]]:
         query = await _read_body(IndexQuery, request, bodies)
-        rows = [row for model in models.all for row in _describe(model)]
-        return [row for row in rows if row["state"] == "READY" or not query.ready]
+        return list_models(models, ready_only=bool(query.ready))
 
     return router
 
@@ -69,11 +65,8 @@ def build_load_router(models: Models, bodies: Bodies) -> APIRouter:
         openapi_extra=_body_schema(LoadQuery),
     )
     async def load(name: str, request: Request) -> dict[str, str]:
-        model = _accept_query(models, name, await _read_body(LoadQuery, request, bodies))
-        await _finish_in_time(model.load(), request)
-        for channel, refusal in model.refusals.items():
-            raise ModelUnusable(f"{name}@{channel}: {refusal}")
-        return models.current_split(name).main.facts()
+        query = await _read_body(LoadQuery, request, bodies)
+        return await load_model(models, name, query.parameters, context_of(request.scope))
 
     @router.post(
         "/{name}/unload",
@@ -81,8 +74,8 @@ def build_load_router(models: Models, bodies: Bodies) -> APIRouter:
         openapi_extra=_body_schema(LoadQuery),
     )
     async def unload(name: str, request: Request) -> dict[str, str]:
-        model = _accept_query(models, name, await _read_body(LoadQuery, request, bodies))
-        await _finish_in_time(model.unload(), request)
+        query = await _read_body(LoadQuery, request, bodies)
+        await unload_model(models, name, query.parameters, context_of(request.scope))
         return {"name": name}
 
     return router
@@ -104,40 +97,3 @@ async def _read_body(kind: type[Q], request: Request, bodies: Bodies) -> Q:
             wrong = error.errors()[0]
             where = ".".join(str(part) for part in wrong["loc"])
             raise MalformedRequest(f"{where or 'body'}: {wrong['msg']}") from None
-
-
-async def _finish_in_time(work: Coroutine[Any, Any, None], request: Request) -> None:
-    """Wait for the work until the deadline; it continues to its end after that."""
-    await finish_in_time(asyncio.ensure_future(work), context_of(request.scope))
-
-
-def _accept_query(models: Models, name: str, query: LoadQuery) -> ServedModel:
-    if query.parameters:
-        raise ParameterOutOfRange("parameters: not supported; a model is defined by its files")
-    return models.find_model(name)
-
-
-def _describe(model: ServedModel) -> list[dict[str, str]]:
-    """Return a row for each loaded version, and one for each channel with a refused version.
-
-    Of a refusal it says only of which kind it is: the reason may name paths, and is in the log and
-    in the response to a load.
-    """
-    rows = [
-        {"name": model.name, "version": version.version, "state": "READY", "reason": ""}
-        for version in (model.split.loaded if model.split else [])
-    ]
-    refused = [
-        {
-            "name": model.name,
-            "version": "",
-            "state": "UNAVAILABLE",
-            "reason": f"{channel}: {why.reason}",
-        }
-        for channel, why in model.refusals.items()
-    ]
-    if not rows and not refused:
-        refused = [
-            {"name": model.name, "version": "", "state": "UNAVAILABLE", "reason": "unloaded"}
-        ]
-    return rows + refused

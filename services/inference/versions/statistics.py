@@ -102,6 +102,9 @@ class VersionStatistics:
                 "success": self._success.describe(),
                 "fail": self._fail.describe(),
                 **{name: duration.describe() for name, duration in self._phases.items()},
+                # There is no cache of responses, and perf_analyzer reads both.
+                "cache_hit": _Duration().describe(),
+                "cache_miss": _Duration().describe(),
             },
             "batch_stats": [runs.describe(size) for size, runs in sorted(self._runs.items())],
         }

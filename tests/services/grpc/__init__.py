@@ -1,0 +1,1 @@
+"""gRPC at the inference service."""
