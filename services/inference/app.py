@@ -100,7 +100,7 @@ def create_app(
         ]
         try:
             async with _serving_grpc(
-                settings, endpoint, readiness, metrics, extensions, tracing, app
+                settings, endpoint, readiness, metrics, extensions, tracing, tls, app
             ):
                 yield
         finally:
@@ -155,6 +155,7 @@ async def _serving_grpc(
     metrics: Metrics,
     extensions: list[str],
     tracing: Tracing | None,
+    tls: Tls | None,
     app: FastAPI,
 ) -> AsyncIterator[None]:
     """Serve gRPC until the end of the block, if it has a port."""
@@ -167,6 +168,6 @@ async def _serving_grpc(
 
     connections = app.state.connection_limit.connections
     async with serving_grpc(
-        settings, endpoint, readiness, metrics, extensions, tracing, connections
+        settings, endpoint, readiness, metrics, extensions, tracing, tls, connections
     ):
         yield

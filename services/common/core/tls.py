@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import ssl
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -54,10 +54,20 @@ class TlsFiles:
 
 
 @dataclass(frozen=True)
+class PemFiles:
+    """The content of the files, for a library that reads it itself."""
+
+    certificate: bytes
+    key: bytes = field(repr=False)
+    ca: bytes
+
+
+@dataclass(frozen=True)
 class _Loaded:
     """What the files contained when they were read."""
 
     digest: bytes
+    pem: PemFiles
     server: ssl.SSLContext
     client: ssl.SSLContext
     expires_at: datetime
@@ -86,6 +96,10 @@ class Tls:
     def client_context(self) -> ssl.SSLContext:
         """Return the context for a connection to the next service."""
         return self._loaded.client
+
+    def pem_files(self) -> PemFiles:
+        """Return the files behind the contexts."""
+        return self._loaded.pem
 
     def export(self, metrics: Metrics) -> None:
         """Add the metrics of certificate and handshakes to the service's."""
@@ -146,10 +160,13 @@ class Tls:
             server.verify_mode = ssl.CERT_REQUIRED
         # Verifies the certificate of the next service, and its name.
         client = _make_context(files, ssl.PROTOCOL_TLS_CLIENT)
+        pem = PemFiles(
+            files.certificate.read_bytes(), files.key.read_bytes(), files.ca.read_bytes()
+        )
         # The files may be replaced between the first and the last: the next poll reads all again.
         if files.digest() != digest:
             raise TlsUnusable("TLS_CERT_FILE, TLS_KEY_FILE and TLS_CA_FILE: changed while read")
-        return _Loaded(digest, server, client, expires_at)
+        return _Loaded(digest, pem, server, client, expires_at)
 
 
 def load_tls(settings: ServiceSettings) -> Tls | None:

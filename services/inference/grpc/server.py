@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from services.common.core.probes import Phase, Readiness
+from services.common.core.tls import Tls
 from services.common.observe.logs import get_logger
 from services.common.observe.telemetry import Metrics
 from services.inference.grpc import health, methods, reflection
@@ -47,6 +48,7 @@ async def serving_grpc(
     metrics: Metrics,
     extensions: list[str],
     tracing: Tracing | None,
+    tls: Tls | None,
     max_connections: int,
 ) -> AsyncIterator[None]:
     """Serve on GRPC_PORT until the end of the block; raises RuntimeError if it is taken.
@@ -67,7 +69,11 @@ async def serving_grpc(
     answering = Methods(endpoint, readiness, extensions, settings.repository_token)
     _add_methods(server, answering, calls)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    place = f"{host}:{settings.grpc_port}"
+    if tls is None:
+        port = server.add_insecure_port(place)
+    else:
+        port = server.add_secure_port(place, _credentials(tls))
     await server.start()
     get_logger().info("listening for gRPC", address=f"{host}:{port}", port=port)
     stopping = asyncio.create_task(_stop_after_drain(server, readiness, settings.drain_timeout_s))
@@ -79,6 +85,19 @@ async def serving_grpc(
             await server.stop(None)
         with suppress(asyncio.CancelledError):
             await stopping
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    """Return credentials that are those of `tls` for each new connection, also when renewed."""
+
+    def configure() -> grpc.ServerCertificateConfiguration:
+        pem = tls.pem_files()
+        return grpc.ssl_server_certificate_configuration([(pem.key, pem.certificate)], pem.ca)
+
+    # gRPC calls the function for each handshake.
+    return grpc.dynamic_ssl_server_credentials(
+        configure(), configure, require_client_authentication=tls.requires_client_certificate
+    )
 
 
 def _build_server(max_message_bytes: int, max_connections: int) -> grpc.aio.Server:

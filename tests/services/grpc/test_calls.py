@@ -158,7 +158,7 @@ async def test_an_error_has_the_code_that_stands_for_its_http_status(
     metadata = dict(caught.value.trailing_metadata())
     assert (caught.value.code(), caught.value.details()) == (code, "m")
     assert len(metadata["x-request-id"]) == 32
-    assert metadata.get("retry-after") == ("3" if status == 429 else None)
+    assert metadata.get("retry-after") == {429: "3", 503: "1"}.get(status)
 
 
 async def test_an_unexpected_error_reveals_nothing() -> None:
