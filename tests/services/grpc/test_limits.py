@@ -69,7 +69,7 @@ def test_a_hundred_large_messages_at_once_take_limited_memory(tmp_path: Path) ->
 
     assert codes <= {CODE.INVALID_ARGUMENT, CODE.RESOURCE_EXHAUSTED, CODE.DEADLINE_EXCEEDED}
     assert alive == 1
-    # Four that arrive, in pieces and joined, and one that is decoded: joined, parsed, and the tensor.
+    # Four that arrive, in pieces and joined; one that is decoded: joined, parsed, the tensor.
     assert peak - before < 2 * 4 * 8 * MB + 3 * 8 * MB + 64 * MB
 
 
