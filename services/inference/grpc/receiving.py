@@ -16,7 +16,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 # gRPC reveals the size of a message only when all of it is in memory. An attack: a hundred callers
 # that send a message of the largest size at once.
-_AT_ONCE = 8
+_AT_ONCE = 4
 # A caller that takes longer has lost its connection, or holds a turn on purpose.
 _STALL_S = 5.0
 

@@ -75,7 +75,8 @@ def test_a_call_in_progress_finishes_and_a_new_one_is_refused(tmp_path: Path) ->
         new = client.outcome("ServerLive")
         response = unfinished.finish(REQUEST.SerializeToString())
 
-        assert new.code is grpc.StatusCode.UNAVAILABLE
+        # The second one from gRPC, if its news of the drain and the call cross.
+        assert new.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
         assert len(rows(response))
         assert service.process.wait(20) == 0
 
