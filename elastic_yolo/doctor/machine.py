@@ -6,6 +6,7 @@ Sources: proc(5); the kernel's documentation of cgroup v2 (memory.max) and v1.
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,10 +82,10 @@ def find_holder(port: int, proc: Path = PROC) -> Holder:
 
 def _open_files(process: Path) -> set[str]:
     found = set()
-    try:
+    # A process of another user, or one that has just ended.
+    with suppress(OSError):
         for descriptor in (process / "fd").iterdir():
-            found.add(str(descriptor.readlink()))
-    except OSError:
-        # A process of another user, or one that has just ended.
-        pass
+            # One that was closed meanwhile.
+            with suppress(OSError):
+                found.add(str(descriptor.readlink()))
     return found

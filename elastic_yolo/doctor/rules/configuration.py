@@ -64,16 +64,13 @@ def _missing_objects(
         for place, source in mappings(container.body, "envFrom"):
             stated = mapping(source, reference)
             name = text(stated, "name")
-            # Secrets belong in no file: only in a cluster can one be missing.
-            known = manifests.live or kind == "ConfigMap"
-            if known and not stated.get("optional") and _is_absent(manifests, workload, kind, name):
+            if not stated.get("optional") and _is_absent(manifests, workload, kind, name):
                 yield _missing(manifests, container.at("envFrom", place), kind, name, _NO_CONFIG)
     for kind, reference in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
         for place, variable in mappings(container.body, "env"):
             stated = mapping(variable, "valueFrom", reference)
             name = text(stated, "name")
-            known = manifests.live or kind == "ConfigMap"
-            if known and not stated.get("optional") and _is_absent(manifests, workload, kind, name):
+            if not stated.get("optional") and _is_absent(manifests, workload, kind, name):
                 yield _missing(manifests, container.at("env", place), kind, name, _NO_CONFIG)
 
 
@@ -119,6 +116,9 @@ def _volume_sources(workload: Workload) -> Iterator[tuple[Path, str, str]]:
 
 def _is_absent(manifests: ManifestSet, workload: Workload, kind: str, name: str) -> bool:
     if not name or _RESOURCES[kind] in manifests.unread or (kind, name) == _EVERYWHERE:
+        return False
+    if kind == "Secret" and not manifests.live:
+        # Secrets belong in no file: only in a cluster can one be missing.
         return False
     found = manifests.named(kind, workload.namespace, name)
     return found is None and (kind, workload.namespace, name) not in _generated_secrets(manifests)
