@@ -32,7 +32,7 @@ class TableMetrics:
         ).labels(metrics.service)
         self._loaded = Gauge(
             "elastic_yolo_routes_loaded_timestamp_seconds",
-            "When the table of routes in use was taken, in seconds since 1970.",
+            "When the table of routes in use was loaded, in seconds since 1970.",
             ("service",),
             registry=metrics.registry,
         ).labels(metrics.service)

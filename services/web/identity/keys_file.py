@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from elastic_yolo.strict_yaml import parse_strict_yaml
 from services.common.request.identity import Identity, Limits
@@ -56,6 +56,12 @@ class _Limits(_Entry):
     burst: int | None = Field(None, ge=1)
     concurrency: int | None = Field(None, ge=1)
     daily: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.burst is not None and self.rate is None:
+            raise ValueError("burst has no effect without rate")
+        return self
 
 
 class _Client(_Entry):
