@@ -43,6 +43,11 @@ _NO_REPOSITORY = (
     "serve starts the services, whose sources are in the repository only: run it in a checkout of "
     "elastic-yolo, or run the images (docker compose up)"
 )
+_TLS_FILES = ("TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CA_FILE")
+_NO_TLS = (
+    "serve connects its services without TLS: unset these variables, or start the services as "
+    "docs/tls.md does"
+)
 _SETTINGS = {
     "engine": "ENGINE",
     "precision": "PRECISION",
@@ -110,6 +115,10 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
             model_name(parsed.model)
     except argparse.ArgumentTypeError as error:
         parser.error(f"argument MODEL: {error}")
+    tls = [name for name in _TLS_FILES if os.environ.get(name)]
+    if tls:
+        print_status(f"elastic-yolo: {', '.join(tls)}: {_NO_TLS}")
+        return 1
     logs = None if parsed.verbose else Path(tempfile.mkdtemp(prefix="elastic-yolo-serve-"))
     failure = ""
     try:

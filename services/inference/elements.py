@@ -1,4 +1,4 @@
-"""The elements of a BYTES tensor: byte strings of any length, here encoded pictures.
+"""The elements of a BYTES tensor: byte strings of any length, here picture files.
 
 As binary data, a 4-byte little-endian length comes before each element. In JSON, which cannot hold
 bytes, an element is a string of base64 (RFC 4648).

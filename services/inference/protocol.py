@@ -28,7 +28,7 @@ DETECTIONS = "detections"
 COUNTS = "counts"
 # Pixels from 0 to 255, rounded or not.
 _PIXELS: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
-# Encoded pictures.
+# Picture files.
 _FILES = "BYTES"
 _DATATYPES = (*_PIXELS, _FILES)
 
@@ -132,7 +132,7 @@ def decode_request(
     try:
         request = orjson.loads(head)
     except ValueError:
-        raise MalformedRequest("the request's JSON cannot be parsed") from None
+        raise MalformedRequest(_not_json(body, header_length)) from None
     if not isinstance(request, dict):
         raise MalformedRequest("the request's JSON is not an object")
     return read_request(request, raw, sizes, max_batch)
@@ -216,6 +216,15 @@ def describe_outputs() -> list[dict[str, Any]]:
     ]
 
 
+def _not_json(body: bytes, header_length: int | None) -> str:
+    """Return what is wrong with a body that is not JSON as far as it should be."""
+    if header_length is not None:
+        return f"the first {header_length} bytes, as {HEADER_LENGTH} says, are not JSON"
+    if body.lstrip().startswith(b"{"):
+        return f"the body is not JSON; binary data behind the JSON needs the header {HEADER_LENGTH}"
+    return "the body is not JSON: a picture file is an element of a BYTES tensor"
+
+
 def _only_input(request: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON of the tensor `images`."""
     inputs = request.get("inputs")
@@ -269,8 +278,8 @@ def _is_binary(tensor: dict[str, Any], raw: memoryview, expected: int) -> bool:
         return False
     if declared != expected or len(raw) != expected:
         raise MalformedRequest(
-            f"{INPUT_NAME}: expected {expected} bytes of binary data, "
-            f"binary_data_size is {declared}, the body has {len(raw)}"
+            f"{INPUT_NAME}: expected {expected} bytes of binary data; binary_data_size is "
+            f"{declared}, and {len(raw)} bytes follow the JSON"
         )
     return True
 

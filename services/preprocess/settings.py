@@ -34,19 +34,19 @@ class PreprocessSettings(ServiceSettings):
     port: int = Field(PORTS["preprocess"], ge=0, le=65535)
     """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
     inference_url: PeerUrls | None = None
-    """Address of inference: http://host:port (all its DNS addresses), or several; or ROUTES."""
+    """Address of inference: http://host:port (all its DNS addresses), or several with commas."""
     routes: RoutesAddress | None = None
-    """Table of routes to back ends: a YAML file, or etcd://host:port[,host:port]/key."""
+    """Table of routes: a YAML file, or etcd://host:port[,host:port]/key; or INFERENCE_URL alone."""
     etcd_user: str | None = None
     """User of etcd, with ETCD_PASSWORD."""
     etcd_password: SecretStr | None = None
     """Password of ETCD_USER."""
     etcd_ca_file: FilePath | None = None
-    """Authorities that etcd's certificate may be from; with it, connections use TLS."""
+    """PEM file with the CA of etcd's certificate; with it, connections to etcd use TLS."""
     etcd_cert_file: FilePath | None = None
-    """Certificate that this service shows to etcd, with ETCD_KEY_FILE."""
+    """PEM file with the certificate that this service presents to etcd, with ETCD_KEY_FILE."""
     etcd_key_file: FilePath | None = None
-    """Private key of ETCD_CERT_FILE."""
+    """PEM file with the private key of ETCD_CERT_FILE."""
     max_body_bytes: int = Field(20_000_000, ge=1_000, le=1_000_000_000)
     """Largest picture file, in bytes."""
     max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)

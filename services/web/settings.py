@@ -59,7 +59,7 @@ class WebSettings(ServiceSettings):
     max_in_flight: int = Field(128, ge=1, le=100_000)
     """Pictures in flight; one more is refused with 429, as is one that would be too late."""
     access_token: SecretStr | None = Field(None, min_length=16)
-    """Requests must carry this bearer token (16 characters at least), unless they have another."""
+    """A token of 16 characters or more that all clients may share: docs/identity.md."""
     access_token_file: SecretFile | None = Field(None, min_length=16)
     """File with that token, in place of it."""
     tls_client_auth: Literal["required", "none"] = "none"
@@ -69,33 +69,33 @@ class WebSettings(ServiceSettings):
     oidc_issuer: IssuerUrl | None = None
     """OpenID Connect issuer whose tokens are accepted, as its discovery document states it."""
     oidc_audience: str | None = Field(None, min_length=1)
-    """What a token's `aud` must contain; required with OIDC_ISSUER."""
+    """What the claim `aud` of a token must contain; required with OIDC_ISSUER."""
     oidc_algorithms: AlgorithmNames = "RS256,ES256"
-    """Algorithms of signatures that are accepted, separated by commas; none with a shared key."""
+    """Signature algorithms that are accepted, separated by commas; only asymmetric ones exist."""
     oidc_skew_s: float = Field(60.0, ge=0, le=600)
-    """Seconds that the issuer's clock may differ."""
+    """Seconds by which the clocks of the issuer and of this service may differ."""
     oidc_stale_s: float = Field(3600.0, ge=1, le=604_800)
     """Seconds for which known keys of the issuer stay valid while it cannot be reached."""
     oidc_client_claim: str = Field("sub", min_length=1)
-    """Claim that is the client's name."""
+    """Claim with the client's name."""
     oidc_tenant_claim: str | None = None
-    """Claim that is the client's tenant; if unset, the tenant is the client."""
+    """Claim with the client's tenant; if unset, the tenant has the name of the client."""
     oidc_models_claim: str | None = None
     """Claim that lists the models a client may use; if unset, all."""
     limit_rate: float | None = Field(None, gt=0, le=1e6)
     """Pictures per second of one client, on average; one more is refused with 429."""
     limit_burst: int | None = Field(None, ge=1, le=1_000_000)
-    """Pictures of one client at once, with LIMIT_RATE; if unset, those of one second."""
+    """Pictures that one client may send at once, with LIMIT_RATE; if unset, those of one second."""
     limit_concurrency: int | None = Field(None, ge=1, le=100_000)
     """Pictures of one client in progress; one more is refused with 429."""
     limit_daily: int | None = Field(None, ge=1)
     """Pictures of one client in a day (UTC); one more is refused with 429."""
     limit_redis_url: SecretStr | None = None
-    """redis:// or rediss:// URL where all web processes count; if unset, each for itself."""
+    """redis:// or rediss:// URL where all web processes count; if unset, each counts for itself."""
     limit_redis_url_file: SecretFile | None = None
     """File with that URL, in place of it."""
     limit_redis_down: Literal["open", "closed"] = "open"
-    """Without Redis: `open`, each process enforces the limits alone; `closed`, 503."""
+    """While Redis is down: `open`, each process enforces the limits alone; `closed`, 503."""
 
     @field_validator("access_token_file", "limit_redis_url_file")
     @classmethod
@@ -114,6 +114,12 @@ class WebSettings(ServiceSettings):
             if url.scheme not in ("redis", "rediss") or not url.hostname or url.port == 0:
                 raise ValueError("expected redis://... or rediss://...")
         return value
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> Self:
+        if self.limit_burst is not None and self.limit_rate is None:
+            raise ValueError("LIMIT_BURST: has no effect without LIMIT_RATE")
+        return self
 
     @model_validator(mode="after")
     def _require_audience(self) -> Self:

@@ -53,3 +53,8 @@ def test_a_name_that_the_file_would_not_take_is_refused(
 ) -> None:
     assert main(["api-key", "--", name]) == 1
     assert "expected up to 63 letters" in capsys.readouterr().err
+
+
+def test_the_name_of_the_access_token_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["api-key", "access-token"]) == 1
+    assert "is the client of ACCESS_TOKEN" in capsys.readouterr().err

@@ -388,6 +388,15 @@ def test_a_path_of_the_wrong_kind_is_refused_at_once(arguments: list[str], said:
     assert said in err.splitlines()[-1]
 
 
+def test_files_for_tls_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLS_CA_FILE", "ca.crt")
+
+    status, _, err = run("serve")
+
+    assert status == 1
+    assert "TLS_CA_FILE: serve connects its services without TLS" in err
+
+
 def test_a_taken_port_is_reported_before_a_model_is_pulled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

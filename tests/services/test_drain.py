@@ -1,16 +1,18 @@
-"""SIGTERM during a request: not ready, still serving, then exit status 0."""
+"""SIGTERM: not ready, still serving, then exit status 0."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from elastic_yolo.lab.processes.stack import Service, Stack
+from elastic_yolo.lab.processes.stack import ROOT, Service, Stack
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
 from tests.support.waiting import in_flight, wait_until
@@ -66,3 +68,29 @@ def test_a_second_signal_ends_the_drain_delay(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
 
         assert process.wait(20) == 0
+
+
+EARLY_SIGNAL = """\
+import gc, os, signal
+# The last step before uvicorn sets its handlers.
+gc.freeze = lambda: os.kill(os.getpid(), signal.SIGTERM)
+from services.web.__main__ import main
+main()
+"""
+
+
+def test_a_signal_at_the_end_of_the_start_is_not_lost() -> None:
+    """A lost one would leave the process running, and this test would exceed its timeout."""
+    settings = {"PORT": "0", "HOST": "127.0.0.1", "PREPROCESS_URL": "http://127.0.0.1:1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", EARLY_SIGNAL],
+        env={**os.environ, **settings},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert '"draining"' in ended.stderr

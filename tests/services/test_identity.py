@@ -98,10 +98,10 @@ def test_a_picture_with_a_valid_key_is_accepted(stack: Stack, headers: dict[str,
 @pytest.mark.parametrize(
     ("headers", "status", "detail"),
     [
-        ({}, 401, "this service requires a token: Authorization: Bearer ..."),
-        ({"X-API-Key": ""}, 401, "this service requires a token: Authorization: Bearer ..."),
-        ({"X-API-Key": KEY + "x"}, 401, "this service requires a token"),
-        (bearer(key_digest(KEY)), 401, "this service requires a token"),
+        ({}, 401, "this service requires an API key or a token: send Authorization: Bearer"),
+        ({"X-API-Key": ""}, 401, "this service requires an API key or a token: send "),
+        ({"X-API-Key": KEY + "x"}, 401, "the API key or token is not known to this service"),
+        (bearer(key_digest(KEY)), 401, "the API key or token is not known to this service"),
         (bearer(OLD_KEY), 401, "the API key expired at 2020-01-01T00:00:00Z"),
         ({**bearer(KEY), "X-API-Key": KEY}, 400, "send either Authorization: Bearer ... or"),
     ],
@@ -327,7 +327,7 @@ def test_web_starts_without_its_issuer_and_follows_it(tmp_path: Path) -> None:
     for refused in (early, late):
         assert refused.status_code == 503
         assert refused.json()["detail"] == (
-            "tokens cannot be checked: their issuer cannot be reached"
+            "tokens cannot be checked: the issuer's keys could not be fetched"
         )
         assert int(refused.headers["retry-after"]) >= 1
 

@@ -422,6 +422,7 @@ def test_without_redis_each_process_does_what_its_setting_says(
 @pytest.mark.parametrize(
     ("setting", "line"),
     [
+        ({"LIMIT_BURST": "4"}, "LIMIT_BURST: has no effect without LIMIT_RATE"),
         ({"LIMIT_RATE": "0"}, "LIMIT_RATE: Input should be greater than 0"),
         ({"LIMIT_REDIS_URL": "http://me:secret@host"}, "LIMIT_REDIS_URL: expected redis://"),
         ({"LIMIT_REDIS_URL": "redis://host:port"}, "LIMIT_REDIS_URL: Port could not be cast"),

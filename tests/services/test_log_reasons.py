@@ -68,7 +68,7 @@ def line_of(service: Service, answer: httpx.Response) -> dict[str, Any]:
         ({"params": {"threshold": "7"}}, 422, "parameter_out_of_range", "threshold: expected"),
         ({"params": {"model": "other"}}, 404, "tier_behind", "no model 'other' here"),
         ({"headers": {"X-Timeout-Ms": "soon"}}, 400, "malformed_request", "X-Timeout-Ms"),
-        ({"headers": {"Authorization": "Bearer of news"}}, 401, "not_allowed", "requires a token"),
+        ({"headers": {"Authorization": "Bearer of news"}}, 401, "not_allowed", "not known"),
     ],
 )
 def test_the_line_of_a_failed_request_has_reason_and_detail(

@@ -47,7 +47,9 @@ def test_a_port_that_is_taken_stops_the_start(tmp_path: Path) -> None:
             status = web.process.wait(60)
 
     assert status == 1
-    assert f"METRICS_PORT: Address already in use, found {port}" in (tmp_path / "log").read_text()
+    where = f"127.0.0.1, port {port}"
+    said = f"METRICS_PORT: cannot listen on {where}: Address already in use"
+    assert said in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("value", ["5000", "x", "70000"])

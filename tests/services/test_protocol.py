@@ -206,13 +206,23 @@ def test_an_invalid_request_gets_an_explanation(
 @pytest.mark.parametrize(
     ("body", "length", "detail"),
     [
-        (b"", None, "JSON cannot be parsed"),
+        (b"", None, "the body is not JSON: a picture file is an element of a BYTES tensor"),
         (b"[]", None, "JSON is not an object"),
-        (b"[" * 100_000, None, "JSON cannot be parsed"),
+        (b"[" * 100_000, None, "the body is not JSON"),
         (
             b'{"inputs":[{"name":"images","datatype":[]}]}',
             None,
             "expected datatype UINT8, FP32 or BYTES",
+        ),
+        (
+            b'{"inputs":[]}' + bytes(3),
+            None,
+            "binary data behind the JSON needs the header Inference",
+        ),
+        (
+            b'{"inputs":[]}',
+            "5",
+            "the first 5 bytes, as Inference-Header-Content-Length says, are not",
         ),
         (b"{}", "many", "expected the length of the JSON in bytes"),
         (b"{}", "9" * 5000, "expected the length of the JSON in bytes"),
@@ -220,7 +230,7 @@ def test_an_invalid_request_gets_an_explanation(
         (
             as_binary()[0][:-1],
             as_binary()[1][HEADER_LENGTH],
-            "binary_data_size is 12288, the body has 12287",
+            "binary_data_size is 12288, and 12287 bytes follow the JSON",
         ),
     ],
 )

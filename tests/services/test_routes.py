@@ -385,7 +385,7 @@ def test_a_reload_under_load_loses_no_request_and_no_connection_of_what_stays(
     assert set(load.statuses) == {200}
     assert names == {"a", "b11"}
     assert kept == 1
-    assert services.log().count('"routes taken"') == 13
+    assert services.log().count('"routes loaded"') == 13
 
 
 def peers(services: Routed) -> list[str]:

@@ -99,8 +99,9 @@ class DrainingServer(uvicorn.Server):
             )
         except OSError as error:
             await self.lifespan.shutdown()
+            where = f"{self.config.host}, port {metrics.port}"
             reason = os.strerror(error.errno or 0)
-            raise SystemExit(f"METRICS_PORT: {reason}, found {metrics.port}") from error
+            raise SystemExit(f"METRICS_PORT: cannot listen on {where}: {reason}") from error
         self.servers.append(server)
         port = server.sockets[0].getsockname()[1]
         get_logger().info("listening for metrics", port=port)
@@ -148,10 +149,11 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
     limit = fit_connections(settings)
     app.state.connection_limit = limit
     server = build_server(app, settings, limit)
-    # After a clean drain uvicorn raises the signal again for the default handler, and the exit
-    # status would be "killed by SIGTERM" instead of 0.
+    # After a clean drain uvicorn raises the signal again for the handler of before. The default one
+    # would make the exit status "killed by SIGTERM" instead of 0; a handler that does nothing would
+    # lose a signal that arrives before uvicorn sets its own.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, server.handle_exit)
     # All objects of the start live as long as the process. Without them a full garbage collection,
     # which would block the event loop for 24 ms, has little to traverse.
     gc.freeze()

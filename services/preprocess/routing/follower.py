@@ -32,7 +32,7 @@ class TableMetrics:
         ).labels(metrics.service)
         self._loaded = Gauge(
             "elastic_yolo_routes_loaded_timestamp_seconds",
-            "When the table of routes in use was taken, in seconds since 1970.",
+            "When the table of routes in use was loaded, in seconds since 1970.",
             ("service",),
             registry=metrics.registry,
         ).labels(metrics.service)
@@ -74,7 +74,7 @@ class TableFollower:
             self._router.take(table)
             self._table = table
             get_logger().info(
-                "routes taken",
+                "routes loaded",
                 table=str(self._source),
                 routes=len(table.routes),
                 backends=len(table.backends),
@@ -129,5 +129,5 @@ class TableFollower:
     def _refuse(self, why: str) -> None:
         self._metrics.record_refused()
         if why != self._refusal:
-            get_logger().warning("routes refused: the last ones stay", why=why)
+            get_logger().warning("routes refused: the previous ones stay in use", why=why)
         self._refusal = why

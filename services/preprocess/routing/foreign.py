@@ -1,4 +1,4 @@
-"""Servers of another make as back ends: Triton, OpenVINO Model Server, MLServer.
+"""Third-party servers as back ends: Triton, OpenVINO Model Server, MLServer.
 
 They speak the Open Inference Protocol v2 and return raw heads, which are decoded here, or
 detections. What the entry of the table does not say is read from the server's own metadata.
@@ -59,7 +59,7 @@ class Served:
 
 
 class ForeignBackend:
-    """One network on a server of another make."""
+    """One network on a third-party server."""
 
     def __init__(
         self, peer: Peer, config: BackendConfig, decoder: OutputDecoder, work: WorkQueue

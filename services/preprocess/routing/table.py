@@ -76,7 +76,7 @@ class _StrictModel(BaseModel):
 
 
 class BackendConfig(_StrictModel):
-    """One back end. With `files` it is a server of another make, which has one network."""
+    """One back end. With `files` it is a third-party server with one network."""
 
     url: PeerUrls
     model: Name | None = None

@@ -16,7 +16,10 @@ from services.web.identity.api_keys import ApiKeys
 if TYPE_CHECKING:
     from services.web.identity.tokens import TokenVerifier
 
-_REQUIRED = "this service requires a token: Authorization: Bearer ..."
+_REQUIRED = (
+    "this service requires an API key or a token: send Authorization: Bearer ... or X-API-Key"
+)
+_UNKNOWN = "the API key or token is not known to this service"
 
 
 class IdentityGate:
@@ -52,7 +55,7 @@ class IdentityGate:
         if identity is not None:
             return identity
         if bearer is None or self._tokens is None:
-            raise Unauthorized(_REQUIRED)
+            raise Unauthorized(_UNKNOWN)
         try:
             async with asyncio.timeout(context.deadline.remaining_s()):
                 return await self._tokens.identify(bearer)

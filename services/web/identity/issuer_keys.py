@@ -103,7 +103,8 @@ class IssuerKeys:
         now = self._clock()
         if self._fetched_at is None or now - self._fetched_at > self._stale_s:
             raise Unavailable(
-                "tokens cannot be checked: their issuer cannot be reached", self._next_at - now
+                "tokens cannot be checked: the issuer's keys could not be fetched",
+                self._next_at - now,
             )
 
     def _match(self, kid: str | None, algorithm: str) -> IssuerKey | None:
@@ -150,8 +151,9 @@ class IssuerKeys:
 async def fetch_keys(client: httpx.AsyncClient, issuer: str) -> tuple[IssuerKey, ...]:
     """Return the usable keys that the issuer publishes; raises FetchFailed."""
     found = await _get_json(client, issuer.rstrip("/") + _DISCOVERY)
-    if found.get("issuer") != issuer:
-        raise FetchFailed(f"the discovery document is of another issuer: {found.get('issuer')!r}")
+    name = found.get("issuer")
+    if name != issuer:
+        raise FetchFailed(f"the discovery document states the issuer {name!r}, not {issuer!r}")
     url = found.get("jwks_uri")
     if not isinstance(url, str) or not url.startswith(("https://", issuer.partition("//")[0])):
         raise FetchFailed("the discovery document has no valid jwks_uri")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from elastic_yolo.strict_yaml import parse_strict_yaml
 from services.common.request.identity import Identity, Limits
@@ -17,7 +18,21 @@ _MAX_DEPTH = 6
 # The client of ACCESS_TOKEN.
 ACCESS_TOKEN_CLIENT = "access-token"  # noqa: S105
 
-_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")]
+
+def _check_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", text):
+        raise ValueError("expected up to 63 letters, digits, '.', '_', '@' and '-'")
+    return text
+
+
+def _check_digest(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError("expected 64 hexadecimal digits in lower case, as `sha256sum` prints them")
+    return text
+
+
+_Name = Annotated[str, AfterValidator(_check_name)]
+_Digest = Annotated[str, AfterValidator(_check_digest)]
 
 
 class _Entry(BaseModel):
@@ -25,7 +40,7 @@ class _Entry(BaseModel):
 
 
 class _Key(_Entry):
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: _Digest
     """SHA-256 of the key."""
     expires: datetime | None = None
     """From then on the key is refused; without an offset it is UTC."""
@@ -41,6 +56,12 @@ class _Limits(_Entry):
     burst: int | None = Field(None, ge=1)
     concurrency: int | None = Field(None, ge=1)
     daily: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.burst is not None and self.rate is None:
+            raise ValueError("burst has no effect without rate")
+        return self
 
 
 class _Client(_Entry):

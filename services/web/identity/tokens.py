@@ -130,8 +130,11 @@ class TokenVerifier:
 
 def _read_name(claims: dict[str, Any], claim: str) -> str:
     value = claims.get(claim)
+    if value is None:
+        raise Unauthorized(f"the token has no claim {claim}", INVALID)
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME:
-        raise Unauthorized(f"the token's claim {claim} is no text of 1 to {_MAX_NAME}", INVALID)
+        expected = f"expected a string of 1 to {_MAX_NAME} characters"
+        raise Unauthorized(f"the token's claim {claim}: {expected}", INVALID)
     return value
 
 
