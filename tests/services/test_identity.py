@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
 from services.common.observe.telemetry import MOST_CLIENTS, Metrics
 from services.common.request.errors import Forbidden
 from services.common.request.identity import Identity
+from services.web.identity.api_keys import ApiKeys
 from services.web.identity.rights import choose_model
 from tests.support.collector import Collector
 from tests.support.pictures import encode, plain
@@ -261,6 +264,30 @@ def test_a_changed_file_of_keys_is_used_and_a_broken_one_is_not(tmp_path: Path) 
 
     assert "broken" not in log.read_text()
     assert log.read_text().count("the new file is not used") == 1
+
+
+@pytest.mark.anyio
+async def test_a_long_file_of_keys_keeps_no_request_waiting(tmp_path: Path) -> None:
+    """It is parsed in a thread, and only if it has changed."""
+    path = tmp_path / "keys.yaml"
+    path.write_text(keys_file({"name": "a", "keys": [{"sha256": key_digest(KEY)}]}))
+    keys = ApiKeys(path, None)
+    entries = [{"name": f"c{n}", "keys": [{"sha256": f"{n:064x}"}]} for n in range(500)]
+    path.write_text(keys_file(*entries))
+
+    refreshing = asyncio.create_task(keys.refresh(path))
+    turns = 0
+    while not refreshing.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    began = time.process_time()
+    for _ in range(10):
+        await keys.refresh(path)
+    spent_s = time.process_time() - began
+
+    assert keys.count == 500
+    assert turns > 5
+    assert spent_s < 0.1
 
 
 def settings_of(issuer: TokenIssuer, **changed: str) -> dict[str, str]:
