@@ -160,9 +160,9 @@ def test_rows_beyond_their_number_and_those_that_are_not_finite_are_dropped() ->
 
 @pytest.mark.parametrize("box", [(-3e38, -3e38, 3e38, 3e38), (50, 50, 10, 10), (0, np.inf, 1, 1)])
 def test_a_row_that_is_no_box_is_dropped(box: tuple[float, ...]) -> None:
-    rows = np.array([[*box, 0.9, 0], [10, 10, 50, 50, 0.8, 0]], np.float32)
+    rows = np.array([[*box, 0.9, 0], [10, 10, 50, 50, 0.8, 2e6]], np.float32)
     outputs = {"rows": rows, "number": np.array([2])}
 
     assert take_detections(InferResult(outputs, None), "rows", "number").tolist() == [
-        pytest.approx([10, 10, 50, 50, 0.8, 0])
+        pytest.approx([10, 10, 50, 50, 0.8, 2e6])
     ]

@@ -91,7 +91,8 @@ async def test_without_these_claims_the_tenant_is_the_client_and_all_models_are_
 
 
 @pytest.mark.parametrize(
-    ("claim", "models"), [("a b", ("a", "b")), (["a", 7], ("a",)), (None, ()), ({"a": 1}, ())]
+    ("claim", "models"),
+    [("a b", ("a", "b")), (["a", 7, "\ud800"], ("a",)), (None, ()), ({"a": 1}, ())],
 )
 async def test_a_token_without_a_list_of_models_may_use_none(
     issuer: TokenIssuer, claim: object, models: tuple[str, ...]
@@ -156,6 +157,10 @@ INVALID: dict[str, tuple[Make, str]] = {
     ),
     "a long subject": (
         lambda issuer: issuer.sign({"sub": "x" * 257}),
+        "the token's claim sub is no text of 1 to 256",
+    ),
+    "half a character": (
+        lambda issuer: issuer.sign({"sub": "camera \ud800"}),
         "the token's claim sub is no text of 1 to 256",
     ),
     "alg none": (unsigned, "the token's algorithm is not accepted"),
@@ -238,6 +243,11 @@ async def test_a_token_that_was_valid_is_not_checked_again(issuer: TokenIssuer) 
         cost_us = (time.process_time() - started) / 200 * 1e6
 
     assert cost_us < 500  # 4 on an idle machine; a check takes 80
+
+
+async def test_a_token_that_expires_after_all_floats_is_accepted(issuer: TokenIssuer) -> None:
+    async with verifying(issuer) as verifier:
+        assert (await verifier.identify(issuer.sign({"exp": 10**400}))).client == CLIENT
 
 
 async def test_a_token_within_the_clock_skew_is_accepted(issuer: TokenIssuer) -> None:
@@ -348,6 +358,7 @@ async def test_keys_that_are_not_safe_are_left_out(issuer: TokenIssuer) -> None:
         {**one, "n": "AQAB"},
         {**one, "kid": 7},
         {"kty": ["RSA"]},
+        {"kty": "EC", "crv": ["P-256"]},
         "a key",
         None,
     ):

@@ -280,9 +280,9 @@ def take_detections(result: InferResult, detections: str, counts: str) -> Floats
     if not 0 <= stated <= len(rows):
         raise ValueError(f"{stated:g} detections in {len(rows)} rows")
     rows = rows[: int(stated)]
-    # A comparison with NaN is false.
-    boxes = (np.abs(rows) <= _FARTHEST).all(axis=1) & (rows[:, 0:2] <= rows[:, 2:4]).all(axis=1)
-    return rows[boxes]
+    near = (np.abs(rows[:, :SCORE]) <= _FARTHEST).all(axis=1)
+    in_order = (rows[:, 0:2] <= rows[:, 2:4]).all(axis=1)
+    return rows[near & in_order & np.isfinite(rows).all(axis=1)]
 
 
 def _floats(values: NDArray[Any]) -> Floats:

@@ -189,7 +189,10 @@ def read_key(stated: Any) -> IssuerKey | None:
     # With `d`, anyone could sign with it.
     if not isinstance(stated, dict) or "d" in stated or stated.get("use", "sig") != "sig":
         return None
-    algorithms = OF_KEY.get((str(stated.get("kty")), stated.get("crv")), frozenset())
+    kind, curve = stated.get("kty"), stated.get("crv")
+    if not isinstance(kind, str) or not isinstance(curve, str | None):
+        return None
+    algorithms = OF_KEY.get((kind, curve), frozenset())
     if "alg" in stated:
         algorithms &= {stated["alg"]} if isinstance(stated["alg"], str) else set()
     kid = stated.get("kid")
