@@ -295,6 +295,34 @@ async def test_a_redis_that_hangs_delays_one_moment_of_pictures_only(tmp_path: P
     assert grant.verdict.refusal is None
 
 
+@pytest.mark.anyio
+async def test_pictures_of_the_moment_in_which_redis_hangs_do_not_count_afterwards(
+    tmp_path: Path,
+) -> None:
+    """It runs what it was sent when nobody waits for that any more; the lease is an hour here."""
+    with redis_server(tmp_path) as server:
+        store = RedisStore(url_of(server), "open", 3600)
+        limits = Limits(concurrency=2)
+        in_progress = await store.take("a", limits)
+        server.pause()
+        try:
+            meanwhile = await store.take("a", limits)
+            in_progress.give_back()
+            meanwhile.give_back()
+            with anyio.fail_after(60):
+                while store.owed < 2:  # noqa: ASYNC110  # there is no event to wait for
+                    await anyio.sleep(0.01)
+        finally:
+            server.go_on()
+        with anyio.fail_after(60):
+            while store.owed:  # noqa: ASYNC110  # as above
+                await anyio.sleep(0.01)
+        await anyio.sleep(0.2)
+
+        assert server.client.keys("*:now") == []
+        await store.close()
+
+
 # With the services.
 
 
