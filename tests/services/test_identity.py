@@ -373,6 +373,7 @@ def test_web_starts_without_its_issuer_and_follows_it(tmp_path: Path) -> None:
         ("clients: [{name: a, keys: [], limits: {rate: -1}}]", "clients.0.limits.rate: "),
         ("client: []", "client: unknown field, did you mean clients?"),
         ("clients: [", "not valid YAML"),
+        ("clients: [{name: a, keys: [], models: [], models: [b]}]", "a name that is there already"),
     ],
 )
 def test_an_invalid_file_of_keys_stops_the_start_with_one_line(
