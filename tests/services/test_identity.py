@@ -31,6 +31,7 @@ from tests.support.waiting import wait_until
 
 JPEG = encode(plain(64, 48), "JPEG")
 TOKEN = "a long enough token"  # noqa: S105
+TYPED_KEY = "ein Schlüssel: клавиша"
 KEY, NEXT_KEY, OLD_KEY, LIMITED_KEY = (new_key() for _ in range(4))
 
 
@@ -46,6 +47,7 @@ CLIENTS = (
             {"sha256": key_digest(KEY)},
             {"sha256": key_digest(NEXT_KEY), "expires": "2999-01-01T00:00:00Z"},
             {"sha256": key_digest(OLD_KEY), "expires": "2020-01-01"},
+            {"sha256": key_digest(TYPED_KEY)},
         ],
         "tenant": "team-a",
     },
@@ -76,13 +78,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-def post(service: Service, headers: dict[str, str], query: str = "") -> httpx.Response:
-    return httpx.post(
-        f"{service.url}/inference{query}",
-        content=JPEG,
-        headers={"Content-Type": "image/jpeg", **headers},
-        timeout=60,
-    )
+def post(
+    service: Service, headers: dict[str, str] | httpx.Headers, query: str = ""
+) -> httpx.Response:
+    sent = [(b"Content-Type", b"image/jpeg"), *httpx.Headers(headers).raw]
+    return httpx.post(f"{service.url}/inference{query}", content=JPEG, headers=sent, timeout=60)
 
 
 def bearer(credential: str) -> dict[str, str]:
@@ -96,6 +96,21 @@ def bearer(credential: str) -> dict[str, str]:
 )
 def test_a_picture_with_a_valid_key_is_accepted(stack: Stack, headers: dict[str, str]) -> None:
     assert post(stack.web, headers).status_code == 200
+
+
+def test_a_key_may_have_letters_of_any_language(stack: Stack) -> None:
+    """As a terminal sends them: in UTF-8."""
+    assert post(stack.web, httpx.Headers({b"X-API-Key": TYPED_KEY.encode()})).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["Authorization", "X-API-Key"])
+def test_two_credentials_of_one_kind_are_refused(stack: Stack, name: str) -> None:
+    """A proxy in front might mean the other one."""
+    value = f"Bearer {KEY}" if name == "Authorization" else KEY
+    refused = post(stack.web, httpx.Headers([(name, value), (name, "another")]))
+
+    assert refused.status_code == 400
+    assert refused.json()["detail"] == f"{name}: given 2 times, expected once"
 
 
 @pytest.mark.parametrize(
