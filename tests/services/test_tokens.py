@@ -335,6 +335,32 @@ async def test_without_keys_a_token_is_neither_valid_nor_invalid(tmp_path: Path)
     assert identity.client == CLIENT
 
 
+async def test_an_issuer_is_asked_again_after_an_address_that_breaks_the_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A port of 99999 raises a group of errors that httpx does not know."""
+    asked = 0
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        if request.url.port == 99_999:
+            raise ExceptionGroup("connect", [OverflowError("port must be 0-65535")])
+        asked += 1
+        found = {"issuer": "http://issuer", "jwks_uri": "http://issuer:99999/jwks"}
+        return httpx.Response(200, json=found)
+
+    keys = IssuerKeys("http://issuer", 3600)
+    monkeypatch.setattr(keys, "_client", httpx.AsyncClient(transport=httpx.MockTransport(respond)))
+    async with anyio.create_task_group() as group:
+        group.start_soon(keys.follow)
+        with anyio.fail_after(20):
+            while asked < 2:  # noqa: ASYNC110  # there is no event to wait for
+                await anyio.sleep(0.05)
+        with pytest.raises(Unavailable):
+            await keys.find("one", "RS256")
+        group.cancel_scope.cancel()
+
+
 async def test_keys_that_are_not_safe_are_left_out(issuer: TokenIssuer) -> None:
     async with httpx.AsyncClient() as client:
         stated = (await client.get(f"{issuer.url}/jwks")).json()["keys"]

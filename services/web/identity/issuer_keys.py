@@ -129,8 +129,8 @@ class IssuerKeys:
         try:
             async with asyncio.timeout(_FETCH_S):
                 keys = await fetch_keys(self._client, self._issuer)
-        except (FetchFailed, TimeoutError) as error:
-            reason = str(error) or f"no response within {_FETCH_S:g} s"
+        except Exception as error:  # noqa: BLE001  # whatever it sends, it is asked again
+            reason = _describe(error)
             if reason != self._failure:
                 self._failure = reason
                 get_logger().warning("OIDC_ISSUER: the keys cannot be fetched", reason=reason)
@@ -145,6 +145,16 @@ class IssuerKeys:
             return True
         finally:
             self._running = None
+
+
+def _describe(error: Exception) -> str:
+    match error:
+        case FetchFailed():
+            return str(error)
+        case TimeoutError():
+            return f"no response within {_FETCH_S:g} s"
+        case _:
+            return f"unexpected error: {type(error).__name__}"
 
 
 async def fetch_keys(client: httpx.AsyncClient, issuer: str) -> tuple[IssuerKey, ...]:
