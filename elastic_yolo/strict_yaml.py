@@ -2,7 +2,7 @@
 
 Accepts only scalars, lists and maps; every scalar is text, and the model's fields convert it. Other
 features of YAML have been used in attacks and are refused: aliases that multiply, unbounded depth,
-tags, dates.
+tags, dates. So is a name that occurs twice in a map: the parser would drop the first value.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ _EXPECTED = {
 }
 
 
+class _NameTwice(yaml.MarkedYAMLError):
+    """A map has the same name twice."""
+
+
 class _Loader(yaml.BaseLoader):
     """Loads scalars, lists and maps up to `most_depth` levels, without aliases."""
 
@@ -44,7 +48,19 @@ class _Loader(yaml.BaseLoader):
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
+        if isinstance(node, yaml.MappingNode):
+            _require_unique_names(node)
         return node
+
+
+def _require_unique_names(node: yaml.MappingNode) -> None:
+    seen: set[str] = set()
+    for name, _ in node.value:
+        # A list or a map as a name is refused when the map is built.
+        if isinstance(name, yaml.ScalarNode):
+            if name.value in seen:
+                raise _NameTwice(problem_mark=name.start_mark)
+            seen.add(name.value)
 
 
 def parse_strict_yaml(
@@ -82,7 +98,10 @@ def parse_strict_yaml(
     except yaml.YAMLError as reason:
         where = getattr(reason, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""
-        raise error(f"{path}{line}: not valid YAML") from reason
+        what = (
+            "a name that is there already" if isinstance(reason, _NameTwice) else "not valid YAML"
+        )
+        raise error(f"{path}{line}: {what}") from reason
     except (ValueError, OverflowError) as reason:
         # PyYAML passes numbers of escapes and directives to chr() and int() unchecked.
         raise error(f"{path}: not valid YAML") from reason

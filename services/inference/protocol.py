@@ -21,6 +21,7 @@ from elastic_yolo.detector.boxes import CLASS, COLUMNS, Floats, Image
 from elastic_yolo.names import RESIZES, Resize
 from services.common.request.errors import MalformedRequest, ParameterOutOfRange
 from services.inference.elements import read_strings, split_elements
+from services.inference.json_numbers import to_array
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 INPUT_NAME = "images"
@@ -279,7 +280,7 @@ def _is_binary(tensor: dict[str, Any], raw: memoryview, expected: int) -> bool:
     if declared != expected or len(raw) != expected:
         raise MalformedRequest(
             f"{INPUT_NAME}: expected {expected} bytes of binary data; binary_data_size is "
-            f"{declared}, and {len(raw)} bytes follow the JSON"
+            f"{str(declared)[:40]}, and {len(raw)} bytes follow the JSON"
         )
     return True
 
@@ -304,12 +305,14 @@ def _read_numbers(tensor: dict[str, Any], kind: np.dtype[Any], shape: Shape) -> 
     """Read JSON numbers; the protocol allows nested lists, and a flat list in row-major order."""
     expected = int(np.prod(shape))
     try:
-        values = np.array(tensor.get("data"))
+        data = tensor.get("data")
+        # Those of gRPC are an array already.
+        values = data if isinstance(data, np.ndarray) else to_array(data)
         numbers = values.dtype.kind in ("iuf" if kind.kind == "f" else "iu")
         if numbers and values.size == expected and values.min() >= 0 and values.max() <= 255:
             return values.astype(kind).reshape(shape)
-    except ValueError:
-        pass  # a ragged list is reported below like any other wrong data
+    except (TypeError, ValueError):
+        pass  # reported below
     raise MalformedRequest(
         f"{INPUT_NAME}: expected {expected} numbers from 0 to 255 as data{_null(tensor, 'data')}"
     )

@@ -89,6 +89,19 @@ def test_a_passed_deadline_is_an_error() -> None:
         Deadline.from_header("0", 1000).remaining_s()
 
 
+@pytest.mark.parametrize(
+    "sent", ["a;dur=1.2.3", "a;dur=....", "a;dur=1.", f"a;dur={'9' * 400}", "a;dur=-1"]
+)
+def test_a_duration_that_is_no_number_is_ignored(sent: str) -> None:
+    """Servers of other makes, and proxies, have their own Server-Timing."""
+    timings = Timings()
+    timings.absorb(f"{sent}, b;dur=2")
+    header = timings.to_header("web")
+
+    assert "b;dur=2.00" in header
+    assert "a;dur" not in header
+
+
 def test_a_tiers_own_time_excludes_later_tiers() -> None:
     timings = Timings()
     timings.absorb("preprocess;dur=5.00, decode;dur=4.00, inference;dur=30.00, engine;dur=29.00")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
 from services.common.observe.telemetry import MOST_CLIENTS, Metrics
 from services.common.request.errors import Forbidden
 from services.common.request.identity import Identity
+from services.web.identity.api_keys import ApiKeys
 from services.web.identity.rights import choose_model
 from tests.support.collector import Collector
 from tests.support.pictures import encode, plain
@@ -28,6 +31,7 @@ from tests.support.waiting import wait_until
 
 JPEG = encode(plain(64, 48), "JPEG")
 TOKEN = "a long enough token"  # noqa: S105
+TYPED_KEY = "ein Schlüssel: клавиша"
 KEY, NEXT_KEY, OLD_KEY, LIMITED_KEY = (new_key() for _ in range(4))
 
 
@@ -43,6 +47,7 @@ CLIENTS = (
             {"sha256": key_digest(KEY)},
             {"sha256": key_digest(NEXT_KEY), "expires": "2999-01-01T00:00:00Z"},
             {"sha256": key_digest(OLD_KEY), "expires": "2020-01-01"},
+            {"sha256": key_digest(TYPED_KEY)},
         ],
         "tenant": "team-a",
     },
@@ -73,13 +78,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-def post(service: Service, headers: dict[str, str], query: str = "") -> httpx.Response:
-    return httpx.post(
-        f"{service.url}/inference{query}",
-        content=JPEG,
-        headers={"Content-Type": "image/jpeg", **headers},
-        timeout=60,
-    )
+def post(
+    service: Service, headers: dict[str, str] | httpx.Headers, query: str = ""
+) -> httpx.Response:
+    sent = [(b"Content-Type", b"image/jpeg"), *httpx.Headers(headers).raw]
+    return httpx.post(f"{service.url}/inference{query}", content=JPEG, headers=sent, timeout=60)
 
 
 def bearer(credential: str) -> dict[str, str]:
@@ -93,6 +96,21 @@ def bearer(credential: str) -> dict[str, str]:
 )
 def test_a_picture_with_a_valid_key_is_accepted(stack: Stack, headers: dict[str, str]) -> None:
     assert post(stack.web, headers).status_code == 200
+
+
+def test_a_key_may_have_letters_of_any_language(stack: Stack) -> None:
+    """As a terminal sends them: in UTF-8."""
+    assert post(stack.web, httpx.Headers({b"X-API-Key": TYPED_KEY.encode()})).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["Authorization", "X-API-Key"])
+def test_two_credentials_of_one_kind_are_refused(stack: Stack, name: str) -> None:
+    """A proxy in front might mean the other one."""
+    value = f"Bearer {KEY}" if name == "Authorization" else KEY
+    refused = post(stack.web, httpx.Headers([(name, value), (name, "another")]))
+
+    assert refused.status_code == 400
+    assert refused.json()["detail"] == f"{name}: given 2 times, expected once"
 
 
 @pytest.mark.parametrize(
@@ -263,6 +281,30 @@ def test_a_changed_file_of_keys_is_used_and_a_broken_one_is_not(tmp_path: Path) 
     assert log.read_text().count("the new file is not used") == 1
 
 
+@pytest.mark.anyio
+async def test_a_long_file_of_keys_keeps_no_request_waiting(tmp_path: Path) -> None:
+    """It is parsed in a thread, and only if it has changed."""
+    path = tmp_path / "keys.yaml"
+    path.write_text(keys_file({"name": "a", "keys": [{"sha256": key_digest(KEY)}]}))
+    keys = ApiKeys(path, None)
+    entries = [{"name": f"c{n}", "keys": [{"sha256": f"{n:064x}"}]} for n in range(500)]
+    path.write_text(keys_file(*entries))
+
+    refreshing = asyncio.create_task(keys.refresh(path))
+    turns = 0
+    while not refreshing.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    began = time.process_time()
+    for _ in range(10):
+        await keys.refresh(path)
+    spent_s = time.process_time() - began
+
+    assert keys.count == 500
+    assert turns > 5
+    assert spent_s < 0.1
+
+
 def settings_of(issuer: TokenIssuer, **changed: str) -> dict[str, str]:
     return {
         "PREPROCESS_URL": "http://127.0.0.1:1",
@@ -346,6 +388,7 @@ def test_web_starts_without_its_issuer_and_follows_it(tmp_path: Path) -> None:
         ("clients: [{name: a, keys: [], limits: {rate: -1}}]", "clients.0.limits.rate: "),
         ("client: []", "client: unknown field, did you mean clients?"),
         ("clients: [", "not valid YAML"),
+        ("clients: [{name: a, keys: [], models: [], models: [b]}]", "a name that is there already"),
     ],
 )
 def test_an_invalid_file_of_keys_stops_the_start_with_one_line(

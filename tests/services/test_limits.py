@@ -131,6 +131,18 @@ def test_a_clock_that_is_set_back_takes_and_gives_nothing() -> None:
     assert usage.take(limits, 1001.0).refusal is None
 
 
+def test_nobody_waits_for_a_time_that_a_wrong_clock_has_shown() -> None:
+    """A machine that starts with a clock years ahead, and learns the time later."""
+    usage, limits, now = Usage(), Limits(rate=1, burst=1, daily=2), 20_000.5 * DAY_S
+    for seconds in range(2):
+        assert usage.take(limits, now + 1000 * DAY_S + seconds).refusal is None
+
+    assert usage.take(limits, now).refusal == "rate_limit"
+    assert usage.take(limits, now + 1).refusal is None
+    assert usage.take(limits, now + 2).refusal is None
+    assert usage.take(limits, now + 3).refusal == "daily_limit"
+
+
 def test_the_headers_state_each_limit_and_what_is_left() -> None:
     """As draft-ietf-httpapi-ratelimit-headers-11 writes them."""
     limits = Limits(rate=0.5, burst=4, concurrency=2, daily=1000)
@@ -236,6 +248,21 @@ def test_redis_counts_as_a_process_does(
 
 
 @pytest.mark.anyio
+async def test_redis_forgets_a_time_that_a_wrong_clock_has_shown(server: RedisServer) -> None:
+    server.client.flushall()
+    clock, limits = Clock(), Limits(rate=1, burst=1, daily=1)
+    async with redis_store(server, clock) as store:
+        clock.now = 21_000.5 * DAY_S
+        await store.take("a", limits)
+        clock.now = 20_000.5 * DAY_S
+        refused = (await store.take("a", limits)).verdict
+        clock.now += 1
+
+        assert refused.refusal == "rate_limit"
+        assert (await store.take("a", limits)).verdict.refusal is None
+
+
+@pytest.mark.anyio
 async def test_pictures_of_a_killed_process_end_when_they_would_have_ended_at_the_latest(
     server: RedisServer,
 ) -> None:
@@ -293,6 +320,34 @@ async def test_a_redis_that_hangs_delays_one_moment_of_pictures_only(tmp_path: P
         await store.close()
 
     assert grant.verdict.refusal is None
+
+
+@pytest.mark.anyio
+async def test_pictures_of_the_moment_in_which_redis_hangs_do_not_count_afterwards(
+    tmp_path: Path,
+) -> None:
+    """It runs what it was sent when nobody waits for that any more; the lease is an hour here."""
+    with redis_server(tmp_path) as server:
+        store = RedisStore(url_of(server), "open", 3600)
+        limits = Limits(concurrency=2)
+        in_progress = await store.take("a", limits)
+        server.pause()
+        try:
+            meanwhile = await store.take("a", limits)
+            in_progress.give_back()
+            meanwhile.give_back()
+            with anyio.fail_after(60):
+                while store.owed < 2:  # noqa: ASYNC110  # there is no event to wait for
+                    await anyio.sleep(0.01)
+        finally:
+            server.go_on()
+        with anyio.fail_after(60):
+            while store.owed:  # noqa: ASYNC110  # as above
+                await anyio.sleep(0.01)
+        await anyio.sleep(0.2)
+
+        assert server.client.keys("*:now") == []
+        await store.close()
 
 
 # With the services.

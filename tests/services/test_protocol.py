@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 
 from elastic_yolo.lab.processes.stack import Service, free_port
-from services.inference.protocol import HEADER_LENGTH
+from services.common.request.errors import MalformedRequest
+from services.inference.json_numbers import to_array
+from services.inference.protocol import HEADER_LENGTH, decode_request
 from tests.support.pictures import encode, plain
 from tests.support.tiny import SCORE, write_tiny_model
 
@@ -109,6 +112,29 @@ def test_nested_lists_are_accepted(api: httpx.Client) -> None:
     assert response.json()["outputs"][1]["data"] == [2, 2]
 
 
+@pytest.mark.parametrize("others", ["", 0])
+def test_a_long_text_among_the_numbers_takes_no_more_memory_than_itself(others: Any) -> None:
+    """NumPy would make each of the others as long: 800 MB."""
+    data = ["A" * 100_000, *[others] * 2000]
+    body = json.dumps(as_json(tensor={"data": data})).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedRequest, match="numbers from 0 to 255"):
+            decode_request(body, None, [(WIDTH, HEIGHT)], 4)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 10_000_000
+
+
+def test_numbers_that_are_converted_in_pieces_stay_in_their_order() -> None:
+    numbers = np.arange(200_000) % 251
+
+    assert np.array_equal(to_array(numbers.tolist()), numbers)
+    assert np.array_equal(to_array(numbers.reshape(2, 500, 200).tolist()).ravel(), numbers)
+
+
 def test_a_binary_request_gets_a_binary_response(api: httpx.Client) -> None:
     body, headers = as_binary(parameters={"binary_data_output": True})
 
@@ -179,6 +205,10 @@ def test_threshold_and_iou_of_a_request_apply(
         ({"tensor": {"data": [256] * IMAGES.size}}, 400, " numbers from 0 to 255"),
         ({"tensor": {"data": [[1], [2, 3]]}}, 400, " numbers from 0 to 255"),
         ({"tensor": {"data": None}}, 400, " numbers from 0 to 255"),
+        ({"tensor": {"data": []}}, 400, " numbers from 0 to 255"),
+        ({"tensor": {"data": ["0"] * IMAGES.size}}, 400, " numbers from 0 to 255"),
+        ({"tensor": {"data": [True] * IMAGES.size}}, 400, " numbers from 0 to 255"),
+        ({"tensor": {"data": [IMAGES.tolist()]}}, 400, " numbers from 0 to 255"),
         ({"parameters": {"threshold": 1.5}}, 422, "threshold: expected a number from 0 to 1"),
         ({"parameters": {"iou": "high"}}, 422, "iou: expected a number from 0 to 1"),
         ({"parameters": {"resize": "crop"}}, 422, "resize: expected letterbox or stretch"),

@@ -39,7 +39,15 @@ def test_it_is_in_whole_seconds_from_one_on(seconds: float, header: str) -> None
 
 @pytest.mark.parametrize(
     ("status", "stated", "header"),
-    [(503, "17", "17"), (503, None, "1"), (429, "3", "3"), (404, None, None)],
+    [
+        (503, "17", "17"),
+        (503, None, "1"),
+        (503, "Wed, 21 Oct 2026 07:28:00 GMT", "1"),
+        (503, "-5", "1"),
+        (429, "3", "3"),
+        (429, None, "1"),
+        (404, None, None),
+    ],
 )
 def test_that_of_the_next_service_is_kept(status: int, stated: str | None, header: str) -> None:
     assert retry_after(RemoteProblem(status, "title", "detail", stated)) == header

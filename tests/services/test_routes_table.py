@@ -69,6 +69,11 @@ def chosen(table: Table, model: str | None, uid: str = "0" * 32, **headers: str)
             "full_scale: expected 255 or 1",
         ),
         (BACKENDS + "routes: [*cpu]", "not valid YAML"),
+        (BACKENDS + "routes: [{backends: cpu}]\nroutes: []", "a name that is there already"),
+        (
+            BACKENDS + "routes: [{backends: cpu, headers: {X-Route-A: x, x-route-a: y}}]",
+            "expected each header once",
+        ),
     ],
 )
 def test_a_wrong_table_is_refused_with_one_line(text: str, reason: str) -> None:

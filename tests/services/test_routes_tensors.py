@@ -132,6 +132,10 @@ def test_outputs_are_decoded_whether_json_or_binary(
         b'{"outputs": null}',
         b'{"outputs": [{"name": "a", "datatype": "BYTES", "shape": [1], "data": ["x"]}]}',
         b'{"outputs": [{"name": "a", "datatype": "FP32", "shape": [2], "data": [1]}]}',
+        b'{"outputs": [{"name": "a", "datatype": "UINT8", "shape": [1], "data": [300]}]}',
+        b'{"outputs": [{"name": "a", "datatype": "INT64", "shape": [1], "data": [1e30]}]}',
+        b'{"outputs": [{"name": "a", "datatype": "INT64", "shape": [1], "data": [1%s]}]}'
+        % (b"0" * 30),
         b'{"outputs": [{"name": "a", "datatype": "FP32", "parameters": {"binary_data_size": 4}}]}',
     ],
 )
@@ -148,5 +152,17 @@ def test_rows_beyond_their_number_and_those_that_are_not_finite_are_dropped() ->
     found = take_detections(InferResult(outputs, None), "rows", "number")
 
     assert found[:, 4] == pytest.approx([0.9, 0.8])
-    with pytest.raises(ValueError, match="5 detections in 4 rows"):
-        take_detections(InferResult(outputs | {"number": np.array([5])}, None), "rows", "number")
+    for number in (5, -1, np.inf, np.nan):
+        wrong = InferResult(outputs | {"number": np.array([number])}, None)
+        with pytest.raises(ValueError, match=f"{number} detections in 4 rows"):
+            take_detections(wrong, "rows", "number")
+
+
+@pytest.mark.parametrize("box", [(-3e38, -3e38, 3e38, 3e38), (50, 50, 10, 10), (0, np.inf, 1, 1)])
+def test_a_row_that_is_no_box_is_dropped(box: tuple[float, ...]) -> None:
+    rows = np.array([[*box, 0.9, 0], [10, 10, 50, 50, 0.8, 2e6]], np.float32)
+    outputs = {"rows": rows, "number": np.array([2])}
+
+    assert take_detections(InferResult(outputs, None), "rows", "number").tolist() == [
+        pytest.approx([10, 10, 50, 50, 0.8, 2e6])
+    ]

@@ -91,7 +91,8 @@ async def test_without_these_claims_the_tenant_is_the_client_and_all_models_are_
 
 
 @pytest.mark.parametrize(
-    ("claim", "models"), [("a b", ("a", "b")), (["a", 7], ("a",)), (None, ()), ({"a": 1}, ())]
+    ("claim", "models"),
+    [("a b", ("a", "b")), (["a", 7, "\ud800"], ("a",)), (None, ()), ({"a": 1}, ())],
 )
 async def test_a_token_without_a_list_of_models_may_use_none(
     issuer: TokenIssuer, claim: object, models: tuple[str, ...]
@@ -157,6 +158,10 @@ INVALID: dict[str, tuple[Make, str]] = {
     "a long subject": (
         lambda issuer: issuer.sign({"sub": "x" * 257}),
         "the token's claim sub: expected a string of 1 to 256 characters",
+    ),
+    "half a character": (
+        lambda issuer: issuer.sign({"sub": "camera \ud800"}),
+        "the token's claim sub is no text of 1 to 256",
     ),
     "alg none": (unsigned, "the token's algorithm is not accepted"),
     "HS256 with the public key": (
@@ -238,6 +243,11 @@ async def test_a_token_that_was_valid_is_not_checked_again(issuer: TokenIssuer) 
         cost_us = (time.process_time() - started) / 200 * 1e6
 
     assert cost_us < 500  # 4 on an idle machine; a check takes 80
+
+
+async def test_a_token_that_expires_after_all_floats_is_accepted(issuer: TokenIssuer) -> None:
+    async with verifying(issuer) as verifier:
+        assert (await verifier.identify(issuer.sign({"exp": 10**400}))).client == CLIENT
 
 
 async def test_a_token_within_the_clock_skew_is_accepted(issuer: TokenIssuer) -> None:
@@ -325,6 +335,32 @@ async def test_without_keys_a_token_is_neither_valid_nor_invalid(tmp_path: Path)
     assert identity.client == CLIENT
 
 
+async def test_an_issuer_is_asked_again_after_an_address_that_breaks_the_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A port of 99999 raises a group of errors that httpx does not know."""
+    asked = 0
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        if request.url.port == 99_999:
+            raise ExceptionGroup("connect", [OverflowError("port must be 0-65535")])
+        asked += 1
+        found = {"issuer": "http://issuer", "jwks_uri": "http://issuer:99999/jwks"}
+        return httpx.Response(200, json=found)
+
+    keys = IssuerKeys("http://issuer", 3600)
+    monkeypatch.setattr(keys, "_client", httpx.AsyncClient(transport=httpx.MockTransport(respond)))
+    async with anyio.create_task_group() as group:
+        group.start_soon(keys.follow)
+        with anyio.fail_after(20):
+            while asked < 2:  # noqa: ASYNC110  # there is no event to wait for
+                await anyio.sleep(0.05)
+        with pytest.raises(Unavailable):
+            await keys.find("one", "RS256")
+        group.cancel_scope.cancel()
+
+
 async def test_keys_that_are_not_safe_are_left_out(issuer: TokenIssuer) -> None:
     async with httpx.AsyncClient() as client:
         stated = (await client.get(f"{issuer.url}/jwks")).json()["keys"]
@@ -348,6 +384,7 @@ async def test_keys_that_are_not_safe_are_left_out(issuer: TokenIssuer) -> None:
         {**one, "n": "AQAB"},
         {**one, "kid": 7},
         {"kty": ["RSA"]},
+        {"kty": "EC", "crv": ["P-256"]},
         "a key",
         None,
     ):

@@ -189,6 +189,10 @@ def _headers(error: Exception) -> dict[str, str]:
     return headers
 
 
+_AGAIN = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_SECONDS = re.compile(r"[0-9]{1,6}", re.ASCII)
+
+
 def _retry_after(error: Exception) -> str | None:
     """Return Retry-After, which every 429 and 503 has."""
     match error:
@@ -196,10 +200,12 @@ def _retry_after(error: Exception) -> str | None:
             return str(error.retry_after_s)
         case errors.Unavailable():
             return str(max(1, math.ceil(error.retry_after_s)))
-        case errors.RemoteProblem(status=HTTPStatus.SERVICE_UNAVAILABLE):
-            return error.retry_after or "1"
         case errors.RemoteProblem():
-            return error.retry_after
+            # A server of another make may state none, a date or nonsense.
+            stated = error.retry_after or ""
+            if _SECONDS.fullmatch(stated):
+                return stated
+            return "1" if error.status in _AGAIN else None
     return None
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TIMEOUT_HEADER = "x-timeout-ms"
 TIME_OVER = "the time of the request is over (X-Timeout-Ms, or REQUEST_TIMEOUT_MS of a service)"
 _VALID_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_TIMING = re.compile(r"([A-Za-z_]+);dur=([0-9.]+)")
+_TIMING = re.compile(r"([A-Za-z_]+);dur=([0-9]{1,9}(?:\.[0-9]+)?)(?![0-9.])")
 _KEY = "elastic_yolo.context"
 
 

@@ -81,7 +81,10 @@ class Calls:
         max_calls: int,
         tracing: Tracing | None,
     ) -> None:
-        """Serve at most `max_calls` calls at a time, none longer than `longest_ms` milliseconds."""
+        """Serve at most `max_calls` calls at a time, none longer than `longest_ms` milliseconds.
+
+        There may be as many streams, which have no end.
+        """
         self._metrics = metrics
         self._bodies = bodies
         self._longest_ms = longest_ms
@@ -91,6 +94,7 @@ class Calls:
         self._receiver = Receiver()
         self.open = 0
         """The calls in progress."""
+        self.open_streams = 0
 
     def handler(self, path: str, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler of a method with one message and one response.
@@ -112,13 +116,22 @@ class Calls:
     @contextmanager
     def _slot(self) -> Iterator[None]:
         """Count a call as open until the block ends; raises TooManyRequests if too many are."""
-        if self.open >= self._max_calls:
-            raise TooManyRequests(f"{self.open} calls are open: try again in 1 s", 1, "queue_full")
+        _require_less(self.open, self._max_calls, "calls")
         self.open += 1
         try:
             yield
         finally:
             self.open -= 1
+
+    @contextmanager
+    def _stream_slot(self) -> Iterator[None]:
+        """Count a stream as open, as above. An attack: watchers of the health in place of calls."""
+        _require_less(self.open_streams, self._max_calls, "streams")
+        self.open_streams += 1
+        try:
+            yield
+        finally:
+            self.open_streams -= 1
 
     async def _serve(self, path: str, answer: Answer, _messages: object, call: Context) -> bytes:
         metadata = _read_metadata(call)
@@ -161,7 +174,7 @@ class Calls:
     async def _serve_stream(self, respond: Respond, _messages: object, call: Context) -> None:
         context = self._new_context(_read_metadata(call))
         try:
-            with self._slot():
+            with self._stream_slot():
                 messages = self._receiver.receive_all(call, context.deadline)
                 async for response in respond(messages):
                     await call.write(response.SerializeToString())
@@ -201,6 +214,11 @@ def parse(kind: type[M], message: bytes) -> M:
         return kind.FromString(message)
     except DecodeError:
         raise MalformedRequest(f"the message is no {kind.DESCRIPTOR.full_name}") from None
+
+
+def _require_less(count: int, limit: int, what: str) -> None:
+    if count >= limit:
+        raise TooManyRequests(f"{count} {what} are open: try again in 1 s", 1, "queue_full")
 
 
 def _read_metadata(call: Context) -> dict[str, str]:

@@ -45,6 +45,8 @@ _MOST_LOGGED = 300
 _PASSED_ON = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE,
               HTTPStatus.GATEWAY_TIMEOUT)  # fmt: skip
 _LABELLED = (AttributeError, LookupError, TypeError, ValueError)
+# No box of a network reaches so far from its input, in pixels.
+_FARTHEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -271,14 +273,16 @@ def take_heads(result: InferResult, names: Sequence[str], decoder: OutputDecoder
 def take_detections(result: InferResult, detections: str, counts: str) -> Floats:
     """Return the rows of one picture, (k, 6) float32; raises LookupError, ValueError.
 
-    A server may pad the rows to a fixed number.
+    A server may pad the rows to a fixed number. Rows that are no box of numbers are left out.
     """
-    count = int(result.outputs[counts].ravel()[0])
+    stated = float(result.outputs[counts].ravel()[0])
     rows = _floats(result.outputs[detections]).reshape(-1, COLUMNS)
-    if not 0 <= count <= len(rows):
-        raise ValueError(f"{count} detections in {len(rows)} rows")
-    rows = rows[:count]
-    return rows[np.isfinite(rows).all(axis=1)]
+    if not 0 <= stated <= len(rows):
+        raise ValueError(f"{stated:g} detections in {len(rows)} rows")
+    rows = rows[: int(stated)]
+    near = (np.abs(rows[:, :SCORE]) <= _FARTHEST).all(axis=1)
+    in_order = (rows[:, 0:2] <= rows[:, 2:4]).all(axis=1)
+    return rows[near & in_order & np.isfinite(rows).all(axis=1)]
 
 
 def _floats(values: NDArray[Any]) -> Floats:

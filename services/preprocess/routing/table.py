@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -121,6 +122,15 @@ class RouteConfig(_StrictModel):
         dict[Name, Weight], BeforeValidator(_to_weights), Field(min_length=1, max_length=64)
     ]
     """Weights by name of the back end."""
+
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _require_once(cls, headers: Any) -> Any:
+        if isinstance(headers, dict) and len({str(name).lower() for name in headers}) < len(
+            headers
+        ):
+            raise ValueError("expected each header once: capital letters make no difference")
+        return headers
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -130,9 +130,17 @@ def decode_result(response: Response) -> InferResult:
         kind = np.dtype(_DATATYPES[described["datatype"]])
         size = (described.get("parameters") or {}).get("binary_data_size")
         if size is None:
-            values = np.array(described["data"], kind)
+            values = _read_numbers(described["data"], kind)
         else:
             values, rest = np.frombuffer(rest[:size], kind), rest[size:]
         outputs[str(described["name"])] = values.reshape(described["shape"])
     version = head.get("model_version")
     return InferResult(outputs, None if version is None else str(version))
+
+
+def _read_numbers(data: Any, kind: np.dtype[Any]) -> NDArray[Any]:
+    """Return numbers in JSON as an array; raises ValueError or TypeError."""
+    try:
+        return np.array(data, kind)
+    except OverflowError as error:
+        raise ValueError(str(error)) from error

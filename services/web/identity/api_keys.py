@@ -14,7 +14,7 @@ from services.common.observe.logs import get_logger
 from services.common.request.errors import Unauthorized
 from services.common.request.identity import Identity
 from services.web.identity.errors import KeysFileInvalid
-from services.web.identity.keys_file import ACCESS_TOKEN_CLIENT, read_keys_file
+from services.web.identity.keys_file import ACCESS_TOKEN_CLIENT, parse_keys, read_content
 
 _POLL_S = 2.0
 
@@ -42,7 +42,7 @@ class ApiKeys:
         self._content: bytes | None = None
         self._reason = ""
         if path is not None:
-            self._content = self._read(path)
+            self._known = self._read_changed(path) or self._fixed
 
     def find(self, key: str) -> Identity | None:
         """Return the client of a key, None for an unknown one; raises Unauthorized for an old one.
@@ -62,19 +62,20 @@ class ApiKeys:
             return
         while True:
             await asyncio.sleep(_POLL_S)
-            self.refresh(self._path)
+            await self.refresh(self._path)
 
-    def refresh(self, path: Path) -> None:
+    async def refresh(self, path: Path) -> None:
         """Read the file; log once what is wrong with it."""
         try:
-            before = self._content
-            self._content = self._read(path)
+            # In a thread: a long file takes seconds.
+            known = await asyncio.to_thread(self._read_changed, path)
         except KeysFileInvalid as error:
             if self._reason != str(error):
                 self._reason = str(error)
                 get_logger().error("API keys: the new file is not used", reason=self._reason)
             return
-        if self._content != before or self._reason:
+        if known is not None:
+            self._known = known
             self._reason = ""
             get_logger().info("API keys: the new file is used", keys=self.count)
 
@@ -83,11 +84,15 @@ class ApiKeys:
         """How many keys there are."""
         return len(self._known)
 
-    def _read(self, path: Path) -> bytes:
-        content, keys = read_keys_file(path)
+    def _read_changed(self, path: Path) -> dict[bytes, _Known] | None:
+        """Return all keys, or None if the file is as it was; raises KeysFileInvalid."""
+        before, self._content = self._content, None
+        self._content = read_content(path)
+        if self._content == before:
+            return None
+        keys = parse_keys(path, self._content)
         known = {self._mix(digest): _Known(identity, expires) for digest, expires, identity in keys}
-        self._known = {**known, **self._fixed}
-        return content
+        return {**known, **self._fixed}
 
     def _mix(self, digest: str) -> bytes:
         return hashlib.blake2b(digest.encode(), key=self._secret, digest_size=32).digest()

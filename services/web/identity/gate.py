@@ -37,7 +37,7 @@ class IdentityGate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its identity in the context.
 
-        Raises Unauthorized, MalformedRequest for two credentials, and Unavailable.
+        Raises Unauthorized, MalformedRequest for several credentials, and Unavailable.
         """
         if scope["type"] == "http" and scope["path"].startswith(self._prefix):
             context = context_of(scope)
@@ -45,7 +45,8 @@ class IdentityGate:
         await self._app(scope, receive, send)
 
     async def _identify(self, headers: Headers, context: RequestContext) -> Identity:
-        bearer, key = _read_bearer(headers.get("authorization", "")), headers.get("x-api-key")
+        authorization, key = _read_once(headers, "Authorization"), _read_once(headers, "X-API-Key")
+        bearer = _read_bearer(authorization or "")
         if bearer is not None and key is not None:
             raise MalformedRequest("send either Authorization: Bearer ... or X-API-Key, not both")
         credential = bearer if bearer is not None else key
@@ -61,6 +62,15 @@ class IdentityGate:
                 return await self._tokens.identify(bearer)
         except TimeoutError:
             raise DeadlineExceeded("the token could not be checked in time") from None
+
+
+def _read_once(headers: Headers, name: str) -> str | None:
+    """Return a header as the text that its bytes are in UTF-8; raises MalformedRequest for two."""
+    found = headers.getlist(name)
+    if len(found) > 1:
+        # A proxy and this service might not mean the same one.
+        raise MalformedRequest(f"{name}: given {len(found)} times, expected once")
+    return found[0].encode("latin-1").decode("utf-8", "surrogateescape") if found else None
 
 
 def _read_bearer(authorization: str) -> str | None:

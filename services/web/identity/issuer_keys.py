@@ -130,8 +130,8 @@ class IssuerKeys:
         try:
             async with asyncio.timeout(_FETCH_S):
                 keys = await fetch_keys(self._client, self._issuer)
-        except (FetchFailed, TimeoutError) as error:
-            reason = str(error) or f"no response within {_FETCH_S:g} s"
+        except Exception as error:  # noqa: BLE001  # whatever it sends, it is asked again
+            reason = _describe(error)
             if reason != self._failure:
                 self._failure = reason
                 get_logger().warning("OIDC_ISSUER: the keys cannot be fetched", reason=reason)
@@ -146,6 +146,16 @@ class IssuerKeys:
             return True
         finally:
             self._running = None
+
+
+def _describe(error: Exception) -> str:
+    match error:
+        case FetchFailed():
+            return str(error)
+        case TimeoutError():
+            return f"no response within {_FETCH_S:g} s"
+        case _:
+            return f"unexpected error: {type(error).__name__}"
 
 
 async def fetch_keys(client: httpx.AsyncClient, issuer: str) -> tuple[IssuerKey, ...]:
@@ -191,7 +201,10 @@ def read_key(stated: Any) -> IssuerKey | None:
     # With `d`, anyone could sign with it.
     if not isinstance(stated, dict) or "d" in stated or stated.get("use", "sig") != "sig":
         return None
-    algorithms = OF_KEY.get((str(stated.get("kty")), stated.get("crv")), frozenset())
+    kind, curve = stated.get("kty"), stated.get("crv")
+    if not isinstance(kind, str) or not isinstance(curve, str | None):
+        return None
+    algorithms = OF_KEY.get((kind, curve), frozenset())
     if "alg" in stated:
         algorithms &= {stated["alg"]} if isinstance(stated["alg"], str) else set()
     kid = stated.get("kid")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jwt
 
@@ -20,6 +21,7 @@ INVALID = "invalid_token"
 _MAX_CHARACTERS = 16 * 1024
 _MAX_NAME = 256
 _MAX_MODELS = 1000
+_HALF = re.compile("[\ud800-\udfff]")
 # How long a checked token is not checked again, even if its key is withdrawn.
 _REMEMBER_S = 60.0
 _MOST_REMEMBERED = 4096
@@ -84,7 +86,7 @@ class TokenVerifier:
             return known.identity
         claims = await self._check(token)
         identity = self._read_identity(claims)
-        self._remember(digest, identity, float(claims["exp"]))
+        self._remember(digest, identity, int(claims["exp"]))
         return identity
 
     async def _check(self, token: str) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class TokenVerifier:
         models = None if rules.models_claim is None else _read_list(claims, rules.models_claim)
         return Identity("token", client, tenant, models)
 
-    def _remember(self, digest: bytes, identity: Identity, expires: float) -> None:
+    def _remember(self, digest: bytes, identity: Identity, expires: int) -> None:
         now = self._clock()
         self._remembered[digest] = _Remembered(identity, min(now + _REMEMBER_S, expires))
         self._remembered.move_to_end(digest)
@@ -132,7 +134,7 @@ def _read_name(claims: dict[str, Any], claim: str) -> str:
     value = claims.get(claim)
     if value is None:
         raise Unauthorized(f"the token has no claim {claim}", INVALID)
-    if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME:
+    if not _is_text(value) or not 0 < len(value) <= _MAX_NAME:
         expected = f"expected a string of 1 to {_MAX_NAME} characters"
         raise Unauthorized(f"the token's claim {claim}: {expected}", INVALID)
     return value
@@ -145,4 +147,9 @@ def _read_list(claims: dict[str, Any], claim: str) -> tuple[str, ...]:
         value = value.split()
     if not isinstance(value, list):
         return ()
-    return tuple(one for one in value[:_MAX_MODELS] if isinstance(one, str))
+    return tuple(one for one in value[:_MAX_MODELS] if _is_text(one))
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    """Return whether a value is text that can be sent: JSON may escape half a character."""
+    return isinstance(value, str) and _HALF.search(value) is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -33,6 +34,9 @@ _PROBE_PAUSE_S = 1.0
 _MARGIN_S = 5.0
 _PREFIX = "elastic-yolo:limits"
 _PROBE = Limits(rate=1000.0, concurrency=1000)
+_FAILURES = (RedisError, OSError, TimeoutError)
+# Pictures to take back when it responds again; beyond it the oldest end by themselves.
+_MOST_OWED = 1000
 
 
 class RedisStore:
@@ -66,17 +70,24 @@ class RedisStore:
         self._alone = MemoryStore()
         self._is_down = False
         self._tasks: set[asyncio.Task[None]] = set()
+        # Set and name of pictures that are over, or were let in otherwise, and may still count.
+        self._owed: deque[tuple[str, str]] = deque(maxlen=_MOST_OWED)
 
     async def take(self, client: str, limits: Limits) -> Grant:
         """Count a picture if it is within the limits; raises Unavailable if `closed` and down."""
         if not self._is_down:
             try:
                 return await self._take(client, limits)
-            except (RedisError, OSError, TimeoutError) as error:
+            except _FAILURES as error:
                 self._note_failure(error)
         if self._closed:
             raise Unavailable("the limits of this client cannot be checked", _PROBE_PAUSE_S)
         return await self._alone.take(client, limits)
+
+    @property
+    def owed(self) -> int:
+        """How many pictures are taken back when Redis responds again."""
+        return len(self._owed)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -96,8 +107,13 @@ class RedisStore:
             self._lease_s,
             "" if self._clock is None else self._clock(),
         ]
-        async with asyncio.timeout(_TIMEOUT_S):
-            reply = await self._script(keys=[used, now], args=arguments)
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                reply = await self._script(keys=[used, now], args=arguments)
+        except _FAILURES:
+            # The script may run when nobody waits for it any more.
+            self._owed.append((now, picture))
+            raise
         refusal, tokens, in_progress, used_today, day_left_s = reply
         verdict = Verdict(
             cast("Reason", refusal.decode()) or None,
@@ -115,7 +131,8 @@ class RedisStore:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 await self._client.zrem(now, picture)
-        except (RedisError, OSError, TimeoutError) as error:
+        except _FAILURES as error:
+            self._owed.append((now, picture))
             self._note_failure(error)
 
     def _note_failure(self, error: Exception) -> None:
@@ -131,7 +148,10 @@ class RedisStore:
             await asyncio.sleep(_PROBE_PAUSE_S)
             try:
                 (await self._take("probe", _PROBE)).give_back()
-            except (RedisError, OSError, TimeoutError):
+                while self._owed:
+                    async with asyncio.timeout(_TIMEOUT_S):
+                        await self._client.zrem(*self._owed.popleft())
+            except _FAILURES:
                 continue
             self._is_down = False
             get_logger().info("LIMIT_REDIS_URL: it responds again")

@@ -13,11 +13,16 @@ end
 
 local stored = redis.call('HMGET', KEYS[1], 'tokens', 'at', 'day', 'used')
 local tokens, at = tonumber(stored[1]) or burst, tonumber(stored[2]) or now
+if at - now > 3600 then
+  at = now
+  redis.call('HSET', KEYS[1], 'at', string.format('%.6f', at))
+end
 tokens = math.min(burst, tokens + math.max(0, now - at) * math.max(0, rate))
 at = math.max(at, now)
 local day, used = tonumber(stored[3]) or 0, tonumber(stored[4]) or 0
-if math.floor(now / 86400) > day then
-  day, used = math.floor(now / 86400), 0
+local today = math.floor(now / 86400)
+if today > day or today < day - 1 then
+  day, used = today, 0
 end
 local in_progress = 0
 if concurrency >= 0 then

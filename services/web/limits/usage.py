@@ -13,6 +13,8 @@ from typing import Literal
 from services.common.request.identity import Limits
 
 DAY_S = 86_400
+SET_BACK_S = 3600.0
+"""A clock that is set back by more was wrong: nobody waits until it is that time again."""
 
 Reason = Literal["rate_limit", "concurrency_limit", "daily_limit"]
 
@@ -79,10 +81,13 @@ class Usage:
         return self.in_progress == 0 and not used and self.tokens >= burst_of(limits)
 
     def _advance(self, limits: Limits, now: float) -> None:
-        # A clock that is set back takes no tokens.
+        if self.at - now > SET_BACK_S:
+            self.at = now
+        # A clock that is set back by less takes no tokens.
         spent = max(0.0, now - self.at)
         self.at = max(self.at, now)
         self.tokens = min(float(burst_of(limits)), self.tokens + spent * (limits.rate or 0))
         day = int(now // DAY_S)
-        if day > self.day:
+        # Back by more than a day: the clock was wrong before.
+        if day > self.day or day < self.day - 1:
             self.day, self.used_today = day, 0

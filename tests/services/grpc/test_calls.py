@@ -66,7 +66,7 @@ async def serving(
         metrics=metrics, bodies=bodies, longest_ms=longest_ms, max_calls=max_calls, tracing=None
     )
     server = grpc.aio.server()
-    handlers = {"Method": calls.handler(PATH, answer)}
+    handlers = {"Method": calls.handler(PATH, answer), "Watch": calls.stream_handler(watch)}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("a.Service", handlers)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -77,6 +77,12 @@ async def serving(
             yield Served(calls, bodies, metrics.registry, channel)
     finally:
         await server.stop(None)
+
+
+async def watch(_messages: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    """Yield one response, and wait as long as the caller does."""
+    yield LIVE
+    await asyncio.Event().wait()
 
 
 async def live(_call: Call, _message: bytes) -> Message:
@@ -248,6 +254,20 @@ async def test_one_call_more_than_the_limit_is_refused_with_the_time_to_try_agai
         assert dict(caught.value.trailing_metadata())["retry-after"] == "1"
         assert [await one for one in waiting] == [LIVE.SerializeToString()] * 2
         assert await served.start()
+
+
+async def test_streams_without_end_take_no_calls_from_others() -> None:
+    async with serving(live, max_calls=2) as served:
+        method = served.channel.unary_stream("/a.Service/Watch")
+        watchers = [method(b"") for _ in range(2)]
+        for one in watchers:
+            assert await one.read() == LIVE.SerializeToString()
+
+        assert await method(b"").code() is CODE.RESOURCE_EXHAUSTED
+        assert await served.start()
+        watchers[0].cancel()
+        await until(lambda: served.calls.open_streams == 1)
+        assert await method(b"").read()
 
 
 async def test_messages_count_as_held_together_with_bodies_of_http() -> None:
