@@ -161,7 +161,7 @@ INVALID: dict[str, tuple[Make, str]] = {
     ),
     "half a character": (
         lambda issuer: issuer.sign({"sub": "camera \ud800"}),
-        "the token's claim sub is no text of 1 to 256",
+        "the token's claim sub: expected a string of 1 to 256 characters",
     ),
     "alg none": (unsigned, "the token's algorithm is not accepted"),
     "HS256 with the public key": (
