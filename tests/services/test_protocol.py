@@ -173,7 +173,7 @@ def test_a_single_output_can_be_requested_in_binary(api: httpx.Client) -> None:
 def test_the_resize_rule_of_a_request_is_checked_if_it_is_stated(
     api: httpx.Client, path: str
 ) -> None:
-    """A foreign client states none, and is served by the size of its pictures."""
+    """A client of others states none, and is served by the size of its pictures."""
     rules = (None, "letterbox", "stretch")
 
     answers = [api.post(path, json=as_json(parameters={"resize": rule})) for rule in rules]

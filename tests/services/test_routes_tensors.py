@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.peer.exchange import Response
-from services.preprocess.routing.foreign import take_detections
 from services.preprocess.routing.tensors import (
     InferResult,
     InputTensor,
@@ -19,6 +18,7 @@ from services.preprocess.routing.tensors import (
     encode_request,
     read_input,
 )
+from services.preprocess.routing.third_party import take_detections
 
 SIZE = (64, 32)
 HEADER = "inference-header-content-length"

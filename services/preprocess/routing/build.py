@@ -8,11 +8,11 @@ from services.common.peer import Peer, ProbePaths
 from services.common.queue import WorkQueue
 from services.preprocess.backend import Backend
 from services.preprocess.inference_client import InferenceBackend
-from services.preprocess.routing.foreign import ForeignBackend
 from services.preprocess.routing.table import BackendEntry
+from services.preprocess.routing.third_party import ThirdPartyBackend
 
 # The paths of the Open Inference Protocol, which every server has.
-_FOREIGN_PROBES = ProbePaths("/v2/health/ready", "/v2/health/live")
+_THIRD_PARTY_PROBES = ProbePaths("/v2/health/ready", "/v2/health/live")
 
 
 def build_backend(
@@ -20,12 +20,12 @@ def build_backend(
 ) -> Backend:
     """Return a back end that is not connected yet; `work` has threads for its tensors.
 
-    With `tls`, the project's own inference services are shown this process's certificate. Foreign
-    servers have certificates of the system's authorities.
+    With `tls`, the project's own inference services are shown this process's certificate.
+    Third-party servers have certificates of the system's authorities.
     """
     config = entry.config
     if entry.decoder is None:
         context = None if tls is None else tls.client_context
         return InferenceBackend(Peer(name, config.url, metrics, context), config.model)
-    peer = Peer(name, config.url, metrics, probes=_FOREIGN_PROBES)
-    return ForeignBackend(peer, config, entry.decoder, work)
+    peer = Peer(name, config.url, metrics, probes=_THIRD_PARTY_PROBES)
+    return ThirdPartyBackend(peer, config, entry.decoder, work)

@@ -79,15 +79,15 @@ def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtimes]:
         onnxruntime = running.enter_context(
             inference(folder, DEMO_MODEL, ENGINE="onnxruntime", PRECISION="fp32")
         )
-        foreign = {"url": url, "files": str(files), "heads": HEADS}
+        server = {"url": url, "files": str(files), "heads": HEADS}
         backends: dict[str, Any] = {
             "openvino": {"url": openvino.url, "model": name},
             "onnxruntime": {"url": onnxruntime.url, "model": name},
-            "mlserver": {**foreign, "model": "yolo-onnx", "input": "images"},
-            "planes": {**foreign, "model": "yolo-planes", "full_scale": 1},
-            "unscaled": {**foreign, "model": "yolo-planes"},
-            "absent": {**foreign, "model": "yolo-absent"},
-            "mismatched": {**foreign, "model": "yolo-onnx", "input": "pixels"},
+            "mlserver": {**server, "model": "yolo-onnx", "input": "images"},
+            "planes": {**server, "model": "yolo-planes", "full_scale": 1},
+            "unscaled": {**server, "model": "yolo-planes"},
+            "absent": {**server, "model": "yolo-absent"},
+            "mismatched": {**server, "model": "yolo-onnx", "input": "pixels"},
             # Our own inference, taken for a server of another make: it takes binary tensors.
             "binary": {
                 "url": openvino.url,
@@ -155,7 +155,7 @@ def test_the_boxes_of_darknets_own_library_agree(runtimes: Runtimes, tmp_path: P
     require_agreement(expected, found)
 
 
-def test_the_facts_of_a_foreign_model_are_name_version_and_digest_of_its_files(
+def test_the_facts_of_a_third_party_model_are_name_version_and_digest_of_its_files(
     runtimes: Runtimes,
 ) -> None:
     """The version is the server's if it states one; the weights are the server's own."""
@@ -168,7 +168,7 @@ def test_the_facts_of_a_foreign_model_are_name_version_and_digest_of_its_files(
     }
 
 
-def test_a_foreign_server_is_the_default_where_a_route_says_so(runtimes: Runtimes) -> None:
+def test_a_third_party_server_is_the_default_where_a_route_says_so(runtimes: Runtimes) -> None:
     response = runtimes.services.detect(picture=PICTURE)
 
     assert response.json()["model"]["name"] == "yolo-onnx"
@@ -217,14 +217,14 @@ def test_a_model_that_does_not_fit_its_entry_is_503_and_logged(runtimes: Runtime
     assert "it has no input 'pixels', but images" in runtimes.services.log()
 
 
-def test_a_picture_is_drawn_with_the_boxes_of_a_foreign_server(runtimes: Runtimes) -> None:
+def test_a_picture_is_drawn_with_the_boxes_of_a_third_party_server(runtimes: Runtimes) -> None:
     headers = {"X-Route-Runtime": "mlserver", "Accept": "image/jpeg"}
     drawn = runtimes.services.detect(picture=PICTURE, headers=headers, model="emoji")
 
     assert drawn.headers["Content-Type"] == "image/jpeg"
 
 
-def test_a_foreign_server_is_probed_by_the_paths_of_its_protocol(runtimes: Runtimes) -> None:
+def test_a_third_party_server_is_probed_by_the_paths_of_its_protocol(runtimes: Runtimes) -> None:
     """It has neither /readyz nor /livez."""
     runtimes.detect("mlserver").raise_for_status()
 
@@ -232,13 +232,15 @@ def test_a_foreign_server_is_probed_by_the_paths_of_its_protocol(runtimes: Runti
     assert sample(runtimes.services.preprocess, "elastic_yolo_peer_endpoints", **labels) == 1
 
 
-def test_a_foreign_server_that_comes_late_gets_pictures(runtimes: Runtimes, tmp_path: Path) -> None:
+def test_a_third_party_server_that_comes_late_gets_pictures(
+    runtimes: Runtimes, tmp_path: Path
+) -> None:
     """It is found by the readiness path of its protocol, and the others serve meanwhile."""
     port = free_port()
-    foreign = {"url": f"http://127.0.0.1:{port}", "files": str(runtimes.files), "heads": HEADS}
+    server = {"url": f"http://127.0.0.1:{port}", "files": str(runtimes.files), "heads": HEADS}
     table = {
         "backends": {
-            "late": {**foreign, "model": "yolo-onnx"},
+            "late": {**server, "model": "yolo-onnx"},
             "own": {"url": runtimes.openvino.url},
         },
         "routes": [{"model": "emoji", "backends": "late"}, {"backends": "own"}],
@@ -257,12 +259,14 @@ def test_a_foreign_server_that_comes_late_gets_pictures(runtimes: Runtimes, tmp_
     assert len(boxes(other)) == 5
 
 
-def test_only_foreign_back_ends_make_preprocess_ready(runtimes: Runtimes, tmp_path: Path) -> None:
+def test_only_third_party_back_ends_make_preprocess_ready(
+    runtimes: Runtimes, tmp_path: Path
+) -> None:
     """And /health/status says that there is no golden picture."""
     files = write_tiny_model(tmp_path / "files")
     url = runtimes.openvino.url
-    foreign = {"url": url, "files": str(files), "detections": "detections", "counts": "counts"}
-    table = {"backends": {"only": foreign}, "routes": [{"backends": "only"}]}
+    server = {"url": url, "files": str(files), "detections": "detections", "counts": "counts"}
+    table = {"backends": {"only": server}, "routes": [{"backends": "only"}]}
     with routed(tmp_path, table) as services:
         status = httpx.get(f"{services.web.url}/health/status")
 

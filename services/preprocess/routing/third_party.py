@@ -60,7 +60,7 @@ class Served:
     """The latest one, if the server lists any."""
 
 
-class ForeignBackend:
+class ThirdPartyBackend:
     """One network on a third-party server."""
 
     def __init__(
@@ -88,19 +88,19 @@ class ForeignBackend:
         """Return the name by which the server knows the model."""
         return self.config.model or name
 
-    async def find_model(self, context: RequestContext, name: str | None) -> ForeignModel:
+    async def find_model(self, context: RequestContext, name: str | None) -> ThirdPartyModel:
         """Return the model, by the name that a route gave it."""
         if self._served is None:
             return await self.refresh_model(context, name)
-        return ForeignModel(self, self.peer, name or self.own_name, self._served)
+        return ThirdPartyModel(self, self.peer, name or self.own_name, self._served)
 
-    async def refresh_model(self, context: RequestContext, name: str | None) -> ForeignModel:
+    async def refresh_model(self, context: RequestContext, name: str | None) -> ThirdPartyModel:
         """Return the model with what the server says of it now; raises ServiceError."""
         self._served = None
         peer = self.peer.with_affinity()
         name = name or self.own_name
         self._served = await self._request_metadata(context, peer, self.name_there(name))
-        return ForeignModel(self, peer, name, self._served, is_fresh=True)
+        return ThirdPartyModel(self, peer, name, self._served, is_fresh=True)
 
     async def list_names(self, context: RequestContext) -> Sequence[str]:  # noqa: ARG002  # as others
         """Return its own name; routes may give it further ones."""
@@ -175,10 +175,10 @@ def read_served(
 
 
 @dataclass(frozen=True)
-class ForeignModel:
-    """The network of a ForeignBackend, by the name that a route gave it."""
+class ThirdPartyModel:
+    """The network of a ThirdPartyBackend, by the name that a route gave it."""
 
-    backend: ForeignBackend
+    backend: ThirdPartyBackend
     peer: Peer
     name: str
     served: Served
