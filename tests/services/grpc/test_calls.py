@@ -207,12 +207,17 @@ async def test_the_callers_deadline_is_that_of_the_request() -> None:
 async def test_a_call_is_cancelled_at_the_callers_deadline(metadata: dict[str, str]) -> None:
     gate = Gate()
     async with serving(gate.answer) as served:
+        await served.channel.channel_ready()
+        call = served.start(timeout=2, **metadata)
+        await until(lambda: gate.entered == 1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await served.start(timeout=0.3, **metadata)
-        await until(lambda: served.count(504) == 1)
+            await call
+        # The caller's clock began earlier: on a busy machine its cancellation arrives first, and
+        # looks like any other.
+        await until(lambda: (served.count(504) or 0) + (served.count(499) or 0) == 1)
 
         assert caught.value.code() is CODE.DEADLINE_EXCEEDED
-        assert served.problems("deadline_exceeded") == 1
+        assert served.problems("deadline_exceeded") == served.count(504)
         assert gate.cancelled == gate.entered
 
 
