@@ -48,16 +48,19 @@ class RedisStore:
         when_down: WhenDown,
         longest_s: float,
         clock: Callable[[], float] | None = None,
+        *,
+        timeout_s: float = _TIMEOUT_S,
     ) -> None:
         """Connect with the first picture, none of which takes longer than `longest_s` seconds.
 
         `when_down` is what happens without Redis: `open` lets this process enforce the limits
-        alone, `closed` refuses all pictures. Without a clock, Redis' own counts.
+        alone, `closed` refuses all pictures. Without a clock, Redis' own counts. It has `timeout_s`
+        seconds to respond.
         """
         self._client = redis.Redis.from_url(
             url,
-            socket_connect_timeout=_TIMEOUT_S,
-            socket_timeout=_TIMEOUT_S,
+            socket_connect_timeout=timeout_s,
+            socket_timeout=timeout_s,
             # Once, for a connection that broke while nobody used it.
             retry=Retry(NoBackoff(), 1),
             protocol=2,
@@ -65,6 +68,7 @@ class RedisStore:
         script = Path(__file__).with_name("take.lua").read_text(encoding="utf-8")
         self._script = self._client.register_script(script)
         self._closed = when_down == "closed"
+        self._timeout_s = timeout_s
         self._lease_s = longest_s + _MARGIN_S
         self._clock = clock
         self._alone = MemoryStore()
@@ -108,7 +112,7 @@ class RedisStore:
             "" if self._clock is None else self._clock(),
         ]
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 reply = await self._script(keys=[used, now], args=arguments)
         except _FAILURES:
             # The script may run when nobody waits for it any more.
@@ -129,7 +133,7 @@ class RedisStore:
 
     async def _give_back(self, now: str, picture: str) -> None:
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 await self._client.zrem(now, picture)
         except _FAILURES as error:
             self._owed.append((now, picture))
@@ -149,7 +153,7 @@ class RedisStore:
             try:
                 (await self._take("probe", _PROBE)).give_back()
                 while self._owed:
-                    async with asyncio.timeout(_TIMEOUT_S):
+                    async with asyncio.timeout(self._timeout_s):
                         await self._client.zrem(*self._owed.popleft())
             except _FAILURES:
                 continue
