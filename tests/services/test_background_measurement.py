@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -52,6 +51,7 @@ from tests.support.background import (
     wait_for_event,
     write_pictures,
 )
+from tests.support.log_lines import read_log
 from tests.support.publishing import publish
 from tests.support.unshare import find_unshare
 from tests.support.versions import sample
@@ -164,8 +164,7 @@ def test_the_next_start_has_the_best_precision_at_once(tmp_path: Path, calibrati
 
 def event_names(folder: Path) -> set[str]:
     """Return the kinds of lines in a service's log."""
-    lines = (folder / "log").read_text().splitlines()
-    return {json.loads(line)["event"] for line in lines}
+    return {line["event"] for line in read_log(folder / "log")}
 
 
 @pytest.mark.long

@@ -22,6 +22,7 @@ from services.common.request.identity import Identity
 from services.web.identity.api_keys import ApiKeys
 from services.web.identity.rights import choose_model
 from tests.support.collector import Collector
+from tests.support.log_lines import read_log
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
 from tests.support.token_issuer import AUDIENCE, TokenIssuer, new_ec_key, token_issuer
@@ -187,12 +188,12 @@ def test_the_log_and_the_metrics_name_the_client(stack: Stack) -> None:
     uid = answer.headers["x-request-id"]
     log = stack.web.log
     assert log is not None
-    wait_until(lambda: uid in log.read_text(), "the request is logged")
-    [line] = [
-        found
-        for text in log.read_text().splitlines()
-        if (found := json.loads(text)).get("uid") == uid
-    ]
+
+    def logged() -> list[dict[str, Any]]:
+        return [line for line in read_log(log) if line.get("uid") == uid]
+
+    wait_until(lambda: bool(logged()), "the request is logged")
+    [line] = logged()
 
     assert line["client"] == "ci"
     assert KEY not in log.read_text()
@@ -232,7 +233,7 @@ def test_the_log_says_at_the_start_who_may_send_pictures(
     settings = {"PREPROCESS_URL": "http://127.0.0.1:1", **env}
     with Service("web", free_port(), settings, log) as web:
         wait_until(lambda: log.exists() and '"listening"' in log.read_text(), "it listens")
-        events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+        events = [line["event"] for line in read_log(log)]
 
     assert web.process.returncode == 0
     assert events.count(event) == 1

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
 from services.common.observe.log_limit import LINES, LogLimit
 from services.common.observe.logs import get_logger
+from tests.support.log_lines import read_log
 from tests.support.misbehaving import until
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
@@ -45,8 +46,7 @@ def post(stack: Stack, **options: Any) -> httpx.Response:
 def lines(service: Service) -> list[dict[str, Any]]:
     """Return the complete lines of a service's log."""
     assert service.log is not None
-    whole = service.log.read_text().rpartition("\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]
+    return read_log(service.log)
 
 
 def line_of(service: Service, answer: httpx.Response) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, Service, free_port
 from services.common.core.open_files import fit_connections
 from services.inference.settings import InferenceSettings
 from services.web.settings import WebSettings
+from tests.support.log_lines import read_log
 from tests.support.pictures import encode, plain
 from tests.support.tiny import write_tiny_model
 from tests.support.waiting import wait_until
@@ -175,4 +176,4 @@ def connections(service: Service) -> int:
 
 def lines_of(service: Service) -> list[dict[str, Any]]:
     assert service.log is not None
-    return [json.loads(line) for line in service.log.read_text().splitlines()]
+    return read_log(service.log)

@@ -23,6 +23,7 @@ from elastic_yolo.detector.samples import SampleFolder
 from elastic_yolo.lab.processes.process_tree import family
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, Service, free_port
 from services.inference.protocol import HEADER_LENGTH
+from tests.support.log_lines import read_log
 from tests.support.waiting import wait_until
 
 DEMO = "yolov3-tiny-emoji"
@@ -94,8 +95,7 @@ def threads_of(pids: Sequence[int]) -> list[int]:
 
 def events(folder: Path, name: str) -> list[dict[str, Any]]:
     """Return the log lines of one kind."""
-    lines = (folder / "log").read_text().splitlines()
-    return [found for line in lines if (found := json.loads(line))["event"] == name]
+    return [found for found in read_log(folder / "log") if found["event"] == name]
 
 
 def wait_for_event(folder: Path, name: str, count: int = 1) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import httpx
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, Service, free_port
 from tests.support.certificates import Authority, MountedPair
+from tests.support.log_lines import read_log
 from tests.support.tiny import write_tiny_model
 
 NAMES = ("localhost", LOOPBACK)
@@ -50,8 +50,7 @@ class TlsService(Service):
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the log lines of one kind."""
         assert self.log
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [line for line in lines if line["event"] == name]
+        return [line for line in read_log(self.log) if line["event"] == name]
 
     def resident_bytes(self) -> int:
         """Return how much memory the process has."""

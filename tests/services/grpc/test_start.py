@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, Service, free_port
 from services.inference.grpc import open_inference_pb2 as pb
 from services.inference.settings import InferenceSettings
 from tests.support.grpc_service import grpc_service
+from tests.support.log_lines import read_log
 from tests.support.tiny import write_tiny_model
 from tests.support.waiting import wait_until
 from tools.proto import GENERATED, SOURCE, generate
@@ -40,8 +40,7 @@ def start(**env: str) -> subprocess.CompletedProcess[str]:
 
 
 def log_lines(folder: Path, event: str) -> list[dict[str, object]]:
-    lines = (folder / "log").read_text().splitlines()
-    return [found for line in lines if (found := json.loads(line))["event"] == event]
+    return [found for found in read_log(folder / "log") if found["event"] == event]
 
 
 def test_without_a_port_the_service_does_not_import_grpc() -> None:
@@ -130,7 +129,7 @@ def test_what_callers_do_wrong_is_no_error_in_the_log(tmp_path: Path) -> None:
                 pass
         wait_until(lambda: len(log_lines(tmp_path, "request")) >= 3, "three calls are logged")
 
-    levels = [json.loads(line)["level"] for line in (tmp_path / "log").read_text().splitlines()]
+    levels = [line["level"] for line in read_log(tmp_path / "log")]
     assert {*levels} == {"info"}
     assert {line["method"] for line in log_lines(tmp_path, "request")} <= {"gRPC", "GET"}
 
