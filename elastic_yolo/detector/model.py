@@ -10,16 +10,15 @@ from pathlib import Path
 
 from elastic_yolo.detector.arguments import check_choice
 from elastic_yolo.detector.boxes import Floats, InputFormat
-from elastic_yolo.detector.darknet.cfg import Section, read_cfg
+from elastic_yolo.detector.darknet.cfg import Cfg, Section, read_cfg
 from elastic_yolo.detector.darknet.layers import Network
 from elastic_yolo.detector.darknet.plan import plan_network
 from elastic_yolo.detector.darknet.weights import Weights, check_weights, read_weights
 from elastic_yolo.detector.errors import ModelError
 from elastic_yolo.detector.files import digest_of_regular, read_small, read_text
-from elastic_yolo.detector.heads import decode_heads
 from elastic_yolo.detector.manifest import GoldenSpec, Manifest, read_manifest
-from elastic_yolo.detector.model_files import find_model_files, find_text_files
-from elastic_yolo.detector.nms import suppress
+from elastic_yolo.detector.model_files import TextFiles, find_model_files, find_text_files
+from elastic_yolo.detector.nms import detect_in_heads
 from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.names import NAME, NAME_RULE, RESIZES, Resize, suggest_name
 
@@ -109,18 +108,14 @@ class OutputDecoder:
 
         `outputs` are those of the heads, in the order of the .cfg; see `decode_heads`.
         """
-        found = decode_heads(self.network, outputs, threshold)
-        return suppress(found, iou, self.network.heads[-1])
+        return detect_in_heads(self.network, outputs, threshold, iou)
 
 
 def read_output_decoder(folder: Path) -> OutputDecoder:
     """Read .cfg, .names and model.yaml of a folder; raises ModelError as `read_model` does."""
     files = find_text_files(folder)
     manifest = read_manifest(folder)
-    cfg = read_cfg(files.cfg)
-    network = plan_network(cfg)
-    if files.data is not None:
-        files.data.check_classes(network.classes, files.cfg.name)
+    cfg, network = _read_network(files)
     size = network.input.width, network.input.height
     resize = manifest.resize or _read_letter_box(cfg.net) or _DEFAULT_RESIZE
     return OutputDecoder(
@@ -145,10 +140,7 @@ def read_model(folder: Path, resize: Resize | None = None) -> Model:
     files = find_model_files(folder)
     cfg_path, weights_path, names_path = files.cfg, files.weights, files.names
     manifest = read_manifest(folder)
-    cfg = read_cfg(cfg_path)
-    network = plan_network(cfg)
-    if files.data is not None:
-        files.data.check_classes(network.classes, cfg_path.name)
+    cfg, network = _read_network(files)
     resize = resize or manifest.resize or _read_letter_box(cfg.net)
     labels = _read_labels(names_path, network)
     # Before hashing: the size alone may show that it is the wrong file.
@@ -171,6 +163,15 @@ def read_model(folder: Path, resize: Resize | None = None) -> Model:
         accuracy_budget=manifest.accuracy_budget,
         golden=manifest.golden,
     )
+
+
+def _read_network(files: TextFiles) -> tuple[Cfg, Network]:
+    """Return a .cfg and the network that it describes, checked against the .data file."""
+    cfg = read_cfg(files.cfg)
+    network = plan_network(cfg)
+    if files.data is not None:
+        files.data.check_classes(network.classes, files.cfg.name)
+    return cfg, network
 
 
 def digest_of_parts(digests: Iterable[str]) -> str:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elastic_yolo.detector.boxes import CLASS, SCORE, Floats
-from elastic_yolo.detector.darknet.layers import Head, Nms
-from elastic_yolo.detector.heads import Candidates
+from elastic_yolo.detector.darknet.layers import Head, Network, Nms
+from elastic_yolo.detector.heads import Candidates, decode_heads
 
 # The best candidates over all classes. A threshold of 0 makes every class of every cell of every
 # head a candidate: comparing all pairs would block an engine for minutes.
@@ -24,6 +24,14 @@ MOST_CANDIDATES = 4000
 # Candidates that are compared with all others in one numpy call: enough to amortise the call, few
 # enough that the (block, n) table stays in a core's cache.
 _BLOCK = 64
+
+
+def detect_in_heads(
+    network: Network, outputs: list[Floats], threshold: float, iou: float
+) -> Floats:
+    """Return the detections of one picture, as `suppress` does; arguments as of `decode_heads`."""
+    found = decode_heads(network, outputs, threshold)
+    return suppress(found, iou, network.heads[-1])
 
 
 def suppress(candidates: Candidates, iou: float, head: Head | None = None) -> Floats:

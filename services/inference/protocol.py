@@ -204,6 +204,11 @@ def read_header_length(header: str | None, body: bytes) -> int | None:
     return length
 
 
+def datatype_of(tensor: NDArray[Any]) -> str:
+    """Return the protocol's name for the numbers of an output."""
+    return "FP32" if tensor.dtype.kind == "f" else "INT64"
+
+
 def describe_inputs(width: int, height: int) -> list[dict[str, Any]]:
     """Return the input of the protocol's model metadata; sizes in pixels."""
     return [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, height, width, 3]}]
@@ -386,7 +391,7 @@ def _resize(parameters: dict[str, Any]) -> Resize | None:
 def _describe(output: Output, tensor: NDArray[Any]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": output.name,
-        "datatype": "FP32" if tensor.dtype.kind == "f" else "INT64",
+        "datatype": datatype_of(tensor),
         "shape": list(tensor.shape),
     }
     if output.binary:

@@ -26,7 +26,7 @@ from services.common.request.errors import ServiceError, UnknownModel
 # Models by each of their names, which callers may write in many ways.
 _MAX_CACHED = 64
 ENSEMBLE_PREFIX = "ensemble:"
-_HEADER_LENGTH = "Inference-Header-Content-Length"
+HEADER_LENGTH = "Inference-Header-Content-Length"
 # A list of names only explains why there is no model of a name.
 _NAMES_FRESH_S = 5.0
 _NAMES_TIMEOUT_S = 1.0
@@ -162,9 +162,7 @@ class InferenceModel:
         self, context: RequestContext, image: Image, wanted: DetectionRequest
     ) -> Prediction:
         """Send one image, (height, width, 3) at network size; raises what `Peer.send` raises."""
-        path = f"/v2/models/{self.info.name}"
-        if wanted.version is not None:
-            path += f"/versions/{wanted.version}"
+        path = model_path(self.info.name, wanted.version)
         # With the rule, so that no version of another rule responds.
         parameters = {**wanted.parameters, "resize": self.input_format.resize}
         return await request_prediction(self.peer, context, path, image, parameters)
@@ -209,6 +207,11 @@ class InferenceBackend:
         return await self._models.request_golden(context, self._fixed_name or name)
 
 
+def model_path(name: str, version: str | None) -> str:
+    """Return the path of a model by the Open Inference Protocol, or of one version of it."""
+    return f"/v2/models/{name}" + ("" if version is None else f"/versions/{version}")
+
+
 def parse_model_info(metadata: Any) -> ModelInfo:
     """Return the facts in a model's metadata, the JSON of `GET /v2/models/{name}`.
 
@@ -238,10 +241,10 @@ async def request_prediction(
         "POST",
         f"{path}/infer",
         content=[head, image.data.cast("B")],
-        headers={"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(head))},
+        headers={"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))},
     )
     try:
-        length = int(response.headers[_HEADER_LENGTH.lower()])
+        length = int(response.headers[HEADER_LENGTH.lower()])
         described = orjson.loads(response.content[:length])
         count = described["outputs"][0]["shape"][0]
         rows = np.frombuffer(response.content, "<f4", count * COLUMNS, offset=length)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,23 +13,11 @@ from services.common.core.settings import ServiceSettings, variables
 from services.inference.settings import InferenceSettings
 from services.preprocess.settings import PreprocessSettings
 from services.web.settings import WebSettings
+from tests.support.service_start import start
 from tests.support.tiny import write_tiny_model, write_weights
 from tests.support.waiting import wait_until
 
 KINDS = {"web": WebSettings, "preprocess": PreprocessSettings, "inference": InferenceSettings}
-
-
-def start(service: str, **env: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", f"services.{service}"],
-        cwd=ROOT,
-        env={**clean, **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(

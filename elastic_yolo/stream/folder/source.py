@@ -164,7 +164,6 @@ class FolderSource:
         fault: PictureError | None = None
         content = b""
         try:
-            found = claim.path.stat()
             with claim.path.open("rb") as file:
                 found = os.fstat(file.fileno())
                 content = file.read(MOST_PICTURE_BYTES + 1)
@@ -172,6 +171,7 @@ class FolderSource:
             self._claims.forget(claim)
             return None
         except PermissionError as error:
+            found = claim.path.stat()
             fault = PictureUndecodable(f"it cannot be read: {error.strerror}")
         except OSError:
             self._claims.forget(claim)

@@ -11,13 +11,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.common.request.errors import Unauthorized
 
 
-def require_bearer(authorization: str, token: SecretStr, what: str) -> None:
-    """Raise Unauthorized unless the header has the token; `what` is the name of what it guards."""
+def read_bearer(authorization: str) -> str | None:
+    """Return the bearer token of the header; None if it has none."""
     # The scheme in any case, and one or more spaces: RFC 9110, section 11.
     scheme, _, stated = authorization.partition(" ")
+    return stated.strip(" ") if scheme.lower() == "bearer" else None
+
+
+def require_bearer(authorization: str, token: SecretStr, what: str) -> None:
+    """Raise Unauthorized unless the header has the token; `what` is the name of what it guards."""
+    stated = read_bearer(authorization)
+    expected = token.get_secret_value().encode()
     # In constant time: the duration must not tell how many characters were right.
-    is_right = hmac.compare_digest(stated.strip(" ").encode(), token.get_secret_value().encode())
-    if scheme.lower() != "bearer" or not is_right:
+    if stated is None or not hmac.compare_digest(stated.encode(), expected):
         raise Unauthorized(f"{what} requires a token: Authorization: Bearer ...")
 
 

@@ -6,13 +6,14 @@ It is for gRPC what RequestMiddleware is for HTTP.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from traceback import clear_frames
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
@@ -92,9 +93,8 @@ class Calls:
         self._tracing = tracing
         self._recorder = Recorder(metrics)
         self._receiver = Receiver()
-        self.open = 0
-        """The calls in progress."""
-        self.open_streams = 0
+        self.open: Counter[str] = Counter()
+        """How many `calls` and `streams` are in progress."""
 
     def handler(self, path: str, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler of a method with one message and one response.
@@ -114,24 +114,19 @@ class Calls:
         return grpc.stream_stream_rpc_method_handler(serve)
 
     @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """Count a call as open until the block ends; raises TooManyRequests if too many are."""
-        _require_less(self.open, self._max_calls, "calls")
-        self.open += 1
-        try:
-            yield
-        finally:
-            self.open -= 1
+    def _slot(self, kind: Literal["calls", "streams"]) -> Iterator[None]:
+        """Count a call as open until the block ends; raises TooManyRequests if too many are.
 
-    @contextmanager
-    def _stream_slot(self) -> Iterator[None]:
-        """Count a stream as open, as above. An attack: watchers of the health in place of calls."""
-        _require_less(self.open_streams, self._max_calls, "streams")
-        self.open_streams += 1
+        Each kind has its own slots. An attack: watchers of the health in place of calls.
+        """
+        count = self.open[kind]
+        if count >= self._max_calls:
+            raise TooManyRequests(f"{count} {kind} are open: try again in 1 s", 1, "queue_full")
+        self.open[kind] += 1
         try:
             yield
         finally:
-            self.open_streams -= 1
+            self.open[kind] -= 1
 
     async def _serve(self, path: str, answer: Answer, _messages: object, call: Context) -> bytes:
         metadata = _read_metadata(call)
@@ -139,7 +134,7 @@ class Calls:
         status: int = CALLER_LEFT
         self._metrics.in_flight.inc()
         try:
-            with self._slot():
+            with self._slot("calls"):
                 context.deadline = self._read_deadline(call, metadata)
                 response = await self._receive(answer, Call(context, metadata), call)
             encoded = response.SerializeToString()
@@ -174,7 +169,7 @@ class Calls:
     async def _serve_stream(self, respond: Respond, _messages: object, call: Context) -> None:
         context = self._new_context(_read_metadata(call))
         try:
-            with self._stream_slot():
+            with self._slot("streams"):
                 messages = self._receiver.receive_all(call, context.deadline)
                 async for response in respond(messages):
                     await call.write(response.SerializeToString())
@@ -214,11 +209,6 @@ def parse(kind: type[M], message: bytes) -> M:
         return kind.FromString(message)
     except DecodeError:
         raise MalformedRequest(f"the message is no {kind.DESCRIPTOR.full_name}") from None
-
-
-def _require_less(count: int, limit: int, what: str) -> None:
-    if count >= limit:
-        raise TooManyRequests(f"{count} {what} are open: try again in 1 s", 1, "queue_full")
 
 
 def _read_metadata(call: Context) -> dict[str, str]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from services.common.request.errors import MalformedRequest
 from services.inference.elements import join_elements
 from services.inference.grpc import open_inference_pb2 as pb
-from services.inference.protocol import InferResponse, Output
+from services.inference.protocol import InferResponse, Output, datatype_of
 
 # Fields of a message beside raw tensors; more is data in typed contents.
 _HEAD_BYTES = 64 * 1024
@@ -99,7 +99,7 @@ def from_response(response: InferResponse, outputs: Sequence[Output]) -> pb.Mode
     message.parameters["labels"].string_param = orjson.dumps(response.named_labels()).decode()
     for output in outputs:
         tensor = response.tensor(output.name)
-        datatype = "FP32" if tensor.dtype.kind == "f" else "INT64"
+        datatype = datatype_of(tensor)
         message.outputs.add(name=output.name, datatype=datatype, shape=tensor.shape)
         message.raw_output_contents.append(tensor.tobytes())
     return message

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from elastic_yolo.detector.boxes import Image
 from services.common.peer.exchange import Buffer, Response
+from services.preprocess.inference_client import HEADER_LENGTH
 
-_HEADER_LENGTH = "Inference-Header-Content-Length"
 _DATATYPES = {
     "UINT8": "u1",
     "INT32": "<i4",
@@ -104,7 +104,7 @@ def encode_request(
     described["parameters"] = {"binary_data_size": batch.nbytes}
     wanted = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
     encoded = orjson.dumps({"inputs": [described], "outputs": wanted})
-    headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(encoded))}
+    headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(encoded))}
     return [encoded, batch.data.cast("B")], headers
 
 
@@ -121,7 +121,7 @@ def decode_result(response: Response) -> InferResult:
 
     Raises ValueError, LookupError, TypeError or AttributeError for anything else.
     """
-    length = response.headers.get(_HEADER_LENGTH.lower())
+    length = response.headers.get(HEADER_LENGTH.lower())
     content = memoryview(response.content)
     head = orjson.loads(content if length is None else content[: int(length)])
     rest = memoryview(b"") if length is None else content[int(length) :]

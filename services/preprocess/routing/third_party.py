@@ -29,7 +29,7 @@ from services.common.request.errors import (
     ServiceError,
     Unavailable,
 )
-from services.preprocess.inference_client import DetectionRequest, Prediction
+from services.preprocess.inference_client import DetectionRequest, Prediction, model_path
 from services.preprocess.routing.table import BackendConfig
 from services.preprocess.routing.tensors import (
     InferResult,
@@ -210,9 +210,7 @@ class ThirdPartyModel:
                 binary=served.binary,
             ),
         )
-        path = f"/v2/models/{backend.name_there(self.name)}"
-        if wanted.version is not None:
-            path += f"/versions/{wanted.version}"
+        path = model_path(backend.name_there(self.name), wanted.version)
         started = time.perf_counter()
         try:
             response = await self.peer.send(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.common.core.access_token import read_bearer
 from services.common.request.context import RequestContext, context_of
 from services.common.request.errors import DeadlineExceeded, MalformedRequest, Unauthorized
 from services.common.request.identity import Identity
@@ -46,7 +47,7 @@ class IdentityGate:
 
     async def _identify(self, headers: Headers, context: RequestContext) -> Identity:
         authorization, key = _read_once(headers, "Authorization"), _read_once(headers, "X-API-Key")
-        bearer = _read_bearer(authorization or "")
+        bearer = read_bearer(authorization or "")
         if bearer is not None and key is not None:
             raise MalformedRequest("send either Authorization: Bearer ... or X-API-Key, not both")
         credential = bearer if bearer is not None else key
@@ -71,10 +72,3 @@ def _read_once(headers: Headers, name: str) -> str | None:
         # A proxy and this service might not mean the same one.
         raise MalformedRequest(f"{name}: given {len(found)} times, expected once")
     return found[0].encode("latin-1").decode("utf-8", "surrogateescape") if found else None
-
-
-def _read_bearer(authorization: str) -> str | None:
-    """Return the bearer token of the header; None if it has none."""
-    # The scheme in any case, and one or more spaces: RFC 9110, section 11.
-    scheme, _, stated = authorization.partition(" ")
-    return stated.strip(" ") if scheme.lower() == "bearer" else None

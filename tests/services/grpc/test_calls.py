@@ -271,7 +271,7 @@ async def test_streams_without_end_take_no_calls_from_others() -> None:
         assert await method(b"").code() is CODE.RESOURCE_EXHAUSTED
         assert await served.start()
         watchers[0].cancel()
-        await until(lambda: served.calls.open_streams == 1)
+        await until(lambda: served.calls.open["streams"] == 1)
         assert await method(b"").read()
 
 
@@ -306,7 +306,7 @@ async def test_callers_who_send_no_message_hold_the_turns_of_others_for_a_limite
         stalled = [method(timeout=20) for _ in range(4)]
         for one in stalled:
             await one.wait_for_connection()
-        await until(lambda: served.calls.open == 4)
+        await until(lambda: served.calls.open["calls"] == 4)
 
         assert await served.start()
         for one in stalled:

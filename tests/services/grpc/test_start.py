@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from services.inference.grpc import open_inference_pb2 as pb
 from services.inference.settings import InferenceSettings
 from tests.support.grpc_service import grpc_service
 from tests.support.log_lines import read_log
+from tests.support.service_start import start
 from tests.support.tiny import write_tiny_model
 from tests.support.waiting import wait_until
 from tools.proto import GENERATED, SOURCE, generate
@@ -24,19 +24,6 @@ import sys
 import services.inference.__main__
 print([name for name in ("grpc", "google.protobuf") if name in sys.modules])
 """
-
-
-def start(**env: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "services.inference"],
-        cwd=ROOT,
-        env={**clean, **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def log_lines(folder: Path, event: str) -> list[dict[str, object]]:
@@ -84,7 +71,7 @@ def test_a_taken_port_ends_the_start_with_one_line(tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as listener:
         port = str(listener.getsockname()[1])
         model = str(write_tiny_model(tmp_path / "model"))
-        ended = start(MODEL_PATH=model, GRPC_PORT=port, HOST=LOOPBACK)
+        ended = start("inference", MODEL_PATH=model, GRPC_PORT=port, HOST=LOOPBACK)
 
     assert ended.returncode == 1
     where = f"{LOOPBACK}, port {port}"
@@ -100,7 +87,7 @@ def test_a_taken_port_ends_the_start_with_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_port_ends_the_start_with_one_line(port: str, line: str) -> None:
-    ended = start(MODEL_PATH="/nowhere", GRPC_PORT=port)
+    ended = start("inference", MODEL_PATH="/nowhere", GRPC_PORT=port)
 
     assert ended.returncode == 2
     assert ended.stderr.startswith(line)
