@@ -17,7 +17,6 @@ from elastic_yolo.lab.processes.stack import ROOT, Service, Stack
 from elastic_yolo.picture.header import read_header
 from services.common.observe.telemetry import Metrics
 from services.common.request.context import Timings
-from services.inference.protocol import InferRequest
 from services.inference.scheduler import RunTimes
 from services.inference.versions.drift import DriftWatch
 from services.inference.versions.model_metrics import ModelMetrics
@@ -89,7 +88,7 @@ def _counter(tier: str) -> Callable[[], None]:
     header = read_header(min(_PICTURE.glob("*.jpg")).read_bytes())
     models = ModelMetrics(metrics) if tier == "inference" else None
     drift = DriftWatch(("a", "b"), 0.5, 0.45, None)
-    request = InferRequest(None, np.zeros((1, 416, 416, 3), np.uint8), None, None)
+    images = np.zeros((1, 416, 416, 3), np.uint8)
     found = [np.array([[8, 12, 24, 20, 0.9, 0]] * 4, np.float32)]
 
     def count() -> None:
@@ -102,7 +101,7 @@ def _counter(tier: str) -> Callable[[], None]:
         if models is not None:
             models.count_run("yolov3", "1", 1, RunTimes(0, 0.02, 0))
             models.count_prediction("yolov3", "1", 1, 0.02)
-            drift.record_prediction(request, found)
+            drift.record_prediction(images, found)
 
     return count
 

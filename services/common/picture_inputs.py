@@ -5,6 +5,7 @@ Preprocess and inference import it. Web does not: it has no decoder.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -20,6 +21,20 @@ from services.common.request.context import RequestContext
 # in any common format, see `decoding_bytes`. An attack: a WebP of 2.5 KB has 64 megapixels and
 # cannot be decoded smaller; eight at once took more than the memory limit of the pod.
 _BYTES_PER_PIXEL = 8
+# Of that memory, the part that a small picture takes at most: 8 MB by default, which a photograph
+# of 12 megapixels stays below, because it is decoded smaller.
+_SMALL_PARTS = 64
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The work that makes network input of one picture file."""
+
+    place: Placement
+    size: int
+    """Memory that it takes, in bytes."""
+    run: Callable[[], Image]
+    """Returns (height, width, 3) uint8; raises PictureError."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +59,10 @@ class PictureInputs:
         check_pixels(header, self.max_pixels)
         return header
 
-    async def prepare(
+    def plan(
         self, context: RequestContext, data: bytes, header: PictureHeader, wanted: InputFormat
-    ) -> tuple[Image, Placement]:
-        """Return a picture as (height, width, 3) uint8 network input, and its place there.
-
-        Raises PictureError, or as `WorkQueue.run_job` does.
-        """
+    ) -> Preparation:
+        """Return the work on a picture; raises PictureTooLarge if it takes too much memory."""
         place = Placement.fit(header.upright_size, wanted)
 
         def prepare_input() -> Image:
@@ -62,7 +74,15 @@ class PictureInputs:
 
         size = decoding_bytes(header, place.inner)
         require_fitting(size, self.memory)
-        return await self.queue.run_job(context, prepare_input, size), place
+        return Preparation(place, size, prepare_input)
+
+    def is_small(self, planned: Preparation) -> bool:
+        """Return whether a few threads may do this work at once without asking for memory."""
+        return planned.size * _SMALL_PARTS <= self.memory.limit
+
+    async def prepare(self, context: RequestContext, planned: Preparation) -> Image:
+        """Run the work in a worker thread; raises PictureError, or as `WorkQueue.run_job` does."""
+        return await self.queue.run_job(context, planned.run, planned.size)
 
 
 def decoding_memory(max_pixels: int) -> ByteBudget:

@@ -28,8 +28,8 @@ from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
 from services.inference.golden import to_golden_form
 from services.inference.measuring.search import PrecisionSearch
-from services.inference.protocol import InferRequest
 from services.inference.routes import InferEndpoint, build_picture_routes, build_router
+from services.inference.scheduler import NetworkInput
 from services.inference.settings import InferenceSettings
 from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.drift import DriftCollector
@@ -132,8 +132,7 @@ def create_app(
         picture = base64.b64decode(version.golden.picture)
         with version.in_use():
             image, place = await asyncio.to_thread(version.detector.prepare, picture)
-            request = InferRequest(None, image[np.newaxis], None, None)
-            rows = await version.predict(context, request)
+            rows = await version.predict(context, NetworkInput.of(image[np.newaxis]))
         found = to_golden_form(
             name_detections(place.to_picture(rows[0]), version.detector.model.labels)
         )

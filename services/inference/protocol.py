@@ -82,10 +82,6 @@ class PictureRequest:
     iou: float | None
     outputs: tuple[Output, ...] = ALL_OUTPUTS
 
-    def prepared(self, images: Image, resize: Resize) -> InferRequest:
-        """Return the request with its pictures as pixels, (n, height, width, 3)."""
-        return InferRequest(self.id, images, self.threshold, self.iou, self.outputs, resize)
-
 
 @dataclass(frozen=True)
 class InferResponse:

@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from elastic_yolo.detector.boxes import Floats, Image, InputFormat
-from elastic_yolo.detector.placement import Placement
-from elastic_yolo.picture.header import PictureHeader
+from elastic_yolo.detector.boxes import Floats, Image
 from services.common.core.golden import Golden
 from services.common.core.picture_route import PictureRoute, picture_route
 from services.common.core.probes import Readiness
-from services.common.picture_inputs import PictureInputs
+from services.common.picture_inputs import PictureInputs, Preparation
 from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext, context_of
 from services.inference import protocol
 from services.inference.protocol import InferRequest, InferResponse, PictureRequest
+from services.inference.scheduler import NetworkInput
 from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.descriptions import (
     describe_model,
@@ -111,7 +110,8 @@ class InferEndpoint:
             version = require_version(split, wanted)
             version.require_format(request)
         with version.in_use(), version.statistics.count_request(context, len(request.images)):
-            detections = await self._predict(context, split, version, request)
+            pictures = NetworkInput.of(request.images)
+            detections = await self._predict(context, split, version, request, pictures)
         context.name_model(version.facts())
         return _respond(request.id, version, detections)
 
@@ -130,14 +130,16 @@ class InferEndpoint:
             version = require_version(split, wanted)
         count = len(request.pictures)
         with version.in_use(), version.statistics.count_request(context, count):
+            # All headers first: one bad file spares the work on the others.
             headers = [self.inputs.read_header(picture) for picture in request.pictures]
-            images, places = await self._prepare(
-                context, request.pictures, headers, version.input_format
-            )
-            prepared = request.prepared(images, version.input_format.resize)
-            detections = await self._predict(context, split, version, prepared)
+            planned = [
+                self.inputs.plan(context, picture, header, version.input_format)
+                for picture, header in zip(request.pictures, headers, strict=True)
+            ]
+            pictures = await self._prepare(context, version, planned)
+            detections = await self._predict(context, split, version, request, pictures)
         context.name_model(version.facts())
-        mapped = [place.to_picture(rows) for place, rows in zip(places, detections, strict=True)]
+        mapped = [one.place.to_picture(rows) for one, rows in zip(planned, detections, strict=True)]
         return _respond(request.id, version, mapped)
 
     async def _predict(
@@ -145,44 +147,40 @@ class InferEndpoint:
         context: RequestContext,
         split: TrafficSplit,
         version: LoadedVersion,
-        request: InferRequest,
+        request: InferRequest | PictureRequest,
+        pictures: NetworkInput,
     ) -> list[Floats]:
         """Return the detections of each picture in network pixels, and have them counted."""
         started = time.perf_counter()
-        detections = await version.predict(context, request)
+        detections = await version.predict(context, pictures, request.threshold, request.iou)
         seconds = time.perf_counter() - started
         # Next on the event loop: the caller does not wait for it, and the version is still in use.
         asyncio.get_running_loop().call_soon(
-            self._record, split, version, request, detections, seconds
+            self._record, split, version, request, pictures.images, detections, seconds
         )
         return detections
 
     async def _prepare(
-        self,
-        context: RequestContext,
-        pictures: Sequence[bytes],
-        headers: Sequence[PictureHeader],
-        wanted: InputFormat,
-    ) -> tuple[Image, list[Placement]]:
-        """Return (n, height, width, 3) network input, and the place of each picture there."""
-        if len(pictures) == 1:
-            image, place = await self.inputs.prepare(context, pictures[0], headers[0], wanted)
-            return image[np.newaxis], [place]
+        self, context: RequestContext, version: LoadedVersion, planned: Sequence[Preparation]
+    ) -> NetworkInput:
+        """Return the network input of picture files, made now or by the engine's thread."""
+        first = planned[0]
+        if len(planned) == 1 and version.scheduler.makes_inputs and self.inputs.is_small(first):
+            # One change of threads less, and its pixels stay in the cache of the CPU.
+            return NetworkInput(1, np.dtype(np.uint8), lambda: first.run()[np.newaxis])
+        if len(planned) == 1:
+            return NetworkInput.of((await self.inputs.prepare(context, first))[np.newaxis])
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self.inputs.prepare(context, picture, header, wanted))
-                    for picture, header in zip(pictures, headers, strict=True)
-                ]
+                tasks = [group.create_task(self.inputs.prepare(context, one)) for one in planned]
         except ExceptionGroup as failures:
             # The first one; the group has cancelled the others.
             raise failures.exceptions[0] from None
-        prepared = [task.result() for task in tasks]
         # Also in a thread: sixteen pictures have eight megabytes of pixels.
-        images = await self.inputs.queue.run_job(
-            context, lambda: np.asarray(np.stack([image for image, _ in prepared]), np.uint8)
+        images: Image = await self.inputs.queue.run_job(
+            context, lambda: np.asarray(np.stack([task.result() for task in tasks]), np.uint8)
         )
-        return images, [place for _, place in prepared]
+        return NetworkInput.of(images)
 
     async def _decode(
         self,
@@ -203,17 +201,20 @@ class InferEndpoint:
         self,
         split: TrafficSplit,
         version: LoadedVersion,
-        request: InferRequest,
+        request: InferRequest | PictureRequest,
+        images: Image,
         detections: list[Floats],
         seconds: float,
     ) -> None:
         """Count the prediction, and queue what compares it; takes a fraction of a millisecond."""
         self.metrics.count_prediction(version.name, version.version, len(detections), seconds)
-        version.drift.record_prediction(request, detections)
+        version.drift.record_prediction(
+            images, detections, threshold=request.threshold, iou=request.iou
+        )
         if version.pictures is not None:
-            version.pictures.offer(request.images, detections)
+            version.pictures.offer(images, detections)
         if split.shadow is not None:
-            self.shadows.compare_later(split.shadow, version, request, detections)
+            self.shadows.compare_later(split.shadow, version, request, images, detections)
         if version.hook is not None:
             labels = version.detector.model.labels
             self.custom_metrics.queue_hook(

@@ -13,7 +13,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cached_property
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,11 +34,34 @@ Postprocess = Callable[[list[Floats]], list[Floats]]
 
 
 @dataclass(eq=False)
+class NetworkInput:
+    """The pictures of a request: pixels, or a function that makes them when the network is free."""
+
+    pictures: int
+    dtype: np.dtype[Any]
+    """uint8 or float32."""
+    make: Callable[[], Image]
+
+    @classmethod
+    def of(cls, images: Image) -> NetworkInput:
+        """Return (n, height, width, 3) pixels as an input."""
+        return cls(len(images), images.dtype, lambda: images)
+
+    @cached_property
+    def images(self) -> Image:
+        """The pixels, (n, height, width, 3); the thread that runs the network asks for them first.
+
+        Raises what `make` raises.
+        """
+        return self.make()
+
+
+@dataclass(eq=False)
 class Job:
-    """A queued request. `images` is (n, height, width, 3), uint8 or float32."""
+    """A queued request."""
 
     context: RequestContext
-    images: Image
+    input: NetworkInput
     postprocess: Postprocess
     result: asyncio.Future[list[Floats]]
     queued: float = field(default_factory=time.perf_counter)
@@ -46,11 +71,31 @@ class Job:
 class RunTimes(NamedTuple):
     """How long the parts of one run took, in seconds."""
 
-    join_s: float
-    """Joining the pictures of several requests."""
+    input_s: float
+    """Making the pixels of picture files, and joining the pictures of several requests."""
     engine_s: float
     heads_s: float
     """Decoding the heads and NMS, of all pictures."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Requests that run together on an engine."""
+
+    engine: Engine
+    jobs: list[Job]
+
+    @property
+    def pictures(self) -> int:
+        return sum(job.input.pictures for job in self.jobs)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """A completed run: its times, and for each job one (k, 6) array per picture."""
+
+    times: RunTimes
+    results: list[list[Floats]]
 
 
 class BatchTimes:
@@ -77,7 +122,11 @@ class BatchTimes:
 
 
 class Scheduler:
-    """Queues requests for one engine. Its state belongs to the event loop; runs are in threads."""
+    """Queues requests for one engine, and runs them in threads.
+
+    All methods are called on the event loop but `_run`, which is the threads'. The queue and the
+    free engines are of both, behind a lock.
+    """
 
     def __init__(
         self,
@@ -86,16 +135,22 @@ class Scheduler:
         max_streams: int,
         max_queued: int,
         max_batch: int,
+        one_thread_streams: bool = False,
         on_run: Sequence[Callable[[int, RunTimes], None]] = (),
     ) -> None:
         """Queue at most `max_queued` requests; a batch of several has at most `max_batch` pictures.
 
-        `partition` later creates up to `max_streams` streams. `on_run` are called on the event
-        loop after each run, with its pictures and times.
+        `partition` later creates up to `max_streams` streams, of one thread each or of more.
+        `on_run` are called on the event loop after each run, with its pictures and times.
         """
         self._full_width = full_width
         self._full_width_busy = False
         self._max_batch = max_batch if full_width.batches else 1
+        self.makes_inputs = one_thread_streams and not full_width.batches
+        """Whether the thread that runs the network may as well make its input.
+
+        Nothing waits for it then: a batch would, and so would a stream's other threads.
+        """
         self._max_streams = max_streams
         self._streams = 0
         self._idle_streams: list[Engine] = []
@@ -105,7 +160,8 @@ class Scheduler:
         self._on_run = on_run
         self._queue: deque[Job] = deque()
         self._rate = ServiceRate()
-        self._times = BatchTimes()
+        self._batch_times = BatchTimes()
+        self._lock = Lock()
         self._threads = start_threads(max_streams, "engine")
 
     async def partition(self) -> bool:
@@ -117,7 +173,8 @@ class Scheduler:
             return False
         self._partition_started = True
         streams = await asyncio.to_thread(self._full_width.split, self._max_streams)
-        self._idle_streams, self._streams = streams, len(streams)
+        with self._lock:
+            self._idle_streams, self._streams = streams, len(streams)
         return True
 
     @property
@@ -140,19 +197,20 @@ class Scheduler:
         self._threads.shutdown()
 
     async def enqueue(
-        self, context: RequestContext, images: Image, postprocess: Postprocess
+        self, context: RequestContext, pictures: NetworkInput, postprocess: Postprocess
     ) -> list[Floats]:
-        """Queue (n, height, width, 3) pixels; return what `postprocess` makes of the raw heads.
+        """Queue pictures; return what `postprocess` makes of the raw heads.
 
         Raises TooManyRequests immediately if the queue is full or the expected wait exceeds the
         deadline, and DeadlineExceeded when the deadline passes. A request that has not started by
-        then never runs.
+        then never runs. Raises also what making the input raises.
         """
         self._rate.refuse_if_late(self._max_in_flight, context.deadline.remaining_s())
-        job = Job(context, images, postprocess, asyncio.get_running_loop().create_future())
+        job = Job(context, pictures, postprocess, asyncio.get_running_loop().create_future())
         self._rate.begin()
         job.result.add_done_callback(self._count)
-        self._queue.append(job)
+        with self._lock:
+            self._queue.append(job)
         self._dispatch()
         try:
             return await finish_in_time(job.result, context)
@@ -165,74 +223,99 @@ class Scheduler:
 
     def _withdraw(self, job: Job) -> None:
         """Remove a job that is still queued: its deadline has passed, or its caller has hung up."""
-        if job in self._queue:
+        with self._lock:
+            if job not in self._queue:
+                return
             self._queue.remove(job)
-            job.result.cancel()
+        job.result.cancel()
 
     def _count(self, result: asyncio.Future[list[Floats]]) -> None:
         done = not result.cancelled() and result.exception() is None
         self._rate.end(done=done)
 
     def _dispatch(self) -> None:
-        """Start as many queued requests as there are free engines.
+        """Start as many queued requests as there are free engines."""
+        with self._lock:
+            expired = remove_expired(self._queue)
+            while run := self._next_run():
+                self._threads.submit(self._run, asyncio.get_running_loop(), run)
+        _fail_expired(expired)
+
+    def _next_run(self) -> _Run | None:
+        """Take requests from the queue for a free engine, if there are both. Needs the lock.
 
         The full-width engine and the streams share the same threads, so they never run together.
         """
-        drop_expired(self._queue)
-        while self._queue and not self._full_width_busy:
-            alone = len(self._queue) == 1 and len(self._idle_streams) == self._streams
-            if alone or not self._streams:
-                batch = take_batch(self._queue, self._max_batch, self._times)
-                self._start(self._full_width, batch)
-                self._full_width_busy = True
-            elif self._idle_streams:
-                self._start(self._idle_streams.pop(), [self._queue.popleft()])
-            else:
-                return
-
-    def _start(self, engine: Engine, jobs: list[Job]) -> None:
+        if not self._queue or self._full_width_busy:
+            return None
+        alone = len(self._queue) == 1 and len(self._idle_streams) == self._streams
+        if alone or not self._streams:
+            self._full_width_busy = True
+            run = _Run(
+                self._full_width, take_batch(self._queue, self._max_batch, self._batch_times)
+            )
+        elif self._idle_streams:
+            run = _Run(self._idle_streams.pop(), [self._queue.popleft()])
+        else:
+            return None
         now = time.perf_counter()
-        for job in jobs:
+        for job in run.jobs:
             job.started = True
             job.context.timings.record("queue", job.queued, now)
-        run = asyncio.get_running_loop().run_in_executor(self._threads, run_batch, engine, jobs)
-        run.add_done_callback(lambda _: self._end(engine, jobs, run))
+        return run
 
-    def _end(
-        self,
-        engine: Engine,
-        jobs: list[Job],
-        run: asyncio.Future[tuple[RunTimes, list[list[Floats]]]],
-    ) -> None:
-        """Free the engine, hand out the results, and start what is queued."""
-        if engine is self._full_width:
-            self._full_width_busy = False
+    def _run(self, loop: asyncio.AbstractEventLoop, run: _Run | None) -> None:
+        """Run requests in a thread until none is queued.
+
+        The thread takes the next request itself. When all cores work, the event loop would take a
+        millisecond to hand it out, in which the engine is idle.
+        """
+        while run is not None:
+            outcome = _attempt(run)
+            with self._lock:
+                self._release(run, outcome)
+                expired = remove_expired(self._queue)
+                following = self._next_run()
+            loop.call_soon_threadsafe(self._deliver, run, outcome, expired)
+            run = following
+
+    def _release(self, run: _Run, outcome: _Outcome | Exception) -> None:
+        """Make the engine of a completed run free. Needs the lock."""
+        if run.engine is not self._full_width:
+            self._idle_streams.append(run.engine)
+            return
+        self._full_width_busy = False
+        if not isinstance(outcome, Exception):
+            self._batch_times.record(run.pictures, outcome.times.engine_s)
+
+    def _deliver(self, run: _Run, outcome: _Outcome | Exception, expired: list[Job]) -> None:
+        """Hand out the results of a run, and start what is queued on other engines."""
+        if isinstance(outcome, Exception):
+            for job in run.jobs:
+                job.result.set_exception(outcome)
         else:
-            self._idle_streams.append(engine)
-        error = run.exception()
-        if error is None:
-            times, results = run.result()
-            pictures = sum(len(job.images) for job in jobs)
             for call in self._on_run:
-                call(pictures, times)
-            if engine is self._full_width:
-                self._times.record(pictures, times.engine_s)
-            for job, result in zip(jobs, results, strict=True):
+                call(run.pictures, outcome.times)
+            for job, result in zip(run.jobs, outcome.results, strict=True):
                 job.result.set_result(result)
-        else:
-            for job in jobs:
-                job.result.set_exception(error)
+        _fail_expired(expired)
         self._dispatch()
 
 
-def drop_expired(queue: deque[Job]) -> None:
-    """Remove the requests whose deadline has passed, and fail them with DeadlineExceeded.
+def remove_expired(queue: deque[Job]) -> list[Job]:
+    """Remove and return the requests whose deadline has passed.
 
     Usually `Scheduler.enqueue` has removed them already. If the event loop is late, an engine may
     become free before their timeouts fire.
     """
-    for job in [job for job in queue if job.context.deadline.left_s <= 0]:
+    expired = [job for job in queue if job.context.deadline.left_s <= 0]
+    for job in expired:
         queue.remove(job)
+    return expired
+
+
+def _fail_expired(jobs: list[Job]) -> None:
+    for job in jobs:
         if not job.result.done():
             job.result.set_exception(DeadlineExceeded(EXPIRED_IN_QUEUE))
 
@@ -244,13 +327,13 @@ def take_batch(queue: deque[Job], max_pictures: int, times: BatchTimes) -> list[
     `max_pictures`, and the batch is expected to finish before the earliest deadline in it.
     """
     batch = [queue.popleft()]
-    pictures, left_s = len(batch[0].images), batch[0].context.deadline.left_s
+    pictures, left_s = batch[0].input.pictures, batch[0].context.deadline.left_s
     while queue:
         job = queue[0]
-        pictures += len(job.images)
+        pictures += job.input.pictures
         left_s = min(left_s, job.context.deadline.left_s)
         if (
-            job.images.dtype != batch[0].images.dtype
+            job.input.dtype != batch[0].input.dtype
             or pictures > max_pictures
             or times.expected_s(pictures) > left_s
         ):
@@ -259,22 +342,28 @@ def take_batch(queue: deque[Job], max_pictures: int, times: BatchTimes) -> list[
     return batch
 
 
-def run_batch(engine: Engine, jobs: list[Job]) -> tuple[RunTimes, list[list[Floats]]]:
-    """Run the pictures of all jobs as one batch.
+def _attempt(run: _Run) -> _Outcome | Exception:
+    try:
+        return run_batch(run.engine, run.jobs)
+    except Exception as error:  # noqa: BLE001  # the requests of the run raise it
+        return error
 
-    Returns its times, and for each job one (k, 6) array per picture.
-    """
+
+def run_batch(engine: Engine, jobs: list[Job]) -> _Outcome:
+    """Run the pictures of all jobs as one batch."""
     began = time.perf_counter()
-    images = jobs[0].images if len(jobs) == 1 else np.concatenate([job.images for job in jobs])
+    inputs = [job.input.images for job in jobs]
+    images: Any = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
     started = time.perf_counter()
     heads = engine.execute(images)
     ended = time.perf_counter()
     results = []
     first = 0
     for job in jobs:
-        end = first + len(job.images)
+        end = first + job.input.pictures
         job.context.timings.record("engine", started, ended)
         with job.context.timings.measure("heads"):
             results.append(job.postprocess([head[first:end] for head in heads]))
         first = end
-    return RunTimes(started - began, ended - started, time.perf_counter() - ended), results
+    times = RunTimes(started - began, ended - started, time.perf_counter() - ended)
+    return _Outcome(times, results)

@@ -81,5 +81,6 @@ class Pipeline:
         wanted: DetectionRequest,
     ) -> tuple[Placement, Prediction]:
         """Prepare the network's input and send it to the model's back end."""
-        image, place = await self.inputs.prepare(context, data, header, model.input_format)
-        return place, await model.predict(context, image, wanted)
+        planned = self.inputs.plan(context, data, header, model.input_format)
+        image = await self.inputs.prepare(context, planned)
+        return planned.place, await model.predict(context, image, wanted)

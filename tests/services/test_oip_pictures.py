@@ -161,13 +161,22 @@ def test_threshold_outputs_and_id_apply_to_pictures(api: httpx.Client) -> None:
     assert [(one["name"], one["data"]) for one in response.json()["outputs"]] == [("counts", [0])]
 
 
-def test_the_phases_of_a_picture_are_in_server_timing(api: httpx.Client) -> None:
-    timing = send(api, encode(plain(64, 32))).headers["Server-Timing"]
+@pytest.mark.parametrize(
+    ("size", "phases"),
+    [
+        # A small picture is decoded by the thread that runs the network, when it runs.
+        ((64, 32), ["queue", "decode", "letterbox", "engine", "heads"]),
+        # A large one is decoded within the limit on memory, by threads of its own.
+        ((640, 320), ["decode_queue", "decode", "letterbox", "queue", "engine", "heads"]),
+    ],
+)
+def test_the_phases_of_a_picture_are_in_server_timing(
+    api: httpx.Client, size: tuple[int, int], phases: list[str]
+) -> None:
+    timing = send(api, encode(plain(*size))).headers["Server-Timing"]
 
     names = [entry.split(";")[0] for entry in timing.split(", ")]
-    assert names == [
-        "inference", "decode_queue", "decode", "letterbox", "queue", "engine", "heads",
-    ]  # fmt: skip
+    assert names == ["inference", *phases]
     metrics = api.get("/metrics").text
     assert 'queue_limit{queue="decode_queue",service="inference"} 128.0' in metrics
 

@@ -17,9 +17,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from elastic_yolo.detector.boxes import SCORE, Floats
+from elastic_yolo.detector.boxes import SCORE, Floats, Image
 from elastic_yolo.detector.profile import EDGES, Counts, Profile
-from services.inference.protocol import InferRequest
 
 # The index covers the latest 800 to 1000 pictures, in blocks; with fewer than 200 it is noise.
 _BLOCK = 200
@@ -56,20 +55,27 @@ class DriftWatch:
         self._before = Profile(len(labels))
         self._blocks: deque[Profile] = deque([Profile(len(labels))], maxlen=_BLOCKS)
 
-    def record_prediction(self, request: InferRequest, detections: list[Floats]) -> None:
+    def record_prediction(
+        self,
+        images: Image,
+        detections: list[Floats],
+        *,
+        threshold: float | None = None,
+        iou: float | None = None,
+    ) -> None:
         """Count the pictures of a request and their detections, one (k, 6) array each.
 
         A request with a higher threshold than the model's, or with another iou, is not counted: its
         detections are not those of the model's own settings.
         """
-        if request.iou is not None and request.iou != self._iou:
+        if iou is not None and iou != self._iou:
             return
-        if request.threshold is not None:
-            if request.threshold > self._threshold:
+        if threshold is not None:
+            if threshold > self._threshold:
                 return
             detections = [rows[rows[:, SCORE] >= self._threshold] for rows in detections]
         latest = self._blocks[-1]
-        latest.add(request.images, detections)
+        latest.add(images, detections)
         if latest.pictures >= _BLOCK:
             self._before.merge(latest)
             self._blocks.append(Profile(len(self.labels)))

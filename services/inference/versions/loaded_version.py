@@ -15,7 +15,7 @@ from services.common.request.context import RequestContext
 from services.common.request.errors import MalformedRequest
 from services.inference import protocol
 from services.inference.protocol import InferRequest
-from services.inference.scheduler import Scheduler
+from services.inference.scheduler import NetworkInput, Scheduler
 from services.inference.versions.drift import DriftWatch
 from services.inference.versions.hook_process import HookProcess
 from services.inference.versions.picture_sample import PictureSample
@@ -109,18 +109,24 @@ class LoadedVersion:
             if not self._users:
                 self._unused.set()
 
-    async def predict(self, context: RequestContext, request: InferRequest) -> list[Floats]:
-        """Run the network on a request; return one (k, 6) array of detections per picture.
+    async def predict(
+        self,
+        context: RequestContext,
+        pictures: NetworkInput,
+        threshold: float | None = None,
+        iou: float | None = None,
+    ) -> list[Floats]:
+        """Run the network on pictures; return one (k, 6) array of detections for each.
 
-        Applies the request's threshold and iou, or else the model's own. Raises what
-        `Scheduler.enqueue` raises.
+        Without threshold and iou, the model's own are applied. Raises what `Scheduler.enqueue`
+        raises.
         """
         model = self.detector.model
-        threshold = model.threshold if request.threshold is None else request.threshold
-        iou = model.iou if request.iou is None else request.iou
+        threshold = model.threshold if threshold is None else threshold
+        iou = model.iou if iou is None else iou
         return await self.scheduler.enqueue(
             context,
-            request.images,
+            pictures,
             lambda heads: self.detector.postprocess(heads, threshold, iou),
         )
 

@@ -7,11 +7,12 @@ import uuid
 
 import numpy as np
 
-from elastic_yolo.detector.boxes import CLASS, Floats
+from elastic_yolo.detector.boxes import CLASS, Floats, Image
 from elastic_yolo.detector.nms import overlaps
 from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import ServiceError
-from services.inference.protocol import InferRequest
+from services.inference.protocol import InferRequest, PictureRequest
+from services.inference.scheduler import NetworkInput
 from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.model_metrics import ModelMetrics
 
@@ -33,19 +34,23 @@ class ShadowRunner:
         self,
         shadow: LoadedVersion,
         version: LoadedVersion,
-        request: InferRequest,
+        request: InferRequest | PictureRequest,
+        images: Image,
         detections: list[Floats],
     ) -> None:
         """Run the shadow on the request's pictures if there is capacity; returns immediately.
 
-        `detections` are those of `version`, which the response has: one (k, 6) array per picture.
+        `images` are its pixels, (n, height, width, 3). `detections` are those of `version`, which
+        the response has: one (k, 6) array per picture.
         """
         if shadow is version:
             return
         if self._running is not None or version.scheduler.queued:
             self._metrics.count_shadow(shadow, "skipped", len(detections))
             return
-        self._running = asyncio.create_task(self._compare(shadow, version, request, detections))
+        self._running = asyncio.create_task(
+            self._compare(shadow, version, request, images, detections)
+        )
         self._running.add_done_callback(self._end)
 
     def _end(self, _task: asyncio.Task[None]) -> None:
@@ -55,13 +60,16 @@ class ShadowRunner:
         self,
         shadow: LoadedVersion,
         version: LoadedVersion,
-        request: InferRequest,
+        request: InferRequest | PictureRequest,
+        images: Image,
         detections: list[Floats],
     ) -> None:
         context = RequestContext(uuid.uuid4().hex, Deadline.after_ms(_TIMEOUT_MS))
         try:
             with shadow.in_use():
-                shadowed = await shadow.predict(context, request)
+                shadowed = await shadow.predict(
+                    context, NetworkInput.of(images), request.threshold, request.iou
+                )
         except (ServiceError, RuntimeError):
             # RuntimeError: the shadow was retired after the request began.
             self._metrics.count_shadow(shadow, "failed", len(detections))

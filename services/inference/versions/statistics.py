@@ -88,7 +88,7 @@ class VersionStatistics:
     def record_run(self, pictures: int, times: RunTimes) -> None:
         """Count a run of the engine, whoever has caused it."""
         runs = self._runs.setdefault(pictures, _Batches())
-        runs.input.add_s(times.join_s)
+        runs.input.add_s(times.input_s)
         runs.infer.add_s(times.engine_s)
         runs.output.add_s(times.heads_s)
 

@@ -147,6 +147,7 @@ class VersionLoader:
             max_streams=min(self.options.threads, _MAX_STREAMS),
             max_queued=self.max_queue,
             max_batch=self.max_batch,
+            one_thread_streams=self.options.threads <= _MAX_STREAMS,
             on_run=[partial(self.on_run, model.name, model.version), statistics.record_run],
         )
 
