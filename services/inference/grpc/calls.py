@@ -92,17 +92,26 @@ class Calls:
         self._max_calls = max_calls
         self._tracing = tracing
         self._recorder = Recorder(metrics)
-        self._receiver = Receiver()
+        # Tensors may take their time. A probe must not wait for them, nor for a caller that keeps
+        # a stream open.
+        self._tensors = Receiver(at_once=4, stall_s=5.0)
+        self._small = Receiver(at_once=1, stall_s=1.0)
+        self._streams = Receiver(at_once=1, stall_s=1.0)
         self.open: Counter[str] = Counter()
         """How many `calls` and `streams` are in progress."""
 
-    def handler(self, path: str, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
+    def handler(
+        self, path: str, answer: Answer, *, takes_tensors: bool = False
+    ) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler of a method with one message and one response.
+
+        The messages of a method that takes tensors are received beside those of all others.
 
         On the wire there is no difference to a method with a stream of messages, which may decide
         itself when it receives the first one.
         """
-        serve: Any = partial(self._serve, path, answer)
+        receiver = self._tensors if takes_tensors else self._small
+        serve: Any = partial(self._serve, path, answer, receiver)
         return grpc.stream_unary_rpc_method_handler(serve)
 
     def stream_handler(self, respond: Respond) -> grpc.RpcMethodHandler[Any, Any]:
@@ -128,7 +137,9 @@ class Calls:
         finally:
             self.open[kind] -= 1
 
-    async def _serve(self, path: str, answer: Answer, _messages: object, call: Context) -> bytes:
+    async def _serve(
+        self, path: str, answer: Answer, receiver: Receiver, _messages: object, call: Context
+    ) -> bytes:
         metadata = _read_metadata(call)
         context = self._begin(path, metadata)
         status: int = CALLER_LEFT
@@ -136,7 +147,7 @@ class Calls:
         try:
             with self._slot("calls"):
                 context.deadline = self._read_deadline(call, metadata)
-                response = await self._receive(answer, Call(context, metadata), call)
+                response = await self._receive(receiver, answer, Call(context, metadata), call)
             encoded = response.SerializeToString()
             call.set_trailing_metadata(self._to_trailers(context))
             status = HTTPStatus.OK
@@ -155,9 +166,11 @@ class Calls:
             self._metrics.in_flight.dec()
             self._recorder.record(context, method=_METHOD, path=path, route=path, status=status)
 
-    async def _receive(self, answer: Answer, call: Call, wire: Context) -> Message:
+    async def _receive(
+        self, receiver: Receiver, answer: Answer, call: Call, wire: Context
+    ) -> Message:
         """Receive the message of a call and return the response; the message is free afterwards."""
-        message = await self._receiver.receive(wire, call.context.deadline)
+        message = await receiver.receive(wire, call.context.deadline)
         if message is None:
             raise MalformedRequest("the call has no message, or one that is too large")
         with self._bodies.hold(len(message)):
@@ -170,7 +183,7 @@ class Calls:
         context = self._new_context(_read_metadata(call))
         try:
             with self._slot("streams"):
-                messages = self._receiver.receive_all(call, context.deadline)
+                messages = self._streams.receive_all(call, context.deadline)
                 async for response in respond(messages):
                     await call.write(response.SerializeToString())
         except Exception as error:  # noqa: BLE001  # as above

@@ -14,33 +14,38 @@ from services.common.request.errors import DeadlineExceeded
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-# gRPC reveals the size of a message only when all of it is in memory. An attack: a hundred callers
-# that send a message of the largest size at once.
-_AT_ONCE = 4
-# A caller that takes longer has lost its connection, or holds a turn on purpose.
-_STALL_S = 5.0
-
 
 class Receiver:
-    """Receives a few messages at a time, first come, first served."""
+    """Receives a few messages at a time, first come, first served.
 
-    def __init__(self) -> None:
-        """Start with no message."""
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+    gRPC reveals the size of a message only when all of it is in memory. An attack: a hundred
+    callers that send a message of the largest size at once.
+    """
+
+    def __init__(self, *, at_once: int, stall_s: float) -> None:
+        """Receive `at_once` messages at a time.
+
+        A caller that takes longer than `stall_s` seconds has lost its connection, or holds a turn
+        on purpose.
+        """
+        self._turns = asyncio.Semaphore(at_once)
+        self._stall_s = stall_s
 
     async def receive(self, call: Context, deadline: Deadline) -> bytes | None:
         """Return the next message of a call, or None if its caller sends no more.
 
         None as well for a message above the limit on its length, with which gRPC ends the call.
-        Raises DeadlineExceeded if the message does not arrive until the deadline, or within five
-        seconds after its turn has come.
+        Raises DeadlineExceeded if the message does not arrive until the deadline, or within
+        `stall_s` seconds after its turn has come.
         """
         try:
             async with asyncio.timeout(deadline.remaining_s()), self._turns:
-                async with asyncio.timeout(_STALL_S):
+                async with asyncio.timeout(self._stall_s):
                     message: object = await call.read()
         except TimeoutError:
-            reason = TIME_OVER if deadline.left_s <= 0 else f"it took longer than {_STALL_S:g} s"
+            reason = (
+                TIME_OVER if deadline.left_s <= 0 else f"it took longer than {self._stall_s:g} s"
+            )
             raise DeadlineExceeded(f"the message did not arrive in time: {reason}") from None
         return None if message is grpc.aio.EOF else cast("bytes", message)
 

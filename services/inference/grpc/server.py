@@ -124,7 +124,9 @@ def _add_methods(server: grpc.aio.Server, answering: Methods, calls: Calls) -> N
     describing = Reflection([methods.NAME, health.NAME])
     services = {
         methods.NAME: {
-            name: calls.handler(f"/{methods.NAME}/{name}", answer)
+            name: calls.handler(
+                f"/{methods.NAME}/{name}", answer, takes_tensors=name == "ModelInfer"
+            )
             for name, answer in answering.answers().items()
         },
         health.NAME: {

@@ -23,6 +23,7 @@ from services.inference.grpc.calls import Answer, Call, Calls
 pytestmark = pytest.mark.anyio
 
 PATH = "/a.Service/Method"
+INFER = "/a.Service/Infer"
 LIVE = pb.ServerLiveResponse(live=True)
 CODE = grpc.StatusCode
 
@@ -66,7 +67,11 @@ async def serving(
         metrics=metrics, bodies=bodies, longest_ms=longest_ms, max_calls=max_calls, tracing=None
     )
     server = grpc.aio.server()
-    handlers = {"Method": calls.handler(PATH, answer), "Watch": calls.stream_handler(watch)}
+    handlers = {
+        "Method": calls.handler(PATH, answer),
+        "Infer": calls.handler(INFER, answer, takes_tensors=True),
+        "Watch": calls.stream_handler(watch),
+    }
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("a.Service", handlers)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -299,15 +304,33 @@ async def test_a_call_without_a_message_is_refused() -> None:
         assert caught.value.code() is CODE.INVALID_ARGUMENT
 
 
-async def test_callers_who_send_no_message_hold_the_turns_of_others_for_a_limited_time() -> None:
-    """The first four wait for a message that never comes; an honest call comes next."""
-    async with serving(live) as served:
-        method = served.channel.stream_unary(PATH)
-        stalled = [method(timeout=20) for _ in range(4)]
-        for one in stalled:
-            await one.wait_for_connection()
-        await until(lambda: served.calls.open["calls"] == 4)
+async def stall(served: Served, path: str, count: int) -> list[Any]:
+    """Open calls that send no message."""
+    method = served.channel.stream_unary(path)
+    stalled = [method(timeout=20) for _ in range(count)]
+    for one in stalled:
+        await one.wait_for_connection()
+    await until(lambda: served.calls.open["calls"] == count)
+    return stalled
 
-        assert await served.start()
+
+@pytest.mark.parametrize(("path", "turns"), [(PATH, 1), (INFER, 4)])
+async def test_callers_who_send_no_message_hold_the_turns_of_others_for_a_limited_time(
+    path: str, turns: int
+) -> None:
+    """They have all turns; an honest call of the same method comes next."""
+    async with serving(live) as served:
+        stalled = await stall(served, path, turns)
+
+        assert await served.channel.unary_unary(path)(b"", timeout=20)
         for one in stalled:
             assert await one.code() is CODE.DEADLINE_EXCEEDED
+
+
+async def test_a_small_message_does_not_wait_for_slow_tensors() -> None:
+    """Twenty callers without a message have all turns for 25 s."""
+    async with serving(live) as served:
+        stalled = await stall(served, INFER, 20)
+
+        assert await served.start()
+        assert not any(one.done() for one in stalled)
