@@ -110,15 +110,16 @@ def test_only_what_requires_a_token_says_so(stack: Stack) -> None:
         schema = httpx.get(f"{service.url}/openapi.json").json()
         schemes = schema.get("components", {}).get("securitySchemes", {})
         return {
-            f"{scheme['type']} {scheme['scheme']}": {
+            f"{scheme['type']} {scheme.get('scheme', scheme.get('name'))}": {
                 path
                 for path, operations in schema["paths"].items()
-                if all(one.get("security") == [{name: []}] for one in operations.values())
+                if all({name: []} in one.get("security", []) for one in operations.values())
             }
             for name, scheme in schemes.items()
         }
 
-    assert guarded(stack.web) == {"http bearer": {"/inference"}}
+    web = guarded(stack.web)
+    assert web == {"http bearer": {"/inference"}, "apiKey X-API-Key": {"/inference"}}
     assert guarded(stack.preprocess) == {}
     repository = "/v2/repository"
     assert guarded(stack.inference) == {

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hmac
+from typing import ClassVar
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common.request.errors import Unauthorized
+
+Schemes = dict[str, dict[str, str]]
+"""OpenAPI's security schemes by name."""
+
+BEARER: Schemes = {"bearer": {"type": "http", "scheme": "bearer"}}
 
 
 def read_bearer(authorization: str) -> str | None:
@@ -29,6 +35,8 @@ def require_bearer(authorization: str, token: SecretStr, what: str) -> None:
 
 class TokenGate:
     """Refuses requests without the token before their bodies are read."""
+
+    schemes: ClassVar[Schemes] = BEARER
 
     def __init__(self, app: ASGIApp, token: SecretStr, prefix: str, what: str) -> None:
         """Guard the paths of `app` that begin with `prefix`; `what` is their name in errors."""

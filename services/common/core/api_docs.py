@@ -6,6 +6,7 @@ those of the package fastapi-swagger: docs/decisions/028-api-page.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.exceptions import HTTPException
 
+from services.common.core.access_token import Schemes
 from services.common.core.problems import MEDIA_TYPE, PROBLEM_SCHEMA
 
 _OURS = Path(__file__).parent
@@ -33,7 +35,6 @@ _POLICY = (
     "frame-ancestors 'none'"
 )
 _DAY_S = 86_400
-_BEARER = "bearer"
 
 
 def add_api_docs(app: FastAPI) -> None:
@@ -61,10 +62,10 @@ def add_api_docs(app: FastAPI) -> None:
     app.include_router(router)
 
 
-def complete_schema(app: FastAPI, guarded: list[str]) -> None:
+def complete_schema(app: FastAPI, guarded: Mapping[str, Schemes]) -> None:
     """Add the response of errors to every operation, in place of FastAPI's own for 422.
 
-    Operations whose path begins with one of the prefixes `guarded` get a bearer token.
+    `guarded` has prefixes of paths, and the schemes of which their operations require one.
     """
     generate = app.openapi
 
@@ -77,15 +78,16 @@ def complete_schema(app: FastAPI, guarded: list[str]) -> None:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         schemas["Problem"] = PROBLEM_SCHEMA
-        if guarded:
-            components["securitySchemes"] = {_BEARER: {"type": "http", "scheme": "bearer"}}
+        for schemes in guarded.values():
+            components.setdefault("securitySchemes", {}).update(schemes)
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         for path, operations in schema["paths"].items():
             for operation in operations.values():
                 operation["responses"].pop("422", None)
                 operation["responses"]["default"] = {"description": "Error", "content": content}
-                if guarded and path.startswith(tuple(guarded)):
-                    operation["security"] = [{_BEARER: []}]
+                for prefix, schemes in guarded.items():
+                    if path.startswith(prefix):
+                        operation["security"] = [{name: []} for name in schemes]
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from elastic_yolo import __version__
+from services.common.core.access_token import Schemes
 from services.common.core.api_docs import add_api_docs, complete_schema
 from services.common.core.middleware import RequestMiddleware
 from services.common.core.picture_route import PictureRoute, add_picture_routes
@@ -91,7 +92,7 @@ def build_app(
     add_probes(app, readiness, check_dependencies, status)
     add_metrics(app, metrics, in_schema=not has_port)
     add_api_docs(app)
-    complete_schema(app, _guarded_prefixes(gates))
+    complete_schema(app, _guarded_paths(gates))
     for gate in gates:
         app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
     if has_port:
@@ -106,9 +107,13 @@ def build_app(
     return app
 
 
-def _guarded_prefixes(gates: Sequence[Middleware]) -> list[str]:
-    """Return the prefixes of the paths that require a token or a key."""
-    return [str(gate.kwargs["prefix"]) for gate in gates if "prefix" in gate.kwargs]
+def _guarded_paths(gates: Sequence[Middleware]) -> dict[str, Schemes]:
+    """Return the prefixes of the paths that require a token or a key, with how it is sent."""
+    return {
+        str(gate.kwargs["prefix"]): gate.cls.schemes  # type: ignore[attr-defined]  # a gate
+        for gate in gates
+        if "prefix" in gate.kwargs
+    }
 
 
 async def _raise_again(_request: Request, error: Exception) -> NoReturn:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.common.core.access_token import read_bearer
+from services.common.core.access_token import BEARER, Schemes, read_bearer
 from services.common.request.context import RequestContext, context_of
 from services.common.request.errors import DeadlineExceeded, MalformedRequest, Unauthorized
 from services.common.request.identity import Identity
@@ -25,6 +25,11 @@ _UNKNOWN = "the API key or token is not known to this service"
 
 class IdentityGate:
     """Finds out who sends a request: by an API key, or by a token of the issuer."""
+
+    schemes: ClassVar[Schemes] = {
+        **BEARER,
+        "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
 
     def __init__(
         self, app: ASGIApp, prefix: str, keys: ApiKeys, tokens: TokenVerifier | None

@@ -304,7 +304,7 @@ async def test_a_call_without_a_message_is_refused() -> None:
         assert caught.value.code() is CODE.INVALID_ARGUMENT
 
 
-async def stall(served: Served, path: str, count: int) -> list[Any]:
+async def stall(served: Served, path: str, count: int) -> list[grpc.aio.StreamUnaryCall]:
     """Open calls that send no message."""
     method = served.channel.stream_unary(path)
     stalled = [method(timeout=20) for _ in range(count)]
