@@ -6,7 +6,10 @@ onnxruntime in MLServer. Their boxes agree to PIXELS and their scores to SCORE.
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,12 +19,13 @@ from typing import Any
 import httpx
 import onnx
 import pytest
+import yaml
 
 from elastic_yolo.detector.engines.load import make_graph
 from elastic_yolo.detector.model import read_model, read_output_decoder
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT, Service, free_port
 from elastic_yolo.picture.agreement import first_difference
-from tests.support.mlserver import mlserver
+from tests.support.mlserver import EXAMPLE, mlserver, started
 from tests.support.routing import Routed, inference, routed
 from tests.support.tiny import write_tiny_model
 from tests.support.versions import sample
@@ -257,6 +261,29 @@ def test_a_third_party_server_that_comes_late_gets_pictures(
     assert (away.status_code, gone.status_code) == (503, 503)
     assert away.json()["detail"] == "the late service cannot be reached"
     assert len(boxes(other)) == 5
+
+
+def test_the_example_of_the_page_detects_as_our_own_inference_does(
+    runtimes: Runtimes, tmp_path: Path
+) -> None:
+    """`convert`, MLServer and the table of docs/routing.md, with another address."""
+    folder = tmp_path / "mlserver"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("*.onnx"))
+    convert = [ROOT / ".venv" / "bin" / "elastic-yolo", "convert", DEMO_MODEL, "--output"]
+    subprocess.run([*convert, folder / "demo" / "model.onnx"], check=True)
+    section = (ROOT / "docs" / "routing.md").read_text().split("### Example: MLServer")[1]
+    _commands, shown, *_ = re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE)
+    with started(folder) as url:
+        table = yaml.safe_load(textwrap.dedent(shown).replace("http://127.0.0.1:8080", url))
+        table["backends"]["mlserver"]["files"] = str(runtimes.files)
+        table["backends"]["inference"] = {"url": runtimes.openvino.url}
+        with routed(tmp_path, table) as services:
+            theirs = services.detect(picture=PICTURE, headers={"X-Route-Engine": "mlserver"})
+            ours = services.detect(picture=PICTURE)
+
+    require_agreement(boxes(ours), boxes(theirs))
+    digests = {response.json()["model"]["digest"] for response in (ours, theirs)}
+    assert len(digests) == 2
 
 
 def test_only_third_party_back_ends_make_preprocess_ready(

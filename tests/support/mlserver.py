@@ -16,25 +16,33 @@ from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
 from tests.support.waiting import serving
 
 _ROOM = ROOT / ".venv-oip-server"
-_RUNTIME = ROOT / "tests" / "support" / "mlserver_runtime" / "raw_heads.py"
+EXAMPLE = ROOT / "docs" / "examples" / "mlserver"
+_RUNTIME = EXAMPLE / "demo" / "raw_heads.py"
 _DATATYPES = {onnx.TensorProto.UINT8: "UINT8", onnx.TensorProto.FLOAT: "FP32"}
 
 
 @contextmanager
 def mlserver(folder: Path, networks: Mapping[str, Path], port: int | None = None) -> Iterator[str]:
     """Serve ONNX files by name until the block ends; yields the URL."""
-    if not (_ROOM / "ready").exists():
-        pytest.skip("needs .venv-oip-server, which `make oip-servers` installs")
     folder.mkdir(parents=True, exist_ok=True)
-    port = port or free_port()
-    settings = {"debug": False, "host": LOOPBACK, "http_port": port, "grpc_port": free_port(),
-                "metrics_port": free_port(), "parallel_workers": 0}  # fmt: skip
-    (folder / "settings.json").write_text(json.dumps(settings))
     for name, network in networks.items():
         (folder / name).mkdir()
         shutil.copy(_RUNTIME, folder / name)
         described = json.dumps(_describe(name, network))
         (folder / name / "model-settings.json").write_text(described)
+    with started(folder, port) as url:
+        yield url
+
+
+@contextmanager
+def started(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run MLServer with a folder of models until the block ends; yields the URL."""
+    if not (_ROOM / "ready").exists():
+        pytest.skip("needs .venv-oip-server, which `make oip-servers` installs")
+    port = port or free_port()
+    settings = {"debug": False, "host": LOOPBACK, "http_port": port, "grpc_port": free_port(),
+                "metrics_port": free_port(), "parallel_workers": 0}  # fmt: skip
+    (folder / "settings.json").write_text(json.dumps(settings))
     url = f"http://{LOOPBACK}:{port}"
     command = [_ROOM / "bin" / "mlserver", "start", folder]
     with serving(command, f"{url}/v2/health/ready", folder / "mlserver.log"):

@@ -1,4 +1,4 @@
-"""An MLServer runtime that runs an ONNX file by onnxruntime; in .venv-oip-server alone.
+"""An MLServer runtime that runs an ONNX file by onnxruntime.
 
 Its tensors are those of the file, as a runtime for any network would have them.
 """
