@@ -35,10 +35,10 @@ def create_app(
 
     Raises KeysFileInvalid.
     """
-    door = Door(settings, PATH)
-    readiness = Readiness()
     metrics = Metrics("web")
     metrics.watch_clients()
+    door = Door(settings, PATH, metrics)
+    readiness = Readiness()
     preprocess = Peer(
         "preprocess", settings.preprocess_url, metrics, None if tls is None else tls.client_context
     )

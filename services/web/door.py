@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from prometheus_client import Gauge
 from starlette.middleware import Middleware
 
 from services.common.observe.logs import get_logger
+from services.common.observe.telemetry import Metrics
 from services.web.limits.gate import NO_LIMITS, LimitGate
 from services.web.limits.stores import MemoryStore, UsageStore
 from services.web.settings import WebSettings
@@ -26,7 +28,7 @@ NO_IDENTITY = "no identity: anyone may send pictures"
 class Door:
     """The gates in front of `path`, and what they need while the service runs."""
 
-    def __init__(self, settings: WebSettings, path: str) -> None:
+    def __init__(self, settings: WebSettings, path: str, metrics: Metrics) -> None:
         """Build what the settings ask for; raises KeysFileInvalid."""
         self.gates: list[Middleware] = []
         """The last comes first."""
@@ -35,7 +37,7 @@ class Door:
         self._kinds: list[str] = []
         # The file may get limits for a client at any time.
         if settings.limits != NO_LIMITS or settings.api_keys_file is not None:
-            store = self._build_store(settings)
+            store = self._build_store(settings, metrics)
             limiting = Middleware(LimitGate, path=path, store=store, default=settings.limits)
             self.gates.append(limiting)
         if settings.token or settings.api_keys_file or settings.oidc_issuer:
@@ -56,7 +58,7 @@ class Door:
                 stack.push_async_callback(_cancel, asyncio.create_task(follow()))
             yield
 
-    def _build_store(self, settings: WebSettings) -> UsageStore:
+    def _build_store(self, settings: WebSettings, metrics: Metrics) -> UsageStore:
         if settings.redis_url is None:
             return MemoryStore()
         from services.web.limits.redis_store import RedisStore  # noqa: PLC0415  # 0.1 s
@@ -64,6 +66,12 @@ class Door:
         longest_s = settings.request_timeout_ms / 1000
         store = RedisStore(settings.redis_url, settings.limit_redis_down, longest_s)
         self._closers.append(store.close)
+        Gauge(
+            "elastic_yolo_limit_redis_up",
+            "1 while Redis counts the pictures of clients, 0 while it does not respond.",
+            ("service",),
+            registry=metrics.registry,
+        ).labels(metrics.service).set_function(lambda: store.responds)
         return store
 
     def _build_identity(self, settings: WebSettings, path: str) -> Middleware:

@@ -33,6 +33,7 @@ from tests.support.pictures import encode, plain
 from tests.support.raw import status_without_body
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.tiny import write_tiny_model
+from tests.support.versions import sample
 from tests.support.waiting import wait_until
 
 JPEG = encode(plain(64, 48), "JPEG")
@@ -447,6 +448,10 @@ def send(web: Service) -> httpx.Response:
     return httpx.post(f"{web.url}/inference", content=b"x", timeout=60)
 
 
+def redis_is_up(web: Service) -> float:
+    return sample(web, "elastic_yolo_limit_redis_up")
+
+
 def test_limits_hold_across_two_processes(pair: tuple[RedisServer, list[Service]]) -> None:
     _, services = pair
     with ThreadPoolExecutor(8) as threads:
@@ -462,12 +467,16 @@ def test_without_redis_each_process_does_what_its_setting_says(
 ) -> None:
     server, (alone, closed) = pair
     assert send(alone).status_code == send(closed).status_code == 415
+    before = [redis_is_up(web) for web in (alone, closed)]
     server.kill()
     opened = [send(alone).status_code for _ in range(25)]
     refused = [send(closed) for _ in range(5)]
+    without = [redis_is_up(web) for web in (alone, closed)]
     server.start()
     wait_until(lambda: send(closed).status_code == 415, "Redis is used again")
+    after = redis_is_up(closed)
 
+    assert (before, without, after) == ([1, 1], [0, 0], 1)
     # It counts from the beginning, for itself.
     assert opened == [415] * 20 + [429] * 5
     assert {answer.status_code for answer in refused} == {503}

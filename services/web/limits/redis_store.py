@@ -89,6 +89,11 @@ class RedisStore:
         return await self._alone.take(client, limits)
 
     @property
+    def responds(self) -> bool:
+        """Whether Redis counts pictures at the moment."""
+        return not self._is_down
+
+    @property
     def owed(self) -> int:
         """How many pictures are taken back when Redis responds again."""
         return len(self._owed)
