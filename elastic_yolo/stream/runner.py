@@ -18,8 +18,8 @@ from queue import Empty, SimpleQueue
 from threading import Event, Lock, Semaphore, Thread
 from typing import NamedTuple
 
+from elastic_yolo.backoff import Backoff
 from elastic_yolo.picture.errors import PictureError
-from elastic_yolo.stream.backoff import Backoff
 from elastic_yolo.stream.detecting import Answer, Detecting
 from elastic_yolo.stream.ends import Sink, Source
 from elastic_yolo.stream.errors import Refused, Unavailable

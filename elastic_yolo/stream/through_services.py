@@ -14,11 +14,11 @@ import httpx
 import numpy as np
 import simplejpeg
 
+from elastic_yolo.backoff import Backoff, parse_retry_after
 from elastic_yolo.detector.boxes import Detection
 from elastic_yolo.detector.inputs import Frame
 from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.picture.header import read_header
-from elastic_yolo.stream.backoff import Backoff, parse_retry_after
 from elastic_yolo.stream.detecting import PLAIN, Answer
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.urls import public_name, split_url

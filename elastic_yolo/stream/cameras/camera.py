@@ -9,8 +9,8 @@ from threading import Condition, Event, Thread
 
 import av
 
+from elastic_yolo.backoff import Backoff
 from elastic_yolo.detector.inputs import Frame
-from elastic_yolo.stream.backoff import Backoff
 from elastic_yolo.stream.cameras.connection import (
     CameraConnection,
     ConnectionLost,

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from elastic_yolo.stream.backoff import parse_retry_after
+from elastic_yolo.backoff import parse_retry_after
 from elastic_yolo.stream.errors import BadAddress, Refused, Unavailable
 from elastic_yolo.stream.message import Result
 from elastic_yolo.stream.sinks.events import Outbox

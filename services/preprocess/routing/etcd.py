@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import SecretStr
 
+from elastic_yolo.backoff import Backoff
 from services.common.observe.logs import get_logger
 from services.preprocess.routing.table import MOST_BYTES, TableError
 
@@ -116,7 +117,7 @@ class EtcdSource:
 
     async def changes(self) -> AsyncIterator[None]:
         """Watch the key, at another server after a connection has ended."""
-        pause_s, is_lost = _FIRST_PAUSE_S, False
+        backoff, is_lost = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), False
         while True:
             for host in self._shuffled_hosts():
                 try:
@@ -124,7 +125,8 @@ class EtcdSource:
                         async for _ in self._watch(client):
                             if is_lost:
                                 get_logger().info("etcd responds again", table=str(self))
-                            pause_s, is_lost = _FIRST_PAUSE_S, False
+                            backoff.reset()
+                            is_lost = False
                             yield
                 except _FAILURES as error:
                     if not is_lost:
@@ -134,8 +136,7 @@ class EtcdSource:
                             why=f"{host}: {_describe(error)}",
                         )
                     is_lost = True
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311  # against a stampede
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            await asyncio.sleep(backoff.next_s())
 
     def _shuffled_hosts(self) -> Sequence[str]:
         return random.sample(self.address.hosts, len(self.address.hosts))

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from elastic_yolo.backoff import Backoff
 from services.common.observe.logs import get_logger
 from services.common.request.errors import Unavailable
 from services.web.identity.algorithms import OF_KEY
@@ -30,7 +31,8 @@ _DISCOVERY = "/.well-known/openid-configuration"
 _REFRESH_S = 300.0
 # Tokens with an unknown key cause requests to the issuer at most this often, whoever sends them.
 _LEAST_PAUSE_S = 10.0
-_MAX_BACKOFF_S = 30.0
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
 _FETCH_S = 5.0
 _MAX_BYTES = 1_000_000
 _MAX_KEYS = 100
@@ -86,12 +88,14 @@ class IssuerKeys:
 
     async def follow(self) -> None:
         """Fetch the keys now and again, until cancelled."""
-        failures = 0
+        backoff = Backoff(_FIRST_PAUSE_S, min(_LONGEST_PAUSE_S, self._refresh_s))
         try:
             while True:
-                failures = 0 if await self._refresh() else failures + 1
-                backoff_s = min(_MAX_BACKOFF_S, 2.0 ** (failures - 1))
-                pause_s = min(backoff_s, self._refresh_s) if failures else self._refresh_s
+                if await self._refresh():
+                    backoff.reset()
+                    pause_s = self._refresh_s
+                else:
+                    pause_s = backoff.next_s()
                 self._next_at = self._clock() + pause_s
                 await asyncio.sleep(pause_s)
         finally:

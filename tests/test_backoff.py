@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from elastic_yolo.stream.backoff import Backoff
+from elastic_yolo.backoff import Backoff
 
 
 def test_waits_double_up_to_half_a_minute_and_begin_again_after_a_success() -> None:

@@ -8,15 +8,15 @@ import time
 from email.utils import parsedate_to_datetime
 
 _MOST_RETRY_AFTER_S = 3600.0
-# An end that asks for hours would stop a stream for ever.
+# A server that asks for hours would stop a stream for ever.
 _MOST_ASKED_S = 60.0
 
 
 class Backoff:
     """The waits of one series of attempts, each twice as long as the one before.
 
-    Each is shortened by up to a quarter, by chance, so that those which failed together do not all
-    come back at the same moment.
+    Each is shortened by up to a quarter, by chance, so that processes whose attempts failed
+    together do not all try again at the same moment.
     """
 
     def __init__(self, first_s: float = 0.2, most_s: float = 10.0) -> None:
@@ -25,7 +25,7 @@ class Backoff:
         self._most_s = most_s
 
     def next_s(self, asked_s: float | None = None) -> float:
-        """Return how many seconds to wait now: as long as the other end asks, a minute at most."""
+        """Return how many seconds to wait now: as long as the server asks, a minute at most."""
         wait_s = self._next_s * random.uniform(0.75, 1)  # noqa: S311  # no secret depends on it
         self._next_s = min(self._most_s, 2 * self._next_s)
         return max(wait_s, min(asked_s or 0.0, _MOST_ASKED_S))
