@@ -293,6 +293,7 @@ class Summary:
             "preprocess": self.preprocess,
             "inference": ", ".join(self.inference),
             "gRPC": ", ".join(self.grpc),
+            "identity": "required" if variable else "none: anyone may send pictures",
         }
         if logs:
             rows["logs"] = str(logs)

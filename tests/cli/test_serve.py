@@ -431,3 +431,16 @@ def test_the_example_request_has_the_token_if_one_is_required() -> None:
 
     header = '-H "Authorization: Bearer $ACCESS_TOKEN"'
     assert f"  try         curl {header} -F image=@photo.jpg {web}/inference" in shown
+
+
+@pytest.mark.parametrize(
+    ("variable", "line"),
+    [
+        (None, "  identity    none: anyone may send pictures"),
+        ("ACCESS_TOKEN", "  identity    required"),
+    ],
+)
+def test_the_summary_says_whether_callers_need_an_identity(variable: str | None, line: str) -> None:
+    summary = Summary("http://127.0.0.1:5000", "", [], [], "tiny", "", "fp32", "cpu", None)
+
+    assert line in summary.lines("127.0.0.1", None, variable=variable)
