@@ -8,9 +8,10 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import anyio.lowlevel
@@ -18,6 +19,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from elastic_yolo.api_key import key_digest, new_key
 from elastic_yolo.lab.processes.stack import Service, Stack, free_port
@@ -293,6 +295,22 @@ async def test_what_is_in_redis_expires(server: RedisServer) -> None:
     tags = {re.search(rb"\{(.+)\}", name)[1] for name in names}  # type: ignore[index]
     assert len(tags) == 1
     assert b"expires" not in b"".join(names)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("when_down", "said"), [("open", "alone"), ("closed", "503")])
+async def test_the_log_says_what_happens_without_redis(
+    when_down: Literal["open", "closed"], said: str
+) -> None:
+    store = RedisStore(f"redis://127.0.0.1:{free_port()}", when_down, 10)
+    with capture_logs() as logged:
+        for _ in range(2):
+            with suppress(Unavailable):
+                await store.take("a", Limits(rate=1))
+    await store.close()
+
+    assert [line["event"] for line in logged] == ["LIMIT_REDIS_URL: no response"]
+    assert said in logged[0]["meanwhile"]
 
 
 @pytest.mark.anyio

@@ -27,6 +27,10 @@ from services.web.limits.usage import Reason, Verdict, burst_of
 
 WhenDown = Literal["open", "closed"]
 
+# In the log line about a Redis that is down: what happens to pictures.
+_ALONE = "each process enforces the limits alone"
+_REFUSES = "pictures are refused with 503"
+
 # A round trip takes less than a millisecond in a cluster.
 _TIMEOUT_S = 0.15
 _PROBE_PAUSE_S = 1.0
@@ -148,7 +152,8 @@ class RedisStore:
         if not self._is_down:
             self._is_down = True
             reason = type(error).__name__
-            get_logger().warning("LIMIT_REDIS_URL: no response", reason=reason, until="it responds")
+            meanwhile = _REFUSES if self._closed else _ALONE
+            get_logger().warning("LIMIT_REDIS_URL: no response", reason=reason, meanwhile=meanwhile)
             self._start(self._wait_until_back())
 
     async def _wait_until_back(self) -> None:
