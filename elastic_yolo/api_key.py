@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
+
+CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+"""The names of clients and tenants."""
+CLIENT_NAME_RULE = "1 to 63 letters, digits, '.', '_', '@' and '-', the first a letter or a digit"
+"""What CLIENT_NAME accepts, in words, behind "expected"."""
+ACCESS_TOKEN_CLIENT = "access-token"  # noqa: S105
+"""The client of ACCESS_TOKEN, which has no entry in a file of keys."""
 
 # So that scanners for secrets, and people, recognise one.
 _PREFIX = "ey_"

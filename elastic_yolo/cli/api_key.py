@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from typing import Any
 
-from elastic_yolo.api_key import key_digest, new_key
+from elastic_yolo.api_key import (
+    ACCESS_TOKEN_CLIENT,
+    CLIENT_NAME,
+    CLIENT_NAME_RULE,
+    key_digest,
+    new_key,
+)
 from elastic_yolo.cli.errors import CommandFailed
+from elastic_yolo.names import NAME, NAME_RULE
 from elastic_yolo.progress import print_status
 
 _DESCRIPTION = """\
@@ -16,9 +22,6 @@ Make an API key for a client of the web service. The key is printed once, to sta
 stored nowhere: give it to the client. Standard output has the client's entry for the file that
 API_KEYS_FILE names; the entry holds the SHA-256 of the key.
 """
-# The client of ACCESS_TOKEN, which the web service accepts in no file.
-_TAKEN = "access-token"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 
 
 def add_parser(commands: Any) -> None:
@@ -39,22 +42,24 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    if not _NAME.fullmatch(parsed.name):
-        raise CommandFailed(
-            f"{parsed.name}: expected up to 63 letters, digits, '.', '_', '@' and '-'"
-        )
-    if parsed.name == _TAKEN:
-        raise CommandFailed(f"{_TAKEN}: is the client of ACCESS_TOKEN, choose another name")
+    if not CLIENT_NAME.fullmatch(parsed.name):
+        raise CommandFailed(f"NAME {parsed.name!r}: expected {CLIENT_NAME_RULE}")
+    if parsed.name == ACCESS_TOKEN_CLIENT:
+        raise CommandFailed(f"{parsed.name}: is the client of ACCESS_TOKEN, choose another name")
+    models = parsed.models.split(",") if parsed.models is not None else []
+    for model in models:
+        if not NAME.fullmatch(model):
+            raise CommandFailed(f"--models {model!r}: expected {NAME_RULE}")
     key = new_key()
     client: dict[str, Any] = {"name": parsed.name, "keys": [{"sha256": key_digest(key)}]}
-    if parsed.models:
-        client["models"] = parsed.models.split(",")
+    if models:
+        client["models"] = models
     if parsed.json:
         print(json.dumps({"key": key, "client": client}))
         return 0
     print_status(f"key of {parsed.name}, shown only now: {key}")
     print(f"  - name: {parsed.name}")
     print(f"    keys:\n      - sha256: {key_digest(key)}")
-    if parsed.models:
-        print(f"    models: [{', '.join(client['models'])}]")
+    if models:
+        print(f"    models: [{', '.join(models)}]")
     return 0

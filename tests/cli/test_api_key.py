@@ -52,7 +52,17 @@ def test_a_name_that_the_file_would_not_take_is_refused(
     capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     assert main(["api-key", "--", name]) == 1
-    assert "expected up to 63 letters" in capsys.readouterr().err
+    assert f"NAME {name!r}: expected 1 to 63 letters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("models", ["", "a,", "a b", "a]\n  - name: x"])
+def test_a_model_name_that_no_model_can_have_is_refused(
+    capsys: pytest.CaptureFixture[str], models: str
+) -> None:
+    assert main(["api-key", "ci", "--models", models]) == 1
+    printed = capsys.readouterr()
+    assert "--models " in printed.err
+    assert printed.out == ""
 
 
 def test_the_name_of_the_access_token_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from elastic_yolo.api_key import key_digest
+from elastic_yolo.api_key import ACCESS_TOKEN_CLIENT, key_digest
 from services.common.observe.logs import get_logger
 from services.common.request.errors import Unauthorized
 from services.common.request.identity import Identity
 from services.web.identity.errors import KeysFileInvalid
-from services.web.identity.keys_file import ACCESS_TOKEN_CLIENT, parse_keys, read_content
+from services.web.identity.keys_file import parse_keys, read_content
 
 _POLL_S = 2.0
 

@@ -9,19 +9,18 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from elastic_yolo.api_key import ACCESS_TOKEN_CLIENT, CLIENT_NAME, CLIENT_NAME_RULE
 from elastic_yolo.strict_yaml import parse_strict_yaml
 from services.common.request.identity import Identity, Limits
 from services.web.identity.errors import KeysFileInvalid
 
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 6
-# The client of ACCESS_TOKEN.
-ACCESS_TOKEN_CLIENT = "access-token"  # noqa: S105
 
 
 def _check_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", text):
-        raise ValueError("expected up to 63 letters, digits, '.', '_', '@' and '-'")
+    if not CLIENT_NAME.fullmatch(text):
+        raise ValueError(f"expected {CLIENT_NAME_RULE}")
     return text
 
 
