@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -41,19 +40,24 @@ class NetworkInput:
     dtype: np.dtype[Any]
     """uint8 or float32."""
     make: Callable[[], Image]
+    _images: Image | None = field(default=None, init=False)
 
     @classmethod
     def of(cls, images: Image) -> NetworkInput:
         """Return (n, height, width, 3) pixels as an input."""
         return cls(len(images), images.dtype, lambda: images)
 
-    @cached_property
+    @property
     def images(self) -> Image:
         """The pixels, (n, height, width, 3); the thread that runs the network asks for them first.
 
         Raises what `make` raises.
         """
-        return self.make()
+        # The cached_property of Python 3.11 has one lock for all inputs: one thread at a time
+        # would decode a picture, and all others wait.
+        if self._images is None:
+            self._images = self.make()
+        return self._images
 
 
 @dataclass(eq=False)

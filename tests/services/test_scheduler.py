@@ -332,6 +332,28 @@ async def test_the_thread_that_runs_the_network_makes_its_input_once() -> None:
     assert [name.startswith("engine") for name in made_by] == [True]
 
 
+async def test_two_threads_make_inputs_at_the_same_time() -> None:
+    """Each waits until the other makes its input as well."""
+    both = threading.Barrier(2)
+
+    def make() -> Image:
+        both.wait(20)
+        return picture(3)
+
+    engine = SumEngine(streams=[open_engine(), open_engine()])
+    async with scheduling(engine) as scheduler:
+        first = start(scheduler, picture(1))
+        await until(lambda: engine.runs == [[1]])
+        others = [
+            asyncio.create_task(scheduler.enqueue(context(), later(make), per_picture))
+            for _ in range(2)
+        ]
+        await until(lambda: scheduler.queued == 2)
+        engine.gate.set()
+        assert sums(await first) == [12]
+        assert [sums(result) for result in await asyncio.gather(*others)] == [[36], [36]]
+
+
 async def test_an_input_that_cannot_be_made_fails_its_request_only() -> None:
     def fail() -> Image:
         raise PictureUndecodable("broken")
