@@ -294,16 +294,14 @@ class Scheduler:
 
     def _deliver(self, run: _Run, outcome: _Outcome | Exception, expired: list[Job]) -> None:
         """Hand out the results of a run, and start what is queued on other engines."""
-        if isinstance(outcome, Exception):
-            for job in run.jobs:
-                job.result.set_exception(outcome)
-        else:
-            for call in self._on_run:
-                call(run.pictures, outcome.times)
-            for job, result in zip(run.jobs, outcome.results, strict=True):
-                job.result.set_result(result)
+        _finish(run.jobs, outcome)
         _fail_expired(expired)
         self._dispatch()
+        if isinstance(outcome, Exception):
+            return
+        # Last, so that an error in one of them fails no request. Nobody has seen the results yet.
+        for call in self._on_run:
+            call(run.pictures, outcome.times)
 
 
 def remove_expired(queue: deque[Job]) -> list[Job]:
@@ -316,6 +314,15 @@ def remove_expired(queue: deque[Job]) -> list[Job]:
     for job in expired:
         queue.remove(job)
     return expired
+
+
+def _finish(jobs: list[Job], outcome: _Outcome | Exception) -> None:
+    if isinstance(outcome, Exception):
+        for job in jobs:
+            job.result.set_exception(outcome)
+    else:
+        for job, result in zip(jobs, outcome.results, strict=True):
+            job.result.set_result(result)
 
 
 def _fail_expired(jobs: list[Job]) -> None:

@@ -21,6 +21,7 @@ from services.inference.scheduler import (
     BatchTimes,
     Job,
     NetworkInput,
+    RunTimes,
     Scheduler,
     remove_expired,
     take_batch,
@@ -309,6 +310,24 @@ async def test_threads_take_queued_requests_while_the_event_loop_is_busy() -> No
         results = await asyncio.gather(first, *others)
 
     assert [sums(result) for result in results] == [[0], [12], [24], [36], [48]]
+
+
+async def test_an_error_in_what_is_called_after_a_run_fails_no_request() -> None:
+    def fail(_pictures: int, _times: RunTimes) -> None:
+        raise ZeroDivisionError
+
+    failures: list[type] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, facts: failures.append(type(facts["exception"]))
+    )
+    scheduler = Scheduler(open_engine(), max_streams=1, max_queued=10, max_batch=1, on_run=[fail])
+    try:
+        results = await asyncio.gather(*(start(scheduler, picture(n)) for n in (1, 2, 3)))
+    finally:
+        scheduler.close()
+
+    assert [sums(result) for result in results] == [[12], [24], [36]]
+    assert failures == [ZeroDivisionError] * 3
 
 
 def later(make: Callable[[], Image]) -> NetworkInput:
