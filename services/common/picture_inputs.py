@@ -21,9 +21,11 @@ from services.common.request.context import RequestContext
 # in any common format, see `decoding_bytes`. An attack: a WebP of 2.5 KB has 64 megapixels and
 # cannot be decoded smaller; eight at once took more than the memory limit of the pod.
 _BYTES_PER_PIXEL = 8
-# Of that memory, the part that a small picture takes at most: 8 MB by default, which a photograph
-# of 12 megapixels stays below, because it is decoded smaller.
+# Of that memory, the part that a small picture takes at most: 8 MB by default.
 _SMALL_PARTS = 64
+# A larger picture takes so long to decode, even smaller, that other threads should do it meanwhile:
+# of two callers, one after the other has the network for itself, and a core would be idle.
+_SMALL_PIXELS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Preparation:
     place: Placement
     size: int
     """Memory that it takes, in bytes."""
+    pixels: int
+    """Of the file, which may be decoded smaller."""
     run: Callable[[], Image]
     """Returns (height, width, 3) uint8; raises PictureError."""
 
@@ -74,11 +78,15 @@ class PictureInputs:
 
         size = decoding_bytes(header, place.inner)
         require_fitting(size, self.memory)
-        return Preparation(place, size, prepare_input)
+        return Preparation(place, size, header.width * header.height, prepare_input)
 
     def is_small(self, planned: Preparation) -> bool:
-        """Return whether a few threads may do this work at once without asking for memory."""
-        return planned.size * _SMALL_PARTS <= self.memory.limit
+        """Return whether the thread that runs the network may do this work, without a queue.
+
+        It takes little time, and so little memory that a few threads need not ask for it.
+        """
+        fits = planned.size * _SMALL_PARTS <= self.memory.limit
+        return fits and planned.pixels <= _SMALL_PIXELS
 
     async def prepare(self, context: RequestContext, planned: Preparation) -> Image:
         """Run the work in a worker thread; raises PictureError, or as `WorkQueue.run_job` does."""

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -41,19 +40,24 @@ class NetworkInput:
     dtype: np.dtype[Any]
     """uint8 or float32."""
     make: Callable[[], Image]
+    _images: Image | None = field(default=None, init=False)
 
     @classmethod
     def of(cls, images: Image) -> NetworkInput:
         """Return (n, height, width, 3) pixels as an input."""
         return cls(len(images), images.dtype, lambda: images)
 
-    @cached_property
+    @property
     def images(self) -> Image:
         """The pixels, (n, height, width, 3); the thread that runs the network asks for them first.
 
         Raises what `make` raises.
         """
-        return self.make()
+        # The cached_property of Python 3.11 has one lock for all inputs: one thread at a time
+        # would decode a picture, and all others wait.
+        if self._images is None:
+            self._images = self.make()
+        return self._images
 
 
 @dataclass(eq=False)
@@ -290,16 +294,14 @@ class Scheduler:
 
     def _deliver(self, run: _Run, outcome: _Outcome | Exception, expired: list[Job]) -> None:
         """Hand out the results of a run, and start what is queued on other engines."""
-        if isinstance(outcome, Exception):
-            for job in run.jobs:
-                job.result.set_exception(outcome)
-        else:
-            for call in self._on_run:
-                call(run.pictures, outcome.times)
-            for job, result in zip(run.jobs, outcome.results, strict=True):
-                job.result.set_result(result)
+        _finish(run.jobs, outcome)
         _fail_expired(expired)
         self._dispatch()
+        if isinstance(outcome, Exception):
+            return
+        # Last, so that an error in one of them fails no request. Nobody has seen the results yet.
+        for call in self._on_run:
+            call(run.pictures, outcome.times)
 
 
 def remove_expired(queue: deque[Job]) -> list[Job]:
@@ -312,6 +314,15 @@ def remove_expired(queue: deque[Job]) -> list[Job]:
     for job in expired:
         queue.remove(job)
     return expired
+
+
+def _finish(jobs: list[Job], outcome: _Outcome | Exception) -> None:
+    if isinstance(outcome, Exception):
+        for job in jobs:
+            job.result.set_exception(outcome)
+    else:
+        for job, result in zip(jobs, outcome.results, strict=True):
+            job.result.set_result(result)
 
 
 def _fail_expired(jobs: list[Job]) -> None:

@@ -24,7 +24,7 @@ import pytest
 
 from elastic_yolo.cli.serve import Summary
 from elastic_yolo.doctor.machine import find_holder, is_taken
-from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.lab.processes.stack import ROOT, free_port
 from tests.support.command import run
 from tests.support.grpc_service import GrpcClient
 from tests.support.pictures import encode, plain
@@ -129,6 +129,23 @@ def test_each_inference_process_answers_grpc(environment: dict[str, str], model:
 
     assert len({*addresses}) == 2
     assert live == [True, True]
+
+
+def test_the_port_for_metrics_is_that_of_web(environment: dict[str, str], model: Path) -> None:
+    """All processes have the same environment, and one port is for one of them."""
+    port = free_port()
+    shared = {**environment, "METRICS_PORT": str(port)}
+    with serving(shared, model, "--port", "0", "--inference", "2") as served:
+        urls = [f"http://127.0.0.1:{port}", served.facts["preprocess"], *served.facts["inference"]]
+        exported = [httpx.get(f"{url}/metrics").text for url in urls]
+
+    services = [re.search(r'service="(\w+)"', text) for text in exported]
+    assert [found and found[1] for found in services] == [
+        "web",
+        "preprocess",
+        "inference",
+        "inference",
+    ]
 
 
 def test_ctrl_c_lets_a_request_in_progress_finish(environment: dict[str, str], model: Path) -> None:

@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from elastic_yolo.detector.boxes import InputFormat
 from elastic_yolo.detector.decode import decoding_bytes
 from elastic_yolo.lab.processes.stack import ROOT, Stack
 from elastic_yolo.picture.errors import PictureTooLarge
-from elastic_yolo.picture.header import read_header
-from services.common.picture_inputs import decoding_memory, require_fitting
+from elastic_yolo.picture.header import JpegFrame, PictureHeader, read_header
+from services.common.picture_inputs import PictureInputs, decoding_memory, require_fitting
 from services.common.queue import ByteBudget, WorkQueue
 from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import DeadlineExceeded
@@ -98,6 +99,29 @@ async def test_memory_that_becomes_free_passes_by_a_job_that_was_just_cancelled(
         await cancelled
     budget.give_back(10)
     await budget.take(10)
+
+
+@pytest.mark.parametrize(
+    ("size", "max_pixels", "is_small"),
+    [
+        ((1600, 1200), 64_000_000, True),
+        # A photograph. It is decoded at an eighth of its size: little memory, and much time.
+        ((4000, 3000), 64_000_000, False),
+        # 0.6 MB of pixels at half of its size. The limit is half a megabyte here.
+        ((1024, 768), 4_000_000, False),
+    ],
+)
+def test_a_small_picture_takes_little_time_and_little_memory(
+    size: tuple[int, int], max_pixels: int, *, is_small: bool
+) -> None:
+    inputs = PictureInputs.start(workers=1, max_waiting=1, max_pixels=max_pixels)
+    try:
+        header = PictureHeader("image/jpeg", *size, jpeg=JpegFrame(3, 0, is_common=True))
+        planned = inputs.plan(context(), b"", header, InputFormat((96, 96), "letterbox"))
+    finally:
+        inputs.queue.close()
+
+    assert inputs.is_small(planned) is is_small
 
 
 _ACTIONS = st.one_of(

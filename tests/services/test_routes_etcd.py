@@ -69,6 +69,8 @@ def test_a_table_in_etcd_is_followed(server: EtcdServer, backend: Service, tmp_p
         server.ctl("put", KEY, text=table(backend, "third"))
         wait_routed(services, "third")
         assert services.is_valid()
+        # Each request to etcd, by the HTTP client.
+        assert "HTTP Request" not in services.log()
 
 
 def test_what_changed_while_etcd_was_away_is_taken(

@@ -21,6 +21,7 @@ from services.inference.scheduler import (
     BatchTimes,
     Job,
     NetworkInput,
+    RunTimes,
     Scheduler,
     remove_expired,
     take_batch,
@@ -311,6 +312,24 @@ async def test_threads_take_queued_requests_while_the_event_loop_is_busy() -> No
     assert [sums(result) for result in results] == [[0], [12], [24], [36], [48]]
 
 
+async def test_an_error_in_what_is_called_after_a_run_fails_no_request() -> None:
+    def fail(_pictures: int, _times: RunTimes) -> None:
+        raise ZeroDivisionError
+
+    failures: list[type] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, facts: failures.append(type(facts["exception"]))
+    )
+    scheduler = Scheduler(open_engine(), max_streams=1, max_queued=10, max_batch=1, on_run=[fail])
+    try:
+        results = await asyncio.gather(*(start(scheduler, picture(n)) for n in (1, 2, 3)))
+    finally:
+        scheduler.close()
+
+    assert [sums(result) for result in results] == [[12], [24], [36]]
+    assert failures == [ZeroDivisionError] * 3
+
+
 def later(make: Callable[[], Image]) -> NetworkInput:
     return NetworkInput(1, np.dtype("u1"), make)
 
@@ -330,6 +349,28 @@ async def test_the_thread_that_runs_the_network_makes_its_input_once() -> None:
     assert sums(result) == [36]
     assert pictures.images.flat[0] == 3
     assert [name.startswith("engine") for name in made_by] == [True]
+
+
+async def test_two_threads_make_inputs_at_the_same_time() -> None:
+    """Each waits until the other makes its input as well."""
+    both = threading.Barrier(2)
+
+    def make() -> Image:
+        both.wait(20)
+        return picture(3)
+
+    engine = SumEngine(streams=[open_engine(), open_engine()])
+    async with scheduling(engine) as scheduler:
+        first = start(scheduler, picture(1))
+        await until(lambda: engine.runs == [[1]])
+        others = [
+            asyncio.create_task(scheduler.enqueue(context(), later(make), per_picture))
+            for _ in range(2)
+        ]
+        await until(lambda: scheduler.queued == 2)
+        engine.gate.set()
+        assert sums(await first) == [12]
+        assert [sums(result) for result in await asyncio.gather(*others)] == [[36], [36]]
 
 
 async def test_an_input_that_cannot_be_made_fails_its_request_only() -> None:

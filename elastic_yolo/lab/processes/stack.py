@@ -210,22 +210,18 @@ class Stack:
             )
 
         first, *further = ports.inference
-        # Empty is off: several processes cannot share one port of the environment.
+        # Empty is off: several processes cannot share one port of the environment. That for metrics
+        # is web's.
+        behind = {"METRICS_PORT": ""}
         grpc = [str(port) for port in ports.grpc] or [""] * len(ports.inference)
-        self.inference = service(
-            "inference", first, {"MODEL_PATH": str(model), "GRPC_PORT": grpc[0]}
-        )
+        settings = {**behind, "MODEL_PATH": str(model)}
+        self.inference = service("inference", first, {**settings, "GRPC_PORT": grpc[0]})
         self.copies = [
-            service(
-                "inference",
-                port,
-                {"MODEL_PATH": str(model), "GRPC_PORT": for_grpc},
-                f"inference-{port}",
-            )
+            service("inference", port, {**settings, "GRPC_PORT": for_grpc}, f"inference-{port}")
             for port, for_grpc in zip(further, grpc[1:], strict=True)
         ]
         urls = ",".join(one.url for one in (self.inference, *self.copies))
-        self.preprocess = service("preprocess", ports.preprocess, {"INFERENCE_URL": urls})
+        self.preprocess = service("preprocess", ports.preprocess, {**behind, "INFERENCE_URL": urls})
         self.web = replace(
             service("web", ports.web, {"PREPROCESS_URL": self.preprocess.url}), host=host
         )

@@ -89,6 +89,8 @@ def _configure_libraries(
     root.setLevel(level.upper())
     # The services log requests, start and stop themselves.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # It would log each look at etcd and at an issuer's keys, whose failures are logged once.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _name_service(service: str) -> structlog.typing.Processor:

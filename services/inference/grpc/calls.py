@@ -51,6 +51,9 @@ _SCOPE = {"method": "POST", "scheme": "http", "http_version": "2", "query_string
 
 M = TypeVar("M", bound=Message)
 
+Kind = Literal["tensors", "calls", "streams"]
+"""Of a call: with tensors, another one with one message, or a stream."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -84,7 +87,7 @@ class Calls:
     ) -> None:
         """Serve at most `max_calls` calls at a time, none longer than `longest_ms` milliseconds.
 
-        There may be as many streams, which have no end.
+        There may be as many calls with tensors, and as many streams, which have no end.
         """
         self._metrics = metrics
         self._bodies = bodies
@@ -98,7 +101,7 @@ class Calls:
         self._small = Receiver(at_once=1, stall_s=1.0)
         self._streams = Receiver(at_once=1, stall_s=1.0)
         self.open: Counter[str] = Counter()
-        """How many `calls` and `streams` are in progress."""
+        """How many calls of each kind are in progress."""
 
     def handler(
         self, path: str, answer: Answer, *, takes_tensors: bool = False
@@ -110,8 +113,9 @@ class Calls:
         On the wire there is no difference to a method with a stream of messages, which may decide
         itself when it receives the first one.
         """
+        kind: Kind = "tensors" if takes_tensors else "calls"
         receiver = self._tensors if takes_tensors else self._small
-        serve: Any = partial(self._serve, path, answer, receiver)
+        serve: Any = partial(self._serve, path, answer, kind, receiver)
         return grpc.stream_unary_rpc_method_handler(serve)
 
     def stream_handler(self, respond: Respond) -> grpc.RpcMethodHandler[Any, Any]:
@@ -123,14 +127,16 @@ class Calls:
         return grpc.stream_stream_rpc_method_handler(serve)
 
     @contextmanager
-    def _slot(self, kind: Literal["calls", "streams"]) -> Iterator[None]:
+    def _slot(self, kind: Kind) -> Iterator[None]:
         """Count a call as open until the block ends; raises TooManyRequests if too many are.
 
-        Each kind has its own slots. An attack: watchers of the health in place of calls.
+        Each kind has its own slots. An attack: watchers of the health in place of calls. Many
+        callers whose tensors are slow take none from probes.
         """
         count = self.open[kind]
         if count >= self._max_calls:
-            raise TooManyRequests(f"{count} {kind} are open: try again in 1 s", 1, "queue_full")
+            what = "calls with tensors" if kind == "tensors" else kind
+            raise TooManyRequests(f"{count} {what} are open: try again in 1 s", 1, "queue_full")
         self.open[kind] += 1
         try:
             yield
@@ -138,14 +144,20 @@ class Calls:
             self.open[kind] -= 1
 
     async def _serve(
-        self, path: str, answer: Answer, receiver: Receiver, _messages: object, call: Context
+        self,
+        path: str,
+        answer: Answer,
+        kind: Kind,
+        receiver: Receiver,
+        _messages: object,
+        call: Context,
     ) -> bytes:
         metadata = _read_metadata(call)
         context = self._begin(path, metadata)
         status: int = CALLER_LEFT
         self._metrics.in_flight.inc()
         try:
-            with self._slot("calls"):
+            with self._slot(kind):
                 context.deadline = self._read_deadline(call, metadata)
                 response = await self._receive(receiver, answer, Call(context, metadata), call)
             encoded = response.SerializeToString()

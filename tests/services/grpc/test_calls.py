@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -310,7 +311,7 @@ async def stall(served: Served, path: str, count: int) -> list[grpc.aio.StreamUn
     stalled = [method(timeout=20) for _ in range(count)]
     for one in stalled:
         await one.wait_for_connection()
-    await until(lambda: served.calls.open["calls"] == count)
+    await until(lambda: served.calls.open.total() == count)
     return stalled
 
 
@@ -332,5 +333,14 @@ async def test_a_small_message_does_not_wait_for_slow_tensors() -> None:
     async with serving(live) as served:
         stalled = await stall(served, INFER, 20)
 
+        assert await served.start()
+        assert not any(one.done() for one in stalled)
+
+
+async def test_calls_with_tensors_take_no_slots_from_others() -> None:
+    async with serving(live, max_calls=2) as served:
+        stalled = await stall(served, INFER, 2)
+
+        assert await served.channel.unary_unary(INFER)(b"").code() is CODE.RESOURCE_EXHAUSTED
         assert await served.start()
         assert not any(one.done() for one in stalled)
