@@ -97,9 +97,11 @@ class Calls:
         self._recorder = Recorder(metrics)
         # Tensors may take their time. A probe must not wait for them, nor for a caller that keeps
         # a stream open.
-        self._tensors = Receiver(at_once=4, stall_s=5.0)
-        self._small = Receiver(at_once=1, stall_s=1.0)
-        self._streams = Receiver(at_once=1, stall_s=1.0)
+        self._receivers: dict[Kind, Receiver] = {
+            "tensors": Receiver(at_once=4, stall_s=5.0),
+            "calls": Receiver(at_once=1, stall_s=1.0),
+            "streams": Receiver(at_once=1, stall_s=1.0),
+        }
         self.open: Counter[str] = Counter()
         """How many calls of each kind are in progress."""
 
@@ -114,8 +116,7 @@ class Calls:
         itself when it receives the first one.
         """
         kind: Kind = "tensors" if takes_tensors else "calls"
-        receiver = self._tensors if takes_tensors else self._small
-        serve: Any = partial(self._serve, path, answer, kind, receiver)
+        serve: Any = partial(self._serve, path, answer, kind)
         return grpc.stream_unary_rpc_method_handler(serve)
 
     def stream_handler(self, respond: Respond) -> grpc.RpcMethodHandler[Any, Any]:
@@ -144,13 +145,7 @@ class Calls:
             self.open[kind] -= 1
 
     async def _serve(
-        self,
-        path: str,
-        answer: Answer,
-        kind: Kind,
-        receiver: Receiver,
-        _messages: object,
-        call: Context,
+        self, path: str, answer: Answer, kind: Kind, _messages: object, call: Context
     ) -> bytes:
         metadata = _read_metadata(call)
         context = self._begin(path, metadata)
@@ -159,6 +154,7 @@ class Calls:
         try:
             with self._slot(kind):
                 context.deadline = self._read_deadline(call, metadata)
+                receiver = self._receivers[kind]
                 response = await self._receive(receiver, answer, Call(context, metadata), call)
             encoded = response.SerializeToString()
             call.set_trailing_metadata(self._to_trailers(context))
@@ -195,7 +191,7 @@ class Calls:
         context = self._new_context(_read_metadata(call))
         try:
             with self._slot("streams"):
-                messages = self._streams.receive_all(call, context.deadline)
+                messages = self._receivers["streams"].receive_all(call, context.deadline)
                 async for response in respond(messages):
                     await call.write(response.SerializeToString())
         except Exception as error:  # noqa: BLE001  # as above
