@@ -77,6 +77,9 @@ class Server:
             yield self
         finally:
             server.close()
+            # What it has accepted becomes a connection in the next turns of the event loop.
+            for _ in range(3):
+                await asyncio.sleep(0)
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -85,6 +88,8 @@ class Server:
         task = asyncio.ensure_future(self._serve(reader, writer))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        # Not in the task: one that is cancelled at once never begins.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections.add(writer)
@@ -106,7 +111,6 @@ class Server:
             pass
         finally:
             self.connections.discard(writer)
-            writer.transport.abort()
 
 
 def content_length(head: str) -> int:
