@@ -21,7 +21,7 @@ class Backoff:
 
     def __init__(self, first_s: float = 0.2, most_s: float = 10.0) -> None:
         """Begin with `first_s` seconds; no wait becomes longer than `most_s`."""
-        self._first_s = self._next_s = first_s
+        self._first_s = self._next_s = min(first_s, most_s)
         self._most_s = most_s
 
     def next_s(self, asked_s: float | None = None) -> float:

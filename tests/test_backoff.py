@@ -14,6 +14,12 @@ def test_waits_double_up_to_half_a_minute_and_begin_again_after_a_success() -> N
     assert backoff.next_s() <= 1
 
 
+def test_the_first_wait_is_no_longer_than_the_longest() -> None:
+    backoff = Backoff(1.0, 0.1)
+
+    assert max(backoff.next_s() for _ in range(3)) <= 0.1
+
+
 def test_waits_of_several_cameras_differ() -> None:
     assert len({Backoff().next_s() for _ in range(20)}) > 1
 

@@ -299,7 +299,8 @@ class Scheduler:
         self._dispatch()
         if isinstance(outcome, Exception):
             return
-        # Last, so that an error in one of them fails no request. Nobody has seen the results yet.
+        # Last, so that an error in one of them fails no request. The callers go on after this turn
+        # of the event loop, so they find their run counted.
         for call in self._on_run:
             call(run.pictures, outcome.times)
 

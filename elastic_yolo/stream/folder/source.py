@@ -161,18 +161,11 @@ class FolderSource:
 
         None if it is gone.
         """
-        fault: PictureError | None = None
-        content = b""
         try:
-            with claim.path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                content = file.read(MOST_PICTURE_BYTES + 1)
+            found, content, fault = _read_file(claim.path)
         except FileNotFoundError:
             self._claims.forget(claim)
             return None
-        except PermissionError as error:
-            found = claim.path.stat()
-            fault = PictureUndecodable(f"it cannot be read: {error.strerror}")
         except OSError:
             self._claims.forget(claim)
             raise
@@ -219,6 +212,15 @@ class FolderSource:
         except OSError as error:
             message = f"{self.name}: {error.strerror or error}"
             raise (Refused if error.errno in _FOR_GOOD else Unavailable)(message) from error
+
+
+def _read_file(path: Path) -> tuple[os.stat_result, bytes, PictureError | None]:
+    """Return facts and content of a picture, and a fault if it may not be read; raises OSError."""
+    try:
+        with path.open("rb") as file:
+            return os.fstat(file.fileno()), file.read(MOST_PICTURE_BYTES + 1), None
+    except PermissionError as error:
+        return path.stat(), b"", PictureUndecodable(f"it cannot be read: {error.strerror}")
 
 
 def _reserve(folder: Path, name: str, modified_ms: int) -> Path:
