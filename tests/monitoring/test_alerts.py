@@ -19,7 +19,7 @@ WITHIN = 'elastic_yolo_request_duration_seconds_bucket{service="web",route="/inf
 QUEUE = 'elastic_yolo_queue_%s{service="inference",queue="queue",pod="a"}'
 HPA = 'kube_horizontalpodautoscaler_%s{namespace="n",horizontalpodautoscaler="web"}'
 DESIRED, MOST = HPA % "status_desired_replicas", HPA % "spec_max_replicas"
-SERVING = 'elastic_yolo_peer_endpoints{service="web",peer="preprocess",state="serving",pod="%s"}'
+REACHABLE = 'elastic_yolo_peer_reachable{service="web",peer="preprocess",pod="%s"}'
 EJECTIONS = 'elastic_yolo_peer_ejections_total{service="web",peer="preprocess"}'
 PERIODS = 'elastic_yolo_cpu_%s_total{service="web"}'
 LAG = 'elastic_yolo_event_loop_lag_seconds_bucket{service="web",le="%s"}'
@@ -97,8 +97,9 @@ CASES = (
     Case(
         "NobodyBehind",
         {"severity": "critical", "service": "web", "peer": "preprocess"},
-        {SERVING % "a": "0x90", SERVING % "b": "0x90"},
-        ({SERVING % "a": "0x90", SERVING % "b": "1x90"},),
+        # One of two pods of web: NetworkPolicy or DNS there.
+        {REACHABLE % "a": "0x90", REACHABLE % "b": "1x90"},
+        ({REACHABLE % "a": "1x90", REACHABLE % "b": "1x90"},),
     ),
     Case(
         "ProcessesAreEjected",

@@ -84,16 +84,15 @@ async def test_held_requests_go_on_when_an_endpoint_is_ready_in_the_order_of_the
 
 
 async def test_a_request_that_is_lost_with_the_only_endpoint_is_held_and_sent_again() -> None:
-    async with away() as service:
-        async with service.server.running():
-            assert await service.downstream.send("first") == "first"
-            service.server.behaviour = reset_without_response
-            service.server.ready = False
-            lost = service.start_sending("second")
-            await service.wait_held(1)
-            service.server.behaviour = echo
-            service.server.ready = True
-            assert await lost == "second"
+    async with away() as service, service.server.running():
+        assert await service.downstream.send("first") == "first"
+        service.server.behaviour = reset_without_response
+        service.server.ready = False
+        lost = service.start_sending("second")
+        await service.wait_held(1)
+        service.server.behaviour = echo
+        service.server.ready = True
+        assert await lost == "second"
 
 
 async def test_while_requests_are_held_others_join_them_without_an_attempt() -> None:
@@ -161,7 +160,7 @@ async def test_with_hold_s_0_and_for_other_requests_than_pictures_nothing_is_hel
             assert (service.held(), service.ended("sent")) == (0, None)
             assert service.downstream.sample("reachable") == 0
             async with service.server.running():
-                await until(lambda: service.downstream.sample("reachable") == 1, "it is found")  # noqa: B023
+                await until(lambda: service.downstream.sample("reachable") == 1, "it is found")
 
 
 async def test_a_request_that_ends_three_endpoints_is_not_sent_again() -> None:
