@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+import pytest
 import yaml
 
 from elastic_yolo.lab.processes.stack import ROOT
@@ -33,6 +34,45 @@ def test_addresses_have_the_ports_that_the_services_listen_on() -> None:
     assert COMPOSE["web"]["environment"]["PREPROCESS_URL"].endswith(f":{PORTS['preprocess']}")
     assert COMPOSE["preprocess"]["environment"]["INFERENCE_URL"].endswith(f":{PORTS['inference']}")
     assert COMPOSE["web"]["ports"][0].endswith(f":{PORTS['web']}")
+
+
+def test_ports_are_published_for_this_machine_only() -> None:
+    """Unless a variable says otherwise, and web's alone has one."""
+    published = {name: one["ports"] for name, one in COMPOSE.items() if "ports" in one}
+
+    assert published.pop("web") == ["${WEB_HOST:-127.0.0.1}:${WEB_PORT:-5000}:5000"]
+    assert published.keys() == {"load", "redis", "prometheus", "grafana"}
+    for ports in published.values():
+        assert [port.startswith("127.0.0.1:") for port in ports] == [True]
+
+
+def test_web_takes_the_token_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one is none."""
+    stated = COMPOSE["web"]["environment"]
+    name, _, default = stated["ACCESS_TOKEN"].strip("${}").partition(":-")
+    monkeypatch.setenv(name, default)
+
+    assert (name, default) == ("ACCESS_TOKEN", "")
+    assert WebSettings(preprocess_url=stated["PREPROCESS_URL"]).token is None
+
+
+def test_a_folder_of_ones_own_is_mounted_read_only_where_the_model_is_read_from() -> None:
+    mount = "${MODEL_DIR:-./models/demo}:${MODEL_DIR:-/model}:ro"
+    model = "${MODEL_DIR:-store:/models/demo@stable}"
+
+    for name in ("inference", "inference-gpu", "batch", "stream"):
+        service = COMPOSE[name]
+        assert mount in service["volumes"], name
+        read = service.get("command") or service["environment"]["MODEL_PATH"]
+        assert model in read, name
+
+
+def test_every_variable_of_the_services_is_documented() -> None:
+    text = (ROOT / "docker-compose.yml").read_text().partition("\n  load:")[0]
+    documented = (ROOT / "docs" / "serve.md").read_text()
+
+    for name in set(re.findall(r"\$\{(\w+)", text)):
+        assert f"`{name}`" in documented, name
 
 
 def test_every_container_is_locked_down_and_bounded() -> None:

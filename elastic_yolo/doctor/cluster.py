@@ -17,9 +17,27 @@ NAMESPACED = (
     "cronjobs.batch", "pods", "services", "configmaps", "persistentvolumeclaims",
     "horizontalpodautoscalers.autoscaling", "poddisruptionbudgets.policy",
     "networkpolicies.networking.k8s.io", "ingresses.networking.k8s.io", "limitranges", "events",
-    "scaledobjects.keda.sh", "verticalpodautoscalers.autoscaling.k8s.io", "rollouts.argoproj.io",
+    "resourcequotas", "scaledobjects.keda.sh", "verticalpodautoscalers.autoscaling.k8s.io",
+    "rollouts.argoproj.io",
 )  # fmt: skip
 WIDE = ("namespaces", "nodes", "apiservices.apiregistration.k8s.io")
+# Of other namespaces: what rules look up and do not examine, each under the name for `unread`.
+PODS_ELSEWHERE = "pods of all namespaces"
+SYSTEM = "objects of kube-system"
+ELSEWHERE = {
+    PODS_ELSEWHERE: (
+        "pods",
+        "--all-namespaces",
+        "--field-selector=status.phase!=Succeeded,status.phase!=Failed",
+    ),
+    SYSTEM: (
+        "deployments.apps/metrics-server",
+        "configmaps/coredns",
+        "configmaps/node-local-dns",
+        "--namespace=kube-system",
+        "--ignore-not-found",
+    ),
+}
 
 
 def read_cluster(
@@ -33,21 +51,30 @@ def read_cluster(
     manifests: list[Manifest] = []
     unread: set[str] = set()
     requested = [*((one, where) for one in NAMESPACED), *((one, []) for one in WIDE)]
+    total = len(requested) + len(ELSEWHERE) + 1
     for done, (resource, place) in enumerate(requested, start=1):
         output = _get(kubectl, [resource, "--output=json", *place])
         if output is None:
             unread.add(resource.partition(".")[0])
         else:
             manifests += objects_of(output)
-        progress("reading the cluster", done, len(requested) + 1)
+        progress("reading the cluster", done, total)
+    elsewhere: list[Manifest] = []
+    for done, (name, arguments) in enumerate(ELSEWHERE.items(), start=len(requested) + 1):
+        output = _get(kubectl, [*arguments, "--output=json"])
+        if output is None:
+            unread.add(name)
+        else:
+            elsewhere += objects_of(output)
+        progress("reading the cluster", done, total)
     # Only their names: the content of Secrets is never read.
     names = _get(kubectl, ["secrets", f"--output={_NAMES}", "--no-headers", *where])
     if names is None:
         unread.add("secrets")
     else:
         manifests += secrets_of(names)
-    progress("reading the cluster", len(requested) + 1, len(requested) + 1)
-    return ManifestSet(manifests, live=True, unread=frozenset(unread))
+    progress("reading the cluster", total, total)
+    return ManifestSet(manifests, live=True, unread=frozenset(unread), elsewhere=elsewhere)
 
 
 _NAMES = "custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name"

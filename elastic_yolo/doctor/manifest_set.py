@@ -29,12 +29,14 @@ _DEFAULTS = ("defaultRequest", "default", "max", "min")
 class ManifestSet:
     """Manifests, or the objects of a live cluster.
 
-    `unread` has the resources for which the cluster denied access.
+    `unread` has the resources for which the cluster denied access; `elsewhere` objects of other
+    namespaces that rules look up and do not examine: pods, and some objects of kube-system.
     """
 
     manifests: Sequence[Manifest]
     live: bool = False
     unread: frozenset[str] = field(default_factory=frozenset)
+    elsewhere: Sequence[Manifest] = ()
 
     def of_kind(self, *kinds: str) -> Iterator[Manifest]:
         """Yield the objects of some kinds, without custom resources of the same name."""
@@ -43,6 +45,23 @@ class ManifestSet:
     def named(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """Return an object by kind, namespace and name, or None."""
         return self._by_name.get((kind, namespace, name))
+
+    def system(self, kind: str, name: str) -> Manifest | None:
+        """Return an object of kube-system, or None."""
+        for one in (*self.elsewhere, *self.manifests):
+            if (one.kind, one.namespace, one.name) == (kind, "kube-system", name):
+                return one
+        return None
+
+    @cached_property
+    def all_pods(self) -> list[Manifest]:
+        """The pods of a cluster in all namespaces, as far as they were read."""
+        found = {
+            (one.namespace, one.name): one
+            for one in (*self.elsewhere, *self.manifests)
+            if one.kind == "Pod"
+        }
+        return list(found.values())
 
     @property
     def containers(self) -> Iterator[Container]:

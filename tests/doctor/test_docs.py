@@ -8,8 +8,8 @@ import re
 
 from elastic_yolo.cli.stream import add_parser
 from elastic_yolo.doctor import manifests, sources
+from elastic_yolo.doctor.drain import DRAIN_DEFAULTS_S, STREAM_DRAIN_S
 from elastic_yolo.doctor.rules import RULES
-from elastic_yolo.doctor.rules.lifecycle import DRAIN_DEFAULTS_S, STREAM_DRAIN_S
 from elastic_yolo.lab.processes.stack import ROOT
 from services.common.core.settings import ServiceSettings
 from tests.support.doctor_cases import all_cases

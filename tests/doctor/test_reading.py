@@ -183,10 +183,13 @@ def test_every_resource_of_a_cluster_is_read(recorded: Path) -> None:
     assert reported[-1][1] == reported[-1][2] == len(reported)
     calls = (recorded / "calls").read_text().splitlines()
     assert all(call.startswith("get ") for call in calls)
-    assert [call for call in calls if "--namespace shop" not in call] == [
-        call
-        for call in calls
-        if call.split()[1].split(".")[0] in ("namespaces", "nodes", "apiservices")
+    wide = [call.split()[1:3] for call in calls if "--namespace shop" not in call]
+    assert wide == [
+        ["namespaces", "--output=json"],
+        ["nodes", "--output=json"],
+        ["apiservices.apiregistration.k8s.io", "--output=json"],
+        ["pods", "--all-namespaces"],
+        ["deployments.apps/metrics-server", "configmaps/coredns"],
     ]
     # The content of Secrets is never requested.
     assert [call for call in calls if "secrets" in call and "json" in call] == []

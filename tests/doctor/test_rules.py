@@ -17,7 +17,8 @@ def examine(case: Case, folder: Path) -> list[Finding]:
     if case.base == "shop":
         return examine_text(case.text)
     if case.base == "cluster":
-        return examine_cluster(case.text, case.body.get("unread", []))
+        body = case.body
+        return examine_cluster(case.text, body.get("unread", []), body.get("elsewhere", ""))
     require_tools()
     (folder / "kustomization.yaml").write_text(case.body["kustomization"])
     return read_sources([str(folder)], [str(TOOLS / "kubectl")]).findings

@@ -1,4 +1,4 @@
-"""The profiles of docker-compose.yml: monitoring, load and gpu."""
+"""The profiles and variables of docker-compose.yml: monitoring, load, gpu; model and token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from elastic_yolo.lab.processes.stack import LOOPBACK, ROOT, free_port
+from elastic_yolo.lab.processes.stack import DEMO_MODEL, LOOPBACK, ROOT, free_port
 from elastic_yolo.tiers import PORTS, TIERS
 from tests.e2e.compose import Compose, docker, inspect, running, why_not
 from tests.support.load import Load
@@ -82,6 +82,29 @@ def scraped(url: str) -> dict[str, int]:
             port = target["labels"]["instance"].rpartition(":")[2]
             ports[port] = ports.get(port, 0) + 1
     return ports
+
+
+def test_a_model_of_ones_own_is_served_to_whoever_has_the_token() -> None:
+    if reason := why_not():
+        pytest.fail(f"make e2e needs containers: {reason}")
+    token = "0123456789abcdef"  # noqa: S105  # of this test alone
+    with running(MODEL_DIR=str(DEMO_MODEL), ACCESS_TOKEN=token) as compose:
+        picture = {"image": PICTURE}
+        refused = httpx.post(f"{compose.url}/inference", files=picture, timeout=30)
+        answer = httpx.post(
+            f"{compose.url}/inference",
+            files=picture,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+        (container,) = compose.containers("web")
+        ports = inspect(container)["HostConfig"]["PortBindings"]
+
+    assert refused.status_code == 401
+    assert answer.status_code == 200
+    # The name that the folder states, not that of the store.
+    assert answer.json()["model"]["name"] == "yolov3-tiny-emoji"
+    assert [one["HostIp"] for one in ports[f"{PORTS['web']}/tcp"]] == [LOOPBACK]
 
 
 def test_locust_loads_the_pipeline_from_a_container() -> None:

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from elastic_yolo.cli.__main__ import COMMANDS
+from elastic_yolo.doctor.dns import DEFAULT_TTL_S, NOTICE_S
+from elastic_yolo.doctor.values import share_of
 from elastic_yolo.lab.processes.stack import ROOT
 from services.common.core.settings import ServiceSettings, variables
 from services.common.core.trace_settings import TraceSettings
@@ -194,6 +196,39 @@ def pods_have_time_to_drain(manifests: list[Manifest]) -> Iterator[str]:
             yield f"{name}: {drain_s} s to drain, less given"
 
 
+def old_pods_serve_until_dns_names_new_ones(manifests: list[Manifest]) -> Iterator[str]:
+    """Behind a headless Service: docs/load-balancing.md, "During a rollout"."""
+    headless = [
+        one["spec"]["selector"]
+        for one in of_kind(manifests, "Service")
+        if one["spec"].get("clusterIP") == "None"
+    ]
+    for one in of_kind(manifests, "Deployment"):
+        labels = one["spec"]["template"]["metadata"]["labels"]
+        named = any(matches(selector, labels) for selector in headless)
+        if not named or one["spec"].get("strategy", {}).get("type") == "Recreate":
+            continue
+        (container,) = one["spec"]["template"]["spec"]["containers"]
+        drain_s = float(_environment(manifests, container).get("DRAIN_DELAY_S", 0))
+        serves_s = one["spec"].get("minReadySeconds", 0) + drain_s
+        if serves_s < DEFAULT_TTL_S + NOTICE_S:
+            yield f"{name_of(one)}: an old pod serves for {serves_s} s beside the new one"
+
+
+def rollouts_lose_no_only_pod(manifests: list[Manifest]) -> Iterator[str]:
+    """A single pod goes after the new one has come; of several, some may go before."""
+    for one in of_kind(manifests, "Deployment"):
+        stated = one["spec"].get("strategy", {}).get("rollingUpdate")
+        # Kubernetes' own default is right; another strategy has no surge.
+        if stated is None:
+            continue
+        single = share_of(stated["maxUnavailable"], 1, up=False)
+        if single != 0 or not share_of(stated["maxSurge"], 1, up=True):
+            yield f"{name_of(one)}: {stated} is an outage of a single pod"
+        if not share_of(stated["maxUnavailable"], 4, up=False):
+            yield f"{name_of(one)}: {stated} waits for room for a further pod"
+
+
 def slow_starts_are_waited_for(manifests: list[Manifest]) -> Iterator[str]:
     """The startup probe fails later than the service stops waiting for its model."""
     for tier, container in _tiers(manifests):
@@ -303,6 +338,8 @@ CHECKS: tuple[Check, ...] = (
     certificates_have_the_names_of_urls,
     autoscalers_can_compute,
     pods_have_time_to_drain,
+    old_pods_serve_until_dns_names_new_ones,
+    rollouts_lose_no_only_pod,
     slow_starts_are_waited_for,
     images_are_built_here,
     the_first_job_is_the_usual_one,

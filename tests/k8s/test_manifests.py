@@ -423,6 +423,25 @@ MISTAKES: list[tuple[str, Mutation, Check]] = [
         checks.pods_have_time_to_drain,
     ),
     (
+        "old pods that go before DNS names the new ones",
+        lambda all_: deployment(all_, "preprocess")["spec"].pop("minReadySeconds"),
+        checks.old_pods_serve_until_dns_names_new_ones,
+    ),
+    (
+        "a rollout that stops the only pod first",
+        lambda all_: deployment(all_, "web")["spec"]["strategy"].update(
+            rollingUpdate={"maxSurge": 1, "maxUnavailable": 1}
+        ),
+        checks.rollouts_lose_no_only_pod,
+    ),
+    (
+        "a rollout that needs room for a further pod",
+        lambda all_: deployment(all_, "web")["spec"]["strategy"].update(
+            rollingUpdate={"maxSurge": 1, "maxUnavailable": 0}
+        ),
+        checks.rollouts_lose_no_only_pod,
+    ),
+    (
         "a startup probe that is too short",
         lambda all_: config(all_, "inference").update(MODEL_WAIT_S="600"),
         checks.slow_starts_are_waited_for,

@@ -14,6 +14,7 @@ add     further objects, as YAML
 line    text of the line that the finding names (shop alone)
 says    texts in the finding, as {what: text}, {why: text} or {fix: text}
 unread  resources that the cluster does not show (cluster alone)
+elsewhere  objects of other namespaces that rules look up, as YAML (cluster alone)
 kustomization  in place of base, edits, remove, add: the content of a kustomization.yaml
 """
 
@@ -35,7 +36,7 @@ from elastic_yolo.doctor.rules import diagnose
 from elastic_yolo.lab.processes.stack import ROOT
 
 _FOLDER = ROOT / "tests" / "doctor"
-_KEYS = set("name found base edits remove add line says unread kustomization".split())
+_KEYS = set("name found base edits remove add line says unread elsewhere kustomization".split())
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,12 @@ def examine_text(text: str, file: str = "shop.yaml") -> list[Finding]:
     return [*reading.findings, *diagnose(ManifestSet(reading.manifests))]
 
 
-def examine_cluster(text: str, unread: list[str]) -> list[Finding]:
+def examine_cluster(text: str, unread: list[str], elsewhere: str = "") -> list[Finding]:
     """Return what is found in a cluster whose objects are written as YAML."""
-    objects = objects_of(as_printed(list(yaml.safe_load_all(text))))
-    return diagnose(ManifestSet(objects, live=True, unread=frozenset(unread)))
+    here, there = (
+        objects_of(as_printed(list(yaml.safe_load_all(one)))) for one in (text, elsewhere)
+    )
+    return diagnose(ManifestSet(here, live=True, unread=frozenset(unread), elsewhere=tuple(there)))
 
 
 def cluster_objects() -> dict[str, Any]:

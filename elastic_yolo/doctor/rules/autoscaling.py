@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 from elastic_yolo.doctor.finding import Finding, error, warning
@@ -11,8 +12,13 @@ from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.scalers import HPA, KEDA, resource_metrics
 from elastic_yolo.doctor.values import mapping, mappings, text, whole
-from elastic_yolo.doctor.workload import Workload
+from elastic_yolo.doctor.workload import Workload, options_of
 
+# What the manifests of metrics-server's own releases state; the program's default is a minute.
+_RESOLUTION_S = 15
+_DEFAULT_RESOLUTION = "60s"
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(ms|h|m|s)")
+_UNIT_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 _METRICS_API = "v1beta1.metrics.k8s.io"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -99,6 +105,27 @@ def no_metrics_server(manifests: ManifestSet) -> Iterator[Finding]:
     )
 
 
+def metrics_are_old(manifests: ManifestSet) -> Iterator[Finding]:
+    """HPA14: metrics-server measures less often than its own manifests say."""
+    server = manifests.system("Deployment", "metrics-server")
+    affected = [hpa for hpa in manifests.of_kind(HPA) if any(resource_metrics(hpa))]
+    if server is None or not affected:
+        return
+    for container in Workload(server).containers:
+        if container.name != "metrics-server":
+            continue
+        stated = options_of(container).get("--metric-resolution", _DEFAULT_RESOLUTION)
+        found = _DURATION.findall(stated)
+        if sum(float(number) * _UNIT_S[unit] for number, unit in found) > _RESOLUTION_S:
+            yield warning(
+                server.at("spec", "template", "spec", "containers"),
+                f"metrics-server measures every {stated} (--metric-resolution).",
+                "An autoscaler sees a load only after two measurements: its first decision takes "
+                "one to two minutes instead of half a minute.",
+                "Set --metric-resolution=15s: docs/deploy-minikube.md has the command.",
+            )
+
+
 def hpa_not_active(manifests: ManifestSet) -> Iterator[Finding]:
     """HPA08: an HPA reports that it cannot scale."""
     for hpa in manifests.of_kind(HPA) if manifests.live else ():
@@ -159,4 +186,5 @@ RULES = (
     Rule("HPA08", hpa_not_active),
     Rule("HPA09", min_equals_max),
     Rule("HPA13", zero_without_outside_metric),
+    Rule("HPA14", metrics_are_old),
 )

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from elastic_yolo.doctor.drain import drain_s, is_service, is_stream, pre_stop_s
 from elastic_yolo.doctor.finding import Finding, error, warning
 from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import Manifest
 from elastic_yolo.doctor.rule import Rule
 from elastic_yolo.doctor.selectors import label_values, show
-from elastic_yolo.doctor.values import mapping, seconds, share_of, strings, text, whole
-from elastic_yolo.doctor.workload import Container, options_of
+from elastic_yolo.doctor.values import mapping, seconds, share_of, text, whole
+from elastic_yolo.doctor.workload import Container
 
 # Python with a model to load does not start faster than this.
 _SLOW_START_S = 10
 _DEFAULT_GRACE_S = 30
 _LARGEST = 10**6
-# The defaults of services/common/core/settings.py; a test compares them.
-DRAIN_DEFAULTS_S = {"DRAIN_DELAY_S": 0.0, "DRAIN_TIMEOUT_S": 25.0}
-# The default of elastic_yolo/cli/stream.py; a test compares it.
-STREAM_DRAIN_S = 30.0
-_SERVICE = re.compile(r"(^|/)elastic-yolo/(web|preprocess|inference(-gpu)?)([:@]|$)")
-_STREAM = re.compile(r"(^|/)elastic-yolo/stream([:@]|$)")
-_SLEEP = re.compile(r"(?:^|[\s/;&])sleep\s+(\d{1,6}(?:\.\d{1,6})?)([smh]?)(?:$|[\s;&])")
-_UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def killed_while_starting(manifests: ManifestSet) -> Iterator[Finding]:
@@ -52,7 +44,7 @@ def killed_while_waiting(manifests: ManifestSet) -> Iterator[Finding]:
         name = next(
             (one for one in ("startupProbe", "livenessProbe") if mapping(container.body, one)), None
         )
-        if wait is None or name is None or not _is_service(container):
+        if wait is None or name is None or not is_service(container):
             continue
         after_s = _failure_after_s(mapping(container.body, name))
         if after_s <= wait:
@@ -72,12 +64,13 @@ def killed_while_draining(manifests: ManifestSet) -> Iterator[Finding]:
         stated = whole(workload.pod, "terminationGracePeriodSeconds")
         grace = _DEFAULT_GRACE_S if stated is None else stated
         for container in workload.containers:
-            sleep = _pre_stop_s(container)
-            drain = _drain_s(manifests, container)
+            sleep = pre_stop_s(container)
+            drain = drain_s(manifests, container)
             if sleep + drain < grace or sleep + drain == 0:
                 continue
-            stream = _STREAM.search(container.image)
-            names = "--drain-timeout" if stream else "DRAIN_DELAY_S and DRAIN_TIMEOUT_S"
+            names = (
+                "--drain-timeout" if is_stream(container) else "DRAIN_DELAY_S and DRAIN_TIMEOUT_S"
+            )
             parts = [f"preStop sleeps {sleep:g} s"] if sleep else []
             parts += [f"draining may take {drain:g} s ({names})"] * (drain > 0)
             yield error(
@@ -176,33 +169,6 @@ def _failure_after_s(probe: dict[object, object]) -> int:
 
     tries = stated("failureThreshold", 3) * stated("periodSeconds", 10)
     return stated("initialDelaySeconds", 0) + tries
-
-
-def _is_service(container: Container) -> bool:
-    return _SERVICE.search(container.image) is not None
-
-
-def _drain_s(manifests: ManifestSet, container: Container) -> float:
-    stated = manifests.environment(container)
-    if _STREAM.search(container.image):
-        timeout = options_of(container).get("--drain-timeout", STREAM_DRAIN_S)
-        return max(0.0, seconds(timeout) or 0.0)
-    if not _is_service(container) and not DRAIN_DEFAULTS_S.keys() & stated.keys():
-        return 0.0
-    found = {name: seconds(stated.get(name)) for name in DRAIN_DEFAULTS_S}
-    return sum(
-        DRAIN_DEFAULTS_S[name] if value is None else max(0.0, value)
-        for name, value in found.items()
-    )
-
-
-def _pre_stop_s(container: Container) -> float:
-    hook = mapping(container.body, "lifecycle", "preStop")
-    slept = whole(hook, "sleep", "seconds")
-    if slept is not None:
-        return float(min(max(0, slept), _LARGEST))
-    command = " ".join(strings(hook, "exec", "command"))
-    return sum(float(number) * _UNIT_S[unit] for number, unit in _SLEEP.findall(command))
 
 
 def _is_zero(value: object) -> bool:
