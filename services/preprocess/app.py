@@ -55,8 +55,9 @@ def create_app(
         max_pixels=settings.max_pixels,
     )
     source = settings.table_source()
+    hold = Hold(settings.hold_limits, metrics)
     router = Router(
-        partial(build_backend, metrics, Hold(settings.hold_limits, metrics), inputs.queue, tls),
+        partial(build_backend, metrics, hold, inputs.queue, tls, settings.fallbacks),
         None if source is None else RouteMetrics(metrics),
     )
     pipeline = Pipeline(router, inputs)

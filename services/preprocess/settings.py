@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BeforeValidator, Field, FilePath, SecretStr, model_validator
 
 from elastic_yolo.tiers import PORTS
-from services.common.core.settings import ForwardingSettings, PeerUrls, ServiceSettings
+from services.common.core.settings import ForwardingSettings, PeerUrl, PeerUrls, ServiceSettings
 from services.preprocess.routing.etcd import SCHEME, EtcdAccess, EtcdAddress, EtcdSource
 from services.preprocess.routing.sources import FileSource, TableSource
 
@@ -35,6 +35,8 @@ class PreprocessSettings(ForwardingSettings):
     """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
     inference_url: PeerUrls | None = None
     """Address of inference: http://host:port (all its DNS addresses), or several with commas."""
+    inference_fallback_url: PeerUrl | None = None
+    """Address for when none of INFERENCE_URL responds: a Service with a ClusterIP."""
     routes: RoutesAddress | None = None
     """Table of routes: a YAML file, or etcd://host:port[,host:port]/key; or INFERENCE_URL alone."""
     etcd_user: str | None = None
@@ -62,6 +64,8 @@ class PreprocessSettings(ForwardingSettings):
     def _check(self) -> Self:
         if self.inference_url is None and self.routes is None:
             raise ValueError("INFERENCE_URL: Field required, unless ROUTES is set")
+        if self.inference_fallback_url is not None and self.inference_url is None:
+            raise ValueError("INFERENCE_FALLBACK_URL: has no effect without INFERENCE_URL")
         if (self.etcd_user is None) != (self.etcd_password is None):
             raise ValueError("ETCD_USER and ETCD_PASSWORD: expected both or none")
         if (self.etcd_cert_file is None) != (self.etcd_key_file is None):
@@ -69,6 +73,13 @@ class PreprocessSettings(ForwardingSettings):
         if self.etcd_cert_file is not None and self.etcd_ca_file is None:
             raise ValueError("ETCD_CERT_FILE: expected ETCD_CA_FILE as well")
         return self
+
+    @property
+    def fallbacks(self) -> dict[str, str]:
+        """The fallback of INFERENCE_URL, by that."""
+        if self.inference_url is None or self.inference_fallback_url is None:
+            return {}
+        return {self.inference_url: self.inference_fallback_url}
 
     def table_source(self) -> TableSource | None:
         """Return where the table of routes is, or None without one."""

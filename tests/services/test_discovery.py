@@ -139,7 +139,7 @@ async def test_a_dns_failure_is_logged_once_and_changes_nothing(
 ) -> None:
     here = Address("127.0.0.2", 4002, "x")
     failure = OSError("DNS has failed")
-    origin = ScriptedOrigin(False, "x", 4002, [[here], failure, failure, [here], [here]])
+    origin = ScriptedOrigin(False, "x", 4002, results=[[here], failure, failure, [here], [here]])
     discovery = Discovery("inference", [origin])
     discovery.start()
     await until(lambda: len(origin.lookups) >= 4, "DNS works again")
@@ -151,7 +151,8 @@ async def test_a_dns_failure_is_logged_once_and_changes_nothing(
 
 async def test_a_slow_lookup_never_overlaps_itself_or_delays_another() -> None:
     slow = ScriptedOrigin(False, "slow", 4002)
-    quick = ScriptedOrigin(False, "quick", 4002, [[Address("127.0.0.2", 4002, "x")]] * 4)
+    found = [Address("127.0.0.2", 4002, "x")]
+    quick = ScriptedOrigin(False, "quick", 4002, results=[found] * 4)
     discovery = Discovery("inference", [slow, quick])
     discovery.start()
     await discovery.wait_resolved(PATIENCE_S)

@@ -13,13 +13,14 @@ import pytest
 from elastic_yolo.lab.processes.stack import free_port
 from services.common.observe.telemetry import Metrics
 from services.common.peer.hold import Absence, Hold, HoldFull, HoldLimits
-from services.common.request.errors import Unavailable
+from services.common.request.errors import RemoteProblem, Unavailable
 from tests.support.clock import Clock
 from tests.support.misbehaving import (
     PATIENCE_S,
     Server,
     echo,
     reset_without_response,
+    respond,
     until,
 )
 from tests.support.peering import Downstream, start_peer
@@ -183,6 +184,45 @@ async def test_a_request_goes_on_at_an_endpoint_that_serves_while_others_are_gon
         async with start_peer(urls, GENEROUS) as downstream:
             sent = [downstream.send(f"{number}", may_be_held=True) for number in range(20)]
             assert await asyncio.gather(*sent) == [f"{number}" for number in range(20)]
+
+
+async def test_the_fallback_gets_requests_only_while_no_other_endpoint_responds() -> None:
+    """As a Service with a ClusterIP: it reaches new pods that a cached name does not have yet."""
+    port = free_port()
+    named, fallback = (Server(f"127.0.0.{number}", echo, port) for number in (2, 3))
+    downstream = Downstream(named.url, hold_limits=GENEROUS, fallback_url=fallback.url)
+    downstream.peer.start()
+    try:
+        async with fallback.running():
+            async with named.running():
+                await downstream.send_each(20)
+                assert (len(named.calls), len(fallback.calls)) == (20, 0)
+            await downstream.send_each(20)
+            assert (len(named.calls), len(fallback.calls)) == (20, 20)
+            assert (downstream.count("serving"), downstream.sample("reachable")) == (0, 1)
+            async with named.running():
+                await until(lambda: downstream.count("serving") == 1, "it returns")
+                await downstream.send_each(20)
+                assert (len(named.calls), len(fallback.calls)) == (40, 20)
+        held = asyncio.create_task(downstream.send("held", may_be_held=True))
+        await until(lambda: downstream.sample("reachable") == 0, "nothing responds")
+        async with fallback.running():
+            assert await held == "held"
+    finally:
+        downstream.peer.close()
+
+
+async def test_a_503_is_not_tried_again_at_the_fallback() -> None:
+    """That leads to the same endpoints."""
+    port = free_port()
+    named, fallback = (Server(f"127.0.0.{number}", respond(503), port) for number in (2, 3))
+    downstream = Downstream(named.url, fallback_url=fallback.url)
+    downstream.peer.start()
+    async with named.running(), fallback.running():
+        with pytest.raises(RemoteProblem):
+            await downstream.send()
+        assert (len(named.calls), len(fallback.calls)) == (1, 0)
+    downstream.peer.close()
 
 
 def test_the_time_to_try_again_is_what_is_left_of_the_last_absence() -> None:

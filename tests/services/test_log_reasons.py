@@ -164,7 +164,7 @@ async def test_of_many_lines_of_one_kind_the_first_are_logged_and_the_others_cou
 
 
 def test_an_outage_does_not_flood_the_log(tmp_path: Path) -> None:
-    env = {"PREPROCESS_URL": "http://127.0.0.1:1", "LOG_LEVEL": "info"}
+    env = {"PREPROCESS_URL": "http://127.0.0.1:1", "LOG_LEVEL": "info", "HOLD_S": "0"}
     web = Stack(model="/unused", logs=tmp_path, env={"web": env}).web
     with web, httpx.Client(timeout=60) as client:
         wait_until(lambda: answers(client, f"{web.url}/livez"), "web is alive")

@@ -17,7 +17,7 @@ import pytest
 from elastic_yolo.lab.processes.stack import ROOT, Service, Stack
 from tests.support.waiting import wait_until
 
-MOST_MODULES = 39
+MOST_MODULES = 40
 PICTURE = ROOT / "client" / "images" / "scene-01.jpg"
 Calls = list[tuple[str, str]]
 

@@ -225,7 +225,7 @@ def test_a_picture_gets_503_if_the_next_service_refuses_the_certificate(
     pair = Authority("stranger").write_pair(folder / "pair", ["localhost"])
     ca = (stack.pairs["web"].folder / "ca.crt").read_bytes()
     pair.write(*((pair.folder / name).read_bytes() for name in ("tls.crt", "tls.key")), ca)
-    env = {**pair.env, "PREPROCESS_URL": stack.preprocess.url}
+    env = {**pair.env, "PREPROCESS_URL": stack.preprocess.url, "HOLD_S": "0"}
     with TlsService("web", free_port(), env, folder / "log") as web:
         wait_until(lambda: bool(web.events("listening")), "web listens", 60)
         answer = httpx.post(f"{web.url}/inference", files={"image": JPEG}, verify=trusting())

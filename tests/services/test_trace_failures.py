@@ -39,7 +39,7 @@ def test_an_unreachable_next_service_fails_both_spans(tmp_path: Path) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     with (
         Collector().running() as collector,
-        web_alone(tmp_path, collector, nowhere) as web,
+        web_alone(tmp_path, collector, nowhere, HOLD_S="0") as web,
     ):
         assert post(web.url, sender.headers).status_code == 503
         wait_until(lambda: len(collector.of(sender.trace_id)) == 3, "both attempts")
@@ -54,10 +54,25 @@ def test_an_unreachable_next_service_fails_both_spans(tmp_path: Path) -> None:
     # One address may be that of many processes, so a new connection is tried.
     for span in (first, second):
         assert (span.kind, span.failed, span.parent) == ("CLIENT", True, server.span_id)
-        assert span.attributes["error.type"] == "ConnectionFailed"
+        assert span.attributes["error.type"] == "NotConnected"
         assert "http.response.status_code" not in span.attributes
     assert "http.request.resend_count" not in first.attributes
     assert second.attributes["http.request.resend_count"] == 1
+
+
+def test_the_time_in_which_a_picture_is_held_is_a_span(tmp_path: Path) -> None:
+    sender = caller()
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    with (
+        Collector().running() as collector,
+        web_alone(tmp_path, collector, nowhere, HOLD_S="0.2") as web,
+    ):
+        assert post(web.url, sender.headers).status_code == 503
+        wait_until(lambda: len(collector.of(sender.trace_id)) == 4, "all spans")
+
+    (held,) = [span for span in collector.of(sender.trace_id) if span.name == "web_hold"]
+    assert held.kind == "INTERNAL"
+    assert held.end - held.begin >= 0.19 * 1e9
 
 
 def test_a_retry_on_another_endpoint_has_its_own_span(traced: TracedStack, tmp_path: Path) -> None:

@@ -24,13 +24,21 @@ class Downstream:
     urls: str
     tls_context: Callable[[], ssl.SSLContext] | None = None
     hold_limits: HoldLimits | None = None
+    fallback_url: str | None = None
     metrics: Metrics = field(default_factory=lambda: Metrics("test"))
     peer: Peer = field(init=False)
 
     def __post_init__(self) -> None:
         limits = self.hold_limits
         hold = None if limits is None else Hold(limits, self.metrics)
-        self.peer = Peer("inference", self.urls, self.metrics, self.tls_context, hold=hold)
+        self.peer = Peer(
+            "inference",
+            self.urls,
+            self.metrics,
+            self.tls_context,
+            hold=hold,
+            fallback_url=self.fallback_url,
+        )
 
     async def send(
         self,
@@ -80,9 +88,7 @@ async def start_servers(*behaviours: Behaviour) -> AsyncIterator[list[Server]]:
 
 
 @asynccontextmanager
-async def start_peer(
-    urls: str, hold_limits: HoldLimits | None = None
-) -> AsyncIterator[Downstream]:
+async def start_peer(urls: str, hold_limits: HoldLimits | None = None) -> AsyncIterator[Downstream]:
     """Resolve and probe what the URLs name until the block ends."""
     downstream = Downstream(urls, hold_limits=hold_limits)
     downstream.peer.start()

@@ -21,6 +21,8 @@ class Address:
     """As in the URL; with the port unless it is the scheme's default."""
     tls_name: str | None = None
     """The name that its certificate must have; None for plain HTTP."""
+    is_fallback: bool = False
+    """Whether it is used only while no other address responds."""
 
     def __str__(self) -> str:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
@@ -38,13 +40,14 @@ class Origin:
     secure: bool
     name: str
     port: int
+    is_fallback: bool = False
 
     @classmethod
-    def parse(cls, url: str) -> Origin:
+    def parse(cls, url: str, *, is_fallback: bool = False) -> Origin:
         """Parse an http:// or https:// URL that the settings have validated."""
         parts = urlsplit(url)
         port = parts.port or _PORTS[parts.scheme]
-        return cls(parts.scheme == "https", parts.hostname or "", port)
+        return cls(parts.scheme == "https", parts.hostname or "", port, is_fallback)
 
     async def resolve(self) -> list[Address]:
         """Return all addresses of the host; raises OSError if the name does not resolve.
@@ -71,7 +74,8 @@ class Origin:
         name = f"[{self.name}]" if ":" in self.name else self.name
         default = self.port == _PORTS["https" if self.secure else "http"]
         host = name if default else f"{name}:{self.port}"
-        return Address(ip, self.port, host, self.name if self.secure else None)
+        tls_name = self.name if self.secure else None
+        return Address(ip, self.port, host, tls_name, self.is_fallback)
 
 
 def _is_ip(name: str) -> bool:

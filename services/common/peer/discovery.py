@@ -60,7 +60,7 @@ class Discovery:
         """
         # Once for all connections: reading the system's CAs takes many milliseconds.
         self._tls_context = tls_context or cache(ssl.create_default_context)
-        self.endpoints = Endpoints(time.monotonic, on_change=self._log_change)
+        self.endpoints = Endpoints(time.monotonic, on_change=self._note_change)
         self.absence = Absence()
         self._log_limit = LogLimit()
         self._name = name
@@ -175,7 +175,9 @@ class Discovery:
         if self._addresses or len(self._unresolved) == len(self._origins):
             self._is_resolved.set()
 
-    def _log_change(self, endpoint: Endpoint, state: State, why: str) -> None:
+    def _note_change(self, endpoint: Endpoint, state: State, why: str) -> None:
+        if state == "serving":
+            self.end_absence()
         where = str(endpoint.address)
         if not self._log_limit.passes("endpoint", self._name, where, state):
             return

@@ -69,20 +69,33 @@ class Endpoints:
         return removed
 
     def choose(
-        self, excluded: Collection[Endpoint] = (), *, prefer_proven: bool = False
+        self,
+        excluded: Collection[Endpoint] = (),
+        *,
+        prefer_proven: bool = False,
+        may_fall_back: bool = True,
     ) -> Endpoint | None:
         """Return the endpoint for the next request, or None if all are `excluded`.
 
         `prefer_proven` prefers endpoints that have responded before: a retry should not go to
         another endpoint that is still starting. If no endpoint is serving, draining ones are
-        chosen from, and then ejected ones: an ejection is a suspicion, which is no reason to
-        refuse a request.
+        chosen from, then the fallback, unless it must not be, and then ejected ones: an ejection is
+        a suspicion, which is no reason to refuse a request.
         """
-        others = [endpoint for endpoint in self.known.values() if endpoint not in excluded]
+        left = [endpoint for endpoint in self.known.values() if endpoint not in excluded]
+        others = [endpoint for endpoint in left if not endpoint.address.is_fallback]
         serving = [endpoint for endpoint in others if self.state(endpoint) == "serving"]
         draining = [endpoint for endpoint in others if self.state(endpoint) == "leaving"]
         proven = [one for one in serving if one.has_responded] if prefer_proven else []
-        candidates = proven or serving or draining or others
+        candidates = proven or serving or draining
+        if not candidates and may_fall_back:
+            candidates = [
+                endpoint
+                for endpoint in left
+                if endpoint.address.is_fallback and self.state(endpoint) != "ejected"
+            ]
+            others = left
+        candidates = candidates or others
         if len(candidates) < 2:
             return candidates[0] if candidates else None
         first, second = self.random.sample(candidates, 2)
@@ -99,8 +112,12 @@ class Endpoints:
         return "leaving" if self.clock() < endpoint.draining_until else "serving"
 
     def count(self, state: State) -> int:
-        """Return how many endpoints are in a state."""
-        return sum(self.state(endpoint) == state for endpoint in self.known.values())
+        """Return how many endpoints are in a state; a fallback is none of them."""
+        return sum(
+            self.state(endpoint) == state
+            for endpoint in self.known.values()
+            if not endpoint.address.is_fallback
+        )
 
     def request_started(self, endpoint: Endpoint) -> None:
         """Record that a request is sent to the endpoint."""

@@ -106,15 +106,19 @@ class Peer:
         tls_context: Callable[[], ssl.SSLContext] | None = None,
         probes: ProbePaths = OWN_PROBES,
         hold: Hold | None = None,
+        fallback_url: str | None = None,
     ) -> None:
         """Accept one URL, or several separated by commas; connections open with requests.
 
         `tls_context` returns the context for each new connection to an https:// URL: the
         certificate that it presents, and the CA that it trusts. By default, those of the system.
-        `hold` keeps requests that may wait for an endpoint; without it, none does.
+        `hold` keeps requests that may wait for an endpoint; without it, none does. `fallback_url`
+        is used only while none of the endpoints of `urls` responds.
         """
         self.name = name
         origins = [Origin.parse(url) for url in urls.split(",")]
+        if fallback_url is not None:
+            origins.append(Origin.parse(fallback_url, is_fallback=True))
         self._discovery = Discovery(name, origins, tls_context, probes)
         self._endpoints = self._discovery.endpoints
         self._budget = RetryBudget()
@@ -339,7 +343,7 @@ class Peer:
         self, first: Endpoint, context: RequestContext, *, may_be_same: bool
     ) -> Endpoint | None:
         """Return the endpoint for a retry, or None if there is none, no time, or no budget."""
-        second = self._endpoints.choose((first,), prefer_proven=True)
+        second = self._endpoints.choose((first,), prefer_proven=True, may_fall_back=may_be_same)
         if second is None and may_be_same and first.address in self._endpoints.known:
             # One address may be a proxy of many endpoints: a new connection may reach another.
             second = first
@@ -398,7 +402,6 @@ class Peer:
         else:
             draining = response.headers.get("connection", "").lower() == "close"
             self._endpoints.record_success(endpoint, draining=draining)
-            self._discovery.end_absence()
         return response
 
     def _note_failure(self, context: RequestContext, endpoint: Endpoint, why: str) -> None:

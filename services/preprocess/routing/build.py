@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from services.common.core.tls import Tls
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Hold, Peer, ProbePaths
@@ -20,12 +22,14 @@ def build_backend(
     hold: Hold,
     work: WorkQueue,
     tls: Tls | None,
+    fallbacks: Mapping[str, str],
     name: str,
     entry: BackendEntry,
 ) -> Backend:
     """Return a back end that is not connected yet; `work` has threads for its tensors.
 
-    `hold` keeps pictures while none of its endpoints responds.
+    `hold` keeps pictures while none of its endpoints responds. `fallbacks` has the fallback of a
+    URL.
 
     With `tls`, the project's own inference services are shown this process's certificate.
     Third-party servers have certificates of the system's authorities.
@@ -33,7 +37,8 @@ def build_backend(
     config = entry.config
     if entry.decoder is None:
         context = None if tls is None else tls.client_context
-        peer = Peer(name, config.url, metrics, context, hold=hold)
+        fallback = fallbacks.get(config.url)
+        peer = Peer(name, config.url, metrics, context, hold=hold, fallback_url=fallback)
         return InferenceBackend(peer, config.model)
     peer = Peer(name, config.url, metrics, probes=_THIRD_PARTY_PROBES, hold=hold)
     return ThirdPartyBackend(peer, config, entry.decoder, work)
