@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from importlib import import_module
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import ValidationError
 
@@ -105,8 +105,14 @@ def addresses_lead_to_services(manifests: list[Manifest]) -> Iterator[str]:
                 continue
             if services.get(str(url.hostname)) != url.port:
                 yield f"{tier}: {name}={value} leads to no Service"
-            elif not _is_allowed(manifests, tier, str(url.hostname), url.port):
+            elif not _is_allowed(manifests, tier, _tier_behind(manifests, url), url.port):
                 yield f"{tier}: no NetworkPolicy lets it talk to {url.hostname}:{url.port}"
+
+
+def _tier_behind(manifests: list[Manifest], url: SplitResult) -> str:
+    """Return the name of the pods that the Service of a URL selects."""
+    selectors = {name_of(one): one["spec"]["selector"] for one in of_kind(manifests, "Service")}
+    return str(selectors.get(str(url.hostname), {}).get("app.kubernetes.io/name"))
 
 
 def probes_have_real_routes(manifests: list[Manifest]) -> Iterator[str]:
@@ -150,7 +156,8 @@ def certificates_have_the_names_of_urls(manifests: list[Manifest]) -> Iterator[s
             url = urlsplit(value)
             if url.scheme != "https" or not name.endswith("_URL"):
                 continue
-            if url.hostname not in mounted.get(str(url.hostname), {}).get("dnsNames", []):
+            shown = mounted.get(_tier_behind(manifests, url), {})
+            if url.hostname not in shown.get("dnsNames", []):
                 yield f"{tier}: no certificate has the name in {name}={value}"
             if "client auth" not in mounted.get(tier, {}).get("usages", []):
                 yield f"{tier}: its certificate is none of a client"
