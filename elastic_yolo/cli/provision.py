@@ -42,7 +42,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "action", nargs="?", choices=ACTIONS, default="pull", help="what to do (default: pull)"
     )
-    parser.add_argument("name", nargs="?", help="model to roll back; required by rollback")
+    parser.add_argument("name", nargs="?", help="model; required by rollback and release")
     parser.add_argument(
         "--store", type=Path, required=True, metavar="DIR", help="folder of the model store"
     )
@@ -58,7 +58,9 @@ def add_parser(commands: Any) -> None:
         help="only models of this service; may be repeated",
     )
     parser.add_argument(
-        "--channel", default="stable", help="channel to roll back (default: %(default)s)"
+        "--channel",
+        default="stable",
+        help="channel to roll back or to release (default: %(default)s)",
     )
     parser.add_argument(
         "--keep",
@@ -93,8 +95,8 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     """Run the action and return the exit status."""
     if parsed.action == "pull" and parsed.config is None:
         parser.error("pull needs --config FILE")
-    if parsed.action == "rollback" and parsed.name is None:
-        parser.error("rollback needs the NAME of a model")
+    if parsed.action in ("rollback", "release") and parsed.name is None:
+        parser.error(f"{parsed.action} needs the NAME of a model")
     layout = Layout(parsed.store.resolve())
     try:
         if parsed.action != "pull":
@@ -142,7 +144,7 @@ def _line(report: Report) -> str:
         return head
     moved = f"{report.bytes:,} bytes in {report.requests} requests, {report.files} new files"
     made = f", prepared {', '.join(report.prepared)}" if report.prepared else ""
-    return f"{head}, {moved}{made}"
+    return "\n".join([f"{head}, {moved}{made}", *report.pins])
 
 
 def _list(parsed: argparse.Namespace, layout: Layout) -> int:
@@ -155,10 +157,18 @@ def _list(parsed: argparse.Namespace, layout: Layout) -> int:
         return 0
     for name, versions, channels in found:
         for version in versions:
-            pointing = [channel for channel, to in channels.items() if to.id == version.id]
+            pointing = [
+                _channel(channel, to) for channel, to in channels.items() if to.id == version.id
+            ]
             size = sum(file.size for file in version.files.values()) / _MEGABYTE
             print(f"{name}  {version.id}  {size:.1f} MB  {' '.join(pointing)}".rstrip())
     return 0
+
+
+def _channel(channel: str, to: ChannelRecord) -> str:
+    if to.rolled_back_from is None:
+        return channel
+    return f"{channel} (pinned: rolled back from {to.rolled_back_from} at {to.since})"
 
 
 def _as_json(
@@ -245,9 +255,30 @@ def _verify(parsed: argparse.Namespace, layout: Layout) -> int:
 
 def _roll_back(parsed: argparse.Namespace, layout: Layout) -> int:
     with locked(layout, parsed.wait):
-        identity = Writer(layout).roll_back(parsed.name, parsed.channel)
-    print(f"{parsed.name}@{parsed.channel}: {identity}")
+        record = Writer(layout).roll_back(parsed.name, parsed.channel)
+    print(
+        f"{parsed.name}@{parsed.channel}: {record.id}, pinned until models.yaml names another "
+        f"version than {record.rolled_back_from}"
+    )
     return 0
 
 
-ACTIONS = {"pull": _pull, "list": _list, "gc": _gc, "verify": _verify, "rollback": _roll_back}
+def _release(parsed: argparse.Namespace, layout: Layout) -> int:
+    with locked(layout, parsed.wait):
+        before = Writer(layout).release(parsed.name, parsed.channel)
+    where = f"{parsed.name}@{parsed.channel}"
+    if before.rolled_back_from is None:
+        print(f"{where}: {before.id}, is not pinned")
+    else:
+        print(f"{where}: {before.id}, released; the next `provision` switches it")
+    return 0
+
+
+ACTIONS = {
+    "pull": _pull,
+    "list": _list,
+    "gc": _gc,
+    "verify": _verify,
+    "rollback": _roll_back,
+    "release": _release,
+}

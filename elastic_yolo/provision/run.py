@@ -13,6 +13,7 @@ from elastic_yolo.detector.engines.choose import EngineOptions
 from elastic_yolo.detector.profile import FILE as REFERENCE
 from elastic_yolo.digest import digest_of_bytes
 from elastic_yolo.durable import write_durable
+from elastic_yolo.provision.channels import switch_channels
 from elastic_yolo.provision.check import check_model
 from elastic_yolo.provision.config import ModelConfig
 from elastic_yolo.provision.download import Download, Traffic, space_check
@@ -51,6 +52,8 @@ class Report:
     """Number of files that were new to the store."""
     prepared: tuple[str, ...] = ()
     """Names of the artefacts made for the services' cache."""
+    pins: tuple[str, ...] = ()
+    """A line for each channel that a rollback has pinned, or had pinned until this run."""
     error: str | None = None
     retryable: bool = False
     passed_over: tuple[str, ...] = ()
@@ -104,11 +107,12 @@ class Job:
                     self._repair(model, record, damaged, download)
                     outcome = "repaired"
             prepared = self._prepare(model, record)
-            if self._switch_channels(model, record) and outcome == "present":
+            switched = switch_channels(Writer(self.layout), record, model.channels)
+            if switched.any and outcome == "present":
                 outcome = "switched"
         except (ProvisionError, StoreError, OSError) as error:
             return report("failed", None, error=str(error), retryable=is_temporary(error))
-        return report(outcome, record, files=new, prepared=prepared)
+        return report(outcome, record, files=new, prepared=prepared, pins=switched.pins)
 
     def _published_version(self, model: ModelConfig, version: str) -> VersionRecord | None:
         """Return the version if the store has it; raises WrongContent if its content differs.
@@ -194,12 +198,6 @@ class Job:
         preparation = Preparation(self.cache, self.layout, self.threads, self.reporter)
         return tuple(preparation.prepare(folder, model.pictures_folder))
 
-    def _switch_channels(self, model: ModelConfig, record: VersionRecord) -> bool:
-        writer, switched = Writer(self.layout), False
-        for channel in model.channels:
-            switched |= writer.switch_channel(model.name, channel, record.id)
-        return switched
-
     def _require_space(self, size: int) -> None:
         space_check(self.layout)(size)
         if self.quota_bytes and used_bytes(self.layout) + size > self.quota_bytes:
@@ -218,6 +216,7 @@ class Job:
         *,
         files: int = 0,
         prepared: tuple[str, ...] = (),
+        pins: tuple[str, ...] = (),
         error: str | None = None,
         retryable: bool = False,
     ) -> Report:
@@ -230,6 +229,7 @@ class Job:
             bytes=traffic.bytes,
             files=files,
             prepared=prepared,
+            pins=pins,
             error=error,
             retryable=retryable,
             passed_over=tuple(traffic.passed_over),

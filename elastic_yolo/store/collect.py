@@ -31,7 +31,9 @@ def collect(layout: Layout, keep: int, *, dry_run: bool = False) -> Collected:
     """Remove all versions except the newest `keep` of each model and those that a channel needs.
 
     A channel needs its current and its previous version, and for ten minutes after a switch all
-    earlier ones. Also removes files that no version uses, and unfinished files of killed writers.
+    earlier ones; a pinned one also the version that the configuration names, which the next run of
+    the provisioner would otherwise download again. Also removes files that no version uses, and
+    unfinished files of killed writers.
     With `dry_run` nothing is removed. Raises OSError or StoreDamaged.
     """
     removed: list[str] = []
@@ -60,6 +62,8 @@ def _unused_versions(layout: Layout, name: str, keep: int) -> list[VersionRecord
     needed = {record.id for record in versions[len(versions) - keep :]} if keep else set()
     for channel in list_channels(layout, name).values():
         needed |= {channel.id, *channel.earlier[:1]}
+        if channel.rolled_back_from is not None:
+            needed.add(channel.rolled_back_from)
         if _since_last_switch_s(layout, name) < _GRACE_S:
             needed |= set(channel.earlier)
     return [record for record in versions if record.id not in needed]

@@ -54,6 +54,12 @@ class ChannelRecord(_Record):
     """Time of the switch in UTC, ISO 8601."""
     earlier: list[Name] = []
     """Ids of previous versions, latest first."""
+    rolled_back_from: Name | None = None
+    """Id of the version that the channel had before its rollbacks, which pins the channel.
+
+    While the configuration names this version, the channel is not switched. The pin is part of this
+    record so that one atomic write makes both; older programs ignore it.
+    """
 
 
 R = TypeVar("R", bound=_Record)

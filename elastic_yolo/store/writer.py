@@ -114,43 +114,65 @@ class Writer:
             return record
 
     def switch_channel(self, name: str, channel: str, identity: str) -> bool:
-        """Point a channel at a version; returns whether that changed it.
+        """Point a channel at a version, which ends a pin; returns whether it had another version.
 
         Raises NotInStore if the version does not exist.
         """
         find_version(self.layout, name, identity)
-        before = self._channel(name, channel)
+        before = self.find_channel(name, channel)
         if before is not None and before.id == identity:
+            self._unpin(name, channel, before)
             return False
         earlier = [] if before is None else [before.id, *before.earlier]
         kept = [one for one in dict.fromkeys(earlier) if one != identity][:_MOST_EARLIER]
         self._write_channel(name, channel, ChannelRecord(id=identity, since=now(), earlier=kept))
         return True
 
-    def roll_back(self, name: str, channel: str) -> str:
-        """Point a channel at its previous version; returns that version's id.
+    def roll_back(self, name: str, channel: str) -> ChannelRecord:
+        """Point a channel at its previous version and pin it there; returns its new record.
 
-        Raises NotInStore if no previous version exists.
+        A second rollback keeps the pin of the first: the configuration still names the version that
+        the channel had before both. Raises NotInStore if no previous version exists.
         """
-        before = self._channel(name, channel)
-        if before is None:
-            raise NotInStore(f"{name}@{channel}: no such model or channel in this store")
+        before = self._require_channel(name, channel)
+        pin = before.rolled_back_from or before.id
         for number, identity in enumerate(before.earlier):
             try:
                 find_version(self.layout, name, identity)
             except NotInStore:
                 continue
             rest = before.earlier[number + 1 :]
-            record = ChannelRecord(id=identity, since=now(), earlier=rest)
+            record = ChannelRecord(id=identity, since=now(), earlier=rest, rolled_back_from=pin)
             self._write_channel(name, channel, record)
-            return identity
+            return record
         raise NotInStore(f"{name}@{channel}: no earlier version exists any more")
 
-    def _channel(self, name: str, channel: str) -> ChannelRecord | None:
+    def release(self, name: str, channel: str) -> ChannelRecord:
+        """End the pin of a channel if it has one; returns the record that it had.
+
+        Raises NotInStore if the channel does not exist.
+        """
+        before = self._require_channel(name, channel)
+        self._unpin(name, channel, before)
+        return before
+
+    def find_channel(self, name: str, channel: str) -> ChannelRecord | None:
+        """Return the record of a channel, or None if it does not exist; raises StoreDamaged."""
         try:
             return read_record(ChannelRecord, self.layout.channel(name, channel))
         except NotInStore:
             return None
+
+    def _require_channel(self, name: str, channel: str) -> ChannelRecord:
+        record = self.find_channel(name, channel)
+        if record is None:
+            raise NotInStore(f"{name}@{channel}: no such model or channel in this store")
+        return record
+
+    def _unpin(self, name: str, channel: str, record: ChannelRecord) -> None:
+        if record.rolled_back_from is not None:
+            released = record.model_copy(update={"rolled_back_from": None})
+            self._write_channel(name, channel, released)
 
     def _write_channel(self, name: str, channel: str, record: ChannelRecord) -> None:
         make_folder(self.layout.channels(name))

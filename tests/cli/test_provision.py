@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,6 +108,50 @@ def test_verify_finds_a_changed_file(tmp_path: Path, config: Path) -> None:
     assert "fetches them again" in done.stdout
     assert provision(store, "--config", config).stdout.startswith("tiny 1: repaired, ")
     assert provision(store, "verify").returncode == 0
+
+
+def test_a_rollback_lasts_until_it_is_released(tmp_path: Path, config: Path) -> None:
+    """The job that runs every ten minutes with the same models.yaml would undo it otherwise."""
+    store = tmp_path / "store"
+    provision(store, "--config", config)
+    wider = write_source(tmp_path / "wider", cells=2)
+    second = write_config(tmp_path / "second.yaml", wanted(wider, version="2"))
+    provision(store, "--config", second)
+
+    rolled_back = provision(store, "rollback", "tiny").stdout
+    listed = provision(store, "list").stdout.splitlines()
+    (line, pinned) = provision(store, "--config", second).stdout.splitlines()
+
+    assert re.fullmatch(
+        r"tiny@stable: 1-\w{12}, pinned until models.yaml names another version than 2-\w{12}\n",
+        rolled_back,
+    )
+    assert re.search(r" stable \(pinned: rolled back from 2-\w{12} at 2\S+\+00:00\)$", listed[0])
+    assert line.startswith("tiny 2: present, ")
+    assert re.fullmatch(
+        r"tiny@stable: pinned to 1-\w{12} by a rollback at 2\S+; "
+        r"models.yaml still names 2-\w{12}",
+        pinned,
+    )
+
+    released = provision(store, "release", "tiny").stdout
+    again = provision(store, "release", "tiny").stdout
+
+    assert released.endswith(", released; the next `provision` switches it\n")
+    assert again.endswith(", is not pinned\n")
+    assert provision(store, "--config", second).stdout.startswith("tiny 2: switched, ")
+
+
+@pytest.mark.parametrize("action", ["rollback", "release"])
+def test_rollback_and_release_need_a_model_that_exists(
+    tmp_path: Path, config: Path, action: str
+) -> None:
+    provision(tmp_path / "store", "--config", config)
+
+    assert provision(tmp_path / "store", action).returncode == 2
+    done = provision(tmp_path / "store", action, "tiny", "--channel", "next")
+    assert done.returncode == 1
+    assert "tiny@next: no such model or channel in this store" in done.stderr
 
 
 @pytest.mark.parametrize("action", ["list", "verify", "gc"])

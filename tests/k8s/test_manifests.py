@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ from tests.support.rendered import (
     name_of,
     of_kind,
     parse,
+    render,
     render_overlay,
     render_with,
     require_tools,
@@ -268,13 +270,13 @@ def test_the_job_provisions_the_model_that_inference_serves(manifests: list[Mani
     places = [f"store:/models/{one.name}@{channel}" for one in wanted for channel in one.channels]
 
     assert config(manifests, "inference")["MODEL_PATH"] in places
-    assert "models.yaml" in config(manifests, "models")
+    assert "models.yaml" in named(manifests, "ConfigMap", "models")["data"]
 
 
 def test_the_embedded_model_is_provisioned_from_the_image(tmp_path: Path) -> None:
     """With the component, the job publishes the image's files, and inference serves them."""
     rendered = parse(render_with(["embedded-model"], tmp_path))
-    text = config(rendered, "models")["models.yaml"]
+    text = named(rendered, "ConfigMap", "models")["data"]["models.yaml"]
     # In the image, this repository's folder is /app.
     local = tmp_path / "models.yaml"
     local.write_text(text.replace("source: /app/", f"source: {ROOT}/"))
@@ -290,6 +292,20 @@ def test_the_embedded_model_is_provisioned_from_the_image(tmp_path: Path) -> Non
     assert stated == f"store:/models/{wanted.name}@stable"
     files = resolve(parse_reference(stated.replace("/models", str(store)))).folder
     assert {path.name for path in files.iterdir()} >= set(wanted.files)
+
+
+def test_an_edited_models_yaml_changes_nothing_but_its_config_map(tmp_path: Path) -> None:
+    """Jobs cannot be changed: `kubectl apply` after an edit failed while the first one existed."""
+    base = tmp_path / "base"
+    shutil.copytree(K8S / "base", base)
+    before = parse(render(base))
+    with (base / "models-to-provision.yaml").open("a") as file:
+        file.write("  - zoo: yolov3\n")
+    after = parse(render(base))
+
+    changed = [one for one in after if one not in before]
+    assert [(one["kind"], name_of(one)) for one in changed] == [("ConfigMap", "models")]
+    assert len(before) == len(after)
 
 
 def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:

@@ -20,7 +20,7 @@ from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.lock import locked
 from elastic_yolo.store.reader import resolve
 from elastic_yolo.store.reference import Reference
-from elastic_yolo.store.writer import verify_blob
+from elastic_yolo.store.writer import Writer, verify_blob
 from tests.support.killed_steps import count_steps
 from tests.support.models import QUIET, wanted, write_config, write_source
 from tests.support.pictures import encode, plain
@@ -108,6 +108,37 @@ def test_a_kill_before_any_step_leaves_the_old_or_the_new_version(
         assert visible_version(store) in (old, "1")
         assert run(store, configs[1])[0] == 0
         assert visible_version(store) == "1"
+
+
+def roll_back(store: Path, killed_at: int | None, steps: Any) -> None:
+    """Roll back in this process and exit; with `killed_at`, SIGKILL itself before that step."""
+    count_steps(STEPS, killed_at, steps)
+    layout = Layout(store)
+    with locked(layout):
+        Writer(layout).roll_back("tiny", "stable")
+    os._exit(0)
+
+
+def test_a_kill_before_any_step_of_a_rollback_leaves_neither_or_both_of_switch_and_pin(
+    tmp_path: Path, configs: list[Path]
+) -> None:
+    steps = processes.Value("i", 0)
+    outcomes = set()
+    for killed_at in range(1, 10):
+        store = tmp_path / str(killed_at)
+        assert [run(store, config)[0] for config in configs[:2]] == [0, 0]
+        process = processes.Process(target=roll_back, args=(store, killed_at, steps))
+        process.start()
+        process.join()
+
+        before = visible_version(store)
+        outcomes.add((process.exitcode, before))
+        assert run(store, configs[1])[0] == 0
+        assert visible_version(store) == before
+        assert run(store, configs[2])[0] == 0
+        assert visible_version(store) == "2"
+    # Killed before the record, killed after it, and not at all.
+    assert outcomes == {(-signal.SIGKILL, "1"), (-signal.SIGKILL, "0"), (0, "0")}
 
 
 @pytest.mark.parametrize(

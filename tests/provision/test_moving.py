@@ -13,6 +13,7 @@ from elastic_yolo.provision.run import Report
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import list_versions, resolve
 from elastic_yolo.store.reference import Reference
+from elastic_yolo.store.writer import Writer
 from tests.provision.file_server import Site, serving
 from tests.provision.mlflow_server import Registrar, tracking_server
 from tests.provision.oci_server import push, registry
@@ -20,7 +21,7 @@ from tests.provision.provisioning import provision, stable
 from tests.provision.proxy import Proxy, before
 from tests.support.models import FILES, wanted, write_source
 
-COMMITS = ("a" * 40, "b" * 40)
+COMMITS = ("a" * 40, "b" * 40, "c" * 40)
 
 
 @dataclass
@@ -144,6 +145,32 @@ def test_the_next_run_publishes_what_the_source_points_at(tmp_path: Path, moving
     assert stable(store) == second
     folder = resolve(Reference(store, "tiny", "stable")).folder
     assert files_of(folder) == files_of(new)
+
+
+def test_a_rollback_lasts_until_the_source_moves_again(tmp_path: Path, moving: Moving) -> None:
+    """models.yaml stays the same; it names the version that its source resolves to."""
+    store = tmp_path / "store"
+    found = []
+
+    def run() -> None:
+        (report,) = provision(store, wanted(moving.source))
+        found.append((report.outcome, len(report.pins), versions.index(stable(store))))
+
+    versions: list[str] = []
+    for number in range(2):
+        versions.append(moving.publish(files_of(write_source(tmp_path / str(number), number + 1))))
+        run()
+    Writer(Layout(store)).roll_back("tiny", "stable")
+    run()
+    versions.append(moving.publish(files_of(write_source(tmp_path / "2", 3))))
+    run()
+
+    assert found == [
+        ("published", 0, 0),
+        ("published", 0, 1),
+        ("present", 1, 0),
+        ("published", 1, 2),
+    ]
 
 
 def outcome(reports: list[Report]) -> tuple[str, str]:

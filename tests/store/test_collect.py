@@ -10,6 +10,7 @@ from elastic_yolo.store.collect import collect, used_bytes
 from elastic_yolo.store.layout import Layout
 from elastic_yolo.store.reader import list_versions, resolve
 from elastic_yolo.store.reference import Reference
+from elastic_yolo.store.writer import Writer
 from tests.support.publishing import publish
 
 LONG_AGO = time.time() - 30 * 24 * 3600
@@ -51,6 +52,22 @@ def test_gc_keeps_the_previous_version_of_a_channel(tmp_path: Path) -> None:
     collect(layout, keep=0)
 
     assert [one.version for one in list_versions(layout, "yolo")] == ["2", "3"]
+
+
+def test_gc_keeps_what_a_pinned_channel_has_can_roll_back_to_and_was_rolled_back_from(
+    tmp_path: Path,
+) -> None:
+    """Without the last one, the next run of the provisioner would download it again."""
+    for number in range(5):
+        publish(tmp_path, {"yolo.cfg": str(number).encode()}, version=str(number))
+    layout = Layout(tmp_path)
+    Writer(layout).roll_back("yolo", "stable")
+    Writer(layout).roll_back("yolo", "stable")
+    os.utime(layout.channel("yolo", "stable"), (LONG_AGO, LONG_AGO))
+
+    collect(layout, keep=0)
+
+    assert [one.version for one in list_versions(layout, "yolo")] == ["1", "2", "4"]
 
 
 def test_earlier_versions_stay_for_ten_minutes_after_a_switch(tmp_path: Path) -> None:

@@ -139,11 +139,83 @@ def test_rollback_returns_to_the_previous_version(tmp_path: Path) -> None:
     ]
     writer = Writer(Layout(tmp_path))
 
-    assert writer.roll_back("yolo", "stable") == versions[1]
-    assert writer.roll_back("yolo", "stable") == versions[0]
+    assert writer.roll_back("yolo", "stable").id == versions[1]
+    assert writer.roll_back("yolo", "stable").id == versions[0]
     with pytest.raises(NotInStore, match="no earlier version"):
         writer.roll_back("yolo", "stable")
     assert resolve(Reference(tmp_path, "yolo", "stable")).record.id == versions[0]
+
+
+def test_rollbacks_pin_a_channel_against_the_version_before_the_first(tmp_path: Path) -> None:
+    versions = [
+        publish(tmp_path, {**CFG, "yolo.cfg": str(number).encode()}, version=str(number)).id
+        for number in range(3)
+    ]
+    writer = Writer(Layout(tmp_path))
+
+    assert writer.roll_back("yolo", "stable").rolled_back_from == versions[2]
+    assert writer.roll_back("yolo", "stable").rolled_back_from == versions[2]
+
+
+def test_a_rollback_pins_its_own_channel_alone(tmp_path: Path) -> None:
+    publish(tmp_path, CFG)
+    second = publish(tmp_path, {**CFG, "yolo.cfg": b"2"}, version="2")
+    writer = Writer(Layout(tmp_path))
+    writer.switch_channel("yolo", "next", second.id)
+
+    writer.roll_back("yolo", "stable")
+
+    channels = list_channels(Layout(tmp_path), "yolo")
+    assert channels["stable"].rolled_back_from == second.id
+    assert channels["next"].rolled_back_from is None
+
+
+def test_release_ends_the_pin_and_nothing_else(tmp_path: Path) -> None:
+    for number in range(3):
+        publish(tmp_path, {**CFG, "yolo.cfg": str(number).encode()}, version=str(number))
+    writer = Writer(Layout(tmp_path))
+    pinned = writer.roll_back("yolo", "stable")
+
+    assert writer.release("yolo", "stable") == pinned
+
+    released = writer.find_channel("yolo", "stable")
+    assert released == pinned.model_copy(update={"rolled_back_from": None})
+    assert writer.release("yolo", "stable") == released
+    with pytest.raises(NotInStore, match="no such model or channel"):
+        writer.release("yolo", "next")
+
+
+def test_a_switch_ends_the_pin_even_to_the_version_that_is_pinned(tmp_path: Path) -> None:
+    for number in range(2):
+        publish(tmp_path, {**CFG, "yolo.cfg": str(number).encode()}, version=str(number))
+    writer = Writer(Layout(tmp_path))
+    pinned = writer.roll_back("yolo", "stable")
+
+    assert not writer.switch_channel("yolo", "stable", pinned.id)
+
+    released = writer.find_channel("yolo", "stable")
+    assert released is not None
+    assert (released.id, released.rolled_back_from) == (pinned.id, None)
+
+
+def test_a_channel_of_a_store_from_before_pins_is_not_pinned(tmp_path: Path) -> None:
+    record = publish(tmp_path, CFG)
+    path = Layout(tmp_path).channel("yolo", "stable")
+    path.write_text(json.dumps({"id": record.id, "since": "2025-01-01T00:00:00", "earlier": []}))
+
+    assert list_channels(Layout(tmp_path), "yolo")["stable"].rolled_back_from is None
+    assert resolve(Reference(tmp_path, "yolo", "stable")).record == record
+
+
+def test_a_field_of_a_newer_program_does_not_keep_a_channel_from_being_read(
+    tmp_path: Path,
+) -> None:
+    """As programs from before pins read a pinned channel."""
+    record = publish(tmp_path, CFG)
+    path = Layout(tmp_path).channel("yolo", "stable")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"newer": {"field": 1}}))
+
+    assert resolve(Reference(tmp_path, "yolo", "stable")).record == record
 
 
 def test_a_channel_cannot_point_at_a_missing_version(tmp_path: Path) -> None:

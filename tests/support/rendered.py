@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from elastic_yolo.doctor.sources import find_kubectl
 from elastic_yolo.lab.processes.stack import ROOT
 
 K8S = ROOT / "k8s"
@@ -23,16 +24,24 @@ Manifest = dict[str, Any]
 
 
 def require_tools() -> None:
-    """Skip the test where the tools are not installed."""
+    """Skip the test where the checkers of manifests are not installed."""
     if not (TOOLS / "kubectl").exists():
-        pytest.skip("manifests cannot be rendered: run `make k8s-tools`")
+        pytest.skip("manifests cannot be checked: run `make k8s-tools`")
+
+
+def require_kubectl() -> list[str | Path]:
+    """Return the command of the pinned kubectl or of another one; skips the test without any."""
+    own = TOOLS / "kubectl"
+    found = [own] if own.exists() else find_kubectl()
+    if found is None:
+        pytest.skip("kubectl is not installed: run `make k8s-tools`")
+    return [*found]
 
 
 def render(folder: Path) -> str:
     """Return all manifests of a kustomization."""
-    require_tools()
     done = subprocess.run(
-        [TOOLS / "kubectl", "kustomize", folder], capture_output=True, text=True, check=False
+        [*require_kubectl(), "kustomize", folder], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
