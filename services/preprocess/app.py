@@ -13,10 +13,11 @@ from fastapi import FastAPI
 
 from services.common.core.app import build_app
 from services.common.core.golden import Golden, check_golden
-from services.common.core.probes import Readiness
+from services.common.core.probes import Readiness, until_it_passes
 from services.common.core.tls import Tls
 from services.common.observe.cpu_quota import thread_count
 from services.common.observe.telemetry import Metrics
+from services.common.peer import Hold
 from services.common.picture_inputs import PictureInputs
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
@@ -55,7 +56,7 @@ def create_app(
     )
     source = settings.table_source()
     router = Router(
-        partial(build_backend, metrics, inputs.queue, tls),
+        partial(build_backend, metrics, Hold(settings.hold_limits, metrics), inputs.queue, tls),
         None if source is None else RouteMetrics(metrics),
     )
     pipeline = Pipeline(router, inputs)
@@ -80,6 +81,10 @@ def create_app(
         drawing.queue.close()
         router.close()
 
+    async def check_backends() -> None:
+        if not settings.ready_alone:
+            await router.check_ready()
+
     async def check_status(context: RequestContext) -> dict[str, Any]:
         async def request_golden() -> Golden:
             return await router.request_golden(context)
@@ -99,7 +104,7 @@ def create_app(
         metrics=metrics,
         routers=[build_router(pipeline)],
         picture_routes=[route],
-        check_dependencies=router.check_ready,
+        check_dependencies=until_it_passes(check_backends),
         check_status=check_status,
         resources=resources,
         tracing=tracing,

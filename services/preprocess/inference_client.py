@@ -9,7 +9,7 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -195,7 +195,8 @@ class InferenceBackend:
         if self._names_at < time.monotonic() - _NAMES_FRESH_S:
             try:
                 async with asyncio.timeout(_NAMES_TIMEOUT_S):
-                    self._names = await request_names(context, self.peer)
+                    at_once = replace(context, may_be_held=False)
+                    self._names = await request_names(at_once, self.peer)
             except (ServiceError, TimeoutError):
                 # What it had before is the best guess. A flood of wrong names asks no more often.
                 get_logger().debug("models not listed", peer=self.peer.name)

@@ -40,6 +40,7 @@ def build_picture_route(
 
     async def process(request: Request) -> Response:
         context = context_of(request.scope)
+        context.may_be_held = True
         wanted = DetectionRequest(
             model=read_model_name(request.query_params),
             version=read_version(request.query_params),

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BeforeValidator, Field, FilePath, SecretStr, model_validator
 
 from elastic_yolo.tiers import PORTS
-from services.common.core.settings import PeerUrls, ServiceSettings
+from services.common.core.settings import ForwardingSettings, PeerUrls, ServiceSettings
 from services.preprocess.routing.etcd import SCHEME, EtcdAccess, EtcdAddress, EtcdSource
 from services.preprocess.routing.sources import FileSource, TableSource
 
@@ -22,7 +22,7 @@ RoutesAddress = Annotated[Path | EtcdAddress, BeforeValidator(_read_address)]
 """The value of ROUTES."""
 
 
-class PreprocessSettings(ServiceSettings):
+class PreprocessSettings(ForwardingSettings):
     """Environment of the preprocess service."""
 
     REMOVED: ClassVar[dict[str, str]] = {
@@ -51,6 +51,8 @@ class PreprocessSettings(ServiceSettings):
     """Largest picture file, in bytes."""
     max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)
     """Largest picture, in pixels; all that are decoded at a time share 8 bytes for each."""
+    hold_bytes: int = Field(64_000_000, ge=1_000)
+    """Bytes of the bodies of all held requests; more are refused with 503."""
     max_queue: int = Field(128, ge=1, le=100_000)
     """Pictures that may wait for decoding; one more is refused with 429."""
     threads: int = Field(0, ge=0, le=1024)

@@ -12,10 +12,10 @@ from starlette.middleware import Middleware
 
 from services.common.core.app import build_app
 from services.common.core.golden import Golden, check_golden
-from services.common.core.probes import Readiness
+from services.common.core.probes import Readiness, until_it_passes
 from services.common.core.tls import Tls
 from services.common.observe.telemetry import Metrics
-from services.common.peer import Peer
+from services.common.peer import Hold, Peer
 from services.common.queue import ServiceRate
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
@@ -39,12 +39,18 @@ def create_app(
     metrics.watch_clients()
     door = Door(settings, PATH, metrics)
     readiness = Readiness()
+    hold = Hold(settings.hold_limits, metrics)
     preprocess = Peer(
-        "preprocess", settings.preprocess_url, metrics, None if tls is None else tls.client_context
+        "preprocess",
+        settings.preprocess_url,
+        metrics,
+        None if tls is None else tls.client_context,
+        hold=hold,
     )
     web = Web(
         preprocess=preprocess,
-        admission=Admission(settings.max_in_flight, ServiceRate()),
+        # While pictures are held, none is done: that is no sign of slow services.
+        admission=Admission(settings.max_in_flight, ServiceRate(hold.working_clock)),
         bodies=Bodies(settings.max_held_bytes),
         max_body_bytes=settings.max_body_bytes,
         max_pixels=settings.max_pixels,
@@ -62,6 +68,10 @@ def create_app(
         async with door.opened():
             yield
         preprocess.close()
+
+    async def check_preprocess() -> None:
+        if not settings.ready_alone:
+            await preprocess.check_ready()
 
     async def check_status(context: RequestContext) -> dict[str, Any]:
         async def request_golden() -> Golden:
@@ -84,7 +94,7 @@ def create_app(
         metrics=metrics,
         routers=[build_router()],
         picture_routes=[build_picture_route(web)],
-        check_dependencies=preprocess.check_ready,
+        check_dependencies=until_it_passes(check_preprocess),
         check_status=check_status,
         resources=resources,
         gates=gates,

@@ -211,6 +211,7 @@ def build_picture_route(web: Web) -> PictureRoute:
 
     async def inference(request: Request) -> Response:
         context = context_of(request.scope)
+        context.may_be_held = True
         params = {name: str(value) for name, value in read_fractions(request.query_params).items()}
         model = read_model_name(request.query_params)
         if context.identity is not None:

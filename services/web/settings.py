@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from elastic_yolo.tiers import PORTS
-from services.common.core.settings import PeerUrls, SecretFile, ServiceSettings
+from services.common.core.settings import ForwardingSettings, PeerUrls, SecretFile
 from services.common.request.identity import Limits
 from services.web.identity.algorithms import ALGORITHMS
 
@@ -45,7 +45,7 @@ IssuerUrl = Annotated[str, AfterValidator(_check_issuer)]
 AlgorithmNames = Annotated[str, AfterValidator(_check_algorithms)]
 
 
-class WebSettings(ServiceSettings):
+class WebSettings(ForwardingSettings):
     """Environment of the web service."""
 
     port: int = Field(PORTS["web"], ge=0, le=65535)

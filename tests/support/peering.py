@@ -11,7 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from services.common.observe.telemetry import Metrics
-from services.common.peer import Peer
+from services.common.peer import Hold, Peer
+from services.common.peer.hold import HoldLimits
 from services.common.request.context import Deadline, RequestContext
 from tests.support.misbehaving import PATIENCE_S, Behaviour, Server
 
@@ -22,15 +23,26 @@ class Downstream:
 
     urls: str
     tls_context: Callable[[], ssl.SSLContext] | None = None
+    hold_limits: HoldLimits | None = None
     metrics: Metrics = field(default_factory=lambda: Metrics("test"))
     peer: Peer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.peer = Peer("inference", self.urls, self.metrics, self.tls_context)
+        limits = self.hold_limits
+        hold = None if limits is None else Hold(limits, self.metrics)
+        self.peer = Peer("inference", self.urls, self.metrics, self.tls_context, hold=hold)
 
-    async def send(self, text: str = "picture", budget_ms: float = PATIENCE_S * 1000) -> str:
+    async def send(
+        self,
+        text: str = "picture",
+        budget_ms: float = PATIENCE_S * 1000,
+        *,
+        may_be_held: bool = False,
+    ) -> str:
         """Send a text; return the text of the response."""
-        response = await self.peer.send(context(budget_ms), "POST", "/x", content=[text.encode()])
+        sent = context(budget_ms)
+        sent.may_be_held = may_be_held
+        response = await self.peer.send(sent, "POST", "/x", content=[text.encode()])
         answered: str = self.peer.read_json(response)
         return answered
 
@@ -41,13 +53,13 @@ class Downstream:
 
     def count(self, state: str) -> float:
         """Return the exported number of endpoints in a state."""
-        return self._sample("endpoints", state=state)
+        return self.sample("endpoints", state=state)
 
     def total(self, name: str) -> float:
         """Return an exported counter: failures, retries or ejections."""
-        return self._sample(f"{name}_total")
+        return self.sample(f"{name}_total")
 
-    def _sample(self, name: str, **labels: str) -> float:
+    def sample(self, name: str, **labels: str) -> float:
         value = self.metrics.registry.get_sample_value(
             f"elastic_yolo_peer_{name}", {"service": "test", "peer": "inference", **labels}
         )
@@ -68,9 +80,11 @@ async def start_servers(*behaviours: Behaviour) -> AsyncIterator[list[Server]]:
 
 
 @asynccontextmanager
-async def start_peer(urls: str) -> AsyncIterator[Downstream]:
+async def start_peer(
+    urls: str, hold_limits: HoldLimits | None = None
+) -> AsyncIterator[Downstream]:
     """Resolve and probe what the URLs name until the block ends."""
-    downstream = Downstream(urls)
+    downstream = Downstream(urls, hold_limits=hold_limits)
     downstream.peer.start()
     try:
         yield downstream

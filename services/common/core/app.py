@@ -43,6 +43,7 @@ def build_app(
 ) -> FastAPI:
     """Return the app; `resources` opens and closes what the routes need.
 
+    `check_dependencies` raises Unavailable until the service may become ready.
     `gates` may refuse a request with a ServiceError before it is routed.
     The process is ready once the resources are open. The server reads `readiness`, `tracing` and
     `tls` from `app.state`: it sets the first to draining at shutdown, and closes the second

@@ -93,6 +93,23 @@ class Readiness:
             raise Unavailable(f"this service is {self.phase.value}", self.retry_after_s)
 
 
+def until_it_passes(check: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """Return a check that calls `check` until that has passed once, and passes from then on.
+
+    A service stays ready when the one behind it goes away: if it did not, nobody would be left to
+    tell callers when to come back, and to hold their pictures until then.
+    """
+    passed = False
+
+    async def check_until_passed() -> None:
+        nonlocal passed
+        if not passed:
+            await check()
+            passed = True
+
+    return check_until_passed
+
+
 def add_probes(
     app: FastAPI,
     readiness: Readiness,
@@ -109,7 +126,7 @@ def add_probes(
 
     @router.get(
         "/readyz",
-        summary="The service has started, has reached the next service, and is not draining",
+        summary="The service has started, has reached the next service once, and is not draining",
     )
     async def readyz() -> dict[str, str]:
         readiness.require()

@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.common.observe.logs import get_logger
+from services.common.peer.hold import HoldLimits
 
 _ONE_URL = TypeAdapter(HttpUrl)
 
@@ -123,6 +124,24 @@ class ServiceSettings(BaseSettings):
     def files_per_caller(self) -> int:
         """How many connections each of the MAX_CONNECTIONS of callers may need."""
         return 1 + self.INNER_CONNECTIONS
+
+
+class ForwardingSettings(ServiceSettings):
+    """The settings of the services that send pictures on to another one."""
+
+    hold_s: float = Field(10.0, ge=0, le=3600)
+    """Seconds that a picture is held while the next service has no endpoint; 0: none is."""
+    hold_requests: int = Field(100, ge=1, le=100_000)
+    """Requests that are held at a time; one more is refused with 503."""
+    hold_bytes: int = Field(20_000_000, ge=1_000)
+    """Bytes of the bodies of all held requests; more are refused with 503."""
+    ready_alone: bool = False
+    """Be ready before the next service was reached once: where that is scaled to zero."""
+
+    @property
+    def hold_limits(self) -> HoldLimits:
+        """The limits of held requests."""
+        return HoldLimits(self.hold_s, self.hold_requests, self.hold_bytes)
 
 
 T = TypeVar("T", bound=BaseSettings)

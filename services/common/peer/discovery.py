@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from services.common.observe.logs import get_logger
 from services.common.peer.addresses import Address, Origin
 from services.common.peer.endpoints import Endpoint, Endpoints, State
 from services.common.peer.exchange import ConnectionFailed, ConnectionPool, Request, Response
+from services.common.peer.hold import Absence
 
 _Job = Callable[[], Awaitable[None]]
 
@@ -22,6 +24,8 @@ _RESOLVE_PERIOD_S = 1.0
 _LIVENESS_PERIOD_S = 1.0
 # Short, because an endpoint that is still starting gets its first request after this probe.
 _READINESS_PERIOD_S = 0.25
+# Of all these, while requests are held until an endpoint is ready.
+_AWAITED_PERIOD_S = 0.1
 _PROBE_TIMEOUT_S = 1.0
 _CONNECT_TIMEOUT_S = 2.0
 # Of a log line: characters of a reason, and addresses of endpoints.
@@ -57,6 +61,7 @@ class Discovery:
         # Once for all connections: reading the system's CAs takes many milliseconds.
         self._tls_context = tls_context or cache(ssl.create_default_context)
         self.endpoints = Endpoints(time.monotonic, on_change=self._log_change)
+        self.absence = Absence()
         self._log_limit = LogLimit()
         self._name = name
         self._origins = origins
@@ -68,6 +73,7 @@ class Discovery:
         self._unresolved: set[Origin] = set()
         self._missed_probe: set[Endpoint] = set()
         """Silent endpoints that did not respond to their last liveness probe."""
+        self._probing: dict[Endpoint, asyncio.Task[None]] = {}
 
     def start(self) -> None:
         """Start resolving and probing, until `close`."""
@@ -79,7 +85,7 @@ class Discovery:
             (partial(self._resolve, origin), _RESOLVE_PERIOD_S) for origin in self._origins
         ]
         jobs += [
-            (self._probe_ejected, _READINESS_PERIOD_S),
+            (self._start_probes, _READINESS_PERIOD_S),
             (self._probe_silent, _LIVENESS_PERIOD_S),
         ]
         self._tasks = [asyncio.create_task(self._repeat(job, period)) for job, period in jobs]
@@ -97,7 +103,7 @@ class Discovery:
 
     def close(self) -> None:
         """Stop, and abort all connections."""
-        for task in self._tasks:
+        for task in (*self._tasks, *self._probing.values()):
             task.cancel()
         for pool in self._pools.values():
             pool.close()
@@ -144,7 +150,12 @@ class Discovery:
                 await job()
             except Exception:  # noqa: BLE001  # no error may end the watcher
                 get_logger().exception("peer watcher failed", peer=self._name)
-            await asyncio.sleep(period_s)
+            if self.absence.awaited.is_set():
+                await asyncio.sleep(_AWAITED_PERIOD_S)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(period_s):
+                    await self.absence.awaited.wait()
 
     async def _resolve(self, origin: Origin) -> None:
         try:
@@ -191,19 +202,38 @@ class Discovery:
             for endpoint in self.endpoints.update(addresses):
                 self.release(endpoint)
 
-    async def _probe_ejected(self) -> None:
-        due = self.endpoints.due_for_probe()
-        await asyncio.gather(*(self._end_ejection_if_ready(endpoint) for endpoint in due))
+    async def _start_probes(self) -> None:
+        """Probe ejected endpoints side by side: none waits for one that does not respond."""
+        for endpoint in self.endpoints.due_for_probe(absent=self.absence.has_begun):
+            if endpoint not in self._probing:
+                probe = asyncio.create_task(self._end_ejection_if_ready(endpoint))
+                self._probing[endpoint] = probe
 
     async def _end_ejection_if_ready(self, endpoint: Endpoint) -> None:
         try:
             ready = await self.probe_readiness(endpoint)
         except (ConnectionFailed, TimeoutError):
             ready = False
+        finally:
+            del self._probing[endpoint]
         if ready:
-            self.endpoints.record_success(endpoint)
+            self.endpoints.record_ready(endpoint)
+            self.end_absence()
         else:
             self.endpoints.record_failure(endpoint)
+
+    def begin_absence(self) -> None:
+        """Note that no endpoint responds."""
+        if self.absence.begin() and self._log_limit.passes("absence", self._name):
+            get_logger().warning("no endpoint responds", peer=self._name)
+
+    def end_absence(self) -> None:
+        """Note that an endpoint responds: held requests go on."""
+        absent_s = self.absence.end()
+        if absent_s is not None and self._log_limit.passes("presence", self._name):
+            get_logger().info(
+                "an endpoint responds again", peer=self._name, absent_s=round(absent_s, 3)
+            )
 
     async def _probe_silent(self) -> None:
         silent = self.endpoints.silent()

@@ -134,6 +134,12 @@ class Endpoints:
             endpoint.slow_start_at = None
             endpoint.ejections = 0
 
+    def record_ready(self, endpoint: Endpoint) -> None:
+        """Record a successful readiness probe, which ends an ejection."""
+        if endpoint.ejected_until is not None:
+            endpoint.ejected_until = min(endpoint.ejected_until, self.clock())
+        self.record_success(endpoint)
+
     def record_failure(self, endpoint: Endpoint, why: str = "") -> None:
         """Record a failed connection or a response that shows a fault, and eject the endpoint.
 
@@ -157,14 +163,23 @@ class Endpoints:
             endpoint.ejected_at = now
             self.on_change(endpoint, "ejected", why)
 
-    def due_for_probe(self) -> list[Endpoint]:
-        """Return the endpoints whose ejection time is over: they return if a probe succeeds."""
+    def due_for_probe(self, *, absent: bool = False) -> list[Endpoint]:
+        """Return the endpoints whose ejection time is over: they return if a probe succeeds.
+
+        If the service is `absent`, none is waited for: all of them are due.
+        """
+        if absent:
+            return list(self.known.values())
         now = self.clock()
         return [
             endpoint
             for endpoint in self.known.values()
             if endpoint.ejected_until is not None and now >= endpoint.ejected_until
         ]
+
+    def has_serving(self) -> bool:
+        """Return whether any endpoint is not ejected."""
+        return any(self.state(endpoint) != "ejected" for endpoint in self.known.values())
 
     def silent(self) -> list[Endpoint]:
         """Return the endpoints that have requests but sent no response for `SILENCE_S`."""

@@ -37,7 +37,11 @@ class ConnectionFailed(Exception):
     """The connection could not be opened, or ended before the response was complete."""
 
 
-class OutOfFiles(ConnectionFailed):
+class NotConnected(ConnectionFailed):
+    """The connection could not be opened: nothing of the request was sent."""
+
+
+class OutOfFiles(NotConnected):
     """This process may open no further file; that says nothing about the endpoint."""
 
 
@@ -295,10 +299,10 @@ class ConnectionPool:
                 )
         except TimeoutError:
             if limit.expired():
-                raise ConnectionFailed(f"no connection in {self._connect_timeout_s:g} s") from None
+                raise NotConnected(f"no connection in {self._connect_timeout_s:g} s") from None
             raise
         except OSError as error:
-            kind = OutOfFiles if error.errno in _OUT_OF_FILES else ConnectionFailed
+            kind = OutOfFiles if error.errno in _OUT_OF_FILES else NotConnected
             raise kind(str(error)) from error
         return connection
 

@@ -9,6 +9,7 @@ from prometheus_client import Counter, Gauge
 
 from services.common.observe.telemetry import Metrics
 from services.common.peer.endpoints import Endpoints, State
+from services.common.peer.hold import Absence
 
 _LABELS = ("service", "peer")
 
@@ -22,6 +23,12 @@ class _Families:
             "elastic_yolo_peer_endpoints",
             "Endpoints of the next service by state: serving, ejected, or leaving (draining).",
             (*_LABELS, "state"),
+            registry=registry,
+        )
+        self.reachable = Gauge(
+            "elastic_yolo_peer_reachable",
+            "0 while no endpoint of the next service responds, otherwise 1.",
+            _LABELS,
             registry=registry,
         )
         self.retries = Counter(
@@ -49,13 +56,15 @@ class _Families:
 class PeerMetrics:
     """The gauges and counters of one peer."""
 
-    def __init__(self, metrics: Metrics, peer: str, endpoints: Endpoints) -> None:
+    def __init__(self, metrics: Metrics, peer: str, endpoints: Endpoints, absence: Absence) -> None:
         """Export them until `remove`; endpoints are counted at each scrape."""
         self._families = metrics.family(_Families)
         self._labels = labels = (metrics.service, peer)
         for state in get_args(State):
             known = self._families.endpoints.labels(*labels, state)
             known.set_function(partial(endpoints.count, state))
+        reachable = self._families.reachable.labels(*labels)
+        reachable.set_function(lambda: not absence.has_begun)
         self.retries = self._families.retries.labels(*labels)
         self.failures = self._families.failures.labels(*labels)
         self.ejections = self._families.ejections.labels(*labels)
@@ -69,5 +78,10 @@ class PeerMetrics:
         del families.owners[peer]
         for state in get_args(State):
             families.endpoints.remove(*self._labels, state)
-        for counter in (families.retries, families.failures, families.ejections):
-            counter.remove(*self._labels)
+        for family in (
+            families.reachable,
+            families.retries,
+            families.failures,
+            families.ejections,
+        ):
+            family.remove(*self._labels)

@@ -1,13 +1,14 @@
 """Sends requests to the next service, with the caller's request id and within its deadline.
 
 The service may have many endpoints. Each request goes to one of them, and is retried once, at
-another one, if the first cannot be reached or is not ready.
+another one, if the first cannot be reached or is not ready. A picture is held while none responds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
@@ -26,10 +27,12 @@ from services.common.peer.endpoints import Endpoint
 from services.common.peer.exchange import (
     Buffer,
     ConnectionFailed,
+    NotConnected,
     OutOfFiles,
     Request,
     Response,
 )
+from services.common.peer.hold import Hold, HoldFull
 from services.common.peer.metrics import PeerMetrics
 from services.common.request.context import TIME_OVER, PeerFailure, RequestContext
 from services.common.request.errors import DeadlineExceeded, RemoteProblem, Unavailable
@@ -46,6 +49,18 @@ _PROBE_HEAD_START_S = 0.2
 _READY_TIMEOUT_S = 1.0
 _RETRIES_PER_REQUEST = 0.2
 _MAX_SAVED_RETRIES = 100.0
+# A picture that was sent so often, and never got a response, may be what ends the endpoints.
+_MOST_LOST = 3
+# Of a request's time: the rest is for the response that says that it was held in vain.
+_HELD_PART = 0.9
+
+
+class _NoResponse(Exception):
+    """No endpoint responded; `lost` is how many may have received the request."""
+
+    def __init__(self, lost: int = 0) -> None:
+        super().__init__(lost)
+        self.lost = lost
 
 
 @dataclass
@@ -90,18 +105,21 @@ class Peer:
         metrics: Metrics,
         tls_context: Callable[[], ssl.SSLContext] | None = None,
         probes: ProbePaths = OWN_PROBES,
+        hold: Hold | None = None,
     ) -> None:
         """Accept one URL, or several separated by commas; connections open with requests.
 
         `tls_context` returns the context for each new connection to an https:// URL: the
         certificate that it presents, and the CA that it trusts. By default, those of the system.
+        `hold` keeps requests that may wait for an endpoint; without it, none does.
         """
         self.name = name
         origins = [Origin.parse(url) for url in urls.split(",")]
         self._discovery = Discovery(name, origins, tls_context, probes)
         self._endpoints = self._discovery.endpoints
         self._budget = RetryBudget()
-        self._metrics = PeerMetrics(metrics, name, self._endpoints)
+        self._hold = hold
+        self._metrics = PeerMetrics(metrics, name, self._endpoints, self._discovery.absence)
         self._affinity: _Affinity | None = None
 
     def start(self) -> None:
@@ -150,14 +168,66 @@ class Peer:
         target = f"{path}?{urlencode(params)}" if params else path
         request = Request(method, target, headers or {}, content)
         affinity = self._affinity or _Affinity()
+        hold = self._hold if context.may_be_held else None
+        try:
+            if hold is None or hold.limits.longest_s == 0:
+                return await self._send_now(context, request, affinity)
+            return await self._send_or_hold(context, request, affinity, hold)
+        except _NoResponse as error:
+            raise self._unreachable() from error
+
+    async def _send_or_hold(
+        self, context: RequestContext, request: Request, affinity: _Affinity, hold: Hold
+    ) -> Response:
+        """Send a request; while no endpoint responds, wait for one."""
+        absence = self._discovery.absence
+        until: float | None = None
+        lost = 0
+        while True:
+            if not absence.has_begun:
+                try:
+                    return await self._send_now(context, request, affinity)
+                except _NoResponse as error:
+                    lost += error.lost
+                    if lost >= _MOST_LOST:
+                        raise
+                if not absence.has_begun:
+                    # Others are not ejected yet.
+                    continue
+            if until is None:
+                left_s = context.deadline.remaining_s() * _HELD_PART
+                until = time.monotonic() + min(hold.limits.longest_s, left_s)
+            await self._wait_for_endpoint(context, request, hold, until)
+
+    async def _wait_for_endpoint(
+        self, context: RequestContext, request: Request, hold: Hold, until: float
+    ) -> None:
+        """Return when an endpoint responds; raises Unavailable."""
+        size = sum(len(buffer) for buffer in request.content)
+        why = f"the {self.name} service cannot be reached"
+        try:
+            with hold.keep(self.name, size), context.timings.measure(hold.phase):
+                async with asyncio.timeout(until - time.monotonic()):
+                    await self._discovery.absence.wait()
+        except HoldFull as full:
+            raise Unavailable(f"{why}, and {full}", self._retry_after_s()) from None
+        except TimeoutError:
+            raise self._unreachable() from None
+
+    async def _send_now(
+        self, context: RequestContext, request: Request, affinity: _Affinity
+    ) -> Response:
+        """Send a request to an endpoint, and a second time if that fails."""
         first = self._affine_endpoint(affinity) or self._choose_endpoint(context)
         affinity.endpoint = first
+        lost = 0
         try:
             response = await self._send_traced(first, context, request, resend_count=0)
         except ConnectionFailed as error:
+            lost += not isinstance(error, NotConnected)
             second = self._choose_for_retry(first, context, may_be_same=True)
             if second is None:
-                raise self._unreachable() from error
+                raise self._no_response(lost) from error
         else:
             if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
                 return self._check_status(response, context)
@@ -169,7 +239,8 @@ class Peer:
         try:
             response = await self._send_traced(second, context, request, resend_count=1)
         except ConnectionFailed as error:
-            raise self._unreachable() from error
+            lost += not isinstance(error, NotConnected)
+            raise self._no_response(lost) from error
         return self._check_status(response, context)
 
     async def check_ready(self) -> None:
@@ -216,11 +287,18 @@ class Peer:
         """Build the error for a response that violates the protocol between the services."""
         return Unavailable(f"the {self.name} service returned an invalid response")
 
+    def _no_response(self, lost: int = 0) -> _NoResponse:
+        if not self._endpoints.has_serving():
+            self._discovery.begin_absence()
+        return _NoResponse(lost)
+
     def _unreachable(self) -> Unavailable:
         return Unavailable(f"the {self.name} service cannot be reached", self._retry_after_s())
 
     def _retry_after_s(self) -> float:
-        """Return when the first ejection ends: an endpoint may return with a probe after that."""
+        """Return when an endpoint may respond again: as long as absences last, or ejections."""
+        if self._discovery.absence.has_begun:
+            return self._discovery.absence.retry_after_s()
         return self._endpoints.seconds_to_probe()
 
     def _choose_for_probes(self) -> list[Endpoint]:
@@ -240,13 +318,14 @@ class Peer:
             return None
         if ready:
             self._endpoints.record_success(endpoint)
+            self._discovery.end_absence()
         return ready
 
     def _choose_endpoint(self, context: RequestContext) -> Endpoint:
         endpoint = self._endpoints.choose()
         if endpoint is None:
             context.peer_failure = PeerFailure(self.name, "", "no address is known")
-            raise self._unreachable()
+            raise self._no_response()
         return endpoint
 
     def _affine_endpoint(self, affinity: _Affinity) -> Endpoint | None:
@@ -319,6 +398,7 @@ class Peer:
         else:
             draining = response.headers.get("connection", "").lower() == "close"
             self._endpoints.record_success(endpoint, draining=draining)
+            self._discovery.end_absence()
         return response
 
     def _note_failure(self, context: RequestContext, endpoint: Endpoint, why: str) -> None:

@@ -165,6 +165,8 @@ class RequestContext:
     """The last failure of the next service; the request may have succeeded since."""
     trace: RequestTrace | None = None
     """None if traces are off."""
+    may_be_held: bool = False
+    """Whether the request waits while the next service has no endpoint: it is for a picture."""
     identity: Identity | None = None
     """The caller; None if the service does not ask, or has not asked yet."""
     response_headers: dict[str, str] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.common.core.tls import Tls
 from services.common.observe.telemetry import Metrics
-from services.common.peer import Peer, ProbePaths
+from services.common.peer import Hold, Peer, ProbePaths
 from services.common.queue import WorkQueue
 from services.preprocess.backend import Backend
 from services.preprocess.inference_client import InferenceBackend
@@ -16,9 +16,16 @@ _THIRD_PARTY_PROBES = ProbePaths("/v2/health/ready", "/v2/health/live")
 
 
 def build_backend(
-    metrics: Metrics, work: WorkQueue, tls: Tls | None, name: str, entry: BackendEntry
+    metrics: Metrics,
+    hold: Hold,
+    work: WorkQueue,
+    tls: Tls | None,
+    name: str,
+    entry: BackendEntry,
 ) -> Backend:
     """Return a back end that is not connected yet; `work` has threads for its tensors.
+
+    `hold` keeps pictures while none of its endpoints responds.
 
     With `tls`, the project's own inference services are shown this process's certificate.
     Third-party servers have certificates of the system's authorities.
@@ -26,6 +33,7 @@ def build_backend(
     config = entry.config
     if entry.decoder is None:
         context = None if tls is None else tls.client_context
-        return InferenceBackend(Peer(name, config.url, metrics, context), config.model)
-    peer = Peer(name, config.url, metrics, probes=_THIRD_PARTY_PROBES)
+        peer = Peer(name, config.url, metrics, context, hold=hold)
+        return InferenceBackend(peer, config.model)
+    peer = Peer(name, config.url, metrics, probes=_THIRD_PARTY_PROBES, hold=hold)
     return ThirdPartyBackend(peer, config, entry.decoder, work)

@@ -1,0 +1,231 @@
+"""Requests wait while the next service has no endpoint, within limits, and then go on."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from elastic_yolo.lab.processes.stack import free_port
+from services.common.observe.telemetry import Metrics
+from services.common.peer.hold import Absence, Hold, HoldFull, HoldLimits
+from services.common.request.errors import Unavailable
+from tests.support.clock import Clock
+from tests.support.misbehaving import (
+    PATIENCE_S,
+    Server,
+    echo,
+    reset_without_response,
+    until,
+)
+from tests.support.peering import Downstream, start_peer
+
+pytestmark = pytest.mark.anyio
+
+GENEROUS = HoldLimits(longest_s=PATIENCE_S, most_requests=100, most_bytes=1_000_000)
+
+
+@dataclass
+class Away:
+    """A service without an endpoint, whose address is known."""
+
+    downstream: Downstream
+    server: Server
+
+    def start_sending(self, text: str, budget_ms: float = PATIENCE_S * 1000) -> asyncio.Task[str]:
+        return asyncio.create_task(self.downstream.send(text, budget_ms, may_be_held=True))
+
+    def held(self) -> float | None:
+        """Return the exported number of held requests."""
+        registry = self.downstream.metrics.registry
+        return registry.get_sample_value("elastic_yolo_requests_held", {"service": "test"})
+
+    def ended(self, result: str) -> float | None:
+        """Return the exported number of requests whose hold ended so."""
+        return self.downstream.metrics.registry.get_sample_value(
+            "elastic_yolo_held_requests_total",
+            {"service": "test", "peer": "inference", "result": result},
+        )
+
+    async def wait_held(self, count: int) -> None:
+        await until(lambda: self.held() == count, f"{count} requests are held")
+
+
+@asynccontextmanager
+async def away(limits: HoldLimits = GENEROUS) -> AsyncIterator[Away]:
+    server = Server("127.0.0.2", echo, free_port())
+    async with start_peer(server.url, limits) as downstream:
+        yield Away(downstream, server)
+
+
+async def test_held_requests_go_on_when_an_endpoint_is_ready_in_the_order_of_their_arrival() -> (
+    None
+):
+    async with away() as service:
+        requests = []
+        for number in range(20):
+            requests.append(service.start_sending(f"picture {number}"))
+            await service.wait_held(number + 1)
+        service.server.ready = False
+        async with service.server.running():
+            await until(lambda: service.server.probes >= 3, "it is probed")
+            assert (service.held(), service.server.calls) == (20, [])
+            service.server.ready = True
+            results = await asyncio.gather(*requests)
+
+        assert results == [f"picture {number}" for number in range(20)]
+        received = [call.body.decode() for call in service.server.calls]
+        assert sorted(received) == sorted(results)
+        assert (service.held(), service.ended("sent")) == (0, 20)
+
+
+async def test_a_request_that_is_lost_with_the_only_endpoint_is_held_and_sent_again() -> None:
+    async with away() as service:
+        async with service.server.running():
+            assert await service.downstream.send("first") == "first"
+            service.server.behaviour = reset_without_response
+            service.server.ready = False
+            lost = service.start_sending("second")
+            await service.wait_held(1)
+            service.server.behaviour = echo
+            service.server.ready = True
+            assert await lost == "second"
+
+
+async def test_while_requests_are_held_others_join_them_without_an_attempt() -> None:
+    async with away() as service:
+        first = service.start_sending("first")
+        await service.wait_held(1)
+        failures = service.downstream.total("failures")
+        others = [service.start_sending("other") for _ in range(5)]
+        await service.wait_held(6)
+        assert service.downstream.total("failures") == failures
+        for task in (first, *others):
+            task.cancel()
+        await service.wait_held(0)
+        assert service.ended("cancelled") == 6
+
+
+async def test_a_request_that_is_held_for_its_longest_time_ends_with_503() -> None:
+    limits = HoldLimits(longest_s=0.1, most_requests=10, most_bytes=1_000)
+    async with away(limits) as service:
+        with pytest.raises(Unavailable, match="the inference service cannot be reached"):
+            await service.start_sending("picture")
+        assert (service.held(), service.ended("expired")) == (0, 1)
+
+
+async def test_a_request_is_held_no_longer_than_its_deadline_allows() -> None:
+    async with away() as service:
+        with pytest.raises(Unavailable, match="the inference service cannot be reached"):
+            await service.start_sending("picture", budget_ms=200)
+        assert service.ended("expired") == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "size"),
+    [
+        (HoldLimits(PATIENCE_S, most_requests=3, most_bytes=1_000_000), 10),
+        (HoldLimits(PATIENCE_S, most_requests=100, most_bytes=300), 100),
+        # Of four, the last is one byte too large.
+        (HoldLimits(PATIENCE_S, most_requests=100, most_bytes=399), 100),
+    ],
+    ids=["requests", "bytes", "one byte"],
+)
+async def test_what_is_beyond_a_limit_is_refused_at_once(limits: HoldLimits, size: int) -> None:
+    async with away(limits) as service:
+        held = [service.start_sending("x" * size) for _ in range(3)]
+        await service.wait_held(3)
+        with pytest.raises(Unavailable, match=rf"3 requests of {3 * size} bytes wait for it"):
+            await service.start_sending("x" * size)
+        assert (service.held(), service.ended("refused")) == (3, 1)
+        # A place that becomes free can be taken.
+        held[0].cancel()
+        await service.wait_held(2)
+        again = service.start_sending("x" * size)
+        await service.wait_held(3)
+        async with service.server.running():
+            assert await again == "x" * size
+            await asyncio.gather(*held[1:])
+
+
+async def test_with_hold_s_0_and_for_other_requests_than_pictures_nothing_is_held() -> None:
+    off = HoldLimits(longest_s=0, most_requests=10, most_bytes=1_000)
+    for limits, may_be_held in ((off, True), (GENEROUS, False)):
+        async with away(limits) as service:
+            with pytest.raises(Unavailable, match="the inference service cannot be reached"):
+                await service.downstream.send(may_be_held=may_be_held)
+            assert (service.held(), service.ended("sent")) == (0, None)
+            assert service.downstream.sample("reachable") == 0
+            async with service.server.running():
+                await until(lambda: service.downstream.sample("reachable") == 1, "it is found")  # noqa: B023
+
+
+async def test_a_request_that_ends_three_endpoints_is_not_sent_again() -> None:
+    """It may be the reason. Each endpoint that gets it is ready again at once."""
+    async with away() as service:
+        service.server.behaviour = reset_without_response
+        async with service.server.running():
+            with pytest.raises(Unavailable, match="the inference service cannot be reached"):
+                await service.start_sending("poison")
+        # Two in a round, the request and its retry, and one more for each connection that was kept
+        # from a probe: if that ends at once, the request is sent again on a new one.
+        assert 4 <= len(service.server.calls) <= 6
+
+
+async def test_a_request_goes_on_at_an_endpoint_that_serves_while_others_are_gone() -> None:
+    gone = [f"http://127.0.0.{number}" for number in (3, 4, 5, 6)]
+    async with away() as service, service.server.running():
+        port = service.server.port
+        urls = ",".join([service.server.url, *(f"{url}:{port}" for url in gone)])
+        async with start_peer(urls, GENEROUS) as downstream:
+            sent = [downstream.send(f"{number}", may_be_held=True) for number in range(20)]
+            assert await asyncio.gather(*sent) == [f"{number}" for number in range(20)]
+
+
+def test_the_time_to_try_again_is_what_is_left_of_the_last_absence() -> None:
+    clock = Clock()
+    absence = Absence(clock)
+    assert absence.begin()
+    assert not absence.begin()
+    assert absence.retry_after_s() == 1
+    clock.now += 8
+    # Of the first one only its age is known.
+    assert absence.retry_after_s() == 8
+    assert absence.end() == 8
+    assert absence.end() is None
+    clock.now += 100
+    absence.begin()
+    assert absence.retry_after_s() == 8
+    clock.now += 5
+    assert absence.retry_after_s() == 3
+    clock.now += 5
+    assert absence.retry_after_s() == 10
+    clock.now += 1000
+    assert absence.retry_after_s() == 60
+
+
+def test_the_working_clock_stands_still_while_requests_are_held() -> None:
+    clock = Clock()
+    hold = Hold(GENEROUS, Metrics("test"), clock)
+    began = hold.working_clock()
+    clock.now += 3
+    with hold.keep("inference", 1):
+        clock.now += 10
+        with hold.keep("inference", 1):
+            clock.now += 10
+            assert hold.working_clock() == began + 3
+    clock.now += 2
+    assert hold.working_clock() == began + 5
+    with hold.keep("inference", 1):
+        clock.now += 7
+    assert math.isclose(hold.working_clock(), began + 5)
+
+
+def test_a_request_larger_than_all_may_be_is_never_held() -> None:
+    hold = Hold(HoldLimits(1, most_requests=10, most_bytes=100), Metrics("test"))
+    with pytest.raises(HoldFull, match="0 requests of 0 bytes"), hold.keep("inference", 101):
+        pass
