@@ -80,9 +80,7 @@ async def start_servers(*behaviours: Behaviour) -> AsyncIterator[list[Server]]:
 
 
 @asynccontextmanager
-async def start_peer(
-    urls: str, hold_limits: HoldLimits | None = None
-) -> AsyncIterator[Downstream]:
+async def start_peer(urls: str, hold_limits: HoldLimits | None = None) -> AsyncIterator[Downstream]:
     """Resolve and probe what the URLs name until the block ends."""
     downstream = Downstream(urls, hold_limits=hold_limits)
     downstream.peer.start()
