@@ -68,7 +68,7 @@ def test_pods_that_used_nothing_have_metrics_from_the_start() -> None:
 
     server.prime({"pod": Reading(-300, 0, 25)})
 
-    assert server.usages() == {"pod": Usage(0, 0, 15)}
+    assert server.usages() == {"pod": Usage(0, -16, 15)}
 
 
 def test_pods_that_are_gone_have_none() -> None:

@@ -52,10 +52,11 @@ class MetricsServer:
     _scrapes: int = 0
 
     def prime(self, readings: Readings) -> None:
-        """Start with pods that used nothing until now."""
-        self._last = readings
+        """Start with pods that have used nothing since before the last two scrapes."""
+        last_s = self.first_s - READING_AGE_S - self.resolution_s
+        self._last = {name: replace(one, at=last_s) for name, one in readings.items()}
         self._previous = {
-            name: replace(one, at=one.at - self.resolution_s) for name, one in readings.items()
+            name: replace(one, at=last_s - self.resolution_s) for name, one in readings.items()
         }
 
     def advance(self, now: float, read: Callable[[], Readings]) -> None:
