@@ -30,7 +30,8 @@ TWO_READY_S = {15.0: 36.9, 60.0: 109.8}
 
 # The cost of a picture follows from the record. One pod stayed alone at 6/s, so that at most
 # 77 % of 400m were used: below 52 ms. The same 6/s in each of three pods once asked for a fourth,
-# more than 77 %: not far below 52 ms. And 18 waiting users with a p95 of 2.5 s are 18 / 2.5 = 7.2/s.
+# more than 77 %: not far below 52 ms. 18 waiting users with a p95 of 2.5 s are 18 / 2.5 = 7.2/s,
+# for which 400m suffice with 55 ms.
 PICTURE_CPU_S = 0.0515
 USERS = 18
 # The syncs were 8.6 s after the step, and every 15 s from there.
@@ -39,6 +40,8 @@ STEP_S, FALL_S, END_S = 81.0, 321.0, 600.0
 
 @dataclass(frozen=True)
 class Steps:
+    """A load that grows at STEP_S and falls at FALL_S."""
+
     before: float
     high: float = 18.0
     duration_s: float = END_S

@@ -36,5 +36,5 @@ def test_several_labels_are_read() -> None:
 @pytest.mark.parametrize("text", ["", "1up", 'q{a!="b"}', 'q{a=~"b"}', "q{a=b}", 'q{a="b"', "q q"])
 def test_other_selectors_are_refused(text: str) -> None:
     """KEDA compares by equality whatever the operator says."""
-    with pytest.raises(ValueError, match='is not name{label="value",...}'):
+    with pytest.raises(ValueError, match="is not name"):
         parse_series(text)
