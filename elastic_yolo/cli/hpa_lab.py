@@ -31,6 +31,7 @@ from elastic_yolo.cli.options import (
     tcp_port,
 )
 from elastic_yolo.lab.autoscaler.manifest import MANIFESTS, Tier, read_tiers
+from elastic_yolo.lab.autoscaler.metrics_server import LEAST_RESOLUTION_S, RESOLUTION_S
 from elastic_yolo.lab.errors import AutoscalerError, LabFailed
 from elastic_yolo.lab.lab import CONTROLLER, Lab, LabReport, Plan, Tick
 from elastic_yolo.lab.load.arrivals import Shape
@@ -69,8 +70,8 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--hpa", type=Path, metavar="PATH",
-        help="file or folder with the manifests (default: those of k8s/base, or with --stream "
-        "those of k8s/components/stream)",
+        help="file or folder with the manifests, or a component with ScaledObjects (default: "
+        "those of k8s/base, or with --stream those of k8s/components/stream)",
     )  # fmt: skip
     parser.add_argument(
         "--simulate", action="store_true", help="calculate with modelled pods; start no processes"
@@ -100,6 +101,11 @@ def add_parser(commands: Any) -> None:
         metavar="S",
         help="seconds of load (default: 180 in the lab, 1800 in the simulation)",
     )
+    parser.add_argument(
+        "--metrics-resolution", type=_resolution, default=RESOLUTION_S, metavar="S",
+        help="seconds between two scrapes of metrics-server, of the autoscalers' clock (default: "
+        "15; minikube's addon: 60)",
+    )  # fmt: skip
     parser.add_argument(
         "--timeline",
         type=new_file,
@@ -166,9 +172,12 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
             return simulate_consumers(parsed)
         tiers = require_tiers(read_tiers(parsed.hpa or MANIFESTS))
         if parsed.target:
-            tiers = {name: with_target(tier, parsed.target) for name, tier in tiers.items()}
+            tiers = {
+                name: tier if tier.keda else with_target(tier, parsed.target)
+                for name, tier in tiers.items()
+            }
         for tier in tiers.values():
-            say_foreseen(parsed, tier.name, foresee(tier))
+            say_foreseen(parsed, tier.name, foresee(tier, with_external=tier.keda is not None))
         return simulate_tiers(parsed, tiers) if parsed.simulate else _run_lab(parsed, tiers)
     except AutoscalerError as error:
         print_status(f"elastic-yolo: {error}")
@@ -206,6 +215,7 @@ def _run_lab(parsed: argparse.Namespace, tiers: dict[str, Tier]) -> int:
             parsed.speed,
             parsed.rate,
             parsed.port,
+            parsed.metrics_resolution,
         )
         lab = Lab(plan, screen.say)
         for text in _describe_plan(plan, scaled_tiers):
@@ -281,7 +291,8 @@ def _describe_report(report: LabReport, stays: Stays, *, own_load: bool) -> str:
         lines.append(f"{clock(report.duration_s)}, no load of the lab's own")
         return "\n".join(lines)
     lines.append(
-        f"{report.pictures} pictures in {clock(report.duration_s)}, {report.failed} failed"
+        f"{report.pictures} pictures in {clock(report.duration_s)}, {report.failed} failed, "
+        f"the slowest response after {report.slowest_s:.1f} s"
     )
     if report.never_sent:
         lines.append(
@@ -297,6 +308,13 @@ def _percent(text: str) -> int:
     if text.isdecimal() and 0 < int(text) <= 1000:
         return int(text)
     raise argparse.ArgumentTypeError("expected a whole number of per cent, 1 to 1000")
+
+
+def _resolution(text: str) -> float:
+    seconds = positive(text)
+    if seconds < LEAST_RESOLUTION_S:
+        raise argparse.ArgumentTypeError(f"metrics-server has {LEAST_RESOLUTION_S:.0f} s at least")
+    return seconds
 
 
 def _costs(text: str) -> tuple[float, ...]:

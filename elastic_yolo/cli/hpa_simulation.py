@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 from elastic_yolo.lab.autoscaler.manifest import Tier
+from elastic_yolo.lab.autoscaler.metrics_server import MetricsServer
 from elastic_yolo.lab.autoscaler.stream import STREAM_MANIFESTS, read_stream
 from elastic_yolo.lab.lab import CONTROLLER, LOW
 from elastic_yolo.lab.load.arrivals import Arrivals
@@ -46,6 +48,7 @@ def simulate_tiers(parsed: argparse.Namespace, tiers: Mapping[str, Tier]) -> int
         arrivals,
         CONTROLLER,
         samples.append,
+        partial(MetricsServer, parsed.metrics_resolution),
     )
     pictures = f"{totals.pictures:,} pictures in {clock(arrivals.duration_s)}"
     last = [

@@ -14,27 +14,31 @@ from pathlib import Path
 from typing import Literal
 
 from elastic_yolo.lab.autoscaler.hpa import Autoscaler
+from elastic_yolo.lab.autoscaler.keda import Activator, Reads
 from elastic_yolo.lab.autoscaler.manifest import Tier
+from elastic_yolo.lab.autoscaler.metrics_server import RESOLUTION_S, MetricsServer
 from elastic_yolo.lab.autoscaler.spec import Controller
 from elastic_yolo.lab.errors import LabFailed
 from elastic_yolo.lab.lab_tier import LabTier
 from elastic_yolo.lab.load.arrivals import Arrivals, Shape
 from elastic_yolo.lab.load.picture_load import Load
 from elastic_yolo.lab.processes.cpu_limits import CpuLimits
-from elastic_yolo.lab.processes.pod import Probe
+from elastic_yolo.lab.processes.pod import Probe, get
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from elastic_yolo.lab.sizing import ScaledTiers, cores, peak_rate
 from elastic_yolo.lab.timeline import Sample
 from elastic_yolo.lab.web_service import WebService
 from elastic_yolo.tiers import TIERS
 
-_POLL_S = 0.2
+_POLL_S = 0.1
 _START_TIMEOUT_S = 120.0
 _DRAIN_DELAY_S = 1
 # Addresses beyond maxReplicas: a new pod gets the one that has been unused for longest.
 _SPARE = 4
 _WITH_CGROUPS = "CPU limits: enforced by cpu.max of one cgroup per pod"
 _WITHOUT_CGROUPS = "CPU limits: THREADS=1 only, because no cgroup v2 is writable here"
+# A start takes a few real seconds; in a cluster with images to pull, longer.
+_HOLD_S = 60
 _WARM_UP = 5
 _MEASURED = 30
 CONTROLLER = Controller()
@@ -59,11 +63,13 @@ class Plan:
     """Pictures per second at the peak; None selects a rate that needs nearly all pods."""
     port: int = 0
     """The port of the web service; 0 selects a free one."""
+    metrics_resolution_s: float = RESOLUTION_S
+    """The time between two scrapes of metrics-server, in seconds of the autoscalers' clock."""
 
 
 @dataclass(frozen=True)
 class Tick:
-    """The state of the lab at one sync of the autoscalers."""
+    """The state of the lab at a sync of the autoscalers, or at a change that KEDA made."""
 
     elapsed_s: float
     rate: float
@@ -95,6 +101,8 @@ class LabReport:
     never_sent: int
     """Pictures that were never sent: the client's limit was reached."""
     first_failure: str | None
+    slowest_s: float
+    """The longest time to a response."""
     cpu_limits: Literal["cgroup", "threads"]
     """How CPU limits are enforced."""
     tiers: tuple[TierReport, ...]
@@ -124,12 +132,12 @@ class Lab:
             load = Load(f"{web.url}/inference", self.plan.pictures)
             await self._wait_ready(stop)
             arrivals = await self._prepare(load, stop)
+            await self._scale_to_zero()
             self.say(f"target: {web.url} (web page; pictures go to /inference)")
             # The clock starts here, with pods that count as having run for a long time.
             self.began = time.monotonic()
             for tier in self.tiers.values():
                 tier.forget_start(-CONTROLLER.cpu_initialization_period_s)
-                tier.measure()
             sending = asyncio.create_task(load.run(arrivals))
             try:
                 await self._scale(arrivals, load, show, stop)
@@ -144,27 +152,59 @@ class Lab:
         self, arrivals: Arrivals, load: Load, show: Callable[[Tick], None], stop: asyncio.Event
     ) -> None:
         """Run a sync of all autoscalers once every sync period of the lab's clock."""
-        for number in itertools.count(1):
-            period_s = CONTROLLER.sync_period_s / self.plan.speed
-            await self._replace_ended_pods_until(self.began + number * period_s, stop)
+
+        def tell(samples: list[Sample]) -> None:
             elapsed_s = time.monotonic() - self.began
-            if stop.is_set() or elapsed_s >= self.plan.duration_s:
-                return
-            for tier in self.tiers.values():
-                tier.measure()
-            samples = [self.tiers[name].sync() for name in TIERS]
             draining = {name: len(one.pods) - len(one.living) for name, one in self.tiers.items()}
             show(Tick(elapsed_s, arrivals.rate(elapsed_s), load, samples, draining))
 
-    async def _replace_ended_pods_until(self, moment: float, stop: asyncio.Event) -> None:
+        for number in itertools.count(1):
+            period_s = CONTROLLER.sync_period_s / self.plan.speed
+            await self._tend_until(self.began + number * period_s, stop, tell)
+            if stop.is_set() or time.monotonic() - self.began >= self.plan.duration_s:
+                return
+            values = {name: await self._trigger_value(name) for name in TIERS}
+            tell([self.tiers[name].sync(values[name]) for name in TIERS])
+
+    async def _tend_until(
+        self, moment: float, stop: asyncio.Event, tell: Callable[[list[Sample]], None]
+    ) -> None:
+        """Between two syncs: replace ended pods, scrape metrics, and poll KEDA's triggers."""
         while True:
-            for tier in self.tiers.values():
+            for name, tier in self.tiers.items():
                 tier.replace_ended_pods()
+                tier.scrape()
+                if tier.is_polled() and (sample := tier.activate(await self._trigger_value(name))):
+                    tell([sample])
             rest_s = moment - time.monotonic()
             if rest_s <= 0 or stop.is_set():
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), min(_POLL_S, rest_s))
+
+    async def _trigger_value(self, name: str) -> int | None:
+        """Return what KEDA's trigger of a tier reads now; None without one or without a value."""
+        keda = self.plan.scaled_tiers.tiers[name].keda
+        if keda is None or keda.reads is None:
+            return None
+        values = await asyncio.gather(
+            *(_read_value(port, keda.reads) for port in self._read_tier(keda.reads).ready_ports())
+        )
+        known = [one for one in values if one is not None]
+        return round(sum(known)) if known else None
+
+    def _read_tier(self, reads: Reads) -> LabTier:
+        try:
+            return self.tiers[reads.service]
+        except KeyError:
+            raise LabFailed(f"a trigger reads the Service {reads.service}: no tier") from None
+
+    async def _scale_to_zero(self) -> None:
+        """Empty the tiers that KEDA scales to zero while nothing is in flight."""
+        for name in TIERS:
+            keda = self.plan.scaled_tiers.tiers[name].keda
+            if keda is not None and keda.least == 0:
+                await self.tiers[name].empty()
 
     @asynccontextmanager
     async def _pods(self) -> AsyncIterator[None]:
@@ -217,13 +257,17 @@ class Lab:
             self.plan.logs,
             self.clock,
             self.plan.speed,
+            MetricsServer(self.plan.metrics_resolution_s),
             self.limits,
             self.say,
             self.tiers[downstream] if downstream else None,
+            activator=Activator(tier.keda) if tier.keda else None,
         )
 
     def _settings(self, name: str) -> dict[str, str]:
         env = {"DRAIN_DELAY_S": str(_DRAIN_DELAY_S), "LOG_LEVEL": "warning", "ACCESS_TOKEN": ""}
+        if any(one.keda for one in self.plan.scaled_tiers.tiers.values()):
+            env["HOLD_S"] = str(_HOLD_S)
         if name != "web":
             env["THREADS"] = "1"
         if name == "inference":
@@ -286,6 +330,7 @@ class Lab:
             load.failed,
             load.never_sent,
             load.first_failure,
+            round(load.slowest_s, 3),
             "threads" if self.limits is None else "cgroup",
             tuple(
                 TierReport(
@@ -299,6 +344,11 @@ class Lab:
                 for name in TIERS
             ),
         )
+
+
+async def _read_value(port: int, reads: Reads) -> float | None:
+    _, body = await get(port, "/metrics")
+    return reads.series.value_in(body.decode())
 
 
 def _distinct_ports(number: int) -> list[int]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from elastic_yolo.lab.autoscaler.hpa import Autoscaler
+from elastic_yolo.lab.autoscaler.keda import Activator
 from elastic_yolo.lab.autoscaler.manifest import Tier
-from elastic_yolo.lab.autoscaler.pods import Pod, Usage
+from elastic_yolo.lab.autoscaler.metrics_server import MetricsServer, Reading
+from elastic_yolo.lab.autoscaler.pods import Pod
 from elastic_yolo.lab.errors import LabFailed
 from elastic_yolo.lab.processes.cpu_clock import cpu_s
 from elastic_yolo.lab.processes.cpu_limits import CpuLimits
@@ -48,6 +50,7 @@ class LabTier:
     logs: Path
     clock: Callable[[], float]
     speed: float
+    metrics: MetricsServer
     limits: CpuLimits | None
     say: Callable[[str], None]
     """Receives lines about crashes."""
@@ -56,8 +59,8 @@ class LabTier:
     upstream: LabTier | None = field(default=None, repr=False)
     """The tier whose pods send requests to it."""
     pods: list[PodProcess] = field(default_factory=list)
-    readings: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
-    """The last two readings by pod: time.monotonic() and CPU seconds."""
+    activator: Activator | None = None
+    """KEDA's own part, if a ScaledObject scales the tier."""
     made: int = 0
     peak: int = 0
     changes: int = 0
@@ -66,6 +69,9 @@ class LabTier:
     """Whether any of its pods was ever ready."""
     cpu_s: float = 0.0
     """CPU seconds of pods that have ended."""
+    _used_s: dict[str, float] = field(default_factory=dict)
+    """CPU seconds by pod when last read."""
+    _polls: int = 0
     _retiring: deque[PodProcess] = field(default_factory=deque)
     _retire: asyncio.Task[None] | None = None
 
@@ -94,13 +100,26 @@ class LabTier:
             pod.watch = asyncio.create_task(self._watch(pod))
         self.peak = max(self.peak, len(self.living))
 
-    def sync(self) -> Sample:
-        """Run the autoscaler once and start or delete pods accordingly; raises LabFailed."""
-        now, living = self.clock(), self.living
+    def sync(self, external: int | None = None) -> Sample:
+        """Run the autoscaler once and start or delete pods accordingly; raises LabFailed.
+
+        `external` is the value of its External metrics.
+        """
+        now, living, usages = self.clock(), self.living, self.metrics.usages()
         seen = [self._as_seen(pod) for pod in self.pods]
-        usages = dict(self._usages(now))
-        decision = self.autoscaler.decide(now, len(living), seen, by_metric(self.tier, usages))
-        more = decision.desired - len(living)
+        known = {pod.name: usages[pod.name] for pod in self.pods if pod.name in usages}
+        metrics = self.tier.hpa.metrics
+        values = {} if external is None else {one.key: 1000 * external for one in metrics}
+        decision = self.autoscaler.decide(
+            now, len(living), seen, by_metric(self.tier, known), values
+        )
+        self.scale_to(decision.desired)
+        return sample(time.time(), self.tier, decision, seen, known)
+
+    def scale_to(self, desired: int) -> None:
+        """Start or delete pods; raises LabFailed."""
+        living = self.living
+        more = desired - len(living)
         self.changes += more != 0
         if more > 0:
             self.start(more)
@@ -110,14 +129,44 @@ class LabTier:
             self._retiring.append(pod)
         if self._retiring and (self._retire is None or self._retire.done()):
             self._retire = asyncio.create_task(self._retire_all())
-        return sample(time.time(), self.tier, decision, seen, usages)
 
-    def measure(self) -> None:
-        """Read the CPU usage of every pod, as metrics-server does."""
+    def is_polled(self) -> bool:
+        """Return whether KEDA's next poll is due; then `activate` has to be called."""
+        if self.activator is None:
+            return False
+        return self.clock() >= self._polls * self.activator.spec.polling_s
+
+    def activate(self, value: int | None) -> Sample | None:
+        """Let KEDA scale from or to zero, and return the sample of a change; raises LabFailed.
+
+        `value` is that of its trigger. Without one it changes nothing.
+        """
+        assert self.activator is not None
+        now, current = self.clock(), len(self.living)
+        self._polls = int(now // self.activator.spec.polling_s) + 1
+        change = None if value is None else self.activator.decide(now, current, value)
+        if change is None:
+            return None
+        seen = [self._as_seen(pod) for pod in self.pods]
+        self.scale_to(change.replicas)
+        return sample(time.time(), self.tier, change.decision(current), seen, self.metrics.usages())
+
+    def scrape(self) -> None:
+        """Let metrics-server do what is due."""
+        self.metrics.advance(self.clock(), self._read)
+
+    def _read(self) -> dict[str, Reading]:
+        """Read the CPU clock of every pod, in seconds of the lab's clock."""
+        now = self.clock()
         for pod in self.living:
             used = cpu_s(pod.process.pid)
             if used is not None:
-                self.readings.setdefault(pod.name, deque(maxlen=2)).append((time.monotonic(), used))
+                self._used_s[pod.name] = used
+        return {
+            pod.name: Reading(pod.started_at, now, self._used_s[pod.name] * self.speed)
+            for pod in self.living
+            if pod.name in self._used_s
+        }
 
     def replace_ended_pods(self) -> None:
         """Remove pods that have ended, and replace those that ended on their own.
@@ -127,8 +176,7 @@ class LabTier:
         self.was_ready |= any(pod.was_ready for pod in self.pods)
         for pod in [pod for pod in self.pods if pod.has_ended()]:
             self.pods.remove(pod)
-            readings = self.readings.pop(pod.name, None)
-            self.cpu_s += readings[-1][1] if readings else 0.0
+            self.cpu_s += self._used_s.pop(pod.name, 0.0)
             self.ports.append(pod.port)
             if self.limits is not None:
                 self.limits.remove(pod.name)
@@ -136,15 +184,23 @@ class LabTier:
                 self._replace(pod)
 
     def forget_start(self, at: float) -> None:
-        """Discard readings and start times: the pods count as having run since `at`."""
-        self.readings.clear()
+        """Discard start times: the pods count as having run since `at`, without any load."""
         for pod in self.living:
             pod.started_at = pod.ready_changed_at = at
+        self.metrics.prime(self._read())
 
     def used_cpu_s(self) -> float:
         """Return the CPU seconds of all pods so far, including those that have ended."""
         now = (cpu_s(pod.process.pid) for pod in self.pods)
         return self.cpu_s + sum(used for used in now if used is not None)
+
+    async def empty(self) -> None:
+        """Scale to zero and wait until no process is left."""
+        self.scale_to(0)
+        while self.pods:
+            await asyncio.sleep(_POLL_S)
+            self.replace_ended_pods()
+        self.changes = 0
 
     async def end(self) -> None:
         """Drain all pods and wait for their end."""
@@ -184,7 +240,8 @@ class LabTier:
         while self._retiring:
             pod = self._retiring.popleft()
             pod.terminate()
-            if self.upstream is None:
+            # With the last pod, requests do not fail but are held.
+            if self.upstream is None or not self.living:
                 continue
             while not pod.has_ended():  # noqa: ASYNC110  # as in `end`
                 await asyncio.sleep(_POLL_S)
@@ -223,12 +280,3 @@ class LabTier:
             ready=pod.ready,
             ready_changed_at=pod.ready_changed_at,
         )
-
-    def _usages(self, now: float) -> Iterator[tuple[str, Usage]]:
-        for name, readings in self.readings.items():
-            if len(readings) == 2:
-                (since, before), (at, after) = readings
-                window_s = at - since
-                milli = round(1000 * (after - before) / window_s)
-                ago = time.monotonic() - at
-                yield name, Usage(milli, now - ago * self.speed, window_s * self.speed)

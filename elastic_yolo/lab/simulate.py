@@ -2,28 +2,46 @@
 
 A fluid model in steps of one second: the ready pods share the arriving pictures evenly, use a fixed
 CPU time per picture and at most their CPU limit; other pictures wait. Beyond `MAX_WAITING` per pod
-of the first tier they are rejected, as web rejects them.
+of the first tier they are rejected, as web rejects them. Pictures that wait for a tier without a
+ready pod are held, as the services hold them.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
 
 from elastic_yolo.lab.autoscaler.hpa import Autoscaler, Decision
+from elastic_yolo.lab.autoscaler.keda import Activator
 from elastic_yolo.lab.autoscaler.manifest import Tier
+from elastic_yolo.lab.autoscaler.metrics_server import MetricsServer, Reading
 from elastic_yolo.lab.autoscaler.pods import Pod, Usage
 from elastic_yolo.lab.autoscaler.spec import Controller
-from elastic_yolo.lab.load.arrivals import Arrivals
 from elastic_yolo.lab.sampled import by_metric, sample
 from elastic_yolo.lab.timeline import Sample
 
 MAX_WAITING = 128
 """MAX_IN_FLIGHT of the web service."""
-METRICS_PERIOD_S = 15.0
-"""--metric-resolution of metrics-server, as its own manifests set it."""
 _STEP_S = 1.0
+# Utilization above which the formula for random arrivals is not used: what waits then is counted.
+_BUSIEST = 0.9
+
+
+class Load(Protocol):
+    """A rate of pictures over time."""
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds until it ends."""
+        ...
+
+    def rate(self, at_s: float) -> float:
+        """Return the pictures per second, `at_s` seconds after the start."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -77,8 +95,15 @@ class Model:
     tier: Tier
     work: Work
     autoscaler: Autoscaler
+    metrics: MetricsServer = field(default_factory=MetricsServer)
+    activator: Activator | None = None
+    """KEDA's own part, if a ScaledObject scales the tier."""
     pods: list[_Pod] = field(default_factory=list)
     waiting: float = 0.0
+    in_service: float = 0.0
+    """Pictures in the ready pods, on average, those that just arrived at a busy one included."""
+    held_since: float | None = None
+    """When a picture first found no ready pod."""
     times: list[float] = field(default_factory=lambda: [0.0])
     shares: list[float] = field(default_factory=lambda: [0.0])
     """CPU seconds used by a pod that was ready all the time, at each of `times`."""
@@ -112,6 +137,11 @@ class Model:
         able = ready * self.limit * _STEP_S / cost
         done = min(self.waiting, able)
         self.waiting -= done
+        self.in_service = ready * _in_pod(done / able) if ready else 0.0
+        if ready or not self.waiting:
+            self.held_since = None
+        elif self.held_since is None:
+            self.held_since = now
         self.times.append(now + _STEP_S)
         self.shares.append(self.shares[-1] + (done * cost / ready if ready else 0.0))
         self.cpu_s += done * cost + (len(self.pods) - ready) * self.limit * _STEP_S
@@ -119,9 +149,11 @@ class Model:
         return done
 
     def wait_s(self, now: float) -> float:
-        """Return how long a picture that comes now waits, 0 without pods."""
+        """Return how long a picture that comes now waits; without pods, how long the first has."""
         able = self.ready(now) * self.limit / self.work.picture_cpu_s
-        return self.waiting / able if able else 0.0
+        if not able:
+            return 0.0 if self.held_since is None else now + _STEP_S - self.held_since
+        return self.waiting / able
 
     def sync(self, now: float, external: Mapping[str, int] | None = None) -> Sample:
         """Run the autoscaler once and start or delete pods accordingly.
@@ -151,15 +183,17 @@ class Model:
         del self.pods[desired:]
         self.peak = max(self.peak, len(self.pods))
 
+    def scrape(self, now: float) -> None:
+        """Let metrics-server do what is due."""
+        self.metrics.advance(now, partial(self._read, now))
+
+    def _read(self, now: float) -> dict[str, Reading]:
+        return {pod.name: Reading(pod.started_at, now, self._used_s(pod, now)) for pod in self.pods}
+
     def _observe(self, now: float) -> tuple[list[Pod], dict[str, Usage]]:
-        since = now - METRICS_PERIOD_S
-        usages = {
-            pod.name: Usage(self._used_milli(pod, since, now), now, METRICS_PERIOD_S)
-            for pod in self.pods
-            # A pod that started after the previous sync has only one reading.
-            if pod.started_at <= since
-        }
-        return [self._as_seen(pod, now) for pod in self.pods], usages
+        usages, names = self.metrics.usages(), {pod.name for pod in self.pods}
+        living = {name: usage for name, usage in usages.items() if name in names}
+        return [self._as_seen(pod, now) for pod in self.pods], living
 
     def _as_seen(self, pod: _Pod, now: float) -> Pod:
         ready = pod.ready_at <= now
@@ -171,11 +205,10 @@ class Model:
             ready_changed_at=pod.ready_at if ready else pod.started_at,
         )
 
-    def _used_milli(self, pod: _Pod, since: float, now: float) -> int:
-        from_s = max(since, pod.ready_at)
-        working = self._share(now) - self._share(from_s) if from_s < now else 0.0
-        starting = max(0.0, min(now, pod.ready_at) - max(since, pod.started_at))
-        return round(1000 * (working + starting * self.limit) / (now - since))
+    def _used_s(self, pod: _Pod, now: float) -> float:
+        """Return the CPU seconds of a pod since its start."""
+        working = self._share(now) - self._share(pod.ready_at) if pod.ready_at < now else 0.0
+        return working + (min(now, pod.ready_at) - pod.started_at) * self.limit
 
     def _share(self, at: float) -> float:
         return self.shares[max(0, bisect_right(self.times, at) - 1)]
@@ -192,37 +225,49 @@ class Model:
         )
 
 
-def start_model(tier: Tier, work: Work, controller: Controller) -> Model:
-    """Return a tier with minReplicas pods that have been ready for long, at least one."""
-    model = Model(tier, work, Autoscaler(tier.hpa, controller))
-    model.add(max(1, tier.hpa.min_replicas), -controller.cpu_initialization_period_s, 0)
+def start_model(
+    tier: Tier, work: Work, controller: Controller, metrics: MetricsServer | None = None
+) -> Model:
+    """Return a tier with minReplicas pods that have been ready for long, at least one.
+
+    KEDA has scaled a tier with a minReplicaCount of 0 to zero.
+    """
+    model = Model(tier, work, Autoscaler(tier.hpa, controller), metrics or MetricsServer())
+    long_ago = -controller.cpu_initialization_period_s
+    if tier.keda:
+        model.activator = Activator(tier.keda)
+    if tier.keda is None or tier.keda.least:
+        model.add(max(1, tier.hpa.min_replicas), long_ago, 0)
+    model.metrics.prime({pod.name: Reading(long_ago, 0.0, 0.0) for pod in model.pods})
     model.peak = len(model.pods)
     return model
 
 
 def simulate(
     tiers: Sequence[tuple[Tier, Work]],
-    arrivals: Arrivals,
+    arrivals: Load,
     controller: Controller,
     record: Callable[[Sample], None],
+    metrics: Callable[[], MetricsServer] = MetricsServer,
+    max_waiting: float = MAX_WAITING,
 ) -> Totals:
     """Run all tiers, in the order in which a picture passes them; `record` gets every sample.
 
-    The samples' times are seconds since the start, when every tier has minReplicas pods.
+    The samples' times are seconds since the start, when every tier has minReplicas pods; a sample
+    is of a sync, or of a change that KEDA made itself. `metrics` returns a metrics-server for each
+    tier, and `max_waiting` is the limit for each pod of the first tier.
     """
-    models = [start_model(tier, work, controller) for tier, work in tiers]
+    models = [start_model(tier, work, controller, metrics()) for tier, work in tiers]
     pictures = unserved = longest_s = 0.0
     overloaded_s = 0
     for second in range(round(arrivals.duration_s)):
         now = float(second)
-        if second and now % controller.sync_period_s < _STEP_S:
-            for model in models:
-                record(model.sync(now))
+        _autoscale(models, controller, now, record)
         coming = arrivals.rate(now) * _STEP_S
         pictures += coming
         for model in models:
             coming = model.serve(coming, now)
-        unserved += _reject(models, now)
+        unserved += _reject(models, now, max_waiting)
         overloaded_s += any(model.waiting > 0 for model in models)
         longest_s = max(longest_s, *(model.wait_s(now) for model in models))
     return Totals(
@@ -234,9 +279,51 @@ def simulate(
     )
 
 
-def _reject(models: Sequence[Model], now: float) -> float:
+def _autoscale(
+    models: Sequence[Model], controller: Controller, now: float, record: Callable[[Sample], None]
+) -> None:
+    """Do what is due at a second: scrapes, then KEDA's polls, then the autoscalers' syncs."""
+    in_flight = whole(sum(model.waiting + model.in_service for model in models))
+    for model in models:
+        model.scrape(now)
+        if sample := activate(model, now, in_flight):
+            record(sample)
+    if now and now % controller.sync_period_s < _STEP_S:
+        for model in models:
+            record(model.sync(now, external(model.tier, in_flight) if model.activator else None))
+
+
+def activate(model: Model, now: float, value: int) -> Sample | None:
+    """Let KEDA poll its trigger, if that is due, and return the sample of a change."""
+    activator, current = model.activator, len(model.pods)
+    if activator is None or now % activator.spec.polling_s >= _STEP_S:
+        return None
+    change = activator.decide(now, current, value)
+    return None if change is None else model.follow(change.decision(current), now)
+
+
+def external(tier: Tier, value: int) -> dict[str, int]:
+    """Return a value, in thousandths, as that of every External metric."""
+    return {one.key: 1000 * value for one in tier.hpa.metrics if one.type == "External"}
+
+
+def whole(pictures: float) -> int:
+    """Return a number of pictures: what rounding left of one is none."""
+    return math.ceil(pictures - 1e-6)
+
+
+def _in_pod(utilization: float) -> float:
+    """Return how many pictures are in a pod on average: one served, others behind it by chance.
+
+    For arrivals at random and equal service times: the Pollaczek-Khinchine formula.
+    """
+    busy = min(utilization, _BUSIEST)
+    return utilization + busy**2 / (2 * (1 - busy))
+
+
+def _reject(models: Sequence[Model], now: float, max_waiting: float) -> float:
     """Remove pictures that wait beyond the first tier's limit, and return how many."""
-    room = MAX_WAITING * max(1, models[0].ready(now))
+    room = max_waiting * max(1, models[0].ready(now))
     over = max(0.0, sum(model.waiting for model in models) - room)
     rejected = over
     for model in models:

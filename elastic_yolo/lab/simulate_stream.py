@@ -6,17 +6,15 @@ the stream, however many they are: their number is the lag. Nothing is rejected.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from elastic_yolo.lab.autoscaler.hpa import Decision
 from elastic_yolo.lab.autoscaler.keda import Activator
 from elastic_yolo.lab.autoscaler.spec import Controller
 from elastic_yolo.lab.autoscaler.stream import StreamTier
 from elastic_yolo.lab.load.arrivals import Arrivals
-from elastic_yolo.lab.simulate import Model, TierTotals, Work, start_model
+from elastic_yolo.lab.simulate import TierTotals, Work, activate, external, start_model, whole
 from elastic_yolo.lab.timeline import Sample
 
 
@@ -45,16 +43,17 @@ def simulate_stream(
     The samples' times are seconds since the start, when there are minReplicas pods, at least one.
     """
     model = start_model(stream.tier, work, controller)
-    activator = Activator(stream.keda) if stream.keda else None
+    model.activator = Activator(stream.keda) if stream.keda else None
     # The pictures that came until each second.
     came = [0.0]
     largest = oldest_s = 0.0
     for second in range(round(arrivals.duration_s)):
-        now, lag = float(second), _whole(model.waiting)
-        if activator and now % activator.spec.polling_s == 0:
-            _activate(activator, model, now, lag, record)
+        now, lag = float(second), whole(model.waiting)
+        model.scrape(now)
+        if sample := activate(model, now, lag):
+            record(sample)
         if second and now % controller.sync_period_s < 1:
-            record(model.sync(now, _metrics(stream, lag)))
+            record(model.sync(now, external(stream.tier, lag)))
         came.append(came[-1] + arrivals.rate(now))
         model.serve(arrivals.rate(now), now)
         largest = max(largest, model.waiting)
@@ -62,33 +61,14 @@ def simulate_stream(
     return StreamTotals(
         (model.totals(),),
         round(came[-1]),
-        _whole(model.waiting),
-        _whole(largest),
+        whole(model.waiting),
+        whole(largest),
         round(oldest_s, 1),
     )
 
 
-def _activate(
-    activator: Activator, model: Model, now: float, lag: int, record: Callable[[Sample], None]
-) -> None:
-    current = len(model.pods)
-    if change := activator.decide(now, current, lag):
-        why = f"{current} -> {change.replicas}: {change.why}"
-        record(model.follow(Decision(current, change.replicas, why, None, ()), now))
-
-
-def _metrics(stream: StreamTier, lag: int) -> dict[str, int]:
-    """Return the lag, in thousandths, as the value of every External metric."""
-    return {one.key: 1000 * lag for one in stream.tier.hpa.metrics if one.type == "External"}
-
-
 def _age_s(came: list[float], waiting: float) -> float:
     """Return how long the picture that is taken next has waited."""
-    if _whole(waiting) == 0:
+    if whole(waiting) == 0:
         return 0.0
     return float(len(came) - bisect_right(came, came[-1] - waiting))
-
-
-def _whole(pictures: float) -> int:
-    """Return a number of pictures: what rounding left of one is none."""
-    return math.ceil(pictures - 1e-6)

@@ -13,9 +13,12 @@ import yaml
 from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import read_text
 from elastic_yolo.doctor.rules import diagnose
-from tests.support.rendered import COMPONENTS, K8S, OVERLAYS, render
+from tests.support.rendered import ALTERNATIVES, COMPONENTS, K8S, OVERLAYS, render
 
-USED = [list(some) for size in (0, 1, len(COMPONENTS)) for some in combinations(COMPONENTS, size)]
+USED = [
+    *(list(some) for size in (0, 1) for some in combinations(COMPONENTS, size)),
+    *([one for one in COMPONENTS if one != other] for other in ALTERNATIVES),
+]
 # Each overlay alone and each component once are fast; all of them with all are in `make test-all`.
 COMBINATIONS = [
     pytest.param(

@@ -13,20 +13,26 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 import yaml
 
 from elastic_yolo.doctor.manifest_set import ManifestSet
 from elastic_yolo.doctor.manifests import read_text
 from elastic_yolo.doctor.rules import diagnose
+from elastic_yolo.lab.autoscaler.series import parse_series
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, ROOT
 from elastic_yolo.provision.config import read_models_config
 from elastic_yolo.store.reader import resolve
 from elastic_yolo.store.reference import parse_reference
+from services.common.core.settings import ForwardingSettings
+from services.web.app import create_app
+from services.web.settings import WebSettings
 from tests.k8s import checks
 from tests.k8s.checks import CHECKS, Check
 from tests.support.command import run
 from tests.support.rendered import (
+    ALTERNATIVES,
     COMPONENTS,
     K8S,
     OVERLAYS,
@@ -141,7 +147,11 @@ def test_a_component_goes_with_the_base(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("components", list(combinations(COMPONENTS, 2)), ids="+".join)
+@pytest.mark.parametrize(
+    "components",
+    [pair for pair in combinations(COMPONENTS, 2) if pair != ALTERNATIVES],
+    ids="+".join,
+)
 def test_two_components_go_together(
     tmp_path: Path, components: tuple[str, str], validator: Validator
 ) -> None:
@@ -230,6 +240,57 @@ def test_the_trigger_reads_the_stream_that_the_consumers_read(manifests: list[Ma
     assert trigger["databaseIndex"] == source.path.removeprefix("/")
     assert [trigger["stream"]] == asked["stream"]
     assert [trigger["consumerGroup"]] == asked["group"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("component", ALTERNATIVES)
+async def test_keda_reads_a_metric_that_web_exports(tmp_path: Path, component: str) -> None:
+    """At a port of its pods, which it is allowed to reach."""
+    rendered = parse(render_with([component], tmp_path))
+    app = create_app(WebSettings(preprocess_url="http://127.0.0.1:1"))
+    allowed = policy(rendered, "keda")
+    (rule,) = allowed["ingress"]
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://web") as web:
+        metrics = (await web.get("/metrics")).text
+
+    for one in of_kind(rendered, "ScaledObject"):
+        (trigger,) = one["spec"]["triggers"]
+        stated = trigger["metadata"]
+        url = urlsplit(stated["url"])
+        # KEDA finds the endpoints by the first two parts of the name, and the port among theirs.
+        assert url.hostname == "web.elastic-yolo.svc"
+        assert {"name": "http", "containerPort": url.port} in container(rendered, "web")["ports"]
+        assert parse_series(stated["valueLocation"]).value_in(metrics) == 0
+        assert stated["format"] == "prometheus"
+        assert (stated["aggregateFromKubeServiceEndpoints"], stated["aggregationType"]) == (
+            "true",
+            "sum",
+        )
+    assert allowed["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "web"}
+    assert rule["ports"] == [{"protocol": "TCP", "port": "http"}]
+    keda = {"kubernetes.io/metadata.name": "keda"}
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": keda}}]
+
+
+def test_from_zero_pictures_are_held_for_as_long_as_a_start_takes(tmp_path: Path) -> None:
+    rendered = parse(render_with(["scale-to-zero"], tmp_path))
+    scaled = {name_of(one): one["spec"] for one in of_kind(rendered, "ScaledObject")}
+    hpas = {name_of(one) for one in of_kind(rendered, "HorizontalPodAutoscaler")}
+    web, preprocess = (config(rendered, name) for name in ("web", "preprocess"))
+
+    # web is there to take the first picture, and ready though nothing is behind it.
+    assert (set(scaled), hpas) == ({"preprocess", "inference"}, {"web"})
+    assert web["READY_ALONE"] == "true"
+    assert {one["minReplicaCount"] for one in scaled.values()} == {0}
+    assert {one["pollingInterval"] for one in scaled.values()} == {2}
+    for stated in (web, preprocess):
+        settings = ForwardingSettings.model_validate(
+            {"port": 1, **{name.lower(): value for name, value in stated.items()}}
+        )
+        assert settings.request_timeout_ms / 1000 > settings.hold_s >= 60
+    # Every picture that web admits may be held.
+    assert int(web["HOLD_REQUESTS"]) >= WebSettings.model_fields["max_in_flight"].default
 
 
 def test_the_validator_refuses_what_a_schema_does_not_allow(

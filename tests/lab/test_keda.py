@@ -113,7 +113,7 @@ def test_the_behavior_and_the_name_of_the_hpa_are_kedas_to_set(tmp_path: Path) -
     ("old", "new", "words"),
     [
         ("lagCount", "pendingEntriesCount", "trigger 0: the lab knows redis-streams with lagCount"),
-        ("redis-streams", "cpu", "trigger 0: the lab knows redis-streams with lagCount, and kafka"),
+        ("redis-streams", "cpu", "trigger 0: the lab knows redis-streams with lagCount, kafka"),
         ('"5"', '"some"', "lagCount: 'some' is not a whole number"),
         ('"5"', '"0"', "trigger 0: the target is not above 0"),
         ("name: stream}", "name: other}", "scales other, but no manifest has it"),

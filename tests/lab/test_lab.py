@@ -61,6 +61,38 @@ def test_under_load_inference_scales_up_and_down_and_loses_nothing(tmp_path: Pat
     assert "inference     1/1  1 -> 2: " in ended.stderr
 
 
+@pytest.mark.long
+def test_from_zero_to_load_and_back_every_picture_is_answered(tmp_path: Path) -> None:
+    """The component, with a minute of the accelerated clock until it is at zero again."""
+    scaled = (ROOT / "k8s" / "components" / "scale-to-zero" / "scaled-objects.yaml").read_text()
+    place = tmp_path / "scaled-objects.yaml"
+    place.write_text(scaled.replace("cooldownPeriod: 600", "cooldownPeriod: 60"))
+    timeline = tmp_path / "timeline.jsonl"
+    ended = subprocess.run(
+        [*LAB, "--hpa", place, "--load", "night", "--rate", "3", "--max-replicas", "2",
+         "--duration", "36", "--json", "--timeline", timeline],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    assert (report["failed"], report["held_back"]) == (0, 0)
+    assert report["pictures"] >= 15
+    samples = read_timeline(timeline)
+    for tier in ("preprocess", "inference"):
+        pods = of(samples, tier)
+        assert (pods[0], pods[1], pods[-1]) == (0, 1, 0)
+        changes = [one.why for one in samples if one.tier == tier and one.desired != one.replicas]
+        assert re.fullmatch(r"0 -> 1: KEDA activates it: \d+ in flight > 0", changes[0])
+        # Whichever number of pods the HPA had left.
+        assert re.fullmatch(r"\d -> 0: KEDA deactivates it: 60 s without activity", changes[-1])
+    assert of(samples, "web")[0] == 1
+
+
 def child(parent: int, tier: str) -> int:
     """Return the lab's process of a tier."""
     pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
@@ -121,8 +153,27 @@ def test_another_cpu_target_needs_no_other_manifests() -> None:
     status, out, _ = run("hpa-lab", "--simulate", "--target", "40")
 
     assert status == 0
-    assert "inference     1/1  1 -> 3: 100 % > 40 %" in out
+    assert "inference     1/1  1 -> 3: 96 % > 40 %" in out
     assert re.search(r"^inference +8 ", out, re.MULTILINE)
+
+
+def test_with_older_metrics_more_pictures_are_rejected() -> None:
+    status, out, _ = run("hpa-lab", "--simulate", "--metrics-resolution", "60", "--json")
+
+    assert status == 0
+    assert json.loads(out)["unserved"] > 30_000
+
+
+def test_a_component_is_simulated_with_the_manifests_of_the_base() -> None:
+    place = ROOT / "k8s" / "components" / "scale-to-zero"
+
+    status, out, err = run("hpa-lab", "--simulate", "--load", "night", "--hpa", place)
+
+    assert (status, err) == (0, "")
+    assert " 2:32  inference     0/0  0 -> 1: KEDA activates it: 129 in flight > 0\n" in out
+    assert (
+        "\n17:32  inference     1/1  1 -> 0: KEDA deactivates it: 600 s without activity\n" in out
+    )
 
 
 def test_a_simulation_prints_every_change_and_a_summary() -> None:
@@ -130,7 +181,7 @@ def test_a_simulation_prints_every_change_and_a_summary() -> None:
 
     assert status == 0
     assert "    1/1  1 -> 2: " in out
-    assert "pictures in 30:00, 0 rejected" in out
+    assert "pictures in 30:00, 39 rejected" in out
     assert re.search(r"^inference +\d+  as many pods as the metric asks for$", out, re.MULTILINE)
     assert all(len(line) <= 80 for line in out.splitlines())
 
@@ -167,6 +218,7 @@ def test_a_simulation_says_first_what_it_cannot_follow(tmp_path: Path) -> None:
         ["--cost-ms", "1,2"],
         ["--cost-ms", "1,2,x"],
         ["--simulate", "--cost-ms", "1"],
+        ["--simulate", "--metrics-resolution", "5"],
         ["--stream"],
         ["--simulate", "--stream", "--cost-ms", "1,2,3"],
         ["--simulate", "--stream", "--target", "60"],

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elastic_yolo.lab.autoscaler.keda import Reads
 from elastic_yolo.lab.autoscaler.manifest import Tier, read_tiers
+from elastic_yolo.lab.autoscaler.series import Series
 from elastic_yolo.lab.autoscaler.spec import Controller, HpaSpec, Metric
 from elastic_yolo.lab.load.arrivals import Arrivals, Shape
 from elastic_yolo.lab.processes.stack import ROOT
@@ -18,6 +21,7 @@ from elastic_yolo.lab.sizing import require_tiers, with_max
 from elastic_yolo.lab.timeline import Sample
 
 BASE = require_tiers(read_tiers(ROOT / "k8s" / "base"))
+COMPONENTS = ROOT / "k8s" / "components"
 WORK = {"web": 0.001, "preprocess": 0.0041, "inference": 0.0105}
 
 
@@ -99,12 +103,12 @@ def test_an_absolute_target_is_also_shown_in_per_cent() -> None:
         [(tier, Work(0.01, 5))], Arrivals("constant", 0, 20, 100), Controller(), samples.append
     )
 
-    assert (samples[0].target_percent, samples[0].cpu_percent) == (70, 40)
-    assert samples[0].why.startswith("stays at 1: cpu 200m < 350m per pod")
+    assert (samples[-1].target_percent, samples[-1].cpu_percent) == (70, 40)
+    assert samples[-1].why.startswith("stays at 1: cpu 200m < 350m per pod")
 
 
 @given(
-    st.sampled_from(["step", "ramp", "spike", "wave", "constant"]),
+    st.sampled_from(["step", "ramp", "spike", "wave", "constant", "night"]),
     st.floats(0, 100),
     st.floats(0, 1000),
     st.floats(1, 10_000),
@@ -115,10 +119,12 @@ def test_a_rate_stays_within_its_bounds(
 ) -> None:
     rate = Arrivals(shape, low, low + more, duration_s).rate(at_s)
 
-    if 0 <= at_s < duration_s:
+    if 0 <= at_s < duration_s and shape != "night":
         assert low - 1e-6 <= rate <= low + more + 1e-6
-    else:
+    elif shape != "night":
         assert rate == 0
+    else:
+        assert rate in (0, low + more)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +135,7 @@ def test_a_rate_stays_within_its_bounds(
         ("constant", [100] * 6),
         ("ramp", [10, 40, 70, 100, 40, 10]),
         ("wave", [10, 100, 10, 100, 10, 100]),
+        ("night", [0, 100, 0, 0, 0, 0]),
         ("none", [0] * 6),
     ],
 )
@@ -165,8 +172,8 @@ def test_a_container_resource_is_a_percentage_of_its_containers_request() -> Non
         [(tier, Work(0.01, 5))], Arrivals("constant", 0, 20, 100), Controller(), samples.append
     )
 
-    assert (samples[0].target_percent, samples[0].cpu_percent) == (70, 40)
-    assert samples[0].why.startswith("stays at 1: 40 % < 70 %")
+    assert (samples[-1].target_percent, samples[-1].cpu_percent) == (70, 40)
+    assert samples[-1].why.startswith("stays at 1: 40 % < 70 %")
 
 
 def test_a_tier_may_start_with_more_than_one() -> None:
@@ -178,3 +185,77 @@ def test_a_tier_may_start_with_more_than_one() -> None:
     )
 
     assert {sample.replicas for sample in samples} == {3}
+
+
+@dataclass(frozen=True)
+class Step:
+    """6 pictures per second, from some moment on 18."""
+
+    at_s: float
+    duration_s: float = 240
+
+    def rate(self, at_s: float) -> float:
+        return 6.0 if at_s < self.at_s else 18.0
+
+
+def seconds_until_a_second_pod(place: Path, at_s: float) -> float:
+    """Inference of yolov3-tiny on 0.4 CPUs, as in test_real_curve.py."""
+    tier = read_tiers(place)["inference"]
+    requests = dict.fromkeys(tier.requests, 400)
+    small = replace(tier, request_milli=400, limit_milli=400, requests=requests)
+    samples: list[Sample] = []
+    simulate([(small, Work(0.05, 3))], Step(at_s), Controller(), samples.append)
+    return next(one.at for one in samples if one.desired > one.replicas) - at_s
+
+
+def test_keda_decides_within_a_sync_of_the_step_and_cpu_metrics_need_two() -> None:
+    """Over all phases between the step and the syncs of the autoscaler."""
+    steps = range(90, 105)
+    cpu = [seconds_until_a_second_pod(ROOT / "k8s" / "base", at_s) for at_s in steps]
+    keda = [seconds_until_a_second_pod(COMPONENTS / "keda", at_s) for at_s in steps]
+
+    assert (min(keda), max(keda)) == (1, 15)
+    assert sum(keda) / len(keda) == 8
+    assert (min(cpu), max(cpu), sum(cpu) / len(cpu)) == (18, 32, 25)
+
+
+@pytest.mark.parametrize("component", ["keda", "scale-to-zero"])
+def test_a_component_replaces_autoscalers_of_the_base(component: str) -> None:
+    tiers = read_tiers(COMPONENTS / component)
+
+    assert tiers.keys() == BASE.keys()
+    assert tiers["web"] == BASE["web"]
+    inference = tiers["inference"]
+    assert inference.keda is not None
+    assert inference.keda.reads == Reads(
+        "web", Series("elastic_yolo_queue_waiting", {"queue": "admission"})
+    )
+    assert inference.request_milli == BASE["inference"].request_milli
+    # Up and down as fast as with CPU.
+    assert inference.hpa.behavior == BASE["inference"].hpa.behavior
+    assert inference.hpa.max_replicas == BASE["inference"].hpa.max_replicas
+
+
+def test_from_zero_the_first_picture_waits_for_the_poll_and_the_start() -> None:
+    samples: list[Sample] = []
+    tiers = require_tiers(read_tiers(COMPONENTS / "scale-to-zero"))
+    totals = simulate(
+        [(tier, Work(WORK[name], 3.0)) for name, tier in tiers.items()],
+        Arrivals("night", 0, 20, 1800),
+        Controller(),
+        samples.append,
+    )
+
+    behind = [one for one in samples if one.tier != "web"]
+    assert {one.replicas for one in behind if one.at < 150} == {0}
+    first = [one for one in behind if one.desired == 1][:2]
+    assert {one.at for one in first} <= {151, 152}
+    assert {one.why.split(": ", 1)[1] for one in first} <= {
+        f"KEDA activates it: {number} in flight > 0" for number in range(1, 42)
+    }
+    assert totals.unserved == 0
+    assert totals.longest_wait_s <= 5
+    # 600 s after the last picture.
+    last = [one for one in behind if one.replicas and not one.desired]
+    assert [one.tier for one in last] == ["preprocess", "inference"]
+    assert all(1050 <= one.at <= 1056 for one in last)

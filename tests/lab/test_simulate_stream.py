@@ -97,7 +97,7 @@ def test_keda_removes_the_last_pod_and_starts_the_first() -> None:
 
     changes = [one.why for one in samples if one.desired != one.replicas]
     assert changes[0] == "1 -> 0: KEDA deactivates it: it never was active"
-    assert re.fullmatch(r"0 -> 1: KEDA activates it: a lag of \d+ > 0", changes[1])
+    assert re.fullmatch(r"0 -> 1: KEDA activates it: \d+ waiting > 0", changes[1])
     assert changes[-1] == "1 -> 0: KEDA deactivates it: 120 s without activity"
     assert samples[-1].held == "disabled at 0 replicas"
     assert totals.unanswered == 0

@@ -19,6 +19,8 @@ K8S = ROOT / "k8s"
 TOOLS = ROOT / ".venv-k8s" / "bin"
 OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
 COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
+ALTERNATIVES = ("keda", "scale-to-zero")
+"""Components of which at most one may be used."""
 
 Manifest = dict[str, Any]
 

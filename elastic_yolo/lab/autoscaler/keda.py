@@ -3,7 +3,8 @@
 KEDA asks the triggers for their values. It hands these to an HPA as External metrics, and itself
 scales between 0 replicas and the first ones, which that HPA never does.
 Source: kedacore/keda, pkg/scaling/executor/scale_scaledobjects.go (RequestScale),
-apis/keda/v1alpha1/scaledobject_types.go, pkg/scalers/redis_streams_scaler.go and kafka_scaler.go.
+apis/keda/v1alpha1/scaledobject_types.go, pkg/scalers/redis_streams_scaler.go, kafka_scaler.go and
+metrics_api_scaler.go.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from elastic_yolo.lab.autoscaler.hpa import Decision
 from elastic_yolo.lab.autoscaler.hpa_manifest import BehaviorBody, Name, Read, first_fault
+from elastic_yolo.lab.autoscaler.series import Series, parse_series
 from elastic_yolo.lab.autoscaler.spec import HpaSpec, Metric
 from elastic_yolo.lab.errors import ManifestError
 
@@ -33,6 +37,16 @@ class KedaSpec:
     """From the last activity until replicas are lowered to `idle` or 0."""
     activation: int
     """A trigger is active while its value is above this, in messages; the lowest of all."""
+    reads: Reads | None = None
+    """What a trigger of type metrics-api reads; None for others."""
+
+
+@dataclass(frozen=True)
+class Reads:
+    """The value of a trigger: the sum of a metric over the pods of a Service."""
+
+    service: str
+    series: Series
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,12 @@ class Activation:
     replicas: int
     why: str
 
+    def decision(self, current: int) -> Decision:
+        """Return it in the form of an autoscaler's decision."""
+        return Decision(
+            current, self.replicas, f"{current} -> {self.replicas}: {self.why}", None, ()
+        )
+
 
 @dataclass
 class Activator:
@@ -50,13 +70,14 @@ class Activator:
     spec: KedaSpec
     _active_at: float | None = None
 
-    def decide(self, now: float, current: int, lag: int) -> Activation | None:
-        """Return the change for a lag in messages, or None; call it every `polling_s` seconds."""
+    def decide(self, now: float, current: int, value: int) -> Activation | None:
+        """Return the change for the trigger's value, or None; call it every `polling_s` seconds."""
         spec = self.spec
-        if lag > spec.activation:
+        if value > spec.activation:
             self._active_at = now
             if current == 0 or (spec.idle is not None and current < spec.least):
-                words = f"KEDA activates it: a lag of {lag} > {spec.activation}"
+                what = "in flight" if spec.reads else "waiting"
+                words = f"KEDA activates it: {value} {what} > {spec.activation}"
                 return Activation(max(1, spec.least), words)
             return None
         lowest = spec.idle if spec.idle is not None else spec.least
@@ -78,16 +99,17 @@ class _Trigger(Read):
 
     def metric(self, number: int) -> Metric:
         """Return the External metric that KEDA makes of it; raises ValueError."""
-        of_stream = self.type == "redis-streams" and "lagCount" in self.metadata
-        if not (of_stream or self.type == "kafka"):
+        known = _KINDS.get(self.type)
+        if known is None or (self.type == "redis-streams" and known.target not in self.metadata):
             raise ValueError(
-                f"trigger {number}: the lab knows redis-streams with lagCount, and kafka"
+                f"trigger {number}: the lab knows redis-streams with lagCount, kafka and "
+                "metrics-api"
             )
-        name = f"{self.type}-{self.metadata.get('stream' if of_stream else 'topic', '')}"
-        target = 1000 * self._count("lagCount" if of_stream else "lagThreshold", 10)
+        target = self._milli(known.target, known.default_milli)
         if target <= 0:
             raise ValueError(f"trigger {number}: the target is not above 0")
         average = self.metric_type == "AverageValue"
+        name = f"{known.prefix}-{self.metadata.get(known.named_by, '')}"
         return Metric(
             f"s{number}-{re.sub('[/.:%()]', '-', name)}",
             "External",
@@ -96,16 +118,54 @@ class _Trigger(Read):
         )
 
     def activation(self) -> int:
-        return self._count(
-            "activationLagCount" if self.type == "redis-streams" else "activationLagThreshold", 0
-        )
+        return self._milli(_KINDS[self.type].activation, 0) // 1000
 
-    def _count(self, field: str, default: int) -> int:
+    def reads(self) -> Reads | None:
+        """Return what a trigger of type metrics-api reads; raises ValueError."""
+        if self.type != "metrics-api":
+            return None
+        stated = self.metadata
+        wanted = {
+            "format": "prometheus",
+            "aggregateFromKubeServiceEndpoints": "true",
+            "aggregationType": "sum",
+        }
+        for field, value in wanted.items():
+            if stated.get(field) != value:
+                raise ValueError(f"metrics-api: expected {field}: {value}")
+        # KEDA takes the name of the Service and its namespace from the first two parts of the host.
+        host = urlsplit(stated.get("url", "")).hostname or ""
+        if host.count(".") < 2:
+            raise ValueError(f"metrics-api: the host {host!r} is not SERVICE.NAMESPACE.svc")
+        return Reads(host.partition(".")[0], parse_series(stated.get("valueLocation", "")))
+
+    def _milli(self, field: str, default: int) -> int:
         stated = self.metadata.get(field)
+        if stated is None:
+            return default
         try:
-            return default if stated is None else int(stated)
+            value = float(stated) if self.type == "metrics-api" else int(stated)
         except ValueError:
-            raise ValueError(f"{field}: {stated!r} is not a whole number") from None
+            number = "number" if self.type == "metrics-api" else "whole number"
+            raise ValueError(f"{field}: {stated!r} is not a {number}") from None
+        return round(1000 * value)
+
+
+class _Kind(NamedTuple):
+    """The fields of a type of trigger."""
+
+    target: str
+    activation: str
+    prefix: str
+    named_by: str
+    default_milli: int
+
+
+_KINDS = {
+    "redis-streams": _Kind("lagCount", "activationLagCount", "redis-streams", "stream", 10_000),
+    "kafka": _Kind("lagThreshold", "activationLagThreshold", "kafka", "topic", 10_000),
+    "metrics-api": _Kind("targetValue", "activationTargetValue", "metric-api", "valueLocation", 0),
+}
 
 
 class _Hpa(Read):
@@ -153,6 +213,9 @@ def read_scaled_object(path: Path, found: dict[str, Any]) -> tuple[str, HpaSpec,
             raise ValueError("idleReplicaCount is not less than minReplicaCount")  # noqa: TRY301
         metrics = tuple(one.metric(number) for number, one in enumerate(spec.triggers))
         activation = min(one.activation() for one in spec.triggers)
+        reads = spec.triggers[0].reads()
+        if len(spec.triggers) > 1 and any(one.type == "metrics-api" for one in spec.triggers):
+            raise ValueError("the lab knows metrics-api as the only trigger")  # noqa: TRY301
     except ValueError as error:
         raise ManifestError(f"{path}: ScaledObject: {first_fault(error)}") from None
     config = spec.advanced.horizontal_pod_autoscaler_config
@@ -169,5 +232,6 @@ def read_scaled_object(path: Path, found: dict[str, Any]) -> tuple[str, HpaSpec,
         spec.polling_interval,
         spec.cooldown_period,
         activation,
+        reads,
     )
     return spec.scale_target_ref.name, hpa, keda

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field
 
 from elastic_yolo.lab.autoscaler.hpa_manifest import Milli, Name, Read, first_fault, read_hpa
+from elastic_yolo.lab.autoscaler.keda import KedaSpec, read_scaled_object
 from elastic_yolo.lab.autoscaler.spec import HpaSpec
 from elastic_yolo.lab.errors import ManifestError
 
@@ -45,6 +46,8 @@ class Tier:
     """The containers without a CPU request, where those of all are needed."""
     containers: tuple[str, ...] = ()
     """All containers; empty if they are not known."""
+    keda: KedaSpec | None = None
+    """What KEDA does itself, if the autoscaler is that of a ScaledObject."""
 
     @property
     def pod_requests(self) -> Mapping[str, int]:
@@ -55,25 +58,42 @@ class Tier:
 def read_tiers(place: Path) -> dict[str, Tier]:
     """Return the tiers of a file, or of all .yaml, .yml and .json files of a folder, by name.
 
-    Raises ManifestError, whose message names the file.
+    ScaledObjects without Deployments are a component: they replace the autoscalers of the project's
+    own manifests. Raises ManifestError, whose message names the file.
     """
     objects = list(read_objects(place))
+    scalers = _read_scalers(objects)
+    if not scalers:
+        raise ManifestError(f"{place}: no HorizontalPodAutoscaler found")
     deployments = find_deployments(objects)
+    if not deployments and any(keda for _, _, keda in scalers.values()):
+        own = list(read_objects(MANIFESTS))
+        deployments, scalers = find_deployments(own), _read_scalers(own) | scalers
     tiers: dict[str, Tier] = {}
-    for path, found in objects:
-        if found.get("kind") != "HorizontalPodAutoscaler":
-            continue
-        target, hpa = read_hpa(path, found)
-        if target in tiers:
-            raise ManifestError(f"{path}: a second HorizontalPodAutoscaler of {target}")
+    for target, (path, hpa, keda) in scalers.items():
         if target not in deployments:
             raise ManifestError(
                 f"{path}: {hpa.name} scales {target}, but no manifest has that Deployment"
             )
-        tiers[target] = read_tier(*deployments[target], hpa)
-    if not tiers:
-        raise ManifestError(f"{place}: no HorizontalPodAutoscaler found")
+        tiers[target] = replace(read_tier(*deployments[target], hpa), keda=keda)
     return tiers
+
+
+def _read_scalers(objects: Iterable[Located]) -> dict[str, tuple[Path, HpaSpec, KedaSpec | None]]:
+    """Return the autoscalers by the name of what they scale; raises ManifestError."""
+    scalers: dict[str, tuple[Path, HpaSpec, KedaSpec | None]] = {}
+    for path, found in objects:
+        kind, keda = found.get("kind"), None
+        if kind == "HorizontalPodAutoscaler":
+            target, hpa = read_hpa(path, found)
+        elif kind == "ScaledObject":
+            target, hpa, keda = read_scaled_object(path, found)
+        else:
+            continue
+        if target in scalers:
+            raise ManifestError(f"{path}: a second {kind} of {target}")
+        scalers[target] = (path, hpa, keda)
+    return scalers
 
 
 def find_deployments(objects: Iterable[Located]) -> dict[str, Located]:

@@ -35,6 +35,8 @@ class Load:
     never_sent: int = 0
     """Pictures that were due while the client's limit was reached."""
     first_failure: str | None = None
+    slowest_s: float = 0.0
+    """The longest time to a response."""
     _in_flight: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -65,12 +67,14 @@ class Load:
 
     async def send(self, picture: bytes) -> None:
         """Send one picture and count its response."""
+        began = time.monotonic()
         try:
             response = await send_once(Target(self.url), picture)
         except (OSError, TimeoutError, UnsupportedResponse) as error:
             self._count(LOST, f"no response: {error or type(error).__name__}")
         else:
             self._count(response.status, f"{response.status}: {_detail(response.body)}")
+        self.slowest_s = max(self.slowest_s, time.monotonic() - began)
 
     def _begin(self, picture: bytes) -> None:
         if len(self._in_flight) >= MAX_IN_FLIGHT:
