@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BeforeValidator, Field, FilePath, SecretStr, model_validator
 
 from elastic_yolo.tiers import PORTS
-from services.common.core.settings import ForwardingSettings, PeerUrl, PeerUrls, ServiceSettings
+from services.common.core.settings import ForwardingSettings, PeerUrls, ServiceSettings
 from services.preprocess.routing.etcd import SCHEME, EtcdAccess, EtcdAddress, EtcdSource
 from services.preprocess.routing.sources import FileSource, TableSource
 
@@ -35,8 +35,8 @@ class PreprocessSettings(ForwardingSettings):
     """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
     inference_url: PeerUrls | None = None
     """Address of inference: http://host:port (all its DNS addresses), or several with commas."""
-    inference_fallback_url: PeerUrl | None = None
-    """Address for when none of INFERENCE_URL responds: a Service with a ClusterIP."""
+    inference_fallback_url: PeerUrls | None = None
+    """Addresses, in the same form, for when none of INFERENCE_URL responds."""
     routes: RoutesAddress | None = None
     """Table of routes: a YAML file, or etcd://host:port[,host:port]/key; or INFERENCE_URL alone."""
     etcd_user: str | None = None

@@ -46,7 +46,7 @@ def create_app(
         metrics,
         None if tls is None else tls.client_context,
         hold=hold,
-        fallback_url=settings.preprocess_fallback_url,
+        fallback_urls=settings.preprocess_fallback_url,
     )
     web = Web(
         preprocess=preprocess,

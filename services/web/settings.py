@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from elastic_yolo.tiers import PORTS
-from services.common.core.settings import ForwardingSettings, PeerUrl, PeerUrls, SecretFile
+from services.common.core.settings import ForwardingSettings, PeerUrls, SecretFile
 from services.common.request.identity import Limits
 from services.web.identity.algorithms import ALGORITHMS
 
@@ -52,8 +52,8 @@ class WebSettings(ForwardingSettings):
     """Port to listen on; with 0 the kernel chooses a free port, which is logged."""
     preprocess_url: PeerUrls
     """Address of preprocess: http://host:port (all its DNS addresses), or several with commas."""
-    preprocess_fallback_url: PeerUrl | None = None
-    """Address for when none of PREPROCESS_URL responds: a Service with a ClusterIP."""
+    preprocess_fallback_url: PeerUrls | None = None
+    """Addresses, in the same form, for when none of PREPROCESS_URL responds."""
     max_body_bytes: int = Field(20_000_000, ge=1_000, le=1_000_000_000)
     """Largest request body, in bytes."""
     max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000)

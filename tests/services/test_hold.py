@@ -190,7 +190,7 @@ async def test_the_fallback_gets_requests_only_while_no_other_endpoint_responds(
     """As a Service with a ClusterIP: it reaches new pods that a cached name does not have yet."""
     port = free_port()
     named, fallback = (Server(f"127.0.0.{number}", echo, port) for number in (2, 3))
-    downstream = Downstream(named.url, hold_limits=GENEROUS, fallback_url=fallback.url)
+    downstream = Downstream(named.url, hold_limits=GENEROUS, fallback_urls=fallback.url)
     downstream.peer.start()
     try:
         async with fallback.running():
@@ -216,7 +216,7 @@ async def test_a_503_is_not_tried_again_at_the_fallback() -> None:
     """That leads to the same endpoints."""
     port = free_port()
     named, fallback = (Server(f"127.0.0.{number}", respond(503), port) for number in (2, 3))
-    downstream = Downstream(named.url, fallback_url=fallback.url)
+    downstream = Downstream(named.url, fallback_urls=fallback.url)
     downstream.peer.start()
     async with named.running(), fallback.running():
         with pytest.raises(RemoteProblem):

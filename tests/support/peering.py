@@ -24,7 +24,7 @@ class Downstream:
     urls: str
     tls_context: Callable[[], ssl.SSLContext] | None = None
     hold_limits: HoldLimits | None = None
-    fallback_url: str | None = None
+    fallback_urls: str | None = None
     metrics: Metrics = field(default_factory=lambda: Metrics("test"))
     peer: Peer = field(init=False)
 
@@ -37,7 +37,7 @@ class Downstream:
             self.metrics,
             self.tls_context,
             hold=hold,
-            fallback_url=self.fallback_url,
+            fallback_urls=self.fallback_urls,
         )
 
     async def send(

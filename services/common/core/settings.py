@@ -43,8 +43,6 @@ def _check_url(text: str) -> str:
     return plain
 
 
-PeerUrl = Annotated[str, AfterValidator(_check_url)]
-"""One http:// or https:// address of a service."""
 PeerUrls = Annotated[str, AfterValidator(_check_urls)]
 """One http:// or https:// address of a service, or several separated by commas."""
 

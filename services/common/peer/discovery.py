@@ -249,8 +249,8 @@ class Discovery:
         Any response shows that it is alive. It is not the readiness probe: that depends on the
         services behind the endpoint, and one frozen process there would get this endpoint ejected.
         """
-        if self.endpoints.choose((endpoint,)) is None:
-            # There is no other endpoint to fail over to.
+        if self.endpoints.choose((endpoint,), may_fall_back=False) is None:
+            # There is no other endpoint to fail over to; a fallback leads to the same processes.
             return
         try:
             await self._probe(endpoint, self._probes.liveness)

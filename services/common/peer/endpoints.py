@@ -222,6 +222,8 @@ class Endpoints:
         return any(
             other is not endpoint and self.state(other) != "ejected"
             for other in self.known.values()
+            # A fallback leads to the same processes.
+            if not other.address.is_fallback
         )
 
     def _end_ejection(self, endpoint: Endpoint, now: float) -> None:

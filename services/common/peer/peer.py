@@ -106,19 +106,19 @@ class Peer:
         tls_context: Callable[[], ssl.SSLContext] | None = None,
         probes: ProbePaths = OWN_PROBES,
         hold: Hold | None = None,
-        fallback_url: str | None = None,
+        fallback_urls: str | None = None,
     ) -> None:
         """Accept one URL, or several separated by commas; connections open with requests.
 
         `tls_context` returns the context for each new connection to an https:// URL: the
         certificate that it presents, and the CA that it trusts. By default, those of the system.
-        `hold` keeps requests that may wait for an endpoint; without it, none does. `fallback_url`
-        is used only while none of the endpoints of `urls` responds.
+        `hold` keeps requests that may wait for an endpoint; without it, none does. Those of
+        `fallback_urls` are used only while none of the endpoints of `urls` responds.
         """
         self.name = name
         origins = [Origin.parse(url) for url in urls.split(",")]
-        if fallback_url is not None:
-            origins.append(Origin.parse(fallback_url, is_fallback=True))
+        if fallback_urls is not None:
+            origins += [Origin.parse(url, is_fallback=True) for url in fallback_urls.split(",")]
         self._discovery = Discovery(name, origins, tls_context, probes)
         self._endpoints = self._discovery.endpoints
         self._budget = RetryBudget()

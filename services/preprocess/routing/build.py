@@ -38,7 +38,7 @@ def build_backend(
     if entry.decoder is None:
         context = None if tls is None else tls.client_context
         fallback = fallbacks.get(config.url)
-        peer = Peer(name, config.url, metrics, context, hold=hold, fallback_url=fallback)
+        peer = Peer(name, config.url, metrics, context, hold=hold, fallback_urls=fallback)
         return InferenceBackend(peer, config.model)
     peer = Peer(name, config.url, metrics, probes=_THIRD_PARTY_PROBES, hold=hold)
     return ThirdPartyBackend(peer, config, entry.decoder, work)
