@@ -102,10 +102,12 @@ class Cluster:
             ended = "--for=jsonpath={.status.containerStatuses[0].state.terminated}"
             self.run("wait", ended, "pod/killer", "--timeout=120s", namespace=namespace)
             log = self.run("logs", "killer", namespace=namespace)
-            phase = self.run(
-                "get", "pod", "killer", "--output=jsonpath={.status.phase}", namespace=namespace
+            # The phase of the pod follows only later.
+            code = "{.status.containerStatuses[0].state.terminated.exitCode}"
+            status = self.run(
+                "get", "pod", "killer", f"--output=jsonpath={code}", namespace=namespace
             )
-        assert phase == "Succeeded", log
+        assert status == "0", log
 
     @contextmanager
     def _namespace_of_killers(self) -> Iterator[str]:
