@@ -99,14 +99,20 @@ def addresses_lead_to_services(manifests: list[Manifest]) -> Iterator[str]:
         name_of(one): one["spec"]["ports"][0]["port"] for one in of_kind(manifests, "Service")
     }
     for tier, container in _deployed(manifests):
-        for name, value in _environment(manifests, container).items():
-            url = urlsplit(value)
+        for name, url in _urls(_environment(manifests, container)):
             if not url.port or "." in str(url.hostname):
                 continue
             if services.get(str(url.hostname)) != url.port:
-                yield f"{tier}: {name}={value} leads to no Service"
+                yield f"{tier}: {name}={url.geturl()} leads to no Service"
             elif not _is_allowed(manifests, tier, _tier_behind(manifests, url), url.port):
                 yield f"{tier}: no NetworkPolicy lets it talk to {url.hostname}:{url.port}"
+
+
+def _urls(environment: dict[str, str]) -> Iterator[tuple[str, SplitResult]]:
+    """Yield each variable with each of its URLs: a comma separates those of several Services."""
+    for name, value in environment.items():
+        for url in value.split(",") if name.endswith("_URL") else [value]:
+            yield name, urlsplit(url)
 
 
 def _tier_behind(manifests: list[Manifest], url: SplitResult) -> str:
@@ -152,13 +158,12 @@ def certificates_have_the_names_of_urls(manifests: list[Manifest]) -> Iterator[s
         if not {"server auth"} <= set(mounted[tier].get("usages", [])):
             yield f"{tier}: {folder} has no certificate of a server"
     for tier, container in _tiers(manifests):
-        for name, value in _environment(manifests, container).items():
-            url = urlsplit(value)
+        for name, url in _urls(_environment(manifests, container)):
             if url.scheme != "https" or not name.endswith("_URL"):
                 continue
             shown = mounted.get(_tier_behind(manifests, url), {})
             if url.hostname not in shown.get("dnsNames", []):
-                yield f"{tier}: no certificate has the name in {name}={value}"
+                yield f"{tier}: no certificate has the name in {name}={url.geturl()}"
             if "client auth" not in mounted.get(tier, {}).get("usages", []):
                 yield f"{tier}: its certificate is none of a client"
 

@@ -49,6 +49,23 @@ def test_the_schema_refuses_a_property_that_cert_manager_does_not_know(
     assert all("renewBefor" in fault for fault in found)
 
 
+@pytest.mark.parametrize("component", ["keda", "scale-to-zero"])
+def test_keda_reads_the_metrics_of_web_at_the_port_without_tls(
+    component: str, tmp_path: Path
+) -> None:
+    rendered = parse(render_with([component, "mtls"], tmp_path))
+    (web,) = [one for one in of_kind(rendered, "Service") if name_of(one) == "web"]
+    (policy,) = [one for one in of_kind(rendered, "NetworkPolicy") if name_of(one) == "keda"]
+
+    scaled = of_kind(rendered, "ScaledObject")
+    urls = {one["spec"]["triggers"][0]["metadata"]["url"] for one in scaled}
+    assert urls == {"http://web.elastic-yolo.svc:8081/metrics"}
+    # KEDA's port is that of the pod, which one of the Service's ports must lead to.
+    ports = {one["name"]: (one["port"], one["targetPort"]) for one in web["spec"]["ports"]}
+    assert ports == {"http": (5000, "http"), "probes": (8081, "probes")}
+    assert policy["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": "probes"}]
+
+
 def test_every_certificate_comes_from_the_ca_and_the_ca_from_itself(
     rendered: list[Manifest],
 ) -> None:
