@@ -69,14 +69,14 @@ def ports_are_those_of_the_services(manifests: list[Manifest]) -> Iterator[str]:
         if ports != expected:
             yield f"{tier}: ports {ports}, but it listens on {expected}"
     for one in of_kind(manifests, "Service"):
-        (port,) = one["spec"]["ports"]
         for name, template in pod_templates(manifests):
             if not matches(one["spec"]["selector"], template["metadata"]["labels"]):
                 continue
             (container,) = template["spec"]["containers"]
             ports = {stated["name"]: stated["containerPort"] for stated in container["ports"]}
-            if ports.get(port["targetPort"]) != port["port"]:
-                yield f"Service {name_of(one)}: {port}, but {name} has {ports}"
+            for port in one["spec"]["ports"]:
+                if ports.get(port["targetPort"]) != port["port"]:
+                    yield f"Service {name_of(one)}: {port}, but {name} has {ports}"
 
 
 def variables_exist_and_are_valid(manifests: list[Manifest]) -> Iterator[str]:
