@@ -74,7 +74,7 @@ def test_the_documented_rollback_is_the_cron_jobs_job_with_other_arguments(
     (tmp_path / "from-cron-job.json").write_text(json.dumps(first))
     functions = f"""kubectl() {{ case "$*" in
       *"create job --from=cronjob/models "*) cat from-cron-job.json ;;
-      "patch "*) {shlex.join(map(str, require_kubectl()))} "$@" ;;
+      "patch "*) command {shlex.join(map(str, require_kubectl()))} "$@" ;;
       "create -f -") cat > created.json ;;
     esac; }}"""
 
