@@ -6,6 +6,7 @@ Tests with `with_own_hosts_file` run in a child process, where they say what the
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from services.common.peer.addresses import Address, Origin
 from services.common.peer.discovery import Discovery
 from services.common.peer.exchange import Request
+from services.common.peer.hold import HoldLimits
 from services.common.request.errors import DeadlineExceeded, Unavailable
 from tests.support.hosts_file import NAME, HostsFile, with_own_hosts_file
 from tests.support.misbehaving import PATIENCE_S, Call, Server, echo, respond, until
@@ -86,6 +88,57 @@ async def test_if_dns_hangs_or_fails_the_last_addresses_stay(hosts: HostsFile) -
             hosts.set()
         await asyncio.gather(*(downstream.send() for _ in range(20)))
         assert downstream.count("serving") == 2
+
+
+@with_own_hosts_file
+async def test_a_picture_is_not_sent_to_an_address_whose_name_is_gone_before_a_probe_succeeds(
+    hosts: HostsFile,
+) -> None:
+    """Nothing may be left there, and a connection to nothing takes seconds to fail."""
+    limits = HoldLimits(PATIENCE_S, most_requests=10, most_bytes=1_000)
+    async with (
+        start_servers(echo) as (server,),
+        start_peer(f"http://{NAME}:{server.port}", limits) as downstream,
+    ):
+        hosts.set(server.ip)
+        assert await downstream.send("first", may_be_held=True) == "first"
+        server.ready = False
+        hosts.set()
+        async with asyncio.timeout(PATIENCE_S):
+            # Until the next lookup the name has an address, and requests pass.
+            held = asyncio.create_task(downstream.send("second", may_be_held=True))
+            while downstream.sample("reachable"):
+                if held.done():
+                    held = asyncio.create_task(downstream.send("second", may_be_held=True))
+                await asyncio.sleep(0)
+        received, probes = len(server.calls), server.probes
+        await until(lambda: server.probes > probes, "it is probed")
+        assert len(server.calls) == received
+        server.ready = True
+        assert await held == "second"
+        # It has responded since the name is gone: there is no doubt any more.
+        await asyncio.gather(*(downstream.send(may_be_held=True) for _ in range(20)))
+        assert len(server.calls) == received + 21
+
+
+@with_own_hosts_file
+async def test_an_address_of_a_fallback_goes_with_its_name(hosts: HostsFile) -> None:
+    async with start_servers(echo) as (server,):
+        downstream = Downstream("http://127.0.0.9:1", fallback_urls=f"http://{NAME}:{server.port}")
+        hosts.set(server.ip)
+        downstream.peer.start()
+        assert await downstream.send("picture") == "picture"
+        hosts.set()
+        async with asyncio.timeout(PATIENCE_S):
+            # Until the next lookup it has the address.
+            while downstream.sample("reachable"):
+                with suppress(Unavailable):
+                    await downstream.send()
+        received = len(server.calls)
+        with pytest.raises(Unavailable):
+            await downstream.send()
+        assert len(server.calls) == received
+        downstream.peer.close()
 
 
 @with_own_hosts_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -28,6 +29,8 @@ _READINESS_PERIOD_S = 0.25
 _AWAITED_PERIOD_S = 0.1
 _PROBE_TIMEOUT_S = 1.0
 _CONNECT_TIMEOUT_S = 2.0
+# A resolver's word that a name has no address; other errors are its own.
+_NO_ADDRESS = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 # Of a log line: characters of a reason, and addresses of endpoints.
 _MAX_TEXT = 300
 _MAX_NAMED = 10
@@ -71,6 +74,8 @@ class Discovery:
         self._is_resolved = asyncio.Event()
         self._addresses: dict[Origin, list[Address]] = {}
         self._unresolved: set[Origin] = set()
+        self._gone_at: dict[Origin, float] = {}
+        """Since when DNS has said that a name has no address."""
         self._missed_probe: set[Endpoint] = set()
         """Silent endpoints that did not respond to their last liveness probe."""
         self._probing: dict[Endpoint, asyncio.Task[None]] = {}
@@ -162,6 +167,10 @@ class Discovery:
             self._addresses[origin] = await origin.resolve()
         except OSError as error:
             # The last addresses stay in use: DNS may have failed, not the endpoints.
+            if isinstance(error, socket.gaierror) and error.errno in _NO_ADDRESS:
+                self._gone_at.setdefault(origin, time.monotonic())
+                if origin.is_fallback:
+                    self._addresses.pop(origin, None)
             if origin not in self._unresolved:
                 get_logger().warning(
                     "name not resolved", peer=self._name, name=origin.name, why=str(error)
@@ -171,6 +180,7 @@ class Discovery:
             if origin in self._unresolved:
                 get_logger().info("name resolved again", peer=self._name, name=origin.name)
             self._unresolved.discard(origin)
+            self._gone_at.pop(origin, None)
         self._update_endpoints()
         if self._addresses or len(self._unresolved) == len(self._origins):
             self._is_resolved.set()
@@ -223,6 +233,23 @@ class Discovery:
             self.end_absence()
         else:
             self.endpoints.record_failure(endpoint)
+
+    def doubt(self) -> None:
+        """Eject all endpoints if DNS has no address of them any more, and none has responded since.
+
+        Their processes are most likely gone. A request would find that out only after seconds, if
+        nothing is left at their addresses; a probe readmits those that are there after all.
+        """
+        if not self._gone_at:
+            return
+        origins = [origin for origin in self._origins if not origin.is_fallback]
+        if not all(origin in self._gone_at for origin in origins):
+            return
+        if self.endpoints.has_responded_since(max(self._gone_at[one] for one in origins)):
+            return
+        for endpoint in self.endpoints.known.values():
+            self.endpoints.record_failure(endpoint, "its name has no address any more")
+        self.begin_absence()
 
     def begin_absence(self) -> None:
         """Note that no endpoint responds."""

@@ -8,6 +8,7 @@ Balancing, 2001).
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class Endpoint:
     draining_until: float = 0.0
     last_active_at: float = 0.0
     """When it last responded, or got a request while it had none."""
+    responded_at: float = -math.inf
+    """When it last responded without a fault."""
 
 
 @dataclass
@@ -143,6 +146,7 @@ class Endpoints:
         if endpoint.ejected_until is not None and now >= endpoint.ejected_until:
             self._end_ejection(endpoint, now)
         endpoint.has_responded = True
+        endpoint.responded_at = now
         if draining:
             known, endpoint.draining_until = now < endpoint.draining_until, now + DRAIN_S
             if not known:
@@ -193,6 +197,13 @@ class Endpoints:
             for endpoint in self.known.values()
             if endpoint.ejected_until is not None and now >= endpoint.ejected_until
         ]
+
+    def has_responded_since(self, moment: float) -> bool:
+        """Return whether an endpoint that is not ejected has responded since a moment."""
+        return any(
+            endpoint.responded_at >= moment and self.state(endpoint) != "ejected"
+            for endpoint in self.known.values()
+        )
 
     def has_serving(self) -> bool:
         """Return whether any endpoint is not ejected."""

@@ -189,6 +189,8 @@ class Peer:
         lost = 0
         while True:
             if not absence.has_begun:
+                self._discovery.doubt()
+            if not absence.has_begun:
                 try:
                     return await self._send_now(context, request, affinity)
                 except _NoResponse as error:
