@@ -6,7 +6,7 @@ Tests with `with_own_hosts_file` run in a child process, where they say what the
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import socket
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,7 +14,6 @@ import pytest
 from services.common.peer.addresses import Address, Origin
 from services.common.peer.discovery import Discovery
 from services.common.peer.exchange import Request
-from services.common.peer.hold import HoldLimits
 from services.common.request.errors import DeadlineExceeded, Unavailable
 from tests.support.hosts_file import NAME, HostsFile, with_own_hosts_file
 from tests.support.misbehaving import PATIENCE_S, Call, Server, echo, respond, until
@@ -91,57 +90,6 @@ async def test_if_dns_hangs_or_fails_the_last_addresses_stay(hosts: HostsFile) -
 
 
 @with_own_hosts_file
-async def test_a_picture_is_not_sent_to_an_address_whose_name_is_gone_before_a_probe_succeeds(
-    hosts: HostsFile,
-) -> None:
-    """Nothing may be left there, and a connection to nothing takes seconds to fail."""
-    limits = HoldLimits(PATIENCE_S, most_requests=10, most_bytes=1_000)
-    async with (
-        start_servers(echo) as (server,),
-        start_peer(f"http://{NAME}:{server.port}", limits) as downstream,
-    ):
-        hosts.set(server.ip)
-        assert await downstream.send("first", may_be_held=True) == "first"
-        server.ready = False
-        hosts.set()
-        async with asyncio.timeout(PATIENCE_S):
-            # Until the next lookup the name has an address, and requests pass.
-            held = asyncio.create_task(downstream.send("second", may_be_held=True))
-            while downstream.sample("reachable"):
-                if held.done():
-                    held = asyncio.create_task(downstream.send("second", may_be_held=True))
-                await asyncio.sleep(0)
-        received, probes = len(server.calls), server.probes
-        await until(lambda: server.probes > probes, "it is probed")
-        assert len(server.calls) == received
-        server.ready = True
-        assert await held == "second"
-        # It has responded since the name is gone: there is no doubt any more.
-        await asyncio.gather(*(downstream.send(may_be_held=True) for _ in range(20)))
-        assert len(server.calls) == received + 21
-
-
-@with_own_hosts_file
-async def test_an_address_of_a_fallback_goes_with_its_name(hosts: HostsFile) -> None:
-    async with start_servers(echo) as (server,):
-        downstream = Downstream("http://127.0.0.9:1", fallback_urls=f"http://{NAME}:{server.port}")
-        hosts.set(server.ip)
-        downstream.peer.start()
-        assert await downstream.send("picture") == "picture"
-        hosts.set()
-        async with asyncio.timeout(PATIENCE_S):
-            # Until the next lookup it has the address.
-            while downstream.sample("reachable"):
-                with suppress(Unavailable):
-                    await downstream.send()
-        received = len(server.calls)
-        with pytest.raises(Unavailable):
-            await downstream.send()
-        assert len(server.calls) == received
-        downstream.peer.close()
-
-
-@with_own_hosts_file
 async def test_a_request_waits_for_dns_until_its_deadline(hosts: HostsFile) -> None:
     async with start_servers(echo) as (server,):
         hosts.set(server.ip)
@@ -200,6 +148,45 @@ async def test_a_dns_failure_is_logged_once_and_changes_nothing(
 
     assert list(discovery.endpoints.known) == [here]
     assert capsys.readouterr().out.count("DNS has failed") == 1
+
+
+async def test_endpoints_whose_name_is_gone_are_probed_before_a_picture_is_sent() -> None:
+    """Nothing may be left there, and a connection to nothing takes seconds to fail."""
+    here = Address("127.0.0.2", 4002, "x")
+    gone = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    failed = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    for error, doubted in ((gone, True), (failed, False)):
+        origin = ScriptedOrigin(False, "x", 4002, results=[[here], error])
+        discovery = Discovery("inference", [origin])
+        discovery.start()
+        await until(lambda origin=origin: len(origin.lookups) == 3, "the second lookup is over")
+        discovery.doubt()
+
+        assert discovery.absence.has_begun is doubted
+        assert discovery.endpoints.count("ejected") == int(doubted)
+        (endpoint,) = discovery.endpoints.known.values()
+        discovery.endpoints.record_ready(endpoint)
+        # It has responded since the name is gone: there is no doubt any more.
+        discovery.doubt()
+        assert not discovery.absence.has_begun
+        assert discovery.endpoints.count("serving") == 1
+        discovery.close()
+
+
+async def test_an_address_of_a_fallback_goes_with_its_name() -> None:
+    """It is there for starting pods: those of yesterday are of no use."""
+    here, there = Address("127.0.0.2", 4002, "x"), Address("127.0.0.3", 4002, "y", None, True)
+    gone = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    named = ScriptedOrigin(False, "x", 4002, results=[[here], gone])
+    fallback = ScriptedOrigin(False, "y", 4002, True, results=[[there], gone])
+    discovery = Discovery("inference", [named, fallback])
+    discovery.start()
+    await until(
+        lambda: [len(one.lookups) for one in (named, fallback)] == [3, 3], "both are looked up"
+    )
+
+    assert discovery.endpoints.known.keys() == {here}
+    discovery.close()
 
 
 async def test_a_slow_lookup_never_overlaps_itself_or_delays_another() -> None:
