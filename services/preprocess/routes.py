@@ -50,6 +50,7 @@ def build_picture_route(
         accepted = request.headers.get("accept")
         picture_type = accepted if accepted in FORMATS else None
         async with bodies.receive_body(request, max_body_bytes) as data:
+            context.body_bytes = len(data)
             if picture_type is not None:
                 drawing.check(data, picture_type)
             if wanted.is_for_ensemble:

@@ -17,13 +17,14 @@ from services.common.request.errors import RemoteProblem, Unavailable
 from tests.support.clock import Clock
 from tests.support.misbehaving import (
     PATIENCE_S,
+    Call,
     Server,
     echo,
     reset_without_response,
     respond,
     until,
 )
-from tests.support.peering import Downstream, start_peer
+from tests.support.peering import Downstream, start_downstream, start_peer
 
 pytestmark = pytest.mark.anyio
 
@@ -171,9 +172,60 @@ async def test_a_request_that_ends_three_endpoints_is_not_sent_again() -> None:
         async with service.server.running():
             with pytest.raises(Unavailable, match="the inference service cannot be reached"):
                 await service.start_sending("poison")
-        # Two in a round, the request and its retry, and one more for each connection that was kept
-        # from a probe: if that ends at once, the request is sent again on a new one.
-        assert 4 <= len(service.server.calls) <= 6
+        # Three, and one more for each connection that was kept from a probe: if that ends at once,
+        # the request is sent again on a new one.
+        assert 3 <= len(service.server.calls) <= 5
+
+
+async def test_held_requests_go_on_eight_at_a_time() -> None:
+    """The endpoint that is ready first would refuse more than its memory holds."""
+    answer = asyncio.Event()
+
+    async def echo_later(call: Call) -> None:
+        await answer.wait()
+        await echo(call)
+
+    async with away() as service:
+        service.server.behaviour = echo_later
+        requests = [service.start_sending(f"{number}") for number in range(30)]
+        await service.wait_held(30)
+        async with service.server.running():
+            await service.wait_held(22)
+            await until(lambda: len(service.server.calls) == 8, "eight are under way")
+            # Callers that leave give their turns back, also those that wait for one.
+            for request in (*requests[:8], requests[10]):
+                request.cancel()
+            await service.wait_held(13)
+            answer.set()
+            results = await asyncio.gather(*requests, return_exceptions=True)
+        assert [text for text in results if isinstance(text, str)] == [
+            f"{number}" for number in range(8, 30) if number != 10
+        ]
+        assert service.held() == 0
+
+
+async def test_an_endpoint_that_is_never_ready_but_serves_gets_what_was_held_in_vain() -> None:
+    """As Triton, which is not ready while any of its models is not."""
+    limits = HoldLimits(longest_s=0.5, most_requests=10, most_bytes=1_000)
+    async with away(limits) as service:
+        service.server.ready = False
+        with pytest.raises(Unavailable):
+            await service.downstream.send("it is away")
+        async with service.server.running():
+            assert await service.start_sending("first") == "first"
+            assert service.ended("expired") == 1
+            # The service is no longer absent: nothing waits.
+            assert service.downstream.sample("reachable") == 1
+            assert await service.start_sending("second") == "second"
+            assert service.ended("expired") == 1
+
+
+async def test_what_one_endpoint_has_held_in_vain_is_not_held_by_another() -> None:
+    held = respond(503, "Server-Timing: preprocess;dur=10010.00, preprocess_hold;dur=10000.00")
+    async with start_downstream(held, held) as (downstream, servers):
+        with pytest.raises(RemoteProblem):
+            await downstream.send()
+        assert sum(len(server.calls) for server in servers) == 1
 
 
 async def test_a_request_goes_on_at_an_endpoint_that_serves_while_others_are_gone() -> None:
@@ -247,19 +299,21 @@ def test_the_time_to_try_again_is_what_is_left_of_the_last_absence() -> None:
     assert absence.retry_after_s() == 60
 
 
-def test_the_working_clock_stands_still_while_requests_are_held() -> None:
+def test_the_working_clock_stands_still_while_requests_wait_for_an_endpoint() -> None:
     clock = Clock()
     hold = Hold(GENEROUS, Metrics("test"), clock)
     began = hold.working_clock()
     clock.now += 3
     with hold.keep("inference", 1):
-        clock.now += 10
-        with hold.keep("inference", 1):
+        with hold.stop_clock():
             clock.now += 10
-            assert hold.working_clock() == began + 3
-    clock.now += 2
-    assert hold.working_clock() == began + 5
-    with hold.keep("inference", 1):
+            with hold.stop_clock():
+                clock.now += 10
+                assert hold.working_clock() == began + 3
+        # It waits for its turn, behind others that are under way.
+        clock.now += 2
+        assert hold.working_clock() == began + 5
+    with hold.stop_clock():
         clock.now += 7
     assert math.isclose(hold.working_clock(), began + 5)
 

@@ -146,7 +146,7 @@ def test_killing_the_only_process_again_and_again_loses_no_picture(
 
     done = asyncio.Event()
     asyncio.run(kill_under_load())
-    assert len(results) > 2 * RATE * KILLS
+    assert len(results) >= 2 * RATE * KILLS
     assert set(results) == {200}
 
 

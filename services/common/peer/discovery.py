@@ -224,8 +224,9 @@ class Discovery:
     async def _end_ejection_if_ready(self, endpoint: Endpoint) -> None:
         try:
             ready = await self.probe_readiness(endpoint)
+            endpoint.is_unready = not ready
         except (ConnectionFailed, TimeoutError):
-            ready = False
+            ready = endpoint.is_unready = False
         finally:
             del self._probing[endpoint]
         if ready:

@@ -38,6 +38,8 @@ class Endpoint:
     outstanding: int = 0
     has_responded: bool = False
     """Whether it ever sent a response without a fault; if not, it is still starting."""
+    is_unready: bool = False
+    """Whether it responded to the last readiness probe, with another status than 200."""
     ejections: int = 0
     ejected_at: float | None = None
     ejected_until: float | None = None
@@ -208,6 +210,10 @@ class Endpoints:
     def has_serving(self) -> bool:
         """Return whether any endpoint is not ejected."""
         return any(self.state(endpoint) != "ejected" for endpoint in self.known.values())
+
+    def has_unready(self) -> bool:
+        """Return whether any endpoint responds to probes, and says that it is not ready."""
+        return any(endpoint.is_unready for endpoint in self.known.values())
 
     def silent(self) -> list[Endpoint]:
         """Return the endpoints that have requests but sent no response for `SILENCE_S`."""

@@ -47,8 +47,9 @@ class Hold:
         self._clock = clock
         self._requests = 0
         self._bytes = 0
-        self._held_since = 0.0
-        self._held_before_s = 0.0
+        self._stops = 0
+        self._stopped_at = 0.0
+        self._stopped_before_s = 0.0
         self._service = metrics.service
         requests = Gauge(
             "elastic_yolo_requests_held",
@@ -78,8 +79,6 @@ class Hold:
         if self._requests >= limits.most_requests or self._bytes + size > limits.most_bytes:
             self._count(peer, "refused")
             raise HoldFull(f"{self._requests} requests of {self._bytes:,} bytes wait for it")
-        if self._requests == 0:
-            self._held_since = self._clock()
         self._requests += 1
         self._bytes += size
         result = "cancelled"
@@ -92,17 +91,28 @@ class Hold:
         finally:
             self._requests -= 1
             self._bytes -= size
-            if self._requests == 0:
-                self._held_before_s += self._clock() - self._held_since
             self._count(peer, result)
 
+    @contextmanager
+    def stop_clock(self) -> Iterator[None]:
+        """Let the working clock stand still during the block, in which no endpoint responds."""
+        if self._stops == 0:
+            self._stopped_at = self._clock()
+        self._stops += 1
+        try:
+            yield
+        finally:
+            self._stops -= 1
+            if self._stops == 0:
+                self._stopped_before_s += self._clock() - self._stopped_at
+
     def working_clock(self) -> float:
-        """Return the clock's seconds without those in which requests were held.
+        """Return the clock's seconds without those in which requests waited for an endpoint.
 
         A rate that is measured with it is that of the services while they could work.
         """
-        now = self._held_since if self._requests else self._clock()
-        return now - self._held_before_s
+        now = self._stopped_at if self._stops else self._clock()
+        return now - self._stopped_before_s
 
     def _count(self, peer: str, result: str) -> None:
         self._ended.labels(self._service, peer, result).inc()

@@ -53,6 +53,9 @@ _MAX_SAVED_RETRIES = 100.0
 _MOST_LOST = 3
 # Of a request's time: the rest is for the response that says that it was held in vain.
 _HELD_PART = 0.9
+# Requests that were held and are now under way: the first endpoint to be ready would refuse more
+# than its queue and its memory hold, and other callers send theirs as well.
+_MOST_RELEASED = 8
 
 
 class _NoResponse(Exception):
@@ -123,6 +126,7 @@ class Peer:
         self._endpoints = self._discovery.endpoints
         self._budget = RetryBudget()
         self._hold = hold
+        self._turns = asyncio.Semaphore(_MOST_RELEASED)
         self._metrics = PeerMetrics(metrics, name, self._endpoints, self._discovery.absence)
         self._affinity: _Affinity | None = None
 
@@ -184,44 +188,62 @@ class Peer:
         self, context: RequestContext, request: Request, affinity: _Affinity, hold: Hold
     ) -> Response:
         """Send a request; while no endpoint responds, wait for one."""
-        absence = self._discovery.absence
-        until: float | None = None
         lost = 0
+        self._discovery.doubt()
+        while not self._discovery.absence.has_begun:
+            try:
+                return await self._send_now(context, request, affinity)
+            except _NoResponse as error:
+                # Unless an absence has begun now, others are not ejected yet.
+                lost += error.lost
+                if lost >= _MOST_LOST:
+                    raise
+        left_s = context.deadline.remaining_s() * _HELD_PART
+        until = time.monotonic() + min(hold.limits.longest_s, left_s)
         while True:
-            if not absence.has_begun:
-                self._discovery.doubt()
-            if not absence.has_begun:
-                try:
-                    return await self._send_now(context, request, affinity)
-                except _NoResponse as error:
-                    lost += error.lost
-                    if lost >= _MOST_LOST:
-                        raise
-                if not absence.has_begun:
-                    # Others are not ejected yet.
-                    continue
-            if until is None:
-                left_s = context.deadline.remaining_s() * _HELD_PART
-                until = time.monotonic() + min(hold.limits.longest_s, left_s)
-            await self._wait_for_endpoint(context, request, hold, until)
+            has_turn = await self._wait_for_turn(context, request, hold, until)
+            try:
+                return await self._send_now(context, request, affinity, lost)
+            except _NoResponse as error:
+                lost += error.lost
+                if lost >= _MOST_LOST or not has_turn:
+                    raise
+            finally:
+                if has_turn:
+                    self._turns.release()
 
-    async def _wait_for_endpoint(
+    async def _wait_for_turn(
         self, context: RequestContext, request: Request, hold: Hold, until: float
-    ) -> None:
-        """Return when an endpoint responds; raises Unavailable."""
-        size = sum(len(buffer) for buffer in request.content)
-        why = f"the {self.name} service cannot be reached"
+    ) -> bool:
+        """Hold a request until an endpoint responds and one of the turns is free, and take it.
+
+        Returns False after the last moment, without a turn, if an endpoint responds to probes but
+        is not ready: some servers never are, and serve. Otherwise raises Unavailable then.
+        """
+        absence = self._discovery.absence
+        # A request for metadata keeps the picture of its caller in memory.
+        size = sum(len(buffer) for buffer in request.content) or context.body_bytes
         try:
             with hold.keep(self.name, size), context.timings.measure(hold.phase):
-                async with asyncio.timeout(until - time.monotonic()):
-                    await self._discovery.absence.wait()
+                while True:
+                    with hold.stop_clock():
+                        async with asyncio.timeout(until - time.monotonic()):
+                            await absence.wait()
+                    async with asyncio.timeout(context.deadline.left_s * _HELD_PART):
+                        await self._turns.acquire()
+                    if not absence.has_begun:
+                        return True
+                    self._turns.release()
         except HoldFull as full:
+            why = f"the {self.name} service cannot be reached"
             raise Unavailable(f"{why}, and {full}", self._retry_after_s()) from None
         except TimeoutError:
+            if self._endpoints.has_unready():
+                return False
             raise self._unreachable() from None
 
     async def _send_now(
-        self, context: RequestContext, request: Request, affinity: _Affinity
+        self, context: RequestContext, request: Request, affinity: _Affinity, lost_before: int = 0
     ) -> Response:
         """Send a request to an endpoint, and a second time if that fails."""
         first = self._affine_endpoint(affinity) or self._choose_endpoint(context)
@@ -231,11 +253,13 @@ class Peer:
             response = await self._send_traced(first, context, request, resend_count=0)
         except ConnectionFailed as error:
             lost += not isinstance(error, NotConnected)
+            if lost_before + lost >= _MOST_LOST:
+                raise self._no_response(lost) from error
             second = self._choose_for_retry(first, context, may_be_same=True)
             if second is None:
                 raise self._no_response(lost) from error
         else:
-            if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE or _was_held(response):
                 return self._check_status(response, context)
             second = self._choose_for_retry(first, context, may_be_same=False)
             if second is None:
@@ -404,6 +428,8 @@ class Peer:
         else:
             draining = response.headers.get("connection", "").lower() == "close"
             self._endpoints.record_success(endpoint, draining=draining)
+            if not draining:
+                self._discovery.end_absence()
         return response
 
     def _note_failure(self, context: RequestContext, endpoint: Endpoint, why: str) -> None:
@@ -432,3 +458,8 @@ class Peer:
             raise self.invalid_response() from None
         retry_after = response.headers.get("retry-after")
         raise RemoteProblem(response.status_code, title, detail, retry_after)
+
+
+def _was_held(response: Response) -> bool:
+    """Return whether the service held the request in vain: another endpoint would do the same."""
+    return "_hold;dur=" in response.headers.get("server-timing", "")

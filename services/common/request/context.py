@@ -167,6 +167,8 @@ class RequestContext:
     """None if traces are off."""
     may_be_held: bool = False
     """Whether the request waits while the next service has no endpoint: it is for a picture."""
+    body_bytes: int = 0
+    """Of the picture file, while it is in memory."""
     identity: Identity | None = None
     """The caller; None if the service does not ask, or has not asked yet."""
     response_headers: dict[str, str] = field(default_factory=dict)
