@@ -104,6 +104,24 @@ def test_a_process_that_never_reached_the_next_service_is_ready_only_if_told_so(
         assert _status(waiting, "/readyz") == 503
 
 
+def test_a_picture_whose_model_is_not_known_yet_counts_with_its_bytes(tmp_path: Path) -> None:
+    """A fresh preprocess asks for metadata first, without a body, while the picture waits."""
+    port = free_port()
+    settings = {"INFERENCE_URL": f"http://127.0.0.1:{port}", "READY_ALONE": "true"}
+    model = {"MODEL_PATH": str(write_tiny_model(tmp_path / "model"))}
+    with (
+        Service("preprocess", free_port(), settings) as preprocess,
+        ThreadPoolExecutor() as threads,
+    ):
+        preprocess.wait_ready()
+        url = f"{preprocess.url}/process"
+        sent = threads.submit(httpx.post, url, content=PICTURE, timeout=PATIENCE_S)
+        wait_until(lambda: metric(preprocess, "elastic_yolo_requests_held") == 1, "it is held")
+        assert metric(preprocess, "elastic_yolo_held_request_bytes") == len(PICTURE)
+        with Service("inference", port, model):
+            assert sent.result().status_code == 200
+
+
 def _status(service: Service, path: str) -> int:
     try:
         return httpx.get(service.url + path).status_code
