@@ -82,10 +82,6 @@ def create_app(
         drawing.queue.close()
         router.close()
 
-    async def check_backends() -> None:
-        if not settings.ready_alone:
-            await router.check_ready()
-
     async def check_status(context: RequestContext) -> dict[str, Any]:
         async def request_golden() -> Golden:
             return await router.request_golden(context)
@@ -105,7 +101,7 @@ def create_app(
         metrics=metrics,
         routers=[build_router(pipeline)],
         picture_routes=[route],
-        check_dependencies=until_it_passes(check_backends),
+        check_dependencies=until_it_passes(router.check_ready, passed=settings.ready_alone),
         check_status=check_status,
         resources=resources,
         tracing=tracing,

@@ -70,10 +70,6 @@ def create_app(
             yield
         preprocess.close()
 
-    async def check_preprocess() -> None:
-        if not settings.ready_alone:
-            await preprocess.check_ready()
-
     async def check_status(context: RequestContext) -> dict[str, Any]:
         async def request_golden() -> Golden:
             return preprocess.read_model(Golden, await preprocess.send(context, "GET", "/golden"))
@@ -95,7 +91,7 @@ def create_app(
         metrics=metrics,
         routers=[build_router()],
         picture_routes=[build_picture_route(web)],
-        check_dependencies=until_it_passes(check_preprocess),
+        check_dependencies=until_it_passes(preprocess.check_ready, passed=settings.ready_alone),
         check_status=check_status,
         resources=resources,
         gates=gates,

@@ -93,13 +93,16 @@ class Readiness:
             raise Unavailable(f"this service is {self.phase.value}", self.retry_after_s)
 
 
-def until_it_passes(check: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+def until_it_passes(
+    check: Callable[[], Awaitable[None]], *, passed: bool = False
+) -> Callable[[], Awaitable[None]]:
     """Return a check that calls `check` until that has passed once, and passes from then on.
+
+    With `passed` it never calls it.
 
     A service stays ready when the one behind it goes away: if it did not, nobody would be left to
     tell callers when to come back, and to hold their pictures until then.
     """
-    passed = False
 
     async def check_until_passed() -> None:
         nonlocal passed

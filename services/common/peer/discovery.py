@@ -75,7 +75,7 @@ class Discovery:
         self._addresses: dict[Origin, list[Address]] = {}
         self._unresolved: set[Origin] = set()
         self._gone_at: dict[Origin, float] = {}
-        """Since when DNS has said that a name has no address."""
+        """Since when DNS has said that a name has no address; fallbacks do not count."""
         self._missed_probe: set[Endpoint] = set()
         """Silent endpoints that did not respond to their last liveness probe."""
         self._probing: dict[Endpoint, asyncio.Task[None]] = {}
@@ -168,9 +168,10 @@ class Discovery:
         except OSError as error:
             # The last addresses stay in use: DNS may have failed, not the endpoints.
             if isinstance(error, socket.gaierror) and error.errno in _NO_ADDRESS:
-                self._gone_at.setdefault(origin, time.monotonic())
                 if origin.is_fallback:
                     self._addresses.pop(origin, None)
+                else:
+                    self._gone_at.setdefault(origin, time.monotonic())
             if origin not in self._unresolved:
                 get_logger().warning(
                     "name not resolved", peer=self._name, name=origin.name, why=str(error)
@@ -243,10 +244,10 @@ class Discovery:
         """
         if not self._gone_at:
             return
-        origins = [origin for origin in self._origins if not origin.is_fallback]
-        if not all(origin in self._gone_at for origin in origins):
+        names = sum(not origin.is_fallback for origin in self._origins)
+        if len(self._gone_at) < names:
             return
-        if self.endpoints.has_responded_since(max(self._gone_at[one] for one in origins)):
+        if self.endpoints.has_responded_since(max(self._gone_at.values())):
             return
         for endpoint in self.endpoints.known.values():
             self.endpoints.record_failure(endpoint, "its name has no address any more")

@@ -235,8 +235,7 @@ class Peer:
                         return True
                     self._turns.release()
         except HoldFull as full:
-            why = f"the {self.name} service cannot be reached"
-            raise Unavailable(f"{why}, and {full}", self._retry_after_s()) from None
+            raise self._unreachable(f", and {full}") from None
         except TimeoutError:
             if self._endpoints.has_unready():
                 return False
@@ -322,8 +321,9 @@ class Peer:
             self._discovery.begin_absence()
         return _NoResponse(lost)
 
-    def _unreachable(self) -> Unavailable:
-        return Unavailable(f"the {self.name} service cannot be reached", self._retry_after_s())
+    def _unreachable(self, more: str = "") -> Unavailable:
+        why = f"the {self.name} service cannot be reached{more}"
+        return Unavailable(why, self._retry_after_s())
 
     def _retry_after_s(self) -> float:
         """Return when an endpoint may respond again: as long as absences last, or ejections."""
