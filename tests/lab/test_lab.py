@@ -30,21 +30,29 @@ def of(samples: list[Sample], tier: str) -> list[int]:
     return [number for number, _ in groupby(replicas)]
 
 
-@pytest.mark.long
-def test_under_load_inference_scales_up_and_down_and_loses_nothing(tmp_path: Path) -> None:
-    """At thirty times the speed two minutes take four seconds. The target needs little load."""
-    timeline = tmp_path / "timeline.jsonl"
+def run_lab(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the lab, which must succeed, with its report as JSON."""
     ended = subprocess.run(
-        [*LAB, "--speed", "30", "--max-replicas", "2", "--target", "40", "--duration", "24",
-         "--json", "--timeline", timeline],
+        [*LAB, *arguments, "--json"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=110,
         check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended
+
+
+@pytest.mark.long
+def test_under_load_inference_scales_up_and_down_and_loses_nothing(tmp_path: Path) -> None:
+    """At thirty times the speed two minutes take four seconds. The target needs little load."""
+    timeline = tmp_path / "timeline.jsonl"
+    ended = run_lab(
+        "--speed", "30", "--max-replicas", "2", "--target", "40", "--duration", "24",
+        "--timeline", str(timeline),
     )  # fmt: skip
 
-    assert ended.returncode == 0, ended.stderr
     report = json.loads(ended.stdout)
     assert report["pictures"] > 20
     assert report["failed"] == 0
@@ -68,17 +76,11 @@ def test_from_zero_to_load_and_back_every_picture_is_answered(tmp_path: Path) ->
     place = tmp_path / "scaled-objects.yaml"
     place.write_text(scaled.replace("cooldownPeriod: 600", "cooldownPeriod: 60"))
     timeline = tmp_path / "timeline.jsonl"
-    ended = subprocess.run(
-        [*LAB, "--hpa", place, "--load", "night", "--rate", "3", "--max-replicas", "2",
-         "--duration", "36", "--json", "--timeline", timeline],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
+    ended = run_lab(
+        "--hpa", str(place), "--load", "night", "--rate", "3", "--max-replicas", "2",
+        "--duration", "36", "--timeline", str(timeline),
     )  # fmt: skip
 
-    assert ended.returncode == 0, ended.stderr
     report = json.loads(ended.stdout)
     assert (report["failed"], report["held_back"]) == (0, 0)
     assert report["pictures"] >= 15

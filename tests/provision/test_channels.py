@@ -26,6 +26,14 @@ def models(tmp_path: Path) -> list[dict[str, Any]]:
     ]
 
 
+def provisioned(tmp_path: Path, models: list[dict[str, Any]]) -> Path:
+    """Return a store to which the versions were provisioned, one run after another."""
+    store = tmp_path / "store"
+    for model in models:
+        provision(store, model)
+    return store
+
+
 def roll_back(store: Path, channel: str = "stable") -> ChannelRecord:
     return Writer(Layout(store)).roll_back("tiny", channel)
 
@@ -33,9 +41,7 @@ def roll_back(store: Path, channel: str = "stable") -> ChannelRecord:
 def test_a_run_with_the_same_configuration_leaves_a_rollback(
     tmp_path: Path, models: list[dict[str, Any]]
 ) -> None:
-    store = tmp_path / "store"
-    for model in models[:2]:
-        provision(store, model)
+    store = provisioned(tmp_path, models[:2])
     pinned = roll_back(store)
 
     for _ in range(2):
@@ -53,9 +59,7 @@ def test_a_run_with_the_same_configuration_leaves_a_rollback(
 def test_another_version_in_the_configuration_ends_the_pin(
     tmp_path: Path, models: list[dict[str, Any]]
 ) -> None:
-    store = tmp_path / "store"
-    for model in models[:2]:
-        provision(store, model)
+    store = provisioned(tmp_path, models[:2])
     roll_back(store)
 
     (report,) = provision(store, models[2])
@@ -72,9 +76,7 @@ def test_a_configuration_that_follows_the_rollback_ends_the_pin(
     tmp_path: Path, models: list[dict[str, Any]]
 ) -> None:
     """The channel stays, and the next version is switched to as always."""
-    store = tmp_path / "store"
-    for model in models[:2]:
-        provision(store, model)
+    store = provisioned(tmp_path, models[:2])
     roll_back(store)
 
     (report,) = provision(store, models[0])
@@ -88,9 +90,7 @@ def test_a_configuration_that_follows_the_rollback_ends_the_pin(
 def test_two_rollbacks_are_pinned_against_the_configured_version(
     tmp_path: Path, models: list[dict[str, Any]]
 ) -> None:
-    store = tmp_path / "store"
-    for model in models[:3]:
-        provision(store, model)
+    store = provisioned(tmp_path, models[:3])
     roll_back(store)
     roll_back(store)
 
@@ -103,9 +103,7 @@ def test_two_rollbacks_are_pinned_against_the_configured_version(
 def test_a_pin_outlasts_a_time_without_the_model_in_the_configuration(
     tmp_path: Path, models: list[dict[str, Any]]
 ) -> None:
-    store = tmp_path / "store"
-    for model in models[:2]:
-        provision(store, model)
+    store = provisioned(tmp_path, models[:2])
     roll_back(store)
     other = {**models[2], "name": "other"}
 
@@ -134,9 +132,7 @@ def test_only_the_channel_that_was_rolled_back_is_pinned(
 
 def test_a_pin_on_a_version_that_is_gone_ends(tmp_path: Path, models: list[dict[str, Any]]) -> None:
     """A process that starts would have nothing to serve."""
-    store = tmp_path / "store"
-    for model in models[:2]:
-        provision(store, model)
+    store = provisioned(tmp_path, models[:2])
     pinned = roll_back(store)
     layout = Layout(store)
     layout.version_record("tiny", pinned.id).unlink()
@@ -152,9 +148,7 @@ def test_a_pin_on_a_version_that_is_gone_ends(tmp_path: Path, models: list[dict[
 def test_a_configured_version_that_is_gone_returns_without_ending_the_pin(
     tmp_path: Path, models: list[dict[str, Any]]
 ) -> None:
-    store = tmp_path / "store"
-    for model in models[:2]:
-        provision(store, model)
+    store = provisioned(tmp_path, models[:2])
     configured = str(roll_back(store).rolled_back_from)
     layout = Layout(store)
     layout.version_record("tiny", configured).unlink()
@@ -167,9 +161,7 @@ def test_a_configured_version_that_is_gone_returns_without_ending_the_pin(
 
 
 def test_a_run_that_fails_leaves_the_pin(tmp_path: Path, models: list[dict[str, Any]]) -> None:
-    store = tmp_path / "store"
-    for model in models[:2]:
-        provision(store, model)
+    store = provisioned(tmp_path, models[:2])
     pinned = roll_back(store)
 
     (report,) = provision(store, {**wanted(tmp_path / "nowhere"), "version": "9"})
