@@ -159,7 +159,7 @@ async def test_with_hold_s_0_and_for_other_requests_than_pictures_nothing_is_hel
         async with away(limits) as service:
             with pytest.raises(Unavailable, match="the inference service cannot be reached"):
                 await service.downstream.send(may_be_held=may_be_held)
-            assert (service.held(), service.ended("sent")) == (0, None)
+            assert (service.held(), service.ended("sent")) == (0, 0)
             assert service.downstream.sample("reachable") == 0
             async with service.server.running():
                 await until(lambda: service.downstream.sample("reachable") == 1, "it is found")
@@ -302,9 +302,10 @@ def test_the_time_to_try_again_is_what_is_left_of_the_last_absence() -> None:
 def test_the_working_clock_stands_still_while_requests_wait_for_an_endpoint() -> None:
     clock = Clock()
     hold = Hold(GENEROUS, Metrics("test"), clock)
+    ends: list[str] = []
     began = hold.working_clock()
     clock.now += 3
-    with hold.keep("inference", 1):
+    with hold.keep(1, ends.append):
         with hold.stop_clock():
             clock.now += 10
             with hold.stop_clock():
@@ -320,5 +321,7 @@ def test_the_working_clock_stands_still_while_requests_wait_for_an_endpoint() ->
 
 def test_a_request_larger_than_all_may_be_is_never_held() -> None:
     hold = Hold(HoldLimits(1, most_requests=10, most_bytes=100), Metrics("test"))
-    with pytest.raises(HoldFull, match="0 requests of 0 bytes"), hold.keep("inference", 101):
+    ends: list[str] = []
+    with pytest.raises(HoldFull, match="0 requests of 0 bytes"), hold.keep(101, ends.append):
         pass
+    assert ends == ["refused"]

@@ -131,9 +131,7 @@ def test_every_metric_is_documented_with_its_type_and_labels(stack: Stack) -> No
 def test_every_documented_metric_is_exported_with_samples(stack: Stack) -> None:
     # No client is known to these services: tests/services/test_identity.py.
     never = {"elastic_yolo_custom_metrics_skipped_total", "elastic_yolo_model_refusals_total",
-             "elastic_yolo_model_switches_total", "elastic_yolo_client_requests_total",
-             # Nothing was away: tests/services/test_hold.py.
-             "elastic_yolo_held_requests_total"}  # fmt: skip
+             "elastic_yolo_model_switches_total", "elastic_yolo_client_requests_total"}  # fmt: skip
     have = {
         service.name: exported(service)
         for service in (stack.web, stack.preprocess, stack.inference)

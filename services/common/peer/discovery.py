@@ -63,7 +63,9 @@ class Discovery:
         """
         # Once for all connections: reading the system's CAs takes many milliseconds.
         self._tls_context = tls_context or cache(ssl.create_default_context)
-        self.endpoints = Endpoints(time.monotonic, on_change=self._note_change)
+        self.endpoints = Endpoints(
+            time.monotonic, on_change=self._note_change, on_response=self._end_absence
+        )
         self.absence = Absence()
         self._log_limit = LogLimit()
         self._name = name
@@ -187,8 +189,6 @@ class Discovery:
             self._is_resolved.set()
 
     def _note_change(self, endpoint: Endpoint, state: State, why: str) -> None:
-        if state == "serving":
-            self.end_absence()
         where = str(endpoint.address)
         if not self._log_limit.passes("endpoint", self._name, where, state):
             return
@@ -232,7 +232,6 @@ class Discovery:
             del self._probing[endpoint]
         if ready:
             self.endpoints.record_ready(endpoint)
-            self.end_absence()
         else:
             self.endpoints.record_failure(endpoint)
 
@@ -258,7 +257,7 @@ class Discovery:
         if self.absence.begin() and self._log_limit.passes("absence", self._name):
             get_logger().warning("no endpoint responds", peer=self._name)
 
-    def end_absence(self) -> None:
+    def _end_absence(self) -> None:
         """Note that an endpoint responds: held requests go on."""
         absent_s = self.absence.end()
         if absent_s is not None and self._log_limit.passes("presence", self._name):

@@ -63,6 +63,8 @@ class Endpoints:
     """No longer resolved, but with outstanding requests."""
     on_change: Callable[[Endpoint, State, str], None] = lambda *_: None
     """Called when an endpoint changes its state: with the new one, and why."""
+    on_response: Callable[[], None] = lambda: None
+    """Called when an endpoint that does not drain has sent a response without a fault."""
 
     def update(self, addresses: Iterable[Address]) -> list[Endpoint]:
         """Make these addresses the known ones; return the endpoints that were removed."""
@@ -153,6 +155,8 @@ class Endpoints:
             known, endpoint.draining_until = now < endpoint.draining_until, now + DRAIN_S
             if not known:
                 self.on_change(endpoint, "leaving", "it drains")
+        else:
+            self.on_response()
         if endpoint.slow_start_at is not None and now >= endpoint.slow_start_at + SLOW_START_S:
             endpoint.slow_start_at = None
             endpoint.ejections = 0

@@ -11,12 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from services.common.observe.telemetry import Metrics
 
 _MAX_RETRY_AFTER_S = 60.0
+
+HoldResult = Literal["sent", "expired", "cancelled", "refused"]
+"""Values of the metric's label `result`."""
 
 
 class HoldFull(Exception):
@@ -50,38 +54,34 @@ class Hold:
         self._stops = 0
         self._stopped_at = 0.0
         self._stopped_before_s = 0.0
-        self._service = metrics.service
         requests = Gauge(
             "elastic_yolo_requests_held",
             "Requests that wait because the next service has no endpoint that responds.",
             ("service",),
             registry=metrics.registry,
         )
-        requests.labels(self._service).set_function(lambda: self._requests)
+        requests.labels(metrics.service).set_function(lambda: self._requests)
         held_bytes = Gauge(
             "elastic_yolo_held_request_bytes",
             "Bytes of the bodies of the requests that are held.",
             ("service",),
             registry=metrics.registry,
         )
-        held_bytes.labels(self._service).set_function(lambda: self._bytes)
-        self._ended = Counter(
-            "elastic_yolo_held_requests_total",
-            "Requests by the end of their hold: sent, expired, cancelled, or refused at once.",
-            ("service", "peer", "result"),
-            registry=metrics.registry,
-        )
+        held_bytes.labels(metrics.service).set_function(lambda: self._bytes)
 
     @contextmanager
-    def keep(self, peer: str, size: int) -> Iterator[None]:
-        """Count a request of `size` bytes as held during the block; raises HoldFull."""
+    def keep(self, size: int, count: Callable[[HoldResult], None]) -> Iterator[None]:
+        """Count a request of `size` bytes as held during the block; raises HoldFull.
+
+        `count` is called with the end of the hold.
+        """
         limits = self.limits
         if self._requests >= limits.most_requests or self._bytes + size > limits.most_bytes:
-            self._count(peer, "refused")
+            count("refused")
             raise HoldFull(f"{self._requests} requests of {self._bytes:,} bytes wait for it")
         self._requests += 1
         self._bytes += size
-        result = "cancelled"
+        result: HoldResult = "cancelled"
         try:
             yield
             result = "sent"
@@ -91,7 +91,7 @@ class Hold:
         finally:
             self._requests -= 1
             self._bytes -= size
-            self._count(peer, result)
+            count(result)
 
     @contextmanager
     def stop_clock(self) -> Iterator[None]:
@@ -113,9 +113,6 @@ class Hold:
         """
         now = self._stopped_at if self._stops else self._clock()
         return now - self._stopped_before_s
-
-    def _count(self, peer: str, result: str) -> None:
-        self._ended.labels(self._service, peer, result).inc()
 
 
 class Absence:

@@ -1,4 +1,4 @@
-"""Metrics of peers: their endpoints by state, failures, ejections and retries."""
+"""Metrics of peers: their endpoints by state, failures, ejections, retries and holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge
 
 from services.common.observe.telemetry import Metrics
 from services.common.peer.endpoints import Endpoints, State
-from services.common.peer.hold import Absence
+from services.common.peer.hold import Absence, HoldResult
 
 _LABELS = ("service", "peer")
 
@@ -49,6 +49,12 @@ class _Families:
             _LABELS,
             registry=registry,
         )
+        self.holds = Counter(
+            "elastic_yolo_held_requests_total",
+            "Holds by their end: sent, expired, cancelled, or refused at once.",
+            (*_LABELS, "result"),
+            registry=registry,
+        )
         self.owners: dict[str, PeerMetrics] = {}
         """The latest peer of each name: a peer may end after its successor has begun."""
 
@@ -68,7 +74,13 @@ class PeerMetrics:
         self.retries = self._families.retries.labels(*labels)
         self.failures = self._families.failures.labels(*labels)
         self.ejections = self._families.ejections.labels(*labels)
+        for result in get_args(HoldResult):
+            self._families.holds.labels(*labels, result)
         self._families.owners[peer] = self
+
+    def count_hold(self, result: HoldResult) -> None:
+        """Count a request whose hold has ended."""
+        self._families.holds.labels(*self._labels, result).inc()
 
     def remove(self) -> None:
         """Export them no longer, unless another peer of this name does."""
@@ -78,6 +90,8 @@ class PeerMetrics:
         del families.owners[peer]
         for state in get_args(State):
             families.endpoints.remove(*self._labels, state)
+        for result in get_args(HoldResult):
+            families.holds.remove(*self._labels, result)
         for family in (
             families.reachable,
             families.retries,

@@ -224,7 +224,7 @@ class Peer:
         # A request for metadata keeps the picture of its caller in memory.
         size = sum(len(buffer) for buffer in request.content) or context.body_bytes
         try:
-            with hold.keep(self.name, size), context.timings.measure(hold.phase):
+            with hold.keep(size, self._metrics.count_hold), context.timings.measure(hold.phase):
                 while True:
                     with hold.stop_clock():
                         async with asyncio.timeout(until - time.monotonic()):
@@ -348,7 +348,6 @@ class Peer:
             return None
         if ready:
             self._endpoints.record_success(endpoint)
-            self._discovery.end_absence()
         return ready
 
     def _choose_endpoint(self, context: RequestContext) -> Endpoint:
@@ -428,8 +427,6 @@ class Peer:
         else:
             draining = response.headers.get("connection", "").lower() == "close"
             self._endpoints.record_success(endpoint, draining=draining)
-            if not draining:
-                self._discovery.end_absence()
         return response
 
     def _note_failure(self, context: RequestContext, endpoint: Endpoint, why: str) -> None:
