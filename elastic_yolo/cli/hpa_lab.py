@@ -53,6 +53,8 @@ from elastic_yolo.progress import print_status
 from elastic_yolo.tiers import TIERS
 
 _DURATION_S = 180.0
+_LAB_OPTIONS = ("speed", "model", "port", "logs")
+_SIMULATION_OPTIONS = ("cost_ms", "startup_s")
 _NO_REPOSITORY = (
     "hpa-lab starts the services, whose sources are in the repository only: run it in a checkout "
     "of elastic-yolo, or add --simulate"
@@ -186,6 +188,11 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
 
 def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     """End with a usage error if options do not go together."""
+    ignored = _LAB_OPTIONS if parsed.simulate else _SIMULATION_OPTIONS
+    for name in ignored:
+        if getattr(parsed, name) != parser.get_default(name):
+            where = "the lab, not with --simulate" if parsed.simulate else "--simulate"
+            parser.error(f"--{name.replace('_', '-')}: only with {where}")
     if parsed.simulate and parsed.load == "none":
         parser.error("--load none: a simulation needs a load")
     if not parsed.simulate and (parsed.rate or 0) > MAX_RATE:

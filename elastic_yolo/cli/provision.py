@@ -268,7 +268,7 @@ def _release(parsed: argparse.Namespace, layout: Layout) -> int:
         before = Writer(layout).release(parsed.name, parsed.channel)
     where = f"{parsed.name}@{parsed.channel}"
     if before.rolled_back_from is None:
-        print(f"{where}: {before.id}, is not pinned")
+        print(f"{where} is not pinned: {before.id}")
     else:
         print(f"{where}: {before.id}, released; the next `provision` switches it")
     return 0

@@ -273,6 +273,20 @@ async def test_keda_reads_a_metric_that_web_exports(tmp_path: Path, component: s
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": keda}}]
 
 
+@pytest.mark.parametrize("component", ["keda", "scale-to-zero"])
+def test_keda_takes_over_the_hpa_that_a_running_system_has(component: str, tmp_path: Path) -> None:
+    """Its webhook refuses a second autoscaler of a Deployment, and `apply` removes none."""
+    rendered, base = parse(render_with([component], tmp_path)), parse(render_overlay("minikube"))
+    running = {
+        name_of(one): one["spec"]["scaleTargetRef"]["name"]
+        for one in of_kind(base, "HorizontalPodAutoscaler")
+    }
+    for one in of_kind(rendered, "ScaledObject"):
+        taken = one["metadata"]["annotations"]["scaledobject.keda.sh/transfer-hpa-ownership"]
+        hpa = one["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["name"]
+        assert (taken, running[hpa]) == ("true", one["spec"]["scaleTargetRef"]["name"])
+
+
 def test_from_zero_pictures_are_held_for_as_long_as_a_start_takes(tmp_path: Path) -> None:
     rendered = parse(render_with(["scale-to-zero"], tmp_path))
     scaled = {name_of(one): one["spec"] for one in of_kind(rendered, "ScaledObject")}

@@ -220,6 +220,10 @@ def test_a_simulation_says_first_what_it_cannot_follow(tmp_path: Path) -> None:
         ["--cost-ms", "1,2"],
         ["--cost-ms", "1,2,x"],
         ["--simulate", "--cost-ms", "1"],
+        # Options of the one without a meaning for the other.
+        ["--simulate", "--speed", "5"],
+        ["--startup-s", "60"],
+        ["--cost-ms", "1,2,3"],
         ["--simulate", "--metrics-resolution", "5"],
         ["--stream"],
         ["--simulate", "--stream", "--cost-ms", "1,2,3"],

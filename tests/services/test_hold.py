@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from tests.support.misbehaving import (
     respond,
     until,
 )
-from tests.support.peering import Downstream, start_downstream, start_peer
+from tests.support.peering import Downstream, context, start_downstream, start_peer
 
 pytestmark = pytest.mark.anyio
 
@@ -202,6 +203,21 @@ async def test_held_requests_go_on_eight_at_a_time() -> None:
             f"{number}" for number in range(8, 30) if number != 10
         ]
         assert service.held() == 0
+
+
+async def test_the_time_of_vain_attempts_to_connect_is_part_of_the_longest_hold() -> None:
+    """Nothing responds at the address of a container that was removed: each takes 2 s."""
+    limits = HoldLimits(longest_s=3, most_requests=10, most_bytes=1_000)
+    with socket.create_server(("127.0.0.2", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        with socket.create_connection(("127.0.0.2", port)):
+            async with start_peer(f"http://127.0.0.2:{port}", limits) as downstream:
+                sent = context()
+                sent.may_be_held = True
+                with pytest.raises(Unavailable, match="the inference service cannot be reached"):
+                    await downstream.peer.send(sent, "POST", "/x", content=[b"picture"])
+    held_ms = dict(sent.timings.own_phases())["test_hold"]
+    assert held_ms < limits.longest_s * 1000
 
 
 async def test_an_endpoint_that_is_never_ready_but_serves_gets_what_was_held_in_vain() -> None:

@@ -189,6 +189,7 @@ class Peer:
     ) -> Response:
         """Send a request; while no endpoint responds, wait for one."""
         lost = 0
+        since = time.monotonic()
         self._discovery.doubt()
         while not self._discovery.absence.has_begun:
             try:
@@ -198,8 +199,11 @@ class Peer:
                 lost += error.lost
                 if lost >= _MOST_LOST:
                     raise
+                if error.lost:
+                    # Until now an endpoint was at work on it; a vain attempt to connect is a wait.
+                    since = time.monotonic()
         left_s = context.deadline.remaining_s() * _HELD_PART
-        until = time.monotonic() + min(hold.limits.longest_s, left_s)
+        until = min(since + hold.limits.longest_s, time.monotonic() + left_s)
         while True:
             has_turn = await self._wait_for_turn(context, request, hold, until)
             try:
