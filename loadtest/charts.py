@@ -7,6 +7,7 @@ that one drawing serves light, dark and print.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,9 +35,11 @@ WIDTHS_IN = {"narrow": 4.2, "wide": 10.5}
 """Of the same chart for a phone and for a screen; text is as large in both."""
 _PNG_WIDTH_IN = 5.2
 _DPI = 150
+# Of a legend: line and spaces of an entry, the mean letter, and what is left of the axes.
+_ENTRY_IN, _LETTER_IN, _MARGIN_IN = 0.5, 0.075, 0.6
 _ID = re.compile(r' id="([^"]*)"')
 _REFERENCE = re.compile(r"#(\w+)")
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID,
     "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
@@ -138,7 +141,12 @@ def _figure(shown: Sequence[Chart], data: ChartData, width_in: float) -> Figure:
 
 
 def _legend(axes: Any, columns: int) -> None:
-    # Between the title and the axes, where no line is.
+    """Write the legend between the title and the axes, where no line is: in two rows if need be."""
+    labels = axes.get_legend_handles_labels()[1]
+    needed_in = sum(_ENTRY_IN + _LETTER_IN * len(label) for label in labels)
+    if needed_in > axes.figure.get_size_inches()[0] - _MARGIN_IN:
+        columns = math.ceil(len(labels) / 2)
+        axes.set_title(axes.get_title(loc="left"), pad=2 * _STYLE["axes.titlepad"] - 6)
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0, columnspacing=1.2,
         handlelength=2.4, handletextpad=0.5, borderpad=0.3,
