@@ -40,19 +40,23 @@ class Conclusion:
     title: str
     sentence: str
     offered: float
-    """Pictures that the users would have sent if every response came within a second."""
+    """Pictures that the users would have sent if every response came within a second.
+
+    At least those that they sent.
+    """
     parts: Sequence[Part]
-    """They add up to the pictures that were offered, or sent if those are more."""
+    """They add up to the pictures that were offered."""
     reasons: Sequence[str]
     """Why the served rate is not the offered one; empty if it is."""
 
 
 def conclude(result: Result) -> Conclusion:
     """Return the verdict on a run."""
-    offered = sum(interval.offered for interval in result.intervals)
+    # A user's last picture may be one more than its seconds.
+    offered = max(sum(one.offered for one in result.intervals), result.summary.sent)
     parts = list(_split(result, offered))
     missing = sum(part.pictures for part in parts if part.name in {"rejected", "failed", "waiting"})
-    kept_up = missing <= _NEGLIGIBLE * max(offered, result.summary.sent)
+    kept_up = missing <= _NEGLIGIBLE * offered
     state, title = _judge(result, kept_up=kept_up)
     reasons = list(_reasons(result, parts, offered))
     return Conclusion(state, title, _sentence(result, offered), offered, parts, reasons)
