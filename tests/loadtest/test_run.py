@@ -140,6 +140,38 @@ def test_the_report_needs_no_network_and_logs_no_error(
     assert report.get_log("browser") == []
 
 
+LINES = "offered served rejected failed p50 p95 p99 web preprocess inference other".split()
+TEXTS = "ink quiet met unmet".split()
+COLOURS = """
+const style = getComputedStyle(document.documentElement)
+return arguments[0].map((name) => style.getPropertyValue("--" + name).trim())
+"""
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of `#rgb` or `#rrggbb` (WCAG 2.2)."""
+    digits = colour.removeprefix("#")
+    digits = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
+    parts = (int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4))
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def too_faint(report: webdriver.Chrome) -> list[str]:
+    """Return the colours with less contrast than WCAG AA: 3 for lines, 4.5 for text."""
+    names = [*LINES, *TEXTS]
+    paper, soft, *colours = report.execute_script(COLOURS, ["paper", "soft", *names])
+    found = []
+    for name, colour in zip(names, colours, strict=True):
+        least, ground = (4.5, soft) if name in TEXTS else (3, paper)
+        lighter, darker = sorted((luminance(colour), luminance(ground)), reverse=True)
+        if (lighter + 0.05) / (darker + 0.05) < least:
+            found.append(name)
+    return found
+
+
 @pytest.mark.parametrize(
     ("scheme", "background"), [("light", "255, 255, 255"), ("dark", "21, 24, 28")]
 )
@@ -165,6 +197,7 @@ def test_the_report_is_readable_on_phones_and_in_dark_mode(
         ".filter((one) => one > 0)"
     )
 
+    assert too_faint(report) == []
     assert wide <= width
     assert len(shown) == 5
     # The charts use the width of the page.
