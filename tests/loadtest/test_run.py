@@ -80,6 +80,7 @@ def test_the_figures_agree_with_locusts(done: Done) -> None:
     took_ms = sorted(answer.took_ms for answer in log.new())
     log.close()
 
+    assert log.cpu_s
     assert ours["sent"] == int(total["Request Count"]) == len(took_ms)
     assert ours["failed"] == int(total["Failure Count"])
     for name, column in (("p50", "50%"), ("p95", "95%"), ("p99", "99%"), ("max", "100%")):
