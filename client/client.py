@@ -143,17 +143,15 @@ class Sender:
             pause = min(_LONGEST_PAUSE_S, 2 * pause)
 
     async def _send(self, picture: Path) -> None:
-        row = self.summary.rows.setdefault(str(picture), Row(picture.name))
-        row.sent += 1
+        row = Row(picture.name)
         try:
             row.fault = await self._try(picture, row)
         except _Failed as failure:
             row.fault = str(failure)
-            self.summary.failures += 1
             self._output.show_failure(row)
-            return
-        self.summary.failures += bool(row.fault)
-        self._output.show(row)
+        else:
+            self._output.show(row)
+        self.summary.add(str(picture), row)
 
     async def _try(self, picture: Path, row: Row) -> str:
         """Send a picture; return "" or why the service refused it. Raises _Failed."""

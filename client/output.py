@@ -59,8 +59,7 @@ class Output:
         """Print the tables and the figures of all."""
         if self._raw:
             return
-        # Ctrl-C leaves one without an outcome.
-        rows = [row for row in summary.rows.values() if row.took_ms or row.fault]
+        rows = list(summary.rows.values())
         width = columns_of(sys.stdout)
         if len(rows) == 1 and not rows[0].fault:
             self._print(detection_rows(rows[0]), width, left=1)

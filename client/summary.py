@@ -16,7 +16,7 @@ class Row:
     """What is known of one picture, which may have been sent several times."""
 
     picture: str
-    sent: int = 0
+    sent: int = 1
     data: list[tuple[str, float, list[float]]] = field(default_factory=list)
     """The detections of the last response: label, score, box."""
     truth: tuple[int, int] | None = None
@@ -41,6 +41,15 @@ class Summary:
     found: int = 0
     rows: dict[str, Row] = field(default_factory=dict)
     """By path of the picture."""
+
+    def add(self, path: str, row: Row) -> None:
+        """Add what became of one picture that was sent."""
+        self.failures += bool(row.fault)
+        if before := self.rows.get(path):
+            row.sent += before.sent
+            before.took_ms += row.took_ms
+            row.took_ms = before.took_ms
+        self.rows[path] = row
 
     def lines(self) -> list[str]:
         """Return the lines at the end of a run."""
