@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 
@@ -33,7 +34,7 @@ class Output:
     def show_response(self, content: bytes) -> None:
         """Print a response as it came, if that is wanted: `Response: b'...'`."""
         if self._raw:
-            print(f"Response: {content!r}", flush=True)
+            _write(f"Response: {content!r}")
 
     def show(self, row: Row) -> None:
         """Print the line of a picture that was just sent."""
@@ -47,7 +48,7 @@ class Output:
         else:
             objects = "1 object" if len(row.data) == 1 else f"{len(row.data)} objects"
             text = f"{objects:>10}  {row.took_ms[-1]:5.0f} ms"
-        print(f"{self._paint(number, _DIM)}{name}  {text}", flush=True)
+        _write(f"{self._paint(number, _DIM)}{name}  {text}")
 
     def show_failure(self, row: Row) -> None:
         """Print why a picture has no usable response."""
@@ -66,15 +67,23 @@ class Output:
         elif len(rows) > 1:
             self._print(picture_rows(rows[:_MOST_ROWS], with_tiers=width >= _WIDE), width, left=2)
             if len(rows) > _MOST_ROWS:
-                print(f"and {len(rows) - _MOST_ROWS} more pictures")
-        print("\n" * bool(rows) + "\n".join(summary.lines()))
+                _write(f"and {len(rows) - _MOST_ROWS} more pictures")
+        _write("\n" * bool(rows) + "\n".join(summary.lines()))
 
     def _print(self, rows: list[list[str]], width: int, *, left: int) -> None:
         head, *lines = table([[printable(cell) for cell in row] for row in rows], width, left=left)
-        print("\n" + "\n".join([self._paint(head, _BOLD), *lines]))
+        _write("\n" + "\n".join([self._paint(head, _BOLD), *lines]))
 
     def _paint(self, text: str, code: str) -> str:
         return f"\033[{code}m{text}\033[0m" if self._colours and text else text
+
+
+def _write(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Its reader, such as `head`, has ended: nobody waits for the rest.
+        os._exit(1)
 
 
 def read_tiers_ms(header: str) -> dict[str, float]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from client.output import read_tiers_ms
 from client.table import cut, pad, printable, table, width_of
 from elastic_yolo.lab.processes.stack import ROOT
-from tests.client.running import GOOD, run
+from tests.client.running import GOOD, run, start
 from tests.support.pictures import encode, plain
 from tests.support.scripted_server import Response, serve
 
@@ -150,6 +150,20 @@ def test_a_terminal_without_unicode_gets_escapes(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert rb"K\xe4se.png" in done.stdout
     assert rb"\u72ac" in done.stdout
+
+
+@pytest.mark.parametrize("rate", [[], ["--rate", "100"]])
+def test_a_reader_that_ends_ends_the_client(folder: Path, rate: list[str]) -> None:
+    with serve(detected("cat")) as server:
+        client = start("--url", server.url, "--image", str(folder / "a.png"), "--count", "0", *rate)
+        assert client.stdout
+        client.stdout.readline()
+        client.stdout.close()
+        assert client.stderr
+        err = client.stderr.read()
+        client.stderr.close()
+
+    assert (client.wait(60), err) == (1, "")
 
 
 def test_without_httpx_one_line_says_which_command_has_it() -> None:
