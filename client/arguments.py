@@ -58,6 +58,11 @@ def parse_arguments() -> argparse.Namespace:
         metavar="COUNT",
         help="retries of a picture when the service is busy and sends Retry-After (%(default)s)",
     )
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="print the responses as they came, Response: b'...', and nothing else",
+    )
     parser.epilog = f"{TOKEN} in the environment is sent as the bearer token."
     return parser.parse_args()
 

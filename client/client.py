@@ -10,23 +10,33 @@ import argparse
 import asyncio
 import itertools
 import mimetypes
+import os
 import random
 import re
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    if __name__ != "__main__" or error.name != "httpx":
+        raise
+    # The repository's own environment has it; a folder that was copied elsewhere has none.
+    own = Path(__file__).resolve().parent.parent / ".venv" / "bin" / "python"
+    own_command = f"run {os.path.relpath(own)} {sys.argv[0]}, or " if own.exists() else ""
+    print(f"client: needs httpx: {own_command}pip install httpx", file=sys.stderr)
+    sys.exit(2)
 
 # So that the package is found when this file runs as a script.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from client.arguments import parse_arguments, token_header
-from client.percentile import percentile
+from client.output import Output, read_tiers_ms
 from client.retry import retry_after_s
+from client.summary import Row, Summary, as_data
+from client.table import printable
 from client.truth import Truth, read_truth
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -36,37 +46,9 @@ _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 4.0
 # The longest total wait of one picture for a busy service.
 _LONGEST_WAIT_S = 60.0
+_LONGEST_DETAIL = 200
 # Above every coordinate. Python parses NaN, Infinity and numbers of 400 digits as JSON.
 _LARGEST_NUMBER = 1e9
-
-
-@dataclass
-class Summary:
-    """The results of a run."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    """Counts by status code, or by the name of the error where no response came."""
-    latencies_ms: list[float] = field(default_factory=list)
-    """Of the responses with status 200."""
-    failures: int = 0
-    objects: int = 0
-    found: int = 0
-
-    def lines(self) -> list[str]:
-        """Return the lines at the end of a run."""
-        total = sum(self.outcomes.values())
-        codes = ", ".join(f"{code}: {count}" for code, count in sorted(self.outcomes.items()))
-        lines = [f"{total} requests ({codes or 'none'}), {self.failures} failed"]
-        if self.latencies_ms:
-            values = [f"p{p} {percentile(self.latencies_ms, p):.0f}" for p in (50, 95, 99)]
-            lines.append(f"latency in ms: {', '.join(values)}, max {max(self.latencies_ms):.0f}")
-        if self.objects:
-            share = self.found / self.objects
-            lines.append(
-                f"ground truth: {self.found} of {self.objects} objects found ({share:.0%}), "
-                "right label and IoU at least 0.5"
-            )
-        return lines
 
 
 def main() -> int:
@@ -82,8 +64,10 @@ def main() -> int:
     else:
         endless = (random.choice(pictures) for _ in itertools.count())  # noqa: S311
         chosen = itertools.islice(endless, arguments.count or None)
+    total = len(pictures) if arguments.all else arguments.count or None
+    output = Output([path.name for path in pictures], total, raw=arguments.raw)
     try:
-        sender = Sender(arguments, read_truth(arguments.pictures / "truth.json"))
+        sender = Sender(arguments, output, read_truth(arguments.pictures / "truth.json"))
     except (OSError, ValueError) as error:
         print(f"client: {error}", file=sys.stderr)
         return 2
@@ -94,7 +78,7 @@ def main() -> int:
     except Unreachable as error:
         print(f"client: {error}", file=sys.stderr)
         return 1
-    print("\n".join(sender.summary.lines()))
+    output.finish(sender.summary)
     return 1 if sender.summary.failures or not sender.summary.outcomes else 0
 
 
@@ -103,11 +87,14 @@ class Unreachable(Exception):
 
 
 class Sender:
-    """Sends pictures, prints and counts the responses."""
+    """Sends pictures, checks and counts the responses."""
 
-    def __init__(self, arguments: argparse.Namespace, truth: dict[str, Truth]) -> None:
+    def __init__(
+        self, arguments: argparse.Namespace, output: Output, truth: dict[str, Truth]
+    ) -> None:
         """Prepare; `truth` is by file name."""
         self.summary = Summary()
+        self._output = output
         self._arguments = arguments
         self._truth = truth
         self._client = httpx.AsyncClient(
@@ -156,60 +143,67 @@ class Sender:
             pause = min(_LONGEST_PAUSE_S, 2 * pause)
 
     async def _send(self, picture: Path) -> None:
+        row = Row(picture.name)
+        try:
+            row.fault = await self._try(picture, row)
+        except _Failed as failure:
+            row.fault = str(failure)
+            self._output.show_failure(row)
+        else:
+            self._output.show(row)
+        self.summary.add(str(picture), row)
+
+    async def _try(self, picture: Path, row: Row) -> str:
+        """Send a picture; return "" or why the service refused it. Raises _Failed."""
         try:
             data = await asyncio.to_thread(picture.read_bytes)
         except OSError as error:
-            self._fail(picture, f"cannot be read ({error.strerror})")
-            return
+            raise _Failed(f"cannot be read ({error.strerror})") from error
         response = await self._post(picture, data, accept="application/json")
-        if response is None:
-            return
         self.summary.outcomes[str(response.status_code)] += 1
-        print(f"{picture.name}\nResponse: {_as_line(response.content)}", flush=True)
+        self._output.show_response(response.content)
         if response.status_code != httpx.codes.OK:
-            self.summary.failures += 1
-            return
-        self.summary.latencies_ms.append(response.elapsed.total_seconds() * 1000)
+            return describe_refusal(response)
+        took_ms = response.elapsed.total_seconds() * 1000
+        self.summary.latencies_ms.append(took_ms)
         try:
             answer = response.json()
-        except (ValueError, RecursionError):
-            self._fail(picture, "the response is not JSON")
-            return
+        except (ValueError, RecursionError) as error:
+            raise _Failed("the response is not JSON") from error
         if wrong := find_fault(answer):
-            self._fail(picture, wrong)
-            return
-        self._compare(picture, answer)
+            raise _Failed(wrong)
+        row.data = as_data(answer)
+        row.took_ms.append(took_ms)
+        row.tiers_ms = read_tiers_ms(response.headers.get("Server-Timing", ""))
+        self._compare(picture, row)
         if self._arguments.save:
             await self._save(picture, data)
+        return ""
 
-    def _compare(self, picture: Path, answer: dict[str, Any]) -> None:
+    def _compare(self, picture: Path, row: Row) -> None:
         # The truth is that of one folder: a picture from elsewhere may have the same name.
         ours = picture.resolve().parent == self._arguments.pictures
         truth = self._truth.get(picture.name) if ours else None
         if truth is None:
             return
-        found = truth.count_found(answer["data"])
-        self.summary.objects += len(truth.objects)
-        self.summary.found += found
-        print(f"Ground truth: {found} of {len(truth.objects)} objects found", flush=True)
+        row.truth = truth.count_found(row.data), len(truth.objects)
+        self.summary.found += row.truth[0]
+        self.summary.objects += row.truth[1]
 
     async def _save(self, picture: Path, data: bytes) -> None:
         """Send the picture again and save it with the boxes drawn by the service."""
         response = await self._post(picture, data, accept="image/jpeg")
-        if response is None:
-            return
         if response.status_code != httpx.codes.OK:
             self.summary.outcomes[str(response.status_code)] += 1
-            self._fail(picture, f"no picture with boxes (status {response.status_code})")
-            return
+            raise _Failed(f"no picture with boxes (status {response.status_code})")
         target = self._arguments.save / f"{picture.stem}.jpg"
         try:
             await asyncio.to_thread(_write, target, response.content)
         except OSError as error:
-            self._fail(picture, f"cannot write {target} ({error.strerror})")
+            raise _Failed(f"cannot write {target} ({error.strerror})") from error
 
-    async def _post(self, picture: Path, data: bytes, accept: str) -> httpx.Response | None:
-        """Return the response; without one, count the failure and return None.
+    async def _post(self, picture: Path, data: bytes, accept: str) -> httpx.Response:
+        """Return the response; raises _Failed without one.
 
         A busy service's Retry-After is followed, within limits.
         """
@@ -225,14 +219,13 @@ class Sender:
                 )
             except httpx.RequestError as error:
                 self.summary.outcomes[type(error).__name__] += 1
-                self._fail(picture, f"no response ({type(error).__name__})")
-                return None
+                raise _Failed(f"no response ({type(error).__name__})") from error
             wait_s = retry_after_s(response)
             if wait_s is None or retries_left == 0 or wait_s > wait_left_s:
                 return response
             self.summary.outcomes[str(response.status_code)] += 1
             print(
-                f"client: {picture.name}: status {response.status_code}, "
+                f"client: {printable(picture.name)}: status {response.status_code}, "
                 f"trying again after {wait_s:.0f} s (Retry-After)",
                 file=sys.stderr,
             )
@@ -241,9 +234,19 @@ class Sender:
             retries_left -= 1
             wait_left_s -= wait_s
 
-    def _fail(self, picture: Path, what: str) -> None:
-        self.summary.failures += 1
-        print(f"client: {picture.name}: {what}", file=sys.stderr)
+
+class _Failed(Exception):
+    """A picture got no usable response; the message is one line."""
+
+
+def describe_refusal(response: httpx.Response) -> str:
+    """Return the status of a response, and the detail of its problem (RFC 9457) if it has one."""
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        detail = None
+    status = f"status {response.status_code}"
+    return f"{status}: {detail[:_LONGEST_DETAIL]}" if isinstance(detail, str) else status
 
 
 def find_fault(answer: Any) -> str | None:
@@ -262,16 +265,6 @@ def find_fault(answer: Any) -> str | None:
                     continue
         return f"an entry is not [label, score, [cx, cy, w, h]]: {entry!r}"
     return None
-
-
-def _as_line(content: bytes) -> str:
-    """Return a body as one line of text; what cannot be printed is escaped."""
-    text = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in content.decode(errors="backslashreplace")
-    )
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
 def _is_length(number: Any) -> bool:

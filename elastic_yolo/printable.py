@@ -14,3 +14,8 @@ def escape_unprintable(text: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def body_text(body: bytes, most: int = 200) -> str:
+    """Return the first bytes of a response as one printable line, for an error's message."""
+    return escape_unprintable(body[:most].decode(errors="backslashreplace"))

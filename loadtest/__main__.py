@@ -47,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(parsed: argparse.Namespace, given: list[str]) -> int:
     # Their dependencies are in .venv-load only; --help and wrong usage do not need them.
     from loadtest.report import write_report  # noqa: PLC0415
-    from loadtest.result import to_json, to_lines  # noqa: PLC0415
+    from loadtest.result import to_json  # noqa: PLC0415
     from loadtest.run import run  # noqa: PLC0415
+    from loadtest.terminal import to_lines  # noqa: PLC0415
 
     plan = Plan(
         shape=parsed.shape,

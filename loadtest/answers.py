@@ -10,7 +10,7 @@ from typing import IO, Literal, get_args
 
 Outcome = Literal["served", "rejected", "failed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-_STARTED, _USERS = "started_at", "users"
+_STARTED, _USERS, _CPU = "started_at", "users", "cpu_s"
 _COLUMNS = ("sent_at", "took_ms", "status", "outcome", "picture")
 
 
@@ -53,6 +53,10 @@ class AnswerLog:
         """Record the number of users since a moment."""
         self._writer.writerow((_USERS, f"{at:.3f}", users))
 
+    def end(self, cpu_s: float) -> None:
+        """Record the CPU seconds that the load took to generate."""
+        self._writer.writerow((_CPU, f"{cpu_s:.3f}"))
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -70,6 +74,8 @@ class AnswerReader:
         """The start of the load; None until it is recorded."""
         self.users: list[tuple[float, int]] = []
         """The number of users, each since a Unix second."""
+        self.cpu_s: float | None = None
+        """CPU seconds of the load generator; None until the load has ended."""
 
     def new(self) -> list[Answer]:
         """Return the outcomes whose lines were completed since the last call."""
@@ -96,6 +102,9 @@ class AnswerReader:
                 continue
             if row[0] == _USERS:
                 self.users.append((float(row[1]), int(row[2])))
+                continue
+            if row[0] == _CPU:
+                self.cpu_s = float(row[1])
                 continue
             sent_at, took_ms, status, outcome, picture = row
             (known,) = (one for one in OUTCOMES if one == outcome)

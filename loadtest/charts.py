@@ -7,6 +7,8 @@ that one drawing serves light, dark and print.
 from __future__ import annotations
 
 import io
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +26,20 @@ INK, GRID, PAPER = "#24292e", "#d9dde1", "#ffffff"
 COLOURS = {
     "ink": INK, "grid": GRID,
     "offered": "#7a828a", "served": "#1a7f4b", "rejected": "#b58900",
-    "failed": "#c62f2f", "p50": "#2a6fb0", "p95": "#7a4fb5", "p99": "#b0417f",
+    "failed": "#c62f2f", "p50": "#2a6fb0", "p95": "#b36200", "p99": "#5c2a86",
     "web": "#2b6fb1", "preprocess": "#b26b01", "inference": "#1b7f4c", "other": "#6b5fb0",
 }  # fmt: skip
-_WIDTH_IN = 5.2
+# Percentiles differ in lightness, dash and marker too, for those who see no difference of colour.
+_LINES = {"p50": ("-", "o"), "p95": ("--", "s"), "p99": ("-.", "^")}
+WIDTHS_IN = {"narrow": 4.2, "wide": 10.5}
+"""Of the same chart for a phone and for a screen; text is as large in both."""
+_PNG_WIDTH_IN = 5.2
 _DPI = 150
-_STYLE = {
+# Of a legend: line and spaces of an entry, the mean letter, and what is left of the axes.
+_ENTRY_IN, _LETTER_IN, _MARGIN_IN = 0.5, 0.075, 0.6
+_ID = re.compile(r' id="([^"]*)"')
+_REFERENCE = re.compile(r"#(\w+)")
+_STYLE: dict[str, Any] = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID,
     "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
@@ -76,30 +86,48 @@ def charts(data: ChartData) -> list[Chart]:
     return made
 
 
-def to_svg(chart: Chart, data: ChartData) -> str:
-    """Return a chart as an SVG element with the colours of the page."""
+@dataclass(frozen=True)
+class Drawing:
+    """A chart as an SVG element with the colours of the page."""
+
+    svg: str
+    left: float
+    """Where its time axis begins, as a part of its width."""
+    right: float
+
+
+def draw(chart: Chart, data: ChartData, kind: str) -> Drawing:
+    """Draw a chart, `narrow` or `wide`."""
     encoded = io.StringIO()
-    # The names of clip paths depend on the salt: two charts in one page need different ones.
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": chart.name}):
-        figure = _figure([chart], data)
+    # The names of clip paths depend on the salt: two drawings in one page need different ones.
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"{chart.name}-{kind}"}):
+        figure = _figure([chart], data, WIDTHS_IN[kind])
         figure.savefig(encoded, format="svg", transparent=True, metadata={"Date": None})
     text = encoded.getvalue()
-    text = text[text.index("<svg") :]
+    text = _without_unused_ids(text[text.index("<svg") :])
     for name, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{name})")
-    label = f'<svg role="img" aria-label="{chart.title}: the table below has the numbers"'
-    return text.replace("<svg", label, 1)
+    text = text.replace("<svg", '<svg aria-hidden="true"', 1)
+    # All panels have the same time axis.
+    axes = figure.axes[0].get_position()
+    return Drawing(text, axes.x0, axes.x1)
+
+
+def _without_unused_ids(svg: str) -> str:
+    """Remove the names of groups, which are the same in every drawing."""
+    used = set(_REFERENCE.findall(svg))
+    return _ID.sub(lambda found: found[0] if found[1] in used else "", svg)
 
 
 def write_png(shown: Sequence[Chart], data: ChartData, path: Path) -> None:
     """Write one or several charts, one below the other."""
     with mpl.rc_context(_STYLE):
-        _figure(shown, data).savefig(path, dpi=_DPI, facecolor=PAPER)
+        _figure(shown, data, _PNG_WIDTH_IN).savefig(path, dpi=_DPI, facecolor=PAPER)
 
 
-def _figure(shown: Sequence[Chart], data: ChartData) -> Figure:
+def _figure(shown: Sequence[Chart], data: ChartData, width_in: float) -> Figure:
     heights = [chart.panel_height_in for chart in shown for _ in chart.panels]
-    figure = Figure(figsize=(_WIDTH_IN, sum(heights) + 0.2), layout="constrained")
+    figure = Figure(figsize=(width_in, sum(heights) + 0.2), layout="constrained")
     grid = figure.subplots(
         len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
     )
@@ -113,10 +141,15 @@ def _figure(shown: Sequence[Chart], data: ChartData) -> Figure:
 
 
 def _legend(axes: Any, columns: int) -> None:
-    # Between the title and the axes, where no line is.
+    """Write the legend between the title and the axes, where no line is: in two rows if need be."""
+    labels = axes.get_legend_handles_labels()[1]
+    needed_in = sum(_ENTRY_IN + _LETTER_IN * len(label) for label in labels)
+    if needed_in > axes.figure.get_size_inches()[0] - _MARGIN_IN:
+        columns = math.ceil(len(labels) / 2)
+        axes.set_title(axes.get_title(loc="left"), pad=2 * _STYLE["axes.titlepad"] - 6)
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0, columnspacing=1.2,
-        handlelength=1.6, handletextpad=0.5, borderpad=0.3,
+        handlelength=2.4, handletextpad=0.5, borderpad=0.3,
     )  # fmt: skip
 
 
@@ -142,10 +175,10 @@ def _draw_rate(axes: Any, data: ChartData) -> None:
 
 def _draw_latency(axes: Any, data: ChartData) -> None:
     served = [one for one in data.intervals if one.latency_ms]
-    for name in ("p50", "p95", "p99"):
+    for name, (style, marker) in _LINES.items():
         axes.plot(
             [one.middle_s for one in served], [one.latency_ms[name] for one in served],
-            label=name, color=COLOURS[name], marker=".",
+            label=name, color=COLOURS[name], linestyle=style, marker=marker, markersize=4,
         )  # fmt: skip
     axes.set_title("Latency, ms")
     _legend(axes, 3)

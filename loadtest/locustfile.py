@@ -143,6 +143,10 @@ def prepare(environment: Any, **_others: Any) -> None:
             sys.exit("--answers: needs a single process, without --master or --processes")
         log = AnswerLog(options.answers)
         environment.events.test_start.add_listener(lambda **_others: log.begin(time.time()))
+        began_s = time.process_time()
+        environment.events.test_stop.add_listener(
+            lambda **_others: log.end(time.process_time() - began_s)
+        )
         gevent.spawn(watch_users, environment.runner, log)
         environment.events.request.add_listener(_writer(log))
         environment.events.quitting.add_listener(let_csv_finish)

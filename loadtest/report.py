@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,18 +12,28 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from loadtest import pictures, shapes
-from loadtest.charts import COLOURS, ChartData, charts, name_status, to_svg, write_png
-from loadtest.figures import PERCENTILES, latencies
+from loadtest.charts import (
+    COLOURS,
+    WIDTHS_IN,
+    ChartData,
+    Drawing,
+    charts,
+    draw,
+    write_png,
+)
+from loadtest.conclusion import Conclusion, conclude
+from loadtest.figures import PERCENTILES
 from loadtest.result import Result
 from loadtest.slo import show
-from loadtest.tiers import at_ends, decisions, of_tier, tiers_of
+from loadtest.tables import Table, chart_tables, sizes, totals
+from loadtest.tiers import decisions
 from loadtest.urls import without_user
 
 # The colours of the charts for a dark page.
 _DARK = {
     "ink": "#dfe3e8", "grid": "#39414a",
     "offered": "#9aa4ae", "served": "#4fc98a", "rejected": "#e3b341",
-    "failed": "#ff7b72", "p50": "#6cb2f5", "p95": "#b794f6", "p99": "#f084b6",
+    "failed": "#ff7b72", "p50": "#6cb2f5", "p95": "#f0a73c", "p99": "#d6a8ff",
     "web": "#6cb2f5", "preprocess": "#e3a04a", "inference": "#4fc98a", "other": "#b794f6",
 }  # fmt: skip
 _EXPLAINED = {
@@ -40,14 +49,18 @@ _NO_SOURCE = (
 _NO_SAMPLES = "Replicas and CPU are unknown: {source} has no samples of this run."
 
 
+_HERE = Path(__file__).parent
+_PART_NAMES = {"waiting": "not sent: users waited", "unsent": "not sent"}
+_PART_COLOURS = {"waiting": "offered", "unsent": "grid"}
+
+
 @dataclass(frozen=True)
 class _Section:
     name: str
     title: str
     words: str
-    svg: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    drawings: dict[str, Drawing]
+    table: Table
 
 
 def write_report(result: Result) -> None:
@@ -57,14 +70,14 @@ def write_report(result: Result) -> None:
     for chart in made:
         write_png([chart], data, result.plan.image(chart.name))
     write_png(made, data, result.plan.image("overview"))
-    tables = _tables(result)
+    tables = chart_tables(result)
     sections = [
         _Section(
             chart.name,
             chart.title,
             _EXPLAINED.get(chart.name, ""),
-            to_svg(chart, data),
-            *tables[chart.name],
+            {kind: draw(chart, data, kind) for kind in WIDTHS_IN},
+            tables[chart.name],
         )
         for chart in made
     ]
@@ -72,15 +85,14 @@ def write_report(result: Result) -> None:
 
 
 def _render(result: Result, sections: list[_Section]) -> str:
-    jinja = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    summary, plan = result.summary, result.plan
-    latency = ", ".join(f"{name} {value:.0f} ms" for name, value in summary.latency_ms.items())
+    jinja = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined)
+    plan = result.plan
+    conclusion = conclude(result)
     rendered: str = jinja.get_template("report.html").render(
         title=f"Load test: {plan.shape}, up to {plan.users} pictures per second",
-        headline=f"{summary.served} of {summary.sent} pictures served in {summary.duration_s:.0f} s"
-        f" ({show(summary.served_per_s, '/s')}); " + (latency or "no latencies"),
+        conclusion=conclusion,
+        parts=_parts(conclusion),
+        figures=_figures(result),
         notes=_notes(result),
         verdicts=[
             {
@@ -92,16 +104,53 @@ def _render(result: Result, sections: list[_Section]) -> str:
             }
             for one in result.verdicts
         ],
-        totals=_totals(result),
+        totals=totals(result),
         latency_names=list(PERCENTILES),
-        sizes=_sizes(result),
+        sizes=sizes(result),
         charts=sections,
+        duration_s=result.summary.duration_s,
         decisions=decisions(result.samples, result.start_at) if result.samples else None,
         facts=_facts(result),
         light=COLOURS,
         dark=_DARK,
+        style=(_HERE / "report.css").read_text(encoding="utf-8"),
+        script=(_HERE / "report.js").read_text(encoding="utf-8"),
     )
     return rendered
+
+
+def _figures(result: Result) -> list[tuple[str, str, str]]:
+    """Return the figures at the top: name, value, unit."""
+    summary = result.summary
+    peak = max((one.per_s(one.offered) for one in result.intervals), default=0.0)
+    latency = summary.latency_ms
+    return [
+        ("offered, at most", f"{peak:.0f}", "/s"),
+        ("served, on average", f"{summary.served_per_s:.1f}", "/s"),
+        ("p95", f"{latency['p95']:.0f}" if latency else "-", "ms"),
+        ("p99", f"{latency['p99']:.0f}" if latency else "-", "ms"),
+        ("rejected", _percent(summary.rejected_percent), "%"),
+        ("failed", _percent(summary.failed_percent), "%"),
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _parts(conclusion: Conclusion) -> list[tuple[str, str, float, str]]:
+    """Return the parts of the offered pictures: name, colour, per cent, pictures."""
+    whole = sum(part.pictures for part in conclusion.parts)
+    return [
+        (
+            _PART_NAMES.get(part.name, part.name),
+            _PART_COLOURS.get(part.name, part.name),
+            100 * part.pictures / whole,
+            f"{part.pictures:,.0f}",
+        )
+        for part in conclusion.parts
+        if part.pictures
+    ]
 
 
 def _notes(result: Result) -> list[str]:
@@ -111,106 +160,6 @@ def _notes(result: Result) -> list[str]:
     elif not result.samples:
         notes.append(_NO_SAMPLES.format(source=result.source))
     return notes
-
-
-def _totals(result: Result) -> list[list[str]]:
-    summary = result.summary
-    counts = {
-        "sent": summary.sent,
-        "served": summary.served,
-        "rejected (429)": summary.rejected,
-        "failed": summary.failed,
-    }
-    return [
-        [
-            name,
-            str(count),
-            f"{count / summary.duration_s:.1f}",
-            f"{100 * count / summary.sent:.2f}" if summary.sent else "-",
-        ]
-        for name, count in counts.items()
-    ]
-
-
-def _sizes(result: Result) -> list[list[str]]:
-    parts = {"all": result.answers}
-    for size in pictures.SIZES:
-        parts[size] = [answer for answer in result.answers if answer.picture == size]
-    return [[name, *_latency_cells(latencies(part))] for name, part in parts.items()]
-
-
-def _latency_cells(latency_ms: dict[str, float]) -> list[str]:
-    return [f"{latency_ms[name]:.0f} ms" if latency_ms else "-" for name in PERCENTILES]
-
-
-def _tables(result: Result) -> dict[str, tuple[list[str], list[list[str]]]]:
-    intervals = result.intervals
-    found = sorted(result.summary.statuses)
-    times = [f"{one.start_s:.0f}" for one in intervals]
-    tables = {
-        "rate": (
-            ["from second", "offered /s", "served /s", "rejected /s", "failed /s"],
-            [
-                [
-                    f"{one.per_s(count):.1f}"
-                    for count in (one.offered, one.served, one.rejected, one.failed)
-                ]
-                for one in intervals
-            ],
-        ),
-        "latency": (
-            ["from second", *PERCENTILES],
-            [_latency_cells(one.latency_ms) for one in intervals],
-        ),
-        "statuses": (
-            ["from second", *map(name_status, found)],
-            [[str(one.statuses.get(status, 0)) for status in found] for one in intervals],
-        ),
-        **_tier_tables(result),
-    }
-    return {
-        name: (head, [[time, *row] for time, row in zip(times, rows, strict=True)])
-        for name, (head, rows) in tables.items()
-    }
-
-
-def _tier_tables(result: Result) -> dict[str, tuple[list[str], list[list[str]]]]:
-    tiers = tiers_of(result.samples)
-    columns = [
-        at_ends(of_tier(result.samples, tier), result.intervals, result.start_at) for tier in tiers
-    ]
-    rows = list(zip(*columns, strict=True))
-    return {
-        "replicas": (
-            ["from second", *(f"{tier} {what}" for tier in tiers for what in ("ready", "desired"))],
-            [
-                [
-                    cell
-                    for sample in row
-                    for cell in ((str(sample.ready), str(sample.desired)) if sample else "--")
-                ]
-                for row in rows
-            ],
-        ),
-        "cpu": (
-            ["from second", *(f"{tier} {unit}" for tier in tiers for unit in ("%", "cores"))],
-            [
-                [
-                    cell
-                    for sample in row
-                    for cell in (
-                        _maybe(sample.cpu_percent if sample else None, 0),
-                        _maybe(sample.cpu_s if sample else None, 2),
-                    )
-                ]
-                for row in rows
-            ],
-        ),
-    } if tiers else {}  # fmt: skip
-
-
-def _maybe(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:

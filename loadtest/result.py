@@ -11,7 +11,7 @@ from elastic_yolo.lab.timeline import Sample
 from loadtest.answers import Answer
 from loadtest.figures import Interval, Summary
 from loadtest.plan import Plan
-from loadtest.slo import Verdict, show
+from loadtest.slo import Verdict
 from loadtest.target import Target
 from loadtest.urls import without_user
 
@@ -33,6 +33,10 @@ class Result:
     """The source of replicas and CPU; None without one."""
     samples: Sequence[Sample]
     notes: Sequence[str]
+    generator_cpu: float | None = None
+    """CPUs that locust used on average; None if it did not record them."""
+    generator_was_busy: bool = False
+    """Whether locust warned that it used a whole CPU at some time."""
 
     @property
     def succeeded(self) -> bool:
@@ -73,21 +77,3 @@ def to_json(result: Result) -> dict[str, Any]:
         "report": str(result.plan.report),
         "notes": list(result.notes),
     }
-
-
-def to_lines(result: Result) -> list[str]:
-    """Return the summary for a terminal."""
-    summary = result.summary
-    counts = f"{summary.rejected} rejected, {summary.failed} failed"
-    rate = show(summary.served_per_s, "/s")
-    lines = [
-        f"{summary.sent} pictures in {summary.duration_s:.0f} s: {summary.served} served ({rate}), "
-        + counts
-    ]
-    if summary.latency_ms:
-        values = (f"{name} {value:.0f} ms" for name, value in summary.latency_ms.items())
-        lines.append("latency of served pictures: " + ", ".join(values))
-    lines += [f"note: {note}" for note in result.notes]
-    lines += [str(verdict) for verdict in result.verdicts]
-    lines.append(f"report: {result.plan.report}")
-    return lines

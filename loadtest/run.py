@@ -58,7 +58,8 @@ def _gather(plan: Plan, target: Target, source: Source | None, *, complete: bool
         samples = source.end(start_at, start_at + duration_s)
         notes += source.notes()
         append_samples(plan.timeline, samples)
-    if was_too_busy(plan.log):
+    was_busy = was_too_busy(plan.log)
+    if was_busy:
         notes.append(_TOO_BUSY)
     summary = summarise(answers, duration_s)
     return Result(
@@ -79,6 +80,8 @@ def _gather(plan: Plan, target: Target, source: Source | None, *, complete: bool
         source=None if source is None else source.name,
         samples=samples,
         notes=notes,
+        generator_cpu=None if log.cpu_s is None else log.cpu_s / duration_s,
+        generator_was_busy=was_busy,
     )
 
 

@@ -31,7 +31,7 @@ def test_the_demo_shows_yolov3_tiny_on_photographs(tmp_path: Path) -> None:
     status, out, err = run_demo(real_model("yolov3-tiny"), tmp_path)
 
     assert status == 0, err
-    assert "\ndog.jpg\n" in out
+    assert "1/6  dog.jpg       5 objects " in out
     assert "6 requests (200: 6), 0 failed" in out
     assert "ground truth: 17 of 17 objects found (100%)" in out
     assert out.endswith("pictures with boxes: demo-output/\n")

@@ -15,6 +15,7 @@ from bench.soak.fleet import LABELS, Fleet
 from bench.soak.kinds import DRAWN, post
 from bench.soak.samples import Sample
 from elastic_yolo.lab.processes.stack import StackError
+from elastic_yolo.printable import body_text
 
 # Mean difference of all pixels. A score whose last digit rounds the other way changes far less; a
 # missing box or another picture far more.
@@ -31,7 +32,7 @@ class Drawings:
         """Take an answer for right; raises StackError if it is no drawing."""
         pixels = _read(reply)
         if pixels is None:
-            raise StackError(f"{sample.name}: no drawing: {reply.status} {reply.body[:200]!r}")
+            raise StackError(f"{sample.name}: no drawing: {reply.status} {body_text(reply.body)}")
         self._known.setdefault((sample.name, _media_type(reply)), []).append(pixels)
 
     def is_right(self, sample: Sample, reply: Reply) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bench.soak.exchange import End, Reply
+from elastic_yolo.printable import body_text
 
 
 class Verdict(Enum):
@@ -84,14 +85,14 @@ def _judge(rule: Rule, reply: Reply, during: Circumstances) -> tuple[Verdict, st
     """Return the verdict on an answer of the right form."""
     if reply.status in rule.statuses:
         if reply.status == 200 and rule.is_right is not None and not rule.is_right(reply):
-            return Verdict.WRONG, f"200 with {reply.body[:300]!r}"
+            return Verdict.WRONG, f"200 with {body_text(reply.body, 300)}"
         return (Verdict.ANSWERED if reply.status < 400 else Verdict.REFUSED), ""
     if during.own_fault and reply.status == 503:
         # It starts or drains.
         return Verdict.CUT, ""
     if during.any_fault and reply.status in rule.in_faults:
         return Verdict.REFUSED, ""
-    return Verdict.UNEXPECTED, f"{reply.status}: {reply.body[:300]!r}"
+    return Verdict.UNEXPECTED, f"{reply.status}: {body_text(reply.body, 300)}"
 
 
 def _find_mistake(reply: Reply) -> str:
@@ -105,7 +106,7 @@ def _find_mistake(reply: Reply) -> str:
     if reply.status == 429 and not _retry_after(reply):
         return f"{reply.status} without Retry-After"
     if reply.body and not _is_problem(reply):
-        return f"{reply.status} with {reply.body[:300]!r}"
+        return f"{reply.status} with {body_text(reply.body, 300)}"
     return ""
 
 

@@ -27,6 +27,7 @@ from elastic_yolo.detector.loading import load_detector
 from elastic_yolo.picture.drawing import draw_boxes
 from elastic_yolo.picture.drawn_types import JPEG
 from elastic_yolo.picture.errors import PictureError
+from elastic_yolo.printable import escape_unprintable
 from elastic_yolo.progress import print_status
 
 
@@ -80,10 +81,11 @@ def _report(path: Path, found: list[Detection], *, as_json: bool) -> None:
         data = [[item.label, item.score, list(item.box)] for item in found]
         print(json.dumps({"picture": str(path), "data": data}))
         return
-    print(f"{path}: {len(found)} found")
+    print(f"{escape_unprintable(str(path))}: {len(found)} found")
     for item in found:
         x, y, width, height = item.box
-        print(f"  {item.label:<16} {item.score:.3f}  {x:9.2f} {y:9.2f} {width:9.2f} {height:9.2f}")
+        label = escape_unprintable(item.label)
+        print(f"  {label:<16} {item.score:.3f}  {x:9.2f} {y:9.2f} {width:9.2f} {height:9.2f}")
 
 
 def _save(target: Path, data: bytes, found: list[Detection]) -> None:

@@ -10,8 +10,10 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from elastic_yolo.cli.options import (
     resolve_model,
     tcp_port,
 )
+from elastic_yolo.lab.processes.answered import Answered, read_answered
 from elastic_yolo.lab.processes.log_lines import LogFollower, notable
 from elastic_yolo.lab.processes.port_choice import choose_ports
 from elastic_yolo.lab.processes.stack import DEMO_MODEL, LOOPBACK, Stack, StackError, has_repository
@@ -33,6 +36,7 @@ from elastic_yolo.lab.sample_pictures import (
     first_picture,
     read_labels,
 )
+from elastic_yolo.lab.screen import clock
 from elastic_yolo.machine import read_cpu_quota
 from elastic_yolo.names import STORE_SCHEME
 from elastic_yolo.progress import StatusLine, print_status
@@ -57,6 +61,9 @@ _SETTINGS = {
 }
 # Of a burst of warnings; all of them are in the log.
 _MAX_LINES_AT_ONCE = 5
+_COUNT_EVERY_S = 1.0
+# A web that is busy or stopped must not delay the end.
+_COUNT_TIMEOUT_S = 1.0
 _ALL_ADDRESSES = {"0.0.0.0": "IPv4", "::": "IPv6"}  # noqa: S104
 # Variables that name files, which may be relative to the user's folder: of inference and web, and
 # of preprocess.
@@ -203,24 +210,54 @@ class Serving:
         self._logs = logs
         self._as_json = as_json
         self._announced: set[str] = set()
+        self._began = self._counted_at = time.monotonic()
+        self._state = ""
 
     def run(self) -> str:
         """Serve until a signal; return "" or what went wrong. Raises StackError and OSError."""
         supervisor = self._supervisor
+        answered = None
         with supervisor.handling_signals():
             try:
                 with self._stack.starting():
                     if supervisor.wait_ready(self._show_start):
                         self._announce()
-                        supervisor.watch(self._say, self._report_events)
+                        supervisor.watch(self._say, self._tick)
+                        answered = self._count_pictures()
                     self._status.show("stopping when requests in progress have finished ...")
             finally:
                 self._status.clear()
+        if answered is not None and not self._as_json:
+            print("\n".join(["", *answered.table()]), flush=True)
         return "killed before requests in progress had finished" if supervisor.killed else ""
 
     def _say(self, text: str) -> None:
         self._status.clear()
         print_status(text)
+        self._status.show(self._state)
+
+    def _tick(self) -> None:
+        """Report the logs' events, and keep the last line of a terminal up to date."""
+        self._report_events()
+        now = time.monotonic()
+        if not self._status.terminal or now - self._counted_at < _COUNT_EVERY_S:
+            return
+        self._counted_at = now
+        if answered := self._count_pictures():
+            running = sum(one.is_running() for one in self._stack.services)
+            processes = f"{running} of {len(self._stack.services)} processes"
+            passed = f"up {clock(now - self._began)}"
+            self._state = f"{self._stack.web.url}/  {answered.state()}  {processes}  {passed}"
+            self._status.show(self._state)
+
+    def _count_pictures(self) -> Answered | None:
+        """Return how web answered pictures; None if it does not say at once."""
+        port = int(os.environ.get("METRICS_PORT") or self._stack.web.port)
+        try:
+            metrics = replace(self._stack.web, port=port).get("/metrics", _COUNT_TIMEOUT_S)
+        except (OSError, HTTPException):
+            return None
+        return read_answered(metrics.decode(errors="replace"))
 
     def _show_start(self, waiting: Waiting, elapsed_s: float) -> None:
         """Show the seconds of each process; a log gets a line for each that becomes ready."""

@@ -21,7 +21,8 @@ from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
 from services.web.admission import Admission, AdmissionGate
 from services.web.door import Door
-from services.web.routes import PATH, PictureMetrics, Web, build_picture_route, build_router
+from services.web.pages import build_pages
+from services.web.routes import PATH, PictureMetrics, Web, build_picture_route
 from services.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def create_app(
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_router()],
+        routers=[build_pages()],
         picture_routes=[build_picture_route(web)],
         check_dependencies=until_it_passes(preprocess.check_ready, passed=settings.ready_alone),
         check_status=check_status,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi import Request, Response
 from prometheus_client import Histogram
 from starlette.datastructures import Headers
 
@@ -39,11 +37,6 @@ _JSON = "application/json"
 # Media ranges of an Accept header that are read; browsers send eight.
 _MAX_RANGES = 32
 
-# Only the page's own inline script and style, and pictures from its own script.
-_PAGE_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
-)
 # The request bodies that `find_body` accepts, for the OpenAPI schema.
 _REQUEST_BODY = {
     "required": True,
@@ -245,18 +238,6 @@ def build_picture_route(web: Web) -> PictureRoute:
         response=_RESPONSE,
         picture_types=FORMATS,
     )
-
-
-def build_router() -> APIRouter:
-    """Return the other routes."""
-    router = APIRouter(tags=[_TAG])
-    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-
-    @router.get("/", summary="A page to try it", response_class=HTMLResponse)
-    async def show_page() -> HTMLResponse:
-        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
-
-    return router
 
 
 def forwarded_headers(context: RequestContext, headers: Headers) -> dict[str, str]:

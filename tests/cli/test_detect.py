@@ -22,6 +22,15 @@ def test_detect_prints_boxes(tiny_model: Path, picture: Path) -> None:
     ]
 
 
+def test_a_name_cannot_forge_a_line(tiny_model: Path, picture: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a\nb.png: 9 found\x1b[2J.png"
+    path.write_bytes(picture.read_bytes())
+
+    _, out, _ = run("detect", "--model", tiny_model, path)
+
+    assert out.splitlines()[0] == rf"{tmp_path}/a\nb.png: 9 found\x1b[2J.png: 1 found"
+
+
 def test_a_folder_stands_for_its_pictures(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()

@@ -307,8 +307,10 @@ def test_an_unusable_model_is_one_line_and_ends_all(
     )
 
 
-def test_a_terminal_shows_progress_and_addresses(environment: dict[str, str], model: Path) -> None:
-    """On a pseudo-terminal: one line that is redrawn, then the addresses, then Ctrl-C."""
+def test_a_terminal_shows_progress_addresses_and_responses(
+    environment: dict[str, str], model: Path
+) -> None:
+    """On a pseudo-terminal: a line that is redrawn, the addresses, pictures, then Ctrl-C."""
     pid, terminal = pty.fork()
     if pid == 0:
         command = [sys.executable, "-m", "elastic_yolo.cli", "serve", "--port", "0", str(model)]
@@ -316,6 +318,12 @@ def test_a_terminal_shows_progress_and_addresses(environment: dict[str, str], mo
     shown = ""
     try:
         while "Ctrl-C stops all of it." not in shown:
+            shown += os.read(terminal, 4096).decode()
+        web = re.search(r"  page        (http://127\.0\.0\.1:\d+)/\r\n", shown)
+        assert web
+        for picture in (JPEG, JPEG, b"no picture"):
+            httpx.post(f"{web[1]}/inference", files={"image": picture}, timeout=60)
+        while "3 pictures, 1 failed" not in shown:
             shown += os.read(terminal, 4096).decode()
         os.write(terminal, b"\x03")
         while part := _read(terminal):
@@ -330,11 +338,17 @@ def test_a_terminal_shows_progress_and_addresses(environment: dict[str, str], mo
     )
     assert len(redrawn) > 2
     assert "ready after" not in shown
-    web = re.search(r"  page        (http://127\.0\.0\.1:\d+)/\r\n", shown)
-    assert web
     # The tiny model suits none of the sample pictures.
     assert f"  try         curl -F image=@photo.jpg {web[1]}/inference\r\n" in shown
+    assert f"\x1b[K{web[1]}/  3 pictures, 1 failed  3 of 3 processes  up 0:" in shown
     assert "stopping when requests in progress have finished" in shown
+    table = [line.split() for line in shown.splitlines()[-4:]]
+    assert table[:3] == [
+        ["response", "pictures"],
+        ["200", "OK", "2"],
+        ["415", "Unsupported", "Media", "Type", "1"],
+    ]
+    assert table[3][:3] == ["all", "3", "mean"]
     assert status == 0
 
 

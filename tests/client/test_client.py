@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -32,24 +33,36 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_one_picture_prints_its_response_and_a_summary(stack: Stack, picture: Path) -> None:
+def test_one_picture_prints_a_table_of_its_objects_and_a_summary(
+    stack: Stack, picture: Path
+) -> None:
     status, out, err = run("--url", stack.web.url, "--image", str(picture))
 
     assert (status, err) == (0, "")
-    found = re.search(r"^Response: (.*)$", out, re.MULTILINE)
+    first, _, head, square, _, summary, latency = out.splitlines()
+    assert re.fullmatch(r"1/1  square\.png    1 object +\d+ ms", first)
+    assert head.split() == ["object", "score", "centre", "x", "centre", "y", "width", "height"]
+    assert square.split() == ["square", "0.935", "160.0", "160.0", "160.0", "80.0"]
+    assert summary == "1 request (200: 1), 0 failed"
+    assert re.fullmatch(r"latency in ms: p50 \d+, p95 \d+, p99 \d+, max \d+", latency)
+
+
+def test_raw_prints_the_response_as_the_tutorial_does(stack: Stack, picture: Path) -> None:
+    status, out, err = run("--url", stack.web.url, "--image", str(picture), "--raw")
+
+    assert (status, err) == (0, "")
+    found = re.fullmatch(r"Response: (b'.*')\n", out)
     assert found
-    answer = json.loads(found[1])
+    answer = json.loads(ast.literal_eval(found[1]))
     assert answer["data"] == [["square", pytest.approx(0.9354, abs=1e-3), [160, 160, 160, 80]]]
     assert answer["success"] == "true"
-    assert "1 requests (200: 1), 0 failed" in out
-    assert re.search(r"latency in ms: p50 \d+, p95 \d+, p99 \d+, max \d+", out)
 
 
 def test_random_pictures_come_from_the_clients_folder(stack: Stack) -> None:
     status, out, _ = run("--url", stack.web.url, "--count", "5", "--rate", "20")
 
     assert status == 0
-    names = re.findall(r"^(scene-\S+)$", out, re.MULTILINE)
+    names = re.findall(r"^\d/5  (scene-\S+)", out, re.MULTILINE)
     assert len(names) == 5
     assert all((ROOT / "client" / "images" / name).exists() for name in names)
     assert "5 requests (200: 5), 0 failed" in out
@@ -71,7 +84,8 @@ def test_a_rejected_picture_is_a_failure(stack: Stack, tmp_path: Path) -> None:
     status, out, _ = run("--url", stack.web.url, "--image", str(page))
 
     assert status == 1
-    assert "1 requests (415: 1), 1 failed" in out
+    assert "1/1  page.jpg  status 415: " in out
+    assert "1 request (415: 1), 1 failed" in out
 
 
 def test_an_unreachable_server_is_one_line() -> None:
@@ -109,7 +123,7 @@ def test_wait_tries_until_the_server_is_ready(tmp_path: Path, picture: Path) -> 
         out, _ = client.communicate(timeout=90)
 
     assert client.returncode == 0
-    assert "1 requests (200: 1), 0 failed" in out
+    assert "1 request (200: 1), 0 failed" in out
 
 
 def test_failures_after_the_server_stops_are_counted(tmp_path: Path) -> None:
@@ -117,7 +131,7 @@ def test_failures_after_the_server_stops_are_counted(tmp_path: Path) -> None:
     with Stack(model=model, logs=tmp_path) as stack:
         client = start("--url", stack.web.url, "--count", "0")
         assert client.stdout
-        wait_until(lambda: "Response" in client.stdout.readline(), "the first response")
+        wait_until(lambda: "scene-" in client.stdout.readline(), "the first response")
         stack.web.stop()
         wait_until(lambda: "no response" in client.stderr.readline(), "a failure is reported")
         client.send_signal(2)
@@ -182,7 +196,7 @@ def test_pictures_names_another_folder_and_its_ground_truth(
     status, out, err = run("--url", stack.web.url, "--pictures", str(tmp_path), "--all")
 
     assert (status, err) == (0, "")
-    assert re.findall(r"^(\S+\.png)$", out, re.MULTILINE) == [picture.name]
+    assert re.findall(r"^1/1  (\S+)", out, re.MULTILINE) == [picture.name]
     assert "ground truth: 1 of 1 objects found (100%)" in out
 
 

@@ -62,7 +62,7 @@ def test_zero_retries_switch_them_off(picture: Path) -> None:
         code, out, err = run("--url", server.url, "--image", str(picture), "--retries", "0")
 
     assert (code, err) == (1, "")
-    assert "1 requests (429: 1), 1 failed" in out
+    assert "1 request (429: 1), 1 failed" in out
 
 
 @pytest.mark.parametrize("retry_after", ["3600", "9" * 400, "Fri, 31 Dec 2199 23:59:59 GMT"])
@@ -71,7 +71,7 @@ def test_no_picture_waits_longer_than_a_minute(picture: Path, retry_after: str) 
         code, out, err = run("--url", server.url, "--image", str(picture))
 
     assert (code, err) == (1, "")
-    assert "1 requests (429: 1), 1 failed" in out
+    assert "1 request (429: 1), 1 failed" in out
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,15 @@ def test_a_log_that_grows_is_read_line_by_line(
         log.write(one)
         log.count_users(START, len(read))
         read += reader.new()
+    before = reader.cpu_s
+    log.end(1.25)
+    read += reader.new()
     reader.close()
     log.close()
 
-    assert reader.started_at == (START if sent else None)
+    assert before is None
+    assert reader.cpu_s == 1.25
+    assert reader.started_at == START
     assert reader.users == [(START, number) for number in range(len(sent))]
     assert [(one.status, one.outcome, one.picture) for one in read] == [
         (one.status, one.outcome, one.picture) for one in sent

@@ -14,6 +14,7 @@ from typing import NamedTuple, cast
 
 from elastic_yolo.lab.load.expected import Expected, WrongResponse
 from elastic_yolo.lab.load.wire import Response, ResponseReader, Target, UnsupportedResponse
+from elastic_yolo.printable import body_text
 
 # A response that takes longer counts as lost, and its connection is closed.
 RESPONSE_TIMEOUT_S = 60.0
@@ -208,5 +209,5 @@ async def first_response(target: Target, picture: bytes) -> Expected:
     """Return the detections of a picture; raises WrongResponse, OSError or TimeoutError."""
     response = await send_once(target, picture)
     if response.status != 200:
-        raise WrongResponse(f"{target.url} returned {response.status}: {response.body[:200]!r}")
+        raise WrongResponse(f"{target.url} returned {response.status}: {body_text(response.body)}")
     return Expected(response.body)

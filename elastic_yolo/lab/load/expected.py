@@ -7,6 +7,7 @@ from typing import Any
 
 from elastic_yolo.lab.load.open_inference import read_detections
 from elastic_yolo.picture.agreement import is_same
+from elastic_yolo.printable import body_text
 
 # Streams and machines round differently: the tolerances of a score and of a box, in pixels.
 _SCORE = 0.02
@@ -47,7 +48,7 @@ def detections(body: bytes) -> list[Any]:
     except (ValueError, LookupError, TypeError):
         found = None
     if not isinstance(found, list):
-        raise WrongResponse(f"a response without detections: {body[:200]!r}")
+        raise WrongResponse(f"a response without detections: {body_text(body)}")
     return found
 
 

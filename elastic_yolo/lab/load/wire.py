@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from elastic_yolo.lab.load.open_inference import HEADER_LENGTH, encode_picture
+from elastic_yolo.printable import body_text
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -111,7 +112,7 @@ class ResponseReader:
         head = bytes(self._buffer[: end + len(_HEAD_END)])
         length = _LENGTH.search(head)
         if length is None:
-            raise UnsupportedResponse(f"a response without Content-Length: {head[:200]!r}")
+            raise UnsupportedResponse(f"a response without Content-Length: {body_text(head)}")
         self._head = head
         self._end = len(head) + int(length[1])
         return True

@@ -1,35 +1,3 @@
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>elastic-yolo</title>
-<link rel="icon" href="data:,">
-<style>
-  :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-  body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-  #drop { border: 2px dashed gray; border-radius: .5rem; padding: 1.5rem; text-align: center; }
-  #drop.over { border-color: Highlight; }
-  #view { position: relative; width: fit-content; margin-top: 1rem; }
-  #view img, #view canvas { display: block; max-width: 100%; }
-  #view canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
-  table { border-collapse: collapse; margin-top: 1rem; }
-  td, th { text-align: left; padding: .1rem 1rem .1rem 0; font-variant-numeric: tabular-nums; }
-  #said[data-kind=error] { color: #d32f2f; font-weight: 600; }
-</style>
-<h1>elastic-yolo</h1>
-<div id="drop">
-  <label for="file">Choose a picture, or drop one here:</label>
-  <input id="file" type="file" accept="image/jpeg,image/png,image/webp,image/bmp">
-</div>
-<p id="said" role="status">JPEG, PNG, WebP or BMP.</p>
-<div id="view" hidden><img id="picture" alt="the picture that was sent"><canvas id="boxes"></canvas></div>
-<table id="found" hidden>
-  <thead><tr><th>label<th>score<th>centre x, centre y, width, height</thead>
-  <tbody></tbody>
-</table>
-<p><a href="/docs">API documentation</a></p>
-<script>
-"use strict";
 const element = (id) => document.getElementById(id);
 
 function say(text, kind = "info") {
@@ -111,5 +79,3 @@ drop.addEventListener("drop", (event) => {
   drop.classList.remove("over");
   detect(event.dataTransfer.files[0]);
 });
-</script>
-</html>

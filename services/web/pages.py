@@ -1,0 +1,75 @@
+"""The pages of web and their files, all of which this process has in memory.
+
+A page names its files relative to itself, so it works below any path of a proxy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
+
+_FOLDER = Path(__file__).with_name("static")
+_MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+}
+# No other host, and no script or style that is not a file of this service. Pictures are those that
+# the visitor chose (blob:).
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file, and the ETag by which a browser asks whether it has changed."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+    @classmethod
+    def read(cls, path: Path) -> _File:
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        return cls(content, _MEDIA_TYPES[path.suffix], f'"{digest}"')
+
+    def respond(self, request: Request) -> Response:
+        headers = {
+            # A browser asks each time, so that a new version of the service shows at once.
+            "Cache-Control": "no-cache",
+            "ETag": self.etag,
+            "Content-Security-Policy": _POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        }
+        if request.headers.get("if-none-match") == self.etag:
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return Response(self.content, headers=headers, media_type=self.media_type)
+
+
+def build_pages() -> APIRouter:
+    """Return the routes of the pages and of their files."""
+    router = APIRouter(tags=["web"])
+    files = {path.name: _File.read(path) for path in sorted(_FOLDER.iterdir())}
+
+    @router.get("/", summary="A page to try it", response_class=Response)
+    async def show_page(request: Request) -> Response:
+        return files["index.html"].respond(request)
+
+    @router.get("/static/{name}", include_in_schema=False)
+    async def send_file(name: str, request: Request) -> Response:
+        if name not in files:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return files[name].respond(request)
+
+    return router
