@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -84,7 +85,7 @@ def http_options(url: str, token: str | None) -> dict[str, Any]:
 def server_name(url: str) -> str:
     """Return a URL for messages: without user name and password."""
     address = _address(url)
-    return str(address.copy_with(userinfo=b"", query=None, fragment=None))
+    return str(address.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
 
 
 def check_timeout(timeout_s: float) -> float:
@@ -102,14 +103,18 @@ def _ask(picture: Picture, params: Mapping[str, str], accept: str, most_bytes: i
 
 
 def _address(url: str) -> httpx.URL:
+    # Nothing of an address with a password is shown.
+    shown = "the URL" if "@" in url else repr(url)
     try:
         address = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise BadArgument(f"{url!r}: {error}") from None
+        # httpx takes ports above 65535, and half of an IPv6 address.
+        _ = urlsplit(url).port
+    except (httpx.InvalidURL, ValueError) as error:
+        raise BadArgument(f"{shown}: {error}") from None
     if address.scheme not in {"http", "https"} or not address.host:
-        raise BadArgument(f"expected http://HOST:PORT, not {url!r}")
+        raise BadArgument(f"expected http://HOST:PORT, not {shown}")
     if address.path.rstrip("/").endswith(PATH):
-        raise BadArgument(f"expected the address without {PATH}, not {url!r}")
+        raise BadArgument(f"expected the address without {PATH}, not {shown}")
     return address
 
 

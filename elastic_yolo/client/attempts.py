@@ -6,10 +6,12 @@ Both clients run the same generator. It yields what to do next, and receives wha
 from __future__ import annotations
 
 import logging
+import os
 import random
+import socket
 import ssl
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import httpx
@@ -97,7 +99,7 @@ def attempts(timeout_s: float, server: str) -> Steps:
                 raise AssertionError("a Send has an outcome")
         if time.monotonic() + wait_s >= until:
             raise failed
-        _LOG.info("%s: %s; next attempt in %.1f s", server, failed, wait_s)
+        _LOG.info("%s; next attempt in %.1f s", failed, wait_s)
         yield Wait(wait_s)
 
 
@@ -110,12 +112,24 @@ def _wait_s(backoff: Backoff, asked: float | None) -> float:
 def _no_answer(server: str, error: Exception) -> NoAnswer:
     if isinstance(error, TimeoutError | httpx.ReadTimeout | httpx.WriteTimeout):
         return NoAnswer(f"{server}: no answer in time")
-    return NoAnswer(f"{server}: no answer ({str(error) or type(error).__name__})")
+    # The libraries between wrap what the system says in words of their own.
+    numbered = (one for one in _chain(error) if isinstance(one, OSError) and one.errno)
+    reason = next(map(_system_words, numbered), str(error) or type(error).__name__)
+    return NoAnswer(f"{server}: no answer ({reason})")
 
 
-def _is_of_certificate(error: BaseException | None) -> bool:
+def _system_words(error: OSError) -> str:
+    # The numbers of the resolver are its own.
+    return (
+        str(error.strerror) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    )
+
+
+def _is_of_certificate(error: BaseException) -> bool:
+    return any(isinstance(one, ssl.SSLCertVerificationError) for one in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
