@@ -27,8 +27,6 @@ from elastic_yolo.results.result import Result
 
 MOST_PICTURE_BYTES = 256 * 2**20
 _NOTE_EVERY_S = 10.0
-# Every other picture would fail as well.
-_FOR_ALL = (NotAllowed, UnknownModel)
 Progress = Callable[[int, int, int], None]
 """Called with the number of pictures done, of all, and of those that failed."""
 
@@ -133,11 +131,14 @@ class Sending:
         match error:
             case Rejected():
                 self._answered_at = time.monotonic()
-            case NoAnswer() | Busy() | BadAnswer():
+            case NoAnswer() | Busy():
                 # Nothing was answered meanwhile: the next picture would only wait as long again.
                 self._stopped |= self._answered_at < began
-            case _:
-                self._stopped |= isinstance(error, _FOR_ALL)
+            case BadAnswer():
+                # Nothing was ever answered: this is another server.
+                self._stopped |= not self._answered_at
+            case NotAllowed() | UnknownModel():
+                self._stopped = True
 
 
 class Notes(logging.Handler):

@@ -27,9 +27,16 @@ from elastic_yolo.cli.__main__ import main
 from elastic_yolo.lab.processes.stack import ROOT, Stack, free_port
 from tests.support.command import run
 from tests.support.pictures import encode, plain
+from tests.support.scripted_server import Response, serve
 from tests.support.waiting import wait_until
 from tests.support.web_door import SCENES, count_responses, post_directly, web_before
 
+ANSWER = json.dumps(
+    {
+        "success": "true", "uid": "0" * 32, "data": [], "image": {"width": 1, "height": 1},
+        "model": {"name": "m", "version": "1", "digest": "d"},
+    }
+).encode()  # fmt: skip
 COMMAND = (sys.executable, "-m", "elastic_yolo.cli", "detect", "--url")
 
 
@@ -178,7 +185,7 @@ def test_a_picture_or_a_list_comes_from_standard_input(url: str) -> None:
 
 def test_names_of_any_bytes_reach_the_files_and_forge_nothing(url: str, tmp_path: Path) -> None:
     """A line end and a colour, HTML, and a byte that is no UTF-8."""
-    evil = [b"x\n\x1b[31m.png", b"<script>alert(1)<", b"caf\xe9.png", b"=cmd.png"]
+    evil = [b"x\n\x1b[31m.png", b"<script>alert(1)<", b"\xe9t\xe9.png", b"=cmd.png"]
     folder = os.fsencode(tmp_path)
     for name in evil:
         Path(os.fsdecode(folder + b"/" + name)).write_bytes(encode(plain(32, 32)))
@@ -193,7 +200,7 @@ def test_names_of_any_bytes_reach_the_files_and_forge_nothing(url: str, tmp_path
     assert status == 0
     assert {Path(name).name for name in lines_of(lines)} == names
     assert {line.removesuffix(": 0 found").rpartition("/")[2] for line in table.splitlines()} == {
-        "<script>alert(1)<", r"caf\udce9.png", "=cmd.png",
+        "<script>alert(1)<", r"\udce9t\udce9.png", "=cmd.png",
     }  # fmt: skip
     assert len(list(csv.reader(io.StringIO(rows, newline="")))) == 4
     assert r"/x\n\x1b[31m.png: 0 found" in shown
@@ -243,6 +250,26 @@ def test_a_service_that_is_away_is_waited_for_once() -> None:
     assert (status, out) == (1, "")
     assert f"{len(SCENES) - 2} not sent, because they would fail as well" in err
     assert err.splitlines()[-1].endswith("no answer (Connection refused)")
+
+
+@pytest.mark.parametrize(
+    ("bodies", "results", "said"),
+    [
+        ([ANSWER, b"<html>", ANSWER], 2, "1 of 3 pictures failed:"),
+        ([b"<html>", ANSWER, ANSWER], 0, "1 of 3 pictures failed, 2 not sent"),
+    ],
+    ids=["one is damaged", "another server"],
+)
+def test_an_answer_that_is_none_ends_the_run_if_there_was_no_other(
+    bodies: list[bytes], results: int, said: str
+) -> None:
+    with serve(*map(Response, [200] * 3, bodies)) as server:
+        status, out, err = detect(server.url, "--json", "--concurrency", "1", *SCENES[:3])
+
+    assert status == 1
+    assert len(lines_of(out)) == results
+    assert said in err
+    assert "the answer is not JSON" in err
 
 
 @pytest.mark.parametrize(
@@ -380,17 +407,18 @@ def test_a_rate_is_not_exceeded(url: str) -> None:
     assert "6 of 6 pictures" in err
 
 
+@pytest.mark.long
 def test_a_service_that_takes_one_picture_at_a_time_answers_all(
     demo_stack: Stack, tmp_path: Path
 ) -> None:
     """The others get 429, and come back after the time that it states."""
     with web_before(demo_stack, tmp_path / "web.log", MAX_IN_FLIGHT="1") as narrow:
-        status, out, err = detect(narrow.url, "--json", "--concurrency", "5", *SCENES[:8])
+        status, out, err = detect(narrow.url, "--json", "--concurrency", "4", *SCENES[:5])
         refused = count_responses(narrow, "429")
 
     assert status == 0, err
     assert refused > 0
-    assert len(lines_of(out)) == 8
+    assert len(lines_of(out)) == 5
 
 
 def test_a_run_outlasts_a_restart_of_the_service(demo_stack: Stack, tmp_path: Path) -> None:
@@ -412,12 +440,6 @@ def counting_server(at_once: int) -> Iterator[tuple[str, list[int]]]:
     """Answer pictures in groups; yields the URL, and how many were there with each."""
     present, lock, together = [0], Lock(), Barrier(at_once, timeout=30)
     seen: list[int] = []
-    body = json.dumps(
-        {
-            "success": "true", "uid": "0" * 32, "data": [], "image": {"width": 1, "height": 1},
-            "model": {"name": "m", "version": "1", "digest": "d"},
-        }
-    ).encode()  # fmt: skip
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -429,9 +451,9 @@ def counting_server(at_once: int) -> Iterator[tuple[str, list[int]]]:
             with lock:
                 present[0] -= 1
             self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(ANSWER)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(ANSWER)
 
         def log_message(self, *_: object) -> None:
             """Keep quiet."""

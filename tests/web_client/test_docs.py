@@ -55,7 +55,8 @@ def test_the_example_with_asyncio_sends_three_pictures(demo_stack: Stack, room: 
 def test_the_example_that_draws_writes_a_picture(demo_stack: Stack, room: Path) -> None:
     run_example(2, demo_stack, room)
 
-    assert Image.open(room / "boxes.png").size == Image.open(SCENES[0]).size
+    with Image.open(room / "boxes.png") as drawn, Image.open(SCENES[0]) as scene:
+        assert (drawn.format, drawn.size) == ("PNG", scene.size)
 
 
 def test_the_example_with_an_error_prints_its_problem(demo_stack: Stack, room: Path) -> None:
@@ -76,14 +77,15 @@ def test_the_commands_run_in_the_order_of_the_page(demo_stack: Stack, room: Path
     commands = [one for one in commands_of("client.md") if "detect" in one]
     for command in commands:
         ended = subprocess.run(
-            ["bash", "-c", command.replace(_PORT, demo_stack.web.url)],
+            ["/bin/bash", "-c", command.replace(_PORT, demo_stack.web.url)],
             cwd=room, capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
         assert ended.returncode == 0, (command, ended.stderr)
 
     assert len(commands) == 6
     assert (room / "boxes.csv").read_text().startswith("picture,image_width")
-    assert Image.open(room / "boxes" / "scene-04.jpg").format == "JPEG"
+    with Image.open(room / "boxes" / "scene-04.jpg") as drawn:
+        assert drawn.format == "JPEG"
     lines = (room / "found.jsonl").read_text().splitlines()
     assert len({json.loads(line)["picture"] for line in lines}) == len(lines) == len(SCENES)
     assert f"{len(SCENES)} of {len(SCENES)} pictures done before" in ended.stderr
