@@ -78,7 +78,7 @@ def http_options(url: str, token: str | None) -> dict[str, Any]:
             **_authorization(token),
         },
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
-        "trust_env": address.host not in _OWN_HOSTS,
+        "mounts": _direct(address.host),
     }
 
 
@@ -116,6 +116,12 @@ def _address(url: str) -> httpx.URL:
     if address.path.rstrip("/").endswith(PATH):
         raise BadArgument(f"expected the address without {PATH}, not {shown}")
     return address
+
+
+def _direct(host: str) -> dict[str, None]:
+    """Return the addresses that no proxy of the environment is asked for."""
+    own = f"[{host}]" if ":" in host else host
+    return {f"all://{own}": None} if host in _OWN_HOSTS else {}
 
 
 def _authorization(token: str | None) -> dict[str, str]:

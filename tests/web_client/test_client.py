@@ -21,12 +21,14 @@ from elastic_yolo.client import Answer, AsyncClient, Client
 from elastic_yolo.client.errors import (
     Busy,
     DeadlinePassed,
+    NoAnswer,
     NotAllowed,
     Problem,
     Rejected,
     UnknownModel,
 )
 from elastic_yolo.lab.processes.stack import Service, Stack, free_port
+from tests.support.tls_services import running_with_tls
 from tests.support.web_door import SCENES, count_responses, post_directly, web_before
 
 SCENE = SCENES[0]
@@ -275,6 +277,31 @@ def test_the_services_own_words_about_a_deadline_arrive_in_time(
 
     assert raised.value.status == 504
     assert len(raised.value.uid) == 32
+
+
+@pytest.mark.long
+def test_a_private_ca_is_trusted_if_the_environment_names_it(
+    noted: Noted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSL_CERT_FILE; without it, the error comes at once and not when the time is over."""
+    with running_with_tls(tmp_path) as stack:
+        with Client(stack.web.url) as client, pytest.raises(NoAnswer, match="certificate"):
+            client.detect(SCENE)
+        monkeypatch.setenv("SSL_CERT_FILE", stack.pairs["web"].env["TLS_CA_FILE"])
+        found = ask(stack.web.url, SCENE)
+
+    assert found.model.name == "model"
+    assert noted.said == []
+
+
+def test_loopback_needs_no_proxy(
+    web: httpx.Client, detect: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy of the environment does not exist."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    assert detect(str(web.base_url), SCENE).detections
 
 
 def test_a_connection_is_used_again(web: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
