@@ -112,9 +112,14 @@ def _wait_s(backoff: Backoff, asked: float | None) -> float:
 def _no_answer(server: str, error: Exception) -> NoAnswer:
     if isinstance(error, TimeoutError | httpx.ReadTimeout | httpx.WriteTimeout):
         return NoAnswer(f"{server}: no answer in time")
-    # The libraries between wrap what the system says in words of their own.
-    numbered = (one for one in _chain(error) if isinstance(one, OSError) and one.errno)
-    reason = next(map(_system_words, numbered), str(error) or type(error).__name__)
+    # The libraries between wrap what the system says in words of their own. OpenSSL's numbers are
+    # not the system's.
+    system = (
+        one
+        for one in _chain(error)
+        if isinstance(one, OSError) and one.errno and not isinstance(one, ssl.SSLError)
+    )
+    reason = next(map(_system_words, system), str(error) or type(error).__name__)
     return NoAnswer(f"{server}: no answer ({reason})")
 
 
