@@ -73,7 +73,7 @@ def encoder(form: str, ids: CocoIds) -> Encode:
 
 
 def encode_jsonl(rows: Sequence[Row]) -> bytes:
-    """Return a line for each picture, as `elastic-yolo detect --json` prints it, and its size.
+    """Return a line for each picture, as `elastic-yolo detect --json` prints it.
 
     Boxes are centre x, centre y, width and height in pixels of the upright picture.
     """

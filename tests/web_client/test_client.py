@@ -290,7 +290,7 @@ def test_a_private_ca_is_trusted_if_the_environment_names_it(
         monkeypatch.setenv("SSL_CERT_FILE", stack.pairs["web"].env["TLS_CA_FILE"])
         found = ask(stack.web.url, SCENE)
 
-    assert found.model.name == "model"
+    assert found.model.name == "tiny"
     assert noted.said == []
 
 
