@@ -118,6 +118,11 @@ class RateLine:
             print(file=sys.stderr, flush=True)
         self._shown = ""
 
+    def say(self, text: str) -> None:
+        """Print a line of text; a terminal shows the progress below it again when there is some."""
+        self._line.clear()
+        print_status(text)
+
     def __call__(self, done: int, total: int, bad: int) -> None:
         """Print that `done` of `total` pictures are done, of which `bad` cannot be used."""
         now = self._clock()

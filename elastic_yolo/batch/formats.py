@@ -17,6 +17,9 @@ from elastic_yolo.batch.detecting import BadPicture
 from elastic_yolo.batch.errors import BadInput
 from elastic_yolo.detector.parallel import Found
 from elastic_yolo.extras import naming_extra
+from elastic_yolo.results.coco import coco_detections, last_part, number_labels, number_pictures
+from elastic_yolo.results.json_lines import json_line
+from elastic_yolo.results.result import Result
 
 DRAWN = "drawn"
 FORMATS = ("jsonl", "coco", "parquet", DRAWN)
@@ -70,41 +73,25 @@ def encoder(form: str, ids: CocoIds) -> Encode:
 
 
 def encode_jsonl(rows: Sequence[Row]) -> bytes:
-    """Return a line for each picture, as `elastic-yolo detect --json` prints it, and its size.
+    """Return a line for each picture, as `elastic-yolo detect --json` prints it.
 
     Boxes are centre x, centre y, width and height in pixels of the upright picture.
     """
-    lines = []
-    for row in rows:
-        width, height = row.found.size
-        value = {
-            "picture": row.name,
-            "data": [[item.label, item.score, list(item.box)] for item in row.found.detections],
-            "image": {"width": width, "height": height},
-        }
-        lines.append(json.dumps(value, separators=(", ", ": ")))
-    return "".join(f"{line}\n" for line in lines).encode()
+    return "".join(
+        json_line(Result(row.name, row.found.detections, row.found.size)) for row in rows
+    ).encode()
 
 
 def encode_coco(rows: Sequence[Row], ids: CocoIds) -> bytes:
-    """Return COCO's results: a list of detections, whose bbox is left, top, width, height.
+    """Return COCO's results: a list of detections.
 
-    Source: cocodataset.org, "Results Format". `file_name` is not part of it; readers ignore it.
+    `file_name` is not part of that format; readers ignore it.
     """
-    found = []
-    for row in rows:
-        for item in row.found.detections:
-            x, y, width, height = item.box
-            left, top = round(x - width / 2, 2), round(y - height / 2, 2)
-            found.append(
-                {
-                    "image_id": ids.images[row.name],
-                    "category_id": ids.categories[item.label],
-                    "bbox": [left, top, width, height],
-                    "score": item.score,
-                    "file_name": row.name,
-                }
-            )
+    found = [
+        {**entry, "file_name": row.name}
+        for row in rows
+        for entry in coco_detections(row.name, row.found.detections, ids.images, ids.categories)
+    ]
     return json.dumps(found).encode()
 
 
@@ -207,7 +194,7 @@ def coco_ids(
     they are these, or else 1 and up. Raises BadInput if the annotations lack a name.
     """
     if annotations is None:
-        return CocoIds(_numbers_in(names), _category_ids(labels))
+        return CocoIds(number_pictures(names), number_labels(labels))
     try:
         images = {str(one["file_name"]): int(one["id"]) for one in annotations["images"]}
         categories = {str(one["name"]): int(one["id"]) for one in annotations["categories"]}
@@ -218,8 +205,8 @@ def coco_ids(
         ) from None
     by_last: dict[str, set[int]] = {}
     for name, number in images.items():
-        by_last.setdefault(_last(name), set()).add(number)
-    found = {name: images.get(name, _only(by_last.get(_last(name)))) for name in names}
+        by_last.setdefault(last_part(name), set()).add(number)
+    found = {name: images.get(name, _only(by_last.get(last_part(name)))) for name in names}
     _require(found, "file_name")
     if len(set(found.values())) < len(found):
         raise BadInput("several pictures have the same id")
@@ -228,10 +215,6 @@ def coco_ids(
     }
     _require(ids, "category")
     return CocoIds(_without_none(found), _without_none(ids))
-
-
-def _last(name: str) -> str:
-    return name[name.rfind("/") + 1 :]
 
 
 def _only(values: set[int] | None) -> int | None:
@@ -249,28 +232,6 @@ def _without_none(found: Mapping[str, int | None]) -> dict[str, int]:
     return {name: number for name, number in found.items() if number is not None}
 
 
-def _numbers_in(names: Sequence[str]) -> dict[str, int]:
-    found = [re.fullmatch(r"(?:.*_)?([0-9]{1,15})(?:\.[^.]*)?", _last(name)) for name in names]
-    numbers = [int(one[1]) for one in found if one]
-    if len(set(numbers)) == len(names):
-        return dict(zip(names, numbers, strict=True))
-    return {name: number for number, name in enumerate(names, 1)}
-
-
-def _category_ids(labels: Sequence[str]) -> dict[str, int]:
-    is_coco = (len(labels), labels[0], labels[-1]) == (len(_COCO_NUMBERS), "person", "toothbrush")
-    numbers = _COCO_NUMBERS if is_coco else range(1, len(labels) + 1)
-    ids: dict[str, int] = {}
-    for label, number in zip(labels, numbers, strict=True):
-        # Of two classes with the same label, the first.
-        ids.setdefault(label, number)
-    return ids
-
-
-# The numbers of COCO's 80 categories in the order of coco.names: of 90, ten were never used
-# (`examples/detector.c`, coco_ids).
-_UNUSED = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
-_COCO_NUMBERS = tuple(number for number in range(1, 91) if number not in _UNUSED)
 # What Darknet's coco.names calls otherwise than COCO itself.
 _COCO_NAMES = {
     "motorbike": "motorcycle",

@@ -1,5 +1,7 @@
 """Array types, the form of a network's input, and detections: what the detector's modules share.
 
+`Detection` comes from a module that needs no numpy, as the client has none.
+
 Arrays of detections are (n, 6) float32: x1 y1 x2 y2 score class, corners in pixels, best score
 first.
 """
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from elastic_yolo.detection import Detection as Detection  # noqa: PLC0414  # see the docstring
 from elastic_yolo.names import Resize
 
 Floats = NDArray[np.float32]
@@ -39,15 +42,6 @@ class InputFormat:
     def accepts(self, size: tuple[int, int], resize: Resize | None) -> bool:
         """Return whether the network takes a prepared picture; None is an unknown rule."""
         return size == self.size and resize in (None, self.resize)
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One object: label, score, and (centre x, centre y, width, height) in picture pixels."""
-
-    label: str
-    score: float
-    box: tuple[float, float, float, float]
 
 
 def name_detections(found: Floats, labels: Sequence[str] | Mapping[int, str]) -> list[Detection]:

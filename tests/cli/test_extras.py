@@ -41,6 +41,16 @@ def test_the_library_without_its_packages_names_the_extra(tmp_path: Path, name: 
     assert "ModuleNotFoundError" not in ended.stderr
 
 
+def test_the_client_without_its_package_names_the_extra(tmp_path: Path) -> None:
+    ended = bare_python(tmp_path, "-c", "from elastic_yolo.client import Client")
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == (
+        "elastic_yolo.extras.MissingPackage: elastic_yolo.client needs httpx, which is not "
+        "installed here: install 'elastic-yolo[client]'"
+    )
+
+
 @pytest.mark.parametrize(
     ("command", "extra"),
     [

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.lab.processes.stack import ROOT, Stack
 from elastic_yolo.provision.zoo import zoo_names
 from elastic_yolo.provision.zoo.table import ENTRIES
 from tests.support.tiny import SCORE
@@ -171,6 +171,30 @@ def test_the_wheel_and_its_extra_are_enough(
     refused = installed.run("provision", "--store", tmp_path / "store", "--config", config)
     assert refused.returncode == 1
     assert "s3://b/k.cfg: needs boto3, which is not installed here: pip" in refused.stdout
+
+
+@pytest.mark.long
+def test_the_client_needs_its_own_extra_only(
+    wheel: Path, demo_stack: Stack, tmp_path: Path
+) -> None:
+    """In an empty environment: no numpy, no engine."""
+    environment = tmp_path / "venv"
+    venv.create(environment)
+    python = environment / "bin" / "python"
+    lock = ROOT / "locks" / "client.txt"
+    _pip("--python", python, "install", "--require-hashes", "--only-binary", ":all:", "-r", lock)
+    _pip("--python", python, "install", "--no-index", f"{wheel}[client]")
+    scene = ROOT / "client" / "images" / "scene-01.jpg"
+    code = (
+        "from elastic_yolo.client import Client\n"
+        f"print(Client({demo_stack.web.url!r}).detect({str(scene)!r}).detections[0].label)"
+    )
+
+    ended = subprocess.run(
+        [python, "-I", "-c", code], cwd="/", capture_output=True, text=True, check=False
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "airplane\n"), ended.stderr
 
 
 def _try_commands(installed: Installed, model: Path, picture: Path, *, module: bool) -> None:
