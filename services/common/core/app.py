@@ -111,9 +111,9 @@ def build_app(
 def _guarded_paths(gates: Sequence[Middleware]) -> dict[str, Schemes]:
     """Return the prefixes of the paths that require a token or a key, with how it is sent."""
     return {
-        str(gate.kwargs["prefix"]): gate.cls.schemes  # type: ignore[attr-defined]  # a gate
+        str(prefix): gate.cls.schemes  # type: ignore[attr-defined]  # a gate
         for gate in gates
-        if "prefix" in gate.kwargs
+        for prefix in gate.kwargs.get("prefixes", ())
     }
 
 
