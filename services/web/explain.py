@@ -30,8 +30,6 @@ _TAG = "web"
 _SCORE = {"type": ["number", "null"]}
 _RESPONSE: dict[str, Any] = {
     "type": "object",
-    "required": ["label", "box", "score", "masks", "truncated", "seed", "seconds", "best"]
-    + ["model", "image", "map", "uid"],
     "properties": {
         "label": {"type": "string", "examples": ["bird"]},
         "box": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
@@ -72,6 +70,7 @@ _RESPONSE: dict[str, Any] = {
         "uid": {"type": "string"},
     },
 }
+_RESPONSE["required"] = list(_RESPONSE["properties"])
 
 
 def build_explain_route(web: Web) -> PictureRoute:

@@ -14,7 +14,7 @@ from typing import Self
 import cv2
 import numpy as np
 
-from elastic_yolo.detector.boxes import Floats, Pixels
+from elastic_yolo.detector.boxes import Floats, Image
 from elastic_yolo.detector.placement import FILL, Placement
 
 # What the network sees of a hidden place: the grey of a letterbox's margin, in which it was trained
@@ -62,8 +62,8 @@ class Masks:
         return np.ascontiguousarray(large[y : y + height, x : x + width], np.float32)
 
 
-def hide(image: Pixels, place: Placement, mask: Floats) -> Pixels:
-    """Return the (h, w, 3) uint8 input with the picture in it faded to grey where the mask is 0.
+def hide(image: Image, place: Placement, mask: Floats) -> Image:
+    """Return the (h, w, 3) input with the picture in it faded to grey where the mask is 0.
 
     `mask` has the size of `place.inner`. The margin of a letterbox stays as it is.
     """

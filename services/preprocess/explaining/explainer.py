@@ -237,7 +237,6 @@ class _Sampling:
     async def _weigh(self, context: RequestContext, mask: Floats) -> float:
         """Return what is left of the target where the mask hides the rest."""
         image, place = self._whole.image, self._whole.place
-        assert image.dtype == np.uint8  # noqa: S101  # as PictureInputs makes them
         hidden = await self._explainer.run(lambda: hide(image, place, mask))
         prediction = await self._whole.model.predict(context, hidden, self._wanted)
         return self._target.weigh(prediction.rows)

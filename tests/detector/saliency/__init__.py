@@ -1,0 +1,1 @@
+"""Tests of quantisation to int8."""
