@@ -56,9 +56,11 @@ _RESPONSE: dict[str, Any] = {
         "image": {"type": "object"},
         "map": {
             "type": "object",
-            "description": "Rows from top to bottom over the upright picture: the score that each "
-            "place adds, from -1 to 1.",
+            "description": "A grid over `box`, which is twice as wide and as high as the "
+            "detection's, within the picture: rows from top to bottom of the score that each cell "
+            "adds.",
             "properties": {
+                "box": {"type": "array", "items": {"type": "number"}},
                 "width": {"type": "integer"},
                 "height": {"type": "integer"},
                 "values": {

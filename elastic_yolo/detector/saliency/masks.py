@@ -1,4 +1,4 @@
-"""Random masks that hide parts of a network's input.
+"""Random masks.
 
 Source: Petsiuk et al., "RISE: Randomized Input Sampling for Explanation of Black-box Models",
 BMVC 2018, section 3.2, and "Black-box Explanation of Object Detectors via Saliency Maps" (D-RISE),
@@ -14,15 +14,13 @@ from typing import Self
 import cv2
 import numpy as np
 
-from elastic_yolo.detector.boxes import Floats, Image
-from elastic_yolo.detector.placement import FILL, Placement
+from elastic_yolo.detector.boxes import Floats
+from elastic_yolo.detector.saliency.window import Window
 
-# What the network sees of a hidden place: the grey of a letterbox's margin, in which it was trained
-# to find nothing.
-_HIDDEN = FILL
-# Chosen with `make bench-explain`: docs/explain.md.
-_CELLS_OF_BOX = 4
-_LEAST_CELL = 4
+# D-RISE has 16 cells along each side of a picture, whatever the object: a small one would lie in
+# one or two of them.
+_CELLS_OF_WINDOW = 8
+_LEAST_CELL = 2
 _VISIBLE = 0.5
 
 
@@ -39,15 +37,10 @@ class Masks:
     seed: int
 
     @classmethod
-    def around(cls, box: Floats, size: tuple[int, int], seed: int) -> Self:
-        """Return masks of (width, height) for a detection: the smaller its box, the smaller cells.
-
-        `box` is x1 y1 x2 y2 in pixels of the same scale. D-RISE has 16 cells along each side of a
-        picture, whatever the object: a small one would lie in a single cell.
-        """
-        width, height = (box[2:] - box[:2]).tolist()
-        side = math.sqrt(max(0.0, width * height)) / _CELLS_OF_BOX
-        return cls(size, max(_LEAST_CELL, min(round(side), max(size))), _VISIBLE, seed)
+    def of(cls, window: Window, seed: int) -> Self:
+        """Return masks for a window, which has about eight cells along each side."""
+        side = math.sqrt(window.width * window.height) / _CELLS_OF_WINDOW
+        return cls((window.width, window.height), max(_LEAST_CELL, round(side)), _VISIBLE, seed)
 
     def draw(self, number: int) -> Floats:
         """Return (height, width) float32 from 0 (hidden) to 1 (visible)."""
@@ -60,17 +53,3 @@ class Masks:
             grid, (columns * self.cell, rows * self.cell), interpolation=cv2.INTER_LINEAR
         )
         return np.ascontiguousarray(large[y : y + height, x : x + width], np.float32)
-
-
-def hide(image: Image, place: Placement, mask: Floats) -> Image:
-    """Return the (h, w, 3) input with the picture in it faded to grey where the mask is 0.
-
-    `mask` has the size of `place.inner`. The margin of a letterbox stays as it is.
-    """
-    (x, y), (width, height) = place.corner, place.inner
-    if mask.shape != (height, width):
-        raise ValueError(f"mask: expected {height}x{width}, found {mask.shape}")
-    hidden = image.copy()
-    inner = hidden[y : y + height, x : x + width]
-    inner[:] = np.rint(_HIDDEN + (inner.astype(np.float32) - _HIDDEN) * mask[..., np.newaxis])
-    return hidden

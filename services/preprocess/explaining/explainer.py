@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from elastic_yolo.detector.boxes import Floats
-from elastic_yolo.detector.saliency.masks import Masks, hide
+from elastic_yolo.detector.saliency.masks import Masks
 from elastic_yolo.detector.saliency.ranking import Ranking
-from elastic_yolo.detector.saliency.saliency_sum import SaliencySum
+from elastic_yolo.detector.saliency.regression import SaliencyRegression, enlarge
 from elastic_yolo.detector.saliency.target import LOWEST_SCORE, Target
+from elastic_yolo.detector.saliency.window import Window
 from services.common.core.explain_query import LEAST_MASKS, ExplainQuery
 from services.common.queue import start_threads
 from services.common.request.context import Deadline, RequestContext, Timings
@@ -43,21 +44,23 @@ _IN_FLIGHT = 4
 _SAMPLING_PART, _MOST_RESERVE_S = 0.9, 1.0
 _PAUSE_S = 0.01
 BEST_PART = 0.1
-"""Part of the picture that is hidden, and shown alone, to check the map."""
+"""Part of what the map covers that is hidden, and shown alone, to check the map."""
 
 
 @dataclass(frozen=True)
 class Explanation:
     """The saliency map of one detection, and how it came about."""
 
-    saliency: Floats
-    """(height, width) over the upright picture, at network size: score that each place adds."""
+    grid: Floats
+    """(rows, columns): the score that each cell adds."""
+    corners: Floats
+    """x1 y1 x2 y2 of what the grid covers, in pixels of the upright picture."""
     score: float
     """Of the detection in the whole picture."""
     score_without_best: float | None
-    """With the best tenth of the map hidden; None if no time was left."""
+    """With the best tenth of what the map covers hidden; None if no time was left."""
     score_of_best: float | None
-    """With all but that tenth hidden."""
+    """With the rest of what it covers hidden."""
     masks: int
     is_complete: bool
     """Whether all masks were used that the query asked for."""
@@ -107,18 +110,19 @@ class Explainer:
             behind = replace(context, is_background=True)
             async with self._pipeline.predict(behind, data, wanted) as whole:
                 target, score = find_target(whole, query)
-                sampling = _Sampling(self, behind, whole, target, wanted)
+                sampling = _Sampling(self, behind, whole, target, wanted, query.seed)
                 began = time.perf_counter()
-                await sampling.run(query)
+                await sampling.run(query.masks)
                 explained = await sampling.finish()
             # The predictions overlap: what they took together is the time of all.
             spent_ms = (time.perf_counter() - began) * 1000
             context.timings.absorb(f"inference;dur={spent_ms:.2f}")
-            outcome.masks = sampling.sums.count
-            outcome.is_complete = sampling.sums.count == query.masks
+            outcome.masks = sampling.regression.count
+            outcome.is_complete = sampling.regression.count == query.masks
             found = whole.prediction
             return Explanation(
-                saliency=explained.saliency,
+                grid=explained.grid,
+                corners=whole.place.to_picture(sampling.window.corners)[0],
                 score=score,
                 score_without_best=explained.without_best,
                 score_of_best=explained.of_best,
@@ -168,7 +172,7 @@ def find_target(whole: Predicted, query: ExplainQuery) -> tuple[Target, float]:
 
 @dataclass(frozen=True)
 class _Finished:
-    saliency: Floats
+    grid: Floats
     without_best: float | None
     of_best: float | None
 
@@ -183,8 +187,11 @@ class _Sampling:
         whole: Predicted,
         target: Target,
         wanted: DetectionRequest,
+        seed: int,
     ) -> None:
-        self.sums = SaliencySum(whole.place.inner)
+        self.window = Window.around(target.box, whole.place)
+        self._masks = Masks.of(self.window, seed)
+        self.regression = SaliencyRegression(self._masks)
         self._explainer = explainer
         self._whole = whole
         self._target = target
@@ -195,16 +202,15 @@ class _Sampling:
         reserve_s = min(_MOST_RESERVE_S, left_s * (1 - _SAMPLING_PART))
         self._until = Deadline(context.deadline.at_s - reserve_s)
 
-    async def run(self, query: ExplainQuery) -> None:
-        """Add up masks until all are used or the time is over; raises DeadlineExceeded for few."""
-        masks = Masks.around(self._target.box, self._whole.place.inner, query.seed)
+    async def run(self, masks: int) -> None:
+        """Try masks until all are used or the time is over; raises DeadlineExceeded for few."""
         context = replace(self._context, deadline=self._until)
-        numbers = iter(range(query.masks))
+        numbers = iter(range(masks))
 
         async def work() -> None:
             for number in numbers:
-                mask = await self._explainer.run(partial(masks.draw, number))
-                self.sums.add(mask, await self._weigh(context, mask))
+                mask = await self._explainer.run(partial(self._masks.draw, number))
+                self.regression.add(mask, await self._weigh(context, mask))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -213,31 +219,31 @@ class _Sampling:
         except ExceptionGroup as failures:
             # The first one; the group has cancelled the others.
             raise failures.exceptions[0] from None
-        if self.sums.count < LEAST_MASKS:
+        if self.regression.count < LEAST_MASKS:
             raise DeadlineExceeded(
-                f"{self.sums.count} masks in the time of the request, expected {LEAST_MASKS} or "
-                "more: allow more time, or try when there is less load"
+                f"{self.regression.count} masks in the time of the request, expected "
+                f"{LEAST_MASKS} or more: allow more time, or try when there is less load"
             )
 
     async def finish(self) -> _Finished:
         """Return the map, and how the score changes with its best tenth, if there is time."""
-        saliency, ranking = await self._explainer.run(self._rank)
+        grid, ranking = await self._explainer.run(self._rank)
         scores: list[float | None] = []
         for mask in (ranking.without_best(BEST_PART), ranking.best_alone(BEST_PART)):
             try:
                 scores.append(await self._weigh(self._context, mask))
             except DeadlineExceeded:
                 scores.append(None)
-        return _Finished(saliency, *scores)
+        return _Finished(grid, *scores)
 
     def _rank(self) -> tuple[Floats, Ranking]:
-        saliency = self.sums.to_map()
-        return saliency, Ranking(saliency)
+        grid = self.regression.to_grid()
+        return grid, Ranking(enlarge(grid, (self.window.width, self.window.height)))
 
     async def _weigh(self, context: RequestContext, mask: Floats) -> float:
         """Return what is left of the target where the mask hides the rest."""
-        image, place = self._whole.image, self._whole.place
-        hidden = await self._explainer.run(lambda: hide(image, place, mask))
+        image = self._whole.image
+        hidden = await self._explainer.run(lambda: self.window.hide(image, mask))
         prediction = await self._whole.model.predict(context, hidden, self._wanted)
         return self._target.weigh(prediction.rows)
 

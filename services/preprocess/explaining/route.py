@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from fastapi import Request, Response
 
-from elastic_yolo.detector.saliency.heat_map import to_grid, to_png
+from elastic_yolo.detector.boxes import centre_boxes
+from elastic_yolo.detector.saliency.heat_map import to_png
 from elastic_yolo.picture.drawn_types import PNG
 from services.common.core.explain_query import (
     EXPLAIN_PARAMETERS,
@@ -27,7 +29,7 @@ _REQUEST_BODY = {
     "required": True,
     "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
 }
-_DIGITS = 4
+_DIGITS = 5
 
 
 def build_explain_route(explainer: Explainer, bodies: Bodies, max_body_bytes: int) -> PictureRoute:
@@ -48,7 +50,9 @@ def build_explain_route(explainer: Explainer, bodies: Bodies, max_body_bytes: in
         context.name_model(explanation.model)
         facts = describe(explanation, query)
         if request.headers.get("accept") == PNG:
-            drawn = await explainer.run(lambda: to_png(explanation.saliency, explanation.picture))
+            drawn = await explainer.run(
+                lambda: to_png(explanation.grid, explanation.corners, explanation.picture)
+            )
             return Response(drawn, media_type=PNG, headers={FACTS_HEADER: json.dumps(facts)})
         return JsonResponse({**facts, "map": describe_map(explanation)})
 
@@ -85,11 +89,10 @@ def describe(explanation: Explanation, query: ExplainQuery) -> dict[str, Any]:
 
 
 def describe_map(explanation: Explanation) -> dict[str, Any]:
-    """Return the map as numbers, rows from top to bottom."""
-    grid = to_grid(explanation.saliency, explanation.picture)
-    height, width = grid.shape
-    values = [[round(value, _DIGITS) for value in row] for row in grid.astype(float).tolist()]
-    return {"width": width, "height": height, "values": values}
+    """Return the map as numbers, rows from top to bottom, and the box that it covers."""
+    rows = [[round(one, _DIGITS) for one in row] for row in explanation.grid.astype(float).tolist()]
+    (box,) = centre_boxes(explanation.corners[np.newaxis])
+    return {"box": box, "width": len(rows[0]), "height": len(rows), "values": rows}
 
 
 def _rounded(score: float | None) -> float | None:

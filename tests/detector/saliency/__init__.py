@@ -1,1 +1,1 @@
-"""Tests of quantisation to int8."""
+"""Tests of saliency maps."""

@@ -1,4 +1,4 @@
-"""Random masks: their values, where they hide, and that they can be repeated."""
+"""Random masks: their values, and that they can be repeated."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elastic_yolo.detector.boxes import InputFormat
-from elastic_yolo.detector.placement import FILL, Placement
-from elastic_yolo.detector.saliency.masks import Masks, hide
+from elastic_yolo.detector.saliency.masks import Masks
+from elastic_yolo.detector.saliency.window import Window
 from tests.detector.saliency import oracle
 
 TOLERANCE = 1e-5
@@ -66,39 +65,8 @@ def test_every_place_is_visible_in_the_same_part_of_the_masks(visible: float) ->
     assert np.abs(mean - visible).max() < 0.05
 
 
-@pytest.mark.parametrize(("box", "cell"), [((10, 10, 90, 90), 20), ((5, 5, 6, 6), 4)])
-def test_small_boxes_get_small_cells(box: tuple[int, ...], cell: int) -> None:
-    assert Masks.around(np.array(box, np.float32), (416, 312), 0).cell == cell
+@pytest.mark.parametrize(("window", "cell"), [((160, 160), 20), ((400, 16), 10), ((3, 1), 2)])
+def test_a_window_has_about_eight_cells_along_each_side(window: tuple[int, int], cell: int) -> None:
+    masks = Masks.of(Window(7, 9, *window), seed=4)
 
-
-def test_a_box_beyond_the_picture_gets_a_cell_of_the_picture() -> None:
-    assert Masks.around(np.array([-1e6, -1e6, 1e6, 1e6], np.float32), (40, 30), 0).cell == 40
-
-
-@settings(max_examples=25)
-@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(["letterbox", "stretch"]))
-def test_hiding_fades_the_picture_to_grey_and_leaves_the_margin(
-    width: int, height: int, resize: str
-) -> None:
-    random = np.random.default_rng(width * 100 + height)
-    place = Placement.fit((width, height), InputFormat((32, 24), resize))  # type: ignore[arg-type]
-    image = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    mask = random.random(place.inner[::-1]).astype(np.float32)
-
-    hidden = hide(image, place, mask)
-
-    (x, y), (inner_width, inner_height) = place.corner, place.inner
-    for row in range(24):
-        for column in range(32):
-            inside = y <= row < y + inner_height and x <= column < x + inner_width
-            part = float(mask[row - y, column - x]) if inside else 1.0
-            exact = FILL + (image[row, column].astype(float) - FILL) * part
-            assert np.abs(hidden[row, column] - exact).max() <= 0.5 + TOLERANCE
-    assert hidden.dtype == np.uint8
-
-
-def test_a_mask_of_another_size_is_refused() -> None:
-    place = Placement.fit((32, 24), InputFormat((32, 24), "letterbox"))
-
-    with pytest.raises(ValueError, match="expected 24x32"):
-        hide(np.zeros((24, 32, 3), np.uint8), place, np.ones((5, 5), np.float32))
+    assert masks == Masks(window, cell, 0.5, 4)

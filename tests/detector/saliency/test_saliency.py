@@ -1,4 +1,4 @@
-"""The weight of a mask, the sum over masks, and the order of pixels, against slow oracles."""
+"""The weight of a mask, the map of many, and the order of its pixels, against slow oracles."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from elastic_yolo.detector.saliency.heat_map import to_grid, to_png
+from elastic_yolo.detector.saliency.heat_map import to_png
 from elastic_yolo.detector.saliency.masks import Masks
 from elastic_yolo.detector.saliency.ranking import Ranking, area_under
-from elastic_yolo.detector.saliency.saliency_sum import SaliencySum
+from elastic_yolo.detector.saliency.regression import SaliencyRegression
 from elastic_yolo.detector.saliency.target import Target
 from tests.detector.saliency import oracle
 
@@ -47,42 +47,64 @@ def test_the_object_itself_overlaps_by_half_and_has_the_same_class() -> None:
 
 
 @settings(max_examples=20)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 30))
-def test_the_map_is_the_weight_that_each_place_adds(seed: int, count: int) -> None:
+@given(
+    st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(1, 14), st.integers(1, 14),
+    st.integers(2, 5),
+)  # fmt: skip
+def test_the_map_is_that_of_a_gaussian_process(
+    seed: int, count: int, width: int, height: int, cell: int
+) -> None:
+    """Whether there are more masks or more cells, and whatever the order of the masks."""
     random = np.random.default_rng(seed)
-    drawn = Masks((13, 9), 4, 0.5, seed)
+    drawn = Masks((width, height), cell, 0.5, seed)
     masks = [drawn.draw(number) for number in range(count)]
     weights = random.random(count).tolist()
-    sums = SaliencySum((13, 9))
+    regression = SaliencyRegression(drawn)
+    cells = regression.rows, regression.columns
+    visible = [oracle.average(mask, *cells) for mask in masks]
+    varied = np.ptp(np.array(visible), axis=0).max() > 1e-3
 
     for number in random.permutation(count):
-        sums.add(masks[number], weights[number])
+        regression.add(masks[number], weights[number])
 
-    assert sums.count == count
-    assert np.abs(sums.to_map() - oracle.saliency(masks, weights)).max() <= 1e-4
+    assert regression.count == count
+    if varied:
+        expected = oracle.fit(visible, weights, length=1.0, noise=0.3)
+        assert np.abs(regression.to_grid() - expected).max() <= 1e-4 * max(1, np.ptp(expected))
 
 
 def test_a_place_that_alone_decides_the_score_has_the_highest_value() -> None:
-    """The score is what is visible of one place: the map's values are 1 there, about 0 far off."""
-    masks = Masks((40, 30), 5, 0.5, seed=0)
-    sums = SaliencySum((40, 30))
-    for number in range(2000):
+    """The score is what is visible of one place; the map is near 0 far from it."""
+    masks = Masks((40, 32), 5, 0.5, seed=0)
+    regression = SaliencyRegression(masks)
+    for number in range(500):
         mask = masks.draw(number)
-        sums.add(mask, float(mask[8, 31]))
+        regression.add(mask, float(mask[8, 31]))
 
-    saliency = sums.to_map()
+    grid = regression.to_grid()
 
-    assert np.abs(np.array(np.unravel_index(saliency.argmax(), saliency.shape)) - (8, 31)).max() < 2
-    assert saliency.max() > 0.4
-    assert np.abs(saliency[20:, :20]).max() < 0.1
+    row, column = np.unravel_index(grid.argmax(), grid.shape)
+    assert grid.shape == (13, 16)
+    assert abs((row + 0.5) * 32 / 13 - 8) < 3
+    assert abs((column + 0.5) * 40 / 16 - 31) < 3
+    assert np.abs(grid[8:, :8]).max() < grid.max() / 10
 
 
 def test_a_score_that_nothing_changes_gives_a_map_of_zeros() -> None:
-    sums = SaliencySum((6, 4))
+    masks = Masks((6, 4), 2, 0.5, 0)
+    regression = SaliencyRegression(masks)
     for number in range(60):
-        sums.add(Masks((6, 4), 2, 0.5, 0).draw(number), 0.25)
+        regression.add(masks.draw(number), 0.25)
 
-    assert np.abs(sums.to_map()).max() < 1e-6
+    assert np.abs(regression.to_grid()).max() < 1e-9
+
+
+def test_masks_that_hide_nothing_give_a_map_of_zeros() -> None:
+    regression = SaliencyRegression(Masks((6, 4), 2, 0.5, 0))
+    for weight in (0.1, 0.9):
+        regression.add(np.ones((4, 6), np.float32), weight)
+
+    assert not regression.to_grid().any()
 
 
 @settings(max_examples=50)
@@ -104,34 +126,31 @@ def test_the_area_under_a_curve_is_that_of_its_trapezoids() -> None:
     assert area_under(parts, scores) == pytest.approx(0.075 + 0.12 + 0.025)
 
 
-@pytest.mark.parametrize("picture", [(640, 480), (100, 900), (1, 2), (4000, 3000)])
-def test_a_grid_has_the_picture_s_aspect_and_its_mean(picture: tuple[int, int]) -> None:
-    saliency = np.tile(np.linspace(0, 1, 90, dtype=np.float32)[:, None], (1, 120))
-
-    grid = to_grid(saliency, picture)
-
-    assert max(grid.shape) == 32
-    assert grid.shape[1] / grid.shape[0] == pytest.approx(picture[0] / picture[1], rel=0.2)
-    assert grid.mean() == pytest.approx(0.5, abs=0.01)
-    assert (np.diff(grid[:, 0]) > 0).all()
-
-
 def test_a_heat_map_is_transparent_where_nothing_matters() -> None:
-    saliency = np.full((30, 40), -0.2, np.float32)
-    saliency[10:20, 20:30] = 0.5
+    """A grid of 3 x 4 cells over the middle of a picture."""
+    grid = np.full((3, 4), -0.2, np.float32)
+    grid[:, 2] = 0.5
+    corners = np.array([20, 10, 60, 40], np.float32)
 
-    drawn = np.asarray(Image.open(io.BytesIO(to_png(saliency, (80, 60)))))
+    drawn = np.asarray(Image.open(io.BytesIO(to_png(grid, corners, (80, 60)))))
 
     assert drawn.shape == (60, 80, 4)
-    assert (drawn[:10, :, 3] == 0).all()
-    assert (drawn[25:35, 45:55, 3] == 217).all()
-    red, green, blue = drawn[30, 50, :3].tolist()  # the light yellow that inferno ends in
-    assert red > 240
-    assert green > 240
+    outside = np.ones((60, 80), bool)
+    outside[5:45, 15:65] = False
+    assert (drawn[outside, 3] == 0).all()
+    assert drawn[25, 44:46, 3].min() > 200
+    assert (drawn[15:35, 20:35, 3] == 0).all()
+    red, green, blue = drawn[25, 45, :3].tolist()  # the light yellow that inferno ends in
+    assert red > 220
+    assert green > 220
     assert blue < 200
 
 
 def test_a_heat_map_of_a_large_picture_is_smaller() -> None:
-    png = to_png(np.zeros((30, 40), np.float32), (8000, 6000))
+    corners = np.array([0, 0, 8000, 6000], np.float32)
+    png = to_png(np.ones((3, 4), np.float32), corners, (8000, 6000))
 
-    assert Image.open(io.BytesIO(png)).size == (1920, 1440)
+    drawn = np.asarray(Image.open(io.BytesIO(png)))
+
+    assert drawn.shape == (1440, 1920, 4)
+    assert (drawn[400:1000, 500:1500, 3] == 217).all()
