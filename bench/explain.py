@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=16, help="pictures (%(default)s)")
     parser.add_argument("--targets", type=int, default=2, help="of each picture (%(default)s)")
     parser.add_argument("--masks", type=int, default=500, help="of each detection (%(default)s)")
-    parser.add_argument("--steps", type=int, default=24, help="of each curve (%(default)s)")
+    parser.add_argument("--steps", type=int, default=16, help="of each curve (%(default)s)")
     parser.add_argument("--precision", default="fp32", help="(%(default)s)")
     parser.add_argument("--rate", type=float, default=10, help="ordinary pictures/s (%(default)s)")
     parser.add_argument("--seconds", type=float, default=20, help="of each load (%(default)s)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -211,12 +210,8 @@ def test_masks_do_not_count_as_pictures(client: httpx.Client, stack: Stack) -> N
     explain(client, "scene-01.jpg", query_of(detection)).raise_for_status()
 
     assert pictures() == before
-    background = re.search(
-        r'elastic_yolo_requests_total\{[^}]*\(background\)"[^}]*\} (\S+)',
-        httpx.get(f"{stack.inference.url}/metrics").text,
-    )
-    assert background is not None
-    assert float(background[1]) >= MASKS
+    route = "/v2/models/{name}/infer (background)"
+    assert sample(stack.inference, "elastic_yolo_requests_total", route=route) >= MASKS
     assert sample(stack.preprocess, "elastic_yolo_explanations_total", outcome="complete") >= 1
     assert sample(stack.preprocess, "elastic_yolo_explanation_masks_total") >= MASKS
 
