@@ -2,9 +2,9 @@
 
 For detections in the sample pictures, the pixels of the picture are hidden in the order of a map
 (deletion), or all but those (insertion), and the area under the curve of the score is printed. A
-good map has a small area for deletion and a large one for insertion. It is compared with D-RISE's
-average of the same masks, and with Gaussians around the centre of the box and of the picture. Then
-the three services get ordinary requests with and without an explanation beside them.
+good map has a small area for deletion and a large one for insertion. It is compared with Gaussians
+around the centre of the box and of the picture. Then the three services get ordinary requests with
+and without an explanation beside them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from elastic_yolo.detector.engines.choose import EngineOptions
 from elastic_yolo.detector.placement import Placement, draw_input
 from elastic_yolo.detector.saliency.masks import Masks
 from elastic_yolo.detector.saliency.ranking import Ranking, area_under
-from elastic_yolo.detector.saliency.regression import SaliencyRegression, enlarge
+from elastic_yolo.detector.saliency.saliency_sum import SaliencySum
 from elastic_yolo.detector.saliency.target import LOWEST_SCORE, Target
 from elastic_yolo.detector.saliency.window import Window
 from elastic_yolo.detector.samples import list_pictures
@@ -36,7 +36,7 @@ from elastic_yolo.progress import print_status
 _SCENES = ROOT / "client" / "images"
 # Standard deviation of a Gaussian as a part of the side of its box, or of the picture.
 _SPREAD = 0.25
-NAMES = ("map", "average (D-RISE)", "Gaussian in the box", "Gaussian in the picture")
+NAMES = ("map", "Gaussian in the box", "Gaussian in the picture")
 
 
 @dataclass(frozen=True)
@@ -84,27 +84,19 @@ class Explaining:
             name = f"{picture.stem} {model.labels[target.class_number]}"
             yield Scene(name, image, place, target, float(row[SCORE]))
 
-    def explain(self, scene: Scene, masks: int) -> tuple[Floats, Floats]:
-        """Return the map and D-RISE's average over the inner picture, (height, width) each."""
+    def explain(self, scene: Scene, masks: int) -> Floats:
+        """Return the map over the inner picture, (height, width); all around it comes last."""
         window = Window.around(scene.target.box, scene.place)
         drawn = Masks.of(window, seed=0)
-        regression = SaliencyRegression(drawn)
-        sums, weighted, weights = (
-            np.zeros(window_shape(window)),
-            np.zeros(window_shape(window)),
-            0.0,
-        )
+        sums = SaliencySum(drawn.size)
         for number in range(masks):
             mask = drawn.draw(number)
-            weight = scene.target.weigh(self.predict(window.hide(scene.image, mask)))
-            regression.add(mask, weight)
-            sums += mask
-            weighted += mask * np.float64(weight)
-            weights += weight
-        visible = weighted / np.maximum(sums, 1e-9)
-        hidden = (weights - weighted) / np.maximum(masks - sums, 1e-9)
-        fitted = enlarge(regression.to_grid(), (window.width, window.height))
-        return _spread(fitted, window, scene), _spread(visible - hidden, window, scene)
+            sums.add(mask, scene.target.weigh(self.predict(window.hide(scene.image, mask))))
+        width, height = scene.place.inner
+        x, y = window.x - scene.place.corner[0], window.y - scene.place.corner[1]
+        spread = np.full((height, width), -np.inf, np.float32)
+        spread[y : y + window.height, x : x + window.width] = sums.to_map()
+        return spread
 
     def areas(self, scene: Scene, saliency: Floats) -> tuple[float, float]:
         """Return the areas under the curves of deletion and insertion."""
@@ -121,20 +113,6 @@ class Explaining:
         return deletion, insertion
 
 
-def window_shape(window: Window) -> tuple[int, int]:
-    """Return (height, width)."""
-    return window.height, window.width
-
-
-def _spread(values: Floats, window: Window, scene: Scene) -> Floats:
-    """Return the map of a window over the inner picture; all around it comes last."""
-    width, height = scene.place.inner
-    x, y = window.x - scene.place.corner[0], window.y - scene.place.corner[1]
-    spread = np.full((height, width), -np.inf, np.float32)
-    spread[y : y + window.height, x : x + window.width] = values
-    return spread
-
-
 def gaussian(size: tuple[int, int], centre: Floats, sides: Floats) -> Floats:
     """Return a Gaussian over (width, height) pixels around a centre; all are x and y."""
     width, height = size
@@ -149,10 +127,8 @@ def compare_maps(explaining: Explaining, scene: Scene, masks: int) -> Areas:
     """Return the areas of all maps of a detection."""
     box, corner = scene.target.box, np.array(scene.place.corner, np.float32)
     size = np.array(scene.place.inner, np.float32)
-    fitted, average = explaining.explain(scene, masks)
     maps = [
-        fitted,
-        average,
+        explaining.explain(scene, masks),
         gaussian(scene.place.inner, (box[:2] + box[2:]) / 2 - corner, box[2:] - box[:2]),
         gaussian(scene.place.inner, size / 2, size),
     ]

@@ -26,12 +26,7 @@ def main() -> None:
     """Serve the embedded model, ask for everything, and write the file."""
     env = {"web": _ON, "preprocess": _ON, "inference": {"REQUEST_TIMEOUT_MS": "600000"}}
     with Stack(model=DEMO_MODEL, env=env) as stack:
-        with httpx.Client(base_url=stack.web.url, timeout=600) as web:
-            files = {"image": _SCENE.read_bytes()}
-            found = web.post("/inference", files=files).raise_for_status().json()["data"]
-            drawn = web.post("/inference", files=files, headers=_PNG).raise_for_status().content
-            panels = [Image.open(io.BytesIO(drawn)).convert("RGB")]
-            panels += [_overlay(web, files, one) for one in found[:_EXPLAINED]]
+        panels = _draw_panels(stack.web.url)
     height = round(_WIDTH * panels[0].height / panels[0].width)
     sheet = Image.new("RGB", (len(panels) * (_WIDTH + _GAP) - _GAP, height), "white")
     for number, panel in enumerate(panels):
@@ -39,6 +34,16 @@ def main() -> None:
         sheet.paste(resized, (number * (_WIDTH + _GAP), 0))
     sheet.quantize(256).save(_TARGET, optimize=True)
     print(f"{_TARGET.relative_to(ROOT)}: {_TARGET.stat().st_size:,} bytes")
+
+
+def _draw_panels(url: str) -> list[Image.Image]:
+    """Return the scene with its boxes, and with heat maps of the best detections."""
+    files = {"image": _SCENE.read_bytes()}
+    with httpx.Client(base_url=url, timeout=600) as web:
+        found = web.post("/inference", files=files).raise_for_status().json()["data"]
+        drawn = web.post("/inference", files=files, headers=_PNG).raise_for_status().content
+        boxes = Image.open(io.BytesIO(drawn)).convert("RGB")
+        return [boxes, *(_overlay(web, files, one) for one in found[:_EXPLAINED])]
 
 
 def _overlay(web: httpx.Client, files: dict[str, bytes], found: list[Any]) -> Image.Image:

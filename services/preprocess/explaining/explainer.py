@@ -20,7 +20,7 @@ import numpy as np
 from elastic_yolo.detector.boxes import Floats
 from elastic_yolo.detector.saliency.masks import Masks
 from elastic_yolo.detector.saliency.ranking import Ranking
-from elastic_yolo.detector.saliency.regression import SaliencyRegression, enlarge
+from elastic_yolo.detector.saliency.saliency_sum import SaliencySum
 from elastic_yolo.detector.saliency.target import LOWEST_SCORE, Target
 from elastic_yolo.detector.saliency.window import Window
 from services.common.core.explain_query import LEAST_MASKS, ExplainQuery
@@ -51,10 +51,10 @@ BEST_PART = 0.1
 class Explanation:
     """The saliency map of one detection, and how it came about."""
 
-    grid: Floats
-    """(rows, columns): the score that each cell adds."""
+    saliency: Floats
+    """(height, width) at network size: the score that each place adds."""
     corners: Floats
-    """x1 y1 x2 y2 of what the grid covers, in pixels of the upright picture."""
+    """x1 y1 x2 y2 of what the map covers, in pixels of the upright picture."""
     score: float
     """Of the detection in the whole picture."""
     score_without_best: float | None
@@ -117,11 +117,11 @@ class Explainer:
             # The predictions overlap: what they took together is the time of all.
             spent_ms = (time.perf_counter() - began) * 1000
             context.timings.absorb(f"inference;dur={spent_ms:.2f}")
-            outcome.masks = sampling.regression.count
-            outcome.is_complete = sampling.regression.count == query.masks
+            outcome.masks = sampling.sums.count
+            outcome.is_complete = sampling.sums.count == query.masks
             found = whole.prediction
             return Explanation(
-                grid=explained.grid,
+                saliency=explained.saliency,
                 corners=whole.place.to_picture(sampling.window.corners)[0],
                 score=score,
                 score_without_best=explained.without_best,
@@ -172,7 +172,7 @@ def find_target(whole: Predicted, query: ExplainQuery) -> tuple[Target, float]:
 
 @dataclass(frozen=True)
 class _Finished:
-    grid: Floats
+    saliency: Floats
     without_best: float | None
     of_best: float | None
 
@@ -191,7 +191,7 @@ class _Sampling:
     ) -> None:
         self.window = Window.around(target.box, whole.place)
         self._masks = Masks.of(self.window, seed)
-        self.regression = SaliencyRegression(self._masks)
+        self.sums = SaliencySum(self._masks.size)
         self._explainer = explainer
         self._whole = whole
         self._target = target
@@ -210,7 +210,7 @@ class _Sampling:
         async def work() -> None:
             for number in numbers:
                 mask = await self._explainer.run(partial(self._masks.draw, number))
-                self.regression.add(mask, await self._weigh(context, mask))
+                self.sums.add(mask, await self._weigh(context, mask))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -219,26 +219,26 @@ class _Sampling:
         except ExceptionGroup as failures:
             # The first one; the group has cancelled the others.
             raise failures.exceptions[0] from None
-        if self.regression.count < LEAST_MASKS:
+        if self.sums.count < LEAST_MASKS:
             raise DeadlineExceeded(
-                f"{self.regression.count} masks in the time of the request, expected "
+                f"{self.sums.count} masks in the time of the request, expected "
                 f"{LEAST_MASKS} or more: allow more time, or try when there is less load"
             )
 
     async def finish(self) -> _Finished:
         """Return the map, and how the score changes with its best tenth, if there is time."""
-        grid, ranking = await self._explainer.run(self._rank)
+        saliency, ranking = await self._explainer.run(self._rank)
         scores: list[float | None] = []
         for mask in (ranking.without_best(BEST_PART), ranking.best_alone(BEST_PART)):
             try:
                 scores.append(await self._weigh(self._context, mask))
             except DeadlineExceeded:
                 scores.append(None)
-        return _Finished(grid, *scores)
+        return _Finished(saliency, *scores)
 
     def _rank(self) -> tuple[Floats, Ranking]:
-        grid = self.regression.to_grid()
-        return grid, Ranking(enlarge(grid, (self.window.width, self.window.height)))
+        saliency = self.sums.to_map()
+        return saliency, Ranking(saliency)
 
     async def _weigh(self, context: RequestContext, mask: Floats) -> float:
         """Return what is left of the target where the mask hides the rest."""

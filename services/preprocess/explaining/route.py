@@ -10,6 +10,7 @@ from fastapi import Request, Response
 
 from elastic_yolo.detector.boxes import centre_boxes
 from elastic_yolo.detector.saliency.heat_map import to_png
+from elastic_yolo.detector.saliency.saliency_sum import to_grid
 from elastic_yolo.picture.drawn_types import PNG
 from services.common.core.explain_query import (
     EXPLAIN_PARAMETERS,
@@ -29,7 +30,7 @@ _REQUEST_BODY = {
     "required": True,
     "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
 }
-_DIGITS = 5
+_DIGITS = 4
 
 
 def build_explain_route(explainer: Explainer, bodies: Bodies, max_body_bytes: int) -> PictureRoute:
@@ -51,7 +52,7 @@ def build_explain_route(explainer: Explainer, bodies: Bodies, max_body_bytes: in
         facts = describe(explanation, query)
         if request.headers.get("accept") == PNG:
             drawn = await explainer.run(
-                lambda: to_png(explanation.grid, explanation.corners, explanation.picture)
+                lambda: to_png(explanation.saliency, explanation.corners, explanation.picture)
             )
             return Response(drawn, media_type=PNG, headers={FACTS_HEADER: json.dumps(facts)})
         return JsonResponse({**facts, "map": describe_map(explanation)})
@@ -90,7 +91,8 @@ def describe(explanation: Explanation, query: ExplainQuery) -> dict[str, Any]:
 
 def describe_map(explanation: Explanation) -> dict[str, Any]:
     """Return the map as numbers, rows from top to bottom, and the box that it covers."""
-    rows = [[round(one, _DIGITS) for one in row] for row in explanation.grid.astype(float).tolist()]
+    grid = to_grid(explanation.saliency).astype(float)
+    rows = [[round(one, _DIGITS) for one in row] for row in grid.tolist()]
     (box,) = centre_boxes(explanation.corners[np.newaxis])
     return {"box": box, "width": len(rows[0]), "height": len(rows), "values": rows}
 

@@ -24,24 +24,6 @@ def upsample(grid: np.ndarray, cell: int) -> np.ndarray:
     return large
 
 
-def average(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Return the mean of a mask over each of rows x columns cells, whose sides may be fractions."""
-    height, width = mask.shape
-    result = np.zeros((rows, columns))
-    for row in range(rows):
-        for column in range(columns):
-            for y in range(height):
-                for x in range(width):
-                    share_y = _shared(row * height / rows, (row + 1) * height / rows, y)
-                    share_x = _shared(column * width / columns, (column + 1) * width / columns, x)
-                    result[row, column] += mask[y, x] * share_y * share_x
-    return result * rows * columns / (height * width)
-
-
-def _shared(begin: float, end: float, pixel: int) -> float:
-    return max(0.0, min(end, pixel + 1) - max(begin, pixel))
-
-
 def iou(one: np.ndarray, other: np.ndarray) -> float:
     """Return the intersection over union of two boxes, x1 y1 x2 y2."""
     width = min(one[2], other[2]) - max(one[0], other[0])
@@ -58,25 +40,20 @@ def weigh(rows: np.ndarray, class_number: int, box: np.ndarray) -> float:
     return max((iou(row[:4], box) * row[4] for row in rows if row[5] == class_number), default=0.0)
 
 
-def fit(
-    visible: list[np.ndarray], weights: list[float], *, length: float, noise: float
-) -> np.ndarray:
-    """Return the mean of a Gaussian process's values, (rows, columns), as textbooks write it.
-
-    With a matrix of masks x masks: K = X P X', values = P X' (K + s I)^-1 y, where s is `noise` of
-    the mean variance in K. `visible` has the visible part of each cell, (rows, columns) a mask.
-    """
-    rows, columns = visible[0].shape
-    cells = [(row, column) for row in range(rows) for column in range(columns)]
-    prior = np.array(
-        [
-            [math.exp(-(math.dist(one, other) ** 2) / (2 * length**2)) for other in cells]
-            for one in cells
-        ]
-    )
-    x = np.array([[mask[cell] for cell in cells] for mask in visible])
-    x = x - x.mean(axis=0)
-    y = np.array(weights) - np.mean(weights)
-    covariance = x @ prior @ x.T
-    covariance += np.eye(len(x)) * noise * np.trace(covariance) / len(x)
-    return (prior @ x.T @ np.linalg.inv(covariance) @ y).reshape(rows, columns)
+def saliency(masks: list[np.ndarray], weights: list[float]) -> np.ndarray:
+    """Return the mean weight of each pixel while it is visible, less that while it is hidden."""
+    height, width = masks[0].shape
+    result = np.zeros((height, width))
+    for y in range(height):
+        for x in range(width):
+            seen = [
+                (float(mask[y, x]), weight) for mask, weight in zip(masks, weights, strict=True)
+            ]
+            visible = math.fsum(mask for mask, _ in seen)
+            hidden = math.fsum(1 - mask for mask, _ in seen)
+            if visible > 0 and hidden > 0:
+                result[y, x] = (
+                    math.fsum(mask * weight for mask, weight in seen) / visible
+                    - math.fsum((1 - mask) * weight for mask, weight in seen) / hidden
+                )
+    return result

@@ -13,7 +13,7 @@ from PIL import Image
 from elastic_yolo.detector.saliency.heat_map import to_png
 from elastic_yolo.detector.saliency.masks import Masks
 from elastic_yolo.detector.saliency.ranking import Ranking, area_under
-from elastic_yolo.detector.saliency.regression import SaliencyRegression
+from elastic_yolo.detector.saliency.saliency_sum import SaliencySum, to_grid
 from elastic_yolo.detector.saliency.target import Target
 from tests.detector.saliency import oracle
 
@@ -47,64 +47,61 @@ def test_the_object_itself_overlaps_by_half_and_has_the_same_class() -> None:
 
 
 @settings(max_examples=20)
-@given(
-    st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(1, 14), st.integers(1, 14),
-    st.integers(2, 5),
-)  # fmt: skip
-def test_the_map_is_that_of_a_gaussian_process(
-    seed: int, count: int, width: int, height: int, cell: int
-) -> None:
-    """Whether there are more masks or more cells, and whatever the order of the masks."""
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30))
+def test_the_map_is_the_weight_that_each_place_adds(seed: int, count: int) -> None:
+    """In whatever order the predictions arrive."""
     random = np.random.default_rng(seed)
-    drawn = Masks((width, height), cell, 0.5, seed)
+    drawn = Masks((13, 9), 4, 0.5, seed)
     masks = [drawn.draw(number) for number in range(count)]
     weights = random.random(count).tolist()
-    regression = SaliencyRegression(drawn)
-    cells = regression.rows, regression.columns
-    visible = [oracle.average(mask, *cells) for mask in masks]
-    varied = np.ptp(np.array(visible), axis=0).max() > 1e-3
+    sums = SaliencySum((13, 9))
 
     for number in random.permutation(count):
-        regression.add(masks[number], weights[number])
+        sums.add(masks[number], weights[number])
 
-    assert regression.count == count
-    if varied:
-        expected = oracle.fit(visible, weights, length=1.0, noise=0.3)
-        assert np.abs(regression.to_grid() - expected).max() <= 1e-4 * max(1, np.ptp(expected))
+    assert sums.count == count
+    assert np.abs(sums.to_map() - oracle.saliency(masks, weights)).max() <= 1e-4
 
 
 def test_a_place_that_alone_decides_the_score_has_the_highest_value() -> None:
-    """The score is what is visible of one place; the map is near 0 far from it."""
-    masks = Masks((40, 32), 5, 0.5, seed=0)
-    regression = SaliencyRegression(masks)
-    for number in range(500):
+    """The score is what is visible of one place; the map is about 0 far from it."""
+    masks = Masks((40, 30), 5, 0.5, seed=0)
+    sums = SaliencySum((40, 30))
+    for number in range(2000):
         mask = masks.draw(number)
-        regression.add(mask, float(mask[8, 31]))
+        sums.add(mask, float(mask[8, 31]))
 
-    grid = regression.to_grid()
+    saliency = sums.to_map()
 
-    row, column = np.unravel_index(grid.argmax(), grid.shape)
-    assert grid.shape == (13, 16)
-    assert abs((row + 0.5) * 32 / 13 - 8) < 3
-    assert abs((column + 0.5) * 40 / 16 - 31) < 3
-    assert np.abs(grid[8:, :8]).max() < grid.max() / 10
+    row, column = np.unravel_index(saliency.argmax(), saliency.shape)
+    assert abs(row - 8) < 2
+    assert abs(column - 31) < 2
+    assert saliency.max() > 0.4
+    assert np.abs(saliency[20:, :20]).max() < 0.1
 
 
 def test_a_score_that_nothing_changes_gives_a_map_of_zeros() -> None:
-    masks = Masks((6, 4), 2, 0.5, 0)
-    regression = SaliencyRegression(masks)
+    sums = SaliencySum((6, 4))
     for number in range(60):
-        regression.add(masks.draw(number), 0.25)
+        sums.add(Masks((6, 4), 2, 0.5, 0).draw(number), 0.25)
 
-    assert np.abs(regression.to_grid()).max() < 1e-9
+    assert np.abs(sums.to_map()).max() < 1e-6
 
 
-def test_masks_that_hide_nothing_give_a_map_of_zeros() -> None:
-    regression = SaliencyRegression(Masks((6, 4), 2, 0.5, 0))
-    for weight in (0.1, 0.9):
-        regression.add(np.ones((4, 6), np.float32), weight)
+@pytest.mark.parametrize(
+    ("size", "cells"), [((120, 90), (16, 12)), ((1, 9), (2, 16)), ((300, 4), (16, 1))]
+)
+def test_a_grid_has_the_aspect_of_its_map_and_its_mean(
+    size: tuple[int, int], cells: tuple[int, int]
+) -> None:
+    width, height = size
+    saliency = np.tile(np.linspace(-1, 1, height, dtype=np.float32)[:, None], (1, width))
 
-    assert not regression.to_grid().any()
+    grid = to_grid(saliency)
+
+    assert grid.shape == (cells[1], cells[0])
+    assert grid.mean() == pytest.approx(0, abs=1e-3)
+    assert (np.diff(grid[:, 0]) > 0).all()
 
 
 @settings(max_examples=50)
