@@ -120,17 +120,18 @@ def gaussian(size: tuple[int, int], centre: Floats, sides: Floats) -> Floats:
     spread = sides * _SPREAD
     squared = ((x - centre[0]) / spread[0]) ** 2 + ((y - centre[1]) / spread[1]) ** 2
     # The exponent alone has the same order, and does not end at 0 far away.
-    return (-squared).astype(np.float32)
+    return np.asarray(-squared, np.float32)
 
 
 def compare_maps(explaining: Explaining, scene: Scene, masks: int) -> Areas:
     """Return the areas of all maps of a detection."""
     box, corner = scene.target.box, np.array(scene.place.corner, np.float32)
     size = np.array(scene.place.inner, np.float32)
+    middle = (box[:2] + box[2:]) * np.float32(0.5) - corner
     maps = [
         explaining.explain(scene, masks),
-        gaussian(scene.place.inner, (box[:2] + box[2:]) / 2 - corner, box[2:] - box[:2]),
-        gaussian(scene.place.inner, size / 2, size),
+        gaussian(scene.place.inner, middle, box[2:] - box[:2]),
+        gaussian(scene.place.inner, size * np.float32(0.5), size),
     ]
     pairs = [explaining.areas(scene, saliency) for saliency in maps]
     return Areas([pair[0] for pair in pairs], [pair[1] for pair in pairs])

@@ -39,9 +39,7 @@ async function problemOf(response) {
 function describe({ masks, seconds, truncated, score, best }) {
   const end = truncated ? ", when the time was over" : "";
   const begin = `${masks} masks in ${seconds.toFixed(1)} s${end}.`;
-  if (best.score_without === null || best.score_alone === null) return begin;
-  const [whole, without, alone] =
-    [score, best.score_without, best.score_alone].map((one) => one.toFixed(2));
-  return `${begin} Without the brightest tenth of the map the score falls from ${whole} to ` +
-    `${without}; that tenth alone has ${alone}.`;
+  if (best.score_without === null) return begin;
+  return `${begin} Without the brightest tenth of the map the score is ` +
+    `${best.score_without.toFixed(2)} instead of ${score.toFixed(2)}.`;
 }
