@@ -9,7 +9,7 @@ OVERLAY ?= minikube
 PORT ?= 5000
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test test-all fuzz registries brokers clients oip-servers etcd k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch soak lint format docs proto oracle model-table browser http-clients cameras issuer images e2e cluster-test clean
+.PHONY: help setup demo up test test-all fuzz registries brokers clients oip-servers etcd k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch bench-explain soak lint format docs proto oracle model-table browser http-clients cameras issuer images e2e cluster-test clean
 
 # Makes the environment of a target FOLDER/ready from its lock, the first prerequisite; $(1) is for pip.
 define environment
@@ -147,6 +147,9 @@ bench-pipeline: .venv/ready ## measure the whole pipeline, alone, under load and
 
 bench-batch: .venv/ready ## compare `elastic-yolo batch` with the bare loops of its engine; BENCH_FLAGS=--help
 	@$(BIN)/python -m bench.batch $(BENCH_FLAGS)
+
+bench-explain: .venv/ready ## check saliency maps by deletion and insertion, and measure their cost; BENCH_FLAGS=--help
+	@$(BIN)/python -m bench.explain $(BENCH_FLAGS)
 
 soak: .venv/ready ## send the services mixed requests, valid, broken, slow and aborted, and cause faults; MINUTES=10 SOAK_FLAGS=--help
 	@$(BIN)/python -m bench.soak --minutes $(MINUTES) $(SOAK_FLAGS)

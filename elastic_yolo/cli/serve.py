@@ -127,6 +127,8 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
         print_status(f"elastic-yolo: {', '.join(tls)}: {_NO_TLS}")
         return 1
     logs = None if parsed.verbose else Path(tempfile.mkdtemp(prefix="elastic-yolo-serve-"))
+    # On here, where one person tries things out; off where a service is by itself.
+    explaining = {} if os.environ.get("EXPLAIN") else {"EXPLAIN": "true"}
     failure = ""
     try:
         with choose_ports(parsed.port, parsed.host, parsed.inference) as ports:
@@ -138,8 +140,8 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
                 logs=logs,
                 env={
                     "inference": inference_settings(parsed, model),
-                    "web": absolute_paths(os.environ),
-                    "preprocess": absolute_paths(os.environ, _ROUTING_PATHS),
+                    "web": {**explaining, **absolute_paths(os.environ)},
+                    "preprocess": {**explaining, **absolute_paths(os.environ, _ROUTING_PATHS)},
                 },
                 host=parsed.host,
                 own_session=True,

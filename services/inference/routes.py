@@ -19,7 +19,12 @@ from services.common.core.probes import Readiness
 from services.common.picture_inputs import PictureInputs, Preparation
 from services.common.queue import WorkQueue
 from services.common.request.body import Bodies
-from services.common.request.context import RequestContext, context_of
+from services.common.request.context import (
+    BACKGROUND,
+    PRIORITY_HEADER,
+    RequestContext,
+    context_of,
+)
 from services.inference import protocol
 from services.inference.protocol import InferRequest, InferResponse, PictureRequest
 from services.inference.scheduler import NetworkInput
@@ -77,6 +82,7 @@ class InferEndpoint:
             # Read again, after the body: a slow upload keeps no version from leaving.
             sizes = self.models.current_split(name).sizes
             context = context_of(request.scope)
+            context.is_background = request.headers.get(PRIORITY_HEADER) == BACKGROUND
             decoded = await self._decode(context, body, header_length, sizes)
             # Picture files have been copied out of it.
             del body
@@ -154,6 +160,9 @@ class InferEndpoint:
         started = time.perf_counter()
         detections = await version.predict(context, pictures, request.threshold, request.iou)
         seconds = time.perf_counter() - started
+        if context.is_background:
+            # No user's picture: it would distort what is known of those.
+            return detections
         # Next on the event loop: the caller does not wait for it, and the version is still in use.
         asyncio.get_running_loop().call_soon(
             self._record, split, version, request, pictures.images, detections, seconds

@@ -4,6 +4,9 @@ A request that is alone runs on the full-width engine, which uses all threads. A
 requests are queued, each runs on a stream, an engine with its part of the threads: a single request
 takes longer, and all together take less time. An engine that processes a batch faster than its
 pictures one by one runs batches on the full-width engine instead, and has no streams.
+
+A background request runs only when no other request is queued or runs, so it delays another one by
+one run at most.
 """
 
 from __future__ import annotations
@@ -23,10 +26,12 @@ from elastic_yolo.detector.engines.base import Engine
 from services.common.observe.telemetry import QueueLoad
 from services.common.queue import EXPIRED_IN_QUEUE, ServiceRate, finish_in_time, start_threads
 from services.common.request.context import RequestContext
-from services.common.request.errors import DeadlineExceeded
+from services.common.request.errors import DeadlineExceeded, TooManyRequests
 
 # Weight of the newest run in the moving average of a batch size's duration.
 _SMOOTHING = 0.2
+# Background requests that may be queued. Each preprocess process sends a few at a time.
+_MOST_BACKGROUND = 256
 
 Postprocess = Callable[[list[Floats]], list[Floats]]
 """Turns the raw heads of n pictures into n arrays of detections, (k, 6) each."""
@@ -163,6 +168,8 @@ class Scheduler:
         self._max_in_flight = max_queued + max_streams
         self._on_run = on_run
         self._queue: deque[Job] = deque()
+        # Apart, so that the expected wait and the length of the queue are those of all others.
+        self._background: deque[Job] = deque()
         self._rate = ServiceRate()
         self._batch_times = BatchTimes()
         self._lock = Lock()
@@ -188,7 +195,7 @@ class Scheduler:
 
     @property
     def queued(self) -> int:
-        """How many requests are queued; those that run are not counted."""
+        """How many requests are queued; those that run, and background ones, are not counted."""
         return len(self._queue)
 
     @property
@@ -209,12 +216,15 @@ class Scheduler:
         deadline, and DeadlineExceeded when the deadline passes. A request that has not started by
         then never runs. Raises also what making the input raises.
         """
-        self._rate.refuse_if_late(self._max_in_flight, context.deadline.remaining_s())
         job = Job(context, pictures, postprocess, asyncio.get_running_loop().create_future())
-        self._rate.begin()
-        job.result.add_done_callback(self._count)
-        with self._lock:
-            self._queue.append(job)
+        if context.is_background:
+            self._queue_in_background(job)
+        else:
+            self._rate.refuse_if_late(self._max_in_flight, context.deadline.remaining_s())
+            self._rate.begin()
+            job.result.add_done_callback(self._count)
+            with self._lock:
+                self._queue.append(job)
         self._dispatch()
         try:
             return await finish_in_time(job.result, context)
@@ -225,12 +235,21 @@ class Scheduler:
         finally:
             self._withdraw(job)
 
+    def _queue_in_background(self, job: Job) -> None:
+        with self._lock:
+            if len(self._background) >= _MOST_BACKGROUND:
+                raise TooManyRequests(
+                    f"{_MOST_BACKGROUND} background requests are queued", 1, "queue_full"
+                )
+            self._background.append(job)
+
     def _withdraw(self, job: Job) -> None:
         """Remove a job that is still queued: its deadline has passed, or its caller has hung up."""
+        queue = self._background if job.context.is_background else self._queue
         with self._lock:
-            if job not in self._queue:
+            if job not in queue:
                 return
-            self._queue.remove(job)
+            queue.remove(job)
         job.result.cancel()
 
     def _count(self, result: asyncio.Future[list[Floats]]) -> None:
@@ -240,7 +259,7 @@ class Scheduler:
     def _dispatch(self) -> None:
         """Start as many queued requests as there are free engines."""
         with self._lock:
-            expired = remove_expired(self._queue)
+            expired = remove_expired(self._queue) + remove_expired(self._background)
             while run := self._next_run():
                 self._threads.submit(self._run, asyncio.get_running_loop(), run)
         _fail_expired(expired)
@@ -250,14 +269,16 @@ class Scheduler:
 
         The full-width engine and the streams share the same threads, so they never run together.
         """
-        if not self._queue or self._full_width_busy:
+        queue = self._queue or self._background
+        if not queue or self._full_width_busy:
             return None
-        alone = len(self._queue) == 1 and len(self._idle_streams) == self._streams
+        idle = len(self._idle_streams) == self._streams
+        if queue is self._background and not idle:
+            return None
+        alone = idle and (len(queue) == 1 or queue is self._background)
         if alone or not self._streams:
             self._full_width_busy = True
-            run = _Run(
-                self._full_width, take_batch(self._queue, self._max_batch, self._batch_times)
-            )
+            run = _Run(self._full_width, take_batch(queue, self._max_batch, self._batch_times))
         elif self._idle_streams:
             run = _Run(self._idle_streams.pop(), [self._queue.popleft()])
         else:
@@ -265,7 +286,8 @@ class Scheduler:
         now = time.perf_counter()
         for job in run.jobs:
             job.started = True
-            job.context.timings.record("queue", job.queued, now)
+            phase = "background_queue" if job.context.is_background else "queue"
+            job.context.timings.record(phase, job.queued, now)
         return run
 
     def _run(self, loop: asyncio.AbstractEventLoop, run: _Run | None) -> None:
@@ -278,7 +300,7 @@ class Scheduler:
             outcome = _attempt(run)
             with self._lock:
                 self._release(run, outcome)
-                expired = remove_expired(self._queue)
+                expired = remove_expired(self._queue) + remove_expired(self._background)
                 following = self._next_run()
             loop.call_soon_threadsafe(self._deliver, run, outcome, expired)
             run = following

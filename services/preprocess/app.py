@@ -22,6 +22,9 @@ from services.common.picture_inputs import PictureInputs
 from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
 from services.preprocess.drawing import Drawing
+from services.preprocess.explaining.explainer import Explainer
+from services.preprocess.explaining.metrics import ExplainMetrics
+from services.preprocess.explaining.route import build_explain_route
 from services.preprocess.inference_client import DetectionRequest
 from services.preprocess.pipeline import Pipeline
 from services.preprocess.routes import build_picture_route, build_router, to_json
@@ -66,7 +69,10 @@ def create_app(
     metrics.watch_queue(inputs.queue.name, lambda: inputs.queue.load)
     metrics.watch_queue(drawing.queue.name, lambda: drawing.queue.load)
     bodies = Bodies(settings.max_held_bytes)
-    route = build_picture_route(pipeline, drawing, bodies, settings.max_body_bytes)
+    routes = [build_picture_route(pipeline, drawing, bodies, settings.max_body_bytes)]
+    explainer = Explainer(pipeline, ExplainMetrics(metrics)) if settings.explain else None
+    if explainer is not None:
+        routes.append(build_explain_route(explainer, bodies, settings.max_body_bytes))
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
@@ -80,6 +86,8 @@ def create_app(
                 yield
         inputs.queue.close()
         drawing.queue.close()
+        if explainer is not None:
+            explainer.close()
         router.close()
 
     async def check_status(context: RequestContext) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def create_app(
         readiness=readiness,
         metrics=metrics,
         routers=[build_router(pipeline)],
-        picture_routes=[route],
+        picture_routes=routes,
         check_dependencies=until_it_passes(router.check_ready, passed=settings.ready_alone),
         check_status=check_status,
         resources=resources,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from elastic_yolo.detector.boxes import Detection, name_detections
+from elastic_yolo.detector.boxes import Detection, Image, name_detections
 from elastic_yolo.detector.placement import Placement
 from elastic_yolo.picture.header import PictureHeader
 from services.common.picture_inputs import PictureInputs
@@ -28,6 +30,18 @@ class Processed:
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """A picture as the network got it, and what it predicted."""
+
+    model: RemoteModel
+    header: PictureHeader
+    place: Placement
+    image: Image
+    """(height, width, 3) uint8 at network size."""
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """Decodes a picture, has it inferred and maps the boxes back."""
 
@@ -41,23 +55,14 @@ class Pipeline:
 
         Raises PictureError for the picture, ServiceError for everything else.
         """
-        header = self.inputs.read_header(data)
-        async with self.router.route(context, wanted) as backend:
-            model = await backend.find_model(context, wanted.model)
-            try:
-                place, prediction = await self._predict(context, data, header, model, wanted)
-            except RemoteProblem as problem:
-                if not problem.is_rejection:
-                    raise
-                # The cached input format is out of date, or this endpoint serves another version
-                # still. Request metadata and prediction from the same endpoint, so that they match.
-                model = await backend.refresh_model(context, wanted.model)
-                place, prediction = await self._predict(context, data, header, model, wanted)
+        async with self.predict(context, data, wanted) as predicted:
+            prediction = predicted.prediction
         try:
-            detections = name_detections(place.to_picture(prediction.rows), prediction.labels)
+            rows = predicted.place.to_picture(prediction.rows)
+            detections = name_detections(rows, prediction.labels)
         except LookupError as error:
-            raise model.peer.invalid_response() from error
-        width, height = header.upright_size
+            raise predicted.model.peer.invalid_response() from error
+        width, height = predicted.header.upright_size
         return Processed(
             detections=detections,
             model=prediction.model,
@@ -66,6 +71,28 @@ class Pipeline:
             width=width,
             height=height,
         )
+
+    @asynccontextmanager
+    async def predict(
+        self, context: RequestContext, data: bytes, wanted: DetectionRequest
+    ) -> AsyncIterator[Predicted]:
+        """Yield a prediction for a picture file; its model stays connected until the block ends.
+
+        Raises PictureError for the picture, ServiceError for everything else.
+        """
+        header = self.inputs.read_header(data)
+        async with self.router.route(context, wanted) as backend:
+            model = await backend.find_model(context, wanted.model)
+            try:
+                predicted = await self._predict(context, data, header, model, wanted)
+            except RemoteProblem as problem:
+                if not problem.is_rejection:
+                    raise
+                # The cached input format is out of date, or this endpoint serves another version
+                # still. Request metadata and prediction from the same endpoint, so that they match.
+                model = await backend.refresh_model(context, wanted.model)
+                predicted = await self._predict(context, data, header, model, wanted)
+            yield predicted
 
     async def own_name(self, context: RequestContext, wanted: DetectionRequest) -> str:
         """Return the own name of the model that a request is for; raises ServiceError."""
@@ -79,8 +106,9 @@ class Pipeline:
         header: PictureHeader,
         model: RemoteModel,
         wanted: DetectionRequest,
-    ) -> tuple[Placement, Prediction]:
+    ) -> Predicted:
         """Prepare the network's input and send it to the model's back end."""
         planned = self.inputs.plan(context, data, header, model.input_format)
         image = await self.inputs.prepare(context, planned)
-        return planned.place, await model.predict(context, image, wanted)
+        prediction = await model.predict(context, image, wanted)
+        return Predicted(model, header, planned.place, image, prediction)

@@ -59,6 +59,8 @@ class PreprocessSettings(ForwardingSettings):
     """Pictures that may wait for decoding; one more is refused with 429."""
     threads: int = Field(0, ge=0, le=1024)
     """Threads that decode pictures; 0: as many as the container's CPU quota."""
+    explain: bool = False
+    """Whether to explain detections, each with hundreds of predictions: docs/explain.md."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from services.common.core.app import build_app
+from services.common.core.explain_query import PATH as EXPLAIN_PATH
 from services.common.core.golden import Golden, check_golden
 from services.common.core.probes import Readiness, until_it_passes
 from services.common.core.tls import Tls
@@ -21,6 +22,7 @@ from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
 from services.web.admission import Admission, AdmissionGate
 from services.web.door import Door
+from services.web.explain import build_explain_route
 from services.web.pages import build_pages
 from services.web.routes import PATH, PictureMetrics, Web, build_picture_route
 from services.web.settings import WebSettings
@@ -38,7 +40,7 @@ def create_app(
     """
     metrics = Metrics("web")
     metrics.watch_clients()
-    door = Door(settings, PATH, metrics)
+    door = Door(settings, (PATH, EXPLAIN_PATH), metrics)
     readiness = Readiness()
     hold = Hold(settings.hold_limits, metrics)
     preprocess = Peer(
@@ -59,6 +61,9 @@ def create_app(
         metrics=PictureMetrics(metrics),
     )
 
+    routes = [build_picture_route(web)]
+    if settings.explain:
+        routes.append(build_explain_route(web))
     metrics.watch_queue("admission", lambda: web.admission.load)
     gates = [Middleware(AdmissionGate, admission=web.admission, path=PATH)]
     # Added last, so they come first: who may not send a picture must not learn about the load.
@@ -91,7 +96,7 @@ def create_app(
         readiness=readiness,
         metrics=metrics,
         routers=[build_pages()],
-        picture_routes=[build_picture_route(web)],
+        picture_routes=routes,
         check_dependencies=until_it_passes(preprocess.check_ready, passed=settings.ready_alone),
         check_status=check_status,
         resources=resources,

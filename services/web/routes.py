@@ -37,8 +37,7 @@ _JSON = "application/json"
 # Media ranges of an Accept header that are read; browsers send eight.
 _MAX_RANGES = 32
 
-# The request bodies that `find_body` accepts, for the OpenAPI schema.
-_REQUEST_BODY = {
+REQUEST_BODY = {
     "required": True,
     "content": {
         "multipart/form-data": {
@@ -51,6 +50,7 @@ _REQUEST_BODY = {
         "image/*": {"schema": {"type": "string", "format": "binary"}},
     },
 }
+"""What `find_body` accepts, for the OpenAPI schema."""
 
 _BYTES = tuple(float(4**power) for power in range(6, 14))  # 4 KiB to 64 MiB
 _PIXELS = (1e4, 1e5, 3e5, 1e6, 2e6, 4e6, 8e6, 1.6e7, 3.2e7, 6.4e7, 1e8)
@@ -108,7 +108,7 @@ class Web:
             "/process",
             content=[picture],
             params=params,
-            headers={**forwarded, "Content-Type": self._check(picture)},
+            headers={**forwarded, "Content-Type": self.check_picture(picture)},
         )
         processed = self.preprocess.read_json(response)
         if not isinstance(processed, dict) or not processed.keys() >= _RESPONSE_KEYS:
@@ -130,7 +130,11 @@ class Web:
             "/process",
             content=[picture],
             params=params,
-            headers={**forwarded, "Content-Type": self._check(picture), "Accept": picture_type},
+            headers={
+                **forwarded,
+                "Content-Type": self.check_picture(picture),
+                "Accept": picture_type,
+            },
         )
         if response.headers.get("content-type") != picture_type:
             raise self.preprocess.invalid_response()
@@ -139,7 +143,7 @@ class Web:
         except KeyError as error:
             raise self.preprocess.invalid_response() from error
 
-    def _check(self, picture: bytes) -> str:
+    def check_picture(self, picture: bytes) -> str:
         """Check a picture's header, count the picture and return its media type."""
         header = read_header(picture)
         check_pixels(header, self.max_pixels)
@@ -234,7 +238,7 @@ def build_picture_route(web: Web) -> PictureRoute:
         summary="Detect objects in a picture",
         tag=_TAG,
         parameters=PARAMETERS,
-        request_body=_REQUEST_BODY,
+        request_body=REQUEST_BODY,
         response=_RESPONSE,
         picture_types=FORMATS,
     )

@@ -98,6 +98,8 @@ class WebSettings(ForwardingSettings):
     """File with that URL, in place of it."""
     limit_redis_down: Literal["open", "closed"] = "open"
     """While Redis is down: `open`, each process enforces the limits alone; `closed`, 503."""
+    explain: bool = False
+    """Whether to have detections explained by preprocess, which needs it too: docs/explain.md."""
 
     @field_validator("access_token_file", "limit_redis_url_file")
     @classmethod

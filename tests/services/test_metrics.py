@@ -32,7 +32,7 @@ def metrics(found):
 """
 # Only some kernels and container engines have these figures. Those of TLS: test_tls.py.
 CONDITIONAL = re.compile(
-    r"elastic_yolo_(cpu_.*periods|cpu_throttled_seconds|memory_limit_bytes|tls_|limit_redis_up)"
+    r"elastic_yolo_(cpu_.*periods|cpu_throttled_seconds|memory_limit_bytes|tls_|limit_redis_up|explanation)"
 )
 
 

@@ -24,7 +24,12 @@ CALLERS_FAULT = {400, 401, 404, 405, 413, 415, 422}
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("openapi")
-    env = {"inference": {"REPOSITORY_TOKEN": TOKEN}}
+    explaining = {"EXPLAIN": "true"}
+    env = {
+        "inference": {"REPOSITORY_TOKEN": TOKEN},
+        "preprocess": explaining,
+        "web": explaining,
+    }
     with Stack(model=write_tiny_model(folder / "model"), logs=folder, env=env) as running:
         yield running
 
@@ -101,8 +106,14 @@ def test_operation_ids_do_not_follow_renamed_functions(stack: Stack) -> None:
         posts = (operations["post"] for operations in paths.values() if "post" in operations)
         return {post["operationId"] for post in posts if "repository" not in post["operationId"]}
 
-    assert picture_operations(stack.web.url) == {"inference_inference_post"}
-    assert picture_operations(stack.preprocess.url) == {"process_process_post"}
+    assert picture_operations(stack.web.url) == {
+        "inference_inference_post",
+        "explain_explain_post",
+    }
+    assert picture_operations(stack.preprocess.url) == {
+        "process_process_post",
+        "explain_explain_post",
+    }
     assert picture_operations(stack.inference.url) == {
         "infer_v2_models__name__infer_post",
         "infer_v2_models__name__versions__version__infer_post",

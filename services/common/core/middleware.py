@@ -133,7 +133,11 @@ class Recorder:
         `method` must be one of a few words, whatever a caller sends.
         """
         elapsed_ms = context.timings.elapsed_ms()
-        self._metrics.count_request(route or "(no route)", method, status, elapsed_ms / 1000)
+        counted = route or "(no route)"
+        if context.is_background:
+            # Apart: how long these wait says nothing about the others.
+            counted += " (background)"
+        self._metrics.count_request(counted, method, status, elapsed_ms / 1000)
         self._metrics.count_phases(context.timings.own_phases())
         caller = {}
         if context.identity is not None:
@@ -148,7 +152,8 @@ class Recorder:
             kind = str(status), failure["reason"], failure.get("endpoint", "")
             quiet = route in _QUIET or not self._log_limit.passes("request", *kind)
         else:
-            quiet = route in _QUIET or route == _STATUS
+            # Hundreds of background requests belong to one explanation.
+            quiet = route in _QUIET or route == _STATUS or context.is_background
         log = get_logger().debug if quiet else get_logger().info
         log(
             "request",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from services.common.observe.tracing import RequestTrace
 
 TIMEOUT_HEADER = "x-timeout-ms"
+PRIORITY_HEADER = "x-priority"
+"""Of a request to inference; its one value is BACKGROUND."""
+BACKGROUND = "background"
 TIME_OVER = "the time of the request is over (X-Timeout-Ms, or REQUEST_TIMEOUT_MS of a service)"
 _VALID_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _TIMING = re.compile(r"([A-Za-z_]+);dur=([0-9]{1,9}(?:\.[0-9]+)?)(?![0-9.])")
@@ -167,6 +170,8 @@ class RequestContext:
     """None if traces are off."""
     may_be_held: bool = False
     """Whether the request waits while the next service has no endpoint: it is for a picture."""
+    is_background: bool = False
+    """Whether it runs only when no other request waits for the network."""
     body_bytes: int = 0
     """Of the picture file, while it is in memory."""
     identity: Identity | None = None
@@ -191,8 +196,12 @@ class RequestContext:
             self.trace.name_model(facts)
 
     def to_headers(self) -> dict[str, str]:
-        """Return the headers that give the next service the request's id and remaining time."""
-        return {"x-request-id": self.request_id, **self.deadline.to_header()}
+        """Return the headers that give the next service the request's id and remaining time.
+
+        And its priority, if it is a background request.
+        """
+        priority = {PRIORITY_HEADER: BACKGROUND} if self.is_background else {}
+        return {"x-request-id": self.request_id, **self.deadline.to_header(), **priority}
 
 
 def accept_request_id(sent: str | None) -> str:

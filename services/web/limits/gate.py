@@ -22,16 +22,19 @@ _NETWORK_BITS = 64
 class LimitGate:
     """Counts each picture for its client: the identity, or the address where there is none."""
 
-    def __init__(self, app: ASGIApp, path: str, store: UsageStore, default: Limits) -> None:
-        """Guard POST requests to `path`; `default` is for clients without limits of their own."""
+    def __init__(
+        self, app: ASGIApp, paths: tuple[str, ...], store: UsageStore, default: Limits
+    ) -> None:
+        """Guard POST requests to `paths`; `default` is for clients without limits of their own."""
         self._app = app
-        self._path = path
+        self._paths = paths
         self._store = store
         self._default = default
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise TooManyRequests or Unavailable."""
-        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "POST":
+        guarded = scope["type"] == "http" and scope["path"] in self._paths
+        if not guarded or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         context = context_of(scope)

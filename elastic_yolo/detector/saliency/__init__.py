@@ -1,0 +1,1 @@
+"""Saliency maps: which parts of a picture the score of a detection depends on."""

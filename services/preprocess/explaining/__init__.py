@@ -1,0 +1,1 @@
+"""Explanations: saliency maps of one detection, made of many predictions."""

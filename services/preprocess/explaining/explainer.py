@@ -1,0 +1,259 @@
+"""Explains one detection: hides random parts of its picture, and sees how its score changes.
+
+The predictions are background requests, a few at a time, so ordinary requests come first. One
+explanation runs at a time in each process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import numpy as np
+
+from elastic_yolo.detector.boxes import Floats
+from elastic_yolo.detector.saliency.masks import Masks
+from elastic_yolo.detector.saliency.ranking import Ranking
+from elastic_yolo.detector.saliency.saliency_sum import SaliencySum
+from elastic_yolo.detector.saliency.target import LOWEST_SCORE, Target
+from elastic_yolo.detector.saliency.window import Window
+from services.common.core.explain_query import LEAST_MASKS, ExplainQuery
+from services.common.queue import start_threads
+from services.common.request.context import Deadline, RequestContext, Timings
+from services.common.request.errors import (
+    DeadlineExceeded,
+    ParameterOutOfRange,
+    RemoteProblem,
+    TooManyRequests,
+)
+from services.preprocess.explaining.metrics import ExplainMetrics
+from services.preprocess.inference_client import DetectionRequest
+from services.preprocess.pipeline import Pipeline, Predicted
+
+T = TypeVar("T")
+
+# Predictions in flight: each inference process runs one at a time, or a batch of them.
+_IN_FLIGHT = 4
+# Of the remaining time: the rest is for the map and the response.
+_SAMPLING_PART, _MOST_RESERVE_S = 0.9, 1.0
+_PAUSE_S = 0.01
+BEST_PART = 0.1
+"""Part of what the map covers that is hidden, and shown alone, to check the map."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The saliency map of one detection, and how it came about."""
+
+    saliency: Floats
+    """(height, width) at network size: the score that each place adds."""
+    corners: Floats
+    """x1 y1 x2 y2 of what the map covers, in pixels of the upright picture."""
+    score: float
+    """Of the detection in the whole picture."""
+    score_without_best: float | None
+    """With the best tenth of what the map covers hidden; None if no time was left."""
+    score_of_best: float | None
+    """With the rest of what it covers hidden."""
+    masks: int
+    is_complete: bool
+    """Whether all masks were used that the query asked for."""
+    seconds: float
+    picture: tuple[int, int]
+    """(width, height) of the upright picture."""
+    model: dict[str, str]
+
+
+class Explainer:
+    """Makes saliency maps, one at a time."""
+
+    def __init__(self, pipeline: Pipeline, metrics: ExplainMetrics) -> None:
+        """Start the thread that hides parts of pictures."""
+        self._pipeline = pipeline
+        self._metrics = metrics
+        self._thread = start_threads(1, "explain")
+        self._is_busy = False
+        self._free_at = 0.0
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._thread.shutdown()
+
+    def require_free(self) -> None:
+        """Raise TooManyRequests while an explanation is running."""
+        if self._is_busy:
+            again_s = max(1, min(60, round(self._free_at - time.monotonic())))
+            raise TooManyRequests(
+                f"this service explains one detection at a time: try again in {again_s} s",
+                again_s,
+                "queue_full",
+            )
+
+    async def explain(
+        self, context: RequestContext, data: bytes, query: ExplainQuery, wanted: DetectionRequest
+    ) -> Explanation:
+        """Explain a detection in a picture file; `wanted` chooses the model.
+
+        Raises TooManyRequests while another one is running, ParameterOutOfRange if the detection is
+        not in the picture, DeadlineExceeded if there is no time for enough masks, and as
+        `Pipeline.predict` does.
+        """
+        with self._turn(context), self._metrics.count() as outcome:
+            started = time.perf_counter()
+            wanted = replace(wanted, parameters={"threshold": LOWEST_SCORE})
+            behind = replace(context, is_background=True)
+            async with self._pipeline.predict(behind, data, wanted) as whole:
+                target, score = find_target(whole, query)
+                sampling = _Sampling(self, behind, whole, target, wanted, query.seed)
+                began = time.perf_counter()
+                await sampling.run(query.masks)
+                explained = await sampling.finish()
+            # The predictions overlap: what they took together is the time of all.
+            spent_ms = (time.perf_counter() - began) * 1000
+            context.timings.absorb(f"inference;dur={spent_ms:.2f}")
+            outcome.masks = sampling.sums.count
+            outcome.is_complete = sampling.sums.count == query.masks
+            found = whole.prediction
+            return Explanation(
+                saliency=explained.saliency,
+                corners=whole.place.to_picture(sampling.window.corners)[0],
+                score=score,
+                score_without_best=explained.without_best,
+                score_of_best=explained.of_best,
+                masks=outcome.masks,
+                is_complete=outcome.is_complete,
+                seconds=time.perf_counter() - started,
+                picture=whole.header.upright_size,
+                model={"name": found.model, "version": found.version, "digest": found.digest},
+            )
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """Run work on pixels in the thread, after all pictures that wait to be decoded."""
+        while self._pipeline.inputs.queue.load.waiting:  # noqa: ASYNC110  # rare, and not urgent
+            await asyncio.sleep(_PAUSE_S)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+
+    @contextmanager
+    def _turn(self, context: RequestContext) -> Iterator[None]:
+        self.require_free()
+        self._is_busy = True
+        self._free_at = context.deadline.at_s
+        try:
+            yield
+        finally:
+            self._is_busy = False
+
+
+def find_target(whole: Predicted, query: ExplainQuery) -> tuple[Target, float]:
+    """Return the detection of a query in the prediction for its picture, and its score.
+
+    Raises ParameterOutOfRange if there is none.
+    """
+    x, y, width, height = query.box
+    corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+    (box,) = whole.place.to_network(np.array([corners], np.float32))
+    for number, label in whole.prediction.labels.items():
+        if label == query.label:
+            target = Target(number, box)
+            score = target.find_score(whole.prediction.rows)
+            if score is not None:
+                return target, score
+    raise ParameterOutOfRange(
+        f"box, label: the model finds no {query.label[:80]!r} there: expected a detection that "
+        "/inference has returned for this picture and model"
+    )
+
+
+@dataclass(frozen=True)
+class _Finished:
+    saliency: Floats
+    without_best: float | None
+    of_best: float | None
+
+
+class _Sampling:
+    """The predictions of one explanation."""
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        context: RequestContext,
+        whole: Predicted,
+        target: Target,
+        wanted: DetectionRequest,
+        seed: int,
+    ) -> None:
+        self.window = Window.around(target.box, whole.place)
+        self._masks = Masks.of(self.window, seed)
+        self.sums = SaliencySum(self._masks.size)
+        self._explainer = explainer
+        self._whole = whole
+        self._target = target
+        self._wanted = wanted
+        # One entry for hundreds of predictions says nothing, and neither do their spans.
+        self._context = replace(context, timings=Timings(), trace=None)
+        left_s = context.deadline.remaining_s()
+        reserve_s = min(_MOST_RESERVE_S, left_s * (1 - _SAMPLING_PART))
+        self._until = Deadline(context.deadline.at_s - reserve_s)
+
+    async def run(self, masks: int) -> None:
+        """Try masks until all are used or the time is over; raises DeadlineExceeded for few."""
+        context = replace(self._context, deadline=self._until)
+        numbers = iter(range(masks))
+
+        async def work() -> None:
+            for number in numbers:
+                mask = await self._explainer.run(partial(self._masks.draw, number))
+                self.sums.add(mask, await self._weigh(context, mask))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_IN_FLIGHT):
+                    group.create_task(_until_late(work()))
+        except ExceptionGroup as failures:
+            # The first one; the group has cancelled the others.
+            raise failures.exceptions[0] from None
+        if self.sums.count < LEAST_MASKS:
+            raise DeadlineExceeded(
+                f"{self.sums.count} masks in the time of the request, expected "
+                f"{LEAST_MASKS} or more: allow more time, or try when there is less load"
+            )
+
+    async def finish(self) -> _Finished:
+        """Return the map, and how the score changes with its best tenth, if there is time."""
+        saliency, ranking = await self._explainer.run(self._rank)
+        scores: list[float | None] = []
+        for mask in (ranking.without_best(BEST_PART), ranking.best_alone(BEST_PART)):
+            try:
+                scores.append(await self._weigh(self._context, mask))
+            except DeadlineExceeded:
+                scores.append(None)
+        return _Finished(saliency, *scores)
+
+    def _rank(self) -> tuple[Floats, Ranking]:
+        saliency = self.sums.to_map()
+        return saliency, Ranking(saliency)
+
+    async def _weigh(self, context: RequestContext, mask: Floats) -> float:
+        """Return what is left of the target where the mask hides the rest."""
+        image = self._whole.image
+        hidden = await self._explainer.run(lambda: self.window.hide(image, mask))
+        prediction = await self._whole.model.predict(context, hidden, self._wanted)
+        return self._target.weigh(prediction.rows)
+
+
+async def _until_late(work: Coroutine[Any, Any, None]) -> None:
+    """Run until the deadline passes, here or in a service behind."""
+    try:
+        await work
+    except DeadlineExceeded:
+        return
+    except RemoteProblem as problem:
+        if problem.status != HTTPStatus.GATEWAY_TIMEOUT:
+            raise
