@@ -22,7 +22,14 @@ from services.common.request.context import RequestContext
 from services.web.admission import Admission, AdmissionGate
 from services.web.door import Door
 from services.web.pages import build_pages
-from services.web.routes import PATH, PictureMetrics, Web, build_picture_route
+from services.web.routes import (
+    MODELS_PATH,
+    PATH,
+    PictureMetrics,
+    Web,
+    build_model_router,
+    build_picture_route,
+)
 from services.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -38,7 +45,7 @@ def create_app(
     """
     metrics = Metrics("web")
     metrics.watch_clients()
-    door = Door(settings, PATH, metrics)
+    door = Door(settings, metrics, pictures=PATH, guarded=(PATH, MODELS_PATH))
     readiness = Readiness()
     hold = Hold(settings.hold_limits, metrics)
     preprocess = Peer(
@@ -90,7 +97,7 @@ def create_app(
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_pages()],
+        routers=[build_pages(), build_model_router(preprocess)],
         picture_routes=[build_picture_route(web)],
         check_dependencies=until_it_passes(preprocess.check_ready, passed=settings.ready_alone),
         check_status=check_status,
