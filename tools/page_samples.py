@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from elastic_yolo.lab.processes.stack import ROOT
 
-SCENES = ("scene-01.jpg", "scene-02.jpg", "scene-05.png", "scene-09.jpg")
+SCENES = ("scene-09.jpg", "scene-02.jpg", "scene-05.png", "scene-01.jpg")
 FOLDER = ROOT / "services" / "web" / "static"
 _SIDE = 640
 _MOST_BYTES = 17_000
