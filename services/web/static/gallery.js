@@ -91,8 +91,9 @@ export class Gallery {
   #add(picture) {
     const canvas = make("canvas", { ...THUMB, ariaHidden: "true" });
     const state = make("span", { className: "state" });
-    const name = make("span", { title: picture.name }, picture.name);
-    const button = make("button", { type: "button", tabIndex: -1 }, canvas, name, state);
+    const name = make("span", { className: "visually-hidden" }, picture.name);
+    const button = make("button", { type: "button", tabIndex: -1, title: picture.name });
+    button.append(canvas, name, " ", state);
     button.addEventListener("click", () => this.#select(picture));
     element("thumbs").append(make("li", {}, button));
     const entry = { button, state };
