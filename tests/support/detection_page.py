@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
@@ -67,9 +68,14 @@ class DetectionPage:
 
     def wait(self, script: str) -> None:
         """Wait until an expression in JavaScript is true."""
-        WebDriverWait(self.driver, TIMEOUT_S).until(
-            lambda driver: driver.execute_script(f"return Boolean({script})"), script
-        )
+        try:
+            WebDriverWait(self.driver, TIMEOUT_S).until(
+                lambda driver: driver.execute_script(f"return Boolean({script})")
+            )
+        except TimeoutException:
+            problem = self.text("#problem-title"), self.text("#problem-detail")
+            shown = self.text("#said"), *problem, self.messages()
+            raise AssertionError(f"never true: {script}; the page says {shown}") from None
 
     def wait_said(self, expected: str) -> str:
         """Wait until the status contains a text, and return it."""

@@ -30,9 +30,9 @@ export function placeLabels(boxes, sizes, bounds) {
 }
 
 function candidates(box, size, bounds) {
-  const keepIn = (x) => Math.max(0, Math.min(x, bounds.w - size.w));
-  const left = keepIn(box.x);
-  const right = keepIn(box.x + box.w - size.w);
+  const within = (x) => Math.max(0, Math.min(x, bounds.w - size.w));
+  const left = within(box.x);
+  const right = within(box.x + box.w - size.w);
   const above = box.y - size.h;
   const below = box.y + box.h;
   const found = [];
