@@ -94,7 +94,7 @@ def test_a_broken_file_fails_alone_and_says_why(page: DetectionPage, tmp_path: P
     cut.write_bytes(SCENES[0].read_bytes()[:20_000])
 
     page.choose(text, SCENES[0], cut)
-    page.wait_said("1 pictures done, 2 failed")
+    page.wait_said("1 picture done, 2 failed")
 
     assert states(page) == ["failed", "done", "failed"]
     assert page.text("#problem-title") == "Unsupported Media Type"

@@ -15,10 +15,11 @@ export function colorOf(label) {
 
 /**
  * Draw detections, best first. `pen` is scaled to CSS pixels, the picture is `w` x `h` of them, and
- * `scale` of them are a pixel of the picture. `active` is the detection to emphasise, or null.
+ * `scale` of them are a pixel of the picture. Labels are `text` times as large as usual. `active` is
+ * the detection to emphasise, or null.
  */
-export function drawDetections(pen, detections, { w, h, scale, active = null }) {
-  pen.font = `600 ${FONT_PX}px system-ui, sans-serif`;
+export function drawDetections(pen, detections, { w, h, scale, text = 1, active = null }) {
+  pen.font = `600 ${FONT_PX * text}px system-ui, sans-serif`;
   pen.textBaseline = "middle";
   const boxes = detections.map(({ box: [cx, cy, bw, bh] }) => ({
     x: (cx - bw / 2) * scale,
@@ -26,8 +27,11 @@ export function drawDetections(pen, detections, { w, h, scale, active = null }) 
     w: bw * scale,
     h: bh * scale,
   }));
-  const texts = detections.map(captionOf);
-  const sizes = texts.map((text) => ({ w: Math.ceil(pen.measureText(text).width) + 8, h: LABEL_PX }));
+  const captions = detections.map(captionOf);
+  const sizes = captions.map((caption) => ({
+    w: Math.ceil(pen.measureText(caption).width) + 8,
+    h: Math.round(LABEL_PX * text),
+  }));
   const places = placeLabels(boxes, sizes, { w, h });
   // The best one is drawn last, over all others.
   for (let i = detections.length - 1; i >= 0; i -= 1) {
@@ -39,7 +43,7 @@ export function drawDetections(pen, detections, { w, h, scale, active = null }) 
   for (let i = detections.length - 1; i >= 0; i -= 1) {
     if (detections[i] !== active) {
       pen.globalAlpha = active === null ? 1 : 0.3;
-      drawLabel(pen, texts[i], places[i], sizes[i], colorOf(detections[i].label));
+      drawLabel(pen, captions[i], places[i], sizes[i], colorOf(detections[i].label));
     }
   }
   pen.globalAlpha = 1;
@@ -47,7 +51,7 @@ export function drawDetections(pen, detections, { w, h, scale, active = null }) 
   if (at >= 0) {
     const color = colorOf(active.label);
     drawBox(pen, boxes[at], color, 2 * LINE_PX);
-    drawLabel(pen, texts[at], places[at], sizes[at], color);
+    drawLabel(pen, captions[at], places[at], sizes[at], color);
   }
 }
 

@@ -81,7 +81,7 @@ export class Gallery {
   #describe(picture) {
     switch (picture.state) {
       case "done": return `${this.#countFound(picture)} found`;
-      case "failed": return `failed: ${picture.problem.title}`;
+      case "failed": return "failed";
       case "waiting": return `waits ${this.pictures.pauseS} s`;
       case "sending": return "sending…";
       default: return "queued";

@@ -53,7 +53,8 @@ function changed(picture) {
   const busy = pictures.count("queued", "sending", "waiting");
   if (busy === 0 && pictures.all.length > 1) {
     const failed = pictures.count("failed");
-    say(`${pictures.count("done")} pictures done${failed ? `, ${failed} failed` : ""}.`);
+    const done = pictures.count("done");
+    say(`${done} ${done === 1 ? "picture" : "pictures"} done${failed ? `, ${failed} failed` : ""}.`);
   }
 }
 

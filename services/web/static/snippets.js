@@ -8,8 +8,15 @@ export function makeSnippets(name, answer, parameters) {
   return {
     curl: curlFor(name, url),
     python: pythonFor(name, address("inference"), parameters),
-    json: JSON.stringify(answer, null, 1),
+    json: formatJson(answer),
   };
+}
+
+/** One line for each detection. */
+function formatJson({ data = [], ...others }) {
+  const detections = data.map((detection) => `\n  ${JSON.stringify(detection)}`).join(",");
+  const members = Object.entries(others).map(([key, value]) => `${JSON.stringify(key)}: ${JSON.stringify(value)}`);
+  return `{\n "data": [${detections}],\n ${members.join(",\n ")}\n}`;
 }
 
 function curlFor(name, url) {

@@ -135,7 +135,9 @@ export class View {
     const pen = canvas.getContext("2d");
     pen.scale(canvas.width / w, canvas.height / h);
     const scale = w / this.image.naturalWidth;
-    drawDetections(pen, this.#detections, { w, h, scale, active: this.#active });
+    // As all text: larger on a projector, and as large as the visitor's browser is set to.
+    const text = Number.parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+    drawDetections(pen, this.#detections, { w, h, scale, text, active: this.#active });
   }
 
   #point(event) {
