@@ -153,6 +153,35 @@ def test_the_canvas_has_a_pixel_for_each_of_the_screen(page: DetectionPage) -> N
     assert sizes[0] == 2 * sizes[1]
 
 
+def test_ctrl_and_wheel_zoom_at_the_pointer(page: DetectionPage) -> None:
+    """What is under the pointer stays there."""
+    page.detect(SCENES / "scene-12.jpg")
+
+    scale, before, after = page.driver.execute_async_script(
+        """
+        const done = arguments[arguments.length - 1];
+        const frame = document.getElementById("viewport");
+        const view = document.getElementById("view");
+        const { x, y } = frame.getBoundingClientRect();
+        const at = { x: x + 200, y: y + 150 };
+        const under = () => {
+          const box = view.getBoundingClientRect();
+          return [(at.x - box.x) / box.width, (at.y - box.y) / box.height];
+        };
+        const before = under(), width = view.clientWidth;
+        for (const deltaY of [-400, -400]) {
+          frame.dispatchEvent(new WheelEvent("wheel", {
+            deltaY, ctrlKey: true, clientX: at.x, clientY: at.y, cancelable: true, bubbles: true,
+          }));
+        }
+        done([view.clientWidth / width, before, under()]);
+        """
+    )
+
+    assert scale > 2
+    assert after == pytest.approx(before, abs=0.01)
+
+
 def test_the_threshold_acts_without_another_request(page: DetectionPage, web: httpx.Client) -> None:
     page.detect(PICTURE)
     page.requested_urls()

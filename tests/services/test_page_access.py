@@ -174,6 +174,21 @@ def test_a_name_cannot_end_the_shown_command(page: DetectionPage, name: str, exp
     assert shown["curl"] == expected.replace("http://host", page.url)
 
 
+def test_server_timing_is_read_with_its_descriptions(page: DetectionPage) -> None:
+    entries = page.driver.execute_async_script(
+        "const [header, done] = arguments;"
+        "import(`${location.origin}/static/service.js`)"
+        ".then(({parseServerTiming}) => done([...parseServerTiming(header)]));",
+        'web;dur=1.50;desc="web-a + web-b", decode_queue;dur=0.02, engine;dur=9;desc="onnx int8"',
+    )
+
+    assert entries == [
+        ["web", {"ms": 1.5, "description": "web-a + web-b"}],
+        ["decode_queue", {"ms": 0.02, "description": ""}],
+        ["engine", {"ms": 9, "description": "onnx int8"}],
+    ]
+
+
 @pytest.mark.parametrize(
     ("problem", "seconds"),
     [

@@ -108,6 +108,19 @@ def test_a_broken_file_fails_alone_and_says_why(page: DetectionPage, tmp_path: P
     assert not page.find("#problem").is_displayed()
 
 
+def test_a_file_that_is_gone_fails_with_the_reason(page: DetectionPage, tmp_path: Path) -> None:
+    file = tmp_path / "page.jpg"
+    file.write_text("<html></html>")
+    page.choose(file)
+    page.wait("document.getElementById('problem-title').textContent === 'Unsupported Media Type'")
+    file.unlink()
+
+    page.find("#retry").click()
+    page.wait("document.getElementById('problem-title').textContent === 'Not readable'")
+
+    assert page.text("#problem-advice") == "Choose the file again."
+
+
 def test_all_pictures_can_be_removed(page: DetectionPage) -> None:
     page.detect(*SCENES[:2])
     page.find("#clear").click()

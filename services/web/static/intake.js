@@ -3,8 +3,8 @@
 import { element } from "./dom.js";
 import { setUpCamera } from "./camera.js";
 
-/** `take(files)` is called with each batch of files. */
-export function setUpIntake(take) {
+/** `take(files)` is called with each batch of files, `say(text)` with what went wrong. */
+export function setUpIntake(take, say) {
   element("file").addEventListener("change", (event) => {
     take([...event.target.files]);
     event.target.value = ""; // the same file may be chosen again
@@ -18,13 +18,20 @@ export function setUpIntake(take) {
     }
   });
   for (const button of element("samples").querySelectorAll("[data-sample]")) {
-    button.addEventListener("click", async () => take([await fetchSample(button.dataset)]));
+    button.addEventListener("click", async () => {
+      try {
+        take([await fetchSample(button.dataset)]);
+      } catch {
+        say("The sample could not be loaded: the service cannot be reached.");
+      }
+    });
   }
   setUpCamera(take);
 }
 
 async function fetchSample({ sample, name }) {
   const response = await fetch(`static/${sample}`);
+  if (!response.ok) throw new Error(response.statusText);
   return new File([await response.blob()], name, { type: "image/webp" });
 }
 

@@ -42,6 +42,7 @@ async function sendPicture(file) {
 }
 
 function take(files) {
+  if (files.length === 0) return;
   const first = files.map((file) => pictures.add(file))[0];
   document.body.classList.add("busy");
   select(first);
@@ -116,7 +117,7 @@ function point(detection, { fromPicture = false } = {}) {
 
 function showProblem(problem) {
   const known = problem instanceof Problem ? problem
-    : new Problem({ status: -1, title: "Error in the page", detail: String(problem) });
+    : new Problem({ status: NaN, title: "Error in the page", detail: String(problem) });
   element("problem-title").textContent = known.title;
   element("problem-detail").textContent = known.detail;
   element("problem-advice").textContent = advise(known);
@@ -192,7 +193,8 @@ async function explain(detection, button) {
   button.disabled = true;
   say(`Explaining ${detection.label}…`);
   try {
-    const { url, text } = await explainer(picture.file, detection, {
+    const { label, score, box } = detection;
+    const { url, text } = await explainer(picture.file, [label, score, box], {
       model: picture.model,
       headers: authorization(),
     });
@@ -253,4 +255,4 @@ setInterval(() => {
 }, 1000);
 
 let modelsKnown = listModels();
-setUpIntake(take);
+setUpIntake(take, say);

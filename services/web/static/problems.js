@@ -1,6 +1,7 @@
 // What a visitor can do about a problem, by its status.
 
 const ADVICE = new Map([
+  [-1, "Choose the file again."],
   [0, "Check that the services run and that the network works, then try again."],
   [401, "Enter a token or an API key. It stays in this tab until you close it."],
   [403, "Your token does not allow this. Choose another model, or ask for the right to use it."],

@@ -1,6 +1,8 @@
 // Requests to the web service that sent this page.
 
 const TOKEN_KEY = "elastic-yolo.token";
+/** In place of a status: of a file that the browser cannot read. */
+export const UNREADABLE = -1;
 
 /** What the service says is wrong (RFC 9457); status 0 if it could not be reached. */
 export class Problem extends Error {
@@ -37,6 +39,7 @@ export function address(path, parameters = {}) {
  * that passed here; rejects with a Problem.
  */
 export async function requestDetections(file, parameters, signal) {
+  await requireReadable(file);
   const form = new FormData();
   form.append("image", file);
   const started = performance.now();
@@ -89,6 +92,19 @@ async function send(url, options = {}) {
     ...(await response.json().catch(() => ({}))),
     retryAfter: readSeconds(response.headers.get("Retry-After")),
   });
+}
+
+/** A folder, or a file that is gone: `fetch` would only say that the request failed. */
+async function requireReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Problem({
+      status: UNREADABLE,
+      title: "Not readable",
+      detail: "The browser cannot read this file: it is a folder, or it is no longer there.",
+    });
+  }
 }
 
 function readSeconds(text) {

@@ -8,6 +8,8 @@ const MOST_PIXELS = 16_000_000;
 const MOST_SIDE = 8192;
 const STEPS = [0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4];
 const MOST_ENLARGED_TO_FIT = 3;
+// Of a wheel, for a zoom by the factor e.
+const WHEEL_PX = 400;
 
 export class View {
   #zoom = "fit";
@@ -92,19 +94,21 @@ export class View {
     frame.scrollTop = (frame.scrollTop + y) * factor - y;
   }
 
-  #step(direction, at = null) {
+  #step(direction) {
     const now = this.scale;
     const next = direction > 0
       ? STEPS.find((step) => step > now * 1.01)
       : STEPS.findLast((step) => step < now * 0.99);
-    if (next !== undefined) this.#setZoom(next, at);
+    if (next !== undefined) this.#setZoom(next);
   }
 
   #wheel(event) {
     if (!event.ctrlKey) return;
     event.preventDefault();
     const frame = element("viewport").getBoundingClientRect();
-    this.#step(-event.deltaY, { x: event.clientX - frame.x, y: event.clientY - frame.y });
+    const wanted = this.scale * Math.exp(-event.deltaY / WHEEL_PX);
+    const zoom = Math.max(STEPS[0], Math.min(wanted, STEPS.at(-1)));
+    this.#setZoom(zoom, { x: event.clientX - frame.x, y: event.clientY - frame.y });
   }
 
   #resize() {
