@@ -19,7 +19,7 @@ from tests.support.browsing import MISSING, chromium, is_installed
 _FOLDER = ROOT / "docs" / "images"
 _TIMEOUT_S = 30
 _COLOURS = 256
-# No number of a time that a reader could take for a benchmark's: the services are warm.
+# The first responses take longer, and readers would take their times for usual ones.
 _WARM_UP = 5
 
 

@@ -190,6 +190,12 @@ async function findExplainer() {
 
 async function explain(detection, button) {
   const picture = gallery.selected;
+  const isShown = detection === results.explained;
+  hideHeat();
+  if (isShown) {
+    button.setAttribute("aria-pressed", "false");
+    return;
+  }
   button.disabled = true;
   say(`Explaining ${detection.label}…`);
   try {
@@ -199,8 +205,13 @@ async function explain(detection, button) {
       headers: authorization(),
     });
     if (picture !== gallery.selected) return;
+    hideHeat();
     element("heat").src = url;
     element("heat").hidden = false;
+    results.explained = detection;
+    for (const other of document.querySelectorAll(".explain")) {
+      other.setAttribute("aria-pressed", String(other === button));
+    }
     say(text);
   } catch (problem) {
     say(`${problem.title ?? "Not explained"}: ${problem.detail ?? problem.message}`);
@@ -211,6 +222,7 @@ async function explain(detection, button) {
 
 function hideHeat() {
   const heat = element("heat");
+  results.explained = null;
   if (heat.hidden) return;
   heat.hidden = true;
   URL.revokeObjectURL(heat.src);

@@ -24,7 +24,10 @@ export class Results {
    */
   constructor(on) {
     this.#on = on;
+    /** Called with a detection and its button; null while the service does not explain. */
     this.explain = null;
+    /** The detection whose explanation lies over the picture, or null. */
+    this.explained = null;
     const slider = element("threshold");
     slider.addEventListener("input", () => {
       this.#chosen = Number(slider.value);
@@ -163,7 +166,10 @@ export class Results {
   }
 
   #makeWhy(detection) {
-    const button = make("button", { type: "button", className: "explain" }, "Why this box?");
+    const title = "Why this box? Shows what the model looked at, until it is pressed again";
+    const button = make("button", { type: "button", className: "explain", title }, "Why?");
+    button.setAttribute("aria-label", `Why this box? ${detection.label}`);
+    button.setAttribute("aria-pressed", String(detection === this.explained));
     button.addEventListener("click", () => this.explain(detection, button));
     return button;
   }
