@@ -9,7 +9,7 @@ OVERLAY ?= minikube
 PORT ?= 5000
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test test-all fuzz registries brokers clients oip-servers etcd k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch bench-explain soak lint format docs proto oracle model-table browser http-clients cameras issuer images e2e cluster-test clean
+.PHONY: help setup demo up test test-all fuzz registries brokers clients oip-servers etcd k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch bench-explain soak lint format docs proto oracle model-table browser screenshots http-clients cameras issuer images e2e cluster-test clean
 
 # Makes the environment of a target FOLDER/ready from its lock, the first prerequisite; $(1) is for pip.
 define environment
@@ -180,8 +180,18 @@ oracle: ## install Debian's darknet, which some tests compare with
 model-table: .venv/ready ## compare every network with Darknet or OpenCV, for docs/models.md
 	@$(BIN)/python -m bench.oracle.table --update docs/models.md
 
-browser: ## install Debian's Chromium, in which the page is tested
+browser: .venv-axe/ready ## install Debian's Chromium, in which the pages are tested, and npm's axe-core
 	@tools/apt-install /usr/bin/chromedriver chromium chromium-driver
+
+.venv-axe/ready: tests/support/axe/package-lock.json
+	@tools/apt-install /usr/bin/npm npm
+	@rm -rf .venv-axe && mkdir .venv-axe
+	@cp tests/support/axe/package.json tests/support/axe/package-lock.json .venv-axe
+	@npm ci --silent --no-fund --no-audit --prefix .venv-axe
+	@touch $@
+
+screenshots: .venv/ready ## take the pictures of the web pages that the docs show
+	@$(BIN)/python -m tools.screenshots
 
 http-clients: ## install Debian's Java and curl, whose HTTP clients offer HTTP/2
 	@tools/apt-install /usr/bin/java openjdk-17-jdk-headless
@@ -193,4 +203,4 @@ cameras: ## install Debian's GStreamer with its RTSP server, which plays a camer
 
 clean: ## remove what make created
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	rm -rf .venv .venv-fuzz .venv-registries .venv-brokers .venv-clients .venv-oip-server .venv-etcd .venv-k8s .venv-monitoring .venv-load .venv-ray .venv-issuer load-report demo-output
+	rm -rf .venv .venv-fuzz .venv-registries .venv-brokers .venv-clients .venv-oip-server .venv-etcd .venv-k8s .venv-monitoring .venv-load .venv-ray .venv-issuer .venv-axe load-report demo-output

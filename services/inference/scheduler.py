@@ -396,6 +396,7 @@ def run_batch(engine: Engine, jobs: list[Job]) -> _Outcome:
     for job in jobs:
         end = first + job.input.pictures
         job.context.timings.record("engine", started, ended)
+        job.context.timings.describe("engine", f"{engine.name} {engine.precision}")
         with job.context.timings.measure("heads"):
             results.append(job.postprocess([head[first:end] for head in heads]))
         first = end

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from elastic_yolo.detector.boxes import Image, InputFormat
+from services.common.core.model_list import ModelSummary
 from services.common.peer import Peer
 from services.common.request.context import RequestContext
 from services.preprocess.inference_client import DetectionRequest, Prediction
@@ -50,3 +51,9 @@ class Backend(Protocol):
 
     async def list_names(self, context: RequestContext) -> Sequence[str]:
         """Return the names of its models; what cannot be reached has those of before."""
+
+    async def summarise(self, context: RequestContext, name: str | None) -> ModelSummary:
+        """Return what callers may know of a model; None is the default one.
+
+        Raises as `find_model` does.
+        """

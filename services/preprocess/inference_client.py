@@ -18,6 +18,7 @@ import orjson
 from elastic_yolo.detector.boxes import COLUMNS, Floats, Image, InputFormat
 from elastic_yolo.names import NAME, NAME_RULE, RESIZES
 from services.common.core.golden import Golden
+from services.common.core.model_list import ModelSummary
 from services.common.observe.logs import get_logger
 from services.common.peer import Peer
 from services.common.request.context import RequestContext
@@ -84,10 +85,7 @@ class ModelDirectory:
 
         Raises UnknownModel, or what `Peer.send` raises.
         """
-        # A name becomes part of a path, so it may contain nothing else.
-        if name is not None and not NAME.fullmatch(name):
-            raise UnknownModel(f"no model {name[:80]!r} here: expected {NAME_RULE}")
-        return self._cached.get(name) or await self.refresh_model_info(
+        return self._cached.get(_require_name(name)) or await self.refresh_model_info(
             context, name, self._inference.with_affinity()
         )
 
@@ -106,6 +104,16 @@ class ModelDirectory:
             self._cached.clear()
         self._cached[name] = info
         return info
+
+    async def request_metadata(self, context: RequestContext, name: str | None) -> Any:
+        """Return a model's metadata of now, parsed JSON; None is the default model.
+
+        Raises what `Peer.send` raises, and UnknownModel.
+        """
+        inference = self._inference.with_affinity()
+        known_name = _require_name(name) or await self._default_name(context, inference)
+        response = await inference.send(context, "GET", model_path(known_name, None))
+        return inference.read_json(response)
 
     async def request_golden(self, context: RequestContext, name: str | None) -> Golden:
         """Return a model's golden picture with its expected detections; None as above."""
@@ -127,6 +135,13 @@ class ModelDirectory:
             return parse_model_info(inference.read_json(response))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise inference.invalid_response() from error
+
+
+def _require_name(name: str | None) -> str | None:
+    # It becomes part of a path, so it may contain nothing else.
+    if name is not None and not NAME.fullmatch(name):
+        raise UnknownModel(f"no model {name[:80]!r} here: expected {NAME_RULE}")
+    return name
 
 
 async def request_names(context: RequestContext, inference: Peer) -> list[str]:
@@ -178,6 +193,7 @@ class InferenceBackend:
         self._models = ModelDirectory(peer)
         self._names: list[str] = []
         self._names_at = -math.inf
+        self._summaries: dict[str | None, tuple[float, ModelSummary]] = {}
 
     async def find_model(self, context: RequestContext, name: str | None) -> InferenceModel:
         """Return a model with its cached metadata; raises as `ModelDirectory.model_info` does."""
@@ -203,9 +219,36 @@ class InferenceBackend:
             self._names_at = time.monotonic()
         return self._names
 
+    async def summarise(self, context: RequestContext, name: str | None) -> ModelSummary:
+        """Return what callers may know of a model, as it was some seconds ago at most.
+
+        Raises as `find_model` does.
+        """
+        asked_at, known = self._summaries.get(name, (-math.inf, None))
+        if known is None or asked_at < time.monotonic() - _NAMES_FRESH_S:
+            known = await self._request_summary(context, name)
+            if len(self._summaries) >= _MAX_CACHED:
+                self._summaries.clear()
+            self._summaries[name] = time.monotonic(), known
+        return known
+
     async def request_golden(self, context: RequestContext, name: str | None) -> Golden:
         """Return a model's golden picture; raises what `Peer.send` raises."""
         return await self._models.request_golden(context, self._fixed_name or name)
+
+    async def _request_summary(self, context: RequestContext, name: str | None) -> ModelSummary:
+        wanted = self._fixed_name or name
+        metadata = await self._models.request_metadata(context, wanted)
+        try:
+            facts = metadata["parameters"]
+            return ModelSummary(
+                name=name or str(metadata["name"]),
+                version=str(metadata["versions"][0]),
+                threshold=float(facts["threshold"]),
+                labels=len(facts["labels"]),
+            )
+        except (LookupError, TypeError, ValueError) as error:
+            raise self.peer.invalid_response() from error
 
 
 def model_path(name: str, version: str | None) -> str:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from elastic_yolo.picture.drawn_types import FORMATS
 from services.common.core.golden import Golden
+from services.common.core.model_list import ModelList
 from services.common.core.picture_route import (
     PARAMETERS,
     VERSION,
@@ -82,6 +83,10 @@ def build_router(pipeline: Pipeline) -> APIRouter:
     @router.get("/golden", summary="The golden picture and its expected detections")
     async def golden(context: Context) -> Golden:
         return await pipeline.router.request_golden(context)
+
+    @router.get("/models", summary="The models that a caller may name")
+    async def models(request: Request) -> ModelList:
+        return await pipeline.router.list_models(context_of(request.scope), request.headers)
 
     return router
 

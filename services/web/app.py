@@ -24,7 +24,14 @@ from services.web.admission import Admission, AdmissionGate
 from services.web.door import Door
 from services.web.explain import build_explain_route
 from services.web.pages import build_pages
-from services.web.routes import PATH, PictureMetrics, Web, build_picture_route
+from services.web.routes import (
+    MODELS_PATH,
+    PATH,
+    PictureMetrics,
+    Web,
+    build_model_router,
+    build_picture_route,
+)
 from services.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -40,7 +47,12 @@ def create_app(
     """
     metrics = Metrics("web")
     metrics.watch_clients()
-    door = Door(settings, (PATH, EXPLAIN_PATH), metrics)
+    door = Door(
+        settings,
+        metrics,
+        limited=(PATH, EXPLAIN_PATH),
+        guarded=(PATH, EXPLAIN_PATH, MODELS_PATH),
+    )
     readiness = Readiness()
     hold = Hold(settings.hold_limits, metrics)
     preprocess = Peer(
@@ -95,7 +107,7 @@ def create_app(
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_pages()],
+        routers=[build_pages(), build_model_router(preprocess)],
         picture_routes=routes,
         check_dependencies=until_it_passes(preprocess.check_ready, passed=settings.ready_alone),
         check_status=check_status,

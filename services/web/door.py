@@ -1,4 +1,4 @@
-"""What stands in front of pictures: identity, then limits; built from the settings.
+"""What stands in front of the routes: identity, then limits; built from the settings.
 
 PyJWT, cryptography, httpx and redis are imported only where the settings ask for them.
 """
@@ -26,10 +26,21 @@ NO_IDENTITY = "no identity: anyone may send pictures"
 
 
 class Door:
-    """The gates in front of `paths`, and what they need while the service runs."""
+    """The gates in front of the routes, and what they need while the service runs."""
 
-    def __init__(self, settings: WebSettings, paths: tuple[str, ...], metrics: Metrics) -> None:
-        """Build what the settings ask for; raises KeysFileInvalid."""
+    def __init__(
+        self,
+        settings: WebSettings,
+        metrics: Metrics,
+        *,
+        limited: tuple[str, ...],
+        guarded: tuple[str, ...],
+    ) -> None:
+        """Build what the settings ask for; raises KeysFileInvalid.
+
+        Limits count requests to the paths `limited`. Identity is required for all paths that begin
+        with one of `guarded`.
+        """
         self.gates: list[Middleware] = []
         """The last comes first."""
         self._followers: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -38,11 +49,11 @@ class Door:
         # The file may get limits for a client at any time.
         if settings.limits != NO_LIMITS or settings.api_keys_file is not None:
             store = self._build_store(settings, metrics)
-            limiting = Middleware(LimitGate, paths=paths, store=store, default=settings.limits)
+            limiting = Middleware(LimitGate, paths=limited, store=store, default=settings.limits)
             self.gates.append(limiting)
         if settings.token or settings.api_keys_file or settings.oidc_issuer:
             # A request of an unknown caller must not learn about limits or load.
-            self.gates.append(self._build_identity(settings, paths))
+            self.gates.append(self._build_identity(settings, guarded))
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -74,7 +85,7 @@ class Door:
         ).labels(metrics.service).set_function(lambda: store.responds)
         return store
 
-    def _build_identity(self, settings: WebSettings, paths: tuple[str, ...]) -> Middleware:
+    def _build_identity(self, settings: WebSettings, guarded: tuple[str, ...]) -> Middleware:
         from services.web.identity.api_keys import ApiKeys  # noqa: PLC0415  # YAML
         from services.web.identity.gate import IdentityGate  # noqa: PLC0415
 
@@ -85,7 +96,7 @@ class Door:
             self._kinds.append("API_KEYS_FILE")
             self._followers.append(keys.follow_file)
         tokens = self._build_verifier(settings) if settings.oidc_issuer else None
-        return Middleware(IdentityGate, prefixes=paths, keys=keys, tokens=tokens)
+        return Middleware(IdentityGate, prefixes=guarded, keys=keys, tokens=tokens)
 
     def _build_verifier(self, settings: WebSettings) -> TokenVerifier:
         from services.web.identity.issuer_keys import IssuerKeys  # noqa: PLC0415  # 0.2 s

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import Histogram
 from starlette.datastructures import Headers
 
 from elastic_yolo.picture.drawn_types import FORMATS, JPEG, PNG
 from elastic_yolo.picture.header import PictureHeader, check_pixels, read_header
+from services.common.core.model_list import ModelList
 from services.common.core.picture_route import (
     PARAMETERS,
     PictureRoute,
@@ -31,6 +32,7 @@ from services.web.identity.rights import choose_model
 from services.web.upload import find_body
 
 PATH = "/inference"
+MODELS_PATH = "/models"
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _TAG = "web"
 _JSON = "application/json"
@@ -242,6 +244,22 @@ def build_picture_route(web: Web) -> PictureRoute:
         response=_RESPONSE,
         picture_types=FORMATS,
     )
+
+
+def build_model_router(preprocess: Peer) -> APIRouter:
+    """Return `GET /models`."""
+    router = APIRouter(tags=[_TAG])
+
+    @router.get(MODELS_PATH, summary="The models that the caller may name")
+    async def models(request: Request) -> ModelList:
+        context = context_of(request.scope)
+        headers = forwarded_headers(context, request.headers)
+        response = await preprocess.send(context, "GET", "/models", headers=headers)
+        listed = preprocess.read_model(ModelList, response)
+        allowed = None if context.identity is None else context.identity.models
+        return listed if allowed is None else listed.only(allowed)
+
+    return router
 
 
 def forwarded_headers(context: RequestContext, headers: Headers) -> dict[str, str]:

@@ -119,7 +119,8 @@ def test_only_what_requires_a_token_says_so(stack: Stack) -> None:
         }
 
     web = guarded(stack.web)
-    assert web == {"http bearer": {"/inference"}, "apiKey X-API-Key": {"/inference"}}
+    paths = {"/inference", "/models"}
+    assert web == {"http bearer": paths, "apiKey X-API-Key": paths}
     assert guarded(stack.preprocess) == {}
     repository = "/v2/repository"
     assert guarded(stack.inference) == {

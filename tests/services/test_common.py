@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import threading
 from pathlib import Path
@@ -17,6 +18,7 @@ from services.common.core.problems import STATUS, problem_response
 from services.common.observe.cpu_quota import cpu_quota, thread_count
 from services.common.request import errors
 from services.common.request.context import Deadline, RequestContext, Timings, accept_request_id
+from services.common.request.host import host_name
 
 
 def leaves(kind: type[Exception]) -> set[type[Exception]]:
@@ -109,10 +111,72 @@ def test_a_tiers_own_time_excludes_later_tiers() -> None:
 
     header = timings.to_header("web")
 
-    entries = dict(entry.split(";dur=") for entry in header.split(", "))
-    assert float(entries["web"]) == 0  # less time has passed here than the other tiers report
-    assert entries["inference"] == "30.00"
-    assert entries["extra"] == "1.50"
+    entries = dict(entry.split(";")[:2] for entry in header.split(", "))
+    assert entries["web"] == "dur=0.00"  # less time has passed here than the other tiers report
+    assert entries["inference"] == "dur=30.00"
+    assert entries["extra"] == "dur=1.50"
+
+
+def test_a_description_passes_from_tier_to_tier() -> None:
+    inference, preprocess = Timings(), Timings()
+    inference.add_ms("engine", 9.1)
+    inference.describe("engine", "openvino bf16")
+    preprocess.absorb(inference.to_header("inference"))
+
+    header = preprocess.to_header("preprocess")
+
+    host = host_name()
+    assert re.fullmatch(
+        rf'preprocess;dur=[0-9.]+;desc="{host}", inference;dur=[0-9.]+;desc="{host}", '
+        r'engine;dur=9.10;desc="openvino bf16"',
+        header,
+    )
+
+
+def test_an_entry_keeps_each_of_its_descriptions_once() -> None:
+    """Two models of an ensemble, or two attempts, may run in different pods."""
+    timings = Timings()
+    for pod in ("pod-a", "pod-b", "pod-a"):
+        timings.absorb(f'inference;dur=2;desc="{pod}"')
+
+    assert 'inference;dur=6.00;desc="pod-a + pod-b"' in timings.to_header("web")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        'a;dur=1;desc="x, b;dur=7"',
+        'a;dur=1;desc="x\\", b;dur=7"',
+        'a;desc="b;dur=7";dur=1',
+        'a;dur=1;desc="\r\nX-Evil: 1"',
+        f'a;dur=1;desc="{"x" * 201}"',
+        'a;dur=1;desc=""',
+        'a;dur=1;desc="<img>"',
+        'a;dur=1;desc="',
+    ],
+)
+def test_a_description_that_is_not_one_of_ours_is_ignored(sent: str) -> None:
+    timings = Timings()
+    timings.absorb(sent)
+    header = timings.to_header("web").partition(", ")[2]
+
+    assert header in ("a;dur=1.00", "")
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_descriptions_make_no_entry_of_their_own(texts: list[str]) -> None:
+    """Whatever a description is, the header has one line, and the entries that it should have."""
+    timings = Timings()
+    timings.add_ms("engine", 1.0)
+    for text in texts:
+        timings.describe("engine", text)
+
+    header = timings.to_header("web")
+
+    assert header.isascii()
+    assert header.isprintable()
+    assert [entry.partition(";")[0] for entry in header.split(", ")] == ["web", "engine"]
+    assert len(header) < 500
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 
 from elastic_yolo.api_key import key_digest, new_key
 from elastic_yolo.lab.processes.stack import ROOT, Service, Stack, free_port
+from services.common.core.model_list import ModelList, ModelSummary
 from services.common.observe.telemetry import MOST_CLIENTS, Metrics
 from services.common.request.errors import Forbidden
 from services.common.request.identity import Identity
@@ -88,6 +89,29 @@ def post(
 
 def bearer(credential: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {credential}"}
+
+
+def test_models_are_listed_for_known_clients_and_only_those_that_they_may_use(
+    stack: Stack,
+) -> None:
+    url = f"{stack.web.url}/models"
+    everything = httpx.get(url, headers=bearer(KEY)).json()
+    limited = httpx.get(url, headers=bearer(LIMITED_KEY)).json()
+
+    assert httpx.get(url).status_code == 401
+    assert [model["name"] for model in everything["models"]] == ["other", "tiny"]
+    assert everything["default"]["name"] == "tiny"
+    assert [model["name"] for model in limited["models"]] == ["other", "tiny"]
+    assert limited["default"]["name"] == "other"
+
+
+def test_a_list_for_a_client_has_its_models_in_its_order() -> None:
+    a, b, c = (ModelSummary(name=name, version="1", threshold=0.5, labels=1) for name in "abc")
+    listed = ModelList(default=a, models=[a, b, c])
+
+    assert listed.only(("c", "b", "x")) == ModelList(default=c, models=[c, b])
+    assert listed.only(("x", "b")) == ModelList(default=None, models=[b])
+    assert listed.only(()) == ModelList(default=None, models=[])
 
 
 @pytest.mark.parametrize(

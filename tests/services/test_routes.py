@@ -76,6 +76,33 @@ def version(response: httpx.Response) -> str:
     return str(response.json()["model"]["version"])
 
 
+def test_the_models_that_a_caller_may_name_are_listed_by_the_table(services: Routed) -> None:
+    def versions(**headers: str) -> dict[str, str]:
+        listed = httpx.get(f"{services.web.url}/models", headers=headers).json()
+        assert listed["default"]["name"] == "tiny"
+        return {model["name"]: model["version"] for model in listed["models"]}
+
+    assert versions() == {"tiny": "a", "wide": "a"}
+    assert versions(**{"X-Route-Pool": "b"}) == {"tiny": "b", "wide": "a"}
+
+
+def test_the_list_of_models_fails_if_no_back_end_can_be_asked(tmp_path: Path) -> None:
+    nowhere = {"nowhere": {"url": f"http://127.0.0.1:{free_port()}"}}
+    table = {"backends": nowhere, "routes": [{"backends": "nowhere"}]}
+    with (
+        two_backends(tmp_path) as backends,
+        routed(tmp_path, backends.table({"backends": "a"})) as services,
+    ):
+        taken = services.taken_at()
+        services.write(table)
+        services.wait_taken(taken)
+
+        response = httpx.get(f"{services.web.url}/models", timeout=30)
+
+    assert response.status_code == 503
+    assert response.json()["detail"]
+
+
 def test_a_route_is_chosen_by_model_header_and_tenant(services: Routed) -> None:
     assert version(services.process()) == "a"
     assert version(services.process(model="tiny")) == "a"

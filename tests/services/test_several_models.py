@@ -69,6 +69,23 @@ def test_a_request_selects_a_model_by_its_name(stack: Stack) -> None:
     assert unknown.json()["detail"] == "no model 'narrow' here; available: 'tiny', 'wide'"
 
 
+@pytest.mark.parametrize("service", ["web", "preprocess"])
+def test_the_models_are_listed_with_their_thresholds(stack: Stack, service: str) -> None:
+    listed = httpx.get(f"{getattr(stack, service).url}/models").json()
+
+    tiny = {"name": "tiny", "version": "1", "threshold": 0.5, "labels": 2}
+    wide = {"name": "wide", "version": "7", "threshold": 0.5, "labels": 2}
+    assert listed == {"default": tiny, "models": [tiny, wide]}
+
+
+def test_a_model_that_is_not_loaded_is_not_listed(own_stack: Stack) -> None:
+    assert repository(own_stack, "models/wide/unload").status_code == 200
+
+    listed = httpx.get(f"{own_stack.web.url}/models").json()
+
+    assert [model["name"] for model in listed["models"]] == ["tiny"]
+
+
 def test_the_server_metadata_lists_all_models(stack: Stack) -> None:
     server = httpx.get(f"{stack.inference.url}/v2").json()
     assert server["models"] == ["tiny", "wide"]

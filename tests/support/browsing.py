@@ -9,8 +9,13 @@ from pathlib import Path
 
 from selenium import webdriver
 
+from elastic_yolo.lab.processes.stack import ROOT
+
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = 'Chromium is missing: run "make browser"; this is NOT tested in a browser'
+
+AXE = ROOT / ".venv-axe" / "node_modules" / "axe-core" / "axe.min.js"
+"""The accessibility rules of Deque, which `make browser` installs."""
 
 
 def is_installed() -> bool:
@@ -46,3 +51,18 @@ def chromium(
         yield driver
     finally:
         driver.quit()
+
+
+def serious_violations(driver: webdriver.Chrome) -> list[str]:
+    """Return what axe finds on the page that is serious or critical: rule and element."""
+    driver.execute_script(AXE.read_text())
+    results = driver.execute_async_script(
+        "const done = arguments[arguments.length - 1];"
+        "axe.run({resultTypes: ['violations']}).then(done, (error) => done(String(error)));"
+    )
+    return [
+        f"{rule['id']}: {node['html'][:200]}: {node['failureSummary']}"
+        for rule in results["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]

@@ -84,7 +84,14 @@ class Service:
         self.process = start_child(
             [sys.executable, "-m", f"services.{self.name}"],
             folder=ROOT,
-            env={**os.environ, "HOST": self.host, "PORT": str(self.port), **self.env},
+            env={
+                **os.environ,
+                "HOST": self.host,
+                "PORT": str(self.port),
+                # As a pod's name does, it tells the processes of one tier apart.
+                "HOSTNAME": f"{self.name}-{self.port}",
+                **self.env,
+            },
             log=self.log,
             own_session=self.own_session,
             ends_with_parent=self.own_session,

@@ -41,10 +41,7 @@ class TokenGate:
     def __init__(
         self, app: ASGIApp, token: SecretStr, prefixes: tuple[str, ...], what: str
     ) -> None:
-        """Guard the paths of `app` that begin with one of `prefixes`.
-
-        `what` is their name in errors.
-        """
+        """Guard the paths of `app` that begin with one of `prefixes`; errors call them `what`."""
         self._app = app
         self._token = token
         self._prefixes = prefixes

@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 
 from elastic_yolo.tiers import TIERS
 from services.common.request.errors import DeadlineExceeded, MalformedRequest
+from services.common.request.host import host_name
 from services.common.request.identity import Identity
 
 if TYPE_CHECKING:
@@ -26,7 +27,19 @@ PRIORITY_HEADER = "x-priority"
 BACKGROUND = "background"
 TIME_OVER = "the time of the request is over (X-Timeout-Ms, or REQUEST_TIMEOUT_MS of a service)"
 _VALID_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_TIMING = re.compile(r"([A-Za-z_]+);dur=([0-9]{1,9}(?:\.[0-9]+)?)(?![0-9.])")
+# What a description may have. No quote, comma or semicolon: also a reader that knows nothing of
+# quoted strings finds where an entry ends.
+_DESCRIPTION = r"[A-Za-z0-9 ._:/+@-]"
+_MOST_DESCRIBED = 200
+# The first branch passes over a quoted string that is no description of ours, with all that it
+# looks like.
+_TIMING = re.compile(
+    r'"(?:[^"\\]|\\.)*"'
+    r"|([A-Za-z_]+);dur=([0-9]{1,9}(?:\.[0-9]+)?)(?![0-9.])"
+    rf'(?:;desc="({_DESCRIPTION}{{1,{_MOST_DESCRIBED}}})")?'
+)
+_NOT_DESCRIPTION = re.compile(_DESCRIPTION.replace("[", "[^", 1))
+_JOIN = " + "
 _KEY = "elastic_yolo.context"
 
 
@@ -91,6 +104,7 @@ class Timings:
         self._started = time.perf_counter()
         self._entries: dict[str, float] = {}
         self._absorbed: set[str] = set()
+        self._descriptions: dict[str, str] = {}
         self.on_phase: Callable[[str, float, float], None] | None = None
         """If the request is traced: called with name, begin and end of each recorded phase."""
 
@@ -115,9 +129,27 @@ class Timings:
 
     def absorb(self, header: str | None) -> None:
         """Add the entries of the next service's Server-Timing header."""
-        for name, duration in _TIMING.findall(header or ""):
+        for name, duration, description in _TIMING.findall(header or ""):
+            if not name:
+                continue
             self.add_ms(name, float(duration))
             self._absorbed.add(name)
+            if description:
+                self.describe(name, description)
+
+    def describe(self, name: str, text: str) -> None:
+        """Say of an entry what or who took the time; characters that it cannot have become `_`.
+
+        An entry may have several descriptions: of an ensemble's models, or of two attempts.
+        """
+        text = _NOT_DESCRIPTION.sub("_", text)
+        before = self._descriptions.get(name)
+        if before is not None:
+            if text in before.split(_JOIN):
+                return
+            text = before + _JOIN + text
+        if len(text) <= _MOST_DESCRIBED:
+            self._descriptions[name] = text
 
     def own_phases(self) -> Iterator[tuple[str, float]]:
         """Yield name and milliseconds of the phases that this service measured itself."""
@@ -133,13 +165,22 @@ class Timings:
     def to_header(self, tier: str) -> str:
         """Return the Server-Timing value; the entry `tier` is its own time without later tiers'.
 
-        The network between two services counts for the one that waits.
+        The network between two services counts for the one that waits. The entry `tier` is
+        described by the name of this host.
         """
         # An entry with a tier's name is that tier's own time; all others are parts of a tier's.
         behind = sum(self._entries.get(name, 0.0) for name in TIERS if name != tier)
         own = max(0.0, self.elapsed_ms() - behind)
         entries = {tier: own, **self._entries}
-        return ", ".join(f"{name};dur={duration:.2f}" for name, duration in entries.items())
+        self.describe(tier, host_name())
+        return ", ".join(
+            f"{name};dur={duration:.2f}{self._to_parameter(name)}"
+            for name, duration in entries.items()
+        )
+
+    def _to_parameter(self, name: str) -> str:
+        description = self._descriptions.get(name)
+        return "" if description is None else f';desc="{description}"'
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from prometheus_client import Counter
 
 from services.common.core.golden import Golden
+from services.common.core.model_list import ModelList, ModelSummary
 from services.common.observe.telemetry import Metrics
 from services.common.request.context import RequestContext
 from services.common.request.errors import RemoteProblem, ServiceError, Unavailable, UnknownModel
@@ -136,6 +137,24 @@ class Router:
             member.users -= 1
             member.close_if_unused()
 
+    async def list_models(self, context: RequestContext, headers: Mapping[str, str]) -> ModelList:
+        """Return the models that a caller may name; `headers` are those of a DetectionRequest.
+
+        What cannot be asked now is left out. Raises ServiceError if that is everything.
+        """
+        names = await self._find_names(self._current, context, headers)
+        wanted = [DetectionRequest(name, headers=headers) for name in names[:_MOST_NAMED]]
+        default, *models = await asyncio.gather(
+            self._summarise(context, DetectionRequest(headers=headers)),
+            *(self._summarise(context, one) for one in wanted),
+        )
+        known = [model for model in models if isinstance(model, ModelSummary)]
+        if isinstance(default, ModelSummary):
+            return ModelList(default=default, models=known)
+        if not known and not isinstance(default, UnknownModel):
+            raise default
+        return ModelList(default=None, models=known)
+
     async def check_ready(self) -> None:
         """Raise Unavailable unless one of the back ends is ready."""
         checks = [
@@ -192,16 +211,28 @@ class Router:
     async def _missing(
         self, current: _Current, context: RequestContext, wanted: DetectionRequest
     ) -> ServiceError:
-        """Return the error for a model that the chosen back end does not have, or none was chosen.
+        """Return the error for a model that has no back end, or is missing in the chosen one."""
+        known = await self._find_names(current, context, wanted.headers)
+        if wanted.model in known:
+            return Unavailable(f"the back end of the model {wanted.model!r} does not have it now")
+        available = ", ".join(map(repr, known[:_MOST_NAMED])) or "none"
+        if wanted.model is None:
+            return UnknownModel(f"there is no default model here; available: {available}")
+        return UnknownModel(f"no model {wanted.model[:80]!r} here; available: {available}")
 
-        A model exists for a caller if a route leads from there to a back end that has it.
+    async def _find_names(
+        self, current: _Current, context: RequestContext, headers: Mapping[str, str]
+    ) -> list[str]:
+        """Return the names of the models that exist for a caller, in alphabetical order.
+
+        That is those for which a route leads from there to a back end that has them.
         """
         table, members = current.table, current.members
         lists = await asyncio.gather(*(one.backend.list_names(context) for one in members.values()))
         names_of = dict(zip(members, lists, strict=True))
 
         def exists(model: str) -> bool:
-            route = table.find_route(model, wanted.headers)
+            route = table.find_route(model, headers)
             return route is not None and any(
                 # Of a back end with one model, the table says how it may be called.
                 table.may_have(name, route, model)
@@ -212,13 +243,16 @@ class Router:
             )
 
         named = {name for route in table.routes for name in route.model or ()}
-        known = [name for name in sorted(named.union(*lists)) if exists(name)]
-        if wanted.model in known:
-            return Unavailable(f"the back end of the model {wanted.model!r} does not have it now")
-        available = ", ".join(map(repr, known[:_MOST_NAMED])) or "none"
-        if wanted.model is None:
-            return UnknownModel(f"there is no default model here; available: {available}")
-        return UnknownModel(f"no model {wanted.model[:80]!r} here; available: {available}")
+        return [name for name in sorted(named.union(*lists)) if exists(name)]
+
+    async def _summarise(
+        self, context: RequestContext, wanted: DetectionRequest
+    ) -> ModelSummary | ServiceError:
+        try:
+            async with self.route(context, wanted, is_picture=False) as backend:
+                return await backend.summarise(context, wanted.model)
+        except ServiceError as error:
+            return error
 
 
 async def _why_not_ready(backend: Backend) -> Unavailable | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from elastic_yolo.detector.boxes import COLUMNS, SCORE, Floats, Image, InputFormat
 from elastic_yolo.detector.model import OutputDecoder
+from services.common.core.model_list import ModelSummary
 from services.common.observe.log_limit import LogLimit
 from services.common.observe.logs import get_logger
 from services.common.peer import Peer
@@ -105,6 +106,17 @@ class ThirdPartyBackend:
     async def list_names(self, context: RequestContext) -> Sequence[str]:  # noqa: ARG002  # as others
         """Return its own name; routes may give it further ones."""
         return [self.own_name]
+
+    async def summarise(self, context: RequestContext, name: str | None) -> ModelSummary:  # noqa: ARG002  # as others
+        """Return what callers may know of the model, which its files say."""
+        decoder = self.decoder
+        version = (self._served and self._served.version) or decoder.version
+        return ModelSummary(
+            name=name or self.own_name,
+            version=version,
+            threshold=decoder.threshold,
+            labels=len(decoder.labels),
+        )
 
     async def _request_metadata(self, context: RequestContext, peer: Peer, name: str) -> Served:
         extensions = await self._request_extensions(context, peer)

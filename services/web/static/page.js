@@ -1,81 +1,270 @@
-const element = (id) => document.getElementById(id);
+// The page: pictures come in, are sent, and the one that is selected is shown.
 
-function say(text, kind = "info") {
+import { copyText, element, make, saveBlob } from "./dom.js";
+import { drawnPicture } from "./drawing.js";
+import { showFacts, showTimes } from "./facts.js";
+import { Gallery } from "./gallery.js";
+import { setUpIntake } from "./intake.js";
+import { Pictures } from "./pictures.js";
+import { advise } from "./problems.js";
+import { LOWEST_THRESHOLD, Results } from "./results.js";
+import {
+  Problem, authorization, hasRoute, keepToken, requestDetections, requestModels,
+} from "./service.js";
+import { makeSnippets } from "./snippets.js";
+import { View } from "./view.js";
+
+const thresholds = new Map(); // of each model, by its name
+let explainer; // undefined until it is known whether the service explains
+let snippets = {};
+let shown = []; // detections in the picture
+
+const pictures = new Pictures(sendPicture, changed);
+const gallery = new Gallery(pictures, select, ({ detections, own }) => results.above(detections, own).length);
+const view = new View((detection) => point(detection, { fromPicture: true }));
+const results = new Results({ shown: showDetections, pointed: point, pressed: (one) => view.reveal(one) });
+
+function say(text) {
   element("said").textContent = text;
-  element("said").dataset.kind = kind;
 }
 
-function hueOf(label) {
-  return [...label].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 360, 7);
+// Sending
+
+async function sendPicture(file) {
+  const model = element("model").value;
+  await modelsKnown;
+  // A model whose own threshold is lower still keeps all of its detections.
+  const threshold = Math.min(LOWEST_THRESHOLD, ...[thresholds.get(model)].filter(Number.isFinite));
+  const result = await requestDetections(file, { model, threshold });
+  const detections = result.answer.data.map(([label, score, box]) => ({ label, score, box }));
+  const own = thresholds.get(result.answer.model.name);
+  return { ...result, model, detections, own, problem: undefined };
 }
 
-function draw(answer) {
-  const canvas = element("boxes");
-  canvas.width = answer.image.width;
-  canvas.height = answer.image.height;
-  const line = Math.max(2, Math.min(canvas.width, canvas.height) / 200);
-  const pen = canvas.getContext("2d");
-  pen.lineWidth = line;
-  pen.font = `${Math.max(11, line * 5)}px sans-serif`;
-  pen.textBaseline = "top";
-  for (const [label, score, [cx, cy, w, h]] of answer.data) {
-    const x = cx - w / 2, y = cy - h / 2, text = `${label} ${score.toFixed(2)}`;
-    pen.strokeStyle = pen.fillStyle = `hsl(${hueOf(label)} 90% 60%)`;
-    pen.strokeRect(x, y, w, h);
-    pen.fillRect(Math.max(0, x), Math.max(0, y), pen.measureText(text).width + 4, line * 6);
-    pen.fillStyle = "black";
-    pen.fillText(text, Math.max(0, x) + 2, Math.max(0, y) + 1);
+function take(files) {
+  if (files.length === 0) return;
+  const first = files.map((file) => pictures.add(file))[0];
+  document.body.classList.add("busy");
+  select(first);
+}
+
+function changed(picture) {
+  gallery.update(picture);
+  if (picture === gallery.selected) show(picture);
+  const busy = pictures.count("queued", "sending", "waiting");
+  if (busy === 0 && pictures.all.length > 1) {
+    const failed = pictures.count("failed");
+    const done = pictures.count("done");
+    say(`${done} ${done === 1 ? "picture" : "pictures"} done${failed ? `, ${failed} failed` : ""}.`);
   }
 }
 
-function list(answer) {
-  const body = element("found").tBodies[0];
-  body.replaceChildren(...answer.data.map(([label, score, box]) => {
-    const row = document.createElement("tr");
-    for (const text of [label, score.toFixed(3), box.map((n) => n.toFixed(0)).join(", ")]) {
-      row.insertCell().textContent = text;
-    }
-    return row;
-  }));
-  element("found").hidden = answer.data.length === 0;
+// Showing
+
+function select(picture) {
+  if (picture !== gallery.selected) {
+    gallery.mark(picture);
+    hideHeat();
+    element("shown-name").textContent = picture.name;
+    element("picture").alt = `Picture ${picture.name}`;
+    view.show(picture.file).then((decoded) => {
+      if (!decoded && picture === gallery.selected && picture.state === "done") {
+        say("Your browser cannot show this picture; the service could read it.");
+      }
+    });
+  }
+  show(picture);
 }
 
-async function detect(file) {
-  if (!file) return;
-  element("view").hidden = element("found").hidden = true;
-  say("Detecting…");
-  const form = new FormData();
-  form.append("image", file);
-  const started = performance.now();
-  let answer;
+function show(picture) {
+  const { state } = picture;
+  const isFailed = state === "failed";
+  element("result").hidden = isFailed;
+  element("result").classList.toggle("pending", state !== "done");
+  document.querySelector(".side").hidden = state !== "done";
+  element("problem").hidden = !isFailed;
+  element("download").disabled = state !== "done";
+  if (state === "done") showResult(picture);
+  else if (isFailed) showProblem(picture.problem);
+  else {
+    view.setDetections([]);
+    say(state === "waiting" ? `${picture.problem.detail}: trying again in ${pictures.pauseS} s…` : "Detecting…");
+  }
+}
+
+function showResult({ answer, timing, elapsedMs, detections, own }) {
+  results.show(detections, own);
+  showTimes(timing, elapsedMs);
+  showFacts(answer, timing);
+  say(`${shown.length} found by ${answer.model.name} in ${Math.round(elapsedMs)} ms.`);
+  findExplainer();
+}
+
+function showDetections(detections) {
+  shown = detections;
+  view.setDetections(detections);
+  const described = detections.slice(0, 20).map(({ label }) => label).join(", ");
+  element("boxes").setAttribute("aria-label", `${detections.length} boxes${described && ": "}${described}`);
+  gallery.recount();
+  updateSnippets();
+}
+
+function point(detection, { fromPicture = false } = {}) {
+  view.emphasise(detection);
+  results.emphasise(detection);
+  if (fromPicture && detection !== null) results.reveal(detection);
+}
+
+function showProblem(problem) {
+  const known = problem instanceof Problem ? problem
+    : new Problem({ status: NaN, title: "Error in the page", detail: String(problem) });
+  element("problem-title").textContent = known.title;
+  element("problem-detail").textContent = known.detail;
+  element("problem-advice").textContent = advise(known);
+  element("problem-uid").textContent = known.uid && `uid ${known.uid}`;
+  element("token-form").hidden = known.status !== 401;
+  element("retry").hidden = known.status === 401;
+  say("");
+}
+
+// Models
+
+async function listModels() {
+  let listed;
   try {
-    const response = await fetch("/inference", { method: "POST", body: form });
-    answer = await response.json();
-    if (!response.ok) {
-      say(`${answer.title}: ${answer.detail}`, "error");
-      return;
-    }
+    listed = await requestModels();
   } catch {
-    say("The service did not answer.", "error");
+    return; // without them, the default model answers
+  }
+  const usual = listed.default;
+  const others = listed.models.filter(({ name }) => name !== usual?.name);
+  for (const { name, threshold } of listed.models) thresholds.set(name, threshold);
+  if (usual !== null) {
+    thresholds.set(usual.name, usual.threshold);
+    thresholds.set("", usual.threshold);
+  }
+  const choices = usual === null ? [] : [make("option", { value: "" }, usual.name)];
+  choices.push(...others.map(({ name }) => make("option", { value: name }, name)));
+  element("model").replaceChildren(...choices);
+  element("models").hidden = choices.length < 2;
+}
+
+element("model").addEventListener("change", () => {
+  pictures.resend((picture) => picture.model !== element("model").value);
+});
+
+// Programs
+
+function updateSnippets() {
+  const picture = gallery.selected;
+  if (picture?.state !== "done") return;
+  const parameters = { model: picture.model, threshold: results.threshold };
+  const above = results.above(picture.detections, picture.own);
+  const data = above.map(({ label, score, box }) => [label, score, box]);
+  snippets = makeSnippets(picture.name, { ...picture.answer, data }, parameters);
+  for (const details of document.querySelectorAll("[data-text]")) {
+    details.querySelector("pre").textContent = details.open ? snippets[details.dataset.text] : "";
+  }
+}
+
+for (const details of document.querySelectorAll("[data-text]")) {
+  details.addEventListener("toggle", updateSnippets);
+  const button = details.querySelector("button");
+  button.addEventListener("click", async () => {
+    const done = await copyText(snippets[details.dataset.text]);
+    button.textContent = done ? "Copied" : "Not copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+}
+
+// Explanations: where the service has them, with static/explain.js
+
+async function findExplainer() {
+  if (explainer !== undefined) return;
+  explainer = null;
+  if (!(await hasRoute("/explain"))) return;
+  explainer = (await import("./explain.js")).explain;
+  results.explain = explain;
+  if (gallery.selected?.state === "done") show(gallery.selected);
+}
+
+async function explain(detection, button) {
+  const picture = gallery.selected;
+  const isShown = detection === results.explained;
+  hideHeat();
+  if (isShown) {
+    button.setAttribute("aria-pressed", "false");
     return;
   }
-  const spent = Math.round(performance.now() - started);
-  const picture = element("picture");
-  URL.revokeObjectURL(picture.src);
-  picture.src = URL.createObjectURL(file);
-  await picture.decode();
-  element("view").hidden = false;
-  draw(answer);
-  list(answer);
-  say(`${answer.data.length} found by ${answer.model.name} in ${spent} ms.`);
+  button.disabled = true;
+  say(`Explaining ${detection.label}…`);
+  try {
+    const { label, score, box } = detection;
+    const { url, text } = await explainer(picture.file, [label, score, box], {
+      model: picture.model,
+      headers: authorization(),
+    });
+    if (picture !== gallery.selected) return;
+    hideHeat();
+    element("heat").src = url;
+    element("heat").hidden = false;
+    results.explained = detection;
+    for (const other of document.querySelectorAll(".explain")) {
+      other.setAttribute("aria-pressed", String(other === button));
+    }
+    say(text);
+  } catch (problem) {
+    say(`${problem.title ?? "Not explained"}: ${problem.detail ?? problem.message}`);
+  } finally {
+    button.disabled = false;
+  }
 }
 
-element("file").addEventListener("change", (event) => detect(event.target.files[0]));
-const drop = element("drop");
-drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
-drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-drop.addEventListener("drop", (event) => {
+function hideHeat() {
+  const heat = element("heat");
+  results.explained = null;
+  if (heat.hidden) return;
+  heat.hidden = true;
+  URL.revokeObjectURL(heat.src);
+}
+
+// Buttons and keys
+
+element("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  drop.classList.remove("over");
-  detect(event.dataTransfer.files[0]);
+  keepToken(element("token").value.trim());
+  element("token").value = "";
+  modelsKnown = listModels();
+  pictures.resend(({ problem }) => problem?.status === 401);
 });
+element("retry").addEventListener("click", () => {
+  pictures.resend((picture) => picture === gallery.selected);
+});
+element("again").addEventListener("click", () => pictures.resend(({ state }) => state === "failed"));
+element("clear").addEventListener("click", () => {
+  pictures.clear();
+  gallery.clear();
+  gallery.mark(null);
+  element("result").hidden = element("problem").hidden = true;
+  document.body.classList.remove("busy");
+  say("");
+  element("file").focus();
+});
+element("download").addEventListener("click", async () => {
+  const { file, name } = gallery.selected;
+  const drawn = await drawnPicture(view.image, shown, file.type);
+  saveBlob(drawn, `${name.replace(/\.\w+$/, "")}-boxes.${drawn.type === "image/jpeg" ? "jpg" : "png"}`);
+});
+addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const isUsed = event.target.closest?.("input, select, textarea, #viewport, dialog, [role=group]");
+  if (by === undefined || isUsed || event.altKey || event.ctrlKey || event.metaKey) return;
+  gallery.move(by, { focus: false });
+});
+// The seconds that are left count down.
+setInterval(() => {
+  for (const picture of pictures.all) if (picture.state === "waiting") changed(picture);
+}, 1000);
+
+let modelsKnown = listModels();
+setUpIntake(take, say);

@@ -1,0 +1,212 @@
+"""The page with many pictures, and with what goes wrong: each picture says what became of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from elastic_yolo.lab.processes.stack import ROOT, Service, Stack
+from tests.support.browsing import MISSING, chromium, is_installed
+from tests.support.detection_page import LOGS, DetectionPage
+from tests.support.tiny import write_tiny_model
+
+SCENES = sorted((ROOT / "client" / "images").glob("scene-*"))
+MOST_IN_FLIGHT = 4
+TOKEN = "a long enough token"  # noqa: S105
+
+pytestmark = pytest.mark.skipif(not is_installed(), reason=MISSING)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    with chromium(tmp_path_factory.mktemp("profile"), LOGS) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: object, demo_stack: Stack) -> DetectionPage:
+    opened = DetectionPage(browser, demo_stack.web.url)  # type: ignore[arg-type]
+    opened.open()
+    return opened
+
+
+def page_of(page: DetectionPage, stack: Stack) -> DetectionPage:
+    """Return the page of another stack, opened in the same browser."""
+    opened = DetectionPage(page.driver, stack.web.url)
+    opened.open()
+    return opened
+
+
+def states(page: DetectionPage) -> list[str]:
+    return [str(one.get_attribute("data-state")) for one in page.find_all("#thumbs button")]
+
+
+@pytest.mark.long
+def test_fifty_pictures_are_sent_four_at_a_time(page: DetectionPage, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number:02}{SCENES[number % 16].suffix}" for number in range(50)]
+    for number, file in enumerate(files):
+        shutil.copy(SCENES[number % 16], file)
+
+    page.choose(*files)
+    first_counted = page.text("#counted")
+    page.wait_said("50 pictures done")
+
+    requests = page.driver.execute_script(
+        "return performance.getEntriesByType('resource')"
+        ".filter(({name}) => name.includes('/inference'))"
+        ".map(({startTime, responseEnd}) => [startTime, responseEnd])"
+    )
+    at_once = max(sum(begin <= moment < end for begin, end in requests) for moment, _ in requests)
+    assert "of 50" in first_counted
+    assert page.text("#counted") == "50 of 50"
+    assert len(requests) == 50
+    assert 2 <= at_once <= MOST_IN_FLIGHT
+    assert states(page) == ["done"] * 50
+    assert page.messages() == []
+
+
+def test_a_click_or_an_arrow_key_selects_a_picture(page: DetectionPage) -> None:
+    page.detect(*SCENES[:3])
+    thumbs = page.find_all("#thumbs button")
+    names = [page.text("#shown-name")]
+
+    thumbs[2].click()
+    names.append(page.text("#shown-name"))
+    ActionChains(page.driver).send_keys(Keys.ARROW_LEFT).perform()
+    names.append(page.text("#shown-name"))
+    ActionChains(page.driver).send_keys(Keys.HOME).perform()
+    names.append(page.text("#shown-name"))
+
+    assert names == [SCENES[number].name for number in (0, 2, 1, 0)]
+    assert page.driver.switch_to.active_element == thumbs[0]
+    assert [one.get_attribute("tabindex") for one in thumbs] == ["0", "-1", "-1"]
+
+
+def test_a_broken_file_fails_alone_and_says_why(page: DetectionPage, tmp_path: Path) -> None:
+    text = tmp_path / "page.jpg"
+    text.write_text("<html></html>")
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(SCENES[0].read_bytes()[:20_000])
+
+    page.choose(text, SCENES[0], cut)
+    page.wait_said("1 picture done, 2 failed")
+
+    assert states(page) == ["failed", "done", "failed"]
+    assert page.text("#problem-title") == "Unsupported Media Type"
+    assert page.text("#problem-detail").startswith("not an accepted picture format")
+    assert page.text("#problem-advice") == "Send a JPEG, PNG, WebP or BMP file."
+    assert page.text("#problem-uid").startswith("uid ")
+    assert len(page.text("#problem-uid")) == len("uid ") + 32
+    assert not page.find("#result").is_displayed()
+    page.find_all("#thumbs button")[1].click()
+    assert page.find("#result").is_displayed()
+    assert not page.find("#problem").is_displayed()
+
+
+def test_a_file_that_is_gone_fails_with_the_reason(page: DetectionPage, tmp_path: Path) -> None:
+    file = tmp_path / "page.jpg"
+    file.write_text("<html></html>")
+    page.choose(file)
+    page.wait("document.getElementById('problem-title').textContent === 'Unsupported Media Type'")
+    file.unlink()
+
+    page.find("#retry").click()
+    page.wait("document.getElementById('problem-title').textContent === 'Not readable'")
+
+    assert page.text("#problem-advice") == "Choose the file again."
+
+
+def test_all_pictures_can_be_removed(page: DetectionPage) -> None:
+    page.detect(*SCENES[:2])
+    page.find("#clear").click()
+
+    assert not page.find("#result").is_displayed()
+    assert not page.find("#gallery").is_displayed()
+    assert page.detect(SCENES[0])
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Services that want a token, and take one picture in a second."""
+    folder = tmp_path_factory.mktemp("guarded")
+    web = {"ACCESS_TOKEN": TOKEN, "LIMIT_RATE": "1", "LIMIT_BURST": "1"}
+    with Stack(model=write_tiny_model(folder / "tiny"), logs=folder, env={"web": web}) as running:
+        yield running
+
+
+def test_a_missing_token_is_asked_for_and_kept_for_the_visit(
+    page: DetectionPage, guarded: Stack
+) -> None:
+    opened = page_of(page, guarded)
+    opened.choose(SCENES[0])
+    opened.wait("!document.getElementById('token-form').hidden")
+    title = opened.text("#problem-title")
+
+    opened.find("#token").send_keys(TOKEN + Keys.ENTER)
+    opened.wait_said("found by tiny")
+    opened.find('[data-text="curl"] summary').click()
+    curl = opened.text('[data-text="curl"] pre')
+    opened.driver.get(f"{opened.url}/")
+    opened.choose(SCENES[0])
+    opened.wait_said("found by tiny")
+
+    assert title == "Unauthorized"
+    assert opened.find("#token").get_attribute("type") == "password"
+    assert 'curl -H "Authorization: Bearer $TOKEN"' in curl
+    assert TOKEN not in opened.driver.page_source
+
+
+@pytest.mark.long
+def test_a_refusal_with_retry_after_is_waited_for(page: DetectionPage, guarded: Stack) -> None:
+    opened = page_of(page, guarded)
+    opened.driver.execute_script(
+        "sessionStorage.setItem('elastic-yolo.token', arguments[0])", TOKEN
+    )
+
+    opened.choose(*SCENES[:3])
+    opened.wait("document.querySelector('#thumbs [data-state=waiting]')")
+    counted = opened.text("#counted")
+    opened.wait_said("3 pictures done")
+
+    assert "the service is busy: on in" in counted
+    assert states(opened) == ["done"] * 3
+
+
+@pytest.mark.long
+def test_services_that_go_away_and_come_back(page: DetectionPage, tmp_path: Path) -> None:
+    """Behind web: the page waits, as it was told to. Web itself: the visitor tries again."""
+    model = write_tiny_model(tmp_path / "tiny")
+    with Stack(model=model, logs=tmp_path, env={"web": {"HOLD_S": "0"}}) as stack:
+        opened = page_of(page, stack)
+        opened.detect(SCENES[0])
+        _restart_while(stack.preprocess, lambda: _waits(opened))
+        opened.wait_said("found by tiny")
+
+        _restart_while(stack.web, lambda: _fails(opened))
+        opened.find("#retry").click()
+        opened.wait_said("found by tiny")
+
+
+def _restart_while(service: Service, seen_down: object) -> None:
+    service.stop()
+    assert callable(seen_down)
+    seen_down()
+    service.start()
+    service.wait_ready()
+
+
+def _waits(page: DetectionPage) -> None:
+    page.choose(SCENES[1])
+    page.wait_said("trying again in")
+
+
+def _fails(page: DetectionPage) -> None:
+    page.choose(SCENES[2])
+    page.wait("!document.getElementById('problem').hidden")
+    assert page.text("#problem-title") == "No response"
+    assert page.text("#problem-advice").startswith("Check that the services run")
