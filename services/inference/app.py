@@ -18,6 +18,7 @@ from elastic_yolo.detector.boxes import name_detections
 from services.common.core.access_token import TokenGate
 from services.common.core.app import build_app
 from services.common.core.golden import require_agreement
+from services.common.core.live import LiveProcess, ModelSnapshot, build_live_router
 from services.common.core.probes import Readiness
 from services.common.core.tls import Tls
 from services.common.observe.cpu_quota import thread_count
@@ -34,6 +35,7 @@ from services.inference.settings import InferenceSettings
 from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.drift import DriftCollector
 from services.inference.versions.model_metrics import ModelMetrics
+from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.models import Models
 from services.inference.versions.repository_routes import (
     PREFIX,
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 
 # Requests whose tensors are numbers in JSON.
 _MAX_WAITING_JSON = 16
+# The route of predictions over gRPC, as calls are recorded.
+_GRPC_INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
 def create_app(
@@ -83,7 +87,15 @@ def create_app(
     metrics.registry.register(DriftCollector(models.drift_watches))
     model_metrics.call_on_forget(endpoint.custom_metrics.forget)
     token = settings.repository_token
-    routers = [build_index_router(models, endpoint.bodies)]
+    picture_routes = build_picture_routes(endpoint)
+    live = LiveProcess(
+        metrics,
+        readiness,
+        port=settings.port,
+        routes=[*(route.path for route in picture_routes), _GRPC_INFER],
+        models=lambda: [_describe_model(version) for version in models.loaded],
+    )
+    routers = [build_index_router(models, endpoint.bodies), build_live_router(live)]
     gates: list[Middleware] = []
     extensions: list[str] = []
     if token is not None:
@@ -145,7 +157,7 @@ def create_app(
         readiness=readiness,
         metrics=metrics,
         routers=[build_router(endpoint, readiness, extensions), *routers],
-        picture_routes=build_picture_routes(endpoint),
+        picture_routes=picture_routes,
         check_dependencies=check_dependencies,
         check_status=check_status,
         resources=resources,
@@ -154,3 +166,8 @@ def create_app(
         tls=tls,
     )
     return app
+
+
+def _describe_model(version: LoadedVersion) -> ModelSnapshot:
+    engine = version.detector.engine
+    return ModelSnapshot(**version.facts(), engine=engine.name, precision=engine.precision)

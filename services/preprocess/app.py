@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from services.common.core.app import build_app
 from services.common.core.golden import Golden, check_golden
+from services.common.core.live import LiveProcess, build_live_router
 from services.common.core.probes import Readiness, until_it_passes
 from services.common.core.tls import Tls
 from services.common.observe.cpu_quota import thread_count
@@ -23,6 +24,7 @@ from services.common.request.body import Bodies
 from services.common.request.context import RequestContext
 from services.preprocess.drawing import Drawing
 from services.preprocess.inference_client import DetectionRequest
+from services.preprocess.live import Behind, build_tree_router
 from services.preprocess.pipeline import Pipeline
 from services.preprocess.routes import build_picture_route, build_router, to_json
 from services.preprocess.routing.build import build_backend
@@ -67,6 +69,13 @@ def create_app(
     metrics.watch_queue(drawing.queue.name, lambda: drawing.queue.load)
     bodies = Bodies(settings.max_held_bytes)
     route = build_picture_route(pipeline, drawing, bodies, settings.max_body_bytes)
+    live = LiveProcess(
+        metrics,
+        readiness,
+        port=settings.port,
+        routes=[route.path],
+        peers=lambda: router.inference_peers,
+    )
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
@@ -99,7 +108,11 @@ def create_app(
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_router(pipeline)],
+        routers=[
+            build_router(pipeline),
+            build_live_router(live),
+            build_tree_router(live, Behind(router)),
+        ],
         picture_routes=[route],
         check_dependencies=until_it_passes(router.check_ready, passed=settings.ready_alone),
         check_status=check_status,
