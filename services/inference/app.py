@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from elastic_yolo.detector.boxes import name_detections
@@ -19,6 +19,7 @@ from services.common.core.access_token import TokenGate
 from services.common.core.app import build_app
 from services.common.core.golden import require_agreement
 from services.common.core.live import LiveProcess, ModelSnapshot, build_live_router
+from services.common.core.picture_route import PictureRoute
 from services.common.core.probes import Readiness
 from services.common.core.tls import Tls
 from services.common.observe.cpu_quota import thread_count
@@ -34,8 +35,8 @@ from services.inference.scheduler import NetworkInput
 from services.inference.settings import InferenceSettings
 from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.drift import DriftCollector
-from services.inference.versions.model_metrics import ModelMetrics
 from services.inference.versions.loaded_version import LoadedVersion
+from services.inference.versions.model_metrics import ModelMetrics
 from services.inference.versions.models import Models
 from services.inference.versions.repository_routes import (
     PREFIX,
@@ -88,14 +89,10 @@ def create_app(
     model_metrics.call_on_forget(endpoint.custom_metrics.forget)
     token = settings.repository_token
     picture_routes = build_picture_routes(endpoint)
-    live = LiveProcess(
-        metrics,
-        readiness,
-        port=settings.port,
-        routes=[*(route.path for route in picture_routes), _GRPC_INFER],
-        models=lambda: [_describe_model(version) for version in models.loaded],
-    )
-    routers = [build_index_router(models, endpoint.bodies), build_live_router(live)]
+    routers = [
+        build_index_router(models, endpoint.bodies),
+        _build_live_router(settings, metrics, readiness, models, picture_routes),
+    ]
     gates: list[Middleware] = []
     extensions: list[str] = []
     if token is not None:
@@ -166,6 +163,23 @@ def create_app(
         tls=tls,
     )
     return app
+
+
+def _build_live_router(
+    settings: InferenceSettings,
+    metrics: Metrics,
+    readiness: Readiness,
+    models: Models,
+    routes: Sequence[PictureRoute],
+) -> APIRouter:
+    process = LiveProcess(
+        metrics,
+        readiness,
+        port=settings.port,
+        routes=[*(route.path for route in routes), _GRPC_INFER],
+        models=lambda: [_describe_model(version) for version in models.loaded],
+    )
+    return build_live_router(process)
 
 
 def _describe_model(version: LoadedVersion) -> ModelSnapshot:

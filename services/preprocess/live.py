@@ -25,7 +25,7 @@ _FRESH_S = 0.2
 
 
 class Behind:
-    """The inference processes, asked when somebody wants to know, and not more often than useful."""
+    """The inference processes; they are asked when somebody wants to know."""
 
     def __init__(self, router: Router) -> None:
         """Ask the endpoints of the router's back ends."""

@@ -28,8 +28,13 @@ NO_IDENTITY = "no identity: anyone may send pictures"
 class Door:
     """The gates in front of `path`, and what they need while the service runs."""
 
-    def __init__(self, settings: WebSettings, path: str, metrics: Metrics) -> None:
-        """Build what the settings ask for; raises KeysFileInvalid."""
+    def __init__(
+        self, settings: WebSettings, path: str, metrics: Metrics, guarded: tuple[str, ...] = ()
+    ) -> None:
+        """Build what the settings ask for; raises KeysFileInvalid.
+
+        Identity is required for the paths that begin with one of `guarded` too.
+        """
         self.gates: list[Middleware] = []
         """The last comes first."""
         self._followers: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -42,7 +47,7 @@ class Door:
             self.gates.append(limiting)
         if settings.token or settings.api_keys_file or settings.oidc_issuer:
             # A request of an unknown caller must not learn about limits or load.
-            self.gates.append(self._build_identity(settings, path))
+            self.gates.append(self._build_identity(settings, (path, *guarded)))
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -74,7 +79,7 @@ class Door:
         ).labels(metrics.service).set_function(lambda: store.responds)
         return store
 
-    def _build_identity(self, settings: WebSettings, path: str) -> Middleware:
+    def _build_identity(self, settings: WebSettings, prefix: tuple[str, ...]) -> Middleware:
         from services.web.identity.api_keys import ApiKeys  # noqa: PLC0415  # YAML
         from services.web.identity.gate import IdentityGate  # noqa: PLC0415
 
@@ -85,7 +90,7 @@ class Door:
             self._kinds.append("API_KEYS_FILE")
             self._followers.append(keys.follow_file)
         tokens = self._build_verifier(settings) if settings.oidc_issuer else None
-        return Middleware(IdentityGate, prefix=path, keys=keys, tokens=tokens)
+        return Middleware(IdentityGate, prefix=prefix, keys=keys, tokens=tokens)
 
     def _build_verifier(self, settings: WebSettings) -> TokenVerifier:
         from services.web.identity.issuer_keys import IssuerKeys  # noqa: PLC0415  # 0.2 s

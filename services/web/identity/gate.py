@@ -32,9 +32,9 @@ class IdentityGate:
     }
 
     def __init__(
-        self, app: ASGIApp, prefix: str, keys: ApiKeys, tokens: TokenVerifier | None
+        self, app: ASGIApp, prefix: tuple[str, ...], keys: ApiKeys, tokens: TokenVerifier | None
     ) -> None:
-        """Guard the paths of `app` that begin with `prefix`; without `tokens`, keys alone count."""
+        """Guard the paths that begin with one of `prefix`; without `tokens`, keys alone count."""
         self._app = app
         self._prefix = prefix
         self._keys = keys

@@ -13,7 +13,9 @@ from services.web.live.rates import Recent, Step
 from services.web.live.sighting import Sighting
 
 CardState = Literal["starting", "ready", "draining", "silent"]
-Kind = Literal["appeared", "ready", "share", "draining", "gone", "silent", "back", "ejected", "scaled"]
+Kind = Literal[
+    "appeared", "ready", "share", "draining", "gone", "silent", "back", "ejected", "scaled"
+]
 
 # A process from which no answer comes for so long is shown as silent: a busy one answers late.
 _SILENT_S = 3.0
@@ -52,6 +54,9 @@ class Card:
     places: set[tuple[str, str]] = field(default_factory=set)
     ejected_by: frozenset[str] = frozenset()
     rate: float = 0.0
+    """Responses per second."""
+    rate_now: float = 0.0
+    """The same since the last sighting alone."""
 
     @property
     def process(self) -> ProcessSnapshot:
@@ -81,7 +86,7 @@ class Fleet:
         for process in seen.processes.values():
             changes += self._take(now, process, seen)
         changes += self._note_silent(now, seen)
-        self._measure()
+        self._measure(seen)
         changes += self._note_shares(now)
         changes += self._note_ejections(now)
         if self._is_first:
@@ -94,12 +99,15 @@ class Fleet:
         card = self._cards.get(process.id)
         places = {place for place, found in seen.addresses.items() if found == process.id}
         if card is None:
-            card = Card(self._name(process, seen), Recent(process), now, self._is_first, process.state)
+            card = Card(
+                self._name(process, seen), Recent(process), now, self._is_first, process.state
+            )
             self._cards[process.id] = card
             card.places = places
             yield self._change(now, card, "appeared", _describe_start(process))
             return
         step = card.recent.add(process)
+        card.rate_now = step.statuses.total() / step.seconds
         if process.service == "web":
             self.steps.append(step)
         card.places |= places
@@ -111,7 +119,9 @@ class Fleet:
         if process.state == "ready" and before == "starting":
             yield self._change(now, card, "ready", f"ready{_after_start(process)}")
         if process.state == "draining":
-            yield self._change(now, card, "draining", f"drains: {_requests(process.in_flight)} left")
+            yield self._change(
+                now, card, "draining", f"drains: {_requests(process.in_flight)} left"
+            )
 
     def _remove_ended(self, now: float, seen: Sighting) -> Iterator[Change]:
         for key, card in list(self._cards.items()):
@@ -148,22 +158,22 @@ class Fleet:
             for endpoint in other.process.endpoints
         )
 
-    def _measure(self) -> None:
-        for card in self._cards.values():
+    def _measure(self, seen: Sighting) -> None:
+        for key, card in self._cards.items():
             step = card.recent.over_all()
-            card.rate = step.statuses.total() / step.seconds if card.state != "silent" else 0.0
+            card.rate = step.statuses.total() / step.seconds if key in seen.processes else 0.0
 
     def _note_shares(self, now: float) -> Iterator[Change]:
         for tier in TIERS:
             ready = [one for one in self._of(tier) if one.state == "ready"]
-            mean = sum(one.rate for one in ready) / max(1, len(ready))
+            mean = sum(one.rate_now for one in ready) / max(1, len(ready))
             for card in ready:
-                if card.has_share or mean == 0 or card.rate < _SHARE * mean:
+                if card.has_share or mean == 0 or card.rate_now < _SHARE * mean:
                     continue
                 card.has_share = True
                 since_s = card.process.ready_s
                 after = "" if since_s is None else f" after {since_s:.1f} s"
-                yield self._change(now, card, "share", f"ready, took its share{after}")
+                yield self._change(now, card, "share", f"took its share{after}")
 
     def _note_ejections(self, now: float) -> Iterator[Change]:
         by_address: dict[str, set[str]] = {}
@@ -174,9 +184,12 @@ class Fleet:
         for card in self._cards.values():
             places = {address for _, address in card.places}
             by = frozenset(name for place in places for name in by_address.get(place, ()))
+            if card.state != "ready" or not card.has_share:
+                # One that starts or ends is tried in vain, which is no news.
+                by = frozenset()
             if by and not card.ejected_by:
                 yield self._change(now, card, "ejected", f"ejected by {', '.join(sorted(by))}")
-            elif card.ejected_by and not by:
+            elif card.ejected_by and not by and card.state == "ready":
                 yield self._change(now, card, "back", "gets requests again")
             card.ejected_by = by
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from services.common.core.live import ProcessSnapshot
 
@@ -43,7 +44,7 @@ def step_between(before: ProcessSnapshot, after: ProcessSnapshot) -> Step:
 
 def _by_duration(process: ProcessSnapshot) -> list[int]:
     cumulative = [0, *(count for _, count in process.seconds), sum(process.statuses.values())]
-    return [after - before for before, after in zip(cumulative, cumulative[1:], strict=False)]
+    return [after - before for before, after in pairwise(cumulative)]
 
 
 class Recent:

@@ -63,9 +63,7 @@ class Services:
         return await self._webs.ask(SELF_PATH, _TIMEOUT_S, headers=credential)
 
 
-def merge(
-    own: ProcessSnapshot, webs: Iterable[Answer], preprocess: Iterable[Answer]
-) -> Sighting:
+def merge(own: ProcessSnapshot, webs: Iterable[Answer], preprocess: Iterable[Answer]) -> Sighting:
     """Return one sighting of the answers; a process that several have seen is in it once."""
     processes = {own.id: own}
     addresses: dict[tuple[str, str], str | None] = {}
