@@ -99,10 +99,10 @@ class WebSettings(ForwardingSettings):
     """Whom the live view asks what is desired: `kubernetes`, or `file:/path` of hpa-lab."""
     live_load: bool = False
     """Let viewers of the live view order load: up to 50 pictures a second for a minute."""
-    kubernetes_service_host: str | None = None
+    kubernetes_service_host: str = Field("kubernetes.default.svc", min_length=1)
     """Host of the API server, which Kubernetes sets; for LIVE_AUTOSCALERS=kubernetes."""
     kubernetes_service_port: int = Field(443, ge=1, le=65535)
-    """Its port."""
+    """Its port, which Kubernetes sets."""
     limit_rate: float | None = Field(None, gt=0, le=1e6)
     """Pictures per second of one client, on average; one more is refused with 429."""
     limit_burst: int | None = Field(None, ge=1, le=1_000_000)
@@ -146,12 +146,6 @@ class WebSettings(ForwardingSettings):
     def _require_audience(self) -> Self:
         if self.oidc_issuer is not None and self.oidc_audience is None:
             raise ValueError("OIDC_AUDIENCE: Field required with OIDC_ISSUER")
-        return self
-
-    @model_validator(mode="after")
-    def _require_api_server(self) -> Self:
-        if self.live_autoscalers == "kubernetes" and self.kubernetes_service_host is None:
-            raise ValueError("LIVE_AUTOSCALERS: kubernetes, but this is no pod of a cluster")
         return self
 
     @property

@@ -63,7 +63,7 @@ def _build_autoscalers(settings: WebSettings) -> Autoscalers:
     if source is None:
         return NoAutoscalers()
     if source == "kubernetes":
-        host, port = settings.kubernetes_service_host or "", settings.kubernetes_service_port
+        host, port = settings.kubernetes_service_host, settings.kubernetes_service_port
         shown = f"[{host}]" if ":" in host else host
         return Kubernetes(ApiServer(f"https://{shown}:{port}"))
     return LabFile(Path(source.removeprefix("file:")))

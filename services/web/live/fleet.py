@@ -129,7 +129,7 @@ class Fleet:
                 continue
             found = [seen.addresses[place] for place in card.places if place in seen.addresses]
             is_replaced = any(one is not None for one in found)
-            left = self._outstanding(card)
+            left = _outstanding(card, seen)
             if found and left and not is_replaced and card.state != "silent":
                 # It has closed its socket, and finishes what it has.
                 if card.state != "draining":
@@ -161,7 +161,9 @@ class Fleet:
     def _measure(self, seen: Sighting) -> None:
         for key, card in self._cards.items():
             step = card.recent.over_all()
-            card.rate = step.statuses.total() / step.seconds if key in seen.processes else 0.0
+            # One that is only late has the rate that it had.
+            has_ended = key not in seen.processes and card.state in ("draining", "silent")
+            card.rate = 0.0 if has_ended else step.statuses.total() / step.seconds
 
     def _note_shares(self, now: float) -> Iterator[Change]:
         for tier in TIERS:
@@ -192,16 +194,6 @@ class Fleet:
             elif card.ejected_by and not by and card.state == "ready":
                 yield self._change(now, card, "back", "gets requests again")
             card.ejected_by = by
-
-    def _outstanding(self, card: Card) -> int:
-        """Return the requests that others have sent to a process and that are not over."""
-        places = {address for _, address in card.places}
-        return sum(
-            endpoint.outstanding
-            for other in self._cards.values()
-            for endpoint in other.process.endpoints
-            if endpoint.address in places
-        )
 
     def _of(self, tier: str) -> list[Card]:
         return [one for one in self._cards.values() if one.process.service == tier]
@@ -247,6 +239,17 @@ def count_statuses(steps: list[Step]) -> Counter[str]:
     for step in steps:
         total.update(step.statuses)
     return total
+
+
+def _outstanding(card: Card, seen: Sighting) -> int:
+    """Return the requests that others have sent to a process and that are not over."""
+    places = {address for _, address in card.places}
+    return sum(
+        endpoint.outstanding
+        for other in seen.processes.values()
+        for endpoint in other.endpoints
+        if endpoint.address in places
+    )
 
 
 def _describe_start(process: ProcessSnapshot) -> str:

@@ -17,7 +17,8 @@ const decimals = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximum
 
 /** Returns a name without that of its tier, which stands above it. */
 function shorten(name, tier) {
-  return name.startsWith(tier) && name.length > tier.length ? name.slice(tier.length).replace(/^-/, "") : name;
+  if (name.startsWith(`${tier}:`)) return `port ${name.slice(tier.length + 1)}`;
+  return name.startsWith(`${tier}-`) ? name.slice(tier.length + 1) : name;
 }
 
 class Card {
@@ -105,7 +106,7 @@ export class Tier {
       if (card === undefined) {
         card = new Card(this.name, process.name);
         this.#cards.set(process.id, card);
-        this.list.append(card.element);
+        this.list.insertBefore(card.element, this.#ghosts[0] ?? null);
         if (!isFirst) card.markNew();
       }
       card.show(process);
@@ -123,8 +124,8 @@ export class Tier {
     while (this.#ghosts.length > missing) this.#ghosts.pop().remove();
     while (this.#ghosts.length < missing) {
       this.#ghosts.push(make("li", "process ghost", "wanted"));
+      this.list.append(this.#ghosts.at(-1));
     }
-    this.list.append(...this.#ghosts);
     if (autoscaler === null) return;
     const { desired, least, most, why } = autoscaler;
     const range = most === null ? "" : ` (${least} to ${most})`;

@@ -90,7 +90,7 @@ function show(name, state) {
   if (name === "snapshot") chart.reset(state.points);
   else chart.add(state.point);
   hasState = true;
-  say("live");
+  say("live", "live");
 }
 
 async function order(method, body) {
