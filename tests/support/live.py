@@ -54,12 +54,15 @@ class Viewer:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def changes(self) -> list[dict[str, Any]]:
-        """Return all changes so far, with `arrived`."""
-        return [
-            {**change, "arrived": arrived}
-            for arrived, _, data in list(self.events)
-            for change in data["changes"]
-        ]
+        """Return all changes so far, each once, with `arrived`.
+
+        A viewer that was late gets a snapshot, with changes that it has already.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for arrived, _, data in list(self.events):
+            for change in data["changes"]:
+                found.setdefault(json.dumps(change), {**change, "arrived": arrived})
+        return list(found.values())
 
     def cards(self, tier: str) -> list[dict[str, Any]]:
         """Return the cards of a tier in the latest event."""

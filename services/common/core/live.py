@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.common.core.probes import ENDING, Phase, Readiness
 from services.common.observe.cpu_quota import cpu_quota
+from services.common.observe.startup import process_start
 from services.common.observe.telemetry import Metrics
 from services.common.peer import Peer
 from services.common.peer.endpoints import State
@@ -120,7 +121,7 @@ class LiveProcess:
         self._peers = peers
         self._load_rate = load_rate
         self._host = socket.gethostname()
-        self._started = time.monotonic()
+        self._started = process_start()
 
     def snapshot(self) -> ProcessSnapshot:
         """Return how things are now; takes half a millisecond."""
@@ -134,7 +135,7 @@ class LiveProcess:
             host=self._host,
             port=self._port,
             state=self._state(has_worked=bool(work.statuses)),
-            age_s=now - self._started,
+            age_s=time.clock_gettime(time.CLOCK_BOOTTIME) - self._started,
             ready_s=None if ready_at is None else now - ready_at,
             statuses=work.statuses,
             seconds=work.seconds,

@@ -184,12 +184,14 @@ class Metrics:
     def count_work(self, routes: Collection[str]) -> Work:
         """Return what was counted of some routes."""
         statuses: dict[str, int] = {}
+        used: set[str] = set()
         for sample in _samples(self._requests, "_total"):
-            if sample.labels["route"] in routes:
+            if (route := sample.labels["route"]) in routes:
+                used.add(route)
                 status = sample.labels["status"]
                 statuses[status] = statuses.get(status, 0) + round(sample.value)
         counts = dict.fromkeys(SECONDS_BUCKETS, 0)
-        for route in routes:
+        for route in used:
             # Of this route alone: a service has a dozen, with a bucket for each duration.
             for sample in _samples(self._seconds.labels(self.service, route), "_bucket"):
                 if (bound := float(sample.labels["le"])) in counts:

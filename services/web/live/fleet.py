@@ -134,7 +134,7 @@ class Fleet:
                 # It has closed its socket, and finishes what it has.
                 if card.state != "draining":
                     card.state = "draining"
-                    yield self._change(now, card, "draining", f"drains: {_requests(left)} left")
+                    yield self._change(now, card, "draining", _describe_drain(left))
                 continue
             is_unseen = not self._may_be_silent(card) and now - card.seen_at > _UNSEEN_S
             if found or is_unseen:
@@ -264,5 +264,5 @@ def _after_start(process: ProcessSnapshot) -> str:
     return f", {max(0.0, process.age_s - process.ready_s):.1f} s after its start"
 
 
-def _requests(count: int) -> str:
-    return f"{count} request{'' if count == 1 else 's'}"
+def _describe_drain(left: int) -> str:
+    return f"drains: {left} request{'' if left == 1 else 's'} left" if left else "drains"
