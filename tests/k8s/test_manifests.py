@@ -41,6 +41,7 @@ from tests.support.rendered import (
     name_of,
     of_kind,
     parse,
+    pod_templates,
     render,
     render_overlay,
     render_with,

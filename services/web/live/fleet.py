@@ -119,9 +119,7 @@ class Fleet:
         if process.state == "ready" and before == "starting":
             yield self._change(now, card, "ready", f"ready{_after_start(process)}")
         if process.state == "draining":
-            yield self._change(
-                now, card, "draining", f"drains: {_requests(process.in_flight)} left"
-            )
+            yield self._change(now, card, "draining", _describe_drain(process.in_flight))
 
     def _remove_ended(self, now: float, seen: Sighting) -> Iterator[Change]:
         for key, card in list(self._cards.items()):
