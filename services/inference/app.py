@@ -97,7 +97,7 @@ def create_app(
     extensions: list[str] = []
     if token is not None:
         routers.append(build_load_router(models, endpoint.bodies))
-        gates.append(Middleware(TokenGate, token=token, prefix=PREFIX, what="the repository"))
+        gates.append(Middleware(TokenGate, token=token, prefixes=(PREFIX,), what="the repository"))
         extensions.append("model_repository")
 
     @asynccontextmanager

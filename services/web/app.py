@@ -43,7 +43,7 @@ def create_app(
     """
     metrics = Metrics("web")
     metrics.watch_clients()
-    door = Door(settings, PATH, metrics, guarded=(LIVE_PREFIX,))
+    door = Door(settings, metrics, pictures=PATH, guarded=(PATH, LIVE_PREFIX))
     readiness = Readiness()
     hold = Hold(settings.hold_limits, metrics)
     preprocess = Peer(

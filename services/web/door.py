@@ -1,4 +1,4 @@
-"""What stands in front of pictures: identity, then limits; built from the settings.
+"""What stands in front of the routes: identity, then limits; built from the settings.
 
 PyJWT, cryptography, httpx and redis are imported only where the settings ask for them.
 """
@@ -26,14 +26,15 @@ NO_IDENTITY = "no identity: anyone may send pictures"
 
 
 class Door:
-    """The gates in front of `path`, and what they need while the service runs."""
+    """The gates in front of the routes, and what they need while the service runs."""
 
     def __init__(
-        self, settings: WebSettings, path: str, metrics: Metrics, guarded: tuple[str, ...] = ()
+        self, settings: WebSettings, metrics: Metrics, *, pictures: str, guarded: tuple[str, ...]
     ) -> None:
         """Build what the settings ask for; raises KeysFileInvalid.
 
-        Identity is required for the paths that begin with one of `guarded` too.
+        Limits count requests to the path `pictures`. Identity is required for all paths that begin
+        with one of `guarded`.
         """
         self.gates: list[Middleware] = []
         """The last comes first."""
@@ -43,11 +44,11 @@ class Door:
         # The file may get limits for a client at any time.
         if settings.limits != NO_LIMITS or settings.api_keys_file is not None:
             store = self._build_store(settings, metrics)
-            limiting = Middleware(LimitGate, path=path, store=store, default=settings.limits)
+            limiting = Middleware(LimitGate, path=pictures, store=store, default=settings.limits)
             self.gates.append(limiting)
         if settings.token or settings.api_keys_file or settings.oidc_issuer:
             # A request of an unknown caller must not learn about limits or load.
-            self.gates.append(self._build_identity(settings, (path, *guarded)))
+            self.gates.append(self._build_identity(settings, guarded))
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -79,7 +80,7 @@ class Door:
         ).labels(metrics.service).set_function(lambda: store.responds)
         return store
 
-    def _build_identity(self, settings: WebSettings, prefix: tuple[str, ...]) -> Middleware:
+    def _build_identity(self, settings: WebSettings, guarded: tuple[str, ...]) -> Middleware:
         from services.web.identity.api_keys import ApiKeys  # noqa: PLC0415  # YAML
         from services.web.identity.gate import IdentityGate  # noqa: PLC0415
 
@@ -90,7 +91,7 @@ class Door:
             self._kinds.append("API_KEYS_FILE")
             self._followers.append(keys.follow_file)
         tokens = self._build_verifier(settings) if settings.oidc_issuer else None
-        return Middleware(IdentityGate, prefix=prefix, keys=keys, tokens=tokens)
+        return Middleware(IdentityGate, prefixes=guarded, keys=keys, tokens=tokens)
 
     def _build_verifier(self, settings: WebSettings) -> TokenVerifier:
         from services.web.identity.issuer_keys import IssuerKeys  # noqa: PLC0415  # 0.2 s

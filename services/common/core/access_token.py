@@ -38,16 +38,18 @@ class TokenGate:
 
     schemes: ClassVar[Schemes] = BEARER
 
-    def __init__(self, app: ASGIApp, token: SecretStr, prefix: str, what: str) -> None:
-        """Guard the paths of `app` that begin with `prefix`; `what` is their name in errors."""
+    def __init__(
+        self, app: ASGIApp, token: SecretStr, prefixes: tuple[str, ...], what: str
+    ) -> None:
+        """Guard the paths of `app` that begin with one of `prefixes`; errors call them `what`."""
         self._app = app
         self._token = token
-        self._prefix = prefix
+        self._prefixes = prefixes
         self._what = what
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise Unauthorized."""
-        if scope["type"] == "http" and scope["path"].startswith(self._prefix):
+        if scope["type"] == "http" and scope["path"].startswith(self._prefixes):
             authorization = Headers(scope=scope).get("authorization", "")
             require_bearer(authorization, self._token, self._what)
         await self._app(scope, receive, send)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -110,14 +110,11 @@ def build_app(
 
 def _guarded_paths(gates: Sequence[Middleware]) -> dict[str, Schemes]:
     """Return the prefixes of the paths that require a token or a key, with how it is sent."""
-    guarded: dict[str, Schemes] = {}
-    for gate in gates:
-        if "prefix" in gate.kwargs:
-            # One, or a tuple of several.
-            stated: Any = gate.kwargs["prefix"]
-            prefixes = (stated,) if isinstance(stated, str) else stated
-            guarded |= dict.fromkeys(prefixes, gate.cls.schemes)  # type: ignore[attr-defined]  # a gate
-    return guarded
+    return {
+        prefix: gate.cls.schemes  # type: ignore[attr-defined]  # a gate
+        for gate in gates
+        for prefix in cast("tuple[str, ...]", gate.kwargs.get("prefixes", ()))
+    }
 
 
 async def _raise_again(_request: Request, error: Exception) -> NoReturn:

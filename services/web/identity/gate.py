@@ -32,11 +32,18 @@ class IdentityGate:
     }
 
     def __init__(
-        self, app: ASGIApp, prefix: tuple[str, ...], keys: ApiKeys, tokens: TokenVerifier | None
+        self,
+        app: ASGIApp,
+        prefixes: tuple[str, ...],
+        keys: ApiKeys,
+        tokens: TokenVerifier | None,
     ) -> None:
-        """Guard the paths that begin with one of `prefix`; without `tokens`, keys alone count."""
+        """Guard the paths of `app` that begin with one of `prefixes`.
+
+        Without `tokens`, keys alone count.
+        """
         self._app = app
-        self._prefix = prefix
+        self._prefixes = prefixes
         self._keys = keys
         self._tokens = tokens
 
@@ -45,7 +52,7 @@ class IdentityGate:
 
         Raises Unauthorized, MalformedRequest for several credentials, and Unavailable.
         """
-        if scope["type"] == "http" and scope["path"].startswith(self._prefix):
+        if scope["type"] == "http" and scope["path"].startswith(self._prefixes):
             context = context_of(scope)
             context.identify(await self._identify(Headers(scope=scope), context))
         await self._app(scope, receive, send)

@@ -3,8 +3,6 @@
 const STATES = { starting: "starting", ready: "ready", draining: "draining", silent: "no answer" };
 const LEAVING_MS = 450;
 const NEW_MS = 2500;
-// More cards than this in a column, and each shows less.
-const MANY = 8;
 
 function make(tag, className, ...children) {
   const element = document.createElement(tag);
@@ -15,15 +13,19 @@ function make(tag, className, ...children) {
 
 const decimals = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
-/** Returns a name without that of its tier, which stands above it. */
+/** Returns a name in two parts, the first of which may be hidden; the tier's stands above it. */
 function shorten(name, tier) {
-  if (name.startsWith(`${tier}:`)) return `port ${name.slice(tier.length + 1)}`;
-  return name.startsWith(`${tier}-`) ? name.slice(tier.length + 1) : name;
+  if (name.startsWith(`${tier}:`)) return ["port ", name.slice(tier.length + 1)];
+  if (!name.startsWith(`${tier}-`)) return ["", name];
+  // Of a pod: the hash of its ReplicaSet, and its own letters.
+  const end = name.lastIndexOf("-") + 1;
+  return [name.slice(tier.length + 1, end), name.slice(end)];
 }
 
 class Card {
   constructor(tier, name) {
-    this.name = make("span", "name", shorten(name, tier));
+    const [common, own] = shorten(name, tier);
+    this.name = make("span", "name", make("span", "common", common), own);
     this.name.title = name;
     this.state = make("span", "state");
     this.rate = make("b");
@@ -63,9 +65,12 @@ class Card {
     setTimeout(() => this.element.classList.remove("new"), NEW_MS);
   }
 
-  leave() {
+  leave(after) {
     this.element.classList.add("leaving");
-    setTimeout(() => this.element.remove(), LEAVING_MS);
+    setTimeout(() => {
+      this.element.remove();
+      after();
+    }, LEAVING_MS);
   }
 }
 
@@ -78,8 +83,10 @@ function describeModel(model) {
 export class Tier {
   #cards = new Map();
   #ghosts = [];
+  #fitted = 0;
 
   constructor(name) {
+    addEventListener("resize", () => this.fit());
     this.name = name;
     this.count = make("span", "count");
     this.total = make("span", "total");
@@ -97,7 +104,7 @@ export class Tier {
     const present = new Set(tier.cards.map((process) => process.id));
     for (const [id, card] of this.#cards) {
       if (!present.has(id)) {
-        card.leave();
+        card.leave(() => this.fit());
         this.#cards.delete(id);
       }
     }
@@ -112,10 +119,17 @@ export class Tier {
       card.show(process);
     }
     const staying = tier.cards.filter((process) => process.state !== "draining").length;
-    this.count.textContent = tier.cards.length === 1 ? "1 process" : `${tier.cards.length} processes`;
+    this.count.textContent = `× ${tier.cards.length}`;
     this.total.textContent = `${decimals.format(tier.rate)}/s`;
-    this.element.classList.toggle("many", tier.cards.length > MANY);
     this.#showWanted(tier.autoscaler, staying);
+    if (this.list.children.length !== this.#fitted) this.fit();
+  }
+
+  /** Lets each card show less if all of them would not fit into the column. */
+  fit() {
+    this.#fitted = this.list.children.length;
+    this.element.classList.remove("many");
+    this.element.classList.toggle("many", this.list.scrollHeight > this.list.clientHeight + 1);
   }
 
   #showWanted(autoscaler, staying) {
@@ -131,7 +145,7 @@ export class Tier {
     const range = most === null ? "" : ` (${least} to ${most})`;
     this.wanted.classList.toggle("differs", desired !== staying);
     this.wanted.replaceChildren(
-      "autoscaler wants ", make("b", "", String(desired)), `, there ${staying === 1 ? "is" : "are"} ${staying}${range}`,
+      "autoscaler wants ", make("b", "", String(desired)), `, has ${staying}${range}`,
       why ? ` · ${why}` : "",
     );
     this.wanted.title = why;
