@@ -23,7 +23,7 @@ from services.common.request.context import RequestContext
 from services.web.admission import Admission, AdmissionGate
 from services.web.door import Door
 from services.web.live.build import build_collector
-from services.web.live.load import OwnLoad
+from services.web.live.load import LoadSender
 from services.web.live.routes import PREFIX as LIVE_PREFIX
 from services.web.live.routes import build_live_routes, build_load_routes
 from services.web.pages import build_pages
@@ -103,7 +103,7 @@ def create_app(
         load_rate=lambda: 0.0 if load is None else load.rate,
     )
     collector = build_collector(settings, readiness, live, preprocess, tls)
-    load = OwnLoad(PATH, request_golden) if settings.live_load else None
+    load = LoadSender(PATH, request_golden) if settings.live_load else None
     routers = [build_pages(), build_live_routes(collector)]
     if settings.live_web_url is not None:
         routers.append(build_live_router(live, with_addresses=False))

@@ -37,7 +37,7 @@ class LoadOrder(BaseModel):
     seconds: float = Field(gt=0, le=MOST_SECONDS)
 
 
-class OwnLoad:
+class LoadSender:
     """Sends the golden picture of the default model, again and again, as anyone would send it.
 
     The requests pass identity, limits and admission of this process like all others, with the

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.common.request.context import context_of
 from services.web.live.collector import Collector
-from services.web.live.load import LoadOrder, OwnLoad
+from services.web.live.load import LoadOrder, LoadSender
 
 PREFIX = "/live/"
 """Of what only callers with an identity may see; the page itself shows nothing without it."""
@@ -67,7 +67,7 @@ def build_live_routes(collector: Collector) -> APIRouter:
     return router
 
 
-def build_load_routes(load: OwnLoad) -> APIRouter:
+def build_load_routes(load: LoadSender) -> APIRouter:
     """Return the routes of the load, for where LIVE_LOAD is set."""
     router = APIRouter(include_in_schema=False)
 
