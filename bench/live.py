@@ -3,7 +3,7 @@
     .venv/bin/python -m bench.live --viewers 3 --rate 20
 
 Windows without and with viewers alternate. The last table calculates without network: what web does
-for a sighting of many processes.
+for a poll of many processes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from services.common.peer.addresses import Address
 from services.common.peer.exchange import Response
 from services.common.peer.survey import Answer
 from services.web.live.collector import PERIOD_S
-from services.web.live.sighting import merge
+from services.web.live.poll import merge
 from services.web.live.view import View
 
 _PICTURE = ROOT / "client" / "images" / "scene-01.jpg"
@@ -71,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     f"| {f'{rate:g} pictures/s' if rate else 'idle'} | {tier} "
                     f"| {before:.2%} | {after:.2%} | {after - before:+.2%} |"
                 )
-    print("\n| processes | web's time for a sighting | of a core | sent to each viewer |")
+    print("\n| processes | web's time for a poll | of a core | sent to each viewer |")
     print("|---|---|---|---|")
     for count in _MANY:
-        took_s, size = _time_sightings(count)
+        took_s, size = _time_polls(count)
         print(
             f"| {count} | {1000 * took_s:.1f} ms | {took_s / PERIOD_S:.2%} "
             f"| {size / 1024 / PERIOD_S:.0f} KB/s |"
@@ -109,8 +109,8 @@ def _watching(url: str, viewers: int) -> Iterator[None]:
         yield
 
 
-def _time_sightings(count: int) -> tuple[float, int]:
-    """Return seconds and bytes of a sighting of processes, half of them inference."""
+def _time_polls(count: int) -> tuple[float, int]:
+    """Return seconds and bytes of a poll of processes, half of them inference."""
     fronts = count // 4
     view = View(may_load=False)
     durations = []

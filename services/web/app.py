@@ -108,7 +108,7 @@ def create_app(
     if settings.live_web_url is not None:
         routers.append(build_live_router(live, with_addresses=False))
     if load is not None:
-        routers.append(build_load_routes(load))
+        routers.append(build_load_routes(load, web.bodies))
     return build_app(
         summary="Receives pictures and returns the boxes of the objects in them.",
         settings=settings,

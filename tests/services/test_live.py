@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 
 TOKEN = "a long enough token"  # noqa: S105
 JPEG = encode(plain(64, 48), "JPEG")
-# A sighting comes twice a second. On a machine that other tests use, each takes longer.
+# A poll comes twice a second. On a machine that other tests use, each takes longer.
 SEEN_S = 1.0
 LENIENCE_S = 4.0
 
@@ -146,6 +146,21 @@ def test_a_load_without_bounds_is_refused(closed: Stack, order: dict[str, Any]) 
 
     assert refused.status_code == 422
     assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_another_site_cannot_order_load_through_a_visitor(closed: Stack) -> None:
+    """A browser sends text to any site; for JSON it asks that site first."""
+    headers = {**BEARER, "Content-Type": "text/plain"}
+    body = '{"rate": 1, "seconds": 1}'
+    refused = httpx.post(f"{closed.web.url}/live/load", content=body, headers=headers)
+
+    assert refused.status_code == 415
+
+
+def test_a_large_order_is_refused(closed: Stack) -> None:
+    order = {"rate": 1, "seconds": 1, "why": "x" * 2000}
+
+    assert httpx.post(f"{closed.web.url}/live/load", json=order, headers=BEARER).status_code == 413
 
 
 def test_load_cannot_be_ordered_unless_it_is_allowed(web: httpx.Client) -> None:

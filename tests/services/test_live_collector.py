@@ -15,7 +15,7 @@ from services.common.core.probes import Phase, Readiness
 from services.common.request.errors import Unavailable
 from services.web.live.autoscalers import NoAutoscalers, Scaler
 from services.web.live.collector import MOST_VIEWERS, Collector, Sources
-from services.web.live.sighting import Sighting
+from services.web.live.poll import Poll
 from tests.support.live import process
 
 pytestmark = pytest.mark.anyio
@@ -46,12 +46,12 @@ class Looking:
 
         self.collector = Collector(sources, self.readiness, may_load=False)
 
-    async def look(self, credential: Mapping[str, str]) -> Sighting:
+    async def look(self, credential: Mapping[str, str]) -> Poll:
         self.looks += 1
         self.credentials.append(credential)
         if self.broken:
             raise ValueError("a bug")
-        return Sighting({"w": process("w", "web", age_s=float(self.looks))})
+        return Poll({"w": process("w", "web", age_s=float(self.looks))})
 
     @asynccontextmanager
     async def viewer(self, credential: str = "") -> AsyncIterator[AsyncIterator[bytes]]:

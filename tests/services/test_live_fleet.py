@@ -14,8 +14,8 @@ from services.common.peer.addresses import Address
 from services.common.peer.exchange import Response
 from services.common.peer.survey import Answer
 from services.web.live.fleet import Change, Fleet, card_to_json
+from services.web.live.poll import Poll, merge
 from services.web.live.rates import quantile_ms, step_between
-from services.web.live.sighting import Sighting, merge
 from tests.support.live import endpoint, process
 
 A, B = "10.0.0.1:4002", "10.0.0.2:4002"
@@ -32,7 +32,7 @@ class Watched:
         assert self.see() == []
 
     def see(self, *found: ProcessSnapshot, **places: str | None) -> list[tuple[str, str, str]]:
-        """Take a sighting of inference processes; return name, kind and text of the changes.
+        """Take a poll of inference processes; return name, kind and text of the changes.
 
         Each is at the address that is its own, unless `places` states who is at `a` and `b`.
         """
@@ -41,7 +41,7 @@ class Watched:
         addresses = {"a": A, "b": B}
         at = {("inference", addresses[one.id]): one.id for one in found if one.id in addresses}
         stated = {("inference", addresses[name]): who for name, who in places.items()}
-        seen = Sighting({one.id: one for one in (caller, *found)}, {**at, **stated})
+        seen = Poll({one.id: one for one in (caller, *found)}, {**at, **stated})
         return [(one.name, one.kind, one.text) for one in self.fleet.update(self.now, seen)]
 
     def states(self) -> dict[str, str]:
@@ -73,7 +73,7 @@ def test_the_life_of_a_process_is_told_in_order() -> None:
 def test_what_was_there_before_anybody_looked_is_no_news() -> None:
     fleet = Fleet()
 
-    assert fleet.update(1.0, Sighting({"a": process("a")})) == []
+    assert fleet.update(1.0, Poll({"a": process("a")})) == []
     assert [one.name for one in fleet.cards] == ["inference-a"]
 
 
@@ -152,7 +152,7 @@ def test_an_ejection_and_its_end_are_told_once() -> None:
 def test_processes_of_one_host_are_named_by_their_ports() -> None:
     fleet = Fleet()
     own = [process("w", "web", host="laptop", port=5000), process("a", host="laptop", port=4002)]
-    fleet.update(1.0, Sighting({one.id: one for one in own}))
+    fleet.update(1.0, Poll({one.id: one for one in own}))
 
     assert {one.name for one in fleet.cards} == {"web:5000", "inference:4002"}
 

@@ -21,7 +21,7 @@ from services.web.live.autoscalers import (
     NoAutoscalers,
 )
 from services.web.live.collector import Collector, Sources
-from services.web.live.sighting import Services
+from services.web.live.poll import Services
 from services.web.settings import WebSettings
 
 

@@ -15,7 +15,7 @@ from services.common.core.probes import Phase, Readiness
 from services.common.observe.logs import get_logger
 from services.common.request.errors import Unavailable
 from services.web.live.autoscalers import Autoscalers
-from services.web.live.sighting import Sighting
+from services.web.live.poll import Poll
 from services.web.live.view import View
 
 PERIOD_S = 0.5
@@ -30,7 +30,7 @@ _STILL_HERE = b": still here\n\n"
 class Looks(Protocol):
     """What the collector polls."""
 
-    async def look(self, credential: Mapping[str, str]) -> Sighting:
+    async def look(self, credential: Mapping[str, str]) -> Poll:
         """Return all processes that can be seen now."""
 
 

@@ -1,4 +1,4 @@
-"""The processes as a viewer sees them, and the changes from one sighting to the next."""
+"""The processes as a viewer sees them, and the changes from one poll to the next."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from elastic_yolo.tiers import TIERS
 from services.common.core.live import ProcessSnapshot
+from services.web.live.poll import Place, Poll
 from services.web.live.rates import Recent, Step
-from services.web.live.sighting import Sighting
 
 CardState = Literal["starting", "ready", "draining", "silent"]
 Kind = Literal[
@@ -51,12 +51,12 @@ class Card:
     seen_at: float
     has_share: bool
     state: CardState
-    places: set[tuple[str, str]] = field(default_factory=set)
+    places: set[Place] = field(default_factory=set)
     ejected_by: frozenset[str] = frozenset()
     rate: float = 0.0
     """Responses per second."""
     rate_now: float = 0.0
-    """The same since the last sighting alone."""
+    """The same since the last poll alone."""
 
     @property
     def process(self) -> ProcessSnapshot:
@@ -65,26 +65,27 @@ class Card:
 
 
 class Fleet:
-    """All processes. `update` takes the sightings in order."""
+    """All processes. `update` takes the polls in order."""
 
     def __init__(self) -> None:
         """Know none."""
         self._cards: dict[str, Card] = {}
         self._is_first = True
         self.steps: list[Step] = []
-        """What each web process did between the last two sightings."""
+        """What each web process did between the last two polls."""
 
     @property
     def cards(self) -> list[Card]:
         """All of them, the oldest of each service first."""
         return sorted(self._cards.values(), key=lambda one: -one.process.age_s)
 
-    def update(self, now: float, seen: Sighting) -> list[Change]:
-        """Take a sighting of a moment, in Unix seconds; return what has changed since the last."""
+    def update(self, now: float, seen: Poll) -> list[Change]:
+        """Take a poll of a moment, in Unix seconds; return what has changed since the last."""
         changes = list(self._remove_ended(now, seen))
         self.steps = []
+        places = seen.places()
         for process in seen.processes.values():
-            changes += self._take(now, process, seen)
+            changes += self._take(now, process, places.get(process.id, set()), seen)
         changes += self._note_silent(now, seen)
         self._measure(seen)
         changes += self._note_shares(now)
@@ -95,9 +96,10 @@ class Fleet:
             return []
         return changes
 
-    def _take(self, now: float, process: ProcessSnapshot, seen: Sighting) -> Iterator[Change]:
+    def _take(
+        self, now: float, process: ProcessSnapshot, places: set[Place], seen: Poll
+    ) -> Iterator[Change]:
         card = self._cards.get(process.id)
-        places = {place for place, found in seen.addresses.items() if found == process.id}
         if card is None:
             card = Card(
                 self._name(process, seen), Recent(process), now, self._is_first, process.state
@@ -121,7 +123,7 @@ class Fleet:
         if process.state == "draining":
             yield self._change(now, card, "draining", _describe_drain(process.in_flight))
 
-    def _remove_ended(self, now: float, seen: Sighting) -> Iterator[Change]:
+    def _remove_ended(self, now: float, seen: Poll) -> Iterator[Change]:
         for key, card in list(self._cards.items()):
             if key in seen.processes:
                 continue
@@ -139,7 +141,7 @@ class Fleet:
                 del self._cards[key]
                 yield self._change(now, card, "gone", "gone")
 
-    def _note_silent(self, now: float, seen: Sighting) -> Iterator[Change]:
+    def _note_silent(self, now: float, seen: Poll) -> Iterator[Change]:
         for key, card in self._cards.items():
             if key in seen.processes or card.state in ("silent", "draining"):
                 continue
@@ -156,7 +158,7 @@ class Fleet:
             for endpoint in other.process.endpoints
         )
 
-    def _measure(self, seen: Sighting) -> None:
+    def _measure(self, seen: Poll) -> None:
         for key, card in self._cards.items():
             step = card.recent.over_all()
             # One that is only late has the rate that it had.
@@ -196,7 +198,7 @@ class Fleet:
     def _of(self, tier: str) -> list[Card]:
         return [one for one in self._cards.values() if one.process.service == tier]
 
-    def _name(self, process: ProcessSnapshot, seen: Sighting) -> str:
+    def _name(self, process: ProcessSnapshot, seen: Poll) -> str:
         """Return the host's name if that tells the processes apart: in containers it does."""
         others = [
             one
@@ -239,7 +241,7 @@ def count_statuses(steps: list[Step]) -> Counter[str]:
     return total
 
 
-def _outstanding(card: Card, seen: Sighting) -> int:
+def _outstanding(card: Card, seen: Poll) -> int:
     """Return the requests that others have sent to a process and that are not over."""
     places = {address for _, address in card.places}
     return sum(

@@ -8,14 +8,18 @@ from contextlib import aclosing
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
+from services.common.request.body import Bodies
 from services.common.request.context import context_of
+from services.common.request.errors import ParameterOutOfRange, UnsupportedMedia
 from services.web.live.collector import Collector
 from services.web.live.load import LoadOrder, LoadSender
 
 PREFIX = "/live/"
 """Of what only callers with an identity may see; the page itself shows nothing without it."""
+_MAX_ORDER_BYTES = 1000
 _CREDENTIALS = ("authorization", "x-api-key")
 _HEADERS = {
     "Content-Type": "text/event-stream",
@@ -67,12 +71,23 @@ def build_live_routes(collector: Collector) -> APIRouter:
     return router
 
 
-def build_load_routes(load: LoadSender) -> APIRouter:
+def build_load_routes(load: LoadSender, bodies: Bodies) -> APIRouter:
     """Return the routes of the load, for where LIVE_LOAD is set."""
     router = APIRouter(include_in_schema=False)
 
     @router.post("/live/load", status_code=HTTPStatus.NO_CONTENT)
-    async def start_load(order: LoadOrder, request: Request) -> None:
+    async def start_load(request: Request) -> None:
+        media_type = request.headers.get("content-type", "").partition(";")[0]
+        if media_type.strip().lower() != "application/json":
+            # Pages of other sites can send any type but this one without being asked first.
+            raise UnsupportedMedia("send the order as application/json")
+        async with bodies.receive_body(request, _MAX_ORDER_BYTES) as body:
+            try:
+                order = LoadOrder.model_validate_json(body)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"])) or "body"
+                raise ParameterOutOfRange(f"{where}: {first['msg']}") from None
         await load.start(request.app, order, _credential(request))
 
     @router.delete("/live/load", status_code=HTTPStatus.NO_CONTENT)

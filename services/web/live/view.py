@@ -11,9 +11,9 @@ from services.web.live.autoscalers import Scaler
 from services.web.live.fleet import Change, Fleet, card_to_json, count_statuses
 from services.web.live.rates import Step, quantile_ms
 
-# Sightings whose requests count for quantiles and statuses: ten seconds.
+# Polls whose requests count for quantiles and statuses: ten seconds.
 _KEPT_STEPS = 20
-# Sightings of which viewers see a point in the curves: two minutes.
+# Polls of which viewers see a point in the curves: two minutes.
 _KEPT_POINTS = 240
 _KEPT_CHANGES = 200
 
@@ -103,7 +103,7 @@ class View:
         """Return the rates of the last second and a half, of all web processes."""
         last = [steps for steps in list(self._steps)[-3:] if steps]
         seconds = sum(max(one.seconds for one in steps) for steps in last)
-        steps = [step for of_sighting in last for step in of_sighting]
+        steps = [step for of_poll in last for step in of_poll]
         arrived = sum(one.arrived for one in steps)
         served = sum(
             count for status, count in count_statuses(steps).items() if status.startswith("2")

@@ -27,17 +27,29 @@ _TIMEOUT_S = 0.5
 _TREES = 2
 
 
+Place = tuple[str, str]
+"""A service and an address of it."""
+
+
 @dataclass(frozen=True)
-class Sighting:
+class Poll:
     """The processes that answered, and the addresses that did not."""
 
     processes: dict[str, ProcessSnapshot] = field(default_factory=dict)
     """By their ids."""
-    addresses: dict[tuple[str, str], str | None] = field(default_factory=dict)
-    """By service and address: the id of the process there; None if nothing listens there.
+    addresses: dict[Place, str | None] = field(default_factory=dict)
+    """The id of the process at each; None if nothing listens there.
 
     An address from which no answer came in time is missing.
     """
+
+    def places(self) -> dict[str, set[Place]]:
+        """Return the places of each process, by its id."""
+        found: dict[str, set[Place]] = {}
+        for place, key in self.addresses.items():
+            if key is not None:
+                found.setdefault(key, set()).add(place)
+        return found
 
 
 class Services:
@@ -49,7 +61,7 @@ class Services:
         self._preprocess = preprocess
         self._webs = webs
 
-    async def look(self, credential: Mapping[str, str]) -> Sighting:
+    async def look(self, credential: Mapping[str, str]) -> Poll:
         """Ask all of them; other webs require a credential, which a viewer has presented."""
         answers, webs = await asyncio.gather(
             self._preprocess.ask(TREE_PATH, _TIMEOUT_S, most=_TREES, path_of_others=SELF_PATH),
@@ -63,10 +75,10 @@ class Services:
         return await self._webs.ask(SELF_PATH, _TIMEOUT_S, headers=credential)
 
 
-def merge(own: ProcessSnapshot, webs: Iterable[Answer], preprocess: Iterable[Answer]) -> Sighting:
-    """Return one sighting of the answers; a process that several have seen is in it once."""
+def merge(own: ProcessSnapshot, webs: Iterable[Answer], preprocess: Iterable[Answer]) -> Poll:
+    """Return one poll of the answers; a process that several have seen is in it once."""
     processes = {own.id: own}
-    addresses: dict[tuple[str, str], str | None] = {}
+    addresses: dict[Place, str | None] = {}
 
     def add(service: str, found: EndpointAnswer) -> None:
         place = service, found.address
@@ -88,7 +100,7 @@ def merge(own: ProcessSnapshot, webs: Iterable[Answer], preprocess: Iterable[Ans
         add("preprocess", EndpointAnswer(address=str(answer.address), process=tree.process))
         for one in tree.behind:
             add("inference", one)
-    return Sighting(processes, addresses)
+    return Poll(processes, addresses)
 
 
 def _read_tree(answer: Answer) -> Tree | None:
