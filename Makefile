@@ -35,7 +35,7 @@ demo: .venv/ready ## serve the embedded model, send every sample picture, stop; 
 	@$(BIN)/python -m tools.demo "$(MODEL)"
 
 up: .venv/ready ## run the services until Ctrl-C; MODEL=yolov3-tiny, a folder or store:..., INFERENCE=3 processes, PORT=5001
-	@$(BIN)/elastic-yolo serve "$(MODEL)" --inference $(INFERENCE) --port $(PORT)
+	@$(BIN)/elastic-yolo serve "$(MODEL)" --inference $(INFERENCE) --port $(PORT) --live-load
 
 test: .venv/ready ## run the fast tests: no container engine, no cluster
 	@$(BIN)/python -m pytest

@@ -102,6 +102,10 @@ def add_parser(commands: Any) -> None:
         help="inference processes; each gets its share of the CPUs (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
+        "--live-load", action="store_true",
+        help="let the page /live make load: up to 50 pictures per second for a minute",
+    )  # fmt: skip
+    parser.add_argument(
         "--verbose", action="store_true", help="show the services' logs, a line for each picture"
     )
     parser.add_argument(
@@ -140,7 +144,11 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
                 logs=logs,
                 env={
                     "inference": inference_settings(parsed, model),
-                    "web": {**explaining, **absolute_paths(os.environ)},
+                    "web": {
+                        **explaining,
+                        **absolute_paths(os.environ),
+                        **({"LIVE_LOAD": "true"} if parsed.live_load else {}),
+                    },
                     "preprocess": {**explaining, **absolute_paths(os.environ, _ROUTING_PATHS)},
                 },
                 host=parsed.host,
@@ -328,6 +336,7 @@ class Summary:
         header = f'-H "Authorization: Bearer ${variable}" ' if variable else ""
         rows = {
             "page": f"{self.web}/{everywhere}",
+            "live": f"{self.web}/live",
             "try": f"curl {header}-F {form} {self.web}/inference",
             "preprocess": self.preprocess,
             "inference": ", ".join(self.inference),

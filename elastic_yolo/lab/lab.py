@@ -26,7 +26,7 @@ from elastic_yolo.lab.processes.cpu_limits import CpuLimits
 from elastic_yolo.lab.processes.pod import Probe, get
 from elastic_yolo.lab.processes.stack import LOOPBACK, free_port
 from elastic_yolo.lab.sizing import ScaledTiers, cores, peak_rate
-from elastic_yolo.lab.timeline import Sample
+from elastic_yolo.lab.timeline import Sample, append_samples
 from elastic_yolo.lab.web_service import WebService
 from elastic_yolo.tiers import TIERS
 
@@ -65,6 +65,11 @@ class Plan:
     """The port of the web service; 0 selects a free one."""
     metrics_resolution_s: float = RESOLUTION_S
     """The time between two scrapes of metrics-server, in seconds of the autoscalers' clock."""
+
+    @property
+    def decisions(self) -> Path:
+        """The file from which the live view of web learns what the autoscalers decide."""
+        return self.logs.resolve() / "autoscalers.jsonl"
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ class Lab:
             arrivals = await self._prepare(load, stop)
             await self._scale_to_zero()
             self.say(f"target: {web.url} (web page; pictures go to /inference)")
+            self.say(f"live: {web.url}/live")
             # The clock starts here, with pods that count as having run for a long time.
             self.began = time.monotonic()
             for tier in self.tiers.values():
@@ -154,6 +160,7 @@ class Lab:
         """Run a sync of all autoscalers once every sync period of the lab's clock."""
 
         def tell(samples: list[Sample]) -> None:
+            append_samples(self.plan.decisions, samples)
             elapsed_s = time.monotonic() - self.began
             draining = {name: len(one.pods) - len(one.living) for name, one in self.tiers.items()}
             show(Tick(elapsed_s, arrivals.rate(elapsed_s), load, samples, draining))
@@ -209,6 +216,7 @@ class Lab:
     @asynccontextmanager
     async def _pods(self) -> AsyncIterator[None]:
         """Start minReplicas pods of each tier; at the end of the block stop all, web first."""
+        self.plan.decisions.write_text("", encoding="utf-8")
         self.limits = CpuLimits.find()
         self.say(_WITH_CGROUPS if self.limits else _WITHOUT_CGROUPS)
         try:
@@ -248,6 +256,8 @@ class Lab:
             taken = [pod.port for pod in known.pods]
             urls = ",".join(f"http://{LOOPBACK}:{port}" for port in (*taken, *known.ports))
             env[f"{downstream.upper()}_URL"] = urls
+        if name == "web":
+            env["LIVE_WEB_URL"] = ",".join(f"http://{LOOPBACK}:{port}" for port in ports)
         return LabTier(
             tier,
             Autoscaler(tier.hpa, CONTROLLER),
@@ -268,7 +278,11 @@ class Lab:
         env = {"DRAIN_DELAY_S": str(_DRAIN_DELAY_S), "LOG_LEVEL": "warning", "ACCESS_TOKEN": ""}
         if any(one.keda for one in self.plan.scaled_tiers.tiers.values()):
             env["HOLD_S"] = str(_HOLD_S)
-        if name != "web":
+        if name == "web":
+            env["LIVE_AUTOSCALERS"] = f"file:{self.plan.decisions}"
+            # Otherwise the lab's own load would be no longer the one that it reports.
+            env["LIVE_LOAD"] = str(self.plan.shape == "none").lower()
+        else:
             env["THREADS"] = "1"
         if name == "inference":
             env |= {

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from elastic_yolo.detector.boxes import name_detections
 from services.common.core.access_token import TokenGate
 from services.common.core.app import build_app
 from services.common.core.golden import require_agreement
+from services.common.core.live import LiveProcess, ModelSnapshot, build_live_router
+from services.common.core.picture_route import PictureRoute
 from services.common.core.probes import Readiness
 from services.common.core.tls import Tls
 from services.common.observe.cpu_quota import thread_count
@@ -33,6 +35,7 @@ from services.inference.scheduler import NetworkInput
 from services.inference.settings import InferenceSettings
 from services.inference.versions.custom_metrics import CustomMetrics
 from services.inference.versions.drift import DriftCollector
+from services.inference.versions.loaded_version import LoadedVersion
 from services.inference.versions.model_metrics import ModelMetrics
 from services.inference.versions.models import Models
 from services.inference.versions.repository_routes import (
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 
 # Requests whose tensors are numbers in JSON.
 _MAX_WAITING_JSON = 16
+# The route of predictions over gRPC, as calls are recorded.
+_GRPC_INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
 def create_app(
@@ -83,7 +88,11 @@ def create_app(
     metrics.registry.register(DriftCollector(models.drift_watches))
     model_metrics.call_on_forget(endpoint.custom_metrics.forget)
     token = settings.repository_token
-    routers = [build_index_router(models, endpoint.bodies)]
+    picture_routes = build_picture_routes(endpoint)
+    routers = [
+        build_index_router(models, endpoint.bodies),
+        _build_live_router(settings, metrics, readiness, models, picture_routes),
+    ]
     gates: list[Middleware] = []
     extensions: list[str] = []
     if token is not None:
@@ -145,7 +154,7 @@ def create_app(
         readiness=readiness,
         metrics=metrics,
         routers=[build_router(endpoint, readiness, extensions), *routers],
-        picture_routes=build_picture_routes(endpoint),
+        picture_routes=picture_routes,
         check_dependencies=check_dependencies,
         check_status=check_status,
         resources=resources,
@@ -154,3 +163,25 @@ def create_app(
         tls=tls,
     )
     return app
+
+
+def _build_live_router(
+    settings: InferenceSettings,
+    metrics: Metrics,
+    readiness: Readiness,
+    models: Models,
+    routes: Sequence[PictureRoute],
+) -> APIRouter:
+    process = LiveProcess(
+        metrics,
+        readiness,
+        port=settings.port,
+        routes=[*(route.path for route in routes), _GRPC_INFER],
+        models=lambda: [_describe_model(version) for version in models.loaded],
+    )
+    return build_live_router(process)
+
+
+def _describe_model(version: LoadedVersion) -> ModelSnapshot:
+    engine = version.detector.engine
+    return ModelSnapshot(**version.facts(), engine=engine.name, precision=engine.precision)

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from services.common.core.app import build_app
 from services.common.core.golden import Golden, check_golden
+from services.common.core.live import LiveProcess, build_live_router
 from services.common.core.probes import Readiness, until_it_passes
 from services.common.core.tls import Tls
 from services.common.observe.cpu_quota import thread_count
@@ -26,6 +27,7 @@ from services.preprocess.explaining.explainer import Explainer
 from services.preprocess.explaining.metrics import ExplainMetrics
 from services.preprocess.explaining.route import build_explain_route
 from services.preprocess.inference_client import DetectionRequest
+from services.preprocess.live import Behind, build_tree_router
 from services.preprocess.pipeline import Pipeline
 from services.preprocess.routes import build_picture_route, build_router, to_json
 from services.preprocess.routing.build import build_backend
@@ -70,6 +72,13 @@ def create_app(
     metrics.watch_queue(drawing.queue.name, lambda: drawing.queue.load)
     bodies = Bodies(settings.max_held_bytes)
     routes = [build_picture_route(pipeline, drawing, bodies, settings.max_body_bytes)]
+    live = LiveProcess(
+        metrics,
+        readiness,
+        port=settings.port,
+        routes=[route.path for route in routes],
+        peers=lambda: router.inference_peers,
+    )
     explainer = Explainer(pipeline, ExplainMetrics(metrics)) if settings.explain else None
     if explainer is not None:
         routes.append(build_explain_route(explainer, bodies, settings.max_body_bytes))
@@ -107,7 +116,11 @@ def create_app(
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_router(pipeline)],
+        routers=[
+            build_router(pipeline),
+            build_live_router(live),
+            build_tree_router(live, Behind(router)),
+        ],
         picture_routes=routes,
         check_dependencies=until_it_passes(router.check_ready, passed=settings.ready_alone),
         check_status=check_status,

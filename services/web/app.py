@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from services.common.core.app import build_app
 from services.common.core.explain_query import PATH as EXPLAIN_PATH
 from services.common.core.golden import Golden, check_golden
+from services.common.core.live import LiveProcess, build_live_router
 from services.common.core.probes import Readiness, until_it_passes
 from services.common.core.tls import Tls
 from services.common.observe.telemetry import Metrics
@@ -23,6 +24,10 @@ from services.common.request.context import RequestContext
 from services.web.admission import Admission, AdmissionGate
 from services.web.door import Door
 from services.web.explain import build_explain_route
+from services.web.live.build import build_collector
+from services.web.live.load import LoadSender
+from services.web.live.routes import PREFIX as LIVE_PREFIX
+from services.web.live.routes import build_live_routes, build_load_routes
 from services.web.pages import build_pages
 from services.web.routes import (
     MODELS_PATH,
@@ -51,7 +56,7 @@ def create_app(
         settings,
         metrics,
         limited=(PATH, EXPLAIN_PATH),
-        guarded=(PATH, EXPLAIN_PATH, MODELS_PATH),
+        guarded=(PATH, EXPLAIN_PATH, MODELS_PATH, LIVE_PREFIX),
     )
     readiness = Readiness()
     hold = Hold(settings.hold_limits, metrics)
@@ -86,12 +91,15 @@ def create_app(
         preprocess.start()
         async with door.opened():
             yield
+        if load is not None:
+            await load.stop()
+        collector.close()
         preprocess.close()
 
-    async def check_status(context: RequestContext) -> dict[str, Any]:
-        async def request_golden() -> Golden:
-            return preprocess.read_model(Golden, await preprocess.send(context, "GET", "/golden"))
+    async def request_golden(context: RequestContext) -> Golden:
+        return preprocess.read_model(Golden, await preprocess.send(context, "GET", "/golden"))
 
+    async def check_status(context: RequestContext) -> dict[str, Any]:
         async def predict(golden: Golden) -> dict[str, Any]:
             params = {"model": golden.model, "version": golden.version}
             picture = base64.b64decode(golden.picture)
@@ -99,15 +107,31 @@ def create_app(
             with web.admission.slot(context):
                 return await web.request_detections(context, picture, params)
 
-        checked = await check_golden(request_golden, predict)
+        checked = await check_golden(lambda: request_golden(context), predict)
         return {"model": checked["model"], "found": checked["detections"]}
 
+    live = LiveProcess(
+        metrics,
+        readiness,
+        port=settings.port,
+        routes=[PATH],
+        in_flight=lambda: web.admission.load.waiting,
+        peers=lambda: [preprocess],
+        load_rate=lambda: 0.0 if load is None else load.rate,
+    )
+    collector = build_collector(settings, readiness, live, preprocess, tls)
+    load = LoadSender(PATH, request_golden) if settings.live_load else None
+    routers = [build_pages(), build_model_router(preprocess), build_live_routes(collector)]
+    if settings.live_web_url is not None:
+        routers.append(build_live_router(live, with_addresses=False))
+    if load is not None:
+        routers.append(build_load_routes(load, web.bodies))
     return build_app(
         summary="Receives pictures and returns the boxes of the objects in them.",
         settings=settings,
         readiness=readiness,
         metrics=metrics,
-        routers=[build_pages(), build_model_router(preprocess)],
+        routers=routers,
         picture_routes=routes,
         check_dependencies=until_it_passes(preprocess.check_ready, passed=settings.ready_alone),
         check_status=check_status,

@@ -66,6 +66,10 @@ def build_pages() -> APIRouter:
     async def show_page(request: Request) -> Response:
         return files["index.html"].respond(request)
 
+    @router.get("/live", include_in_schema=False)
+    async def show_live(request: Request) -> Response:
+        return files["live.html"].respond(request)
+
     @router.get("/static/{name}", include_in_schema=False)
     async def send_file(name: str, request: Request) -> Response:
         if name not in files:

@@ -45,6 +45,15 @@ IssuerUrl = Annotated[str, AfterValidator(_check_issuer)]
 AlgorithmNames = Annotated[str, AfterValidator(_check_algorithms)]
 
 
+def _check_live_source(text: str) -> str:
+    if text != "kubernetes" and not text.startswith("file:/"):
+        raise ValueError("expected kubernetes, or file:/path")
+    return text
+
+
+LiveSource = Annotated[str, AfterValidator(_check_live_source)]
+
+
 class WebSettings(ForwardingSettings):
     """Environment of the web service."""
 
@@ -84,6 +93,16 @@ class WebSettings(ForwardingSettings):
     """Claim with the client's tenant; if unset, the tenant has the name of the client."""
     oidc_models_claim: str | None = None
     """Claim that lists the models a client may use; if unset, all."""
+    live_web_url: PeerUrls | None = None
+    """Addresses of all web processes, for the live view; without it each shows itself alone."""
+    live_autoscalers: LiveSource | None = None
+    """Whom the live view asks what is desired: `kubernetes`, or `file:/path` of hpa-lab."""
+    live_load: bool = False
+    """Let viewers of the live view order load: up to 50 pictures a second for a minute."""
+    kubernetes_service_host: str = Field("kubernetes.default.svc", min_length=1)
+    """Host of the API server, which Kubernetes sets; for LIVE_AUTOSCALERS=kubernetes."""
+    kubernetes_service_port: int = Field(443, ge=1, le=65535)
+    """Its port, which Kubernetes sets."""
     limit_rate: float | None = Field(None, gt=0, le=1e6)
     """Pictures per second of one client, on average; one more is refused with 429."""
     limit_burst: int | None = Field(None, ge=1, le=1_000_000)

@@ -214,6 +214,8 @@ def old_pods_serve_until_dns_names_new_ones(manifests: list[Manifest]) -> Iterat
         one["spec"]["selector"]
         for one in of_kind(manifests, "Service")
         if one["spec"].get("clusterIP") == "None"
+        # Those that expect pods that start or end.
+        and not one["spec"].get("publishNotReadyAddresses")
     ]
     for one in of_kind(manifests, "Deployment"):
         labels = one["spec"]["template"]["metadata"]["labels"]
@@ -413,7 +415,8 @@ def _is_allowed(manifests: list[Manifest], tier: str, to: str, port: int | None)
                 matches(one.get("podSelector", {"none": "none"}), other)
                 for rule in policy["spec"].get(direction, [])
                 if any(stated["port"] == port for stated in rule.get("ports", []))
-                for one in rule.get(peer, [])
+                # Without a list of peers: anyone.
+                for one in rule.get(peer, [{"podSelector": {}}])
             )
             for policy in of_kind(manifests, "NetworkPolicy")
             if policy["spec"]["podSelector"]

@@ -41,6 +41,7 @@ from tests.support.rendered import (
     name_of,
     of_kind,
     parse,
+    pod_templates,
     render,
     render_overlay,
     render_with,
@@ -637,3 +638,33 @@ def test_a_check_finds_its_mistake(
 
 def test_every_check_has_a_mistake_that_it_finds() -> None:
     assert {check for _, _, check in MISTAKES} == set(CHECKS)
+
+
+def test_with_the_live_view_web_may_read_autoscalers_and_nothing_else(tmp_path: Path) -> None:
+    rendered = parse(render_with(["live", "keda"], tmp_path))
+    (role,) = of_kind(rendered, "Role")
+    (binding,) = of_kind(rendered, "RoleBinding")
+    tokens = {
+        name: template["spec"]["automountServiceAccountToken"]
+        for name, template in pod_templates(rendered)
+        if name in ("web", "preprocess", "inference")
+    }
+
+    assert role["rules"] == [
+        {
+            "apiGroups": ["autoscaling"],
+            "resources": ["horizontalpodautoscalers"],
+            "verbs": ["get", "list"],
+        }
+    ]
+    assert binding["roleRef"]["name"] == name_of(role)
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": "web", "namespace": "elastic-yolo"}
+    ]
+    assert tokens == {"web": True, "preprocess": False, "inference": False}
+    assert config(rendered, "web")["LIVE_AUTOSCALERS"] == "kubernetes"
+
+
+def test_without_the_live_component_no_pod_has_a_token(manifests: list[Manifest]) -> None:
+    for name, template in pod_templates(manifests):
+        assert template["spec"]["automountServiceAccountToken"] is False, name

@@ -20,6 +20,7 @@ from elastic_yolo.cli.__main__ import main
 from elastic_yolo.lab.processes.stack import ROOT
 from elastic_yolo.lab.timeline import Sample, read_timeline
 from tests.support.command import run
+from tests.support.live import watching
 
 LAB = [sys.executable, "-m", "elastic_yolo.cli", "hpa-lab"]
 
@@ -93,6 +94,35 @@ def test_from_zero_to_load_and_back_every_picture_is_answered(tmp_path: Path) ->
         # Whichever number of pods the HPA had left.
         assert re.fullmatch(r"\d -> 0: KEDA deactivates it: 60 s without activity", changes[-1])
     assert of(samples, "web")[0] == 1
+
+
+@pytest.mark.long
+def test_the_live_view_shows_what_the_autoscalers_do() -> None:
+    """From the first decision on more pods to the end of one of them, each as it happens."""
+    arguments = ["--speed", "30", "--max-replicas", "2", "--target", "40", "--duration", "40"]
+    with subprocess.Popen(
+        [*LAB, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        line = next(line for line in process.stdout if line.startswith("live: "))
+        with watching(line.removeprefix("live: ").strip().removesuffix("/live")) as viewer:
+            process.communicate(timeout=110)
+            assert viewer.ended.wait(60)
+
+    told = [one for one in viewer.changes() if one["tier"] == "inference"]
+    kinds = [one["kind"] for one in told]
+    # The drain takes a second: on a busy machine it may be over before anybody has looked.
+    begin = [kind for kind in kinds if kind in ("scaled", "appeared", "share")]
+    assert begin[:3] == ["scaled", "appeared", "share"]
+    assert "gone" in kinds[kinds.index("share") :]
+    up = told[0]
+    assert up["name"] == "autoscaler of inference"
+    assert up["text"].startswith("wants 2 instead of 1: 1 -> 2: ")
+    assert "% > 40 %" in up["text"]
+    scalers = [data["tiers"]["inference"]["autoscaler"] for _, _, data in viewer.events]
+    assert {one["desired"] for one in scalers if one is not None} == {1, 2}
+    # What the lab measures is the load that it makes itself.
+    assert not viewer.events[0][2]["load"]["may"]
 
 
 def child(parent: int, tier: str) -> int:

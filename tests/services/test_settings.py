@@ -29,6 +29,12 @@ KINDS = {"web": WebSettings, "preprocess": PreprocessSettings, "inference": Infe
         ("web", {"PREPROCESS_URL": "http://a/v1"}, "PREPROCESS_URL: expected http://"),
         ("web", {"PREPROCESS_URL": "http://me:x@a"}, "PREPROCESS_URL: expected http"),
         ("web", {"PREPROCESS_URL": "http://a:0"}, "PREPROCESS_URL: port 0"),
+        (
+            "web",
+            {"PREPROCESS_URL": "http://a", "LIVE_AUTOSCALERS": "etcd"},
+            "LIVE_AUTOSCALERS: expected kubernetes, or file:/path, found 'etcd'",
+        ),
+        ("web", {"PREPROCESS_URL": "http://a", "LIVE_WEB_URL": "web-pods"}, "LIVE_WEB_URL: "),
         ("preprocess", {"INFERENCE_URL": "http://x", "PORT": "many"}, "PORT: Input should be"),
         ("preprocess", {"INFERENCE_URL": "http://x", "MAX_PIXELS": "-1"}, "MAX_PIXELS: "),
         ("inference", {}, "MODEL_PATH: Field required"),

@@ -82,6 +82,9 @@ def _called_by_name(manifests: ManifestSet) -> Iterator[tuple[Manifest, Workload
     for service in manifests.of_kind("Service"):
         if text(service.spec, "clusterIP") != "None":
             continue
+        if service.spec.get("publishNotReadyAddresses") is True:
+            # Its callers expect pods that start or end.
+            continue
         ports = called.get((service.namespace, service.name), set())
         for workload in manifests.selected_by(service.namespace, mapping(service.spec, "selector")):
             reached = any(port is not None and has_target(workload, port) for port in ports)

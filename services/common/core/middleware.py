@@ -34,9 +34,17 @@ if TYPE_CHECKING:
 
 CALLER_LEFT = 499
 """nginx's status for a caller that closed the connection before the response began."""
-# Logged at debug level only: Kubernetes requests them every few seconds.
+# Logged at debug level only: Kubernetes requests them every few seconds, the live view more often.
 _QUIET = frozenset(
-    {"/livez", "/readyz", "/health/ping", "/metrics", "/grpc.health.v1.Health/Check"}
+    {
+        "/livez",
+        "/readyz",
+        "/health/ping",
+        "/metrics",
+        "/live/self",
+        "/live/tree",
+        "/grpc.health.v1.Health/Check",
+    }
 )
 # Anyone may request it without end. Its failures are logged.
 _STATUS = "/health/status"

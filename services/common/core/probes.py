@@ -63,6 +63,8 @@ class Readiness:
     def __init__(self) -> None:
         """Start as not ready."""
         self.phase = Phase.STARTING
+        self.ready_at: float | None = None
+        """time.monotonic() of the first response of `/readyz` that says so."""
         self._ends_at_s = 0.0
         self._changed = asyncio.Event()
 
@@ -86,6 +88,11 @@ class Readiness:
     def retry_after_s(self) -> float:
         """The seconds until another process may have taken the place of this one."""
         return max(1.0, self._ends_at_s - time.monotonic())
+
+    def note_ready(self) -> None:
+        """Note that the process is ready."""
+        if self.ready_at is None:
+            self.ready_at = time.monotonic()
 
     def require(self) -> None:
         """Raise Unavailable unless the process is serving."""
@@ -134,6 +141,7 @@ def add_probes(
     async def readyz() -> dict[str, str]:
         readiness.require()
         await check_dependencies()
+        readiness.note_ready()
         return {"status": "ready"}
 
     @router.get("/health/ping", summary="The shortest possible response")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar, cast
 
 from prometheus_client import (
@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from services.common.observe.cgroup import CgroupCollector
 
@@ -40,6 +41,14 @@ class QueueLoad(NamedTuple):
     waiting: int
     limit: int
     wait_s: float
+
+
+class Work(NamedTuple):
+    """Finished requests of some routes, since the start."""
+
+    statuses: dict[str, int]
+    seconds: list[tuple[float, int]]
+    """Upper bound and cumulative count of each bucket but the last, which has no bound."""
 
 
 class _QueueCollector(Collector):
@@ -164,6 +173,31 @@ class Metrics:
             registry=self.registry,
         )
 
+    def queue_loads(self) -> list[tuple[str, QueueLoad]]:
+        """Return name and load of each queue now."""
+        return [(name, read_load()) for name, read_load in self._queues.watched.items()]
+
+    def in_flight_now(self) -> int:
+        """Return the requests in progress, the one that asks included."""
+        return round(_samples(self.in_flight, "")[0].value)
+
+    def count_work(self, routes: Collection[str]) -> Work:
+        """Return what was counted of some routes."""
+        statuses: dict[str, int] = {}
+        used: set[str] = set()
+        for sample in _samples(self._requests, "_total"):
+            if (route := sample.labels["route"]) in routes:
+                used.add(route)
+                status = sample.labels["status"]
+                statuses[status] = statuses.get(status, 0) + round(sample.value)
+        counts = dict.fromkeys(SECONDS_BUCKETS, 0)
+        for route in used:
+            # Of this route alone: a service has a dozen, with a bucket for each duration.
+            for sample in _samples(self._seconds.labels(self.service, route), "_bucket"):
+                if (bound := float(sample.labels["le"])) in counts:
+                    counts[bound] += round(sample.value)
+        return Work(statuses, list(counts.items()))
+
     def record_lag(self, seconds: float) -> None:
         """Record a delay of the event loop."""
         self._lag.observe(seconds)
@@ -192,6 +226,12 @@ class Metrics:
         """Record a finished request; `route` is the pattern, which bounds the number of labels."""
         self._requests.labels(self.service, route, method, str(status)).inc()
         self._seconds.labels(self.service, route).observe(seconds)
+
+
+def _samples(metric: Collector, suffix: str) -> list[Sample]:
+    """Return the samples of a metric, or of one of its children, whose names end in `suffix`."""
+    found = (sample for family in metric.collect() for sample in family.samples)
+    return [sample for sample in found if sample.name.endswith(suffix)]
 
 
 async def measure_lag(record: Callable[[float], None]) -> None:

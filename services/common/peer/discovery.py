@@ -140,11 +140,18 @@ class Discovery:
         response = await self._probe(endpoint, self._probes.readiness)
         return response.status_code == HTTPStatus.OK
 
-    async def _probe(self, endpoint: Endpoint, path: str) -> Response:
+    async def exchange(self, endpoint: Endpoint, request: Request, timeout_s: float) -> Response:
+        """Send a request that says nothing about an endpoint's health.
+
+        Raises ConnectionFailed and TimeoutError.
+        """
         try:
-            return await self.pool(endpoint).send_request(Request("GET", path), _PROBE_TIMEOUT_S)
+            return await self.pool(endpoint).send_request(request, timeout_s)
         finally:
             self.release(endpoint)
+
+    async def _probe(self, endpoint: Endpoint, path: str) -> Response:
+        return await self.exchange(endpoint, Request("GET", path), _PROBE_TIMEOUT_S)
 
     def _abort_requests(self, endpoint: Endpoint) -> None:
         pool = self._pools.get(endpoint.address)

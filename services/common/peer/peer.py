@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from services.common.observe.telemetry import Metrics
 from services.common.peer.addresses import Origin
 from services.common.peer.discovery import OWN_PROBES, Discovery, ProbePaths
-from services.common.peer.endpoints import Endpoint
+from services.common.peer.endpoints import Endpoint, Endpoints
 from services.common.peer.exchange import (
     Buffer,
     ConnectionFailed,
@@ -34,6 +34,7 @@ from services.common.peer.exchange import (
 )
 from services.common.peer.hold import Hold, HoldFull
 from services.common.peer.metrics import PeerMetrics
+from services.common.peer.survey import Survey
 from services.common.request.context import TIME_OVER, PeerFailure, RequestContext
 from services.common.request.errors import DeadlineExceeded, RemoteProblem, Unavailable
 
@@ -129,6 +130,13 @@ class Peer:
         self._turns = asyncio.Semaphore(_MOST_RELEASED)
         self._metrics = PeerMetrics(metrics, name, self._endpoints, self._discovery.absence)
         self._affinity: _Affinity | None = None
+        self.survey = Survey(self._discovery)
+        """Asks each of its endpoints."""
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Its endpoints, as they are known here."""
+        return self._endpoints
 
     def start(self) -> None:
         """Start to resolve the URLs and to probe the endpoints, until `close`."""

@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from services.common.core.golden import Golden
 from services.common.core.model_list import ModelList, ModelSummary
 from services.common.observe.telemetry import Metrics
+from services.common.peer import Peer
 from services.common.request.context import RequestContext
 from services.common.request.errors import RemoteProblem, ServiceError, Unavailable, UnknownModel
 from services.preprocess.backend import Backend
@@ -154,6 +155,12 @@ class Router:
         if not known and not isinstance(default, UnknownModel):
             raise default
         return ModelList(default=None, models=known)
+
+    @property
+    def inference_peers(self) -> list[Peer]:
+        """The clients of the back ends that are inference services of this project."""
+        backends = (member.backend for member in self._current.members.values())
+        return [one.peer for one in backends if isinstance(one, InferenceBackend)]
 
     async def check_ready(self) -> None:
         """Raise Unavailable unless one of the back ends is ready."""

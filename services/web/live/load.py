@@ -1,0 +1,114 @@
+"""Load that web sends itself, where LIVE_LOAD allows it: to see the services scale."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.common.observe.logs import get_logger
+from services.common.request.context import Deadline, RequestContext, accept_request_id
+
+if TYPE_CHECKING:
+    import httpx
+    from starlette.types import ASGIApp
+
+    from services.common.core.golden import Golden
+
+MOST_RATE = 50.0
+MOST_SECONDS = 60.0
+# Beyond it, a picture is skipped: the services are slower than the rate.
+_MOST_IN_FLIGHT = 64
+_GOLDEN_TIMEOUT_MS = 5_000
+
+
+class LoadOrder(BaseModel):
+    """The body of POST /live/load."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rate: float = Field(gt=0, le=MOST_RATE)
+    """Pictures per second."""
+    seconds: float = Field(gt=0, le=MOST_SECONDS)
+
+
+class LoadSender:
+    """Sends the golden picture of the default model, again and again, as anyone would send it.
+
+    The requests pass identity, limits and admission of this process like all others, with the
+    credential of the one who asked for the load. There is one load at a time: the next one
+    replaces it.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        request_golden: Callable[[RequestContext], Awaitable[Golden]],
+    ) -> None:
+        """Send requests to `path`."""
+        self._path = path
+        self._request_golden = request_golden
+        self._running: asyncio.Task[None] | None = None
+        self._rate = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Pictures per second that it sends now."""
+        return self._rate
+
+    async def start(self, app: ASGIApp, order: LoadOrder, credential: Mapping[str, str]) -> None:
+        """Send a load to an app, instead of the one that runs.
+
+        Raises what requesting the picture raises.
+        """
+        context = RequestContext(accept_request_id(None), Deadline.after_ms(_GOLDEN_TIMEOUT_MS))
+        golden = await self._request_golden(context)
+        await self.stop()
+        picture = base64.b64decode(golden.picture)
+        self._rate = order.rate
+        self._running = asyncio.create_task(self._send_all(app, order, picture, credential))
+
+    async def stop(self) -> None:
+        """End the load; pictures under way are given up."""
+        running, self._running, self._rate = self._running, None, 0.0
+        if running is not None:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+    async def _send_all(
+        self, app: ASGIApp, order: LoadOrder, picture: bytes, credential: Mapping[str, str]
+    ) -> None:
+        import httpx  # noqa: PLC0415  # 0.1 s
+
+        get_logger().info("load begins", rate=order.rate, seconds=order.seconds)
+        transport = httpx.ASGITransport(app)
+        headers = {"Content-Type": "image/*", **credential}
+        began, sent = time.monotonic(), 0
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            async with httpx.AsyncClient(transport=transport, base_url="http://self") as client:
+                while (elapsed_s := time.monotonic() - began) < order.seconds:
+                    while sent < elapsed_s * order.rate:
+                        sent += 1
+                        if len(under_way) < _MOST_IN_FLIGHT:
+                            one = asyncio.create_task(self._send(client, picture, headers))
+                            under_way.add(one)
+                            one.add_done_callback(under_way.discard)
+                    await asyncio.sleep(1 / order.rate)
+                self._rate = 0.0
+                await asyncio.gather(*under_way, return_exceptions=True)
+        finally:
+            for one in under_way:
+                one.cancel()
+            get_logger().info("load ends", sent=sent)
+
+    async def _send(
+        self, client: httpx.AsyncClient, picture: bytes, headers: Mapping[str, str]
+    ) -> None:
+        await client.post(self._path, content=picture, headers=headers, timeout=None)

@@ -1,0 +1,90 @@
+// Reads /live/events: with fetch, because EventSource cannot send a token.
+
+export const KEY = "elastic-yolo-token";
+const FIRST_WAIT_MS = 300;
+const LONGEST_WAIT_MS = 5000;
+
+export function token() {
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return ""; // the browser keeps nothing
+  }
+}
+
+export function keepToken(text) {
+  try {
+    sessionStorage.setItem(KEY, text);
+  } catch {
+    // It is asked for again.
+  }
+}
+
+export function headers() {
+  const own = token();
+  return own ? { Authorization: `Bearer ${own}` } : {};
+}
+
+/** Splits a text that arrives in pieces into server-sent events. */
+export class EventParser {
+  #rest = "";
+
+  /** Returns [name, data] of each event that is complete now; comments are none. */
+  take(text) {
+    const blocks = (this.#rest + text).split("\n\n");
+    this.#rest = blocks.pop();
+    const events = [];
+    for (const block of blocks) {
+      let name = "message";
+      const data = [];
+      for (const line of block.split("\n")) {
+        if (line.startsWith("event: ")) name = line.slice(7);
+        else if (line.startsWith("data: ")) data.push(line.slice(6));
+      }
+      if (data.length) events.push([name, JSON.parse(data.join("\n"))]);
+    }
+    return events;
+  }
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/**
+ * Follows the stream for ever. `on.event(name, data)`, `on.lost(why)` while it is away, and
+ * `on.refused()`, after which it returns: the token is missing or wrong.
+ */
+export async function follow(on) {
+  let wait = FIRST_WAIT_MS;
+  for (;;) {
+    let why = "The connection is lost";
+    try {
+      const response = await fetch("live/events", { headers: headers(), cache: "no-store" });
+      if (response.status === 401) {
+        on.refused();
+        return;
+      }
+      if (response.ok) {
+        wait = FIRST_WAIT_MS;
+        await read(response, on);
+      } else {
+        why = (await response.json()).detail;
+        wait = LONGEST_WAIT_MS;
+      }
+    } catch {
+      // Away: tried again below.
+    }
+    on.lost(why);
+    await pause(wait);
+    wait = Math.min(wait * 2, LONGEST_WAIT_MS);
+  }
+}
+
+async function read(response, on) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const parser = new EventParser();
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    for (const [name, data] of parser.take(value)) on.event(name, data);
+  }
+}
