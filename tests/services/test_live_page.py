@@ -86,7 +86,7 @@ def test_cards_come_and_go_with_their_processes(browser: webdriver.Chrome, stack
         states(browser, "inference", ["ready", "ready"])
         shows(browser, "#log .who", lambda found: f"inference:{second.port}" in found)
     states(browser, "inference", ["ready"])
-    shows(browser, "#log li", lambda found: any(one.endswith(" gone") for one in found))
+    shows(browser, "#log p", lambda found: any(one.endswith(" gone") for one in found))
 
     assert browser.get_log("browser") == []
     asked = {url for url in requested(browser) if not url.startswith("data:")}

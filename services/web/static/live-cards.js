@@ -93,6 +93,7 @@ export class Tier {
     this.wanted = make("p", "wanted");
     this.list = make("ul", "processes");
     this.list.setAttribute("aria-label", `Processes of ${name}`);
+    this.list.tabIndex = 0; // it scrolls
     const title = make("h2", "", name);
     this.element = make(
       "section", "tier card", make("header", "", title, this.count, this.total, this.wanted), this.list,

@@ -57,7 +57,7 @@ function showChanges(changes) {
     const key = `${change.at} ${change.name} ${change.kind}`;
     if (seen.has(key)) continue;
     seen.add(key);
-    const line = document.createElement("li");
+    const line = document.createElement("p");
     line.dataset.tier = change.tier;
     line.dataset.kind = change.kind;
     const when = document.createElement("time");
