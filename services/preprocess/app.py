@@ -69,8 +69,16 @@ def create_app(
     metrics.watch_queue(inputs.queue.name, lambda: inputs.queue.load)
     metrics.watch_queue(drawing.queue.name, lambda: drawing.queue.load)
     bodies = Bodies(settings.max_held_bytes)
-    routes = [build_picture_route(pipeline, drawing, bodies, settings.max_body_bytes)]
     explainer = Explainer(pipeline, ExplainMetrics(metrics)) if settings.explain else None
+    routes = [
+        build_picture_route(
+            pipeline,
+            drawing,
+            bodies,
+            settings.max_body_bytes,
+            on_picture=None if explainer is None else explainer.restraint.note_picture,
+        )
+    ]
     if explainer is not None:
         routes.append(build_explain_route(explainer, bodies, settings.max_body_bytes))
 

@@ -33,6 +33,7 @@ from services.common.request.errors import (
     TooManyRequests,
 )
 from services.preprocess.explaining.metrics import ExplainMetrics
+from services.preprocess.explaining.restraint import Restraint
 from services.preprocess.inference_client import DetectionRequest
 from services.preprocess.pipeline import Pipeline, Predicted
 
@@ -80,6 +81,7 @@ class Explainer:
         self._thread = start_threads(1, "explain")
         self._is_busy = False
         self._free_at = 0.0
+        self.restraint = Restraint()
 
     def close(self) -> None:
         """Stop the thread."""
@@ -210,7 +212,8 @@ class _Sampling:
         async def work() -> None:
             for number in numbers:
                 mask = await self._explainer.run(partial(self._masks.draw, number))
-                self.sums.add(mask, await self._weigh(context, mask))
+                async with self._explainer.restraint.slot(context.deadline):
+                    self.sums.add(mask, await self._weigh(context, mask))
 
         try:
             async with asyncio.TaskGroup() as group:
