@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 
 from services.common.request.context import Deadline
 
-# A run that has begun delays the next picture. A prediction and a pause of four times its duration
-# take a fifth of the time.
-_PAUSES = 4
+# A run that has begun delays the next picture. With a pause of nine times its duration after each
+# prediction, they take a tenth of the time.
+_PAUSES = 9
 # A prediction may have waited long.
 _MOST_PAUSE_S = 1.0
 # Pictures that came longer ago say nothing about the next.
-_TRAFFIC_S = 1.0
+_TRAFFIC_S = 2.0
 
 
 class Restraint:
