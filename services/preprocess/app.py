@@ -71,7 +71,16 @@ def create_app(
     metrics.watch_queue(inputs.queue.name, lambda: inputs.queue.load)
     metrics.watch_queue(drawing.queue.name, lambda: drawing.queue.load)
     bodies = Bodies(settings.max_held_bytes)
-    routes = [build_picture_route(pipeline, drawing, bodies, settings.max_body_bytes)]
+    explainer = Explainer(pipeline, ExplainMetrics(metrics)) if settings.explain else None
+    routes = [
+        build_picture_route(
+            pipeline,
+            drawing,
+            bodies,
+            settings.max_body_bytes,
+            on_picture=None if explainer is None else explainer.restraint.note_picture,
+        )
+    ]
     live = LiveProcess(
         metrics,
         readiness,
@@ -79,7 +88,6 @@ def create_app(
         routes=[route.path for route in routes],
         peers=lambda: router.inference_peers,
     )
-    explainer = Explainer(pipeline, ExplainMetrics(metrics)) if settings.explain else None
     if explainer is not None:
         routes.append(build_explain_route(explainer, bodies, settings.max_body_bytes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -35,13 +36,19 @@ _REQUEST_BODY = {
 
 
 def build_picture_route(
-    pipeline: Pipeline, drawing: Drawing, bodies: Bodies, max_body_bytes: int
+    pipeline: Pipeline,
+    drawing: Drawing,
+    bodies: Bodies,
+    max_body_bytes: int,
+    on_picture: Callable[[], None] | None = None,
 ) -> PictureRoute:
-    """Return `POST /process`."""
+    """Return `POST /process`, which calls `on_picture` at the begin of each request."""
 
     async def process(request: Request) -> Response:
         context = context_of(request.scope)
         context.may_be_held = True
+        if on_picture is not None:
+            on_picture()
         wanted = DetectionRequest(
             model=read_model_name(request.query_params),
             version=read_version(request.query_params),

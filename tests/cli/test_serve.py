@@ -117,6 +117,17 @@ def test_a_model_is_served_until_sigterm(environment: dict[str, str], model: Pat
     assert list(cache.rglob("*.xml")), "nothing is compiled for the next start"
 
 
+@pytest.mark.parametrize(("variable", "explains"), [({}, True), ({"EXPLAIN": "false"}, False)])
+def test_detections_are_explained_unless_that_is_turned_off(
+    environment: dict[str, str], model: Path, variable: dict[str, str], explains: bool
+) -> None:
+    with serving({**environment, **variable}, model, "--port", "0") as served:
+        paths = httpx.get(f"{served.facts['web']}/openapi.json").json()["paths"]
+        inner = httpx.get(f"{served.facts['preprocess']}/openapi.json").json()["paths"]
+
+    assert ("/explain" in paths, "/explain" in inner) == (explains, explains)
+
+
 def test_each_inference_process_answers_grpc(environment: dict[str, str], model: Path) -> None:
     """A port of the environment would be one for two processes."""
     shared = {**environment, "GRPC_PORT": "4003"}

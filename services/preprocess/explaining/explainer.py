@@ -33,6 +33,7 @@ from services.common.request.errors import (
     TooManyRequests,
 )
 from services.preprocess.explaining.metrics import ExplainMetrics
+from services.preprocess.explaining.restraint import Restraint
 from services.preprocess.inference_client import DetectionRequest
 from services.preprocess.pipeline import Pipeline, Predicted
 
@@ -80,6 +81,7 @@ class Explainer:
         self._thread = start_threads(1, "explain")
         self._is_busy = False
         self._free_at = 0.0
+        self.restraint = Restraint()
 
     def close(self) -> None:
         """Stop the thread."""
@@ -133,9 +135,13 @@ class Explainer:
                 model={"name": found.model, "version": found.version, "digest": found.digest},
             )
 
-    async def run(self, job: Callable[[], T]) -> T:
-        """Run work on pixels in the thread, after all pictures that wait to be decoded."""
-        while self._pipeline.inputs.queue.load.waiting:  # noqa: ASYNC110  # rare, and not urgent
+    async def run(self, deadline: Deadline, job: Callable[[], T]) -> T:
+        """Run work on pixels in the thread, after all pictures that wait to be decoded.
+
+        At the deadline it runs in any case: what follows finds out that it is late.
+        """
+        waiting = self._pipeline.inputs.queue
+        while waiting.load.waiting and deadline.left_s > 0:  # noqa: ASYNC110  # rare, not urgent
             await asyncio.sleep(_PAUSE_S)
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
 
@@ -197,25 +203,30 @@ class _Sampling:
         self._target = target
         self._wanted = wanted
         # One entry for hundreds of predictions says nothing, and neither do their spans.
-        self._context = replace(context, timings=Timings(), trace=None)
+        hidden = replace(context, timings=Timings(), trace=None)
         left_s = context.deadline.remaining_s()
         reserve_s = min(_MOST_RESERVE_S, left_s * (1 - _SAMPLING_PART))
-        self._until = Deadline(context.deadline.at_s - reserve_s)
+        end_s = context.deadline.at_s
+        self._sampling = replace(hidden, deadline=Deadline(end_s - reserve_s))
+        # The response takes the rest.
+        self._checking = replace(hidden, deadline=Deadline(end_s - reserve_s / 2))
 
     async def run(self, masks: int) -> None:
         """Try masks until all are used or the time is over; raises DeadlineExceeded for few."""
-        context = replace(self._context, deadline=self._until)
+        context = self._sampling
         numbers = iter(range(masks))
 
         async def work() -> None:
             for number in numbers:
-                mask = await self._explainer.run(partial(self._masks.draw, number))
-                self.sums.add(mask, await self._weigh(context, mask))
+                draw = partial(self._masks.draw, number)
+                mask = await self._explainer.run(context.deadline, draw)
+                async with self._explainer.restraint.slot(context.deadline):
+                    self.sums.add(mask, await self._weigh(context, mask))
 
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(_IN_FLIGHT):
-                    group.create_task(_until_late(work()))
+                    group.create_task(_unless_late(work()))
         except ExceptionGroup as failures:
             # The first one; the group has cancelled the others.
             raise failures.exceptions[0] from None
@@ -227,14 +238,14 @@ class _Sampling:
 
     async def finish(self) -> _Finished:
         """Return the map, and how the score changes with its best tenth, if there is time."""
-        saliency, ranking = await self._explainer.run(self._rank)
-        scores: list[float | None] = []
-        for mask in (ranking.without_best(BEST_PART), ranking.best_alone(BEST_PART)):
-            try:
-                scores.append(await self._weigh(self._context, mask))
-            except DeadlineExceeded:
-                scores.append(None)
-        return _Finished(saliency, *scores)
+        context = self._checking
+        saliency, ranking = await self._explainer.run(context.deadline, self._rank)
+        without, alone = ranking.without_best(BEST_PART), ranking.best_alone(BEST_PART)
+        return _Finished(
+            saliency,
+            await _unless_late(self._weigh(context, without)),
+            await _unless_late(self._weigh(context, alone)),
+        )
 
     def _rank(self) -> tuple[Floats, Ranking]:
         saliency = self.sums.to_map()
@@ -243,17 +254,18 @@ class _Sampling:
     async def _weigh(self, context: RequestContext, mask: Floats) -> float:
         """Return what is left of the target where the mask hides the rest."""
         image = self._whole.image
-        hidden = await self._explainer.run(lambda: self.window.hide(image, mask))
+        hidden = await self._explainer.run(context.deadline, lambda: self.window.hide(image, mask))
         prediction = await self._whole.model.predict(context, hidden, self._wanted)
         return self._target.weigh(prediction.rows)
 
 
-async def _until_late(work: Coroutine[Any, Any, None]) -> None:
-    """Run until the deadline passes, here or in a service behind."""
+async def _unless_late(work: Coroutine[Any, Any, T]) -> T | None:
+    """Return the result, or None if the deadline passes, here or in a service behind."""
     try:
-        await work
+        return await work
     except DeadlineExceeded:
-        return
+        return None
     except RemoteProblem as problem:
         if problem.status != HTTPStatus.GATEWAY_TIMEOUT:
             raise
+        return None

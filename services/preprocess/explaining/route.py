@@ -52,7 +52,8 @@ def build_explain_route(explainer: Explainer, bodies: Bodies, max_body_bytes: in
         facts = describe(explanation, query)
         if request.headers.get("accept") == PNG:
             drawn = await explainer.run(
-                lambda: to_png(explanation.saliency, explanation.corners, explanation.picture)
+                context.deadline,
+                lambda: to_png(explanation.saliency, explanation.corners, explanation.picture),
             )
             return Response(drawn, media_type=PNG, headers={FACTS_HEADER: json.dumps(facts)})
         return JsonResponse({**facts, "map": describe_map(explanation)})
