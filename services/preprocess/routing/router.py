@@ -109,6 +109,12 @@ class Router:
         for member in self._current.members.values():
             member.backend.peer.close()
 
+    @property
+    def inference_peers(self) -> list[Peer]:
+        """The clients of the back ends that are inference services of this project."""
+        backends = (member.backend for member in self._current.members.values())
+        return [one.peer for one in backends if isinstance(one, InferenceBackend)]
+
     @asynccontextmanager
     async def route(
         self, context: RequestContext, wanted: DetectionRequest, *, is_picture: bool = True
@@ -155,12 +161,6 @@ class Router:
         if not known and not isinstance(default, UnknownModel):
             raise default
         return ModelList(default=None, models=known)
-
-    @property
-    def inference_peers(self) -> list[Peer]:
-        """The clients of the back ends that are inference services of this project."""
-        backends = (member.backend for member in self._current.members.values())
-        return [one.peer for one in backends if isinstance(one, InferenceBackend)]
 
     async def check_ready(self) -> None:
         """Raise Unavailable unless one of the back ends is ready."""
