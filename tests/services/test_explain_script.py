@@ -22,18 +22,17 @@ pytestmark = pytest.mark.skipif(not is_installed(), reason=MISSING)
 EXPLAIN = """
 const [encoded, detection, options, done] = arguments;
 (async () => {
-  const { explain, canExplain } = await import("/static/explain.js");
+  const { explain } = await import("/static/explain.js");
   const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
   const file = new File([bytes], "scene.jpg", { type: "image/jpeg" });
-  const able = await canExplain();
   try {
     const { url, text, facts } = await explain(file, detection, options);
     const picture = new Image();
     picture.src = url;
     await picture.decode();
-    done({ able, text, facts, size: [picture.naturalWidth, picture.naturalHeight] });
+    done({ text, facts, size: [picture.naturalWidth, picture.naturalHeight] });
   } catch (error) {
-    done({ able, error: error.message });
+    done({ error: error.message });
   }
 })();
 """
@@ -68,7 +67,6 @@ def test_the_script_returns_a_heat_map_and_a_sentence(
 
     explained = explain(browser, stack.web.url, found["data"][0], masks=50)
 
-    assert explained["able"]
     assert explained["size"] == [found["image"]["width"], found["image"]["height"]]
     assert explained["text"].startswith("50 masks in ")
     assert "Without the brightest tenth of the map the score " in explained["text"]
@@ -86,5 +84,4 @@ def test_the_script_says_where_explanations_are_off(
 ) -> None:
     explained = explain(browser, demo_stack.web.url, ["cat", 1, [50, 50, 20, 20]])
 
-    assert not explained["able"]
     assert explained["error"] == "This service explains no detections: EXPLAIN is off."

@@ -2,12 +2,6 @@
 
 const FACTS = "X-Explanation";
 
-/** Whether this service explains detections: EXPLAIN=true. */
-export async function canExplain({ signal } = {}) {
-  const response = await fetch("openapi.json", { signal });
-  return response.ok && "/explain" in (await response.json()).paths;
-}
-
 /**
  * Return a saliency map of a detection.
  *
