@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -13,8 +13,13 @@ from elastic_yolo.lab.processes.stack import LOOPBACK, StackError, StackPorts, r
 
 
 def usual_ports() -> dict[str, int]:
-    """Ports that are free, and whose successors are most likely free as well."""
-    return {"preprocess": random_port(), "inference": random_port()}
+    """Ports that are free; the three after inference's are free as well."""
+    while True:
+        first = random_port()
+        with suppress(OSError), ExitStack() as listeners:
+            for port in range(first, first + 4):
+                listeners.enter_context(socket.create_server((LOOPBACK, port)))
+            return {"preprocess": random_port(), "inference": first}
 
 
 def test_the_usual_ports_are_preferred() -> None:
