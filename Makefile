@@ -192,6 +192,7 @@ browser: .venv-axe/ready ## install Debian's Chromium, in which the pages are te
 
 screenshots: .venv/ready ## take the pictures of the web pages that the docs show
 	@$(BIN)/python -m tools.screenshots
+	@$(BIN)/python -m tools.live_screenshots
 
 http-clients: ## install Debian's Java and curl, whose HTTP clients offer HTTP/2
 	@tools/apt-install /usr/bin/java openjdk-17-jdk-headless

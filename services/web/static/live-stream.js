@@ -1,6 +1,6 @@
 // Reads /live/events: with fetch, because EventSource cannot send a token.
 
-export const KEY = "elastic-yolo-token";
+export const KEY = "elastic-yolo.token";
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 5000;
 
