@@ -14,7 +14,7 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 
 from elastic_yolo.lab.processes.stack import Service, Stack, free_port
-from tests.support.browsing import MISSING, chromium, is_installed
+from tests.support.browsing import AXE, MISSING, chromium, is_installed, serious_violations
 from tests.support.tiny import write_tiny_model
 from tests.support.waiting import wait_until
 
@@ -167,7 +167,7 @@ def test_names_are_shown_as_text(browser: webdriver.Chrome, demo_stack: Stack) -
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_cut_off(
+def test_nothing_is_cut_off_and_axe_finds_nothing_serious(
     browser: webdriver.Chrome, demo_stack: Stack, width: int, scheme: str
 ) -> None:
     """The page is no wider than the screen, and on a projector not higher."""
@@ -176,11 +176,17 @@ def test_nothing_is_cut_off(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
     )
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        # A card that fades in has too little contrast for a moment.
+        {"name": "prefers-reduced-motion", "value": "reduce"},
+    ]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.get(f"{demo_stack.web.url}/live")
     states(browser, "inference", ["ready"])
 
+    if AXE.exists():
+        assert serious_violations(browser) == []
     page = "document.documentElement"
     wide, high = browser.execute_script(f"return [{page}.scrollWidth, {page}.scrollHeight]")
     assert wide <= width
