@@ -159,6 +159,9 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
             parser.error(reason)
     if parsed.output and os.path.realpath(parsed.output) in map(os.path.realpath, pictures):
         parser.error(f"--output: would overwrite the picture {parsed.output}")
+    if parsed.output and parsed.output.exists() and not parsed.output.is_file():
+        # It would be replaced by a file: as root, even /dev/null.
+        parser.error(f"--output: not a regular file: {parsed.output}")
     earlier = _earlier(parsed) if parsed.resume else []
     if earlier:
         done = {result.picture for result in earlier}
