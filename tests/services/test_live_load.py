@@ -23,7 +23,10 @@ class Arrivals:
 
 
 async def golden(_: RequestContext) -> Golden:
-    return Golden.model_construct(picture=base64.b64encode(b"picture").decode())
+    return Golden(
+        model="m", version="1", picture=base64.b64encode(b"picture").decode(),
+        expected=[], tolerance_px=1.0, tolerance_score=0.1,
+    )  # fmt: skip
 
 
 def test_of_loads_that_are_ordered_together_one_runs() -> None:
