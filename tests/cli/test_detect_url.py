@@ -292,7 +292,7 @@ def test_an_answer_that_is_none_ends_the_run_if_there_was_no_other(
         (["x.jpg", "--model", "models/demo", "--patience", "3"], "--patience: only with --url"),
         (["x.jpg", "--model", "absent"], "argument --model: absent: no such folder"),
         (["--url", "http://w", "LICENSE", "--output", "./LICENSE"], "--output: would overwrite"),
-        (["--url", "http://w", "a.png", "--save", ".", "--output", "a.jpg"], "--output: --save would"),
+        (["--url", "http://w", "a.png", "--save", ".", "--output", "a.jpg"], "--output: --save"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_status_2(
