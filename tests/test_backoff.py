@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from elastic_yolo.backoff import Backoff
+import pytest
+
+from elastic_yolo.backoff import Backoff, parse_retry_after
 
 
 def test_waits_double_up_to_half_a_minute_and_begin_again_after_a_success() -> None:
@@ -28,3 +30,8 @@ def test_a_wait_is_as_long_as_the_other_end_asks_but_no_longer_than_a_minute() -
     assert Backoff().next_s(17.0) == 17.0
     assert Backoff().next_s(86_400.0) == 60.0
     assert Backoff(5.0, 5.0).next_s(1.0) >= 3.75
+
+
+@pytest.mark.parametrize("zone", ["+99999999999999999", "-" + "9" * 400, "+9999"])
+def test_a_date_of_an_impossible_zone_asks_for_nothing(zone: str) -> None:
+    assert parse_retry_after(f"Mon, 01 Jan 2024 00:00:00 {zone}") is None

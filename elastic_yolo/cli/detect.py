@@ -157,8 +157,8 @@ def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     if parsed.save:
         for reason in overwritten(pictures, parsed.save):
             parser.error(reason)
-    if parsed.output and os.path.realpath(parsed.output) in map(os.path.realpath, pictures):
-        parser.error(f"--output: would overwrite the picture {parsed.output}")
+    if parsed.output:
+        _check_output(parser, parsed, pictures)
     earlier = _earlier(parsed) if parsed.resume else []
     if earlier:
         done = {result.picture for result in earlier}
@@ -194,6 +194,21 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
             model_name(parsed.model)
         except argparse.ArgumentTypeError as error:
             parser.error(f"argument --model: {error}")
+
+
+def _check_output(
+    parser: argparse.ArgumentParser, parsed: argparse.Namespace, pictures: Sequence[Path]
+) -> None:
+    output = os.path.realpath(parsed.output)
+    if output in map(os.path.realpath, pictures):
+        parser.error(f"--output: would overwrite the picture {parsed.output}")
+    if parsed.save and output in (
+        os.path.realpath(target_of(parsed.save, one)) for one in pictures
+    ):
+        parser.error(f"--output: --save would write a picture to {parsed.output}")
+    if parsed.output.exists() and not parsed.output.is_file():
+        # It would be replaced by a file: as root, even /dev/null.
+        parser.error(f"--output: not a regular file: {parsed.output}")
 
 
 def _check_url(parser: argparse.ArgumentParser, url: str) -> None:

@@ -44,6 +44,10 @@ def _result(number: int, line: str) -> Result:
         )
         image = value["image"]
         size = image["width"], image["height"]
-        return Result(value["picture"], found, size, value.get("model"), value.get("uid"))
+        picture = value["picture"]
+        result = Result(picture, found, size, value.get("model"), value.get("uid"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise NotResults(f"line {number} is not the result for a picture") from None
+        picture = None
+    if not isinstance(picture, str):
+        raise NotResults(f"line {number} is not the result for a picture")
+    return result

@@ -99,8 +99,9 @@ def to_stream(stream: BinaryIO, form: str) -> Iterator[Output]:
 def to_file(path: Path, form: str, earlier: Sequence[Result]) -> Iterator[Output]:
     """Write results to a file, behind those of an earlier run; raises OSError.
 
-    What else the file held is lost.
+    What else the file held is lost. Of a symbolic link, the file that it leads to is written.
     """
+    path = path.resolve()
     if form == COCO:
         collected = Collected(lambda content: write_atomic(path, content), earlier, _EVERY_S)
         collected.finish()

@@ -292,6 +292,7 @@ def test_an_answer_that_is_none_ends_the_run_if_there_was_no_other(
         (["x.jpg", "--model", "models/demo", "--patience", "3"], "--patience: only with --url"),
         (["x.jpg", "--model", "absent"], "argument --model: absent: no such folder"),
         (["--url", "http://w", "LICENSE", "--output", "./LICENSE"], "--output: would overwrite"),
+        (["--url", "http://w", "a.png", "--save", ".", "--output", "a.jpg"], "--output: --save"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_status_2(
@@ -303,6 +304,35 @@ def test_wrong_usage_is_status_2(
     out, err = capsys.readouterr()
     assert (ended.value.code, out) == (2, "")
     assert said in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("form", ["table", "jsonl", "csv", "coco"])
+def test_what_is_no_regular_file_is_not_replaced(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe stands for /dev/null, which root could replace by a file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for output in (pipe, tmp_path / "link"):
+        if output != pipe:
+            output.symlink_to(pipe)
+        with pytest.raises(SystemExit) as ended:
+            main(
+                [
+                    "detect",
+                    "--url",
+                    "http://127.0.0.1:9",
+                    "x.jpg",
+                    "--format",
+                    form,
+                    "--output",
+                    str(output),
+                ]
+            )
+
+        assert ended.value.code == 2
+        assert "--output: not a regular file" in capsys.readouterr().err
+    assert pipe.is_fifo()
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])

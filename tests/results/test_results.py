@@ -191,3 +191,23 @@ def test_a_line_keeps_what_the_service_said() -> None:
         "uid": "0" * 32,
     }
     assert read_json_lines(json_line(result)) == [result]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "coco"])
+def test_of_a_link_the_file_behind_it_is_written(form: str, tmp_path: Path) -> None:
+    link, target = tmp_path / "link", tmp_path / "target"
+    link.symlink_to(target)
+
+    with to_file(link, form, []) as output:
+        output.add(Result("a.jpg", (), (1, 1)))
+
+    assert link.is_symlink()
+    assert [one.picture for one in read_results(target, form)] == ["a.jpg"]
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "results"
+    path.write_text('{"picture": ["a"], "data": [], "image": {"width": 1, "height": 1}}\n')
+
+    with pytest.raises(NotResults, match="line 1 is not the result"):
+        read_results(path, "jsonl")

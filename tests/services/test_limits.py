@@ -434,6 +434,9 @@ def test_without_identity_a_client_is_an_address(tmp_path: Path) -> None:
 
         assert statuses("127.0.0.1") == [415, 415, 429]
         assert statuses("127.0.0.2") == [415, 415, 429]
+        # Metrics and the live view have refused pictures among those of the route.
+        counted = sample(web, "elastic_yolo_requests_total", route="/inference", status="429")
+        assert counted == 2
 
 
 def test_an_ipv6_network_is_one_client_and_an_identity_is_one_anywhere() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -116,6 +118,23 @@ def test_the_page_goes_on_when_web_is_back(browser: webdriver.Chrome, stack: Sta
 
     shows(browser, "#said", lambda found: found == ["live"])
     states(browser, "web", ["ready"])
+
+
+def test_the_page_says_that_a_frozen_web_is_silent(browser: webdriver.Chrome, stack: Stack) -> None:
+    """Its connections stay open, as those of a machine that slept."""
+    browser.get(f"{stack.web.url}/live")
+    states(browser, "web", ["ready"])
+    os.kill(stack.web.process.pid, signal.SIGSTOP)
+    try:
+        wait_until(
+            lambda: texts(browser, "#said") == ["The connection is lost; trying again…"],
+            "the page notices",
+            20,
+        )
+    finally:
+        os.kill(stack.web.process.pid, signal.SIGCONT)
+
+    shows(browser, "#said", lambda found: found == ["live"])
 
 
 def test_with_a_token_the_page_asks_for_it(

@@ -161,6 +161,27 @@ def test_a_missing_token_is_asked_for_and_kept_for_the_visit(
     assert TOKEN not in opened.driver.page_source
 
 
+def test_a_browser_that_keeps_nothing_has_the_token_until_the_page_is_left(
+    page: DetectionPage, guarded: Stack
+) -> None:
+    """Where cookies are blocked, browsers refuse the storage as well."""
+    opened = page_of(page, guarded)
+    refuse = (
+        "for (const name of ['sessionStorage', 'localStorage']) Object.defineProperty(window, name,"
+        " { get() { throw new DOMException('denied', 'SecurityError'); } });"
+    )
+    cdp = opened.driver.execute_cdp_cmd
+    added = cdp("Page.addScriptToEvaluateOnNewDocument", {"source": refuse})
+    try:
+        opened.driver.get(f"{opened.url}/")
+        opened.choose(SCENES[0])
+        opened.wait("!document.getElementById('token-form').hidden")
+        opened.find("#token").send_keys(TOKEN + Keys.ENTER)
+        opened.wait_said("found by tiny")
+    finally:
+        cdp("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
 @pytest.mark.long
 def test_a_refusal_with_retry_after_is_waited_for(page: DetectionPage, guarded: Stack) -> None:
     opened = page_of(page, guarded)

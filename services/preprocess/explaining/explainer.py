@@ -31,6 +31,7 @@ from services.common.request.errors import (
     ParameterOutOfRange,
     RemoteProblem,
     TooManyRequests,
+    Unavailable,
 )
 from services.preprocess.explaining.metrics import ExplainMetrics
 from services.preprocess.explaining.restraint import Restraint
@@ -256,6 +257,9 @@ class _Sampling:
         image = self._whole.image
         hidden = await self._explainer.run(context.deadline, lambda: self.window.hide(image, mask))
         prediction = await self._whole.model.predict(context, hidden, self._wanted)
+        if prediction.digest != self._whole.prediction.digest:
+            # Its numbers of classes may stand for other labels.
+            raise Unavailable("the model was replaced during the explanation: explain again")
         return self._target.weigh(prediction.rows)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,6 +18,10 @@ from services.web.limits.usage import Verdict
 NO_LIMITS = Limits()
 # One IPv6 network has as many addresses as its owner likes.
 _NETWORK_BITS = 64
+
+
+class _Route(NamedTuple):
+    path: str
 
 
 class LimitGate:
@@ -37,6 +42,8 @@ class LimitGate:
         if not guarded or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
+        # For the metrics of a refusal, as in AdmissionGate.
+        scope["route"] = _Route(scope["path"])
         context = context_of(scope)
         limits = self._default
         if context.identity is not None and context.identity.limits is not None:

@@ -55,6 +55,7 @@ class LoadSender:
         self._request_golden = request_golden
         self._running: asyncio.Task[None] | None = None
         self._rate = 0.0
+        self._turn = asyncio.Lock()
 
     @property
     def rate(self) -> float:
@@ -68,13 +69,18 @@ class LoadSender:
         """
         context = RequestContext(accept_request_id(None), Deadline.after_ms(_GOLDEN_TIMEOUT_MS))
         golden = await self._request_golden(context)
-        await self.stop()
         picture = base64.b64decode(golden.picture)
-        self._rate = order.rate
-        self._running = asyncio.create_task(self._send_all(app, order, picture, credential))
+        async with self._turn:
+            await self._end()
+            self._rate = order.rate
+            self._running = asyncio.create_task(self._send_all(app, order, picture, credential))
 
     async def stop(self) -> None:
         """End the load; pictures under way are given up."""
+        async with self._turn:
+            await self._end()
+
+    async def _end(self) -> None:
         running, self._running, self._rate = self._running, None, 0.0
         if running is not None:
             running.cancel()
@@ -100,7 +106,7 @@ class LoadSender:
                             one = asyncio.create_task(self._send(client, picture, headers))
                             under_way.add(one)
                             one.add_done_callback(under_way.discard)
-                    await asyncio.sleep(1 / order.rate)
+                    await asyncio.sleep(min(1 / order.rate, order.seconds - elapsed_s))
                 self._rate = 0.0
                 await asyncio.gather(*under_way, return_exceptions=True)
         finally:

@@ -3,6 +3,8 @@
 export const KEY = "elastic-yolo.token";
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 5000;
+// Web sends something every five seconds: after twice as long, it is frozen or the network is gone.
+const LONGEST_SILENCE_MS = 10_000;
 
 export function token() {
   try {
@@ -57,21 +59,26 @@ export async function follow(on) {
   let wait = FIRST_WAIT_MS;
   for (;;) {
     let why = "The connection is lost";
+    const silence = new Silence();
     try {
-      const response = await fetch("live/events", { headers: headers(), cache: "no-store" });
+      const response = await fetch("live/events", {
+        headers: headers(), cache: "no-store", signal: silence.signal,
+      });
       if (response.status === 401) {
         on.refused();
         return;
       }
       if (response.ok) {
         wait = FIRST_WAIT_MS;
-        await read(response, on);
+        await read(response, on, silence);
       } else {
         why = (await response.json()).detail;
         wait = LONGEST_WAIT_MS;
       }
     } catch {
       // Away: tried again below.
+    } finally {
+      silence.end();
     }
     on.lost(why);
     await pause(wait);
@@ -79,12 +86,33 @@ export async function follow(on) {
   }
 }
 
-async function read(response, on) {
+/** Ends a request of which nothing has arrived for long. */
+class Silence {
+  #controller = new AbortController();
+  #timer;
+
+  constructor() {
+    this.signal = this.#controller.signal;
+    this.restart();
+  }
+
+  restart() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#controller.abort(), LONGEST_SILENCE_MS);
+  }
+
+  end() {
+    clearTimeout(this.#timer);
+  }
+}
+
+async function read(response, on, silence) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   const parser = new EventParser();
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
+    silence.restart();
     for (const [name, data] of parser.take(value)) on.event(name, data);
   }
 }

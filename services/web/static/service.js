@@ -12,13 +12,24 @@ export class Problem extends Error {
   }
 }
 
+let kept = ""; // where the browser keeps nothing
+
 export function token() {
-  return sessionStorage.getItem(TOKEN_KEY) ?? "";
+  try {
+    return sessionStorage.getItem(TOKEN_KEY) ?? kept;
+  } catch {
+    return kept;
+  }
 }
 
 /** Keep a token until the tab is closed. */
 export function keepToken(text) {
-  sessionStorage.setItem(TOKEN_KEY, text);
+  kept = text;
+  try {
+    sessionStorage.setItem(TOKEN_KEY, text);
+  } catch {
+    // It holds until the page is left.
+  }
 }
 
 export function authorization() {
