@@ -71,7 +71,9 @@ def create_app(
     metrics.watch_queue(inputs.queue.name, lambda: inputs.queue.load)
     metrics.watch_queue(drawing.queue.name, lambda: drawing.queue.load)
     bodies = Bodies(settings.max_held_bytes)
-    explainer = Explainer(pipeline, ExplainMetrics(metrics)) if settings.explain else None
+    explainer = (
+        Explainer(pipeline, ExplainMetrics(metrics), readiness) if settings.explain else None
+    )
     routes = [
         build_picture_route(
             pipeline,

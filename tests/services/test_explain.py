@@ -192,6 +192,28 @@ def test_an_explanation_ends_at_its_deadline_and_another_one_waits_meanwhile(
     assert explained["seconds"] < 20
 
 
+def test_an_explanation_ends_with_what_it_has_when_the_process_drains(tmp_path: Path) -> None:
+    env = {"web": ON, "preprocess": ON, "inference": {"REQUEST_TIMEOUT_MS": "120000"}}
+    route = "/v2/models/{name}/infer (background)"
+    with (
+        Stack(model=DEMO_MODEL, logs=tmp_path, env=env) as stack,
+        httpx.Client(base_url=stack.web.url, timeout=150) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        query = query_of(detect(client, "scene-01.jpg")[0], masks=5000)
+        explained = threads.submit(explain, client, "scene-01.jpg", query)
+
+        def masks() -> float:
+            return sample(stack.inference, "elastic_yolo_requests_total", route=route)
+
+        wait_until(lambda: masks() > 60, "sixty masks are predicted", 60)
+        stack.preprocess.stop()
+        found = explained.result().json()
+
+    assert found["truncated"]
+    assert 50 <= found["masks"] < 5000
+
+
 def test_without_time_for_enough_masks_the_deadline_is_exceeded(client: httpx.Client) -> None:
     detection = detect(client, "scene-01.jpg")[0]
 

@@ -13,6 +13,7 @@ import pytest
 from elastic_yolo.detector.boxes import InputFormat
 from elastic_yolo.detector.placement import Placement
 from services.common.core.explain_query import ExplainQuery
+from services.common.core.probes import Phase, Readiness
 from services.common.observe.telemetry import Metrics
 from services.common.request.context import Deadline, RequestContext
 from services.common.request.errors import Unavailable
@@ -57,7 +58,9 @@ class Replaced:
 
 async def masks_with(later: str) -> int:
     pipeline: Any = Replaced(later)
-    explainer = Explainer(pipeline, ExplainMetrics(Metrics("preprocess")))
+    readiness = Readiness()
+    readiness.begin(Phase.SERVING)
+    explainer = Explainer(pipeline, ExplainMetrics(Metrics("preprocess")), readiness)
     query = ExplainQuery((32.0, 32.0, 32.0, 32.0), "cat", None, 60, 0)
     try:
         context = RequestContext("0" * 32, Deadline.after_ms(60_000))

@@ -24,6 +24,7 @@ from elastic_yolo.detector.saliency.saliency_sum import SaliencySum
 from elastic_yolo.detector.saliency.target import LOWEST_SCORE, Target
 from elastic_yolo.detector.saliency.window import Window
 from services.common.core.explain_query import LEAST_MASKS, ExplainQuery
+from services.common.core.probes import Phase, Readiness
 from services.common.queue import start_threads
 from services.common.request.context import Deadline, RequestContext, Timings
 from services.common.request.errors import (
@@ -75,8 +76,9 @@ class Explanation:
 class Explainer:
     """Makes saliency maps, one at a time."""
 
-    def __init__(self, pipeline: Pipeline, metrics: ExplainMetrics) -> None:
+    def __init__(self, pipeline: Pipeline, metrics: ExplainMetrics, readiness: Readiness) -> None:
         """Start the thread that hides parts of pictures."""
+        self.readiness = readiness
         self._pipeline = pipeline
         self._metrics = metrics
         self._thread = start_threads(1, "explain")
@@ -213,12 +215,18 @@ class _Sampling:
         self._checking = replace(hidden, deadline=Deadline(end_s - reserve_s / 2))
 
     async def run(self, masks: int) -> None:
-        """Try masks until all are used or the time is over; raises DeadlineExceeded for few."""
+        """Try masks until all are used, the time is over or the process drains.
+
+        Raises DeadlineExceeded or Unavailable if they are too few.
+        """
         context = self._sampling
         numbers = iter(range(masks))
 
         async def work() -> None:
             for number in numbers:
+                if self._explainer.readiness.phase is not Phase.SERVING:
+                    # The process ends: what there is has to do.
+                    return
                 draw = partial(self._masks.draw, number)
                 mask = await self._explainer.run(context.deadline, draw)
                 async with self._explainer.restraint.slot(context.deadline):
@@ -232,6 +240,7 @@ class _Sampling:
             # The first one; the group has cancelled the others.
             raise failures.exceptions[0] from None
         if self.sums.count < LEAST_MASKS:
+            self._explainer.readiness.require()
             raise DeadlineExceeded(
                 f"{self.sums.count} masks in the time of the request, expected "
                 f"{LEAST_MASKS} or more: allow more time, or try when there is less load"

@@ -15,6 +15,7 @@ import { makeSnippets } from "./snippets.js";
 import { View } from "./view.js";
 
 const thresholds = new Map(); // of each model, by its name
+let explaining = null; // the AbortController of an explanation that is being made
 let explainer; // undefined until it is known whether the service explains
 let snippets = {};
 let shown = []; // detections in the picture
@@ -197,14 +198,16 @@ async function explain(detection, button) {
     return;
   }
   button.disabled = true;
+  const controller = (explaining = new AbortController());
   say(`Explaining ${detection.label}…`);
   try {
     const { label, score, box } = detection;
     const { url, text } = await explainer(picture.file, [label, score, box], {
       model: picture.model,
       headers: authorization(),
+      signal: controller.signal,
     });
-    if (picture !== gallery.selected) return;
+    explaining = null;
     hideHeat();
     element("heat").src = url;
     element("heat").hidden = false;
@@ -214,6 +217,7 @@ async function explain(detection, button) {
     }
     say(text);
   } catch (problem) {
+    if (controller.signal.aborted) return;
     say(`${problem.title ?? "Not explained"}: ${problem.detail ?? problem.message}`);
   } finally {
     button.disabled = false;
@@ -222,6 +226,9 @@ async function explain(detection, button) {
 
 function hideHeat() {
   const heat = element("heat");
+  // The service makes one explanation at a time: one that nobody waits for would be in the way.
+  explaining?.abort();
+  explaining = null;
   results.explained = null;
   if (heat.hidden) return;
   heat.hidden = true;
