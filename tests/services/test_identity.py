@@ -306,6 +306,22 @@ def test_a_changed_file_of_keys_is_used_and_a_broken_one_is_not(tmp_path: Path) 
     assert log.read_text().count("the new file is not used") == 1
 
 
+def test_the_live_view_of_a_revoked_key_ends(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text(keys_file({"name": "a", "keys": [{"sha256": key_digest(KEY)}]}))
+    settings = {"PREPROCESS_URL": "http://127.0.0.1:1", "API_KEYS_FILE": str(path)}
+    with Service("web", free_port(), settings, tmp_path / "log") as web:
+        wait_listening(web)
+        url = f"{web.url}/live/events"
+        with httpx.stream("GET", url, headers=bearer(KEY), timeout=60) as viewer:
+            events = viewer.iter_raw()
+            assert next(events).startswith(b"event: snapshot")
+            path.write_text(keys_file({"name": "a", "keys": [{"sha256": key_digest(NEXT_KEY)}]}))
+            rest = list(events)
+        assert rest
+        assert httpx.get(url, headers=bearer(KEY)).status_code == 401
+
+
 @pytest.mark.anyio
 async def test_a_long_file_of_keys_keeps_no_request_waiting(tmp_path: Path) -> None:
     """It is parsed in a thread, and only if it has changed."""

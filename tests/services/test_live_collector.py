@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from services.common.core.probes import Phase, Readiness
-from services.common.request.errors import Unavailable
+from services.common.request.errors import Unauthorized, Unavailable
+from services.web.live import collector
 from services.web.live.autoscalers import NoAutoscalers, Scaler
 from services.web.live.collector import MOST_VIEWERS, Collector, Sources
 from services.web.live.poll import Poll
@@ -169,6 +170,24 @@ async def test_other_webs_are_asked_with_a_credential_that_a_viewer_has_now(
     stated = {one["authorization"] for one in looking.credentials}
     assert stated <= {"Bearer first", "Bearer second"}
     assert looking.credentials[-1] == {"authorization": "Bearer second"}
+
+
+async def test_an_issuer_that_cannot_be_asked_ends_no_view(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector, "_CHECK_PERIOD_S", 0.0)
+    events: list[bytes] = []
+
+    async def check() -> None:
+        if events:
+            raise Unauthorized("the token has expired")
+        raise Unavailable("the issuer cannot be reached")
+
+    async for event in looking.collector.watch({}, check):
+        events.append(event)  # noqa: PERF401  # the check sees them
+
+    assert len(events) == 1
+    assert not looking.collector.is_running
 
 
 async def test_a_changed_wish_of_an_autoscaler_is_told(looking: Looking) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -217,6 +217,8 @@ class RequestContext:
     """Of the picture file, while it is in memory."""
     identity: Identity | None = None
     """The caller; None if the service does not ask, or has not asked yet."""
+    check_identity: Callable[[], Awaitable[None]] | None = None
+    """Raises Unauthorized if the caller is no longer known: for responses that go on for long."""
     response_headers: dict[str, str] = field(default_factory=dict)
     """Headers that the response carries, whatever its status."""
 

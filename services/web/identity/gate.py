@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common.core.access_token import BEARER, Schemes, read_bearer
-from services.common.request.context import RequestContext, context_of
+from services.common.request.context import Deadline, context_of
 from services.common.request.errors import DeadlineExceeded, MalformedRequest, Unauthorized
 from services.common.request.identity import Identity
 from services.web.identity.api_keys import ApiKeys
@@ -21,6 +22,8 @@ _REQUIRED = (
     "this service requires an API key or a token: send Authorization: Bearer ... or X-API-Key"
 )
 _UNKNOWN = "the API key or token is not known to this service"
+# For a caller that is checked again; the issuer's keys are in memory, as a rule.
+_CHECK_MS = 5000
 
 
 class IdentityGate:
@@ -54,10 +57,15 @@ class IdentityGate:
         """
         if scope["type"] == "http" and scope["path"].startswith(self._prefixes):
             context = context_of(scope)
-            context.identify(await self._identify(Headers(scope=scope), context))
+            headers = Headers(scope=scope)
+            context.identify(await self._identify(headers, context.deadline))
+            context.check_identity = partial(self._check, headers)
         await self._app(scope, receive, send)
 
-    async def _identify(self, headers: Headers, context: RequestContext) -> Identity:
+    async def _check(self, headers: Headers) -> None:
+        await self._identify(headers, Deadline.after_ms(_CHECK_MS))
+
+    async def _identify(self, headers: Headers, deadline: Deadline) -> Identity:
         authorization, key = _read_once(headers, "Authorization"), _read_once(headers, "X-API-Key")
         bearer = read_bearer(authorization or "")
         if bearer is not None and key is not None:
@@ -71,7 +79,7 @@ class IdentityGate:
         if bearer is None or self._tokens is None:
             raise Unauthorized(_UNKNOWN)
         try:
-            async with asyncio.timeout(context.deadline.remaining_s()):
+            async with asyncio.timeout(deadline.remaining_s()):
                 return await self._tokens.identify(bearer)
         except TimeoutError:
             raise DeadlineExceeded("the token could not be checked in time") from None

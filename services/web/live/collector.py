@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ import orjson
 
 from services.common.core.probes import Phase, Readiness
 from services.common.observe.logs import get_logger
-from services.common.request.errors import Unavailable
+from services.common.request.errors import ServiceError, Unauthorized, Unavailable
 from services.web.live.autoscalers import Autoscalers
 from services.web.live.poll import Poll
 from services.web.live.view import View
@@ -24,6 +24,11 @@ _PAUSE_S = 0.1
 # Without a tick for so long, a viewer gets a comment: proxies end silent connections.
 _SILENCE_S = 5.0
 MOST_VIEWERS = 20
+# How often the credential of a viewer is checked again.
+_CHECK_PERIOD_S = 5.0
+
+Check = Callable[[], Awaitable[None]]
+"""Raises Unauthorized if a caller is no longer known."""
 _STILL_HERE = b": still here\n\n"
 
 
@@ -95,10 +100,21 @@ class Collector:
         if len(self._viewers) >= MOST_VIEWERS:
             raise Unavailable(f"{MOST_VIEWERS} watch already: try later", 10.0)
 
-    async def watch(self, credential: Mapping[str, str]) -> AsyncIterator[bytes]:
-        """Yield server-sent events until the process drains; raises what `require_room` raises."""
+    async def watch(
+        self, credential: Mapping[str, str], check_identity: Check | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield server-sent events until the process drains; raises what `require_room` raises.
+
+        They also end when `check_identity` raises Unauthorized: a key may be revoked, and a token
+        expires.
+        """
+        checked_at = time.monotonic()
         async with self._counted(credential) as viewer:
             while self._readiness.phase is Phase.SERVING:
+                if check_identity is not None and time.monotonic() - checked_at > _CHECK_PERIOD_S:
+                    checked_at = time.monotonic()
+                    if not await _is_known(check_identity):
+                        return
                 ticked = self._ticked
                 tick = self._tick
                 if tick is None or tick.number == viewer.last:
@@ -157,7 +173,8 @@ class Collector:
             drained.cancel()
 
     async def _look(self, number: int, sources: Sources) -> None:
-        credential = next((one.credential for one in self._viewers), {})
+        # Of the newest viewer: it was checked last.
+        credential = next((one.credential for one in reversed(self._viewers)), {})
         seen = await sources.services.look(credential)
         scalers = await sources.autoscalers.read()
         now = time.time()
@@ -175,6 +192,17 @@ class Collector:
         if self._snapshot is None:
             self._snapshot = _event("snapshot", self._view.snapshot())
         return self._snapshot
+
+
+async def _is_known(check_identity: Check) -> bool:
+    try:
+        await check_identity()
+    except Unauthorized:
+        return False
+    except ServiceError:
+        # The issuer cannot be asked, for example: who was known stays so.
+        return True
+    return True
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:
