@@ -30,7 +30,10 @@ CODE = grpc.StatusCode
 
 @pytest.fixture(scope="module", autouse=True)
 async def one_event_loop() -> AsyncIterator[asyncio.AbstractEventLoop]:
-    """Keep the loop for all tests here: grpc.aio may still have events for one that is closed."""
+    """Keep the loop for all tests here: grpc.aio may still have events for one that is closed.
+
+    All of them are async: pytest gives a test that is not no async fixture.
+    """
     yield asyncio.get_running_loop()  # noqa: PT022  # the loop lives until this fixture ends
 
 
@@ -191,7 +194,7 @@ async def test_an_unexpected_error_reveals_nothing() -> None:
     assert (caught.value.code(), caught.value.details()) == (CODE.INTERNAL, INTERNAL_DETAIL)
 
 
-def test_every_status_of_a_problem_has_a_grpc_code() -> None:
+async def test_every_status_of_a_problem_has_a_grpc_code() -> None:
     assert {*STATUS.values()} <= {*GRPC_CODE} | {411}, "gRPC messages have a length"
     assert {*GRPC_CODE.values()} <= {code.name for code in CODE}
 
