@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from client.percentile import percentile
 from elastic_yolo.detector.samples import list_pictures
 from elastic_yolo.lab.processes.stack import Stack
 from services.common.core.explain_query import MOST_MASKS
@@ -43,8 +44,8 @@ async def _compare(url: str, pictures: list[Path], rate: float, seconds: float, 
     print(f"\n{rate:g} ordinary pictures/s\n")
     print("| | p50 ms | p95 ms |\n|---|---:|---:|")
     for name, times in (("alone", alone), ("beside an explanation", beside)):
-        print(f"| {name} | {_percentile(times, 50):.1f} | {_percentile(times, 95):.1f} |")
-    ratios = [_percentile(beside, one) / _percentile(alone, one) for one in (50, 95)]
+        print(f"| {name} | {percentile(times, 50):.1f} | {percentile(times, 95):.1f} |")
+    ratios = [percentile(beside, one) / percentile(alone, one) for one in (50, 95)]
     print(f"| ratio | {ratios[0]:.2f} | {ratios[1]:.2f} |")
     print(f"\n{explained} masks in the meantime")
 
@@ -92,7 +93,3 @@ async def _send(
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             group.create_task(send(files[number % len(files)]))
     return times
-
-
-def _percentile(times: list[float], percent: int) -> float:
-    return float(np.percentile(times, percent))

@@ -101,7 +101,7 @@ def _window(stack: Stack, rate: float, seconds: float) -> dict[str, float]:
 
 @contextmanager
 def _watching(url: str, viewers: int) -> Iterator[None]:
-    """Keep streams open whose events nobody reads: the kernel's buffers take them."""
+    """Keep streams open without reading their events: the kernel buffers them."""
     with ExitStack() as open_streams:
         client = open_streams.enter_context(httpx.Client())
         for _ in range(viewers):

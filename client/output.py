@@ -82,7 +82,7 @@ def _write(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        # Its reader, such as `head`, has ended: nobody waits for the rest.
+        # The reader, such as `head`, has ended, so the rest is not needed.
         os._exit(1)
 
 

@@ -140,7 +140,7 @@ def _describe_failures(result: Result) -> str:
 
 
 def name_failure(status: int) -> str:
-    """Return a status in words; 0 is no response."""
+    """Return a status in words; 0 stands for no response."""
     if not status:
         return "no response"
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from collections.abc import Iterator
@@ -11,15 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
-from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.support.wait import WebDriverWait
 
-from elastic_yolo.lab.processes.stack import ROOT, Stack
+from elastic_yolo.lab.processes.stack import Stack
 from elastic_yolo.lab.timeline import Sample, append_samples
 from tests.support.browsing import MISSING, chromium, is_installed
+from tools.screenshots import save_screenshot
 
-_FOLDER = ROOT / "docs" / "images"
 _SHOTS = (
     ("live-light", (1280, 720), "light"),
     ("live-dark", (1280, 720), "dark"),
@@ -27,7 +25,6 @@ _SHOTS = (
 )
 _RATE = 8
 _TIMEOUT_S = 90
-_COLOURS = 256
 # Until cards have appeared, the chart has a past, and numbers are of the load alone.
 _SETTLE_S = 12
 
@@ -100,11 +97,7 @@ def _take(driver: webdriver.Chrome, name: str, size: tuple[int, int], theme: str
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     # A tick in the new colours, and the end of all transitions.
     time.sleep(1.5)
-    file = _FOLDER / f"{name}.png"
-    with Image.open(io.BytesIO(driver.get_screenshot_as_png())) as taken:
-        palette = taken.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
-        palette.save(file, optimize=True)
-    return f"{file.relative_to(ROOT)}: {file.stat().st_size:,} bytes"
+    return save_screenshot(driver, name, has_photo=False)
 
 
 if __name__ == "__main__":

@@ -62,14 +62,18 @@ def _take(driver: webdriver.Chrome, url: str, shot: Shot) -> str:
     driver.execute_script("localStorage.setItem('elastic-yolo.theme', arguments[0])", shot.theme)
     driver.get(f"{url}/{shot.path}")
     shot.act(driver)
-    file = _FOLDER / f"{shot.name}.png"
+    return save_screenshot(driver, shot.name, has_photo=True)
+
+
+def save_screenshot(driver: webdriver.Chrome, name: str, *, has_photo: bool) -> str:
+    """Write what the browser shows for the docs; return the file and its size."""
+    file = _FOLDER / f"{name}.png"
+    dither = Image.Dither.FLOYDSTEINBERG if has_photo else Image.Dither.NONE
     with Image.open(io.BytesIO(driver.get_screenshot_as_png())) as taken:
         # A palette: a quarter of the size, and the difference is hard to see.
         pixels = taken.convert("RGB")
         palette = pixels.quantize(_COLOURS, kmeans=1)
-        pixels.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(
-            file, optimize=True
-        )
+        pixels.quantize(palette=palette, dither=dither).save(file, optimize=True)
     return f"{file.relative_to(ROOT)}: {file.stat().st_size:,} bytes"
 
 

@@ -29,7 +29,7 @@ from services.preprocess.pipeline import Pipeline, Processed
 
 PATH = "/process"
 _TAG = "preprocess"
-_REQUEST_BODY = {
+REQUEST_BODY = {
     "required": True,
     "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
 }
@@ -78,7 +78,7 @@ def build_picture_route(
         summary="Detect objects in a picture file",
         tag=_TAG,
         parameters=[*PARAMETERS, VERSION],
-        request_body=_REQUEST_BODY,
+        request_body=REQUEST_BODY,
         picture_types=FORMATS,
     )
 

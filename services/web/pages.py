@@ -13,6 +13,8 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
+from services.common.core.api_docs import PAGE_POLICY
+
 _FOLDER = Path(__file__).with_name("static")
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -21,12 +23,6 @@ _MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".webp": "image/webp",
 }
-# No other host, and no script or style that is not a file of this service. Pictures are those that
-# the visitor chose (blob:).
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class _File:
             # A browser asks each time, so that a new version of the service shows at once.
             "Cache-Control": "no-cache",
             "ETag": self.etag,
-            "Content-Security-Policy": _POLICY,
+            "Content-Security-Policy": PAGE_POLICY,
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
         }

@@ -96,7 +96,7 @@ class WebSettings(ForwardingSettings):
     live_web_url: PeerUrls | None = None
     """Addresses of all web processes, for the live view; without it each shows itself alone."""
     live_autoscalers: LiveSource | None = None
-    """Whom the live view asks what is desired: `kubernetes`, or `file:/path` of hpa-lab."""
+    """Source of the autoscalers' decisions: `kubernetes`, or `file:/path` of hpa-lab."""
     live_load: bool = False
     """Let viewers of the live view order load: up to 50 pictures a second for a minute."""
     kubernetes_service_host: str = Field("kubernetes.default.svc", min_length=1)

@@ -16,7 +16,7 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 
 from elastic_yolo.lab.processes.stack import Service, Stack, free_port
-from tests.support.browsing import AXE, MISSING, chromium, is_installed, serious_violations
+from tests.support.browsing import AXE, MISSING, is_installed, serious_violations
 from tests.support.tiny import write_tiny_model
 from tests.support.waiting import wait_until
 
@@ -24,13 +24,6 @@ PATIENCE_S = 60
 TOKEN = "a long enough token"  # noqa: S105
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason=MISSING)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    logs = {"browser": "ALL", "performance": "ALL"}
-    with chromium(tmp_path_factory.mktemp("profile"), logs) as running:
-        yield running
 
 
 @pytest.fixture

@@ -41,13 +41,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         yield running
 
 
-@pytest.fixture
-def page(browser: object, demo_stack: Stack) -> DetectionPage:
-    opened = DetectionPage(browser, demo_stack.web.url)  # type: ignore[arg-type]
-    opened.open()
-    return opened
-
-
 def expected_data(web: httpx.Client, picture: bytes) -> list[tuple[str, float, list[float]]]:
     response = web.post("/inference", files={"image": picture})
     return [(label, score, box) for label, score, box in response.json()["data"]]

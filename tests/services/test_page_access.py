@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,27 +10,14 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from elastic_yolo.lab.processes.stack import ROOT, Stack
-from tests.support.browsing import AXE, MISSING, chromium, is_installed, serious_violations
-from tests.support.detection_page import LOGS, DetectionPage
+from elastic_yolo.lab.processes.stack import ROOT
+from tests.support.browsing import AXE, MISSING, is_installed, serious_violations
+from tests.support.detection_page import DetectionPage
 
 PICTURE = ROOT / "client" / "images" / "scene-01.jpg"
 _MOST_TABS = 60
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason=MISSING)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    with chromium(tmp_path_factory.mktemp("profile"), LOGS) as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: object, demo_stack: Stack) -> DetectionPage:
-    opened = DetectionPage(browser, demo_stack.web.url)  # type: ignore[arg-type]
-    opened.open()
-    return opened
 
 
 @pytest.mark.skipif(not AXE.exists(), reason='axe-core is missing: run "make browser"')

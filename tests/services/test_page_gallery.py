@@ -11,8 +11,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from elastic_yolo.lab.processes.stack import ROOT, Service, Stack
-from tests.support.browsing import MISSING, chromium, is_installed
-from tests.support.detection_page import LOGS, DetectionPage
+from tests.support.browsing import MISSING, is_installed
+from tests.support.detection_page import DetectionPage
 from tests.support.tiny import write_tiny_model
 
 SCENES = sorted((ROOT / "client" / "images").glob("scene-*"))
@@ -20,19 +20,6 @@ MOST_IN_FLIGHT = 4
 TOKEN = "a long enough token"  # noqa: S105
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason=MISSING)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    with chromium(tmp_path_factory.mktemp("profile"), LOGS) as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: object, demo_stack: Stack) -> DetectionPage:
-    opened = DetectionPage(browser, demo_stack.web.url)  # type: ignore[arg-type]
-    opened.open()
-    return opened
 
 
 def page_of(page: DetectionPage, stack: Stack) -> DetectionPage:

@@ -28,8 +28,8 @@ _FILES = {
     "swagger-ui.css": (_PACKAGE, "text/css"),
 }
 # No other host, and no script or style that is not a file of this service. Swagger UI's icons are
-# data:, and it shows a picture in an answer as blob:.
-_POLICY = (
+# data:, and it shows a picture in an answer as blob:. Web's pages show chosen pictures as blob:.
+PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
@@ -45,7 +45,7 @@ def add_api_docs(app: FastAPI) -> None:
     @router.get("/docs")
     async def show_docs() -> HTMLResponse:
         return HTMLResponse(
-            page, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+            page, headers={"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
         )
 
     @router.get("/docs/{name}")

@@ -84,7 +84,7 @@ class EndpointAnswer(_Snapshot):
     address: str
     process: ProcessSnapshot | None
     refused: bool = False
-    """Whether nothing listens there; otherwise, without a process, there was no answer in time."""
+    """Whether nothing listens there. If False and `process` is None, no answer came in time."""
 
 
 class Tree(_Snapshot):

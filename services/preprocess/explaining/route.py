@@ -24,12 +24,9 @@ from services.common.request.context import context_of
 from services.common.request.errors import ParameterOutOfRange
 from services.preprocess.explaining.explainer import BEST_PART, Explainer, Explanation
 from services.preprocess.inference_client import DetectionRequest
+from services.preprocess.routes import REQUEST_BODY
 
 _TAG = "preprocess"
-_REQUEST_BODY = {
-    "required": True,
-    "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
-}
 _DIGITS = 4
 
 
@@ -64,7 +61,7 @@ def build_explain_route(explainer: Explainer, bodies: Bodies, max_body_bytes: in
         summary="Explain a detection with a saliency map",
         tag=_TAG,
         parameters=EXPLAIN_PARAMETERS,
-        request_body=_REQUEST_BODY,
+        request_body=REQUEST_BODY,
         picture_types=[PNG],
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from elastic_yolo.progress import counted
 from elastic_yolo.tiers import TIERS
 from services.common.core.live import ProcessSnapshot
 from services.web.live.poll import Place, Poll
@@ -265,4 +266,4 @@ def _after_start(process: ProcessSnapshot) -> str:
 
 
 def _describe_drain(left: int) -> str:
-    return f"drains: {left} request{'' if left == 1 else 's'} left" if left else "drains"
+    return f"drains: {counted(left, 'request')} left" if left else "drains"
