@@ -9,17 +9,31 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from elastic_yolo.lab.processes.port_choice import choose_ports
-from elastic_yolo.lab.processes.stack import LOOPBACK, StackError, StackPorts, random_port
+from elastic_yolo.lab.processes.stack import (
+    LOOPBACK,
+    StackError,
+    StackPorts,
+    random_port,
+    reserve_port,
+)
 
 
 def usual_ports() -> dict[str, int]:
-    """Ports that are free; the three after inference's are free as well."""
+    """Ports that nobody uses or has reserved; so are the three after inference's."""
     while True:
         first = random_port()
-        with suppress(OSError), ExitStack() as listeners:
-            for port in range(first, first + 4):
-                listeners.enter_context(socket.create_server((LOOPBACK, port)))
+        if all(is_free(port) for port in range(first, first + 4)):
             return {"preprocess": random_port(), "inference": first}
+
+
+def is_free(port: int) -> bool:
+    """Return whether nobody listens on a port, and no other stack has reserved it."""
+    reserved = reserve_port(port)
+    if reserved is None:
+        return False
+    with reserved, suppress(OSError), socket.create_server((LOOPBACK, port)):
+        return True
+    return False
 
 
 def test_the_usual_ports_are_preferred() -> None:
