@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.common.core.picture_route import RefusedRoute
 from services.common.observe.telemetry import QueueLoad
 from services.common.queue import ServiceRate
 from services.common.request.context import RequestContext, context_of
@@ -54,10 +54,6 @@ class Admission:
             self._rate.end(done=done)
 
 
-class _Route(NamedTuple):
-    path: str
-
-
 class AdmissionGate:
     """Refuses a picture before its body is read and before routing, to keep refusals cheap."""
 
@@ -71,6 +67,6 @@ class AdmissionGate:
         """Pass a request on, or raise TooManyRequests or DeadlineExceeded."""
         if scope["type"] == "http" and scope["path"] == self._path and scope["method"] == "POST":
             # For the metrics of a refusal.
-            scope["route"] = _Route(self._path)
+            scope["route"] = RefusedRoute(self._path)
             self._admission.require_slot(context_of(scope))
         await self._app(scope, receive, send)

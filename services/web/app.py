@@ -121,7 +121,11 @@ def create_app(
     )
     collector = build_collector(settings, readiness, live, preprocess, tls)
     load = LoadSender(PATH, request_golden) if settings.live_load else None
-    routers = [build_pages(), build_model_router(preprocess), build_live_routes(collector)]
+    routers = [
+        build_pages(requires_identity=door.requires_identity),
+        build_model_router(preprocess),
+        build_live_routes(collector),
+    ]
     if settings.live_web_url is not None:
         routers.append(build_live_router(live, with_addresses=False))
     if load is not None:

@@ -55,6 +55,11 @@ class Door:
             # A request of an unknown caller must not learn about limits or load.
             self.gates.append(self._build_identity(settings, guarded))
 
+    @property
+    def requires_identity(self) -> bool:
+        """Whether the guarded paths are closed to strangers."""
+        return bool(self._kinds)
+
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Keep keys up to date until the block ends."""

@@ -6,6 +6,7 @@ A page names its files relative to itself, so it works below any path of a proxy
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -34,8 +35,11 @@ class _File:
     etag: str
 
     @classmethod
-    def read(cls, path: Path) -> _File:
+    def read(cls, path: Path, replaced: Mapping[bytes, bytes]) -> _File:
         content = path.read_bytes()
+        if path.suffix == ".html":
+            for old, new in replaced.items():
+                content = content.replace(old, new)
         digest = hashlib.sha256(content).hexdigest()[:16]
         return cls(content, _MEDIA_TYPES[path.suffix], f'"{digest}"')
 
@@ -53,10 +57,14 @@ class _File:
         return Response(self.content, headers=headers, media_type=self.media_type)
 
 
-def build_pages() -> APIRouter:
-    """Return the routes of the pages and of their files."""
+def build_pages(*, requires_identity: bool) -> APIRouter:
+    """Return the routes of the pages and of their files.
+
+    With `requires_identity` the pages ask for a token before they send a request.
+    """
     router = APIRouter(tags=["web"])
-    files = {path.name: _File.read(path) for path in sorted(_FOLDER.iterdir())}
+    marks = {b"<html ": b'<html data-identity="required" '} if requires_identity else {}
+    files = {path.name: _File.read(path, marks) for path in sorted(_FOLDER.iterdir())}
 
     @router.get("/", summary="A page to try it", response_class=Response)
     async def show_page(request: Request) -> Response:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from elastic_yolo.lab.processes.stack import ROOT, Stack
 from tests.support.pictures import encode, plain
 from tests.support.raw import status_without_body
 from tests.support.tiny import write_tiny_model
+from tests.support.versions import sample
 
 TOKEN = "a long enough token"  # noqa: S105
 PICTURE = {"image": encode(plain(64, 48), "JPEG")}
@@ -75,6 +77,18 @@ def test_the_client_sends_the_token_from_its_environment(stack: Stack, tmp_path:
     assert with_token.returncode == 0, with_token.stderr
     assert without.returncode == 1
     assert "401" in without.stdout + without.stderr
+
+
+def test_a_refused_picture_counts_as_a_request_to_its_route(stack: Stack) -> None:
+    """So that the error rate of the route, and the live view, have it."""
+    counted = partial(
+        sample, stack.web, "elastic_yolo_requests_total", route="/inference", status="401"
+    )
+    before = counted()
+
+    httpx.post(f"{stack.web.url}/inference", files=PICTURE)
+
+    assert counted() == before + 1
 
 
 def test_a_request_without_the_token_is_refused_before_its_body(stack: Stack) -> None:

@@ -168,15 +168,15 @@ def test_load_cannot_be_ordered_unless_it_is_allowed(web: httpx.Client) -> None:
     assert web.delete("/live/load").status_code == 404
 
 
-def test_the_21st_viewer_is_told_to_come_later(demo_stack: Stack) -> None:
+def test_the_61st_viewer_is_told_to_come_later(demo_stack: Stack) -> None:
     with ExitStack() as viewers:
-        for _ in range(20):
+        for _ in range(60):
             viewers.enter_context(watching(demo_stack.web.url))
         refused = httpx.get(f"{demo_stack.web.url}/live/events")
 
     assert refused.status_code == 503
     assert refused.headers["Retry-After"] == "10"
-    assert refused.json()["detail"] == "20 watch already: try later"
+    assert refused.json()["detail"] == "60 watch already: try later"
 
 
 def test_a_draining_web_ends_the_streams(tmp_path: Path, demo_stack: Stack) -> None:
@@ -193,7 +193,7 @@ def test_a_draining_web_ends_the_streams(tmp_path: Path, demo_stack: Stack) -> N
 
 def told(viewer: Viewer, port: int, kind: str) -> dict[str, Any] | None:
     """Return the change of a kind of the inference process on a port."""
-    found = (one for one in viewer.changes() if one["name"] == f"inference:{port}")
+    found = (one for one in viewer.changes() if one["name"] == f"inference-{port}")
     return next((one for one in found if one["kind"] == kind), None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 import threading
 from collections.abc import Iterator
@@ -240,6 +241,13 @@ async def test_the_file_of_the_lab_is_followed(tmp_path: Path) -> None:
     found = await source.read()
     assert found["inference"] == Scaler(1, 3, None, None, "1 -> 3: 103 % > 70 %")
     assert found["web"].desired == 2
+
+
+async def test_a_pipe_in_place_of_the_file_does_not_block(tmp_path: Path) -> None:
+    path = tmp_path / "autoscalers.jsonl"
+    os.mkfifo(path)
+
+    assert await LabFile(path).read() == {}
 
 
 async def test_of_a_long_file_only_the_end_is_read(tmp_path: Path) -> None:

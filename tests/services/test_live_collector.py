@@ -125,7 +125,7 @@ async def test_one_viewer_too_many_is_refused(looking: Looking) -> None:
     async with AsyncExitStack() as watched:
         for _ in range(MOST_VIEWERS):
             await take(await watched.enter_async_context(looking.viewer()))
-        with pytest.raises(Unavailable, match="20 watch already"):
+        with pytest.raises(Unavailable, match="60 watch already"):
             looking.collector.require_room()
         async with looking.viewer() as events:
             with pytest.raises(Unavailable):

@@ -16,6 +16,7 @@ from services.common.peer.survey import Answer
 from services.web.live.fleet import Change, Fleet, card_to_json
 from services.web.live.poll import Poll, merge
 from services.web.live.rates import quantile_ms, step_between
+from services.web.live.view import View
 from tests.support.live import endpoint, process
 
 A, B = "10.0.0.1:4002", "10.0.0.2:4002"
@@ -274,6 +275,25 @@ def test_a_step_counts_arrivals_and_durations() -> None:
     # Five are over, and three more are in flight.
     assert step.arrived == 8
     assert sum(step.buckets) == 5
+
+
+def within_a_second(count: int) -> list[tuple[float, int]]:
+    return [(bound, count if bound >= 1 else 0) for bound in SECONDS_BUCKETS]
+
+
+def test_a_web_of_another_release_with_other_buckets_leaves_the_quantiles_of_the_rest() -> None:
+    view = View(may_load=False)
+    for age_s, count in ((1.0, 0), (2.0, 10)):
+        known = process(
+            "w", "web", age_s=age_s, statuses={"200": count}, seconds=within_a_second(count)
+        )
+        other = process("v", "web", age_s=age_s, statuses={"200": count}, seconds=[(9.0, count)])
+        view.note(age_s, view.fleet.update(age_s, Poll({"w": known, "v": other})), {})
+
+    totals = view.snapshot()["totals"]
+
+    assert totals["statuses"] == {"200": 20}
+    assert 0 < totals["p95_ms"] <= 1000
 
 
 def test_a_change_is_plain_json() -> None:

@@ -79,7 +79,7 @@ def test_cards_come_and_go_with_their_processes(browser: webdriver.Chrome, stack
     with second:
         second.wait_ready()
         states(browser, "inference", ["ready", "ready"])
-        shows(browser, "#log .who", lambda found: f"inference:{second.port}" in found)
+        shows(browser, "#log .who", lambda found: f"inference-{second.port}" in found)
     states(browser, "inference", ["ready"])
     shows(browser, "#log p", lambda found: any(one.endswith(" gone") for one in found))
 

@@ -143,6 +143,10 @@ def test_a_missing_token_is_asked_for_and_kept_for_the_visit(
     opened.wait_said("found by tiny")
 
     assert title == "Unauthorized"
+    messages = [one["message"] for one in opened.driver.get_log("browser")]
+    # The picture alone: nothing else was asked before there was a token.
+    (refused,) = [one for one in messages if "401" in one]
+    assert "/inference?" in refused
     assert opened.find("#token").get_attribute("type") == "password"
     assert 'curl -H "Authorization: Bearer $TOKEN"' in curl
     assert TOKEN not in opened.driver.page_source

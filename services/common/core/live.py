@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
@@ -20,6 +19,7 @@ from services.common.peer import Peer
 from services.common.peer.endpoints import State
 from services.common.peer.survey import Answer
 from services.common.request.body import JsonResponse
+from services.common.request.host import host_name
 
 SELF_PATH = "/live/self"
 TREE_PATH = "/live/tree"
@@ -122,7 +122,7 @@ class LiveProcess:
         self._models = models
         self._peers = peers
         self._load_rate = load_rate
-        self._host = socket.gethostname()
+        self._host = host_name()
         self._started = process_start()
         self._quota = cpu_quota()
         self._quota_at = time.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers, QueryParams
@@ -88,6 +88,12 @@ class PictureRoute(Route):
         if match is not Match.NONE:
             child_scope["route"] = self
         return match, child_scope
+
+
+class RefusedRoute(NamedTuple):
+    """What a gate sets as `scope["route"]`, so that metrics name what it refuses before routing."""
+
+    path: str
 
 
 class PictureLane:

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common.core.access_token import BEARER, Schemes, read_bearer
+from services.common.core.picture_route import RefusedRoute
 from services.common.request.context import Deadline, context_of
 from services.common.request.errors import DeadlineExceeded, MalformedRequest, Unauthorized
 from services.common.request.identity import Identity
@@ -56,6 +57,9 @@ class IdentityGate:
         Raises Unauthorized, MalformedRequest for several credentials, and Unavailable.
         """
         if scope["type"] == "http" and scope["path"].startswith(self._prefixes):
+            if scope["path"] in self._prefixes:
+                # For the metrics of a refusal, as in AdmissionGate.
+                scope["route"] = RefusedRoute(scope["path"])
             context = context_of(scope)
             headers = Headers(scope=scope)
             context.identify(await self._identify(headers, context.deadline))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
-from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.common.core.picture_route import RefusedRoute
 from services.common.request.context import context_of
 from services.common.request.errors import TooManyRequests
 from services.common.request.identity import Identity, Limits
@@ -18,10 +18,6 @@ from services.web.limits.usage import Verdict
 NO_LIMITS = Limits()
 # One IPv6 network has as many addresses as its owner likes.
 _NETWORK_BITS = 64
-
-
-class _Route(NamedTuple):
-    path: str
 
 
 class LimitGate:
@@ -43,7 +39,7 @@ class LimitGate:
             await self._app(scope, receive, send)
             return
         # For the metrics of a refusal, as in AdmissionGate.
-        scope["route"] = _Route(scope["path"])
+        scope["route"] = RefusedRoute(scope["path"])
         context = context_of(scope)
         limits = self._default
         if context.identity is not None and context.identity.limits is not None:

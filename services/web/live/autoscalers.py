@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -91,7 +91,7 @@ class LabFile:
     async def read(self) -> dict[str, Scaler]:
         """Return the last decision on each tier."""
         try:
-            with self._path.open("rb") as file:
+            with _open_file(self._path) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size < self._offset:
                     self._offset = 0
@@ -117,6 +117,13 @@ class LabFile:
 
     async def close(self) -> None:
         """Do nothing."""
+
+
+def _open_file(path: Path) -> BinaryIO:
+    """Open a file to read; raises OSError for a pipe as well, which would block the event loop."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is not a regular file")
+    return path.open("rb")
 
 
 class _Body(BaseModel):

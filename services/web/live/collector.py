@@ -23,7 +23,7 @@ PERIOD_S = 0.5
 _PAUSE_S = 0.1
 # Without a tick for so long, a viewer gets a comment: proxies end silent connections.
 _SILENCE_S = 5.0
-MOST_VIEWERS = 20
+MOST_VIEWERS = 60
 # How often the credential of a viewer is checked again.
 _CHECK_PERIOD_S = 5.0
 
@@ -154,6 +154,8 @@ class Collector:
             self._running = None
 
     async def _run(self) -> None:
+        # Unix seconds that go on evenly where somebody sets the clock of the machine.
+        epoch = time.time() - time.monotonic()
         drained = asyncio.create_task(self._readiness.wait_for_end_of(Phase.SERVING))
         try:
             async with self._sources() as sources:
@@ -162,7 +164,7 @@ class Collector:
                     due = time.monotonic() + PERIOD_S
                     number += 1
                     try:
-                        await self._look(number, sources)
+                        await self._look(number, sources, epoch)
                     except Exception:  # noqa: BLE001  # one bad answer must not end the view
                         get_logger().exception("live view failed")
                     pause_s = max(_PAUSE_S, due - time.monotonic())
@@ -172,12 +174,12 @@ class Collector:
         finally:
             drained.cancel()
 
-    async def _look(self, number: int, sources: Sources) -> None:
+    async def _look(self, number: int, sources: Sources, epoch: float) -> None:
         # Of the newest viewer: it was checked last.
         credential = next((one.credential for one in reversed(self._viewers)), {})
         seen = await sources.services.look(credential)
         scalers = await sources.autoscalers.read()
-        now = time.time()
+        now = epoch + time.monotonic()
         changes = self._view.note(now, self._view.fleet.update(now, seen), scalers)
         self._publish(_Tick(number, _event("tick", self._view.tick(changes))))
 

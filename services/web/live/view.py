@@ -89,7 +89,9 @@ class View:
 
     def _totals(self) -> dict[str, Any]:
         recent = [step for steps in self._steps for step in steps]
-        buckets = [sum(column) for column in zip(*(one.buckets for one in recent), strict=True)]
+        # While a new release rolls out, another web may still have other buckets.
+        comparable = [one.buckets for one in recent if len(one.buckets) == len(SECONDS_BUCKETS) + 1]
+        buckets = [sum(column) for column in zip(*comparable, strict=True)]
         statuses = count_statuses(recent)
         return {
             "offered": self._points[-1]["offered"] if self._points else 0.0,

@@ -1,31 +1,11 @@
 // Reads /live/events: with fetch, because EventSource cannot send a token.
 
-export const KEY = "elastic-yolo.token";
+import { authorization } from "./service.js";
+
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 5000;
 // Web sends something every five seconds: after twice as long, it is frozen or the network is gone.
 const LONGEST_SILENCE_MS = 10_000;
-
-export function token() {
-  try {
-    return sessionStorage.getItem(KEY) ?? "";
-  } catch {
-    return ""; // the browser keeps nothing
-  }
-}
-
-export function keepToken(text) {
-  try {
-    sessionStorage.setItem(KEY, text);
-  } catch {
-    // It is asked for again.
-  }
-}
-
-export function headers() {
-  const own = token();
-  return own ? { Authorization: `Bearer ${own}` } : {};
-}
 
 /** Splits a text that arrives in pieces into server-sent events. */
 export class EventParser {
@@ -62,7 +42,7 @@ export async function follow(on) {
     const silence = new Silence();
     try {
       const response = await fetch("live/events", {
-        headers: headers(), cache: "no-store", signal: silence.signal,
+        headers: authorization(), cache: "no-store", signal: silence.signal,
       });
       if (response.status === 401) {
         on.refused();

@@ -2,7 +2,8 @@
 
 import { Tier } from "./live-cards.js";
 import { Chart } from "./live-chart.js";
-import { follow, headers, keepToken } from "./live-stream.js";
+import { follow } from "./live-stream.js";
+import { authorization, keepToken, lacksToken } from "./service.js";
 
 const MOST_LINES = 200;
 const LOAD_SECONDS = 60;
@@ -97,7 +98,7 @@ async function order(method, body) {
   try {
     const response = await fetch("live/load", {
       method,
-      headers: { ...headers(), "Content-Type": "application/json" },
+      headers: { ...authorization(), "Content-Type": "application/json" },
       body: body && JSON.stringify(body),
     });
     if (!response.ok) say((await response.json()).detail, "bad");
@@ -106,17 +107,19 @@ async function order(method, body) {
   }
 }
 
+function askForToken() {
+  element("main").hidden = true;
+  element("door").hidden = false;
+  element("token").focus();
+  say("A token is required.", "bad");
+}
+
 function start() {
   element("door").hidden = true;
   follow({
     event: show,
     lost: (why) => say(`${why}; trying again…`, "bad"),
-    refused: () => {
-      element("main").hidden = true;
-      element("door").hidden = false;
-      element("token").focus();
-      say("A token is required.", "bad");
-    },
+    refused: askForToken,
   });
 }
 
@@ -131,4 +134,5 @@ element("load").addEventListener("submit", (event) => {
   order("POST", { rate: Number(element("rate").value), seconds: LOAD_SECONDS });
 });
 element("stop").addEventListener("click", () => order("DELETE"));
-start();
+if (lacksToken()) askForToken();
+else start();

@@ -7,9 +7,9 @@ import { Gallery } from "./gallery.js";
 import { setUpIntake } from "./intake.js";
 import { Pictures } from "./pictures.js";
 import { advise } from "./problems.js";
-import { LOWEST_THRESHOLD, Results } from "./results.js";
+import { LOWEST_THRESHOLD, Results, WHY } from "./results.js";
 import {
-  Problem, authorization, hasRoute, keepToken, requestDetections, requestModels,
+  Problem, authorization, hasRoute, keepToken, lacksToken, requestDetections, requestModels,
 } from "./service.js";
 import { makeSnippets } from "./snippets.js";
 import { View } from "./view.js";
@@ -131,6 +131,7 @@ function showProblem(problem) {
 // Models
 
 async function listModels() {
+  if (lacksToken()) return;
   let listed;
   try {
     listed = await requestModels();
@@ -199,6 +200,7 @@ async function explain(detection, button) {
   }
   button.disabled = true;
   const controller = (explaining = new AbortController());
+  const ticking = showSeconds(button);
   say(`Explaining ${detection.label}…`);
   try {
     const { label, score, box } = detection;
@@ -220,8 +222,18 @@ async function explain(detection, button) {
     if (controller.signal.aborted) return;
     say(`${problem.title ?? "Not explained"}: ${problem.detail ?? problem.message}`);
   } finally {
+    clearInterval(ticking);
+    button.textContent = WHY;
     button.disabled = false;
   }
+}
+
+/** Count seconds on a button until the interval that this returns is cleared. */
+function showSeconds(button) {
+  const started = performance.now();
+  return setInterval(() => {
+    button.textContent = `${Math.round((performance.now() - started) / 1000)} s…`;
+  }, 1000);
 }
 
 function hideHeat() {

@@ -3,6 +3,7 @@
 import { element, make } from "./dom.js";
 import { colorOf } from "./drawing.js";
 
+export const WHY = "Why?";
 const FALLBACK_THRESHOLD = 0.25;
 /** The page asks once, with this threshold, and filters. */
 export const LOWEST_THRESHOLD = 0.05;
@@ -167,7 +168,7 @@ export class Results {
 
   #makeWhy(detection) {
     const title = "Why this box? Shows what the model looked at, until it is pressed again";
-    const button = make("button", { type: "button", className: "explain", title }, "Why?");
+    const button = make("button", { type: "button", className: "explain", title }, WHY);
     button.setAttribute("aria-label", `Why this box? ${detection.label}`);
     button.setAttribute("aria-pressed", String(detection === this.explained));
     button.addEventListener("click", () => this.explain(detection, button));

@@ -36,6 +36,11 @@ export function authorization() {
   return token() === "" ? {} : { Authorization: `Bearer ${token()}` };
 }
 
+/** Whether the service requires a token, and there is none: a request would be refused. */
+export function lacksToken() {
+  return document.documentElement.dataset.identity === "required" && token() === "";
+}
+
 /** Return the URL of a path of the service; parameters without a value are left out. */
 export function address(path, parameters = {}) {
   const url = new URL(path, document.baseURI);
