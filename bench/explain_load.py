@@ -16,14 +16,15 @@ from elastic_yolo.detector.samples import list_pictures
 from elastic_yolo.lab.processes.stack import Stack
 from services.common.core.explain_query import MOST_MASKS
 
-_ON = {"EXPLAIN": "true", "REQUEST_TIMEOUT_MS": "120000"}
+_QUIET = {"LOG_LEVEL": "warning"}
+_ON = {"EXPLAIN": "true", "REQUEST_TIMEOUT_MS": "120000", **_QUIET}
 _TIMEOUT_S = 120
 _REPEATS = 2
 
 
 def compare_load(model: Path, pictures: Path, rate: float, seconds: float, masks: int) -> None:
     """Print the latency of ordinary pictures alone and beside explanations, in turns."""
-    env = {"web": _ON, "preprocess": _ON, "inference": {"PRECISION": "fp32"}}
+    env = {"web": _ON, "preprocess": _ON, "inference": {"PRECISION": "fp32", **_QUIET}}
     with Stack(model=model, env=env) as stack:
         asyncio.run(_compare(stack.web.url, list_pictures(pictures), rate, seconds, masks))
 
