@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from elastic_yolo.lab.processes.stack import ROOT
+from elastic_yolo.tiers import TIERS
 from tests.cluster.cluster import FOLDER, OVERLAY, TIMEOUT_S, Clock, Cluster, find_cluster
+from tests.support.live import watching
 from tests.support.load import Load
 from tests.support.waiting import wait_until
 
@@ -58,6 +60,22 @@ def test_a_picture_is_served(cluster: Cluster) -> None:
     assert is_right(answer)
     assert answer.json()["image"] == {"width": 768, "height": 576}
     assert checked.json()["status"] == "ok"
+
+
+def test_the_live_view_shows_every_pod(cluster: Cluster) -> None:
+    with cluster.web() as url, watching(url) as viewer:
+        wait_until(lambda: bool(viewer.events), "an event", 60)
+        for tier in TIERS:
+            wait_until(
+                lambda tier=tier: {one["name"] for one in viewer.cards(tier)}
+                == set(cluster.ready_pods(tier)),
+                f"the live view has all pods of {tier}",
+                TIMEOUT_S,
+            )
+
+        states = {one["state"] for tier in TIERS for one in viewer.cards(tier)}
+
+    assert states == {"ready"}
 
 
 def test_under_load_inference_scales_up_and_down(cluster: Cluster, clock: Clock) -> None:
