@@ -189,6 +189,7 @@ class Sender:
         row.truth = truth.count_found(row.data), len(truth.objects)
         self.summary.found += row.truth[0]
         self.summary.objects += row.truth[1]
+        self.summary.unmatched += len(row.data) - row.truth[0]
 
     async def _save(self, picture: Path, data: bytes) -> None:
         """Send the picture again and save it with the boxes drawn by the service."""

@@ -50,8 +50,8 @@ def add_engine_options(
         "--precision",
         choices=("auto", *PRECISIONS),
         default="auto",
-        help="number format (default: auto, the fastest that `elastic-yolo convert` measured "
-        "within the model's accuracy budget, or fp32 without measurements)",
+        help="number format (default: auto, the fastest within the model's accuracy budget, as "
+        "measured by `elastic-yolo convert` or by a running service; until then fp32)",
     )
     parser.add_argument(
         "--cache",

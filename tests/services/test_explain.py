@@ -121,6 +121,15 @@ def test_a_heat_map_lies_over_the_upright_picture(client: httpx.Client) -> None:
     assert abs(y - centre_y) <= height
 
 
+@pytest.mark.parametrize("accept", ["image/*", "image/jpeg, image/png;q=0.5"])
+def test_a_heat_map_is_what_a_client_of_pictures_gets(client: httpx.Client, accept: str) -> None:
+    detection = detect(client, "scene-03.jpg")[0]
+
+    response = explain(client, "scene-03.jpg", query_of(detection), Accept=accept)
+
+    assert response.headers["content-type"] == "image/png"
+
+
 def test_a_seed_gives_the_same_map_every_time(client: httpx.Client) -> None:
     detection = detect(client, "scene-03.jpg")[0]
 
