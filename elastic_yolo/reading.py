@@ -51,9 +51,12 @@ async def read_all_async(source: Path | int, most_bytes: int, timeout_s: float) 
     """
     stop = Event()
     try:
-        return await asyncio.to_thread(read_all, source, most_bytes, timeout_s, stop)
+        outcome = await asyncio.to_thread(_outcome, source, most_bytes, timeout_s, stop)
     finally:
         stop.set()
+    if isinstance(outcome, OSError):
+        raise outcome
+    return outcome
 
 
 @contextmanager
@@ -65,6 +68,14 @@ def naming(file: Path | str) -> Iterator[None]:
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(file)) from error
+
+
+def _outcome(source: Path | int, most_bytes: int, timeout_s: float, stop: Event) -> bytes | OSError:
+    # asyncio replaces a TimeoutError by one without the name of the file.
+    try:
+        return read_all(source, most_bytes, timeout_s, stop)
+    except OSError as error:
+        return error
 
 
 @contextmanager
@@ -87,6 +98,6 @@ def _wait(file: int, until: float, timeout_s: float, stop: Event | None) -> None
     while True:
         left_s = until - time.monotonic()
         if left_s <= 0 or (stop is not None and stop.is_set()):
-            raise TimeoutError(errno.ETIMEDOUT, f"no end of it within {timeout_s:g} s")
+            raise TimeoutError(errno.ETIMEDOUT, f"not read to its end within {timeout_s:g} s")
         if poll.poll(1000 * min(left_s, _LOOKS_EVERY_S)):
             return

@@ -35,6 +35,7 @@ def expand_pictures(paths: Iterable[Path]) -> list[Path]:
     """Return the files, the pictures of the folders, and those that patterns match.
 
     A path is a pattern if it has wildcards and no file has its name; `**` stands for any folders.
+    Folders, pipes and devices in a folder are left out, and so are those that a pattern matches.
     Raises NoPictures or CommandFailed for a folder or a pattern without pictures.
     """
     return expand_folders(file for path in paths for file in _matches(path))
@@ -50,8 +51,13 @@ def expand_list(paths: Iterable[Path]) -> list[Path]:
 
 def _in_folder(path: Path) -> list[Path]:
     # Unlike Path.is_dir, this takes names that are too long for the system.
-    is_folder = path is not STDIN and os.path.isdir(path)  # noqa: PTH112
-    return list_pictures(path) if is_folder else [path]
+    if path is STDIN or not os.path.isdir(path):  # noqa: PTH112
+        return [path]
+    # Of a link that leads nowhere, reading it says so.
+    found = [one for one in list_pictures(path) if one.is_file() or not one.exists()]
+    if not found:
+        raise NoPictures(f"{path}: no pictures: expected regular files")
+    return found
 
 
 def _in_folder_or_itself(path: Path) -> list[Path]:

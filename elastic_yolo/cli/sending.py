@@ -130,7 +130,8 @@ class Sending:
 
     def _fail(self, path: Path, error: ClientError | OSError, began: float) -> None:
         self.outcome.failures.append(_line(path, error))
-        if isinstance(error, Busy) or (isinstance(error, NoAnswer) and error.out_of_time):
+        out_of_time = isinstance(error, Busy | TimeoutError)
+        if out_of_time or (isinstance(error, NoAnswer) and error.out_of_time):
             tried_s = time.monotonic() - began
             self.outcome.gave_up_after_s = max(tried_s, self.outcome.gave_up_after_s or 0.0)
         match error:

@@ -40,15 +40,8 @@ class Sample:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Return the picture files of a folder, sorted by name; raises NoPictures if it has none.
-
-    Folders, pipes and devices are left out. A link that leads nowhere is not: reading it says so.
-    """
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists())
-    )
+    """Return the picture files of a folder, sorted by name; raises NoPictures if it has none."""
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
         raise NoPictures(f"{folder}: no pictures: expected {', '.join(sorted(SUFFIXES))} files")
     return found

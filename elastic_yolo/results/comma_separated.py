@@ -43,12 +43,12 @@ def read_csv(text: str) -> list[Result]:
         rows = list(csv.reader(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise NotResults(str(error)) from None
-    if not rows:
-        return []
     # A number may have lost digits; a name may have line ends.
-    torn = rows.pop() if not text.endswith("\n") or text.count('"') % 2 else None
-    ours = tuple(rows.pop(0)) == COLUMNS if rows else csv_header().startswith(text)
-    if not ours:
+    is_torn = not text.endswith("\n") or text.count('"') % 2 == 1
+    torn = rows.pop() if rows and is_torn else None
+    if not rows and csv_header().startswith(text):
+        return []
+    if not rows or tuple(rows.pop(0)) != COLUMNS:
         raise NotResults(f"the first line is not {','.join(COLUMNS)}")
     for number, row in enumerate(rows, 2):
         if len(row) != len(COLUMNS):
