@@ -149,8 +149,8 @@ def _add_service_options(parser: argparse.ArgumentParser) -> None:
         "--patience",
         type=positive,
         metavar="SECONDS",
-        help="the longest time for reading a picture, and for a request with all attempts while the "
-        f"service is busy or away (default: {_PATIENCE_S:.0f})",
+        help="the longest time for reading a picture, and for a request with all attempts while "
+        f"the service is busy or away (default: {_PATIENCE_S:.0f})",
     )
 
 
