@@ -178,19 +178,24 @@ def test_a_name_that_is_too_long_fails_alone(server: TinyServer, ok: Path) -> No
 
 
 def test_only_a_bare_dash_is_standard_input(server: TinyServer, tmp_path: Path, ok: Path) -> None:
+    """Standard input cannot be read here."""
     (tmp_path / "-").write_bytes(ok.read_bytes())
     listed = tmp_path / "list.txt"
     listed.write_text("-\n")
-    for arguments in (["./-"], ["--list", str(listed)]):
-        ended = subprocess.run(
-            [*COMMAND, server.url, "--json", *arguments],
-            cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100,
-            check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+    ended = []
+    for arguments in (["./-"], ["--list", str(listed)], ["-"]):
+        with Path("/dev/null").open("wb") as unreadable:
+            ended.append(
+                subprocess.run(
+                    [*COMMAND, server.url, "--json", *arguments],
+                    cwd=tmp_path, stdin=unreadable, capture_output=True, text=True, timeout=100,
+                    check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                )
+            )  # fmt: skip
 
-        assert ended.returncode == 0, ended.stderr
-        assert pictures_of(ended.stdout) == ["-"]
-    assert server.requests == 2
+    assert [one.returncode for one in ended] == [0, 0, 1]
+    assert pictures_of(ended[0].stdout) == pictures_of(ended[1].stdout) == ["-"]
+    assert "elastic-yolo: -: standard input: Bad file descriptor\n" in ended[2].stderr
 
 
 def test_a_failure_has_the_name_of_its_file_also_if_the_message_begins_with_it(
@@ -228,7 +233,7 @@ def test_giving_up_says_once_how_long_it_tried_and_what_sets_that(ok: Path) -> N
     status, _, err = run("detect", "--url", url, "--patience", "0.7", ok, ok, ok)
 
     assert status == 1
-    assert err.count("elastic-yolo: gave up after 0.") == 1
+    assert err.count("elastic-yolo: gave up after ") == 1
     assert err.count("--patience is 0.7 s, the longest time for a picture") == 1
 
 
