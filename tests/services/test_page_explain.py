@@ -1,4 +1,4 @@
-"""The page's "Why?" in a real browser: one explanation at a time, which can be stopped and hidden."""
+"""The page's "Why?" in a real browser: one explanation at a time; it can be stopped and hidden."""
 
 from __future__ import annotations
 
