@@ -262,11 +262,11 @@ def test_services_that_go_away_and_come_back(page: DetectionPage, tmp_path: Path
         opened = page_of(page, stack)
         opened.detect(SCENES[0])
         _restart_while(stack.preprocess, lambda: _waits(opened))
-        opened.wait_said("found by tiny")
+        opened.wait_said("2 pictures done.")
 
         _restart_while(stack.web, lambda: _fails(opened))
         opened.find("#retry").click()
-        opened.wait_said("found by tiny")
+        opened.wait_said("3 pictures done.")
 
 
 def _restart_while(service: Service, seen_down: object) -> None:
