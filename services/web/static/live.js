@@ -127,9 +127,10 @@ function start() {
 
 element("door").addEventListener("submit", (event) => {
   event.preventDefault();
-  keepToken(element("token").value.trim());
+  const refusal = keepToken(element("token").value.trim());
   element("token").value = "";
-  start();
+  if (refusal === "") start();
+  else say(refusal, "bad");
 });
 element("load").addEventListener("submit", (event) => {
   event.preventDefault();
