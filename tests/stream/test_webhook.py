@@ -93,7 +93,7 @@ _IN_1000_S = "in 1000 seconds"
         ({"Retry-After": "7"}, 7),
         ({"Retry-After": _IN_1000_S}, 1000),
         ({"Retry-After": "soon"}, None),
-        ({"Retry-After": "9999999"}, 3600),
+        ({"Retry-After": "9999999"}, 9999999),
         ({}, None),
     ],
 )
