@@ -67,8 +67,9 @@ def test_the_live_view_shows_every_pod(cluster: Cluster) -> None:
         wait_until(lambda: bool(viewer.events), "an event", 60)
         for tier in TIERS:
             wait_until(
-                lambda tier=tier: {one["name"] for one in viewer.cards(tier)}
-                == set(cluster.ready_pods(tier)),
+                lambda tier=tier: (
+                    {one["name"] for one in viewer.cards(tier)} == set(cluster.ready_pods(tier))
+                ),
                 f"the live view has all pods of {tier}",
                 TIMEOUT_S,
             )
