@@ -142,7 +142,7 @@ def test_a_terminal_reports_the_status_and_goes_on(terminal: Terminal) -> None:
 
 
 def test_the_interrupt_key_ends_the_command_and_not_the_terminal(terminal: Terminal) -> None:
-    terminal.type("echo begun; sleep 600")
+    terminal.type("bash -c 'echo begun; exec sleep 600'; echo not run")
     assert terminal.wait_for_more(0, until=time.monotonic() + 60)
     with pytest.raises(TimeoutError):
         terminal.wait_for_end(0)
