@@ -31,12 +31,16 @@ Scene = tuple[Image.Image, list[tuple[int, list[float]]]]
 
 def main() -> None:
     """Draw the pictures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=240)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fog", action="store_true", help="fog of changing density")
-    parser.add_argument("--light", type=float, default=1.0, help="1.4: a camera with brighter pictures")
+    parser.add_argument(
+        "--light", type=float, default=1.0, help="1.4: a camera with brighter pictures"
+    )
     options = parser.parse_args()
     options.folder.mkdir(parents=True)
     scenes = read_scenes()

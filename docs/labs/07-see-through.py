@@ -1,6 +1,6 @@
 """Make a version for fog: the same network, whose first layer takes the fog away.
 
-    python docs/labs/07-see-through.py models/demo drift/model --through 0.4
+python docs/labs/07-see-through.py models/demo drift/model --through 0.4
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ FILTERS, CHANNELS, SIZE = 16, 3, 3
 
 def main() -> None:
     """Write the version."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--through", type=float, default=0.4, help="light that the fog lets through")
+    parser.add_argument(
+        "--through", type=float, default=0.4, help="light that the fog lets through"
+    )
     options = parser.parse_args()
     options.target.mkdir(parents=True)
     for end in ("cfg", "names", "weights"):
