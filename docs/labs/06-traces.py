@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 PORT = 4318
 # The services send their spans after some time, each by itself.
+FIRST_LOOK_S = 1
 PATIENCE_S = 15
 
 Span = dict[str, Any]
@@ -29,11 +30,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("action", choices=["collect", "show"])
     parser.add_argument("file", type=Path)
-    parser.add_argument("trace", nargs="?", default="slowest", help="id of a trace, or: slowest")
+    parser.add_argument("trace", nargs="?", default="", help="id of a trace, or how it begins")
     options = parser.parse_args()
     if options.action == "collect":
         collect(options.file)
         return 0
+    time.sleep(FIRST_LOOK_S)
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         spans = choose(read(options.file), options.trace)
@@ -101,13 +103,14 @@ def read(file: Path) -> list[Span]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def choose(spans: list[Span], trace: str) -> list[Span]:
-    """Return the spans of a trace, by their begin."""
-    if trace == "slowest":
-        roots = [one for one in spans if one["name"] == "POST /inference"]
-        if not roots:
-            return []
-        trace = max(roots, key=lambda one: one["end"] - one["begin"])["trace"]
+def choose(spans: list[Span], prefix: str) -> list[Span]:
+    """Return the spans of the slowest trace whose id begins with `prefix`, by their begin."""
+    roots = [
+        one for one in spans if one["trace"].startswith(prefix) and one["name"] == "POST /inference"
+    ]
+    if not roots:
+        return []
+    trace = max(roots, key=lambda one: one["end"] - one["begin"])["trace"]
     return sorted((one for one in spans if one["trace"] == trace), key=lambda one: one["begin"])
 
 
@@ -115,7 +118,7 @@ def is_complete(spans: list[Span]) -> bool:
     """Return whether the first span is of web, and every request with a response has its spans."""
     parents = {one["parent"] for one in spans}
     answered = {one["id"] for one in spans if one["kind"] == "CLIENT" and one["status"]}
-    return bool(spans) and spans[0]["name"] == "POST /inference" and answered <= parents
+    return bool(spans) and answered <= parents
 
 
 def tree(spans: list[Span]) -> list[str]:
@@ -125,17 +128,12 @@ def tree(spans: list[Span]) -> list[str]:
     lines = ["   at ms   took ms  service     span"]
     for one in spans:
         depths[one["id"]] = depth = depths.get(one["parent"], 0) + 1
-        at, took = ((one[key] - since) / 1e6 for key, since in times(one, first))
+        at, took = (one["begin"] - first["begin"]) / 1e6, (one["end"] - one["begin"]) / 1e6
         notes = [one["kind"], one["status"] and str(one["status"]), one["error"]]
         said = " ".join(note for note in notes if note and note != "INTERNAL")
         name = f"{'  ' * depth}{one['name']}"
         lines.append(f"{at:8.1f}  {took:8.1f}  {one['service']:10}  {name}  {said}".rstrip())
     return lines
-
-
-def times(span: Span, first: Span) -> tuple[tuple[str, int], tuple[str, int]]:
-    """Return which times of a span are shown, and since when."""
-    return ("begin", first["begin"]), ("end", span["begin"])
 
 
 if __name__ == "__main__":
