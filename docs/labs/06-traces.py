@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -70,10 +71,9 @@ def collect(file: Path) -> None:
                 """Log nothing."""
 
         print(f"collecting spans on port {PORT}", flush=True)  # noqa: T201
-        try:
-            HTTPServer(("127.0.0.1", PORT), Handler).serve_forever()
-        except KeyboardInterrupt:
-            return
+        # Every line is in the file already, so Ctrl-C may end the process at once.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        HTTPServer(("127.0.0.1", PORT), Handler).serve_forever()
 
 
 def to_dict(service: str, span: Any) -> Span:
