@@ -1,6 +1,6 @@
 """Make a version for fog: the same network, whose first layer takes the fog away.
 
-python docs/labs/07-see-through.py models/demo drift/model --through 0.4
+python docs/labs/07-see-through.py drift/model drift/model-fog --through 0.36
 """
 
 from __future__ import annotations
@@ -28,10 +28,8 @@ def main() -> None:
         "--through", type=float, default=0.4, help="light that the fog lets through"
     )
     options = parser.parse_args()
-    options.target.mkdir(parents=True)
-    for end in ("cfg", "names", "weights"):
-        shutil.copy(next(options.source.glob(f"*.{end}")), options.target / f"fog.{end}")
-    path = options.target / "fog.weights"
+    shutil.copytree(options.source, options.target)
+    (path,) = options.target.glob("*.weights")
     data = bytearray(path.read_bytes())
     numbers = np.frombuffer(data, np.float32, offset=HEADER_BYTES)
     means = numbers[2 * FILTERS : 3 * FILTERS]
@@ -41,9 +39,6 @@ def main() -> None:
     weights /= options.through
     means += AIRLIGHT * (1 - options.through) * weights.sum(1)
     path.write_bytes(data)
-    (options.target / "model.yaml").write_text(
-        "name: demo\nthreshold: 0.5\niou: 0.45\nresize: letterbox\n"
-    )
 
 
 if __name__ == "__main__":
