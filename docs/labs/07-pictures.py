@@ -44,12 +44,13 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True)
     scenes = read_scenes()
-    rng = np.random.default_rng(options.seed)
+    # With the same seed, the same parts of the scenes: with fog or without.
+    rng, fog_rng = (np.random.default_rng([options.seed, kind]) for kind in (0, 1))
     for number in range(options.count):
         picture, labels = see(rng, *scenes[number % len(scenes)])
         pixels = np.asarray(picture, np.float32) / 255 * options.light
         if options.fog:
-            pixels = add_fog(rng, pixels)
+            pixels = add_fog(fog_rng, pixels)
         target = options.folder / f"{number:04d}.jpg"
         Image.fromarray((pixels.clip(0, 1) * 255).astype(np.uint8)).save(target, quality=90)
         target.with_suffix(".txt").write_text("".join(labels))
