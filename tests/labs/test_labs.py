@@ -19,9 +19,9 @@ from tests.labs.transcript import INTERRUPT, Step, find_mismatch, read_steps
 
 pytestmark = [pytest.mark.labs, pytest.mark.timeout(1200)]
 LABS = sorted((ROOT / "docs" / "labs").glob("[0-9][0-9]-*.md"))
-# The services' and the live view's usual ones: the pages name them.
+# What the pages name: of the services, of Prometheus and of a collector of traces.
 _GIT = "/usr/bin/git"
-_PORTS = (5000, 8000, 4002)
+_PORTS = (5000, 8000, 4002, 9090, 4318)
 
 
 def _has_docker() -> bool:

@@ -29,6 +29,7 @@ $ cat <<'END' |
 > END
 > wc -l
 2
+> 3
 ```
 
 ```sh
@@ -48,7 +49,7 @@ def test_a_page_is_read_step_by_step(tmp_path: Path) -> None:
     assert read_steps(page) == [
         Step(4, "cd client", (), "services"),
         Step(5, "serve", ("ready",), "services", stays=True),
-        Step(12, "cat <<'END' |\none\n\nEND\nwc -l", ("2",), about=True, status=2),
+        Step(12, "cat <<'END' |\none\n\nEND\nwc -l", ("2", "> 3"), about=True, status=2),
     ]
 
 

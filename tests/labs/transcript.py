@@ -1,7 +1,8 @@
 """Transcripts on a page: what is typed into which terminal, and the response that it shows.
 
 A transcript is a fenced block of the language `console`. A line that begins with `$ ` is typed, and
-so are the lines after it that begin with `> `. `^C` is the key. Everything else is the response.
+so are the lines right after it that begin with `> `. `^C` is the key. Everything else is the
+response.
 Words after `console` are for the test; a browser does not show them:
 
 - `terminal=NAME`: another terminal than the main one
@@ -95,7 +96,7 @@ def _split(fence_at: int, lines: Sequence[str]) -> Iterator[tuple[int, str, tupl
             if typed:
                 yield at, "\n".join(typed), tuple(shown)
             at, typed, shown = number, [line.removeprefix("$ ")], []
-        elif line.startswith("> ") or line == ">":
+        elif typed and not shown and (line.startswith("> ") or line == ">"):
             typed.append(line[2:])
         elif typed:
             shown.append(line.rstrip())
