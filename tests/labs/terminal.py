@@ -39,8 +39,8 @@ class Terminal:
             errors="replace",
             start_new_session=True,
         )
-        # A shell that ignores Ctrl-C itself, as an interactive one does.
-        self._write("trap : INT")
+        # As an interactive shell does: Ctrl-C ends what was typed, and not the shell.
+        self._write("trap 'return 130 2> /dev/null' INT")
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
