@@ -67,6 +67,8 @@ class Discovery:
             time.monotonic, on_change=self._note_change, on_response=self._end_absence
         )
         self.absence = Absence()
+        self.on_ejection: Callable[[], None] = lambda: None
+        """Called for each ejection that no failed request has caused."""
         self._log_limit = LogLimit()
         self._name = name
         self._origins = origins
@@ -256,8 +258,14 @@ class Discovery:
         if self.endpoints.has_responded_since(max(self._gone_at.values())):
             return
         for endpoint in self.endpoints.known.values():
-            self.endpoints.record_failure(endpoint, "its name has no address any more")
+            self._eject(endpoint, "its name has no address any more")
         self.begin_absence()
+
+    def _eject(self, endpoint: Endpoint, why: str) -> None:
+        before = endpoint.ejected_until
+        self.endpoints.record_failure(endpoint, why)
+        if endpoint.ejected_until != before:
+            self.on_ejection()
 
     def begin_absence(self) -> None:
         """Note that no endpoint responds."""
@@ -293,7 +301,7 @@ class Discovery:
             if endpoint not in self._missed_probe:
                 self._missed_probe.add(endpoint)
                 return
-            self.endpoints.record_failure(endpoint, "no response to two liveness probes")
+            self._eject(endpoint, "no response to two liveness probes")
             # Its requests fail now and are retried at another endpoint.
             self._abort_requests(endpoint)
         else:

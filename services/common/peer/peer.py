@@ -129,6 +129,7 @@ class Peer:
         self._hold = hold
         self._turns = asyncio.Semaphore(_MOST_RELEASED)
         self._metrics = PeerMetrics(metrics, name, self._endpoints, self._discovery.absence)
+        self._discovery.on_ejection = self._metrics.ejections.inc
         self._affinity: _Affinity | None = None
         self.survey = Survey(self._discovery)
         """Asks each of its endpoints."""
