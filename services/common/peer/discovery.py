@@ -68,7 +68,7 @@ class Discovery:
         )
         self.absence = Absence()
         self.on_ejection: Callable[[], None] = lambda: None
-        """Called for each ejection that no failed request has caused."""
+        """Called when an endpoint is ejected: by a failed request or by failed probes."""
         self._log_limit = LogLimit()
         self._name = name
         self._origins = origins
@@ -198,6 +198,8 @@ class Discovery:
             self._is_resolved.set()
 
     def _note_change(self, endpoint: Endpoint, state: State, why: str) -> None:
+        if state == "ejected":
+            self.on_ejection()
         where = str(endpoint.address)
         if not self._log_limit.passes("endpoint", self._name, where, state):
             return
@@ -258,14 +260,8 @@ class Discovery:
         if self.endpoints.has_responded_since(max(self._gone_at.values())):
             return
         for endpoint in self.endpoints.known.values():
-            self._eject(endpoint, "its name has no address any more")
+            self.endpoints.record_failure(endpoint, "its name has no address any more")
         self.begin_absence()
-
-    def _eject(self, endpoint: Endpoint, why: str) -> None:
-        before = endpoint.ejected_until
-        self.endpoints.record_failure(endpoint, why)
-        if endpoint.ejected_until != before:
-            self.on_ejection()
 
     def begin_absence(self) -> None:
         """Note that no endpoint responds."""
@@ -301,7 +297,7 @@ class Discovery:
             if endpoint not in self._missed_probe:
                 self._missed_probe.add(endpoint)
                 return
-            self._eject(endpoint, "no response to two liveness probes")
+            self.endpoints.record_failure(endpoint, "no response to two liveness probes")
             # Its requests fail now and are retried at another endpoint.
             self._abort_requests(endpoint)
         else:

@@ -447,10 +447,7 @@ class Peer:
 
     def _record_failure(self, endpoint: Endpoint, why: str) -> None:
         self._metrics.failures.inc()
-        before = endpoint.ejected_until
         self._endpoints.record_failure(endpoint, why)
-        if endpoint.ejected_until != before:
-            self._metrics.ejections.inc()
 
     def _check_status(self, response: Response, context: RequestContext) -> Response:
         """Return a response with status 200; raise the error that any other status stands for."""
