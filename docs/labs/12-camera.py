@@ -40,19 +40,21 @@ class Camera(BaseHTTPRequestHandler):
         began = time.monotonic()
         try:
             for number, frame in enumerate(cycle(FRAMES)):
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(frame)}\r\n\r\n"
+                head = (
+                    f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(frame)}\r\n\r\n"
+                )
                 self.wfile.write(head.encode() + frame + b"\r\n")
                 due = began + (number + 1) / _FRAMES_PER_SECOND
                 time.sleep(max(0.0, due - time.monotonic()))
         except ConnectionError:
             return
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8554
     FRAMES += read_frames()
-    print(f"camera: http://127.0.0.1:{port}/", flush=True)
+    print(f"camera: http://127.0.0.1:{port}/", flush=True)  # noqa: T201
     ThreadingHTTPServer(("127.0.0.1", port), Camera).serve_forever()
