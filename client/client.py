@@ -13,6 +13,8 @@ import mimetypes
 import os
 import random
 import re
+import socket
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -132,7 +134,7 @@ class Sender:
                     return
                 reason = f"is not ready (status {response.status_code})"
             except httpx.RequestError as error:
-                reason = f"cannot be reached ({type(error).__name__})"
+                reason = f"cannot be reached ({describe_error(error)})"
             left = until - time.monotonic()
             if left <= 0:
                 hint = "" if self._arguments.wait else "; --wait SECONDS keeps trying"
@@ -189,6 +191,7 @@ class Sender:
         row.truth = truth.count_found(row.data), len(truth.objects)
         self.summary.found += row.truth[0]
         self.summary.objects += row.truth[1]
+        self.summary.unmatched += len(row.data) - row.truth[0]
 
     async def _save(self, picture: Path, data: bytes) -> None:
         """Send the picture again and save it with the boxes drawn by the service."""
@@ -219,7 +222,7 @@ class Sender:
                 )
             except httpx.RequestError as error:
                 self.summary.outcomes[type(error).__name__] += 1
-                raise _Failed(f"no response ({type(error).__name__})") from error
+                raise _Failed(f"no response ({describe_error(error)})") from error
             wait_s = retry_after_s(response)
             if wait_s is None or retries_left == 0 or wait_s > wait_left_s:
                 return response
@@ -237,6 +240,18 @@ class Sender:
 
 class _Failed(Exception):
     """A picture got no usable response; the message is one line."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Return what the system says about a connection, or else the name of the error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno and not isinstance(cause, ssl.SSLError):
+            # The numbers of the resolver are its own.
+            resolver = isinstance(cause, socket.gaierror)
+            return str(cause.strerror) if resolver else os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 def describe_refusal(response: httpx.Response) -> str:

@@ -39,6 +39,8 @@ class Summary:
     failures: int = 0
     objects: int = 0
     found: int = 0
+    unmatched: int = 0
+    """Detections that are no object of the ground truth."""
     rows: dict[str, Row] = field(default_factory=dict)
     """By path of the picture."""
 
@@ -64,7 +66,7 @@ class Summary:
             share = self.found / self.objects
             lines.append(
                 f"ground truth: {self.found} of {self.objects} objects found ({share:.0%}), "
-                "right label and IoU at least 0.5"
+                f"right label and IoU at least 0.5; {self.unmatched} boxes match no object"
             )
         return lines
 

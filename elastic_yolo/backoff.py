@@ -7,7 +7,6 @@ import random
 import time
 from email.utils import parsedate_to_datetime
 
-_MOST_RETRY_AFTER_S = 3600.0
 # A server that asks for hours would stop a stream for ever.
 _MOST_ASKED_S = 60.0
 
@@ -53,4 +52,4 @@ def parse_retry_after(value: str | None) -> float | None:
             return None
     if not math.isfinite(seconds):
         return None
-    return min(max(seconds, 0.0), _MOST_RETRY_AFTER_S)
+    return max(seconds, 0.0)

@@ -58,6 +58,7 @@ def _run(parsed: argparse.Namespace, given: list[str]) -> int:
         duration_s=parsed.duration,
         folder=parsed.out,
         pictures=parsed.pictures,
+        wait_s=parsed.wait,
         objectives=parsed.slo,
         command=_printable(given, parsed),
     )
@@ -150,6 +151,13 @@ def _parser() -> argparse.ArgumentParser:
         "--pictures", type=_folder, default=_IMAGES, metavar="DIR",
         help="folder of the pictures to send (client/images; client/photos has photographs)",
     )  # fmt: skip
+    command.add_argument(
+        "--wait",
+        type=_whole(0, MAX_DURATION_S),
+        default=30,
+        metavar="S",
+        help="how long to wait for a service that is starting (%(default)s)",
+    )
     sources = command.add_mutually_exclusive_group()
     sources.add_argument(
         "--timeline",

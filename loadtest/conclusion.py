@@ -1,4 +1,4 @@
-"""What a run shows, in words: whether the service held, and where the offered pictures went."""
+"""What a run shows, in words: whether the objectives are met, and where the pictures went."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Literal
 
-from elastic_yolo.progress import counted
 from loadtest.result import Result
 from loadtest.shapes import PER_USER_S
 
@@ -36,7 +35,7 @@ class Conclusion:
     """The verdict on a run."""
 
     state: State
-    """Good: it held. Part: the objectives are met, at a lower rate than was offered."""
+    """Good: the objectives are met. Part: they are met, at a lower rate than was offered."""
     title: str
     sentence: str
     offered: float
@@ -67,8 +66,9 @@ def _judge(result: Result, *, kept_up: bool) -> tuple[State, str]:
         return "bad", "No picture was served"
     unmet = [verdict.objective.name for verdict in result.verdicts if not verdict.met]
     if unmet:
-        return "bad", f"The service did not hold: {' and '.join(unmet)} not met"
-    objectives = counted(len(result.verdicts), "objective")
+        return "bad", f"The service missed its objectives: {' and '.join(unmet)}"
+    number = len(result.verdicts)
+    objectives = "its objective" if number == 1 else f"all {number} objectives"
     if not result.complete:
         return "part", "The run was stopped, so it proves nothing about its end"
     if not result.verdicts:
@@ -78,8 +78,8 @@ def _judge(result: Result, *, kept_up: bool) -> tuple[State, str]:
             else ("bad", "The service did not keep up with the offered load")
         )
     if not kept_up:
-        return "part", f"It met {objectives}, but served less than was offered"
-    return "good", f"The service held: it met {objectives}"
+        return "part", f"The service met {objectives}, but served less than was offered"
+    return "good", f"The service met {objectives}"
 
 
 def _sentence(result: Result, offered: float) -> str:
@@ -113,8 +113,8 @@ def _split(result: Result, offered: float) -> Iterator[Part]:
         yield Part(
             "waiting",
             waiting,
-            "not sent, since their users still waited for a response: the loop is closed, a user "
-            "sends one picture per second, and none while it waits. Of the responses, "
+            "not sent, because their users still waited for a response: a user sends one picture "
+            "per second, and none while it waits (a closed loop). Of the responses, "
             f"{100 * slow / summary.sent:.0f} % took longer than a second.",
         )
     if round(unsent - waiting):

@@ -19,6 +19,8 @@ class Plan:
     folder: Path
     pictures: Path
     """Folder of the pictures to send."""
+    wait_s: float
+    """How long the service may take to answer a first picture."""
     objectives: tuple[Objective, ...]
     command: str
     """The command line, for the report."""

@@ -122,10 +122,10 @@ def _render(result: Result, sections: list[_Section]) -> str:
 def _figures(result: Result) -> list[tuple[str, str, str]]:
     """Return the figures at the top: name, value, unit."""
     summary = result.summary
-    peak = max((one.per_s(one.offered) for one in result.intervals), default=0.0)
+    offered = sum(one.offered for one in result.intervals)
     latency = summary.latency_ms
     return [
-        ("offered, at most", f"{peak:.0f}", "/s"),
+        ("offered, on average", f"{offered / summary.duration_s:.1f}", "/s"),
         ("served, on average", f"{summary.served_per_s:.1f}", "/s"),
         ("p95", f"{latency['p95']:.0f}" if latency else "-", "ms"),
         ("p99", f"{latency['p99']:.0f}" if latency else "-", "ms"),

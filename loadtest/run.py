@@ -29,7 +29,7 @@ _TOO_BUSY = (
 def run(plan: Plan, source: Source | None) -> Result:
     """Generate the load and return the result; raises LoadTestError."""
     _clear(plan)
-    target = try_picture(plan.target, plan.pictures)
+    target = try_picture(plan.target, plan.pictures, plan.wait_s)
     if source is not None:
         source.begin()
     progress = Progress(plan)

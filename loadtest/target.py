@@ -12,11 +12,13 @@ import httpx
 
 from client.arguments import token_header
 from client.client import find_fault
+from elastic_yolo.progress import print_status
 from loadtest.errors import LoadTestError
 from loadtest.pictures import list_scenes
 from loadtest.urls import without_user
 
 _TIMEOUT_S = 30.0
+_RETRY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,22 +32,32 @@ class Target:
     """Latency of one picture without other load."""
 
 
-def try_picture(url: str, pictures: Path) -> Target:
-    """Send the first picture of a folder; raises LoadTestError unless it returns detections."""
+def try_picture(url: str, pictures: Path, wait_s: float) -> Target:
+    """Send the first picture of a folder; raises LoadTestError unless it returns detections.
+
+    A service that cannot be reached, or answers 503, may be starting: it gets `wait_s` seconds.
+    """
     shown = without_user(url)
     picture = list_scenes(pictures)[0]
-    media_type = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
-    began = time.perf_counter()
-    try:
-        response = httpx.post(
-            f"{url}/inference",
-            files={"image": (picture.name, picture.read_bytes(), media_type)},
-            headers=token_header(),
-            timeout=_TIMEOUT_S,
-        )
-    except httpx.HTTPError as error:
-        why = str(error) or type(error).__name__
-        raise LoadTestError(f"{shown} cannot be reached: {why}") from error
+    until = time.monotonic() + wait_s
+    says_why = True
+    while True:
+        began = time.perf_counter()
+        try:
+            response = _send(url, picture)
+            why = f"{response.status_code}{_detail(response)}"
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+        except httpx.HTTPError as error:
+            why = f"cannot be reached: {str(error) or type(error).__name__}"
+            if time.monotonic() >= until:
+                raise LoadTestError(f"{shown} {why}") from error
+        if time.monotonic() >= until:
+            break
+        if says_why:
+            says_why = False
+            print_status(f"waiting up to {wait_s:.0f} s for {shown}: {why}")
+        time.sleep(_RETRY_S)
     took_ms = 1000 * (time.perf_counter() - began)
     if response.status_code != httpx.codes.OK:
         raise LoadTestError(
@@ -62,6 +74,16 @@ def try_picture(url: str, pictures: Path) -> Target:
     model = answer.get("model") or {}
     name, number, digest = (str(model.get(key, "?")) for key in ("name", "version", "digest"))
     return Target(name, number, digest, took_ms)
+
+
+def _send(url: str, picture: Path) -> httpx.Response:
+    media_type = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
+    return httpx.post(
+        f"{url}/inference",
+        files={"image": (picture.name, picture.read_bytes(), media_type)},
+        headers=token_header(),
+        timeout=_TIMEOUT_S,
+    )
 
 
 def _detail(response: httpx.Response) -> str:

@@ -35,3 +35,9 @@ def test_a_wait_is_as_long_as_the_other_end_asks_but_no_longer_than_a_minute() -
 @pytest.mark.parametrize("zone", ["+99999999999999999", "-" + "9" * 400, "+9999"])
 def test_a_date_of_an_impossible_zone_asks_for_nothing(zone: str) -> None:
     assert parse_retry_after(f"Mon, 01 Jan 2024 00:00:00 {zone}") is None
+
+
+def test_what_the_other_end_asks_for_is_not_cut() -> None:
+    assert parse_retry_after("99999999") == 99_999_999
+    assert parse_retry_after("-5") == 0
+    assert parse_retry_after("1e400") is None

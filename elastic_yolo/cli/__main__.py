@@ -8,13 +8,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from elastic_yolo import __version__
 from elastic_yolo.cli.errors import CommandFailed, describe_error
 from elastic_yolo.detector.errors import DetectorError
 from elastic_yolo.extras import MissingPackage, naming_extra
 from elastic_yolo.picture.errors import PictureError
+from elastic_yolo.reading import STDOUT, naming
 
 # 0 done, 1 the work failed, 2 wrong usage (argparse's own).
 FAILED = 1
@@ -37,6 +38,14 @@ COMMANDS = {
 _EXTRAS = {"provision": "provision", "batch": "batch", "stream": "stream"}
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong first, without a screen of all options; subcommands have it too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the mistake and end the process with status 2."""
+        self.exit(2, f"usage: {self.prog} ... (see --help)\n{self.prog}: error: {message}\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `elastic-yolo` and return its exit status."""
     _open_streams()
@@ -46,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(sys.argv[1:] if arguments is None else arguments)
         finally:
             # A failure while the interpreter exits could not be handled.
-            print(end="", flush=True)
+            with naming(STDOUT):
+                print(end="", flush=True)
     except BrokenPipeError:
         _forget_output()
     except (CommandFailed, DetectorError, PictureError, MissingPackage, OSError) as error:
@@ -57,9 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="elastic-yolo", description="Object detection with Darknet's weights."
-    )
+    parser = _Parser(prog="elastic-yolo", description="Object detection with Darknet's weights.")
     parser.add_argument("--version", action="version", version=f"elastic-yolo {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     command = next((name for name in arguments[:1] if name in COMMANDS), "elastic-yolo")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elastic_yolo.cli.errors import CommandFailed, describe_failure
 from elastic_yolo.cli.options import (
@@ -29,8 +29,10 @@ from elastic_yolo.cli.options import (
 )
 from elastic_yolo.cli.pictures import (
     STDIN,
+    expand_list,
     expand_pictures,
     overwritten,
+    path_or_stdin,
     read_content,
     read_list,
     target_of,
@@ -43,7 +45,8 @@ from elastic_yolo.picture.drawn_types import JPEG
 from elastic_yolo.picture.errors import PictureError
 from elastic_yolo.picture.header import read_header
 from elastic_yolo.printable import escape_unprintable
-from elastic_yolo.progress import RateLine, counted, print_status
+from elastic_yolo.progress import RateLine, counted, describe_seconds, print_status
+from elastic_yolo.reading import naming
 from elastic_yolo.results.output import (
     FORMATS,
     TABLE,
@@ -55,9 +58,11 @@ from elastic_yolo.results.output import (
 )
 from elastic_yolo.results.result import NotResults, Result
 
+if TYPE_CHECKING:
+    from elastic_yolo.cli.sending import Outcome
+
 _LOCAL = ("exact", "resize", "engine", "precision", "cache", "device", "threads")
 _REMOTE = ("concurrency", "rate", "patience")
-_MOST_PICTURE_BYTES = 256 * 2**20
 _PATIENCE_S = 60.0
 _CONCURRENCY = 4
 _DESCRIPTION = """\
@@ -74,13 +79,14 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("detect", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
-        "pictures", nargs="*", type=Path, metavar="PICTURE",
+        "pictures", nargs="*", type=path_or_stdin, metavar="PICTURE",
         help="JPEG, PNG, WebP or BMP file, folder of them, pattern in quotes such as "
         "'photos/**/*.jpg', or - for a picture on standard input",
     )  # fmt: skip
     parser.add_argument(
-        "--list", type=Path, metavar="FILE",
-        help="read further paths of pictures from a file, one a line; - is standard input",
+        "--list", type=path_or_stdin, metavar="FILE",
+        help="read further paths of pictures from a file, one a line, without patterns; - is "
+        "standard input",
     )  # fmt: skip
     parser.add_argument(
         "--model",
@@ -143,15 +149,17 @@ def _add_service_options(parser: argparse.ArgumentParser) -> None:
         "--patience",
         type=positive,
         metavar="SECONDS",
-        help="the longest time for a request, with all attempts while the service is busy or away "
-        f"(default: {_PATIENCE_S:.0f})",
+        help="the longest time for reading a picture, and for a request with all attempts while "
+        f"the service is busy or away (default: {_PATIENCE_S:.0f})",
     )
 
 
 def run(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
     """Detect in every picture; one that fails is reported, and the exit status is 1."""
     _check(parser, parsed)
-    pictures = expand_pictures([*parsed.pictures, *(read_list(parsed.list) if parsed.list else [])])
+    pictures = expand_pictures(parsed.pictures)
+    if parsed.list:
+        pictures += expand_list(read_list(parsed.list))
     if not pictures:
         raise CommandFailed(f"{parsed.list}: no pictures")
     if parsed.save:
@@ -174,7 +182,7 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     parsed.format = parsed.format or TABLE
     if not parsed.pictures and not parsed.list:
         parser.error("the following arguments are required: PICTURE, or --list")
-    if [*parsed.pictures, parsed.list].count(STDIN) > 1:
+    if sum(one is STDIN for one in [*parsed.pictures, parsed.list]) > 1:
         parser.error("-: standard input can be read only once")
     if parsed.resume and not parsed.output:
         parser.error("--resume: needs --output, the file to go on with")
@@ -186,7 +194,7 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
             reason = "not with --url: the service decides" if parsed.url else "only with --url"
             parser.error(f"--{name}: {reason}")
     if parsed.url:
-        _check_url(parser, parsed.url)
+        _check_service_options(parser, parsed)
     elif parsed.model is None:
         parser.error("the following arguments are required: --model, or --url")
     else:
@@ -211,15 +219,31 @@ def _check_output(
         parser.error(f"--output: not a regular file: {parsed.output}")
 
 
-def _check_url(parser: argparse.ArgumentParser, url: str) -> None:
+def _check_service_options(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     # Imported here because a model on this machine needs no client.
-    from elastic_yolo.client.asking import http_options  # noqa: PLC0415
+    from elastic_yolo.client.address import check_address  # noqa: PLC0415
+    from elastic_yolo.client.asking import (  # noqa: PLC0415
+        MOST_TIMEOUT_S,
+        http_options,
+        parameters,
+    )
     from elastic_yolo.client.errors import BadArgument  # noqa: PLC0415
 
+    if (parsed.patience or 0) > MOST_TIMEOUT_S:
+        parser.error(f"--patience: expected at most {MOST_TIMEOUT_S:,} seconds, a week")
     try:
-        http_options(url, None)
+        check_address(parsed.url)
     except BadArgument as error:
         parser.error(f"--url: {error}")
+    try:
+        parameters(parsed.model, None, None)
+    except BadArgument as error:
+        parser.error(f"--{error}")
+    try:
+        # What is wrong now is in the environment; the message names the variable.
+        http_options(parsed.url, None)
+    except BadArgument as error:
+        parser.error(str(error))
 
 
 def _earlier(parsed: argparse.Namespace) -> list[Result]:
@@ -245,7 +269,7 @@ def _detect(parsed: argparse.Namespace, pictures: list[Path], earlier: Sequence[
     with _output(parsed, earlier) as output:
         for path in pictures:
             try:
-                data = read_content(path, _MOST_PICTURE_BYTES)
+                data = read_content(path)
                 found = detector.detect(data, parsed.threshold, parsed.iou, exact=parsed.exact)
                 if parsed.save:
                     _save(target_of(parsed.save, path), data, found)
@@ -259,7 +283,7 @@ def _detect(parsed: argparse.Namespace, pictures: list[Path], earlier: Sequence[
 
 
 def _send(parsed: argparse.Namespace, pictures: list[Path], earlier: Sequence[Result]) -> int:
-    from elastic_yolo.cli.sending import Manner, Notes, Sending  # noqa: PLC0415  # see _check_url
+    from elastic_yolo.cli.sending import Manner, Notes, Sending  # noqa: PLC0415  # see above
 
     manner = Manner(
         parsed.url,
@@ -283,14 +307,20 @@ def _send(parsed: argparse.Namespace, pictures: list[Path], earlier: Sequence[Re
             asyncio.run(sending.run(pictures))
         finally:
             stack.close()
-            _report(sending.outcome.failures, sending.outcome.unsent, len(pictures))
+            _report(sending.outcome, len(pictures), manner.patience_s)
     return 1 if sending.outcome.failures or sending.outcome.unsent else 0
 
 
-def _report(failures: Sequence[str], unsent: int, total: int) -> None:
+def _report(outcome: Outcome, total: int, patience_s: float) -> None:
     """Print what failed, at the end, where it is seen."""
+    failures, unsent = outcome.failures, outcome.unsent
     if not failures:
         return
+    if outcome.gave_up_after_s is not None:
+        print_status(
+            f"elastic-yolo: gave up after {describe_seconds(outcome.gave_up_after_s)}: --patience "
+            f"is {patience_s:g} s, the longest time for a picture"
+        )
     left = f", {unsent:,} not sent, because they would fail as well" if unsent else ""
     print_status(f"elastic-yolo: {len(failures):,} of {counted(total, 'picture')} failed{left}:")
     for failure in failures:
@@ -301,4 +331,5 @@ def _save(target: Path, data: bytes, found: list[Detection]) -> None:
     boxes = [(item.label, item.score, item.box) for item in found]
     drawn = draw_boxes(decode_upright(data), boxes, JPEG)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(drawn)
+    with naming(target):
+        target.write_bytes(drawn)

@@ -22,9 +22,12 @@ def describe_error(error: Exception) -> str:
 
 
 def describe_failure(path: Path, error: Exception) -> str:
-    """Return the message of an error, which begins with the file that it is about."""
+    """Return the message of an error, which begins with the file that it is about.
+
+    Not for messages of a service: a file may have any name, also that of an error.
+    """
     text = describe_error(error)
-    return text if text.startswith(str(path)) else f"{path}: {text}"
+    return text if text.startswith(f"{path}: ") else f"{path}: {text}"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -50,8 +51,8 @@ def add_engine_options(
         "--precision",
         choices=("auto", *PRECISIONS),
         default="auto",
-        help="number format (default: auto, the fastest that `elastic-yolo convert` measured "
-        "within the model's accuracy budget, or fp32 without measurements)",
+        help="number format (default: auto, the fastest within the model's accuracy budget, as "
+        "measured by `elastic-yolo convert` or by a running service; until then fp32)",
     )
     parser.add_argument(
         "--cache",
@@ -209,6 +210,11 @@ def new_file(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"no such folder: {path.parent}")
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"is a folder: {text}")
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise argparse.ArgumentTypeError(f"a loop of symbolic links: {text}") from None
     return path
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from elastic_yolo.cli.errors import CommandFailed, describe_failure
-from elastic_yolo.cli.pictures import read_content, target_of
+from elastic_yolo.cli.errors import describe_failure
+from elastic_yolo.cli.pictures import source_of, target_of
 from elastic_yolo.client import Answer, AsyncClient
 from elastic_yolo.client.errors import (
     BadAnswer,
@@ -22,10 +22,11 @@ from elastic_yolo.client.errors import (
     Rejected,
     UnknownModel,
 )
+from elastic_yolo.progress import describe_seconds
+from elastic_yolo.reading import MOST_PICTURE_BYTES, naming, read_all_async
 from elastic_yolo.results.output import Output
 from elastic_yolo.results.result import Result
 
-MOST_PICTURE_BYTES = 256 * 2**20
 _NOTE_EVERY_S = 10.0
 Progress = Callable[[int, int, int], None]
 """Called with the number of pictures done, of all, and of those that failed."""
@@ -43,7 +44,7 @@ class Manner:
     rate: float | None = None
     """Pictures per second."""
     patience_s: float = 60.0
-    """The longest time for a request, with all attempts and waits."""
+    """The longest time for reading a picture, and for a request with all attempts and waits."""
     save: Path | None = None
     """The folder for pictures with boxes."""
 
@@ -57,6 +58,8 @@ class Outcome:
     """A line for each picture that has no result."""
     unsent: int = 0
     """Pictures that were not sent because they would have failed as well."""
+    gave_up_after_s: float | None = None
+    """How long a picture was tried, at most, that more time may have helped."""
 
 
 class Sending:
@@ -96,7 +99,7 @@ class Sending:
             began = time.monotonic()
             try:
                 result = await self._ask(client, path)
-            except (ClientError, CommandFailed, OSError) as error:
+            except (ClientError, OSError) as error:
                 self._fail(path, error, began)
             else:
                 self._answered_at = time.monotonic()
@@ -117,7 +120,7 @@ class Sending:
 
     async def _ask(self, client: AsyncClient, path: Path) -> Result:
         manner = self._manner
-        content = await asyncio.to_thread(read_content, path, MOST_PICTURE_BYTES)
+        content = await read_all_async(source_of(path), MOST_PICTURE_BYTES, manner.patience_s)
         asked = {"model": manner.model, "threshold": manner.threshold, "iou": manner.iou}
         answer = await client.detect(content, **asked)  # type: ignore[arg-type]  # as declared
         if manner.save:
@@ -125,9 +128,12 @@ class Sending:
             await asyncio.to_thread(_save, target_of(manner.save, path), drawn)
         return _result(path, answer)
 
-    def _fail(self, path: Path, error: Exception, began: float) -> None:
-        uid = f" (uid {error.uid})" if isinstance(error, Problem) and error.uid else ""
-        self.outcome.failures.append(f"{describe_failure(path, error)}{uid}")
+    def _fail(self, path: Path, error: ClientError | OSError, began: float) -> None:
+        self.outcome.failures.append(_line(path, error))
+        out_of_time = isinstance(error, Busy | TimeoutError)
+        if out_of_time or (isinstance(error, NoAnswer) and error.out_of_time):
+            tried_s = time.monotonic() - began
+            self.outcome.gave_up_after_s = max(tried_s, self.outcome.gave_up_after_s or 0.0)
         match error:
             case Rejected():
                 self._answered_at = time.monotonic()
@@ -157,6 +163,18 @@ class Notes(logging.Handler):
             self._say(f"elastic-yolo: {record.getMessage()}")
 
 
+def _line(path: Path, error: ClientError | OSError) -> str:
+    """Return the line of a failure, with the id of the request and the wait asked for."""
+    if isinstance(error, OSError):
+        return describe_failure(path, error)
+    facts = []
+    if isinstance(error, Problem):
+        facts += [f"uid {error.uid}"] if error.uid else []
+        if error.retry_after_s is not None:
+            facts.append(f"asks to wait {describe_seconds(error.retry_after_s)}")
+    return f"{path}: {error}" + (f" ({', '.join(facts)})" if facts else "")
+
+
 def _result(path: Path, answer: Answer) -> Result:
     model = answer.model
     facts = {"name": model.name, "version": model.version, "digest": model.digest}
@@ -165,4 +183,5 @@ def _result(path: Path, answer: Answer) -> Result:
 
 def _save(target: Path, content: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
+    with naming(target):
+        target.write_bytes(content)

@@ -271,16 +271,12 @@ class Serving:
 
     def _show_start(self, waiting: Waiting, elapsed_s: float) -> None:
         """Show the seconds of each process; a log gets a line for each that becomes ready."""
-        parts = []
         for name, ready_s in waiting.items():
-            if ready_s is None:
-                parts.append(f"{name} {elapsed_s:.0f} s ...")
-                continue
-            parts.append(f"{name} ready ({ready_s:.1f} s)")
-            if not self._status.terminal and name not in self._announced:
+            if ready_s is not None and not self._status.terminal and name not in self._announced:
                 self._announced.add(name)
                 print_status(f"{name} ready after {ready_s:.1f} s")
-        self._status.show(f"starting: {', '.join(parts)}")
+        missing = [name for name, ready_s in waiting.items() if ready_s is None]
+        self._status.show(f"starting for {elapsed_s:.0f} s: {', '.join(missing)}")
 
     def _announce(self) -> None:
         summary = summarise(self._stack)
@@ -294,7 +290,9 @@ class Serving:
     def _report_events(self) -> None:
         """Print what people should see of the services' logs since the last call."""
         for follower in self._followers:
-            lines = [line for one in follower.read_events() if (line := notable(one))]
+            lines = [
+                line for one in follower.read_events() if (line := notable(one, follower.path.stem))
+            ]
             for line in lines[:_MAX_LINES_AT_ONCE]:
                 self._say(line)
             if len(lines) > _MAX_LINES_AT_ONCE:

@@ -7,19 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from elastic_yolo import __version__
+from elastic_yolo.client.address import check_address, is_loopback
+from elastic_yolo.client.environment import proxy_for, trusted_certificates
 from elastic_yolo.client.errors import BadArgument
 from elastic_yolo.client.reply import MOST_JSON_BYTES, MOST_PICTURE_BYTES
 from elastic_yolo.picture.drawn_types import FORMATS
+from elastic_yolo.reading import MOST_PICTURE_BYTES as MOST_READ_BYTES
+from elastic_yolo.reading import read_all, read_all_async
 
 TOKEN = "ELASTIC_YOLO_TOKEN"  # noqa: S105  # a variable's name
-PATH = "/inference"
-# Proxies of the environment cannot reach these.
-_OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+MOST_TIMEOUT_S = 604_800
+"""A week. Operating systems and services take no time of any length."""
 _KEPT_CONNECTIONS = 64
 # How the accepted formats begin. The service looks for itself; proxies read the header.
 _SIGNATURES = {
@@ -45,20 +47,36 @@ class Asked:
     """Of the response's content."""
 
 
-def ask_for_detections(picture: Picture, params: Mapping[str, str]) -> Asked:
-    """Return the request for detections; raises OSError if a file cannot be read."""
-    return _ask(picture, params, "application/json", MOST_JSON_BYTES)
+def content_of(picture: Picture, timeout_s: float) -> bytes:
+    """Return the content of a picture; raises OSError if a file cannot be read in time."""
+    if isinstance(picture, bytes):
+        return picture
+    return read_all(_path(picture), MOST_READ_BYTES, timeout_s)
 
 
-def ask_for_drawing(picture: Picture, params: Mapping[str, str], media_type: str) -> Asked:
-    """Return the request for a picture with boxes; raises BadArgument or OSError."""
+async def content_of_async(picture: Picture, timeout_s: float) -> bytes:
+    """Return what `content_of` returns, without blocking the event loop."""
+    if isinstance(picture, bytes):
+        return picture
+    return await read_all_async(_path(picture), MOST_READ_BYTES, timeout_s)
+
+
+def ask_for_detections(content: bytes, params: Mapping[str, str]) -> Asked:
+    """Return the request for the detections in a picture."""
+    return _ask(content, params, "application/json", MOST_JSON_BYTES)
+
+
+def ask_for_drawing(content: bytes, params: Mapping[str, str], media_type: str) -> Asked:
+    """Return the request for a picture with boxes; raises BadArgument."""
     if media_type not in FORMATS:
-        raise BadArgument(f"{media_type}: expected {' or '.join(FORMATS)}")
-    return _ask(picture, params, media_type, MOST_PICTURE_BYTES)
+        raise BadArgument(f"{media_type!a}: expected {' or '.join(FORMATS)}")
+    return _ask(content, params, media_type, MOST_PICTURE_BYTES)
 
 
 def parameters(model: str | None, threshold: float | None, iou: float | None) -> Mapping[str, str]:
-    """Return the parameters of the query; None is the service's default."""
+    """Return the parameters of the query; None is the service's default; raises BadArgument."""
+    if not _is_text(model or ""):
+        raise BadArgument(f"model: expected text that UTF-8 can express, not {model!a}")
     stated = {"model": model, "threshold": threshold, "iou": iou}
     return {name: str(value) for name, value in stated.items() if value is not None}
 
@@ -68,65 +86,72 @@ def http_options(url: str, token: str | None) -> dict[str, Any]:
 
     Without `token`, that of ELASTIC_YOLO_TOKEN is sent.
     """
-    address = _address(url)
+    address = check_address(url)
+    authorization = _authorization(token)
+    if address.userinfo and authorization:
+        raise BadArgument("expected a token, or a user name and password in the URL, not both")
+    verify = {"verify": trusted_certificates()} if address.scheme == "https" else {}
     return {
         "base_url": address,
         "headers": {
             "User-Agent": f"elastic-yolo/{__version__}",
             # JSON of a few kilobytes, or a compressed picture.
             "Accept-Encoding": "identity",
-            **_authorization(token),
+            **authorization,
         },
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
-        "mounts": _direct(address.host),
+        # httpx reads the environment in a way that fails on variables that are not used here.
+        "trust_env": False,
+        "proxy": None if is_loopback(address.host) else proxy_for(address),
+        **verify,
     }
 
 
 def server_name(url: str) -> str:
     """Return a URL for messages: without user name and password."""
-    address = _address(url)
+    address = check_address(url)
     return str(address.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
 
 
 def check_timeout(timeout_s: float) -> float:
     """Return a timeout in seconds; raises BadArgument."""
-    if not 0 < timeout_s < float("inf"):
-        raise BadArgument(f"timeout_s: expected a number of seconds above 0, not {timeout_s}")
+    if not 0 < timeout_s <= MOST_TIMEOUT_S:
+        raise BadArgument(
+            f"timeout_s: expected a number of seconds above 0, at most {MOST_TIMEOUT_S:,}, "
+            f"not {timeout_s}"
+        )
     return timeout_s
 
 
-def _ask(picture: Picture, params: Mapping[str, str], accept: str, most_bytes: int) -> Asked:
-    content = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+def _path(picture: str | Path) -> Path:
+    try:
+        os.fsencode(picture)
+    except UnicodeEncodeError:
+        raise BadArgument(f"not the name of a file: {str(picture)!a}") from None
+    if "\0" in str(picture):
+        raise BadArgument(f"not the name of a file: {str(picture)!a}")
+    return Path(picture)
+
+
+def _ask(content: bytes, params: Mapping[str, str], accept: str, most_bytes: int) -> Asked:
     kinds = (kind for start, kind in _SIGNATURES.items() if content.startswith(start))
     headers = {"Content-Type": next(kinds, _UNKNOWN), "Accept": accept}
     return Asked(content, headers, params, most_bytes)
 
 
-def _address(url: str) -> httpx.URL:
-    # Nothing of an address with a password is shown.
-    shown = "the URL" if "@" in url else repr(url)
-    try:
-        address = httpx.URL(url)
-        # httpx takes ports above 65535, and half of an IPv6 address.
-        _ = urlsplit(url).port
-    except (httpx.InvalidURL, ValueError) as error:
-        raise BadArgument(f"{shown}: {error}") from None
-    if address.scheme not in {"http", "https"} or not address.host:
-        raise BadArgument(f"expected http://HOST:PORT, not {shown}")
-    if address.path.rstrip("/").endswith(PATH):
-        raise BadArgument(f"expected the address without {PATH}, not {shown}")
-    return address
-
-
-def _direct(host: str) -> dict[str, None]:
-    """Return the addresses that no proxy of the environment is asked for."""
-    own = f"[{host}]" if ":" in host else host
-    return {f"all://{own}": None} if host in _OWN_HOSTS else {}
-
-
 def _authorization(token: str | None) -> dict[str, str]:
+    source = TOKEN if token is None else "token"
     # Files and secrets often end with a newline.
     token = (os.environ.get(TOKEN, "") if token is None else token).strip()
     if not (token.isascii() and token.isprintable()):
-        raise BadArgument("the token has characters that are not allowed in a header")
+        raise BadArgument(f"{source}: has characters that are not allowed in a header")
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _is_text(value: str) -> bool:
+    """Return whether a text is without halves of surrogate pairs, as bytes of arguments become."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -15,12 +15,13 @@ from elastic_yolo.client.asking import (
     ask_for_detections,
     ask_for_drawing,
     check_timeout,
+    content_of_async,
     http_options,
     parameters,
     server_name,
 )
 from elastic_yolo.client.attempts import NoReply, Send, Wait, attempts
-from elastic_yolo.client.exchange import as_reply, require_type, stream_arguments
+from elastic_yolo.client.exchange import as_reply, require_open, require_type, stream_arguments
 from elastic_yolo.client.reply import Body, Reply
 
 
@@ -64,12 +65,11 @@ class AsyncClient:
         """Return the objects in a picture: the path of a file, or its content.
 
         A busy or absent service is asked again, as it wishes, until the time of the call is over.
-        Raises ClientError, and OSError for a file that cannot be read.
+        Raises ClientError, and OSError for a file that cannot be read within that time.
         """
-        asked = await asyncio.to_thread(
-            ask_for_detections, picture, parameters(model, threshold, iou)
-        )
-        return read_answer(await self._call(asked))
+        params, until = parameters(model, threshold, iou), self._until()
+        asked = ask_for_detections(await content_of_async(picture, self._timeout_s), params)
+        return read_answer(await self._call(asked, until))
 
     async def draw(
         self,
@@ -81,13 +81,16 @@ class AsyncClient:
         iou: float | None = None,
     ) -> bytes:
         """Return the picture with its boxes as a JPEG, or as image/png; raises as `detect`."""
-        asked = await asyncio.to_thread(
-            ask_for_drawing, picture, parameters(model, threshold, iou), media_type
-        )
-        return require_type(await self._call(asked), media_type)
+        params, until = parameters(model, threshold, iou), self._until()
+        content = await content_of_async(picture, self._timeout_s)
+        asked = ask_for_drawing(content, params, media_type)
+        return require_type(await self._call(asked, until), media_type)
 
-    async def _call(self, asked: Asked) -> Reply:
-        steps = attempts(self._timeout_s, self._server)
+    def _until(self) -> float:
+        return time.monotonic() + self._timeout_s
+
+    async def _call(self, asked: Asked, until: float) -> Reply:
+        steps = attempts(until - time.monotonic(), self._server)
         outcome: Reply | NoReply | None = None
         while True:
             try:
@@ -103,6 +106,7 @@ class AsyncClient:
                     outcome = None
 
     async def _send(self, asked: Asked, step: Send) -> Reply | NoReply:
+        require_open(self._http)
         body = Body(asked.most_bytes, time.monotonic() + step.timeout_s)
         try:
             async with (

@@ -90,9 +90,8 @@ def attempts(timeout_s: float, server: str) -> Steps:
                 failed, wait_s = problem_of(outcome), _wait_s(backoff, asked_s(outcome))
             case Reply():
                 raise problem_of(outcome)
-            case NoReply(error=error, may_work_later=may_work_later):
-                failed, wait_s = _no_answer(server, error), backoff.next_s()
-                failed.__cause__ = error
+            case NoReply(may_work_later=may_work_later):
+                failed, wait_s = _no_answer(server, outcome), backoff.next_s()
                 if not may_work_later:
                     raise failed
             case None:
@@ -109,9 +108,19 @@ def _wait_s(backoff: Backoff, asked: float | None) -> float:
     return max(backoff.next_s(), asked)
 
 
-def _no_answer(server: str, error: Exception) -> NoAnswer:
-    if isinstance(error, TimeoutError | httpx.ReadTimeout | httpx.WriteTimeout):
-        return NoAnswer(f"{server}: no answer in time")
+def _no_answer(server: str, outcome: NoReply) -> NoAnswer:
+    error = outcome.error
+    failed = NoAnswer(
+        f"{server}: no answer {_reason(error)}",
+        out_of_time=outcome.may_work_later or _is_timeout(error),
+    )
+    failed.__cause__ = error
+    return failed
+
+
+def _reason(error: Exception) -> str:
+    if _is_timeout(error):
+        return "in time"
     # The libraries between wrap what the system says in words of their own. OpenSSL's numbers are
     # not the system's.
     system = (
@@ -119,8 +128,11 @@ def _no_answer(server: str, error: Exception) -> NoAnswer:
         for one in _chain(error)
         if isinstance(one, OSError) and one.errno and not isinstance(one, ssl.SSLError)
     )
-    reason = next(map(_system_words, system), str(error) or type(error).__name__)
-    return NoAnswer(f"{server}: no answer ({reason})")
+    return f"({next(map(_system_words, system), str(error) or type(error).__name__)})"
+
+
+def _is_timeout(error: Exception) -> bool:
+    return isinstance(error, TimeoutError | httpx.ReadTimeout | httpx.WriteTimeout)
 
 
 def _system_words(error: OSError) -> str:
@@ -137,4 +149,8 @@ def _is_of_certificate(error: BaseException) -> bool:
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
+        # asyncio tries all addresses of a name, and groups what came of them.
+        if isinstance(error, BaseExceptionGroup):
+            for one in error.exceptions:
+                yield from _chain(one)
         error = error.__cause__ or error.__context__

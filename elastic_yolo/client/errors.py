@@ -1,7 +1,8 @@
 """Errors of the client; each message is one line.
 
 ClientError
-├── BadArgument        a URL, token, timeout or media type that no request can be made with
+├── BadArgument        a URL, token, timeout, model or media type, or a variable of the environment,
+│                      that no request can be made with; a client that was closed
 ├── NoAnswer           no response came within the time of the call
 ├── BadAnswer          what answered is not the web service, or its answer is damaged or too large
 └── Problem            the service answered with a problem document (RFC 9457)
@@ -25,6 +26,12 @@ class BadArgument(ClientError, ValueError):
 
 class NoAnswer(ClientError):
     """No response came within the time of the call; `__cause__` is the last error of httpx."""
+
+    def __init__(self, message: str, *, out_of_time: bool = True) -> None:
+        """Take the message, and whether more time may have helped."""
+        super().__init__(message)
+        self.out_of_time = out_of_time
+        """Whether the client would have tried longer if it had more time."""
 
 
 class BadAnswer(ClientError):

@@ -6,9 +6,10 @@ from typing import Any
 
 import httpx
 
-from elastic_yolo.client.asking import PATH, Asked
+from elastic_yolo.client.address import PATH
+from elastic_yolo.client.asking import Asked
 from elastic_yolo.client.attempts import Send
-from elastic_yolo.client.errors import BadAnswer
+from elastic_yolo.client.errors import BadAnswer, BadArgument
 from elastic_yolo.client.reply import Body, Reply
 
 
@@ -22,6 +23,12 @@ def stream_arguments(asked: Asked, step: Send) -> dict[str, Any]:
         "headers": {**asked.headers, "X-Timeout-Ms": str(step.service_ms)},
         "timeout": step.timeout_s,
     }
+
+
+def require_open(client: httpx.Client | httpx.AsyncClient) -> None:
+    """Raise BadArgument if a client was closed."""
+    if client.is_closed:
+        raise BadArgument("the client was closed")
 
 
 def as_reply(response: httpx.Response, body: Body) -> Reply:

@@ -17,7 +17,7 @@ MOST_JSON_BYTES = 8 * 2**20
 # A PNG of noise with 64 megapixels, the most that the services accept by default.
 MOST_PICTURE_BYTES = 192 * 2**20
 _MOST_SHOWN = 500
-OK = 200
+OK, NOT_FOUND = 200, 404
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,12 @@ def problem_of(reply: Reply) -> ClientError:
                 f"status {reply.status} without a problem document: expected the address of web"
             )
         return kind(reply.status, _line(reply.reason), "", "", asked_s(reply))
+    if reply.status == NOT_FOUND and document.get("detail") == document.get("title"):
+        # A service of ours without this route has nothing to say about the model.
+        return BadAnswer(
+            "status 404: what answered is not web, but another service of elastic-yolo: expected "
+            "the address of web"
+        )
     title, detail, uid = (_line(document.get(name, "")) for name in ("title", "detail", "uid"))
     return kind(reply.status, title, detail, uid, asked_s(reply))
 

@@ -23,6 +23,7 @@ from elastic_yolo.lab.processes.pod import (
     Probe,
     count_peers,
     keep_watch,
+    list_models,
     predict,
     start_pod,
     wait_alive,
@@ -32,8 +33,8 @@ from elastic_yolo.lab.timeline import Sample
 
 # More pods that end on their own fail the lab.
 _MAX_CRASHES = 5
-# Predictions until a caller has noticed that a pod of the next service has ended.
-_MAX_PREDICTIONS = 20
+# Requests until a caller has noticed that a pod of the next service has ended.
+_MAX_REQUESTS = 20
 _POLL_S = 0.05
 
 
@@ -222,11 +223,12 @@ class LabTier:
         return believed is not None and believed <= alive
 
     async def _watch(self, pod: PodProcess) -> None:
-        """Run predictions until a pod knows the next service's pods, then watch its readiness."""
+        """Send requests until a pod knows the next service's pods, then watch its readiness."""
         await wait_alive(pod, self.probe)
         while self.downstream is not None:
             if await predict(pod) and await self.has_noticed_removed_pods(pod):
                 break
+            await list_models(pod)
             await asyncio.sleep(STARTING_PERIOD_S)
         await keep_watch(pod, self.probe, self.clock)
 
@@ -247,11 +249,11 @@ class LabTier:
                 await asyncio.sleep(_POLL_S)
             for caller in self.upstream.living:
                 tries = 0
-                while tries < _MAX_PREDICTIONS and not await self.upstream.has_noticed_removed_pods(
+                while tries < _MAX_REQUESTS and not await self.upstream.has_noticed_removed_pods(
                     caller
                 ):
                     tries += 1
-                    await predict(caller)
+                    await list_models(caller)
 
     def _replace(self, pod: PodProcess) -> None:
         if pod.watch is not None:

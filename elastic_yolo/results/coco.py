@@ -19,6 +19,13 @@ _UNUSED = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 COCO_NUMBERS = tuple(number for number in range(1, 91) if number not in _UNUSED)
 
 
+_KEYS = {
+    "images": {"id", "file_name", "width", "height"},
+    "categories": {"id", "name"},
+    "annotations": {"id", "image_id", "category_id", "bbox", "score", "area", "iscrowd"},
+}
+
+
 def number_pictures(names: Sequence[str]) -> dict[str, int]:
     """Return the numbers of pictures, by name.
 
@@ -115,6 +122,7 @@ def read_coco(text: str) -> list[Result]:
         return []
     try:
         value = json.loads(text)
+        _check_whole(value)
         labels = {one["id"]: one["name"] for one in value["categories"]}
         found: dict[int, list[Detection]] = {one["id"]: [] for one in value["images"]}
         for one in value["annotations"]:
@@ -126,5 +134,21 @@ def read_coco(text: str) -> list[Result]:
             Result(one["file_name"], tuple(found[one["id"]]), (one["width"], one["height"]))
             for one in value["images"]
         ]
+    except NotResults:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise NotResults("not the COCO object of an earlier run") from None
+
+
+def _check_whole(value: dict[str, Any]) -> None:
+    """Raise NotResults if an object has more than `coco_object` writes: it would be lost."""
+    further = value.keys() - _KEYS.keys()
+    for part, keys in _KEYS.items():
+        for one in value[part]:
+            further |= one.keys() - keys
+    if further:
+        names = ", ".join(sorted(map(ascii, further)))
+        raise NotResults(f"has more than an earlier run has written: {names}")
+    used = {one["category_id"] for one in value["annotations"]}
+    if used != {one["id"] for one in value["categories"]}:
+        raise NotResults("has other categories than its annotations")

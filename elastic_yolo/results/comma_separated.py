@@ -43,15 +43,30 @@ def read_csv(text: str) -> list[Result]:
         rows = list(csv.reader(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise NotResults(str(error)) from None
-    if rows and not text.endswith("\n"):
-        # A number may have lost digits.
-        rows.pop()
-    if rows and tuple(rows.pop(0)) != COLUMNS:
+    # A number may have lost digits; a name may have line ends.
+    is_torn = not text.endswith("\n") or text.count('"') % 2 == 1
+    torn = rows.pop() if rows and is_torn else None
+    if not rows and csv_header().startswith(text):
+        return []
+    if not rows or tuple(rows.pop(0)) != COLUMNS:
         raise NotResults(f"the first line is not {','.join(COLUMNS)}")
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(COLUMNS):
+            raise NotResults(f"row {number} is not the result for a picture")
+    if torn is not None and not _may_begin(torn):
+        raise NotResults(f"row {len(rows) + 2} is not the result for a picture")
     try:
-        return list(_results(row for row in rows if len(row) == len(COLUMNS)))
+        return list(_results(iter(rows)))
     except ValueError as error:
         raise NotResults(f"a row is not the result for a picture ({error})") from None
+
+
+def _may_begin(row: list[str]) -> bool:
+    """Return whether a row that was cut may be the beginning of a result's."""
+    # Of the last field, any part may be missing.
+    *whole, last = row
+    counts = [*whole, last or "0"][1:4]
+    return len(row) <= len(COLUMNS) and all(one.isdecimal() for one in counts)
 
 
 def _results(rows: Iterator[list[str]]) -> Iterator[Result]:

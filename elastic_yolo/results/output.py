@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from elastic_yolo.durable import write_atomic
+from elastic_yolo.reading import STDOUT, naming
 from elastic_yolo.results.coco import coco_object, read_coco
 from elastic_yolo.results.comma_separated import csv_header, csv_name, csv_rows, read_csv
 from elastic_yolo.results.json_lines import json_line, read_json_lines
@@ -45,14 +46,16 @@ class Output(Protocol):
 class Appended:
     """Text that is appended to a stream: a complete picture with every write."""
 
-    def __init__(self, stream: BinaryIO, form: str) -> None:
-        """Write in a format that is not COCO."""
+    def __init__(self, stream: BinaryIO, form: str, name: str) -> None:
+        """Write in a format that is not COCO; `name` is the stream's, for errors."""
         self._stream = stream
+        self._name = name
         self._encode = _ENCODE[form]
 
     def add(self, result: Result) -> None:
         """See Output.add."""
-        write_all(self._stream, self._encode(result).encode("utf-8", "backslashreplace"))
+        with naming(self._name):
+            write_all(self._stream, self._encode(result).encode("utf-8", "backslashreplace"))
 
 
 class Collected:
@@ -82,13 +85,18 @@ class Collected:
 
 @contextmanager
 def to_stream(stream: BinaryIO, form: str) -> Iterator[Output]:
-    """Write results to a stream, COCO at the end; raises OSError."""
+    """Write results to standard output, COCO at the end; raises OSError."""
+
+    def write(content: bytes) -> None:
+        with naming(STDOUT):
+            write_all(stream, content)
+
     if form != COCO:
         if form == "csv":
-            write_all(stream, csv_header().encode())
-        yield Appended(stream, form)
+            write(csv_header().encode())
+        yield Appended(stream, form, STDOUT)
         return
-    collected = Collected(lambda content: write_all(stream, content), [], float("inf"))
+    collected = Collected(write, [], float("inf"))
     try:
         yield collected
     finally:
@@ -116,7 +124,7 @@ def to_file(path: Path, form: str, earlier: Sequence[Result]) -> Iterator[Output
     # Also what a killed run left of a line is gone now.
     write_atomic(path, text.encode("utf-8", "backslashreplace"))
     with path.open("ab", buffering=0) as file:
-        yield Appended(file, form)
+        yield Appended(file, form, str(path))
 
 
 def read_results(path: Path, form: str) -> list[Result]:

@@ -117,7 +117,7 @@ def create_app(
         routes=[PATH],
         in_flight=lambda: web.admission.load.waiting,
         peers=lambda: [preprocess],
-        load_rate=lambda: 0.0 if load is None else load.rate,
+        load=lambda: (0.0, 0.0) if load is None else (load.rate, load.left_s),
     )
     collector = build_collector(settings, readiness, live, preprocess, tls)
     load = LoadSender(PATH, request_golden) if settings.live_load else None

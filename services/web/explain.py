@@ -89,7 +89,7 @@ def build_explain_route(web: Web) -> PictureRoute:
         if context.identity is not None:
             query = replace(query, model=choose_model(context.identity, query.model))
         forwarded = forwarded_headers(context, request.headers)
-        accepted = accepted_picture_type(",".join(request.headers.getlist("accept")))
+        accepted = accepted_picture_type(",".join(request.headers.getlist("accept")), [PNG])
         if accepted == PNG:
             forwarded["Accept"] = PNG
         body = find_body(request.headers.get("content-type"))

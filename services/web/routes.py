@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -285,8 +285,8 @@ def to_json(processed: dict[str, Any], uid: str) -> dict[str, Any]:
     }
 
 
-def accepted_picture_type(accept: str) -> str | None:
-    """Return the picture type that the Accept header prefers to JSON, or None for JSON.
+def accepted_picture_type(accept: str, offered: Collection[str] = FORMATS) -> str | None:
+    """Return the offered picture type that the Accept header prefers to JSON, or None for JSON.
 
     Weights are those of RFC 9110, section 12.5.1. Of equal ones, the type that the header names
     first wins, and JSON if one entry stands for both. A header with text/html is a browser's: it
@@ -297,10 +297,10 @@ def accepted_picture_type(accept: str) -> str | None:
     ranges = _read_ranges(accept)
     if "text/html" in ranges:
         return None
-    weights = {media_type: _weight(ranges, media_type) for media_type in (_JSON, *FORMATS)}
+    weights = {media_type: _weight(ranges, media_type) for media_type in (_JSON, *offered)}
     # The first of the best: JSON comes first, and max keeps the first.
     best = max(weights, key=weights.__getitem__)
-    return best if best in FORMATS and weights[best][0] > 0 else None
+    return best if best in offered and weights[best][0] > 0 else None
 
 
 # Unregistered names that clients write.

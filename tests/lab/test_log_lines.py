@@ -86,14 +86,17 @@ def test_warnings_and_switches_of_precision_are_for_people() -> None:
         "before": "fp32", "precision": "int8", "before_ms": 31.0, "ms": 10.0, "loss": 0.0021,
     }  # fmt: skip
 
-    assert notable({"event": "prediction", "level": "info", "service": "web"}) is None
-    assert notable({"event": "still running", "level": "warning", "service": "web"}) == (
+    assert notable({"event": "prediction", "level": "info", "service": "web"}, "web") is None
+    assert notable({"event": "still running", "level": "warning", "service": "web"}, "web") == (
         "web: still running"
     )
-    assert notable(switch) == (
-        "inference now runs in int8 (was fp32): 3.1 times as fast, loses 0.2 points of mAP"
+    assert notable(switch, "inference-4003") == (
+        "inference-4003 now runs in int8 (was fp32): 3.1 times as fast, loses 0.2 points of mAP"
     )
-    assert notable(switch | {"before_ms": None, "loss": -0.01}) == (
+    assert notable(switch | {"before_ms": None, "loss": -0.01}, "inference") == (
         "inference now runs in int8 (was fp32): loses 0.0 points of mAP"
     )
-    assert notable(switch | {"ms": None, "loss": None}) == "inference now runs in int8 (was fp32)"
+    assert (
+        notable(switch | {"ms": None, "loss": None}, "inference")
+        == "inference now runs in int8 (was fp32)"
+    )

@@ -65,11 +65,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
     )
     for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() or (ROOT / name).is_symlink():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+            shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
             # Older than the environments, so that make does not set them up again.
-            os.utime(folder / name, (0, 0))
+            os.utime(folder / name, (0, 0), follow_symlinks=False)
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "lab"]):
         author = ["-c", "user.name=student", "-c", "user.email=student@localhost"]
         subprocess.run([_GIT, *author, *command], cwd=folder, check=True)

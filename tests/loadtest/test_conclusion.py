@@ -37,7 +37,7 @@ def result(
     sent = [answer for part in parts for answer in part]
     objectives = parse_objectives(slo) if slo else ()
     summary = summarise(sent, duration_s)
-    plan = Plan("step", "http://web", users, 10, Path("out"), Path("in"), objectives, "run")
+    plan = Plan("step", "http://web", users, 10, Path("out"), Path("in"), 0, objectives, "run")
     intervals = split(
         sent,
         [(START, users), (START + 10, 0)],
@@ -66,7 +66,7 @@ def result(
         (
             result(answers("served", 100), users=10, slo="p95=1s,errors=0%"),
             "good",
-            "The service held: it met 2 objectives",
+            "The service met all 2 objectives",
         ),
         (
             result(answers("served", 100), users=10),
@@ -81,12 +81,12 @@ def result(
         (
             result(answers("served", 50), answers("rejected", 50), users=10, slo="errors=0%"),
             "part",
-            "It met 1 objective, but served less than was offered",
+            "The service met its objective, but served less than was offered",
         ),
         (
             result(answers("served", 50), answers("failed", 50), users=10, slo="p95=1ms,errors=0%"),
             "bad",
-            "The service did not hold: p95 and errors not met",
+            "The service missed its objectives: p95 and errors",
         ),
         (result(answers("failed", 100), users=10), "bad", "No picture was served"),
         (
@@ -129,7 +129,7 @@ def test_users_who_wait_send_fewer_pictures() -> None:
     served, waiting = found.parts
     assert (served.name, served.pictures) == ("served", 40)
     assert (waiting.name, waiting.pictures) == ("waiting", pytest.approx(60))
-    assert found.reasons[0].startswith("60 (60 %) not sent, since their users still waited")
+    assert found.reasons[0].startswith("60 (60 %) not sent, because their users still waited")
     assert "Of the responses, 100 % took longer than a second." in found.reasons[0]
 
 

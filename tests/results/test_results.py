@@ -22,7 +22,7 @@ from elastic_yolo.results.comma_separated import (
     read_csv,
 )
 from elastic_yolo.results.json_lines import json_line, read_json_lines
-from elastic_yolo.results.output import Output, read_results, to_file
+from elastic_yolo.results.output import Appended, Output, read_results, to_file
 from elastic_yolo.results.result import NotResults, Result
 from elastic_yolo.results.table import table_rows
 
@@ -211,3 +211,42 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(NotResults, match="line 1 is not the result"):
         read_results(path, "jsonl")
+
+
+def lines_with(text: str) -> str:
+    return json_line(CAT) + text
+
+
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [
+        ("jsonl", "my only copy of notes"),
+        ("jsonl", '{"images": [], "important": 1}'),
+        ("jsonl", '{"picture": "a.jpg", "notes": "my only copy"}'),
+        ("jsonl", lines_with("my notes")),
+        ("jsonl", json_line(CAT).replace('"image":', '"important": 1, "image":')),
+        ("csv", "a,b,c"),
+        ("csv", "a,b,c\n"),
+        ("csv", csv_header() + "my,notes\r\n"),
+        ("csv", csv_header() + "my,notes\r\n" + csv_rows(CAT)),
+        ("csv", csv_header() + "my,not"),
+        ("coco", '{"images": [], "important": 1}'),
+        ("coco", '{"images": [], "categories": [], "annotations": [], "info": {"year": 1}}'),
+        ("coco", '{"images": [], "categories": [{"id": 7, "name": "x"}], "annotations": []}'),
+        ("coco", coco_object([CAT]).replace('"width":', '"license": 1, "width":')),
+    ],
+)
+def test_what_would_be_lost_is_refused(form: str, content: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_text(content, newline="")
+
+    with pytest.raises(NotResults, match="notes: "):
+        read_results(path, form)
+
+
+def test_an_error_of_a_full_disk_names_the_file() -> None:
+    full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115  # closed below
+    with full, pytest.raises(OSError, match="No space left on device") as raised:
+        Appended(full, "csv", "r.csv").add(CAT)
+
+    assert raised.value.filename == "r.csv"

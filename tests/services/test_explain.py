@@ -121,6 +121,15 @@ def test_a_heat_map_lies_over_the_upright_picture(client: httpx.Client) -> None:
     assert abs(y - centre_y) <= height
 
 
+@pytest.mark.parametrize("accept", ["image/*", "image/jpeg, image/png;q=0.5"])
+def test_a_heat_map_is_what_a_client_of_pictures_gets(client: httpx.Client, accept: str) -> None:
+    detection = detect(client, "scene-03.jpg")[0]
+
+    response = explain(client, "scene-03.jpg", query_of(detection), Accept=accept)
+
+    assert response.headers["content-type"] == "image/png"
+
+
 def test_a_seed_gives_the_same_map_every_time(client: httpx.Client) -> None:
     detection = detect(client, "scene-03.jpg")[0]
 
@@ -190,6 +199,27 @@ def test_an_explanation_ends_at_its_deadline_and_another_one_waits_meanwhile(
     assert explained["truncated"]
     assert 50 <= explained["masks"] < 5000
     assert explained["seconds"] < 20
+
+
+def test_a_caller_is_told_to_wait_for_the_masks_that_are_left(
+    client: httpx.Client, stack: Stack
+) -> None:
+    """Not for all the time that the running explanation may take, two minutes."""
+    detection = detect(client, "scene-01.jpg")[0]
+    picture_route = {"route": "/v2/models/{name}/infer (background)"}
+
+    def masks() -> float:
+        return sample(stack.inference, "elastic_yolo_requests_total", **picture_route)
+
+    before = masks()
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(explain, client, "scene-01.jpg", query_of(detection, masks=200))
+        wait_until(lambda: masks() > before + 100, "100 of 200 masks are predicted", 100)
+        second = explain(client, "scene-01.jpg", query_of(detection))
+        first.result().raise_for_status()
+
+    assert second.status_code == 429
+    assert 1 <= int(second.headers["retry-after"]) < 50
 
 
 def test_an_explanation_ends_with_what_it_has_when_the_process_drains(tmp_path: Path) -> None:

@@ -119,11 +119,20 @@ def test_pictures_are_counted_and_load_can_be_ordered(closed: Stack) -> None:
             "pictures are served",
             PATIENCE_S,
         )
-        assert viewer.events[-1][2]["load"] == {"may": True, "rate": 20.0}
+        load = viewer.events[-1][2]["load"]
+        assert load["may"]
+        assert load["rate"] == 20.0
+        assert 0 < load["left_s"] <= 30
         stopped = httpx.delete(f"{closed.web.url}/live/load", headers=BEARER)
         assert stopped.status_code == 204
         wait_until(lambda: viewer.events[-1][2]["load"]["rate"] == 0, "the load ends", PATIENCE_S)
 
+        # Those under way when it was stopped are answered as well.
+        wait_until(lambda: viewer.cards("web")[0]["in_flight"] == 0, "all are over", PATIENCE_S)
+
+    assert {status for _, _, data in viewer.events for status in data["totals"]["statuses"]} == {
+        "200"
+    }
     totals = [data["totals"] for _, _, data in viewer.events]
     assert any(one["p95_ms"] is not None for one in totals)
     assert any(one["served"] > 0 for one in totals)
@@ -166,6 +175,16 @@ def test_a_large_order_is_refused(closed: Stack) -> None:
 def test_load_cannot_be_ordered_unless_it_is_allowed(web: httpx.Client) -> None:
     assert web.post("/live/load", json={"rate": 1, "seconds": 1}).status_code == 404
     assert web.delete("/live/load").status_code == 404
+
+
+def test_a_head_request_ends_and_takes_no_place(demo_stack: Stack) -> None:
+    with ExitStack() as viewers:
+        for _ in range(3):
+            head = httpx.head(f"{demo_stack.web.url}/live/events", timeout=PATIENCE_S)
+            assert head.status_code == 200
+            assert head.headers["content-type"] == "text/event-stream"
+        for _ in range(60):
+            viewers.enter_context(watching(demo_stack.web.url))
 
 
 def test_the_61st_viewer_is_told_to_come_later(demo_stack: Stack) -> None:

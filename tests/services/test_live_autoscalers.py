@@ -239,7 +239,7 @@ async def test_the_file_of_the_lab_is_followed(tmp_path: Path) -> None:
     path.write_text("")
     append_samples(path, [append])
     found = await source.read()
-    assert found["inference"] == Scaler(1, 3, None, None, "1 -> 3: 103 % > 70 %")
+    assert found["inference"] == Scaler(1, 3, None, None, "103 % > 70 %")
     assert found["web"].desired == 2
 
 

@@ -13,6 +13,7 @@ from services.common.observe.telemetry import SECONDS_BUCKETS
 from services.common.peer.addresses import Address
 from services.common.peer.exchange import Response
 from services.common.peer.survey import Answer
+from services.web.live.autoscalers import Scaler
 from services.web.live.fleet import Change, Fleet, card_to_json
 from services.web.live.poll import Poll, merge
 from services.web.live.rates import quantile_ms, step_between
@@ -148,6 +149,35 @@ def test_an_ejection_and_its_end_are_told_once() -> None:
         ("inference-a", "ejected", "ejected by preprocess-p"),
         ("inference-a", "back", "gets requests again"),
     ]
+
+
+def test_an_ejection_of_a_frozen_process_is_told_before_its_return() -> None:
+    watched = Watched()
+    for step in range(3):
+        watched.see(process("a", age_s=3 + step / 2, statuses={"200": step * 5}))
+    watched.caller = {"endpoints": [endpoint(A, "ejected")]}
+    told = [one for _ in range(8) for one in watched.see()]
+    told += watched.see(process("a", age_s=9, statuses={"200": 10}))
+    watched.caller = {"endpoints": [endpoint(A)]}
+    told += watched.see(process("a", age_s=9.5, statuses={"200": 10}))
+
+    assert told == [
+        ("inference-a", "ejected", "ejected by preprocess-p"),
+        ("inference-a", "silent", "does not answer"),
+        ("inference-a", "back", "answers again"),
+        ("inference-a", "back", "gets requests again"),
+    ]
+
+
+def test_the_autoscaler_is_told_before_the_processes_that_follow_it() -> None:
+    view = View(may_load=False)
+    before, after = (Scaler(1, desired, None, None, "cpu") for desired in (2, 1))
+    view.note(1.0, [], {"web": before})
+    gone = Change(2.0, "web", "web-a", "draining", "drains")
+
+    told = view.note(2.0, [gone], {"web": after})
+
+    assert [one.kind for one in told] == ["scaled", "draining"]
 
 
 def test_processes_of_one_host_are_named_by_their_ports() -> None:

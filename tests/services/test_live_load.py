@@ -48,6 +48,37 @@ def test_of_loads_that_are_ordered_together_one_runs() -> None:
     assert later == stopped_at
 
 
+class Slow(Arrivals):
+    """An app that answers when it is told to."""
+
+    def __init__(self) -> None:
+        """Hold all requests."""
+        self.begun, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.answered = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.begun.set()
+        await self.may_answer.wait()
+        await super().__call__(scope, receive, send)
+        self.answered += 1
+
+
+def test_pictures_under_way_are_answered_when_the_load_is_stopped() -> None:
+    async def run() -> tuple[int, float]:
+        sender, app = LoadSender("/inference", golden), Slow()
+        await sender.start(app, LoadOrder(rate=50, seconds=20), {})
+        await app.begun.wait()
+        stopping = asyncio.create_task(sender.stop())
+        await asyncio.sleep(0)
+        app.may_answer.set()
+        await stopping
+        return app.answered, sender.left_s
+
+    answered, left_s = asyncio.run(run())
+    assert answered > 0
+    assert left_s == 0
+
+
 def test_a_slow_load_ends_in_time() -> None:
     """One picture in a hundred seconds, for a fifth of a second."""
 

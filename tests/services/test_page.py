@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -146,6 +147,79 @@ def test_the_canvas_has_a_pixel_for_each_of_the_screen(page: DetectionPage) -> N
     assert sizes[0] == 2 * sizes[1]
 
 
+@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080), (390, 844), (844, 390)])
+def test_a_picture_that_fits_is_in_the_window_as_a_whole(
+    page: DetectionPage, size: tuple[int, int]
+) -> None:
+    """At first, without scrolling; in a low window at least once it is scrolled to."""
+    page.resize(*size)
+    square = page.find('[data-sample="sample-3.webp"]')
+    page.driver.execute_script("arguments[0].click()", square)
+    page.wait_said("found by")
+    with_one = visible_part(page)
+    page.detect(SCENES / "scene-01.jpg", SCENES / "scene-08.jpg")
+    page.wait_said("3 pictures done")
+    shown = [with_one]
+    for thumb in page.find_all("#thumbs button"):
+        page.driver.execute_script("arguments[0].click()", thumb)
+        page.wait("document.getElementById('picture').complete")
+        shown.append(visible_part(page))
+
+    assert page.find("#zoom-fit").get_attribute("aria-pressed") == "true"
+    assert all(part == 1 for part in shown), shown
+
+
+def visible_part(page: DetectionPage) -> float:
+    """Return the part of the picture's height that is in the window."""
+    part: float = page.driver.execute_async_script(
+        """
+        const done = arguments[arguments.length - 1];
+        const picture = document.getElementById("picture");
+        scrollTo(0, 0);
+        if (innerHeight < 500) picture.scrollIntoView({ block: "center" });
+        // After the observers of sizes.
+        requestAnimationFrame(() => requestAnimationFrame(() => {
+          const { top, bottom, height } = picture.getBoundingClientRect();
+          done((Math.min(bottom, innerHeight) - Math.max(top, 0)) / height);
+        }));
+        """
+    )
+    return part
+
+
+def test_the_page_is_never_wider_than_a_phone(page: DetectionPage) -> None:
+    page.resize(390, 844)
+    page.detect(*sorted(SCENES.glob("scene-*"))[:8])
+
+    assert page_width(page) <= 390
+
+
+def page_width(page: DetectionPage) -> int:
+    return int(page.driver.execute_script("return document.documentElement.scrollWidth"))
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_long_label_is_wrapped(page: DetectionPage, tmp_path: Path, width: int) -> None:
+    model = write_tiny_model(tmp_path / "long")
+    (model / "tiny.names").write_text("x" * 200 + "\ncircle\n")
+    file = tmp_path / "plain.jpg"
+    file.write_bytes(encode(plain(64, 48), "JPEG"))
+    with Stack(model=model, logs=tmp_path) as stack:
+        opened = DetectionPage(page.driver, stack.web.url)
+        opened.open(width, 844)
+        opened.detect(file)
+        widths = [
+            opened.driver.execute_script(
+                "const found = document.querySelector(arguments[0]);"
+                "return found.scrollWidth - found.clientWidth;",
+                selector,
+            )
+            for selector in ("html", "#classes", "#detections", "#detections .scroll")
+        ]
+
+    assert widths == [0, 0, 0, 0]
+
+
 def test_ctrl_and_wheel_zoom_at_the_pointer(page: DetectionPage) -> None:
     """What is under the pointer stays there."""
     page.detect(SCENES / "scene-12.jpg")
@@ -191,6 +265,70 @@ def test_the_threshold_acts_without_another_request(page: DetectionPage, web: ht
     assert [row[0] for row in listed] == [label for label, _, _ in low]
     assert 0 < len(few) < len(page.rows()) < len(listed)
     assert page.requested_urls() == []
+
+
+def test_the_status_follows_threshold_and_classes(page: DetectionPage) -> None:
+    before = page.detect(PICTURE)
+    page.set_threshold(0.05)
+    rows = page.rows()
+    low = page.text("#said")
+    alone = next(label for label, _, _ in rows if [row[0] for row in rows].count(label) == 1)
+    page.find(f'#classes input[data-label="{alone}"]').click()
+    off = page.text("#said")
+
+    assert before.startswith("5 found by yolov3-tiny-emoji in ")
+    assert low == before.replace("5", str(len(rows)), 1)
+    assert off == f"{low} 1 of them is switched off."
+    assert page.text("#shown") == (
+        f"Shown: {len(rows) - 1} of {len(rows)} boxes with a score above 0.05"
+    )
+
+
+def test_a_class_has_the_same_colour_on_every_visit(page: DetectionPage) -> None:
+    """Whatever was seen before it, in the table, over the picture and in both themes."""
+    page.detect(PICTURE)
+    first = class_colours(page)
+    page.open()
+    Select(page.find("#theme")).select_by_value("dark")
+    page.detect(SCENES / "scene-03.jpg", PICTURE)
+    page.find_all("#thumbs button")[1].click()
+
+    assert class_colours(page) == first
+    assert len(set(first.values())) == len(first) == 5
+
+
+def class_colours(page: DetectionPage) -> dict[str, str]:
+    return {
+        row.find_element("css selector", "button").text: row.find_element(
+            "css selector", ".dot"
+        ).value_of_css_property("background-color")
+        for row in page.find_all("#found tbody tr")
+    }
+
+
+def test_classes_have_many_colours_on_which_black_is_legible(page: DetectionPage) -> None:
+    labels = (ROOT / "elastic_yolo/provision/zoo/entries/coco.names").read_text().split("\n")[:80]
+
+    colours = [page.call_module("colors.js", "colorOf", label) for label in labels]
+    contrasts = page.driver.execute_script(
+        """
+        const pen = document.createElement("canvas").getContext("2d");
+        const linear = (value) =>
+          value <= 10.31475 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4;
+        return arguments[0].map((color) => {
+          pen.fillStyle = color;
+          pen.fillRect(0, 0, 1, 1);
+          const [r, g, b] = [...pen.getImageData(0, 0, 1, 1).data].map(linear);
+          return (0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05) / 0.05;
+        });
+        """,
+        colours,
+    )
+
+    assert len(set(colours)) >= 20
+    assert min(contrasts) > 4.5
+    often = ["person", "car", "truck", "bus", "bicycle", "dog", "cat", "bird", "chair"]
+    assert len({colours[labels.index(label)] for label in often}) >= len(often) - 1
 
 
 def test_a_class_can_be_switched_off(page: DetectionPage) -> None:
@@ -271,6 +409,76 @@ def test_a_sample_is_detected_with_one_click(page: DetectionPage) -> None:
         page.driver.execute_script("arguments[0].click()", button)
         page.wait(f"document.querySelectorAll('#thumbs [data-state=done]').length === {number}")
         assert len(page.rows()) >= 3
+
+
+def test_the_shown_programs_fetch_a_sample_first(page: DetectionPage, tmp_path: Path) -> None:
+    page.find('[data-sample="sample-4.webp"]').click()
+    page.wait_said("found by")
+    for kind in ("curl", "python"):
+        page.find(f'[data-text="{kind}"] summary').click()
+    shown = {kind: page.text(f'[data-text="{kind}"] pre') for kind in ("curl", "python")}
+
+    command = ["/bin/bash", "-c", shown["curl"]]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    found = json.loads(ran.stdout)["data"]
+    output = io.StringIO()
+    exec(shown["python"], {"print": lambda data: output.write(json.dumps(data))})  # noqa: S102
+
+    rows = [[label, f"{score:.3f}"] for label, score, _ in found]
+    assert rows == [row[:2] for row in page.rows()]
+    assert json.loads(output.getvalue()) == found
+    assert (tmp_path / "mountains.webp").exists()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_one_picture_can_be_removed_and_samples_remain(page: DetectionPage, width: int) -> None:
+    page.resize(width, 844)
+    assert not page.find("#clear").is_displayed()
+    page.detect(PICTURE)
+
+    assert page.find("#samples button").is_displayed()
+    page.find_all("#samples button")[1].click()
+    page.wait_said("2 pictures done")
+    page.find("#clear").click()
+    page.detect(PICTURE)
+    page.find("#clear").click()
+
+    assert not page.find("#result").is_displayed()
+    assert not page.find("#clear").is_displayed()
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_webp_is_shown_as_its_orientation_says(
+    page: DetectionPage, tmp_path: Path, orientation: int
+) -> None:
+    """Chromium does not apply it, the service does."""
+    upright = np.asarray(Image.open(PICTURE).convert("RGB"))
+    file = tmp_path / "turned.webp"
+    stored = store_turned(upright, orientation)
+    file.write_bytes(encode(stored, "WEBP", orientation, quality=90))
+    page.detect(file)
+
+    size, small = page.driver.execute_script(
+        """
+        const picture = document.getElementById("picture");
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [16, 12];
+        const pen = canvas.getContext("2d");
+        pen.imageSmoothingQuality = "high";
+        pen.drawImage(picture, 0, 0, 16, 12);
+        const size = [picture.naturalWidth, picture.naturalHeight];
+        return [size, [...pen.getImageData(0, 0, 16, 12).data]];
+        """
+    )
+
+    assert size == [640, 480]
+    drawn = np.array(small).reshape(12, 16, 4)[..., :3]
+    expected = np.asarray(Image.fromarray(upright).resize((16, 12), Image.Resampling.BOX))
+    assert np.abs(drawn - expected).mean() < 8
+    label, _, box = page.rows()[0]
+    cx, cy, w, h = (float(number) for number in box.split(", "))
+    truth = [placed for name, placed in TRUTH[PICTURE.name].objects if name == label]
+    assert max(iou([cx, cy, w, h], placed) for placed in truth) >= MIN_IOU
 
 
 @pytest.mark.parametrize(("event", "target"), [("paste", "body"), ("drop", "main")])

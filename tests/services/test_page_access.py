@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,12 +156,54 @@ def test_a_large_object_at_the_upper_edge_has_its_label_inside(page: DetectionPa
         ("a;b,c.jpg", "curl -F 'image=@\"a;b,c.jpg\"' http://host/inference"),
         ('a"\\.jpg', 'curl -F \'image=@"a\\"\\\\.jpg"\' http://host/inference'),
         ("$(reboot).jpg", "curl -F 'image=@\"$(reboot).jpg\"' http://host/inference"),
+        ("-", "curl -F image=@./- http://host/inference"),
     ],
 )
 def test_a_name_cannot_end_the_shown_command(page: DetectionPage, name: str, expected: str) -> None:
     shown = page.call_module("snippets.js", "makeSnippets", name, {}, {"model": ""})
 
     assert shown["curl"] == expected.replace("http://host", page.url)
+
+
+@pytest.mark.parametrize(
+    "name", ["-", "<a.jpg", "@a.jpg", "-a.jpg", "a.jpg;type=text", 'a"\\,b.jpg', "ä 'b'.jpg"]
+)
+def test_the_shown_command_sends_the_file_of_any_name(
+    page: DetectionPage, tmp_path: Path, name: str
+) -> None:
+    shutil.copy(PICTURE, tmp_path / name)
+    shown = page.call_module("snippets.js", "makeSnippets", name, {}, {"model": ""})
+
+    ran = subprocess.run(
+        ["/bin/bash", "-c", shown["curl"]],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+    )
+
+    assert len(json.loads(ran.stdout)["data"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("status", "may"),
+    [
+        (0, True),
+        (-1, False),
+        (400, False),
+        (413, False),
+        (415, False),
+        (422, False),
+        (429, True),
+        (500, True),
+        (503, True),
+        (504, True),
+    ],
+)
+def test_only_what_may_succeed_later_is_offered_again(
+    page: DetectionPage, status: int, may: bool
+) -> None:
+    assert page.call_module("problems.js", "mayRetry", {"status": status}) is may
 
 
 def test_server_timing_is_read_with_its_descriptions(page: DetectionPage) -> None:

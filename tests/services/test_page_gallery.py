@@ -17,7 +17,8 @@ from tests.support.tiny import write_tiny_model
 
 SCENES = sorted((ROOT / "client" / "images").glob("scene-*"))
 MOST_IN_FLIGHT = 4
-TOKEN = "a long enough token"  # noqa: S105
+# No ASCII: a browser sends its bytes in UTF-8.
+TOKEN = "ein genügend langes Token"  # noqa: S105
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason=MISSING)
 
@@ -84,28 +85,58 @@ def test_a_broken_file_fails_alone_and_says_why(page: DetectionPage, tmp_path: P
     page.wait_said("1 picture done, 2 failed")
 
     assert states(page) == ["failed", "done", "failed"]
+    assert page.text("#problem-name") == "page.jpg"
     assert page.text("#problem-title") == "Unsupported Media Type"
     assert page.text("#problem-detail").startswith("not an accepted picture format")
-    assert page.text("#problem-advice") == "Send a JPEG, PNG, WebP or BMP file."
+    assert page.text("#problem-advice").endswith("in an image editor and save it as one of these.")
     assert page.text("#problem-uid").startswith("uid ")
     assert len(page.text("#problem-uid")) == len("uid ") + 32
     assert not page.find("#result").is_displayed()
+    # The same files would be refused again.
+    assert not page.find("#retry").is_displayed()
+    assert not page.find("#again").is_displayed()
     page.find_all("#thumbs button")[1].click()
     assert page.find("#result").is_displayed()
     assert not page.find("#problem").is_displayed()
 
 
 def test_a_file_that_is_gone_fails_with_the_reason(page: DetectionPage, tmp_path: Path) -> None:
-    file = tmp_path / "page.jpg"
-    file.write_text("<html></html>")
-    page.choose(file)
-    page.wait("document.getElementById('problem-title').textContent === 'Unsupported Media Type'")
+    file = tmp_path / "picture.jpg"
+    shutil.copy(SCENES[0], file)
+    set_offline(page, is_offline=True)
+    try:
+        page.choose(file)
+        page.wait("document.getElementById('problem-title').textContent === 'No response'")
+    finally:
+        set_offline(page, is_offline=False)
     file.unlink()
 
     page.find("#retry").click()
     page.wait("document.getElementById('problem-title').textContent === 'Not readable'")
 
+    assert page.text("#problem-name") == "picture.jpg"
     assert page.text("#problem-advice") == "Choose the file again."
+    assert not page.find("#retry").is_displayed()
+
+
+def set_offline(page: DetectionPage, *, is_offline: bool) -> None:
+    conditions = {"offline": is_offline, "latency": 0, "downloadThroughput": -1}
+    page.driver.execute_cdp_cmd("Network.enable", {})
+    page.driver.execute_cdp_cmd(
+        "Network.emulateNetworkConditions", {**conditions, "uploadThroughput": -1}
+    )
+
+
+def test_a_machine_without_a_camera_says_so(page: DetectionPage) -> None:
+    page.find("#camera").click()
+    page.wait("!document.getElementById('camera-problem').hidden")
+
+    assert page.text("#camera-problem").startswith("The camera cannot be used: ")
+    assert not page.find("#camera-video").is_displayed()
+    assert not page.find("#camera-take").is_displayed()
+    problem, close = page.find("#camera-problem").rect, page.find("#camera-close").rect
+    assert close["y"] - (problem["y"] + problem["height"]) >= 8
+    page.find("#camera-close").click()
 
 
 def test_all_pictures_can_be_removed(page: DetectionPage) -> None:
@@ -150,6 +181,40 @@ def test_a_missing_token_is_asked_for_and_kept_for_the_visit(
     assert opened.find("#token").get_attribute("type") == "password"
     assert 'curl -H "Authorization: Bearer $TOKEN"' in curl
     assert TOKEN not in opened.driver.page_source
+
+
+@pytest.mark.parametrize("wrong", ["пароль", "pässwort"])
+def test_a_wrong_token_is_asked_for_again(page: DetectionPage, guarded: Stack, wrong: str) -> None:
+    """In any script, and after the page was loaded again."""
+    opened = page_of(page, guarded)
+    opened.choose(SCENES[0])
+    opened.wait("!document.getElementById('token-form').hidden")
+    opened.find("#token").send_keys(wrong + Keys.ENTER)
+    opened.wait("document.getElementById('problem-detail').textContent.includes('not known')")
+    opened.driver.get(f"{opened.url}/")
+    opened.choose(SCENES[0])
+    opened.wait("!document.getElementById('token-form').hidden")
+
+    opened.find("#token").send_keys(TOKEN + Keys.ENTER)
+
+    opened.wait_said("found by tiny")
+
+
+def test_a_token_that_no_header_can_carry_is_not_kept(page: DetectionPage, guarded: Stack) -> None:
+    opened = page_of(page, guarded)
+    # Of an earlier version of the page.
+    opened.driver.execute_script("sessionStorage.setItem('elastic-yolo.token', 'old\\x01')")
+    opened.choose(SCENES[0])
+    opened.wait("!document.getElementById('token-form').hidden")
+    opened.driver.execute_script("document.getElementById('token').value = 'passwort\\x01x'")
+    opened.find("#token").send_keys(Keys.ENTER)
+    refusal = opened.text("#token-problem")
+    opened.find("#token").send_keys(TOKEN + Keys.ENTER)
+    opened.wait_said("found by tiny")
+
+    assert refusal == "This is no token: it contains control characters."
+    kept = opened.driver.execute_script("return sessionStorage.getItem('elastic-yolo.token')")
+    assert kept == TOKEN
 
 
 def test_a_browser_that_keeps_nothing_has_the_token_until_the_page_is_left(
@@ -197,11 +262,11 @@ def test_services_that_go_away_and_come_back(page: DetectionPage, tmp_path: Path
         opened = page_of(page, stack)
         opened.detect(SCENES[0])
         _restart_while(stack.preprocess, lambda: _waits(opened))
-        opened.wait_said("found by tiny")
+        opened.wait_said("2 pictures done.")
 
         _restart_while(stack.web, lambda: _fails(opened))
         opened.find("#retry").click()
-        opened.wait_said("found by tiny")
+        opened.wait_said("3 pictures done.")
 
 
 def _restart_while(service: Service, seen_down: object) -> None:

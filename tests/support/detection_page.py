@@ -105,6 +105,11 @@ class DetectionPage:
         with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
             return np.asarray(picture.convert("RGBA"))
 
+    def screenshot(self, selector: str) -> NDArray[np.uint8]:
+        """Return the pixels of the screen where an element is, (height, width, 3)."""
+        with Image.open(io.BytesIO(self.find(selector).screenshot_as_png)) as picture:
+            return np.asarray(picture.convert("RGB"))
+
     def drawn_box(self, row: int) -> list[float]:
         """Emphasise a row's box and return where it is drawn, in pixels of the picture.
 

@@ -45,16 +45,21 @@ class LogFollower:
         return [event for line in complete.splitlines() if (event := _parse(line)) is not None]
 
 
-def notable(event: dict[str, Any]) -> str | None:
-    """Return an event that a person should see as one line: warnings, and a switch of precision."""
+def notable(event: dict[str, Any], process: str) -> str | None:
+    """Return an event of a process that a person should see, as one line.
+
+    These are warnings, and a switch of precision.
+    """
     if event["event"] == "precision switched":
-        return _describe_switch(event)
+        return _describe_switch(event, process)
+    if event["event"] == "log lines held back":
+        return _describe_held_back(event)
     return describe_event(event) if event.get("level") in _NOTABLE_LEVELS else None
 
 
-def _describe_switch(event: dict[str, Any]) -> str:
+def _describe_switch(event: dict[str, Any], process: str) -> str:
     """Return the event of `services/inference/measuring/search.py` as a sentence."""
-    text = f"inference now runs in {event['precision']} (was {event['before']})"
+    text = f"{process} now runs in {event['precision']} (was {event['before']})"
     facts = []
     if event.get("ms") and event.get("before_ms"):
         facts.append(f"{event['before_ms'] / event['ms']:.1f} times as fast")
@@ -62,6 +67,12 @@ def _describe_switch(event: dict[str, Any]) -> str:
         # 0.0 instead of -0.0, and no gain that a few pictures cannot show.
         facts.append(f"loses {max(0.0, 100 * event['loss']):.1f} points of mAP")
     return f"{text}: {', '.join(facts)}" if facts else text
+
+
+def _describe_held_back(event: dict[str, Any]) -> str:
+    """Return the event of `services/common/observe/log_limit.py` as a sentence."""
+    service, kind = event.get("service", "?"), event.get("kind", "")
+    return f"{service}: {event.get('lines')} more in {event.get('period_s'):g} s: {kind}"
 
 
 def describe_event(event: dict[str, Any]) -> str:

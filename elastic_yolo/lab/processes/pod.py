@@ -126,6 +126,14 @@ async def predict(pod: PodProcess) -> bool:
     return await _is_ok(pod, "/health/status")
 
 
+async def list_models(pod: PodProcess) -> bool:
+    """Send a request that the pod passes on to the next service; return whether it succeeded.
+
+    Unlike the result of `predict`, its response is not kept for some seconds.
+    """
+    return await _is_ok(pod, "/models")
+
+
 async def count_peers(pod: PodProcess, peer: str) -> int | None:
     """Return how many endpoints of the next service a pod considers serving; None if unknown."""
     _, body = await get(pod.port, "/metrics")

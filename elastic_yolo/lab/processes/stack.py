@@ -222,7 +222,8 @@ class Stack:
         behind = {"METRICS_PORT": ""}
         grpc = [str(port) for port in ports.grpc] or [""] * len(ports.inference)
         settings = {**behind, "MODEL_PATH": str(model)}
-        self.inference = service("inference", first, {**settings, "GRPC_PORT": grpc[0]})
+        log = f"inference-{first}" if further else ""
+        self.inference = service("inference", first, {**settings, "GRPC_PORT": grpc[0]}, log)
         self.copies = [
             service("inference", port, {**settings, "GRPC_PORT": for_grpc}, f"inference-{port}")
             for port, for_grpc in zip(further, grpc[1:], strict=True)

@@ -76,6 +76,8 @@ class ProcessSnapshot(_Snapshot):
     endpoints: list[EndpointSnapshot] = []
     load_rate: float = 0.0
     """Pictures per second that it sends itself, for POST /live/load."""
+    load_left_s: float = 0.0
+    """Seconds until it stops to send them."""
 
 
 class EndpointAnswer(_Snapshot):
@@ -107,9 +109,9 @@ class LiveProcess:
         in_flight: Callable[[], int] | None = None,
         models: Callable[[], list[ModelSnapshot]] = list,
         peers: Callable[[], Iterable[Peer]] = list,
-        load_rate: Callable[[], float] = float,
+        load: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
     ) -> None:
-        """Count the requests of `routes`.
+        """Count the requests of `routes`; `load` returns load_rate and load_left_s of a snapshot.
 
         Without `in_flight` all requests but the one that asks are in flight.
         """
@@ -121,7 +123,7 @@ class LiveProcess:
         self._in_flight = in_flight
         self._models = models
         self._peers = peers
-        self._load_rate = load_rate
+        self._load = load
         self._host = host_name()
         self._started = process_start()
         self._quota = cpu_quota()
@@ -132,6 +134,7 @@ class LiveProcess:
         metrics, now = self._metrics, time.monotonic()
         work = metrics.count_work(self._routes)
         ready_at = self._readiness.ready_at
+        load_rate, load_left_s = self._load()
         in_flight = metrics.in_flight_now() - 1 if self._in_flight is None else self._in_flight()
         return ProcessSnapshot(
             id=self.id,
@@ -149,7 +152,8 @@ class LiveProcess:
             cpu_quota=self._read_quota(now),
             models=self._models(),
             endpoints=[one for peer in self._peers() for one in _describe_endpoints(peer)],
-            load_rate=self._load_rate(),
+            load_rate=load_rate,
+            load_left_s=load_left_s,
         )
 
     def _read_quota(self, now: float) -> float:

@@ -85,6 +85,7 @@ class RequestMiddleware:
         context = RequestContext(
             accept_request_id(headers.get("x-request-id")), Deadline.after_ms(self._longest_ms)
         )
+        context.is_head = scope["method"] == "HEAD"
         attach_context(scope, context)
         # The server leaves out the body of a response to HEAD, for which there are no routes.
         routed = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope

@@ -33,5 +33,8 @@ class LogLimit:
         held_back = self._counts.pop(kind) - LINES
         if held_back > 0:
             get_logger().warning(
-                "log lines held back", kind=" ".join(kind), lines=held_back, period_s=self._period_s
+                "log lines held back",
+                kind=" ".join(filter(None, kind)),
+                lines=held_back,
+                period_s=self._period_s,
             )

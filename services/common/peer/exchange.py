@@ -303,7 +303,7 @@ class ConnectionPool:
             raise
         except OSError as error:
             kind = OutOfFiles if error.errno in _OUT_OF_FILES else NotConnected
-            raise kind(str(error)) from error
+            raise kind(error.strerror or str(error)) from error
         return connection
 
 

@@ -213,6 +213,8 @@ class RequestContext:
     """Whether the request waits while the next service has no endpoint: it is for a picture."""
     is_background: bool = False
     """Whether it runs only when no other request waits for the network."""
+    is_head: bool = False
+    """Whether the caller wants the headers alone; routes see a GET request."""
     body_bytes: int = 0
     """Of the picture file, while it is in memory."""
     identity: Identity | None = None

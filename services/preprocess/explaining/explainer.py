@@ -7,6 +7,7 @@ explanation runs at a time in each process.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -84,6 +85,7 @@ class Explainer:
         self._thread = start_threads(1, "explain")
         self._is_busy = False
         self._free_at = 0.0
+        self._sampling: _Sampling | None = None
         self.restraint = Restraint()
 
     def close(self) -> None:
@@ -93,7 +95,10 @@ class Explainer:
     def require_free(self) -> None:
         """Raise TooManyRequests while an explanation is running."""
         if self._is_busy:
-            again_s = max(1, min(60, round(self._free_at - time.monotonic())))
+            left_s = self._free_at - time.monotonic()
+            if self._sampling is not None:
+                left_s = min(left_s, self._sampling.expected_s)
+            again_s = max(1, min(60, math.ceil(left_s)))
             raise TooManyRequests(
                 f"this service explains one detection at a time: try again in {again_s} s",
                 again_s,
@@ -115,9 +120,10 @@ class Explainer:
             behind = replace(context, is_background=True)
             async with self._pipeline.predict(behind, data, wanted) as whole:
                 target, score = find_target(whole, query)
-                sampling = _Sampling(self, behind, whole, target, wanted, query.seed)
+                sampling = _Sampling(self, behind, whole, target, wanted, query)
                 began = time.perf_counter()
-                await sampling.run(query.masks)
+                self._sampling = sampling
+                await sampling.run()
                 explained = await sampling.finish()
             # The predictions overlap: what they took together is the time of all.
             spent_ms = (time.perf_counter() - began) * 1000
@@ -157,6 +163,7 @@ class Explainer:
             yield
         finally:
             self._is_busy = False
+            self._sampling = None
 
 
 def find_target(whole: Predicted, query: ExplainQuery) -> tuple[Target, float]:
@@ -196,10 +203,10 @@ class _Sampling:
         whole: Predicted,
         target: Target,
         wanted: DetectionRequest,
-        seed: int,
+        query: ExplainQuery,
     ) -> None:
         self.window = Window.around(target.box, whole.place)
-        self._masks = Masks.of(self.window, seed)
+        self._masks = Masks.of(self.window, query.seed)
         self.sums = SaliencySum(self._masks.size)
         self._explainer = explainer
         self._whole = whole
@@ -213,14 +220,24 @@ class _Sampling:
         self._sampling = replace(hidden, deadline=Deadline(end_s - reserve_s))
         # The response takes the rest.
         self._checking = replace(hidden, deadline=Deadline(end_s - reserve_s / 2))
+        self._masks_wanted = query.masks
+        self._began_s = time.monotonic()
 
-    async def run(self, masks: int) -> None:
+    @property
+    def expected_s(self) -> float:
+        """How long the masks that are left will take if they take as long as those before."""
+        if self.sums.count == 0:
+            return math.inf
+        each_s = (time.monotonic() - self._began_s) / self.sums.count
+        return each_s * (self._masks_wanted - self.sums.count)
+
+    async def run(self) -> None:
         """Try masks until all are used, the time is over or the process drains.
 
         Raises DeadlineExceeded or Unavailable if they are too few.
         """
         context = self._sampling
-        numbers = iter(range(masks))
+        numbers = iter(range(self._masks_wanted))
 
         async def work() -> None:
             for number in numbers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ _ASK_TIMEOUT_S = 2.0
 # Read at most so much of the lab's file at once: a lab writes 1 KB in a second.
 _MOST_BYTES = 1 << 20
 _MOST_TEXT = 300
+# The lab's reason begins with the numbers of pods, which stand beside it.
+_STEP = re.compile(r"^\d+ -> \d+(?:: )?")
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class LabFile:
             except ValidationError:
                 continue  # the first line, if it was cut
             if sample.tier in TIERS:
-                why = (sample.why or sample.held)[:_MOST_TEXT]
+                why = _STEP.sub("", sample.why or sample.held)[:_MOST_TEXT]
                 self._found[sample.tier] = Scaler(sample.replicas, sample.desired, None, None, why)
         return dict(self._found)
 

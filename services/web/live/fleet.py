@@ -187,7 +187,7 @@ class Fleet:
         for card in self._cards.values():
             places = {address for _, address in card.places}
             by = frozenset(name for place in places for name in by_address.get(place, ()))
-            if card.state != "ready" or not card.has_share:
+            if card.state not in ("ready", "silent") or not card.has_share:
                 # One that starts or ends is tried in vain, which is no news.
                 by = frozenset()
             if by and not card.ejected_by:

@@ -25,6 +25,8 @@ MOST_SECONDS = 60.0
 # Beyond it, a picture is skipped: the services are slower than the rate.
 _MOST_IN_FLIGHT = 64
 _GOLDEN_TIMEOUT_MS = 5_000
+# For the pictures under way when a load is stopped.
+_FINISH_S = 5.0
 
 
 class LoadOrder(BaseModel):
@@ -55,7 +57,14 @@ class LoadSender:
         self._request_golden = request_golden
         self._running: asyncio.Task[None] | None = None
         self._rate = 0.0
+        self._ends_at = 0.0
+        self._stopped = asyncio.Event()
         self._turn = asyncio.Lock()
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the load ends by itself; 0 without one."""
+        return max(0.0, self._ends_at - time.monotonic()) if self._rate else 0.0
 
     @property
     def rate(self) -> float:
@@ -72,20 +81,24 @@ class LoadSender:
         picture = base64.b64decode(golden.picture)
         async with self._turn:
             await self._end()
-            self._rate = order.rate
+            self._rate, self._ends_at = order.rate, time.monotonic() + order.seconds
+            self._stopped = asyncio.Event()
             self._running = asyncio.create_task(self._send_all(app, order, picture, credential))
 
     async def stop(self) -> None:
-        """End the load; pictures under way are given up."""
+        """End the load, after the pictures under way; those that take long are given up."""
         async with self._turn:
             await self._end()
 
     async def _end(self) -> None:
         running, self._running, self._rate = self._running, None, 0.0
-        if running is not None:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+        if running is None:
+            return
+        self._stopped.set()
+        await asyncio.wait({running}, timeout=_FINISH_S)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
 
     async def _send_all(
         self, app: ASGIApp, order: LoadOrder, picture: bytes, credential: Mapping[str, str]
@@ -99,14 +112,20 @@ class LoadSender:
         under_way: set[asyncio.Task[None]] = set()
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://self") as client:
-                while (elapsed_s := time.monotonic() - began) < order.seconds:
+                while not self._stopped.is_set():
+                    elapsed_s = time.monotonic() - began
+                    if elapsed_s >= order.seconds:
+                        break
                     while sent < elapsed_s * order.rate:
                         sent += 1
                         if len(under_way) < _MOST_IN_FLIGHT:
                             one = asyncio.create_task(self._send(client, picture, headers))
                             under_way.add(one)
                             one.add_done_callback(under_way.discard)
-                    await asyncio.sleep(min(1 / order.rate, order.seconds - elapsed_s))
+                    pause_s = min(1 / order.rate, order.seconds - elapsed_s)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(pause_s):
+                            await self._stopped.wait()
                 self._rate = 0.0
                 await asyncio.gather(*under_way, return_exceptions=True)
         finally:

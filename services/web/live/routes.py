@@ -66,6 +66,8 @@ def build_live_routes(collector: Collector) -> APIRouter:
     @router.get("/live/events", include_in_schema=False)
     async def send_events(request: Request) -> Response:
         collector.require_room()
+        if context_of(request.scope).is_head:
+            return Response(headers=_HEADERS)
         check = context_of(request.scope).check_identity
         return EventStream(collector.watch(_credential(request), check))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from elastic_yolo.tiers import TIERS
@@ -38,18 +39,22 @@ class View:
 
     def note(self, now: float, changes: list[Change], scalers: dict[str, Scaler]) -> list[Change]:
         """Take what the fleet has changed, and the autoscalers; return all changes."""
-        for name, scaler in scalers.items():
-            before = self._scalers.get(name)
-            if before is not None and before.desired != scaler.desired:
-                text = f"wants {scaler.desired} instead of {before.desired}"
-                why = f": {scaler.why}" if scaler.why else ""
-                changes.append(Change(now, name, f"autoscaler of {name}", "scaled", text + why))
-        self._scalers = scalers
+        # First, because the processes follow it.
+        changes = [*self._note_scalers(now, scalers), *changes]
         self._log.extend(changes)
         self._steps.append(self._fleet.steps)
         self._at = now
         self._points.append(self._point())
         return changes
+
+    def _note_scalers(self, now: float, scalers: dict[str, Scaler]) -> Iterator[Change]:
+        for name, scaler in scalers.items():
+            before = self._scalers.get(name)
+            if before is not None and before.desired != scaler.desired:
+                text = f"wants {scaler.desired} instead of {before.desired}"
+                why = f": {scaler.why}" if scaler.why else ""
+                yield Change(now, name, f"autoscaler of {name}", "scaled", text + why)
+        self._scalers = scalers
 
     def tick(self, changes: list[Change]) -> dict[str, Any]:
         """Return how things are now, and what has changed since the last tick."""
@@ -79,12 +84,16 @@ class View:
                 "cards": [card_to_json(one, rate) for one in own],
                 "autoscaler": None if scaler is None else scaler.to_json(),
             }
-        load_rate = sum(one.process.load_rate for one in cards)
+        loads = [one.process for one in cards if one.process.load_rate]
         return {
             "at": self._at,
             "tiers": tiers,
             "totals": self._totals(),
-            "load": {"may": self._may_load, "rate": load_rate},
+            "load": {
+                "may": self._may_load,
+                "rate": sum(one.load_rate for one in loads),
+                "left_s": max((one.load_left_s for one in loads), default=0.0),
+            },
         }
 
     def _totals(self) -> dict[str, Any]:

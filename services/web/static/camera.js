@@ -21,6 +21,7 @@ async function open(dialog, video) {
   const problem = element("camera-problem");
   const takes = element("camera-take");
   problem.hidden = true;
+  video.hidden = takes.hidden = false;
   takes.disabled = true;
   dialog.showModal();
   try {
@@ -34,6 +35,7 @@ async function open(dialog, video) {
     if (!dialog.open) return;
     problem.textContent = `The camera cannot be used: ${error.message}`;
     problem.hidden = false;
+    video.hidden = takes.hidden = true;
   }
 }
 

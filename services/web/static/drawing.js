@@ -1,17 +1,11 @@
 // Boxes and labels on a canvas: over the picture, and in the picture to download.
 
+import { colorOf } from "./colors.js";
 import { placeLabels } from "./labels.js";
 
 const FONT_PX = 13;
 const LABEL_PX = 18;
 const LINE_PX = 2;
-const hues = new Map();
-
-/** Return the colour of a class, the same for the whole visit; black text on it is legible. */
-export function colorOf(label) {
-  if (!hues.has(label)) hues.set(label, (hues.size * 137.5 + 145) % 360);
-  return `oklch(0.82 0.17 ${hues.get(label)})`;
-}
 
 /**
  * Draw detections, best first. `pen` is scaled to CSS pixels, the picture is `w` x `h` of them, and

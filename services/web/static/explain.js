@@ -1,39 +1,44 @@
 /* Explains a detection: asks web for a saliency map, which lies over the picture. */
 
+import { Problem, address, send } from "./service.js";
+
 const FACTS = "X-Explanation";
+// Of the score: if more is left without the brightest tenth, the map does not say what matters.
+const MOST_LEFT = 0.8;
 
 /**
  * Return a saliency map of a detection.
  *
  * `file` is the picture, `detection` an entry of `data` in the response of /inference:
  * [label, score, [cx, cy, w, h]]. `url` of the result is an object URL of a PNG with the picture's
- * aspect, which the caller revokes; `text` is a sentence about it, `facts` the numbers. Throws an
- * Error whose message says what is wrong, and what `fetch` throws.
+ * aspect, which the caller revokes; `text` says in sentences what it shows, `facts` has the numbers.
+ * Throws a Problem, and an AbortError once `signal` is aborted.
  */
-export async function explain(file, [label, , box], { model, masks, signal, headers } = {}) {
-  const query = new URLSearchParams({ label, box: box.join(",") });
-  if (model) query.set("model", model);
-  if (masks) query.set("masks", masks);
+export async function explain(file, [label, , box], { model = "", masks = "", signal } = {}) {
+  const url = address("explain", { label, box: box.join(","), model, masks });
   const body = new FormData();
   body.append("image", file);
-  const response = await fetch(`explain?${query}`, {
-    method: "POST", body, signal, headers: { ...headers, Accept: "image/png" },
-  });
-  if (!response.ok) throw new Error(await problemOf(response));
+  let response;
+  try {
+    response = await send(url, { method: "POST", body, signal, headers: { Accept: "image/png" } });
+  } catch (problem) {
+    if (problem.status !== 404 || problem.detail !== problem.title) throw problem;
+    throw new Problem({ ...problem, detail: "This service explains no detections: EXPLAIN is off." });
+  }
   const facts = JSON.parse(response.headers.get(FACTS));
   return { url: URL.createObjectURL(await response.blob()), text: describe(facts), facts };
 }
 
-async function problemOf(response) {
-  const { title, detail } = await response.json();
-  return response.status === 404 && detail === title
-    ? "This service explains no detections: EXPLAIN is off." : `${title}: ${detail}`;
+function describe({ masks, seconds, truncated, score, best }) {
+  const checked = best.score_without === null ? "" : `${describeCheck(score, best.score_without)} `;
+  const end = truncated ? "; then the time was over" : "";
+  return `${checked}Made in ${seconds.toFixed(1)} s with ${masks} masks, each of which hides other parts of ` +
+    `the picture${end}.`;
 }
 
-function describe({ masks, seconds, truncated, score, best }) {
-  const end = truncated ? ", when the time was over" : "";
-  const begin = `${masks} masks in ${seconds.toFixed(1)} s${end}.`;
-  if (best.score_without === null) return begin;
-  return `${begin} Without the brightest tenth of the map the score is ` +
-    `${best.score_without.toFixed(2)} instead of ${score.toFixed(2)}.`;
+function describeCheck(score, without) {
+  const [before, after] = [score.toFixed(2), without.toFixed(2)];
+  return without > MOST_LEFT * score
+    ? `Do not rely on this map: with its brightest tenth hidden, the score is still ${after} (before: ${before}).`
+    : `With the brightest tenth of the map hidden, the score falls from ${before} to ${after}.`;
 }

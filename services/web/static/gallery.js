@@ -1,6 +1,8 @@
 // The strip of pictures: thumbnails, states, progress.
 
 import { element, make } from "./dom.js";
+import { uprightPicture } from "./orientation.js";
+import { mayRetry } from "./problems.js";
 
 const THUMB = { width: 192, height: 144 };
 
@@ -68,7 +70,9 @@ export class Gallery {
     const failed = pictures.count("failed");
     const ended = pictures.count("done") + failed;
     element("gallery").hidden = total < 2;
-    element("again").hidden = failed === 0;
+    element("clear").hidden = total === 0;
+    element("clear").textContent = total === 1 ? "Remove" : "Remove all";
+    element("again").hidden = !pictures.all.some(({ state, problem }) => state === "failed" && mayRetry(problem));
     const bar = element("progress");
     bar.max = Math.max(1, total);
     bar.value = ended;
@@ -115,7 +119,7 @@ export class Gallery {
 }
 
 async function drawThumb(canvas, file) {
-  const picture = await createImageBitmap(file, { resizeWidth: THUMB.width, resizeQuality: "medium" });
+  const picture = await createImageBitmap(await uprightPicture(file), { resizeWidth: THUMB.width, resizeQuality: "medium" });
   const scale = Math.max(THUMB.width / picture.width, THUMB.height / picture.height);
   const [w, h] = [picture.width * scale, picture.height * scale];
   canvas.getContext("2d").drawImage(picture, (THUMB.width - w) / 2, (THUMB.height - h) / 2, w, h);

@@ -2,6 +2,10 @@
 
 import { element } from "./dom.js";
 import { setUpCamera } from "./camera.js";
+import { address } from "./service.js";
+
+/** The URLs of those files that are samples of the service. */
+export const sampleUrls = new WeakMap();
 
 /** `take(files)` is called with each batch of files, `say(text)` with what went wrong. */
 export function setUpIntake(take, say) {
@@ -30,9 +34,12 @@ export function setUpIntake(take, say) {
 }
 
 async function fetchSample({ sample, name }) {
-  const response = await fetch(`static/${sample}`);
+  const url = address(`static/${sample}`);
+  const response = await fetch(url);
   if (!response.ok) throw new Error(response.statusText);
-  return new File([await response.blob()], name, { type: "image/webp" });
+  const file = new File([await response.blob()], name, { type: "image/webp" });
+  sampleUrls.set(file, url.href);
+  return file;
 }
 
 /** The whole page takes files; entering a child element does not leave it. */

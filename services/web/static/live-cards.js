@@ -15,8 +15,9 @@ const decimals = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximum
 
 /** Returns a name in two parts, the first of which may be hidden; the tier's stands above it. */
 function shorten(name, tier) {
-  if (name.startsWith(`${tier}:`)) return ["port ", name.slice(tier.length + 1)];
   if (!name.startsWith(`${tier}-`)) return ["", name];
+  const rest = name.slice(tier.length + 1);
+  if (/^\d+$/.test(rest)) return ["port ", rest];
   // Of a pod: the hash of its ReplicaSet, and its own letters.
   const end = name.lastIndexOf("-") + 1;
   return [name.slice(tier.length + 1, end), name.slice(end)];
@@ -83,7 +84,6 @@ function describeModel(model) {
 export class Tier {
   #cards = new Map();
   #ghosts = [];
-  #fitted = 0;
 
   constructor(name) {
     addEventListener("resize", () => this.fit());
@@ -123,12 +123,12 @@ export class Tier {
     this.count.textContent = `× ${tier.cards.length}`;
     this.total.textContent = `${decimals.format(tier.rate)}/s`;
     this.#showWanted(tier.autoscaler, staying);
-    if (this.list.children.length !== this.#fitted) this.fit();
+    // Each time: cards grow when their process has loaded a model.
+    this.fit();
   }
 
   /** Lets each card show less if all of them would not fit into the column. */
   fit() {
-    this.#fitted = this.list.children.length;
     this.element.classList.remove("many");
     this.element.classList.toggle("many", this.list.scrollHeight > this.list.clientHeight + 1);
   }

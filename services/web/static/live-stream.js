@@ -33,7 +33,7 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
  * Follows the stream for ever. `on.event(name, data)`, `on.lost(why)` while it is away, and
- * `on.refused()`, after which it returns: the token is missing or wrong.
+ * `on.refused()`, after which it returns: the token is missing, wrong, or cannot be one.
  */
 export async function follow(on) {
   let wait = FIRST_WAIT_MS;
@@ -44,7 +44,7 @@ export async function follow(on) {
       const response = await fetch("live/events", {
         headers: authorization(), cache: "no-store", signal: silence.signal,
       });
-      if (response.status === 401) {
+      if (response.status === 401 || response.status === 400) {
         on.refused();
         return;
       }

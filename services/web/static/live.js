@@ -78,7 +78,9 @@ function showChanges(changes) {
 function showLoad(load) {
   element("load").hidden = !load.may;
   element("stop").hidden = load.rate === 0;
-  element("go").textContent = load.rate ? `${load.rate}/s …` : "Make load";
+  const left = `${Math.ceil(load.left_s)} s left`;
+  element("go").textContent = load.rate ? `${number(load.rate, 0)}/s, ${left}` : "Make load";
+  element("rate").disabled = load.rate > 0;
   element("go").disabled = load.rate > 0;
 }
 
@@ -125,9 +127,10 @@ function start() {
 
 element("door").addEventListener("submit", (event) => {
   event.preventDefault();
-  keepToken(element("token").value.trim());
+  const refusal = keepToken(element("token").value.trim());
   element("token").value = "";
-  start();
+  if (refusal === "") start();
+  else say(refusal, "bad");
 });
 element("load").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -2,20 +2,20 @@
 
 import { copyText, element, make, saveBlob } from "./dom.js";
 import { drawnPicture } from "./drawing.js";
+import { Explanations } from "./explanations.js";
 import { showFacts, showTimes } from "./facts.js";
 import { Gallery } from "./gallery.js";
-import { setUpIntake } from "./intake.js";
+import { sampleUrls, setUpIntake } from "./intake.js";
 import { Pictures } from "./pictures.js";
-import { advise } from "./problems.js";
-import { LOWEST_THRESHOLD, Results, WHY } from "./results.js";
+import { advise, mayRetry } from "./problems.js";
+import { LOWEST_THRESHOLD, Results } from "./results.js";
 import {
-  Problem, authorization, hasRoute, keepToken, lacksToken, requestDetections, requestModels,
+  Problem, hasRoute, keepToken, lacksToken, requestDetections, requestModels, token,
 } from "./service.js";
 import { makeSnippets } from "./snippets.js";
 import { View } from "./view.js";
 
 const thresholds = new Map(); // of each model, by its name
-let explaining = null; // the AbortController of an explanation that is being made
 let explainer; // undefined until it is known whether the service explains
 let snippets = {};
 let shown = []; // detections in the picture
@@ -23,10 +23,18 @@ let shown = []; // detections in the picture
 const pictures = new Pictures(sendPicture, changed);
 const gallery = new Gallery(pictures, select, ({ detections, own }) => results.above(detections, own).length);
 const view = new View((detection) => point(detection, { fromPicture: true }));
-const results = new Results({ shown: showDetections, pointed: point, pressed: (one) => view.reveal(one) });
+const explanations = new Explanations(showExplanation);
+const results = new Results({
+  shown: showDetections,
+  adjusted: sayResult,
+  pointed: point,
+  pressed: (detection) => view.reveal(detection),
+  why: explain,
+});
 
 function say(text) {
-  element("said").textContent = text;
+  // The same words again would be read out again.
+  if (element("said").textContent !== text) element("said").textContent = text;
 }
 
 // Sending
@@ -39,7 +47,7 @@ async function sendPicture(file) {
   const result = await requestDetections(file, { model, threshold });
   const detections = result.answer.data.map(([label, score, box]) => ({ label, score, box }));
   const own = thresholds.get(result.answer.model.name);
-  return { ...result, model, detections, own, problem: undefined };
+  return { ...result, model, detections, own, asked: threshold, problem: undefined };
 }
 
 function take(files) {
@@ -65,7 +73,7 @@ function changed(picture) {
 function select(picture) {
   if (picture !== gallery.selected) {
     gallery.mark(picture);
-    hideHeat();
+    explanations.clear();
     element("shown-name").textContent = picture.name;
     element("picture").alt = `Picture ${picture.name}`;
     view.show(picture.file).then((decoded) => {
@@ -79,6 +87,7 @@ function select(picture) {
 
 function show(picture) {
   const { state } = picture;
+  if (state !== "done") explanations.clear();
   const isFailed = state === "failed";
   element("result").hidden = isFailed;
   element("result").classList.toggle("pending", state !== "done");
@@ -86,19 +95,34 @@ function show(picture) {
   element("problem").hidden = !isFailed;
   element("download").disabled = state !== "done";
   if (state === "done") showResult(picture);
-  else if (isFailed) showProblem(picture.problem);
+  else if (isFailed) showProblem(picture);
   else {
     view.setDetections([]);
     say(state === "waiting" ? `${picture.problem.detail}: trying again in ${pictures.pauseS} s…` : "Detecting…");
   }
 }
 
-function showResult({ answer, timing, elapsedMs, detections, own }) {
-  results.show(detections, own);
+function showResult({ answer, timing, elapsedMs, detections, own, asked }) {
+  results.show(detections, own, asked);
   showTimes(timing, elapsedMs);
   showFacts(answer, timing);
-  say(`${shown.length} found by ${answer.model.name} in ${Math.round(elapsedMs)} ms.`);
+  sayResult();
   findExplainer();
+}
+
+/** Say what the picture shows now. */
+function sayResult() {
+  const picture = gallery.selected;
+  if (picture?.state !== "done") return;
+  if (explanations.running !== null) say(`Explaining ${explanations.running.label}…`);
+  else say(explanations.shown?.text ?? describeResult(picture));
+}
+
+function describeResult({ answer, elapsedMs, detections, own }) {
+  const found = results.above(detections, own).length;
+  const off = found - shown.length;
+  return `${found} found by ${answer.model.name} in ${Math.round(elapsedMs)} ms.` +
+    `${off > 0 ? ` ${off} of them ${off === 1 ? "is" : "are"} switched off.` : ""}`;
 }
 
 function showDetections(detections) {
@@ -116,15 +140,18 @@ function point(detection, { fromPicture = false } = {}) {
   if (fromPicture && detection !== null) results.reveal(detection);
 }
 
-function showProblem(problem) {
+function showProblem({ problem, name }) {
   const known = problem instanceof Problem ? problem
     : new Problem({ status: NaN, title: "Error in the page", detail: String(problem) });
+  // A credential was sent, and the server could not even read the request.
+  const isToken = known.status === 401 || (known.status === 400 && token() !== "");
+  element("problem-name").textContent = name;
   element("problem-title").textContent = known.title;
   element("problem-detail").textContent = known.detail;
   element("problem-advice").textContent = advise(known);
   element("problem-uid").textContent = known.uid && `uid ${known.uid}`;
-  element("token-form").hidden = known.status !== 401;
-  element("retry").hidden = known.status === 401;
+  element("token-form").hidden = !isToken;
+  element("retry").hidden = !mayRetry(known);
   say("");
 }
 
@@ -163,7 +190,9 @@ function updateSnippets() {
   const parameters = { model: picture.model, threshold: results.threshold };
   const above = results.above(picture.detections, picture.own);
   const data = above.map(({ label, score, box }) => [label, score, box]);
-  snippets = makeSnippets(picture.name, { ...picture.answer, data }, parameters);
+  snippets = makeSnippets(
+    picture.name, { ...picture.answer, data }, parameters, sampleUrls.get(picture.file),
+  );
   for (const details of document.querySelectorAll("[data-text]")) {
     details.querySelector("pre").textContent = details.open ? snippets[details.dataset.text] : "";
   }
@@ -186,84 +215,57 @@ async function findExplainer() {
   explainer = null;
   if (!(await hasRoute("/explain"))) return;
   explainer = (await import("./explain.js")).explain;
-  results.explain = explain;
-  if (gallery.selected?.state === "done") show(gallery.selected);
+  results.offerExplanations(explanations);
 }
 
-async function explain(detection, button) {
-  const picture = gallery.selected;
-  const isShown = detection === results.explained;
-  hideHeat();
-  if (isShown) {
-    button.setAttribute("aria-pressed", "false");
-    return;
-  }
-  button.disabled = true;
-  const controller = (explaining = new AbortController());
-  const ticking = showSeconds(button);
-  say(`Explaining ${detection.label}…`);
+async function explain(detection) {
+  const { file, model } = gallery.selected;
+  const { label, score, box } = detection;
   try {
-    const { label, score, box } = detection;
-    const { url, text } = await explainer(picture.file, [label, score, box], {
-      model: picture.model,
-      headers: authorization(),
-      signal: controller.signal,
-    });
-    explaining = null;
-    hideHeat();
-    element("heat").src = url;
-    element("heat").hidden = false;
-    results.explained = detection;
-    for (const other of document.querySelectorAll(".explain")) {
-      other.setAttribute("aria-pressed", String(other === button));
-    }
-    say(text);
+    await explanations.toggle(
+      detection, (signal) => explainer(file, [label, score, box], { model, signal }),
+    );
   } catch (problem) {
-    if (controller.signal.aborted) return;
-    say(`${problem.title ?? "Not explained"}: ${problem.detail ?? problem.message}`);
-  } finally {
-    clearInterval(ticking);
-    button.textContent = WHY;
-    button.disabled = false;
+    say(`Not explained: ${problem.detail ?? problem.message}`);
   }
 }
 
-/** Count seconds on a button until the interval that this returns is cleared. */
-function showSeconds(button) {
-  const started = performance.now();
-  return setInterval(() => {
-    button.textContent = `${Math.round((performance.now() - started) / 1000)} s…`;
-  }, 1000);
+function showExplanation() {
+  const { shown: map } = explanations;
+  for (const id of ["heat", "legend"]) element(id).hidden = map === null;
+  if (map !== null) element("heat").src = map.url;
+  element("view").classList.toggle("explained", map !== null);
+  results.refreshExplanations();
+  sayResult();
 }
 
-function hideHeat() {
-  const heat = element("heat");
-  // The service makes one explanation at a time: one that nobody waits for would be in the way.
-  explaining?.abort();
-  explaining = null;
-  results.explained = null;
-  if (heat.hidden) return;
-  heat.hidden = true;
-  URL.revokeObjectURL(heat.src);
-}
+element("heat-hide").addEventListener("click", () => {
+  explanations.clear();
+  element("stage").focus();
+});
 
 // Buttons and keys
 
 element("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  keepToken(element("token").value.trim());
+  const refusal = keepToken(element("token").value.trim());
   element("token").value = "";
+  element("token-problem").textContent = refusal;
+  if (refusal !== "") return;
   modelsKnown = listModels();
-  pictures.resend(({ problem }) => problem?.status === 401);
+  pictures.resend(({ problem }) => problem?.status === 401 || problem?.status === 400);
 });
 element("retry").addEventListener("click", () => {
   pictures.resend((picture) => picture === gallery.selected);
 });
-element("again").addEventListener("click", () => pictures.resend(({ state }) => state === "failed"));
+element("again").addEventListener("click", () => {
+  pictures.resend(({ state, problem }) => state === "failed" && mayRetry(problem));
+});
 element("clear").addEventListener("click", () => {
   pictures.clear();
   gallery.clear();
   gallery.mark(null);
+  explanations.clear();
   element("result").hidden = element("problem").hidden = true;
   document.body.classList.remove("busy");
   say("");

@@ -1,9 +1,8 @@
 // The detections of a picture: threshold, classes and table.
 
+import { colorOf } from "./colors.js";
 import { element, make } from "./dom.js";
-import { colorOf } from "./drawing.js";
 
-export const WHY = "Why?";
 const FALLBACK_THRESHOLD = 0.25;
 /** The page asks once, with this threshold, and filters. */
 export const LOWEST_THRESHOLD = 0.05;
@@ -16,27 +15,26 @@ export class Results {
   #hidden = new Set();
   #sort = { key: "score", down: true };
   #rows = new Map();
+  #asked = LOWEST_THRESHOLD;
+  #explanations = null;
   #on;
 
   /**
    * `on.shown(detections)` is called with what is to be drawn, best first, `on.pointed(detection)`
    * with the one whose row has the pointer or the focus, or null, `on.pressed(detection)` with the
-   * one whose label was pressed.
+   * one whose label was pressed, `on.why(detection)` with the one whose explanation is wanted or no
+   * longer wanted, `on.adjusted()` after the visitor changed which ones are shown.
    */
   constructor(on) {
     this.#on = on;
-    /** Called with a detection and its button; null while the service does not explain. */
-    this.explain = null;
-    /** The detection whose explanation lies over the picture, or null. */
-    this.explained = null;
     const slider = element("threshold");
     slider.addEventListener("input", () => {
       this.#chosen = Number(slider.value);
-      this.#update();
+      this.#adjust();
     });
     element("threshold-own").addEventListener("click", () => {
       this.#chosen = null;
-      this.#update();
+      this.#adjust();
     });
     for (const button of element("found").querySelectorAll("[data-sort]")) {
       button.addEventListener("click", () => this.#sortBy(button.dataset.sort));
@@ -54,9 +52,13 @@ export class Results {
     return detections.filter(({ score }) => score > threshold);
   }
 
-  /** Show the detections of a picture, best first; `own` is its model's threshold, if known. */
-  show(detections, own) {
+  /**
+   * Show the detections of a picture, best first. `own` is its model's threshold, if known, `asked`
+   * the one that they score above.
+   */
+  show(detections, own, asked) {
     this.#all = detections;
+    this.#asked = asked;
     this.#isOwnKnown = own !== undefined;
     this.#own = own ?? FALLBACK_THRESHOLD;
     element("threshold").min = String(Math.min(LOWEST_THRESHOLD, this.#own));
@@ -73,6 +75,23 @@ export class Results {
     this.#rows.get(detection)?.scrollIntoView({ block: "nearest" });
   }
 
+  /** Offer explanations; `explanations` knows their states. */
+  offerExplanations(explanations) {
+    this.#explanations = explanations;
+    this.#update();
+  }
+
+  /** Show the states of the explanations again. */
+  refreshExplanations() {
+    if (this.#explanations === null) return;
+    for (const [detection, row] of this.#rows) this.#showWhy(detection, row);
+  }
+
+  #adjust() {
+    this.#update();
+    this.#on.adjusted();
+  }
+
   #update() {
     const threshold = this.threshold;
     element("threshold").value = String(threshold);
@@ -87,7 +106,8 @@ export class Results {
     this.#listClasses(above);
     const shown = above.filter(({ label }) => !this.#hidden.has(label));
     this.#list(shown);
-    element("shown").textContent = `${shown.length} of ${this.#all.length} candidates`;
+    element("shown").textContent = this.#all.length === 0 ? ""
+      : `Shown: ${shown.length} of ${this.#all.length} boxes with a score above ${this.#asked}`;
     const nothing = element("nothing");
     nothing.hidden = shown.length > 0;
     nothing.textContent = this.#explainNothing(above.length);
@@ -119,9 +139,9 @@ export class Results {
     box.addEventListener("change", () => {
       if (box.checked) this.#hidden.delete(label);
       else this.#hidden.add(label);
-      this.#update();
+      this.#adjust();
     });
-    return make("label", {}, box, makeDot(label), `${label} ${count}`);
+    return make("label", {}, box, makeDot(label), make("span", {}, `${label} ${count}`));
   }
 
   #sortBy(key) {
@@ -141,7 +161,7 @@ export class Results {
     const sorted = [...shown].sort((a, b) => (down ? -1 : 1) * compare(a, b));
     this.#rows = new Map(sorted.map((detection) => [detection, this.#makeRow(detection)]));
     const table = element("found");
-    table.querySelector(".why").hidden = this.explain === null;
+    table.querySelector(".why").hidden = this.#explanations === null;
     table.hidden = sorted.length === 0;
     table.tBodies[0].replaceChildren(...this.#rows.values());
   }
@@ -159,7 +179,10 @@ export class Results {
       make("td", {}, make("div", { className: "score" }, score.toFixed(3), make("i", {}, bar))),
       make("td", { className: "box" }, box.map((n) => n.toFixed(0)).join(", ")),
     );
-    if (this.explain !== null) row.append(make("td", {}, this.#makeWhy(detection)));
+    if (this.#explanations !== null) {
+      row.append(make("td", {}, this.#makeWhy(detection)));
+      this.#showWhy(detection, row);
+    }
     for (const [event, value] of [["pointerenter", detection], ["pointerleave", null], ["focusin", detection], ["focusout", null]]) {
       row.addEventListener(event, () => this.#on.pointed(value));
     }
@@ -167,12 +190,27 @@ export class Results {
   }
 
   #makeWhy(detection) {
-    const title = "Why this box? Shows what the model looked at, until it is pressed again";
-    const button = make("button", { type: "button", className: "explain", title }, WHY);
-    button.setAttribute("aria-label", `Why this box? ${detection.label}`);
-    button.setAttribute("aria-pressed", String(detection === this.explained));
-    button.addEventListener("click", () => this.explain(detection, button));
+    const button = make("button", { type: "button", className: "explain" });
+    button.addEventListener("click", () => this.#on.why(detection));
     return button;
+  }
+
+  #showWhy(detection, row) {
+    const button = row.querySelector(".explain");
+    const state = this.#explanations.stateOf(detection);
+    const isRunning = state === "running";
+    row.setAttribute("aria-busy", String(isRunning));
+    button.setAttribute("aria-pressed", String(state === "shown"));
+    if (isRunning) {
+      const counted = make("span", { ariaHidden: "true" }, ` ${this.#explanations.seconds} s`);
+      button.replaceChildren("Stop", counted);
+      button.setAttribute("aria-label", `Stop explaining ${detection.label}`);
+      button.title = "Stop the explanation";
+    } else {
+      button.textContent = "Why?";
+      button.setAttribute("aria-label", `Why? Explain ${detection.label}`);
+      button.title = "Shows which parts of the picture the score depends on, until it is pressed again";
+    }
   }
 }
 

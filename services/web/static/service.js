@@ -14,26 +14,42 @@ export class Problem extends Error {
 
 let kept = ""; // where the browser keeps nothing
 
+/** Return the token that is kept, or "". */
 export function token() {
+  let found = kept;
   try {
-    return sessionStorage.getItem(TOKEN_KEY) ?? kept;
+    found = sessionStorage.getItem(TOKEN_KEY) ?? kept;
   } catch {
-    return kept;
+    // It is in this module alone.
   }
+  return isSendable(found) ? found : "";
 }
 
-/** Keep a token until the tab is closed. */
+/**
+ * Keep a token until the tab is closed. Returns "", or a sentence that says why it is not kept: with
+ * one that no header can carry, every later request would fail.
+ */
 export function keepToken(text) {
+  if (text === "") return "Enter a token or an API key.";
+  if (!isSendable(text)) return "This is no token: it contains control characters.";
   kept = text;
   try {
     sessionStorage.setItem(TOKEN_KEY, text);
   } catch {
     // It holds until the page is left.
   }
+  return "";
 }
 
+function isSendable(text) {
+  return !/\p{Cc}/u.test(text);
+}
+
+/** The service reads the bytes of a header as UTF-8; `fetch` takes one character for each byte. */
 export function authorization() {
-  return token() === "" ? {} : { Authorization: `Bearer ${token()}` };
+  if (token() === "") return {};
+  const bytes = new TextEncoder().encode(token());
+  return { Authorization: `Bearer ${String.fromCharCode(...bytes)}` };
 }
 
 /** Whether the service requires a token, and there is none: a request would be refused. */
@@ -87,10 +103,11 @@ export async function hasRoute(path) {
   }
 }
 
-async function send(url, options = {}) {
+/** Like `fetch`, with the token; rejects with a Problem, or with an AbortError. */
+export async function send(url, options = {}) {
   let response;
   try {
-    response = await fetch(url, { ...options, headers: authorization() });
+    response = await fetch(url, { ...options, headers: { ...options.headers, ...authorization() } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({

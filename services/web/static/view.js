@@ -2,12 +2,16 @@
 
 import { element } from "./dom.js";
 import { drawDetections } from "./drawing.js";
+import { uprightPicture } from "./orientation.js";
 
 // Of the canvas, in device pixels: phones refuse more. Beyond it, lines are drawn coarser.
 const MOST_PIXELS = 16_000_000;
 const MOST_SIDE = 8192;
 const STEPS = [0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4];
 const MOST_ENLARGED_TO_FIT = 3;
+// Below the stage, and where the window is too low for what is above the picture.
+const MARGIN_PX = 12;
+const LEAST_ROOM_PX = 240;
 // Of a wheel, for a zoom by the factor e.
 const WHEEL_PX = 400;
 
@@ -16,13 +20,16 @@ export class View {
   #detections = [];
   #active = null;
   #pointed;
+  #file = null;
   #url = "";
 
   /** `pointed(detection)` is called with the detection under the pointer, or null. */
   constructor(pointed) {
     this.#pointed = pointed;
     this.image = element("picture");
-    new ResizeObserver(() => this.#resize()).observe(element("viewport"));
+    const sizes = new ResizeObserver(() => this.#resize());
+    // What is around the picture decides how much of the window is left for it.
+    for (const part of [element("viewport"), element("stage"), document.querySelector("main")]) sizes.observe(part);
     addEventListener("resize", () => this.#resize());
     element("zoom-fit").addEventListener("click", () => this.#setZoom("fit"));
     element("zoom-full").addEventListener("click", () => this.#setZoom(1));
@@ -35,11 +42,14 @@ export class View {
 
   /** Resolves to whether the browser could decode the picture. */
   async show(file) {
-    const url = URL.createObjectURL(file);
-    if (this.#url !== "") URL.revokeObjectURL(this.#url);
-    this.#url = url;
+    this.#file = file;
     this.#detections = [];
     this.#active = null;
+    const upright = await uprightPicture(file).catch(() => file);
+    if (this.#file !== file) return true;
+    if (this.#url !== "") URL.revokeObjectURL(this.#url);
+    const url = URL.createObjectURL(upright);
+    this.#url = url;
     this.image.src = url;
     let decoded = true;
     await this.image.decode().catch(() => { decoded = false; });
@@ -76,10 +86,17 @@ export class View {
   }
 
   #fitting() {
-    const frame = element("viewport");
-    const most = Number.parseFloat(getComputedStyle(frame).maxHeight) || innerHeight;
     const { naturalWidth: w, naturalHeight: h } = this.image;
-    return Math.min(frame.clientWidth / w, most / h, MOST_ENLARGED_TO_FIT);
+    return Math.min(element("viewport").clientWidth / w, this.#roomBelow() / h, MOST_ENLARGED_TO_FIT);
+  }
+
+  /** The height that a picture may have to be in the window while the page is not scrolled. */
+  #roomBelow() {
+    const above = element("result").getBoundingClientRect().top + scrollY;
+    // Bar, legend and borders. The stage moves while the page is scrolled, its size remains.
+    const around = element("stage").offsetHeight - element("viewport").offsetHeight;
+    const inWindow = innerHeight - around - 2 * MARGIN_PX;
+    return Math.max(innerHeight - above - around - MARGIN_PX, Math.min(LEAST_ROOM_PX, inWindow), 1);
   }
 
   #setZoom(zoom, at = null) {
