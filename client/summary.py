@@ -66,7 +66,7 @@ class Summary:
             share = self.found / self.objects
             lines.append(
                 f"ground truth: {self.found} of {self.objects} objects found ({share:.0%}), "
-                f"right label and IoU at least 0.5; {self.unmatched} boxes match no object"
+                f"right label and IoU at least 0.5; boxes of no object: {self.unmatched}"
             )
         return lines
 

@@ -24,6 +24,7 @@ from elastic_yolo.detector.saliency.ranking import Ranking
 from elastic_yolo.detector.saliency.saliency_sum import SaliencySum
 from elastic_yolo.detector.saliency.target import LOWEST_SCORE, Target
 from elastic_yolo.detector.saliency.window import Window
+from elastic_yolo.progress import counted
 from services.common.core.explain_query import LEAST_MASKS, ExplainQuery
 from services.common.core.probes import Phase, Readiness
 from services.common.queue import start_threads
@@ -259,7 +260,7 @@ class _Sampling:
         if self.sums.count < LEAST_MASKS:
             self._explainer.readiness.require()
             raise DeadlineExceeded(
-                f"{self.sums.count} masks in the time of the request, expected "
+                f"{counted(self.sums.count, 'mask')} in the time of the request, expected "
                 f"{LEAST_MASKS} or more: allow more time, or try when there is less load"
             )
 
