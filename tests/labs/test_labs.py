@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,9 @@ from tests.labs.transcript import INTERRUPT, Step, find_mismatch, read_steps
 
 pytestmark = [pytest.mark.labs, pytest.mark.timeout(1200)]
 LABS = sorted((ROOT / "docs" / "labs").glob("[0-9][0-9]-*.md"))
-# What the pages name: of the services, of Prometheus and of a collector of traces.
+# Some of those that the pages name: of services, Prometheus, a collector of traces, a camera.
 _GIT = "/usr/bin/git"
-_PORTS = (5000, 8000, 4002, 9090, 4318)
+_PORTS = (5000, 8000, 4002, 4012, 9090, 4318, 8554, 9101)
 
 
 def _has_docker() -> bool:
@@ -97,6 +98,7 @@ def terminals(checkout: Path, tmp_path: Path) -> Iterator[Callable[[str], Termin
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
     with ExitStack() as stack:
+        stack.callback(_kill_all_in, checkout)
         opened: dict[str, Terminal] = {}
 
         def find(name: str) -> Terminal:
@@ -106,6 +108,14 @@ def terminals(checkout: Path, tmp_path: Path) -> Iterator[Callable[[str], Termin
             return opened[name]
 
         yield find
+
+
+def _kill_all_in(folder: Path) -> None:
+    """Kill what a lab that failed half-way has left: the next one needs the ports."""
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdecimal() and (entry / "cwd").readlink().is_relative_to(folder):
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("page", LABS, ids=lambda page: page.stem)
