@@ -44,7 +44,7 @@ test-all: test test-labs ## run the fast tests, the labs, then the long tests; s
 	@$(BIN)/python -m pytest -m "long and not e2e"
 
 test-labs: .venv/ready load-tools monitoring-tools k8s-tools ## run every command of docs/labs and compare its output with the page; LAB=04
-	@$(BIN)/python -m pytest -n 0 -p no:randomly -rs -m labs tests/labs $(if $(LAB),-k $(LAB))
+	@$(BIN)/python -m pytest -n 0 -p no:randomly -rs -m labs tests/labs $(if $(LAB),-k "$(LAB)")
 
 images: ## build the container images; BUILD_FLAGS go to docker build
 	@./build_docker.sh web preprocess inference tools batch stream load -- $(BUILD_FLAGS)
