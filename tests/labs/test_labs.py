@@ -33,6 +33,10 @@ def _has_cluster() -> bool:
     return bool(os.environ.get("KUBECONFIG")) and _succeeds("kubectl", "get", "nodes")
 
 
+def _has_deployed(kind: str, name: str) -> bool:
+    return _has_cluster() and _succeeds("kubectl", "-n", "elastic-yolo", "get", kind, name)
+
+
 def _has_network() -> bool:
     return _succeeds("git", "ls-remote", "--exit-code", "https://github.com/AlexeyAB/darknet")
 
@@ -44,6 +48,9 @@ def _succeeds(*command: str) -> bool:
 AVAILABLE: dict[str, Callable[[], bool]] = {
     "docker": _has_docker,
     "cluster": _has_cluster,
+    # Lab 3 deploys the services, and removes them at its end.
+    "deployment": lambda: _has_deployed("deployment", "web"),
+    "batch": lambda: _has_deployed("cronjob", "batch"),
     "minikube": lambda: _has_cluster() and shutil.which("minikube") is not None,
     "microk8s": lambda: _has_cluster() and shutil.which("microk8s") is not None,
     "cuda": lambda: shutil.which("nvidia-smi") is not None,
