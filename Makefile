@@ -9,7 +9,7 @@ OVERLAY ?= minikube
 PORT ?= 5000
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up test test-all fuzz registries brokers clients oip-servers etcd k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch bench-explain soak lint format docs proto oracle model-table browser screenshots http-clients cameras issuer images e2e cluster-test clean
+.PHONY: help setup demo up test test-all test-labs fuzz registries brokers clients oip-servers etcd k8s-tools monitoring-tools load-tools ray bench bench-pipeline bench-batch bench-explain soak lint format docs proto oracle model-table browser screenshots http-clients cameras issuer images e2e cluster-test clean
 
 # Makes the environment of a target FOLDER/ready from its lock, the first prerequisite; $(1) is for pip.
 define environment
@@ -40,8 +40,11 @@ up: .venv/ready ## run the services until Ctrl-C; MODEL=yolov3-tiny, a folder or
 test: .venv/ready ## run the fast tests: no container engine, no cluster
 	@$(BIN)/python -m pytest
 
-test-all: test ## run the fast tests, then the long ones; still no container engine, no cluster
+test-all: test test-labs ## run the fast tests, the labs, then the long tests; still no container engine, no cluster
 	@$(BIN)/python -m pytest -m "long and not e2e"
+
+test-labs: .venv/ready load-tools monitoring-tools k8s-tools ## run every command of docs/labs and compare its output with the page; LAB=04
+	@$(BIN)/python -m pytest -n 0 -p no:randomly -rs -m labs tests/labs $(if $(LAB),-k "$(LAB)")
 
 images: ## build the container images; BUILD_FLAGS go to docker build
 	@./build_docker.sh web preprocess inference tools batch stream load -- $(BUILD_FLAGS)

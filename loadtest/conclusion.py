@@ -66,7 +66,8 @@ def _judge(result: Result, *, kept_up: bool) -> tuple[State, str]:
         return "bad", "No picture was served"
     unmet = [verdict.objective.name for verdict in result.verdicts if not verdict.met]
     if unmet:
-        return "bad", f"The service missed its objectives: {' and '.join(unmet)}"
+        missed = "an objective" if len(unmet) == 1 else "objectives"
+        return "bad", f"The service missed {missed}: {' and '.join(unmet)}"
     number = len(result.verdicts)
     objectives = "its objective" if number == 1 else f"all {number} objectives"
     if not result.complete:

@@ -86,7 +86,7 @@ def result(
         (
             result(answers("served", 50), answers("failed", 50), users=10, slo="p95=1ms,errors=0%"),
             "bad",
-            "The service missed its objectives: p95 and errors",
+            "The service missed objectives: p95 and errors",
         ),
         (result(answers("failed", 100), users=10), "bad", "No picture was served"),
         (

@@ -192,6 +192,7 @@ async def test_a_frozen_endpoint_is_ejected_and_its_requests_are_retried() -> No
             async with start_peer(f"http://127.0.0.8:{server.port},{server.url}") as downstream:
                 texts = [str(number) for number in range(20)]
                 assert await asyncio.gather(*map(downstream.send, texts)) == texts
+                assert downstream.total("ejections") == 1
 
 
 async def test_an_ejected_endpoint_gets_requests_again_when_it_recovers() -> None:

@@ -126,7 +126,7 @@ def cpu_limit_throttles(manifests: ManifestSet) -> Iterator[Finding]:
 
 def gpu_not_available(manifests: ManifestSet) -> Iterator[Finding]:
     """GPU01: a pod requests a GPU, and no node has one."""
-    if not manifests.live or "nodes" in manifests.unread:
+    if not _knows_nodes(manifests):
         return
     for workload in manifests.workloads:
         for resource in _gpus(workload):
@@ -172,7 +172,7 @@ def gpu_without_limit(manifests: ManifestSet) -> Iterator[Finding]:
 
 def larger_than_any_node(manifests: ManifestSet) -> Iterator[Finding]:
     """RES03: a pod requests more than the largest node has."""
-    if not manifests.live or "nodes" in manifests.unread:
+    if not _knows_nodes(manifests):
         return
     for workload in manifests.workloads:
         for resource in ("cpu", "memory"):
@@ -227,6 +227,13 @@ def _tolerates(workload: Workload, resource: str) -> bool:
         if key == resource or (everything and not key):
             return True
     return False
+
+
+def _knows_nodes(manifests: ManifestSet) -> bool:
+    """Return whether the nodes are known: from the cluster, or from files that describe them."""
+    if manifests.live:
+        return "nodes" not in manifests.unread
+    return next(manifests.of_kind("Node"), None) is not None
 
 
 def _largest(manifests: ManifestSet, resource: str) -> float:

@@ -67,6 +67,8 @@ class Discovery:
             time.monotonic, on_change=self._note_change, on_response=self._end_absence
         )
         self.absence = Absence()
+        self.on_ejection: Callable[[], None] = lambda: None
+        """Called when an endpoint is ejected: by a failed request or by failed probes."""
         self._log_limit = LogLimit()
         self._name = name
         self._origins = origins
@@ -196,6 +198,8 @@ class Discovery:
             self._is_resolved.set()
 
     def _note_change(self, endpoint: Endpoint, state: State, why: str) -> None:
+        if state == "ejected":
+            self.on_ejection()
         where = str(endpoint.address)
         if not self._log_limit.passes("endpoint", self._name, where, state):
             return

@@ -129,6 +129,7 @@ class Peer:
         self._hold = hold
         self._turns = asyncio.Semaphore(_MOST_RELEASED)
         self._metrics = PeerMetrics(metrics, name, self._endpoints, self._discovery.absence)
+        self._discovery.on_ejection = self._metrics.ejections.inc
         self._affinity: _Affinity | None = None
         self.survey = Survey(self._discovery)
         """Asks each of its endpoints."""
@@ -446,10 +447,7 @@ class Peer:
 
     def _record_failure(self, endpoint: Endpoint, why: str) -> None:
         self._metrics.failures.inc()
-        before = endpoint.ejected_until
         self._endpoints.record_failure(endpoint, why)
-        if endpoint.ejected_until != before:
-            self._metrics.ejections.inc()
 
     def _check_status(self, response: Response, context: RequestContext) -> Response:
         """Return a response with status 200; raise the error that any other status stands for."""

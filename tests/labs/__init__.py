@@ -1,0 +1,1 @@
+"""The labs of docs/labs, run as a student runs them."""
