@@ -103,7 +103,10 @@ def terminals(checkout: Path, tmp_path: Path) -> Iterator[Callable[[str], Termin
     for port in _PORTS:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                pytest.fail(f"a lab needs port {port}: {error.strerror}", pytrace=False)
     with ExitStack() as stack:
         stack.callback(_kill_all_in, checkout)
         opened: dict[str, Terminal] = {}
