@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from elastic_yolo.lab.processes.stack import LOOPBACK, Service
@@ -68,17 +69,28 @@ def test_during_the_delay_health_says_not_serving_and_calls_are_served(tmp_path:
 
 
 def test_a_call_in_progress_finishes_and_a_new_one_is_refused(tmp_path: Path) -> None:
-    with grpc_service(tmp_path) as (service, client):
-        unfinished = Unfinished(client, service)
-        service.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: refuses_connections(service), "the drain delay is over")
-        new = client.outcome("ServerLive")
-        response = unfinished.finish(REQUEST.SerializeToString())
+    """Tried again on a machine so busy that the new call takes longer than a message may."""
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        with grpc_service(folder) as (service, client):
+            unfinished = Unfinished(client, service)
+            service.process.send_signal(signal.SIGTERM)
+            wait_until(lambda service=service: refuses_connections(service), "the delay is over")
+            new = client.outcome("ServerLive")
+            try:
+                response = unfinished.finish(REQUEST.SerializeToString())
+            except grpc.RpcError as error:
+                if "it took longer than 5 s" not in str(error):
+                    raise
+                continue
 
-        # The second one from gRPC, if its news of the drain and the call cross.
-        assert new.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-        assert len(rows(response))
-        assert service.process.wait(20) == 0
+            # The second one from gRPC, if its news of the drain and the call cross.
+            assert new.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+            assert len(rows(response))
+            assert service.process.wait(20) == 0
+            return
+    pytest.fail("a new call took longer than 5 s each time")
 
 
 def test_a_call_that_does_not_finish_is_ended_after_the_drain_timeout(tmp_path: Path) -> None:
