@@ -40,7 +40,7 @@ class Summary:
     objects: int = 0
     found: int = 0
     unmatched: int = 0
-    """Detections that are no object of the ground truth."""
+    """Detections that match no object of the ground truth."""
     rows: dict[str, Row] = field(default_factory=dict)
     """By path of the picture."""
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-MOST_PICTURE_BYTES = 256 * 2**20
+MOST_READ_BYTES = 256 * 2**20
 STDIN = 0
 """The descriptor of standard input."""
 STDOUT = "standard output"

@@ -38,27 +38,7 @@ def try_picture(url: str, pictures: Path, wait_s: float) -> Target:
     A service that cannot be reached, or answers 503, may be starting: it gets `wait_s` seconds.
     """
     shown = without_user(url)
-    picture = list_scenes(pictures)[0]
-    until = time.monotonic() + wait_s
-    says_why = True
-    while True:
-        began = time.perf_counter()
-        try:
-            response = _send(url, picture)
-            why = f"{response.status_code}{_detail(response)}"
-            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                break
-        except httpx.HTTPError as error:
-            why = f"cannot be reached: {str(error) or type(error).__name__}"
-            if time.monotonic() >= until:
-                raise LoadTestError(f"{shown} {why}") from error
-        if time.monotonic() >= until:
-            break
-        if says_why:
-            says_why = False
-            print_status(f"waiting up to {wait_s:.0f} s for {shown}: {why}")
-        time.sleep(_RETRY_S)
-    took_ms = 1000 * (time.perf_counter() - began)
+    response, took_ms = _first_response(url, list_scenes(pictures)[0], wait_s)
     if response.status_code != httpx.codes.OK:
         raise LoadTestError(
             f"{shown} returned {response.status_code} for a first picture{_detail(response)}"
@@ -74,6 +54,30 @@ def try_picture(url: str, pictures: Path, wait_s: float) -> Target:
     model = answer.get("model") or {}
     name, number, digest = (str(model.get(key, "?")) for key in ("name", "version", "digest"))
     return Target(name, number, digest, took_ms)
+
+
+def _first_response(url: str, picture: Path, wait_s: float) -> tuple[httpx.Response, float]:
+    """Return a response, and the milliseconds that it took; the last one when the time is over."""
+    shown = without_user(url)
+    until = time.monotonic() + wait_s
+    said = False
+    while True:
+        began = time.perf_counter()
+        try:
+            response = _send(url, picture)
+        except httpx.HTTPError as error:
+            why = f"cannot be reached: {str(error) or type(error).__name__}"
+            if time.monotonic() >= until:
+                raise LoadTestError(f"{shown} {why}") from error
+        else:
+            is_starting = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            if not is_starting or time.monotonic() >= until:
+                return response, 1000 * (time.perf_counter() - began)
+            why = f"{response.status_code}{_detail(response)}"
+        if not said:
+            said = True
+            print_status(f"waiting up to {wait_s:.0f} s for {shown}: {why}")
+        time.sleep(_RETRY_S)
 
 
 def _send(url: str, picture: Path) -> httpx.Response:

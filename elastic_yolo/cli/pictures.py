@@ -10,7 +10,7 @@ from pathlib import Path
 from elastic_yolo.cli.errors import CommandFailed
 from elastic_yolo.detector.errors import NoPictures
 from elastic_yolo.detector.samples import SUFFIXES, list_pictures
-from elastic_yolo.reading import MOST_PICTURE_BYTES, read_all
+from elastic_yolo.reading import MOST_READ_BYTES, read_all
 from elastic_yolo.reading import STDIN as STDIN_DESCRIPTOR
 
 STDIN = Path("-")
@@ -88,7 +88,7 @@ def read_list(path: Path) -> list[Path]:
     return [Path(os.fsdecode(line)) for line in lines if line]
 
 
-def read_content(path: Path, most_bytes: int = MOST_PICTURE_BYTES) -> bytes:
+def read_content(path: Path, most_bytes: int = MOST_READ_BYTES) -> bytes:
     """Return the content of a file or of standard input, however long it takes; raises OSError."""
     return read_all(source_of(path), most_bytes, float("inf"))
 

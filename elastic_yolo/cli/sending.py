@@ -23,7 +23,7 @@ from elastic_yolo.client.errors import (
     UnknownModel,
 )
 from elastic_yolo.progress import describe_seconds
-from elastic_yolo.reading import MOST_PICTURE_BYTES, naming, read_all_async
+from elastic_yolo.reading import MOST_READ_BYTES, naming, read_all_async
 from elastic_yolo.results.output import Output
 from elastic_yolo.results.result import Result
 
@@ -120,7 +120,7 @@ class Sending:
 
     async def _ask(self, client: AsyncClient, path: Path) -> Result:
         manner = self._manner
-        content = await read_all_async(source_of(path), MOST_PICTURE_BYTES, manner.patience_s)
+        content = await read_all_async(source_of(path), MOST_READ_BYTES, manner.patience_s)
         asked = {"model": manner.model, "threshold": manner.threshold, "iou": manner.iou}
         answer = await client.detect(content, **asked)  # type: ignore[arg-type]  # as declared
         if manner.save:

@@ -16,8 +16,7 @@ from elastic_yolo.client.environment import proxy_for, trusted_certificates
 from elastic_yolo.client.errors import BadArgument
 from elastic_yolo.client.reply import MOST_JSON_BYTES, MOST_PICTURE_BYTES
 from elastic_yolo.picture.drawn_types import FORMATS
-from elastic_yolo.reading import MOST_PICTURE_BYTES as MOST_READ_BYTES
-from elastic_yolo.reading import read_all, read_all_async
+from elastic_yolo.reading import MOST_READ_BYTES, read_all, read_all_async
 
 TOKEN = "ELASTIC_YOLO_TOKEN"  # noqa: S105  # a variable's name
 MOST_TIMEOUT_S = 604_800

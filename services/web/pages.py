@@ -6,7 +6,6 @@ A page names its files relative to itself, so it works below any path of a proxy
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -35,11 +34,10 @@ class _File:
     etag: str
 
     @classmethod
-    def read(cls, path: Path, replaced: Mapping[bytes, bytes]) -> _File:
+    def read(cls, path: Path, *, requires_identity: bool) -> _File:
         content = path.read_bytes()
-        if path.suffix == ".html":
-            for old, new in replaced.items():
-                content = content.replace(old, new)
+        if requires_identity and path.suffix == ".html":
+            content = content.replace(b"<html ", b'<html data-identity="required" ')
         digest = hashlib.sha256(content).hexdigest()[:16]
         return cls(content, _MEDIA_TYPES[path.suffix], f'"{digest}"')
 
@@ -63,8 +61,10 @@ def build_pages(*, requires_identity: bool) -> APIRouter:
     With `requires_identity` the pages ask for a token before they send a request.
     """
     router = APIRouter(tags=["web"])
-    marks = {b"<html ": b'<html data-identity="required" '} if requires_identity else {}
-    files = {path.name: _File.read(path, marks) for path in sorted(_FOLDER.iterdir())}
+    files = {
+        path.name: _File.read(path, requires_identity=requires_identity)
+        for path in sorted(_FOLDER.iterdir())
+    }
 
     @router.get("/", summary="A page to try it", response_class=Response)
     async def show_page(request: Request) -> Response:

@@ -91,10 +91,12 @@ class Terminal:
         return lines[:-1] if lines and not lines[-1] and not self.is_busy else lines
 
     def wait_for_end(self, timeout_s: float) -> int:
-        """Return the exit status of the command; raises TimeoutError."""
+        """Return the exit status of the command; raises TimeoutError and ChildProcessError."""
         with self._changed:
             if not self._changed.wait_for(lambda: not self._is_open(), timeout_s):
                 raise TimeoutError
+            if self.is_busy:
+                raise ChildProcessError("the shell ended")
             return self._statuses[-1]
 
     def wait_for_more(self, known: int, until: float) -> bool:
@@ -107,7 +109,7 @@ class Terminal:
             return len(self._lines) - self._begun > known
 
     def _is_open(self) -> bool:
-        return self._typed > len(self._statuses) and self._shell.poll() is None
+        return self.is_busy and self._shell.poll() is None
 
     def _write(self, line: str) -> None:
         assert self._shell.stdin is not None

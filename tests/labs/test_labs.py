@@ -20,8 +20,8 @@ from tests.labs.transcript import INTERRUPT, Step, find_mismatch, read_steps
 
 pytestmark = [pytest.mark.labs, pytest.mark.timeout(1200)]
 LABS = sorted((ROOT / "docs" / "labs").glob("[0-9][0-9]-*.md"))
-# Some of those that the pages name: of services, Prometheus, a collector of traces, a camera.
 _GIT = "/usr/bin/git"
+# Some of those that the pages name: of services, Prometheus, a collector of traces, a camera.
 _PORTS = (5000, 8000, 4002, 4012, 9090, 4318, 8554, 9101)
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -468,9 +469,11 @@ def pair(tmp_path: Path) -> Iterator[tuple[RedisServer, list[Service]]]:
             yield server, [first, second]
 
 
-def send(web: Service) -> httpx.Response:
-    """Send what is refused with 415 behind the limits."""
-    return httpx.post(f"{web.url}/inference", content=b"x", timeout=60)
+def send(web: Service, address: str = "127.0.0.1") -> httpx.Response:
+    """Send what is refused with 415 behind the limits, from an address of this machine."""
+    transport = httpx.HTTPTransport(local_address=address)
+    with httpx.Client(transport=transport, timeout=60) as client:
+        return client.post(f"{web.url}/inference", content=b"x")
 
 
 def redis_is_up(web: Service) -> float:
@@ -478,18 +481,20 @@ def redis_is_up(web: Service) -> float:
 
 
 def test_limits_hold_across_two_processes(pair: tuple[RedisServer, list[Service]]) -> None:
+    """Tried again, as another client, if Redis responded too late on a busy machine."""
     _, services = pair
-    with ThreadPoolExecutor(2) as threads:
-        answers = list(threads.map(send, services * 30))
+    for number in range(2, 12):
+        with ThreadPoolExecutor(2) as threads:
+            as_client = partial(send, address=f"127.0.0.{number}")
+            answers = list(threads.map(as_client, services * 30))
+        if all(redis_is_up(web) for web in services) and 503 not in {
+            answer.status_code for answer in answers
+        }:
+            break
 
-    statuses = Counter(answer.status_code for answer in answers)
-    # On a busy machine Redis may respond too late: what it counted then was refused.
-    lost = statuses.pop(503, 0)
-    assert set(statuses) == {415, 429}
-    assert statuses[415] <= 20 <= statuses[415] + lost
-    left = {one.headers["ratelimit"].split(";")[1] for one in answers if one.status_code != 503}
-    assert left <= {f"r={number}" for number in range(20)}
-    assert len(left) >= 20 - lost
+    assert Counter(answer.status_code for answer in answers) == {415: 20, 429: 40}
+    left = {answer.headers["ratelimit"].split(";")[1] for answer in answers}
+    assert left == {f"r={number}" for number in range(20)}
 
 
 def test_without_redis_each_process_does_what_its_setting_says(

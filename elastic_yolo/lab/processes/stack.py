@@ -216,19 +216,23 @@ class Stack:
                 own_session,
             )
 
-        first, *further = ports.inference
         # Empty is off: several processes cannot share one port of the environment. That for metrics
         # is web's.
         behind = {"METRICS_PORT": ""}
         grpc = [str(port) for port in ports.grpc] or [""] * len(ports.inference)
         settings = {**behind, "MODEL_PATH": str(model)}
-        log = f"inference-{first}" if further else ""
-        self.inference = service("inference", first, {**settings, "GRPC_PORT": grpc[0]}, log)
-        self.copies = [
-            service("inference", port, {**settings, "GRPC_PORT": for_grpc}, f"inference-{port}")
-            for port, for_grpc in zip(further, grpc[1:], strict=True)
+        is_alone = len(ports.inference) == 1
+        processes = [
+            service(
+                "inference",
+                port,
+                {**settings, "GRPC_PORT": for_grpc},
+                "inference" if is_alone else f"inference-{port}",
+            )
+            for port, for_grpc in zip(ports.inference, grpc, strict=True)
         ]
-        urls = ",".join(one.url for one in (self.inference, *self.copies))
+        self.inference, *self.copies = processes
+        urls = ",".join(one.url for one in processes)
         self.preprocess = service("preprocess", ports.preprocess, {**behind, "INFERENCE_URL": urls})
         self.web = replace(
             service("web", ports.web, {"PREPROCESS_URL": self.preprocess.url}), host=host
